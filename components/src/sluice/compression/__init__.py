@@ -1,0 +1,1 @@
+"""Smaller models from the teacher: distilled, quantized, pruned."""

@@ -1,0 +1,1 @@
+"""Spans: reading, splitting, statistics, schema and anomalies."""

@@ -1,0 +1,46 @@
+"""
+Every error that a user can meet, in one place.
+
+    SluiceError                 exit 2: the input is wrong; one line says what, which rule, and the fix
+    ├── BadInput                a file, span, config, request or argument breaks its contract
+    ├── BadArtifact             a bundle, release file or record is not what its digest or schema says
+    ├── Busy                    somebody else holds the lock; says who
+    └── Refused                 a valid request that a rule forbids (a hold, a known-later feature); exit 3
+"""
+
+from __future__ import annotations
+
+
+class SluiceError(Exception):
+    """
+    Base of all errors that are shown to a user as one line.
+
+    Args:
+        thing: what is wrong, named so that it can be found (a path, a column, a digest).
+        rule: the rule that it breaks, with the observed value.
+        fix: what to do about it.
+    """
+
+    exit_code = 2
+
+    def __init__(self, thing: str, rule: str, fix: str) -> None:
+        self.thing, self.rule, self.fix = thing, rule, fix
+        super().__init__(f"{thing}: {rule}; {fix}")
+
+
+class BadInput(SluiceError):
+    """A file, span, config, request or argument breaks its contract."""
+
+
+class BadArtifact(SluiceError):
+    """A stored thing is not what its digest or its schema says."""
+
+
+class Busy(SluiceError):
+    """Another process holds the lock."""
+
+
+class Refused(SluiceError):
+    """A well-formed request that a rule forbids."""
+
+    exit_code = 3

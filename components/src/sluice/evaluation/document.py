@@ -1,0 +1,100 @@
+"""The evaluation of one model on one holdout, as a document: every number with its n and its interval."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Estimate(_Document):
+    """A value with the ends of its 95 % interval and the rows behind it."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+class SliceEvaluation(_Document):
+    """Quality in one slice, and the difference to the production model there (candidate minus production)."""
+
+    slice: str
+    """For example ``carrier``."""
+    value: str
+    """For example ``VX``."""
+    n: int
+    positives: int
+    metrics: dict[str, Estimate]
+    versus_production: dict[str, Estimate] = {}
+    versus_baseline: dict[str, Estimate] = {}
+
+
+class Peer(_Document):
+    """Another model on the same rows: a baseline, the teacher, or production. ``difference`` = candidate minus peer."""
+
+    name: str
+    digest: str | None = None
+    metrics: dict[str, Estimate]
+    difference: dict[str, Estimate]
+
+
+class CalibrationBin(_Document):
+    """One bar of the reliability curve: mean score against the observed rate, with a 95 % Wilson interval."""
+
+    mean_score: float
+    rate: float
+    low: float
+    high: float
+    n: int
+
+
+class Curves(_Document):
+    """Points to draw, at most 200 a curve."""
+
+    roc: tuple[tuple[float, float], ...]
+    """(false positive rate, true positive rate)."""
+    precision_recall: tuple[tuple[float, float], ...]
+    """(recall, precision)."""
+    reliability: tuple[CalibrationBin, ...]
+
+
+class Evaluation(_Document):
+    """
+    One model on one holdout.
+
+    Metric names: ``auc, pr_auc, log_loss, ece, precision, recall`` (the last two at ``threshold``).
+    Intervals: bootstrap over days of event time, which keeps rows of one day together.
+    """
+
+    model: str
+    """Variant name."""
+    window: tuple[str, str]
+    n: int
+    positives: int
+    threshold: float
+    metrics: dict[str, Estimate]
+    slices: tuple[SliceEvaluation, ...]
+    baselines: tuple[Peer, ...]
+    teacher: Peer | None
+    production: Peer | None
+    curves: Curves
+    bootstrap: dict[str, int]
+    """``resamples``, ``days``, ``seed``."""
+
+
+class VariantMeasurement(_Document):
+    """One rung of the compression ladder on the common holdout."""
+
+    name: str
+    parameters: int
+    bytes: int
+    gzip_bytes: int
+    metrics: dict[str, Estimate]
+    versus_teacher: dict[str, Estimate]
+    """Variant minus teacher."""
+    latency_p50_us: float
+    latency_p99_us: float
+    """One row through the runtime that serves it, one thread."""

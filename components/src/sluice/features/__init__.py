@@ -1,0 +1,1 @@
+"""Features: one definition (Feast), one reader, one manifest."""

@@ -1,0 +1,1 @@
+"""Policies and verdicts: pure functions from evidence to decisions."""

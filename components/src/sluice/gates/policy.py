@@ -1,0 +1,174 @@
+"""
+The gate policy: one strict file per task and environment that speaks to every gate.
+
+A rule has a role (Schultzberg, Ankargren, Frånberg 2024, the four roles of Spotify's risk-aware product decisions):
+
+    success         must be shown better:  PASS when the whole interval of the gain lies above ``margin``
+    guardrail       must be shown not worse: PASS when the interval lies above ``-margin``, FAIL when below it
+    deterioration   must not be shown worse: FAIL when the whole interval lies below ``-margin``, else PASS
+    limit           an absolute bound on the metric itself
+
+``gain`` is the difference to the peer in the metric's good direction. An interval that straddles the bound of a
+success or guardrail rule is INCONCLUSIVE.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from sluice.content import digest_of_bytes
+from sluice.errors import BadInput
+
+Role = Literal["success", "guardrail", "deterioration", "limit"]
+Metric = Literal["auc", "pr_auc", "log_loss", "ece", "precision", "recall"]
+HIGHER_IS_BETTER = frozenset({"auc", "pr_auc", "precision", "recall"})
+Margin = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class OfflineRule(_Strict):
+    """One rule over the evaluation on the untouched holdout."""
+
+    metric: Metric
+    role: Role
+    against: Literal["production", "best-baseline", "teacher"] | None = None
+    """The peer; ``None`` only for ``limit``. A rule against production passes while production is empty."""
+    margin: Margin = 0.0
+    limit: float | None = None
+    """For ``limit``: the worst value allowed for the end of the interval in the bad direction."""
+    per_slice: bool = False
+    """Ask this of every slice that has ``minimum_n`` rows, instead of all rows."""
+    minimum_n: int = Field(default=500, ge=30)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> OfflineRule:
+        if (self.role == "limit") != (self.limit is not None):
+            raise ValueError("role 'limit' needs 'limit', and no other role takes it")
+        if (self.role == "limit") == (self.against is not None):
+            raise ValueError("every role but 'limit' needs 'against'")
+        return self
+
+
+class SelectPolicy(_Strict):
+    """Which rung of the ladder ships: the smallest file that is not worse than the teacher by more than ``margin``."""
+
+    metric: Metric = "log_loss"
+    margin: Margin = 0.01
+    maximum_latency_p99_us: float = Field(default=5000.0, gt=0)
+
+
+class OnlineRules(_Strict):
+    """What each look at live traffic asks; a rule that is absent is not asked."""
+
+    minimum_n: int = Field(ge=30)
+    """Requests of the candidate before any verdict but FAIL."""
+    maximum_hours: float = Field(gt=0)
+    """Event hours in this stage after which INCONCLUSIVE ends in a rollback."""
+    maximum_error_rate: Share | None = None
+    """Upper confidence bound of the candidate's share of 5xx answers."""
+    maximum_skew: Share | None = None
+    """Jensen-Shannon divergence (base 2, 0 to 1) of each served feature from the profile in the bundle."""
+    maximum_mismatch: Share | None = None
+    """Share of served feature cells that differ from the same cell read offline at the same moment."""
+    log_loss_margin: Margin | None = None
+    """Guardrail on log loss against stable, on requests whose labels are in."""
+    score_shift: Share | None = None
+    """Largest mean absolute difference of the paired scores in shadow."""
+    latency_ratio: float | None = Field(default=None, gt=1)
+    """Upper bound on candidate's mean latency over stable's."""
+    split_alpha: Annotated[float, Field(gt=0, lt=0.05)] | None = None
+    """Error of the sample-ratio test that is asked before anything else."""
+
+
+class ShadowStage(OnlineRules):
+    """The candidate answers copies of requests; nobody sees its answers."""
+
+    mirror_percent: int = Field(default=100, ge=1, le=100)
+
+
+class CanaryStage(OnlineRules):
+    """The candidate answers a growing share."""
+
+    steps: tuple[Annotated[int, Field(ge=1, le=99)], ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _rising(self) -> CanaryStage:
+        if list(self.steps) != sorted(set(self.steps)):
+            raise ValueError(f"steps must rise, got {list(self.steps)}")
+        return self
+
+
+class ConfirmStage(OnlineRules):
+    """The candidate answers everything; labels that mature confirm it or bring the old side back."""
+
+    minimum_label_coverage: Share = 0.9
+
+
+class BootstrapPolicy(_Strict):
+    """What a first model into an empty production needs: there is nobody to compare with."""
+
+    allowed: bool = False
+    minimum_n: int = Field(default=200, ge=30)
+    """Live requests without a failure before it counts as confirmed."""
+
+
+class Online(_Strict):
+    """The stages after the offline gate, in order."""
+
+    alpha: Annotated[float, Field(gt=0, le=0.2)] = 0.05
+    """Error of each confidence sequence, over all looks together."""
+    look_every_hours: float = Field(default=12, gt=0)
+    label_maturity_hours: float = Field(default=6, ge=0)
+    """Age at which a request's label counts as due."""
+    shadow: ShadowStage
+    canary: CanaryStage
+    confirm: ConfirmStage
+
+
+class GatePolicy(_Strict):
+    """The whole file."""
+
+    apiVersion: Literal["sluice.dev/v1"]  # noqa: N815  Kubernetes' spelling
+    kind: Literal["GatePolicy"]
+    task: str
+    environment: str
+    select: SelectPolicy
+    offline: tuple[OfflineRule, ...] = Field(min_length=1)
+    bootstrap: BootstrapPolicy = BootstrapPolicy()
+    online: Online
+
+
+def parse_policy(text: bytes, name: str) -> GatePolicy:
+    """
+    The policy in ``text``; ``name`` is how messages call it.
+
+    Raises:
+        BadInput: not YAML, an unknown key, a missing one, or a value out of range; the first problem is named.
+    """
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise BadInput(name, f"is not YAML ({' '.join(str(error).split())})", "mend the file") from error
+    try:
+        return GatePolicy.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "the document"
+        raise BadInput(f"{name}: {key}", first["msg"], "see docs/gates.md for the keys and their ranges") from error
+
+
+def read_policy(path: Path) -> tuple[GatePolicy, str]:
+    """The policy in a file and the digest of its bytes."""
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise BadInput(str(path), f"cannot be read ({error.strerror})", "name an existing policy file") from error
+    return parse_policy(text, str(path)), digest_of_bytes(text)

@@ -1,0 +1,79 @@
+"""What every gate says: one verdict, with one reason a rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Verdict(StrEnum):
+    """The only three answers. Missing, stale, NaN or too little evidence is INCONCLUSIVE and never promotes."""
+
+    PASS = "PASS"  # noqa: S105  a verdict, not a password
+    FAIL = "FAIL"
+    INCONCLUSIVE = "INCONCLUSIVE"
+
+
+class Reason(BaseModel):
+    """How one rule saw it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rule: str
+    """The rule's name in the policy, with the slice where there is one: ``log_loss[carrier=VX]``."""
+    verdict: Verdict
+    observed: float | None
+    low: float | None = None
+    high: float | None = None
+    """Ends of the interval that decided."""
+    bound: float | None
+    n: int
+    text: str
+    """One sentence for people, with the numbers in it."""
+
+
+class Decision(BaseModel):
+    """
+    One decision of a gate, as it is committed.
+
+    Everything that went into it is named by digest; times are event time in UTC (ISO 8601, ``Z``).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    """``<stage>-<12 hex digits>``: a digest of the inputs, so the same decision made twice has one id."""
+    task: str
+    environment: str
+    stage: str
+    """offline, bootstrap, shadow, canary, full, confirm, propose, hold, rollback."""
+    action: str
+    """What follows: refuse, propose, start-shadow, set-weight, promote, confirm, rollback, hold, wait, release-hold."""
+    verdict: Verdict
+    candidate: str | None
+    stable: str | None
+    reasons: tuple[Reason, ...]
+    now: str
+    window: tuple[str, str] | None = None
+    evidence: dict[str, Any] = {}
+    """The numbers that were looked at, whole, so that the decision can be made again."""
+    evidence_digest: str
+    policy_digest: str
+    before: dict[str, Any] = {}
+    after: dict[str, Any] = {}
+    """The release state on both sides of the decision; equal where nothing changed."""
+    run: dict[str, Any] = {}
+    """Where the candidate comes from: pipeline run, recipe, data and code digests."""
+
+
+def overall(reasons: Iterable[Reason]) -> Verdict:
+    """FAIL if any rule fails, else INCONCLUSIVE if any cannot tell or there is none, else PASS."""
+    verdicts = [reason.verdict for reason in reasons]
+    if Verdict.FAIL in verdicts:
+        return Verdict.FAIL
+    if not verdicts or Verdict.INCONCLUSIVE in verdicts:
+        return Verdict.INCONCLUSIVE
+    return Verdict.PASS

@@ -1,0 +1,1 @@
+"""What is trained and what is shipped: recipes, builders, encoders, bundles."""

@@ -1,0 +1,44 @@
+"""What to train: the frozen description that a pipeline run starts from."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Variant = Literal["teacher_f32", "student_f32", "student_int8", "student_pruned_int8", "student_qat_int8"]
+
+
+class Recipe(BaseModel):
+    """
+    One candidate: its features, its sizes, its seed.
+
+    ``transform`` and ``train_transform`` are column-to-SQL expressions (polars SQL) that are applied to the
+    training frame after the features were read: to every row, and to the rows of the train split alone. Whatever is
+    done here is *not* done while serving; the online gate is there to find out.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]{1,40}$")
+    description: str
+    features: tuple[str, ...] = Field(min_length=1)
+    """Names of features of the task's feature service, in the order of the model's input."""
+    teacher: tuple[int, ...] = (256, 128)
+    """Units of the teacher's hidden layers."""
+    student: tuple[int, ...] = (64, 32)
+    """Units of the student's hidden layers."""
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    epochs: int = Field(default=14, ge=1, le=500)
+    batch_size: int = Field(default=512, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    seed: int = Field(default=20130101, ge=0)
+    variants: tuple[Variant, ...] = (
+        "teacher_f32",
+        "student_f32",
+        "student_int8",
+        "student_pruned_int8",
+        "student_qat_int8",
+    )
+    transform: dict[str, str] = {}
+    train_transform: dict[str, str] = {}

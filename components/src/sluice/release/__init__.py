@@ -1,0 +1,1 @@
+"""The release file, the Git writer and the rollout."""

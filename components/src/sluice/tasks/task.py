@@ -1,0 +1,120 @@
+"""
+What a use case tells the platform.
+
+A task is one module that defines ``TASK``; nothing else in the code knows what its rows mean.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import polars as pl
+
+from sluice.errors import BadInput
+from sluice.models.recipe import Recipe
+
+EXAMPLE_COLUMNS = {
+    "example_id": pl.String,
+    "event_time": pl.Datetime("us", "UTC"),
+    "label_time": pl.Datetime("us", "UTC"),
+    "label": pl.Int8,
+}
+"""Columns that every span has: identity, time of the prediction, time at which the label is known, the label (0 or
+1; null where none ever comes)."""
+
+
+@dataclass(frozen=True)
+class Splits:
+    """
+    Half-open intervals of event time: train ``[train, tune)``, tune ``[tune, test)``, test ``[test, live)``.
+
+    Rows at or after ``live`` are future traffic: they are replayed, never trained on.
+    """
+
+    train: datetime
+    tune: datetime
+    test: datetime
+    live: datetime
+    end: datetime
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A named partition of the rows: a polars SQL expression over the frame's columns that gives a string."""
+
+    name: str
+    expression: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """
+    One use case.
+
+    Attributes:
+        name: how commands, folders and releases call it.
+        title: one line for people.
+        question: what the model answers, for people.
+        source_files: the raw inputs by name; their digest is the identity of the data.
+        read_examples: reads rows with ``EXAMPLE_COLUMNS``, the entity keys and the request inputs, for
+            event times in ``[from, to)``; every column that is known only later is left out.
+        read_feature_tables: builds the event streams of the feature views: for each view a frame with
+            ``event_timestamp`` (the moment from which a value may be used), its entity keys and its values.
+        feature_service: name of the Feast feature service.
+        entity_keys: join keys that a request carries.
+        request_inputs: other columns that a request carries, with their types.
+        known_later: columns of the raw source that nobody knows at prediction time. A feature or request input of
+            such a name is refused.
+        schema_file: the committed schema of the span (``sluice.data.schema``).
+        slices: partitions that quality is judged by.
+        baseline_keys: columns of the frame whose combinations give the rate baseline.
+        splits: the boundaries in event time.
+        recipe: the default candidate.
+    """
+
+    name: str
+    title: str
+    question: str
+    source_files: Callable[[], Mapping[str, Path]]
+    read_examples: Callable[[datetime, datetime], pl.DataFrame]
+    read_feature_tables: Callable[[datetime, datetime], Mapping[str, pl.DataFrame]]
+    feature_service: str
+    entity_keys: tuple[str, ...]
+    request_inputs: Mapping[str, pl.DataType | type[pl.DataType]]
+    known_later: frozenset[str]
+    schema_file: Path
+    slices: tuple[Slice, ...]
+    baseline_keys: tuple[str, ...]
+    splits: Splits
+    recipe: Recipe
+
+
+def load_task(name: str) -> Task:
+    """
+    The task called ``name`` (a module of ``sluice.tasks``), or ``module.path:ATTRIBUTE`` for one that lives elsewhere.
+
+    Raises:
+        BadInput: no such module, or it defines no task.
+    """
+    module_name, _, attribute = name.partition(":")
+    if not attribute:
+        module_name, attribute = f"sluice.tasks.{name}", "TASK"
+    try:
+        found = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise BadInput(
+            f"task {name!r}",
+            f"cannot be loaded ({error})",
+            "name a module of sluice.tasks or module:ATTRIBUTE",
+        ) from error
+    if not isinstance(found, Task):
+        raise BadInput(
+            f"task {name!r}",
+            f"is a {type(found).__name__}, not a Task",
+            "let the module define TASK = Task(...)",
+        )
+    return found

@@ -1,0 +1,1 @@
+"""The teacher and the baselines beside it."""
