@@ -1,0 +1,33 @@
+"""
+The network, written once for two Keras: Keras 3 trains it, tf_keras is what tensorflow-model-optimization takes.
+
+Weights cross between the two as ``.weights.h5``; whole models (``.keras``) do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def build(keras_namespace: Any, width: int, hidden: Sequence[int], dropout: float) -> Any:
+    """
+    A multi-layer perceptron: ``hidden`` ReLU layers with dropout between them, one logit out.
+
+    Args:
+        keras_namespace: the module ``keras`` or ``tf_keras``.
+        width: columns of the encoded input, float32, shape (n, width).
+        hidden: units of the hidden layers.
+        dropout: share of units silenced while training; 0 leaves the layers out.
+
+    Returns:
+        A Sequential model with output shape (n, 1), a logit.
+    """
+    layers = keras_namespace.layers
+    stack = [layers.Input((width,), name="features")]
+    for number, units in enumerate(hidden, start=1):
+        stack.append(layers.Dense(units, activation="relu", name=f"hidden_{number}"))
+        if dropout:
+            stack.append(layers.Dropout(dropout, name=f"dropout_{number}"))
+    stack.append(layers.Dense(1, name="logit"))
+    return keras_namespace.Sequential(stack)

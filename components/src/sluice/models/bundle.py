@@ -1,0 +1,238 @@
+"""
+Content-addressed bundles: everything that serving needs, in one directory whose name is its digest.
+
+    sha256-<hex>/
+        bundle.json     the manifest, canonical JSON; its digest is the bundle's
+        model.tflite    and other files, each with its digest in the manifest
+
+A bundle holds data only (LiteRT, JSON, HTML): nothing that runs when it is loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from sluice.content import canonical_json, digest_of_bytes
+from sluice.data.divergence import FeatureProfile
+from sluice.errors import BadArtifact
+from sluice.features.manifest import FeatureManifest
+from sluice.models.encoder import Columns, Encoder
+from sluice.models.recipe import Recipe
+from sluice.models.runtime import LiteRTScorer
+
+MANIFEST = "bundle.json"
+MODEL = "model.tflite"
+ALLOWED = frozenset({".tflite", ".json", ".html"})
+"""Kinds of files that a bundle may hold: none of them can run code when it is read."""
+
+
+class Provenance(BaseModel):
+    """Where a model comes from: digests of what went into it, and the window of event time that it learned from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: str
+    frame: str
+    recipe: str
+    code: str
+    window: tuple[str, str]
+
+
+class BundleManifest(BaseModel):
+    """What ``bundle.json`` says. It holds no clock times and no latencies: equal inputs give equal digests."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    format: Literal["litert"] = "litert"
+    task: str
+    variant: str
+    recipe: Recipe
+    features: FeatureManifest
+    encoder: Encoder
+    threshold: float = Field(ge=0, le=1)
+    """Scores at or above it count as positive."""
+    provenance: Provenance
+    profiles: dict[str, FeatureProfile]
+    """Distribution of each feature on the train split."""
+    files: dict[str, str] = {}
+    """Digest (``sha256:…``) of every file beside the manifest."""
+
+    @field_validator("files")
+    @classmethod
+    def _inert(cls, files: dict[str, str]) -> dict[str, str]:
+        for name in files:
+            _check_name(name)
+        return files
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A verified bundle; the model's bytes are those that were verified, not read again."""
+
+    manifest: BundleManifest
+    digest: str
+    directory: Path
+    files: Mapping[str, bytes]
+
+    @cached_property
+    def _scorer(self) -> LiteRTScorer:
+        scorer = LiteRTScorer(self.files[MODEL])
+        if scorer.width != self.manifest.encoder.width:
+            rule = f"takes {scorer.width} columns, the encoder gives {self.manifest.encoder.width}"
+            raise BadArtifact(str(self.directory / MODEL), rule, "build the bundle again")
+        return scorer
+
+    def scorer(self) -> LiteRTScorer:
+        """The model, ready to score; made once."""
+        return self._scorer
+
+    def predict(self, columns: Columns) -> npt.NDArray[np.float64]:
+        """Probabilities for rows given as feature columns, float64, shape (rows,)."""
+        return self._scorer.scores(self.manifest.encoder.encode(columns))
+
+
+def write_bundle(store: Path, manifest: BundleManifest, files: Mapping[str, bytes]) -> str:
+    """
+    Write a bundle into ``store``; one that is already there is verified and kept.
+
+    Args:
+        store: the directory that holds bundles.
+        manifest: without ``files``; they are filled in here.
+        files: contents by name; ``model.tflite`` is one of them.
+
+    Returns:
+        The bundle's digest.
+
+    Raises:
+        BadArtifact: no model, a file of a kind that is not allowed, or a damaged bundle of this digest in the store.
+    """
+    if MODEL not in files:
+        raise BadArtifact("bundle", f"has no {MODEL}", "add the exported model")
+    for name in files:
+        _checked_name(name)
+    sealed = manifest.model_copy(update={"files": {name: digest_of_bytes(data) for name, data in files.items()}})
+    document = canonical_json(sealed.model_dump(mode="json"))
+    digest = digest_of_bytes(document)
+    target = store / digest.replace(":", "-")
+    if not target.exists():
+        _write_directory(target, {**files, MANIFEST: document})
+    load_bundle(target, digest)
+    return digest
+
+
+def load_bundle(directory: Path, digest: str | None = None) -> Bundle:
+    """
+    Read and verify a bundle.
+
+    Args:
+        directory: where its files are.
+        digest: what it must be; without it a directory called ``sha256-<hex>`` must be what its name says.
+
+    Raises:
+        BadArtifact: names the first file that is absent, extra, changed, of an unknown format, or not of the digest.
+    """
+    found = _listed(directory)
+    document = _read(directory / MANIFEST)
+    actual = digest_of_bytes(document)
+    expected = digest or (directory.name.replace("-", ":", 1) if directory.name.startswith("sha256-") else actual)
+    if actual != expected:
+        _refuse(directory / MANIFEST, f"has digest {actual}, expected {expected}")
+    manifest = _parse(directory / MANIFEST, document)
+    if canonical_json(manifest.model_dump(mode="json")) != document:
+        _refuse(directory / MANIFEST, "is not the canonical form of what it says")
+    _check_listing(directory, found, manifest)
+    files = {name: _read(directory / name) for name in sorted(manifest.files)}
+    for name, data in files.items():
+        if digest_of_bytes(data) != manifest.files[name]:
+            _refuse(directory / name, f"has digest {digest_of_bytes(data)}, the manifest says {manifest.files[name]}")
+    return Bundle(manifest, actual, directory, files)
+
+
+def _check_name(name: str) -> None:
+    if Path(name).name != name or name.startswith(".") or name == MANIFEST:
+        raise ValueError(f"file {name!r} is not a plain name")
+    if Path(name).suffix not in ALLOWED:
+        raise ValueError(f"file {name!r} is not of an allowed kind ({', '.join(sorted(ALLOWED))})")
+
+
+def _checked_name(name: str) -> None:
+    try:
+        _check_name(name)
+    except ValueError as error:
+        raise BadArtifact(f"bundle: {error}", "bundles hold inert files only", "leave the file out") from error
+
+
+def _write_directory(target: Path, files: Mapping[str, bytes]) -> None:
+    """The whole directory or none: written beside, flushed to disk, renamed."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=".bundle-", dir=target.parent))
+    try:
+        for name, data in files.items():
+            with (beside / name).open("wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+        beside.chmod(0o755)
+        try:
+            beside.rename(target)
+        except OSError:
+            if not target.exists():
+                raise
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _listed(directory: Path) -> set[str]:
+    try:
+        return {entry.name for entry in directory.iterdir()}
+    except OSError as error:
+        raise BadArtifact(str(directory), f"cannot be read ({error.strerror})", "name a bundle directory") from error
+
+
+def _check_listing(directory: Path, found: set[str], manifest: BundleManifest) -> None:
+    due = {*manifest.files, MANIFEST}
+    for name in sorted(found - due):
+        _refuse(directory / name, "is not in the manifest")
+    for name in sorted(due - found):
+        _refuse(directory / name, "is in the manifest but missing")
+    if MODEL not in manifest.files:
+        _refuse(directory / MODEL, "is not in the manifest: a bundle needs a model")
+
+
+def _read(path: Path) -> bytes:
+    if path.is_symlink() or not path.is_file():
+        _refuse(path, "is not a plain file" if path.exists() else "is missing")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadArtifact(str(path), f"cannot be read ({error.strerror})", "fetch the bundle again") from error
+
+
+def _parse(path: Path, document: bytes) -> BundleManifest:
+    try:
+        value: Any = json.loads(document)
+        if isinstance(value, dict) and value.get("format") != "litert":
+            _refuse(path, f"has unknown format {value.get('format')!r}, only 'litert' is allowed")
+        return BundleManifest.model_validate_json(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the document"
+        raise BadArtifact(f"{path}: {where}", str(first["msg"]), "build the bundle again") from error
+    except ValueError as error:
+        raise BadArtifact(str(path), f"is not JSON ({error})", "fetch the bundle again") from error
+
+
+def _refuse(path: Path, rule: str) -> NoReturn:
+    raise BadArtifact(str(path), rule, "fetch the bundle again or build a new one")

@@ -1,0 +1,302 @@
+"""
+From named feature values to the numbers that a network takes: fitted once on the train split, shipped in the bundle.
+
+A numeric feature becomes its standardized value (after a signed logarithm where its tails are heavy), a
+piecewise-linear code over its quantiles (Gorishniy, Rubachev, Babenko 2022, "On Embeddings for Numerical Features in
+Tabular Deep Learning", section 3.2.1) and, where train has gaps, a missing flag. A string becomes a one-hot code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field
+
+from sluice.errors import BadInput
+from sluice.features.manifest import Feature, FeatureManifest
+
+Columns = Mapping[str, Sequence[Any]] | pl.DataFrame
+Floats = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.float32]
+
+_CLIP = 5.0
+_BINS = 8
+_DISTINCT = 24
+_CATEGORIES = 256
+_RARE = 1e-3
+_HEAVY = 6.0
+_BLOCK = 4096
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class NumericCode(_Document):
+    """
+    One number in, ``len(knots) - 1`` bins, one standardized value and perhaps a flag out.
+
+    Attributes:
+        log: take ``sign(x) log(1 + |x|)`` first; all numbers below are on that scale.
+        fill: stands in for a missing value (the median of train).
+        knots: edges of the piecewise-linear code, rising.
+        flag: whether a column says that the value is missing.
+    """
+
+    kind: Literal["numeric"] = "numeric"
+    name: str
+    log: bool
+    fill: float
+    mean: float
+    deviation: float = Field(gt=0)
+    knots: tuple[float, ...]
+    flag: bool
+
+    @property
+    def width(self) -> int:
+        """Columns that it takes."""
+        return 1 + max(len(self.knots) - 1, 0) + int(self.flag)
+
+
+class CategoryCode(_Document):
+    """
+    One string in, one column a category out; with ``other``, one more for rare, unseen and missing values.
+
+    Without ``other`` (train had none) an unseen value is all zeros: an untrained column would add noise.
+    """
+
+    kind: Literal["category"] = "category"
+    name: str
+    categories: tuple[str, ...]
+    other: bool
+
+    @property
+    def width(self) -> int:
+        """Columns that it takes."""
+        return len(self.categories) + int(self.other)
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """The numeric codes as arrays: ``code = clip((x[source] - offset) * scale, low, high)``."""
+
+    names: tuple[str, ...]
+    logs: npt.NDArray[np.intp]
+    fill: Floats
+    source: npt.NDArray[np.intp]
+    offset: Floats
+    scale: Floats
+    low: Floats
+    high: Floats
+    flags: npt.NDArray[np.intp]
+    categories: tuple[tuple[str, int, dict[Any, int], int], ...]
+    """(name, first column, column by category, column of everything else or -1)."""
+
+
+class Encoder(_Document):
+    """
+    The fitted code of every feature, in the manifest's order.
+
+    Columns of the result: all standardized values, all bins, all flags, then the one-hot codes.
+    """
+
+    columns: tuple[Annotated[NumericCode | CategoryCode, Field(discriminator="kind")], ...] = Field(min_length=1)
+
+    @cached_property
+    def width(self) -> int:
+        """Columns of the result."""
+        return sum(column.width for column in self.columns)
+
+    @cached_property
+    def plain(self) -> npt.NDArray[np.intp]:
+        """Columns without the bins, shape (k,): what a linear model usually gets."""
+        plan = self._plan
+        bins = len(plan.source) - len(plan.names)
+        return np.concatenate([np.arange(len(plan.names)), np.arange(len(plan.names) + bins, self.width)])
+
+    @cached_property
+    def _plan(self) -> _Plan:
+        return _plan(self.columns)
+
+    def encode(self, columns: Columns) -> Codes:
+        """
+        Encode rows given as columns; names that the encoder does not know are ignored, ``None`` and NaN are missing.
+
+        Returns:
+            float32, shape (rows, width).
+
+        Raises:
+            BadInput: a feature is absent, not a number where one is due, or columns differ in length.
+        """
+        plan = self._plan
+        numbers = _numbers(columns, plan.names)
+        rows = len(numbers) if plan.names else len(columns[plan.categories[0][0]])
+        out = np.zeros((rows, self.width), np.float32)
+        for start in range(0, rows, _BLOCK):
+            _encode_numbers(plan, numbers[start : start + _BLOCK], out[start : start + _BLOCK])
+        for name, first, places, other in plan.categories:
+            found = _places(columns, name, places, other)
+            if len(found) != rows:
+                raise BadInput(
+                    f"feature {name!r}", f"has {len(found)} values, others have {rows}", "send equal lengths"
+                )
+            known = found >= 0
+            out[np.flatnonzero(known), first + found[known]] = 1.0
+        return out
+
+
+def fit_encoder(train: pl.DataFrame, manifest: FeatureManifest) -> Encoder:
+    """
+    Learn the code of each of the manifest's features from the rows of ``train``.
+
+    Raises:
+        BadInput: no rows, or a feature has no column, or its column's type does not fit the manifest.
+    """
+    if train.is_empty():
+        raise BadInput("split 'train'", "has no rows", "widen the train window")
+    return Encoder(columns=tuple(_fit_column(train, feature) for feature in manifest.features))
+
+
+def _fit_column(train: pl.DataFrame, feature: Feature) -> NumericCode | CategoryCode:
+    if feature.name not in train.columns:
+        raise BadInput(f"column {feature.name!r}", "is in the manifest but not in the frame", "build the frame again")
+    values = train[feature.name]
+    if feature.dtype == "string":
+        if values.dtype not in (pl.String, pl.Categorical, pl.Null):
+            raise BadInput(
+                f"column {feature.name!r}", f"is {values.dtype}, the manifest says string", "mend the feature"
+            )
+        return _fit_category(feature.name, values.cast(pl.String))
+    if not (values.dtype.is_numeric() or values.dtype in (pl.Boolean, pl.Null)):
+        raise BadInput(f"column {feature.name!r}", f"is {values.dtype}, the manifest says a number", "mend the feature")
+    return _fit_numeric(feature.name, values.cast(pl.Float64).to_numpy())
+
+
+def _fit_category(name: str, values: pl.Series) -> CategoryCode:
+    counts = values.drop_nulls().value_counts(sort=False).sort(["count", name], descending=[True, False])
+    kept = counts.filter(pl.col("count") >= max(2, _RARE * len(values))).head(_CATEGORIES)
+    other = int(kept["count"].sum()) < len(values)
+    return CategoryCode(name=name, categories=tuple(sorted(kept[name].to_list())), other=other)
+
+
+def _fit_numeric(name: str, raw: Floats) -> NumericCode:
+    present = raw[np.isfinite(raw)]
+    flag = len(present) < len(raw)
+    if not len(present):
+        return NumericCode(name=name, log=False, fill=0.0, mean=0.0, deviation=1.0, knots=(), flag=flag)
+    log = _heavy(present)
+    values = _signed_log(present) if log else present
+    deviation = float(values.std()) or 1.0
+    return NumericCode(
+        name=name,
+        log=log,
+        fill=float(np.median(values)),
+        mean=float(values.mean()),
+        deviation=deviation,
+        knots=_knots(values),
+        flag=flag,
+    )
+
+
+def _heavy(values: Floats) -> bool:
+    """Whether a far tail lies beyond ``_HEAVY`` interquartile ranges from the median."""
+    low, first, middle, third, high = np.quantile(values, [0.005, 0.25, 0.5, 0.75, 0.995])
+    return bool(max(high - middle, middle - low) > _HEAVY * (third - first) / 2 and high - low > 10)
+
+
+def _knots(values: Floats) -> tuple[float, ...]:
+    """Every distinct value when there are few, else quantiles; repeated edges once. Fewer than three say nothing."""
+    distinct = np.unique(values)
+    edges = distinct if len(distinct) <= _DISTINCT else np.unique(np.quantile(values, np.linspace(0, 1, _BINS + 1)))
+    return tuple(float(edge) for edge in edges) if len(edges) > 2 else ()
+
+
+def _signed_log(values: Floats) -> Floats:
+    signed: Floats = np.sign(values) * np.log1p(np.abs(values))
+    return signed
+
+
+def _plan(columns: Sequence[NumericCode | CategoryCode]) -> _Plan:
+    numeric = [column for column in columns if isinstance(column, NumericCode)]
+    bins = [
+        (index, low, 1.0 / (high - low))
+        for index, column in enumerate(numeric)
+        for low, high in zip(column.knots, column.knots[1:], strict=False)
+    ]
+    affine = [(index, column.mean, 1.0 / column.deviation) for index, column in enumerate(numeric)] + bins
+    flags = [index for index, column in enumerate(numeric) if column.flag]
+    return _Plan(
+        names=tuple(column.name for column in numeric),
+        logs=np.array([index for index, column in enumerate(numeric) if column.log], np.intp),
+        fill=np.array([column.fill for column in numeric], np.float64),
+        source=np.array([row[0] for row in affine], np.intp),
+        offset=np.array([row[1] for row in affine], np.float64),
+        scale=np.array([row[2] for row in affine], np.float64),
+        low=np.array([-_CLIP] * len(numeric) + [0.0] * len(bins), np.float64),
+        high=np.array([_CLIP] * len(numeric) + [1.0] * len(bins), np.float64),
+        flags=np.array(flags, np.intp),
+        categories=_category_places(columns, len(affine) + len(flags)),
+    )
+
+
+def _category_places(
+    columns: Sequence[NumericCode | CategoryCode], first: int
+) -> tuple[tuple[str, int, dict[Any, int], int], ...]:
+    found = []
+    for column in columns:
+        if isinstance(column, CategoryCode):
+            places: dict[Any, int] = {value: place for place, value in enumerate(column.categories)}
+            found.append((column.name, first, places, len(column.categories) if column.other else -1))
+            first += column.width
+    return tuple(found)
+
+
+def _numbers(columns: Columns, names: Sequence[str]) -> Floats:
+    """The numeric features as they came, float64, shape (rows, len(names)); missing is NaN."""
+    try:
+        if isinstance(columns, pl.DataFrame):
+            frame = columns.select(pl.col(name).cast(pl.Float64) for name in names)
+            return frame.to_numpy().reshape(columns.height, len(names))
+        return np.array([columns[name] for name in names], np.float64).T
+    except (KeyError, pl.exceptions.ColumnNotFoundError):
+        raise _absent(columns, names) from None
+    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
+        raise BadInput("features", f"hold a value that is not a number ({error})", "send numbers or null") from error
+
+
+def _encode_numbers(plan: _Plan, raw: Floats, out: Codes) -> None:
+    if not plan.names:
+        return
+    values = raw.copy()
+    if len(plan.logs):
+        values[:, plan.logs] = _signed_log(values[:, plan.logs])
+    missing = np.isnan(values)
+    values = np.where(missing, plan.fill, values)
+    codes = values[:, plan.source]
+    codes -= plan.offset
+    codes *= plan.scale
+    np.maximum(codes, plan.low, out=codes)
+    np.minimum(codes, plan.high, out=codes)
+    out[:, : codes.shape[1]] = codes
+    out[:, codes.shape[1] : codes.shape[1] + len(plan.flags)] = missing[:, plan.flags]
+
+
+def _places(columns: Columns, name: str, places: dict[Any, int], other: int) -> npt.NDArray[np.intp]:
+    if name not in columns:
+        raise _absent(columns, (name,))
+    values = columns[name].to_list() if isinstance(columns, pl.DataFrame) else columns[name]
+    return np.array([places.get(value, other) for value in values], np.intp)
+
+
+def _absent(columns: Columns, names: Sequence[str]) -> BadInput:
+    have = set(columns.columns) if isinstance(columns, pl.DataFrame) else set(columns)
+    first = next(name for name in names if name not in have)
+    return BadInput(
+        f"feature {first!r}", "is missing from the input", "send every feature of the manifest, null if unknown"
+    )
