@@ -55,4 +55,9 @@ class Workspace:
 
     def bundle(self, digest: str) -> Path:
         """The directory of the bundle with this digest."""
-        return self.bundles / digest.replace(":", "-")
+        return bundle_directory(self.bundles, digest)
+
+
+def bundle_directory(store: Path, digest: str) -> Path:
+    """Where a content-addressed store keeps the bundle with this digest (``sha256:<hex>``)."""
+    return store / digest.replace(":", "-")

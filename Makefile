@@ -1,0 +1,44 @@
+# Everything runs from .venv, made from the one lock file; after the first call no network is needed.
+.DEFAULT_GOAL := help
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+UV_VERSION := 0.13.9
+READY := .venv/.ready
+export UV_PROJECT_ENVIRONMENT := $(CURDIR)/.venv
+export UV_PYTHON_DOWNLOADS := never
+
+.PHONY: help setup run test check compile format clean
+
+help:  ## say what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+setup: $(READY)  ## install everything from uv.lock into .venv
+
+$(READY): uv.lock pyproject.toml components/pyproject.toml serving/pyproject.toml pipelines/local/pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { echo "Python 3.11 with venv is needed (Debian: apt-get install python3-venv)"; exit 2; }
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(BIN)/uv sync --locked --python $(BIN)/python --compile-bytecode
+	@touch $@
+
+run: $(READY)  ## the whole loop on real data: train, gate, release, serve, promote, roll back (minutes)
+	@$(BIN)/sluice run
+
+test: $(READY)  ## all tests
+	@$(BIN)/pytest
+
+check: $(READY)  ## lint, format, types, import arrows, compiled pipelines
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pipelines.compile --check
+
+compile: $(READY)  ## compile the pipelines into pipelines/compiled/
+	$(BIN)/python -m pipelines.compile
+
+format: $(READY)  ## format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## forget the state of all runs (.sluice/); the environment stays
+	rm -rf .sluice

@@ -1,0 +1,28 @@
+"""Bundle → proof that the real server loads it and answers as offline."""
+
+from kfp import dsl
+
+from components.image import SERVING_IMAGE
+
+
+@dsl.component(base_image=SERVING_IMAGE, install_kfp_package=False)
+def infra_validate(
+    digest: str,
+    bundles: str,
+    server: str,
+    frame: dsl.Input[dsl.Dataset],
+    report: dsl.Output[dsl.Artifact],
+) -> bool:
+    """Start the model server on the bundle, ask it V1 and V2 over HTTP, compare, measure, stop it."""
+    import sys
+    from pathlib import Path
+
+    from sluice.evaluation.infra import infra_validate as run
+    from sluice.evaluation.infra import require_passed
+    from sluice.workspace import bundle_directory
+
+    result = run(
+        bundle_directory(Path(bundles), digest), digest, Path(frame.path), [sys.executable, server], Path(report.path)
+    )
+    require_passed(result)
+    return result.passed

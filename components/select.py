@@ -1,0 +1,26 @@
+"""Ladder → the cheapest variant that is not worse than the teacher by more than the policy's margin."""
+
+from kfp import dsl
+
+from components.image import STEPS_IMAGE
+
+
+@dsl.component(base_image=STEPS_IMAGE, install_kfp_package=False)
+def select(
+    policy: str,
+    recipe: str,
+    frame: dsl.Input[dsl.Dataset],
+    ladder: dsl.Input[dsl.Model],
+    selection: dsl.Output[dsl.Artifact],
+) -> str:
+    """Measure every variant on the tune split and return the name of the chosen one."""
+    from pathlib import Path
+
+    from sluice.models.recipe import Recipe
+    from sluice.stages.select import select as run
+
+    chosen = run(
+        Path(frame.path), Path(ladder.path), policy, Recipe.model_validate_json(recipe).seed, Path(selection.path)
+    )
+    selection.metadata.update(variant=chosen.name)
+    return chosen.name

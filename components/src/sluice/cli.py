@@ -1,0 +1,152 @@
+"""
+The ``sluice`` command.
+
+Exit codes: 0 done, 2 the input is wrong, 3 a rule forbids it. Errors are one line: the thing, the rule, the fix.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from sluice.errors import BadInput, SluiceError
+from sluice.workspace import Workspace
+
+if TYPE_CHECKING:
+    from sluice.release.gitops import GitOps
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Ship machine-learning models through evaluation gates.\n\n"
+    "State lives under .sluice/ or $SLUICE_HOME.\n\n"
+    "Examples:\n\n"
+    "  sluice run                        play the whole loop on this machine\n\n"
+    "  sluice status --json              digests in production, candidates, holds\n\n"
+    "  sluice why sha256:4f1c            why this model is where it is\n\n"
+    "  sluice rollback --env dev --reason 'complaints from the night shift'\n",
+)
+hold = typer.Typer(no_args_is_help=True, help="Digests that no automation may promote.")
+app.add_typer(hold, name="hold")
+
+Environment = Annotated[str, typer.Option("--env", help="Environment, as in manifests/overlays/<env>.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+Text = Annotated[str, typer.Option("--reason", help="Why; it is written into the commit.", min=1)]
+
+
+def _gitops(environment: str) -> GitOps:
+    from sluice.release.gitops import GitOps
+
+    workspace = Workspace.from_environment()
+    if not workspace.gitops.exists():
+        raise BadInput(str(workspace.gitops), "there is no release history here", "run `sluice run`, or set SLUICE_HOME")
+    return GitOps(workspace.gitops, environment)
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _print(value: Any, as_json: bool, lines: list[str]) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(value, indent=2, sort_keys=True) + "\n")
+    else:
+        console = Console(soft_wrap=True)
+        for line in lines:
+            console.print(line, highlight=False)
+
+
+@app.command()
+def status(env: Environment = "dev", as_json: AsJson = False) -> None:
+    """
+    Say what is in production, what is on its way, and what is held.
+
+    Example: sluice status --env dev --json
+    """
+    from sluice.release.status import describe, status_of
+
+    found = status_of(_gitops(env))
+    _print(found, as_json, describe(found))
+
+
+@app.command()
+def why(
+    what: Annotated[str, typer.Argument(metavar="DIGEST|DECISION", help="A digest, or a decision's id; a prefix will do.")],
+    env: Environment = "dev",
+    as_json: AsJson = False,
+) -> None:
+    """
+    Walk from a model or a decision back to the evidence, the run and the data.
+
+    Example: sluice why sha256:4f1c
+    """
+    from sluice.release.why import why as explain
+
+    explanation = explain(_gitops(env), what)
+    _print(explanation.document(), as_json, explanation.lines())
+
+
+@app.command()
+def rollback(reason: Text, env: Environment = "dev", as_json: AsJson = False) -> None:
+    """
+    Go back to the last good model in one commit, and hold the digest that is left.
+
+    Example: sluice rollback --env dev --reason "wrong scores on regional flights"
+    """
+    from sluice.release.operator import roll_back
+
+    made = roll_back(_gitops(env), reason, getpass.getuser(), _now())
+    _print(made.model_dump(mode="json"), as_json, [f"{made.action}: {made.candidate} is held; {reason}"])
+
+
+@hold.command("list")
+def hold_list(env: Environment = "dev", as_json: AsJson = False) -> None:
+    """List the held digests. Example: sluice hold list --json"""
+    holds = [entry.model_dump(mode="json") for entry in _gitops(env).snapshot().state.holds]
+    lines = [f"{entry['digest']}  since {entry['at']} by {entry['by']}: {entry['reason']}" for entry in holds]
+    _print(holds, as_json, lines or ["no digest is held"])
+
+
+@hold.command("add")
+def hold_add(digest: str, reason: Text, env: Environment = "dev", as_json: AsJson = False) -> None:
+    """Hold a digest. Example: sluice hold add sha256:4f1c… --reason "failed the audit" """
+    from sluice.release.operator import add_hold
+
+    made = add_hold(_gitops(env), digest, reason, getpass.getuser(), _now())
+    _print(made.model_dump(mode="json"), as_json, [f"{digest} is held: {reason}"])
+
+
+@hold.command("release")
+def hold_release(digest: str, reason: Text, env: Environment = "dev", as_json: AsJson = False) -> None:
+    """Lift a hold. Example: sluice hold release sha256:4f1c… --reason "feature mended" """
+    from sluice.release.operator import release_hold
+
+    made = release_hold(_gitops(env), digest, reason, getpass.getuser(), _now())
+    _print(made.model_dump(mode="json"), as_json, [f"{digest} is no longer held: {reason}"])
+
+
+def main() -> None:
+    """Entry point: commands of the core, and those that installed distributions add (group ``sluice.commands``)."""
+    for found in sorted(entry_points(group="sluice.commands"), key=lambda point: point.name):
+        app.command(found.name)(found.load())
+    try:
+        app()
+    except SluiceError as error:
+        sys.stderr.write(f"sluice: {error}\n")
+        raise SystemExit(error.exit_code) from error
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        sys.stderr.write(f"sluice: {where}{error.strerror or error}; free or mend it and run the command again\n")
+        raise SystemExit(2) from error
+    except KeyboardInterrupt:
+        sys.stderr.write("sluice: interrupted; the next `sluice run` goes on from here\n")
+        raise SystemExit(130) from None

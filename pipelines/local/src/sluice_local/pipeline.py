@@ -1,0 +1,85 @@
+"""One run of the training pipeline under KFP's local runner."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from sluice.content import digest_of_value
+from sluice.errors import SluiceError
+from sluice.models.recipe import Recipe
+from sluice.workspace import Workspace
+from sluice_local.checkout import SERVER, code_digest, make_importable
+
+
+class PipelineStoppedError(SluiceError):
+    """A step failed, or the gate did not pass; the step's own words are in the log."""
+
+    exit_code = 3
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a run starts from; written before it starts, so that a killed run starts again from the same."""
+
+    task: str
+    environment: str
+    name: str
+    recipe: Recipe
+    source: str
+    production: str
+    policy: str
+    now: str
+    feature_repo: str
+
+    def run(self) -> dict[str, str]:
+        """The run as decisions name it."""
+        recipe = digest_of_value(self.recipe.model_dump(mode="json"))
+        identity = {"name": self.name, "task": self.task, "recipe": recipe, "source": self.source, "now": self.now}
+        return {"id": digest_of_value(identity)[7:19], **identity, "code": code_digest()}
+
+
+def run_training(start: Start, workspace: Workspace, record: Path) -> str:
+    """
+    Train, gate, bundle and propose one candidate; finished steps of an earlier, killed run are taken from the cache.
+
+    Returns:
+        The action of the last decision: ``start-shadow``, ``bootstrap`` or ``refuse``.
+
+    Raises:
+        PipelineStoppedError: a step failed or the offline gate refused.
+    """
+    make_importable()
+    from kfp import local
+
+    from pipelines.training import training
+
+    root = workspace.pipelines
+    # The cache knows the components' sources but not the core's, so a change of either starts a new one.
+    cache = root / "cache" / code_digest()[7:23]
+    local.init(
+        runner=local.SubprocessRunner(use_venv=False),
+        pipeline_root=str(root),
+        enable_caching=True,
+        cache_root=str(cache),
+    )
+    try:
+        finished = training(
+            task=start.task,
+            source=start.source,
+            recipe=start.recipe.model_dump_json(),
+            policy=start.policy,
+            production=start.production,
+            environment=start.environment,
+            now=start.now,
+            run=json.dumps(start.run(), sort_keys=True),
+            feature_repo=start.feature_repo,
+            bundles=str(workspace.bundles),
+            gitops=str(workspace.gitops),
+            server=str(SERVER),
+            record=str(record),
+        )
+    except RuntimeError as error:
+        raise PipelineStoppedError(f"run {start.name}", str(error), "read the decision record and the log") from error
+    return str(finished.output)

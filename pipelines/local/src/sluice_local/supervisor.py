@@ -1,0 +1,117 @@
+"""
+Start the loop as a child process, show what it does, and start it again when it is killed.
+
+The child does all the work; this process only watches. Once, in the middle of a canary, it kills the child itself:
+the story shows that nothing is lost.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sluice.content import write_json
+from sluice.errors import SluiceError
+from sluice.workspace import Workspace
+from sluice_local.events import Tail
+from sluice_local.home import MARK_VARIABLE, end_leftovers
+from sluice_local.processes import die_with_parent
+from sluice_local.screen import Screen, parse
+
+INTERRUPTED = "interrupted.json"
+_MOST_STARTS = 3
+
+
+class LoopFailedError(SluiceError):
+    """The loop ended with an error of its own; the message is the loop's."""
+
+
+@dataclass
+class _Watch:
+    """What the watcher remembers while one child runs."""
+
+    events: Tail
+    log: Tail
+    failure: dict[str, Any] | None = None
+    finished: bool = False
+    started: float = field(default_factory=time.monotonic)
+
+
+def supervise(workspace: Workspace, story: str, screen: Screen) -> None:
+    """
+    Run the loop to its end.
+
+    Raises:
+        LoopFailedError: the loop said that something is wrong, or died three times.
+    """
+    logs = workspace.home / "logs"
+    logs.mkdir(exist_ok=True)
+    for _ in range(_MOST_STARTS):
+        left = end_leftovers(workspace)
+        if left:
+            screen.say(f"ended {left} processes of a killed run")
+        watch = _play_once(workspace, story, logs / "worker.log", screen)
+        if watch.finished:
+            return
+        if watch.failure:
+            failure = watch.failure
+            error = LoopFailedError(failure["thing"], failure["rule"], failure["fix"])
+            error.exit_code = failure["exit_code"]
+            raise error
+        screen.say("the loop was killed; starting it again")
+    raise LoopFailedError("sluice run", f"died {_MOST_STARTS} times", f"read {logs / 'worker.log'}")
+
+
+def _play_once(workspace: Workspace, story: str, log: Path, screen: Screen) -> _Watch:
+    events = workspace.home / "events.jsonl"
+    events.unlink(missing_ok=True)
+    with log.open("wb") as stream:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "sluice_local.worker", str(workspace.home), story],
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, MARK_VARIABLE: str(workspace.home), "PYTHONUNBUFFERED": "1"},
+            preexec_fn=die_with_parent,  # noqa: PLW1509  one prctl call, no locks taken
+        )
+    watch = _Watch(Tail(events), Tail(log))
+    try:
+        while child.poll() is None:
+            _show(watch, workspace, child, screen)
+            time.sleep(0.1)
+        _show(watch, workspace, child, screen)
+    finally:
+        child.kill()
+        child.wait()
+    return watch
+
+
+def _show(watch: _Watch, workspace: Workspace, child: subprocess.Popen[bytes], screen: Screen) -> None:
+    for line in watch.log.lines():
+        screen.log(line.decode(errors="replace"))
+    for line in watch.events.lines():
+        event = parse(line)
+        if event["kind"] == "failed":
+            watch.failure = event
+        elif event["kind"] == "finished":
+            watch.finished = True
+        elif _is_the_moment(event, workspace):
+            write_json(workspace.home / INTERRUPTED, {key: event[key] for key in ("now", "weight", "window", "done")})
+            screen.say(f"SIGKILL in the middle of the canary, at {event['weight']} % and {event['done']} requests")
+            child.kill()
+        screen.show(event)
+
+
+def _is_the_moment(event: dict[str, Any], workspace: Workspace) -> bool:
+    return (
+        event["kind"] == "traffic"
+        and bool(event["interrupt"])
+        and event["stage"] == "canary"
+        and event["done"] * 10 >= event["total"] * 4
+        and not (workspace.home / INTERRUPTED).exists()
+    )
