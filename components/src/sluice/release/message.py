@@ -1,0 +1,53 @@
+"""What a decision's commit says, so that ``git log`` reads like a release history."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sluice.gates.verdict import Decision
+
+
+def commit_message(decision: Decision) -> str:
+    """Subject, one line a reason, and the trailers that tools look for."""
+    subject = f"{decision.task} {decision.environment}: {_what(decision)}  {decision.verdict}"
+    reasons = [f"{reason.verdict:<12}  {reason.rule}: {_one_line(reason.text)}" for reason in decision.reasons]
+    trailers = [
+        ("Sluice-Decision", decision.id),
+        ("Sluice-Candidate", decision.candidate),
+        ("Sluice-Stable", decision.stable),
+        ("Sluice-Evidence", decision.evidence_digest),
+        ("Sluice-Policy", decision.policy_digest),
+    ]
+    rows = [f"{key}: {value}" for key, value in trailers if value]
+    return "\n".join([subject, "", *reasons, *([""] if reasons else []), *rows]) + "\n"
+
+
+def _what(decision: Decision) -> str:
+    before, after = decision.before, decision.after
+    who = short(decision.candidate)
+    held = " and held" if len(after.get("holds", ())) > len(before.get("holds", ())) else ""
+    texts = {
+        "refuse": f"{who} refused",
+        "bootstrap": f"first model {who} answers 100 %",
+        "start-shadow": f"{who} shadows {after.get('mirror_percent')} %",
+        "set-weight": f"canary {_weight(before)} -> {_weight(after)} %",
+        "promote": f"canary {_weight(before)} -> {_weight(after)} %, old side warm",
+        "confirm": f"{who} confirmed as stable",
+        "rollback": f"{who} rolled back{held} in {before.get('stage')}, stable is {short(after.get('stable'))}",
+        "hold": f"{who} held",
+        "release-hold": f"hold on {who} lifted",
+    }
+    return texts.get(decision.action, f"{decision.stage} {decision.action} {who}")
+
+
+def _weight(state: dict[str, Any]) -> int:
+    return int(state.get("candidate_weight", 0))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def short(digest: str | None) -> str:
+    """The first twelve hexadecimal digits, or ``none``."""
+    return digest.partition(":")[2][:12] if digest else "none"

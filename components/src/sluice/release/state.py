@@ -1,0 +1,193 @@
+"""
+What is released in one environment, as Git holds it.
+
+    stage       stable  candidate  weights   mirror  kustomize strategy
+    empty       –       –          0 / 0     0       none: nothing is served
+    bootstrap   –       yes        0 / 100   0       first
+    shadow      yes     yes        100 / 0   1–100   shadow
+    canary      yes     yes        sum 100   0       weighted
+    confirm     yes     yes        0 / 100   0       weighted (the old side stays warm)
+    stable      yes     –          100 / 0   0       plain
+
+``ReleaseState`` cannot be built in any other shape.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from sluice.errors import BadArtifact, BadInput
+
+Stage = Literal["empty", "bootstrap", "shadow", "canary", "confirm", "stable"]
+Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+Percent = Annotated[int, Field(ge=0, le=100)]
+Label = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$")]
+"""A DNS label: task and environment become parts of Kubernetes names."""
+Moment = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$")]
+STRATEGIES: dict[str, str | None] = {
+    "empty": None,
+    "bootstrap": "first",
+    "shadow": "shadow",
+    "canary": "weighted",
+    "confirm": "weighted",
+    "stable": "plain",
+}
+
+
+def iso(moment: datetime) -> str:
+    """``2013-08-01T05:00:00Z``; fractions of a second only where there are some. The time must know its zone."""
+    if moment.tzinfo is None:
+        raise BadInput(f"time {moment}", "has no time zone", "pass an aware datetime")
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def moment_of(text: str) -> datetime:
+    """The aware datetime of an ISO 8601 text."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise BadInput(f"time {text!r}", "is not ISO 8601", "write it like 2013-08-01T05:00:00Z") from error
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Hold(_Frozen):
+    """A digest that nothing may release until a person lifts it."""
+
+    digest: Digest
+    reason: str = Field(min_length=1)
+    by: str = Field(min_length=1)
+    at: Moment
+
+
+class Applied(_Frozen):
+    """What the reconciler read back from the servers and the splitter: the effect, not the intention."""
+
+    commit: str
+    """The commit that was brought about."""
+    stable: str | None
+    candidate: str | None
+    """Digests that the servers themselves say they serve."""
+    stable_weight: int
+    candidate_weight: int
+    mirror_percent: int
+
+
+class _Row(NamedTuple):
+    """One row of the table above; ``None`` leaves it open."""
+
+    stable: bool
+    candidate: bool
+    weights: tuple[int, int] | None
+    mirrors: bool
+
+
+_TABLE: dict[str, _Row] = {
+    "empty": _Row(stable=False, candidate=False, weights=(0, 0), mirrors=False),
+    "bootstrap": _Row(stable=False, candidate=True, weights=(0, 100), mirrors=False),
+    "shadow": _Row(stable=True, candidate=True, weights=(100, 0), mirrors=True),
+    "canary": _Row(stable=True, candidate=True, weights=None, mirrors=False),
+    "confirm": _Row(stable=True, candidate=True, weights=(0, 100), mirrors=False),
+    "stable": _Row(stable=True, candidate=False, weights=(100, 0), mirrors=False),
+}
+
+
+class ReleaseState(_Frozen):
+    """The release file and the holds of one environment."""
+
+    task: Label
+    environment: Label
+    sequence: int = Field(ge=0)
+    """Counts the changes of this file."""
+    rollout: str | None = Field(default=None, pattern=r"^[a-z0-9-]{1,80}$")
+    """Names the rollout that is going on; predictions carry it."""
+    stage: Stage
+    step: int = Field(default=0, ge=0, le=99)
+    """Index of the canary step."""
+    since: Moment | None = None
+    """Event time at which this stage and step began."""
+    stable: Digest | None = None
+    candidate: Digest | None = None
+    stable_weight: Percent = 0
+    candidate_weight: Percent = 0
+    mirror_percent: Percent = 0
+    holds: tuple[Hold, ...] = ()
+
+    @classmethod
+    def empty(cls, task: str, environment: str) -> ReleaseState:
+        """An environment before its first release."""
+        return cls(task=task, environment=environment, sequence=0, stage="empty")
+
+    @model_validator(mode="after")
+    def _agrees(self) -> ReleaseState:
+        if found := contradiction(self):
+            raise ValueError(f"{found[0]}: {found[1]}")
+        return self
+
+    def held(self, digest: str) -> Hold | None:
+        """The hold on a digest, if there is one."""
+        return next((hold for hold in self.holds if hold.digest == digest), None)
+
+    def is_applied(self, applied: Applied) -> bool:
+        """Whether what was read back is what this state says: digests, weights and mirror."""
+        return all(
+            getattr(self, key) == getattr(applied, key)
+            for key in ("stable", "candidate", "stable_weight", "candidate_weight", "mirror_percent")
+        )
+
+
+def contradiction(state: ReleaseState) -> tuple[str, str] | None:
+    """The first key that disagrees with the stage, and the rule; ``None`` when all agree."""
+    row = _TABLE[state.stage]
+    rollout = state.stage not in ("empty", "stable")
+    weights = (state.stable_weight, state.candidate_weight)
+    held = next((name for name in ("stable", "candidate") if state.held(getattr(state, name) or "")), None)
+    rules = (
+        (sum(weights) == (100 if state.stage != "empty" else 0), "weights", f"{weights} do not add up to 100"),
+        ((state.stable is not None) == row.stable, "stable", _presence(state.stage, needed=row.stable)),
+        ((state.candidate is not None) == row.candidate, "candidate", _presence(state.stage, needed=row.candidate)),
+        (row.weights in (None, weights), "weights", f"are {weights}, stage {state.stage} has {row.weights}"),
+        (row.weights is not None or 0 < weights[1] < 100, "candidate_weight", f"is {weights[1]}, a canary has 1 to 99"),
+        ((state.mirror_percent > 0) == row.mirrors, "mirror_percent", _presence(state.stage, needed=row.mirrors)),
+        ((state.rollout is not None) == rollout, "rollout", _presence(state.stage, needed=rollout)),
+        (state.since is not None or state.stage == "empty", "since", _presence(state.stage, needed=True)),
+        (state.step == 0 or state.stage == "canary", "step", f"is {state.step}, only a canary has steps"),
+        (state.stable is None or state.stable != state.candidate, "candidate", "is the stable digest"),
+        (held is None, str(held), "is a digest with a hold"),
+    )
+    return next(((key, rule) for good, key, rule in rules if not good), None)
+
+
+def _presence(stage: str, *, needed: bool) -> str:
+    return f"is missing, stage {stage} needs it" if needed else f"is set, stage {stage} has none"
+
+
+def state_of(document: object, name: str) -> ReleaseState:
+    """
+    The state in a plain document, for example a decision's ``after``.
+
+    Raises:
+        BadArtifact: naming ``name``, the key and the rule.
+    """
+    try:
+        return ReleaseState.model_validate(document)
+    except ValidationError as error:
+        raise refusal(name, error) from error
+
+
+def refusal(name: str, error: ValidationError) -> BadArtifact:
+    """The first problem that pydantic found, as our error."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    rule = re.sub(r"^Value error, ", "", first["msg"])
+    if not key:
+        key, _, rule = rule.partition(": ")
+    shown = "" if isinstance(first["input"], ReleaseState | dict | list) else f", got {first['input']!r}"
+    return BadArtifact(f"{name}: {key}", rule + shown, "restore the file from its last commit; only Sluice writes it")
