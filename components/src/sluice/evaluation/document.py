@@ -19,7 +19,7 @@ class Estimate(_Document):
 
 
 class SliceEvaluation(_Document):
-    """Quality in one slice, and the difference to the production model there (candidate minus production)."""
+    """Quality in one slice, and the differences to the peers there (candidate minus peer)."""
 
     slice: str
     """For example ``carrier``."""
@@ -28,8 +28,11 @@ class SliceEvaluation(_Document):
     n: int
     positives: int
     metrics: dict[str, Estimate]
+    """A metric that is not defined here (one class only) or has no interval (too few days) is absent."""
     versus_production: dict[str, Estimate] = {}
     versus_baseline: dict[str, Estimate] = {}
+    """Candidate minus the best baseline."""
+    versus_teacher: dict[str, Estimate] = {}
 
 
 class Peer(_Document):
@@ -78,11 +81,15 @@ class Evaluation(_Document):
     metrics: dict[str, Estimate]
     slices: tuple[SliceEvaluation, ...]
     baselines: tuple[Peer, ...]
+    best_baseline: str | None
+    """The baseline with the highest AUC on this very holdout: the hardest one to beat."""
     teacher: Peer | None
     production: Peer | None
     curves: Curves
     bootstrap: dict[str, int]
     """``resamples``, ``days``, ``seed``."""
+    problems: tuple[str, ...] = ()
+    """Why something could not be measured, for people: scores that are not finite."""
 
 
 class VariantMeasurement(_Document):

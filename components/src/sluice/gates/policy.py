@@ -47,6 +47,9 @@ class OfflineRule(_Strict):
     per_slice: bool = False
     """Ask this of every slice that has ``minimum_n`` rows, instead of all rows."""
     minimum_n: int = Field(default=500, ge=30)
+    """Rows below which a slice is not judged, and all rows together are INCONCLUSIVE."""
+    when_missing: Literal["inconclusive", "skip"] = "inconclusive"
+    """What a slice of enough rows says when its metric is not defined there (one class only, too few days)."""
 
     @model_validator(mode="after")
     def _consistent(self) -> OfflineRule:

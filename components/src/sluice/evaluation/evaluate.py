@@ -1,0 +1,174 @@
+"""The evaluation of one candidate on the untouched holdout, beside every model that it has to stand up to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from sluice.errors import BadInput
+from sluice.evaluation.curves import curves
+from sluice.evaluation.document import Curves, Evaluation, Peer, SliceEvaluation
+from sluice.evaluation.holdout import Holdout, read_holdout, read_scores, slice_columns, unusable
+from sluice.evaluation.intervals import DayResamples, Measured, Scored, measure
+from sluice.evaluation.metrics import Ints
+from sluice.evaluation.select import TEACHER
+from sluice.evaluation.threshold import best_threshold
+from sluice.tasks.task import Task
+
+if TYPE_CHECKING:
+    from sluice.models.bundle import Bundle
+
+_CANDIDATE, _TEACHER, _PRODUCTION = "candidate", "teacher", "production"
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """
+    Everything on the same rows.
+
+    Attributes:
+        models: candidate, teacher, production and ``baseline:<name>``, those that can be measured.
+        problems: why another one cannot.
+    """
+
+    holdout: Holdout
+    resamples: DayResamples
+    models: Mapping[str, Scored]
+    problems: tuple[str, ...]
+
+    def measured(self, role: str, rows: Ints | None = None) -> Measured | None:
+        """This model on all rows or some; ``None`` when it cannot be measured."""
+        model = self.models.get(role)
+        return measure(self.holdout.labels, model, self.resamples, rows) if model else None
+
+
+def evaluate(
+    task: Task,
+    frame_dir: Path,
+    teacher_dir: Path,
+    ladder_dir: Path,
+    variant: str,
+    production: Bundle | None,
+    *,
+    seed: int,
+) -> Evaluation:
+    """
+    Evaluate ``variant`` on split test: over all rows, by slice, against baselines, teacher and production.
+
+    All models see the same rows and the same resampled days, so differences are paired. The threshold of the candidate,
+    the teacher and each baseline is chosen on split tune; production keeps its own. Production reads the raw frame
+    through its own bundle.
+
+    Args:
+        teacher_dir: holds ``baselines.parquet``.
+        ladder_dir: holds ``scores.parquet`` with a column ``variant``.
+        production: the stable bundle, or ``None`` while nothing is served.
+
+    Raises:
+        BadInput: the ladder has no such variant.
+        BadArtifact: the frame or the scores are unreadable, incomplete, or lack a feature that production needs.
+    """
+    needed = production.manifest.features.names if production else ()
+    holdout = read_holdout(frame_dir, "test", (*slice_columns(frame_dir), *needed))
+    bench = _bench(holdout, read_holdout(frame_dir, "tune"), (teacher_dir, ladder_dir), variant, production, seed)
+    whole = {role: bench.measured(role) for role in bench.models}
+    baselines = {role: found for role, found in whole.items() if role.startswith("baseline:") and found}
+    best = max(baselines, key=lambda role: baselines[role].values.get("auc", -1.0), default=None)
+    candidate = whole.get(_CANDIDATE)
+    digest = production.digest if production else None
+    return Evaluation(
+        model=variant,
+        window=(_iso(task.splits.test), _iso(task.splits.live)),
+        n=holdout.n,
+        positives=int(holdout.labels.sum()),
+        threshold=bench.models[_CANDIDATE].threshold if candidate else 0.5,
+        metrics=candidate.estimates() if candidate else {},
+        slices=tuple(_slices(bench, best)),
+        baselines=tuple(_peer(role.partition(":")[2], found, candidate) for role, found in baselines.items()),
+        best_baseline=best.partition(":")[2] if best else None,
+        teacher=_peer(TEACHER, whole.get(_TEACHER), candidate),
+        production=_peer(_PRODUCTION, whole.get(_PRODUCTION), candidate, digest) if production else None,
+        curves=_curves(bench),
+        bootstrap={"resamples": len(bench.resamples.weights), "days": bench.resamples.days, "seed": seed},
+        problems=bench.problems,
+    )
+
+
+def _bench(
+    test: Holdout, tune: Holdout, folders: tuple[Path, Path], variant: str, production: Bundle | None, seed: int
+) -> _Bench:
+    teacher_dir, ladder_dir = folders
+    ladder, ladder_tune = (read_scores(ladder_dir / "scores.parquet", rows) for rows in (test, tune))
+    plain, plain_tune = (read_scores(teacher_dir / "baselines.parquet", rows) for rows in (test, tune))
+    if variant not in ladder:
+        raise BadInput(f"variant {variant!r}", f"is not in the ladder ({', '.join(ladder)})", "name one of these")
+    scores = {_CANDIDATE: ladder[variant], **{f"baseline:{name}": plain[name] for name in plain}}
+    tuning = {_CANDIDATE: ladder_tune[variant], **{f"baseline:{name}": plain_tune[name] for name in plain}}
+    if TEACHER in ladder:
+        scores[_TEACHER], tuning[_TEACHER] = ladder[TEACHER], ladder_tune[TEACHER]
+    thresholds = {role: best_threshold(tune.labels, tuning[role]) for role in scores}
+    if production:
+        columns = test.frame.select(production.manifest.features.names)
+        scores[_PRODUCTION], thresholds[_PRODUCTION] = production.predict(columns), production.manifest.threshold
+    problems = {role: text for role in scores if (text := unusable(_called(role, variant), scores[role]))}
+    models = {role: Scored.of(role, scores[role], thresholds[role]) for role in scores if role not in problems}
+    return _Bench(test, DayResamples.draw(test.days, seed), models, tuple(problems.values()))
+
+
+def _called(role: str, variant: str) -> str:
+    return f"the candidate ({variant})" if role == _CANDIDATE else f"the {role}".replace("baseline:", "baseline ")
+
+
+def _peer(name: str, peer: Measured | None, candidate: Measured | None, digest: str | None = None) -> Peer:
+    return Peer(
+        name=name,
+        digest=digest,
+        metrics=peer.estimates() if peer else {},
+        difference=candidate.minus(peer) if candidate and peer else {},
+    )
+
+
+def _slices(bench: _Bench, best: str | None) -> Iterator[SliceEvaluation]:
+    for column in bench.holdout.frame.columns:
+        if column.startswith("slice_"):
+            values = bench.holdout.frame[column].cast(pl.String).fill_null("(none)")
+            for value in sorted(values.unique().to_list()):
+                rows = np.flatnonzero((values == value).to_numpy())
+                yield _slice(bench, best, (column.removeprefix("slice_"), value), rows)
+
+
+def _slice(bench: _Bench, best: str | None, name: tuple[str, str], rows: Ints) -> SliceEvaluation:
+    candidate = bench.measured(_CANDIDATE, rows)
+
+    def versus(role: str | None) -> Measured | None:
+        return bench.measured(role, rows) if candidate and role else None
+
+    peers = {
+        key: versus(role) for key, role in (("production", _PRODUCTION), ("baseline", best), ("teacher", _TEACHER))
+    }
+    found = {key: candidate.minus(peer) if candidate and peer else {} for key, peer in peers.items()}
+    return SliceEvaluation(
+        slice=name[0],
+        value=name[1],
+        n=rows.size,
+        positives=int(bench.holdout.labels[rows].sum()),
+        metrics=candidate.estimates() if candidate else {},
+        versus_production=found["production"],
+        versus_baseline=found["baseline"],
+        versus_teacher=found["teacher"],
+    )
+
+
+def _curves(bench: _Bench) -> Curves:
+    model = bench.models.get(_CANDIDATE)
+    return curves(bench.holdout.labels, model.scores) if model else Curves(roc=(), precision_recall=(), reliability=())
+
+
+def _iso(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,200 @@
+"""
+Intervals by resampling days.
+
+Rows of one day share their weather, their crowding and their neighbours, so they are not independent: whole days are
+drawn with replacement, as many as there are (cluster bootstrap; Cameron, Gelbach, Miller 2008). A resample is a vector
+of day counts, so each metric needs only per-day sums: all resamples of a histogram are one matrix product
+``(R, D) @ (D, bins)``.
+
+Scores are binned for the resamples alone; the value itself is exact, and the resampled deviations are laid around it.
+Ranking metrics lose nothing that matters by 400 bins of equal mass. Percentile intervals of few clusters are too
+narrow, so deviations are stretched by sqrt(D / (D - 1)) * t / z (Hesterberg 2015, "What teachers should know about
+the bootstrap", section 3.2.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from sluice.evaluation.document import Estimate
+from sluice.evaluation.metrics import (
+    ECE_BINS,
+    METRICS,
+    Floats,
+    Ints,
+    auc_of_counts,
+    average_precision_of_counts,
+    bins_of_equal_mass,
+    ece_of_sums,
+    exact_metrics,
+    log_losses,
+)
+
+RESAMPLES = 400
+SCORE_BINS = 400
+MINIMUM_DAYS = 5
+"""With fewer days there is no interval, and a value without an interval is not reported."""
+_LOST = 0.05
+"""A metric that is undefined in more than this share of the resamples has too few rows of one class."""
+_Z = 1.959964
+_DECIMALS = 6
+"""Documents are content-addressed: digits below this may depend on the machine's arithmetic."""
+
+
+@dataclass(frozen=True)
+class DayResamples:
+    """
+    The rows' days and the resamples of them; one object serves every model and slice, so differences are paired.
+
+    Attributes:
+        codes: (n,) day of each row, 0 to ``days`` - 1.
+        days: how many days there are.
+        weights: (R, days) how often each day was drawn.
+        seed: of the draws.
+    """
+
+    codes: Ints
+    days: int
+    weights: Floats
+    seed: int
+
+    @classmethod
+    def draw(cls, codes: Ints, seed: int, resamples: int = RESAMPLES) -> DayResamples:
+        """Draw ``resamples`` times as many days as ``codes`` has."""
+        days = int(codes.max()) + 1 if codes.size else 0
+        share = np.full(days, 1 / max(days, 1))
+        weights = np.random.default_rng(seed).multinomial(days, share, size=resamples).astype(np.float64)
+        return cls(codes, days, weights, seed)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One model's answers on all rows: ``scores`` (n,) finite probabilities, ``bins`` (n,) their groups by rank."""
+
+    name: str
+    scores: Floats
+    threshold: float
+    bins: Ints
+
+    @classmethod
+    def of(cls, name: str, scores: Floats, threshold: float) -> Scored:
+        """Bin the scores once for all slices."""
+        return cls(name, scores, threshold, bins_of_equal_mass(scores, SCORE_BINS))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One model on some rows: exact values, and the same metrics in every resample, (R,) each."""
+
+    n: int
+    days: int
+    values: dict[str, float]
+    draws: dict[str, Floats]
+
+    def estimates(self) -> dict[str, Estimate]:
+        """Values with intervals; a metric that has either not is left out."""
+        return _estimates(self.values, self.draws, self.n, self.days, lowest=0.0)
+
+    def minus(self, peer: Measured) -> dict[str, Estimate]:
+        """Differences to a peer on the same rows and the same resampled days."""
+        shared = [name for name in METRICS if name in self.values and name in peer.values]
+        values = {name: self.values[name] - peer.values[name] for name in shared}
+        draws = {name: self.draws[name] - peer.draws[name] for name in shared}
+        return _estimates(values, draws, self.n, self.days, lowest=-1.0)
+
+
+def measure(labels: Ints, model: Scored, resamples: DayResamples, rows: Ints | None = None) -> Measured:
+    """
+    One model on all rows, or on ``rows`` (indices).
+
+    Args:
+        labels: (n,) 0 or 1, aligned with the model's scores and the resamples' days.
+    """
+    chosen = slice(None) if rows is None else rows
+    truth, scores, days = labels[chosen], model.scores[chosen], resamples.codes[chosen]
+    by_day = _DaySums(days, resamples)
+    hits = by_day.resampled(model.bins[chosen], SCORE_BINS, truth)
+    misses = by_day.resampled(model.bins[chosen], SCORE_BINS, 1 - truth)
+    draws = {
+        "auc": auc_of_counts(hits, misses),
+        "pr_auc": average_precision_of_counts(hits, misses),
+        "log_loss": _mean(by_day, log_losses(truth, scores)),
+        "ece": _ece(by_day, truth, scores),
+        **_at_threshold(by_day, truth, scores >= model.threshold),
+    }
+    return Measured(truth.size, np.unique(days).size, exact_metrics(truth, scores, model.threshold), draws)
+
+
+def day_bootstrap(
+    labels: Ints, scores: Floats, days: Ints, *, threshold: float, seed: int, resamples: int = RESAMPLES
+) -> dict[str, Estimate]:
+    """All metrics of one model with 95 % intervals; ``days`` (n,) are codes from 0."""
+    return measure(labels, Scored.of("model", scores, threshold), DayResamples.draw(days, seed, resamples)).estimates()
+
+
+class _DaySums:
+    """Sums by day and group, and the same sums in every resample."""
+
+    def __init__(self, days: Ints, resamples: DayResamples) -> None:
+        self._days, self._number, self._weights = days, resamples.days, resamples.weights
+
+    def resampled(self, groups: Ints, size: int, values: Ints | Floats) -> Floats:
+        """(R, size): the values summed by group, each day taken as often as it was drawn."""
+        cells = np.bincount(self._days * size + groups, weights=values, minlength=self._number * size)
+        return self._weights @ cells.reshape(self._number, size)
+
+    def total(self, values: Ints | Floats) -> Floats:
+        """(R,): the values summed."""
+        return self._weights @ np.bincount(self._days, weights=values, minlength=self._number)
+
+
+def _mean(by_day: _DaySums, values: Floats) -> Floats:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return by_day.total(values) / by_day.total(np.ones(values.size))
+
+
+def _ece(by_day: _DaySums, truth: Ints, scores: Floats) -> Floats:
+    groups = bins_of_equal_mass(scores, ECE_BINS)
+    ones = np.ones(scores.size)
+    return ece_of_sums(*(by_day.resampled(groups, ECE_BINS, values) for values in (ones, scores, truth)))
+
+
+def _at_threshold(by_day: _DaySums, truth: Ints, flagged: np.ndarray) -> dict[str, Floats]:
+    hits = by_day.total(truth * flagged)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return {"precision": hits / by_day.total(flagged.astype(np.float64)), "recall": hits / by_day.total(truth)}
+
+
+def _estimates(
+    values: Mapping[str, float], draws: Mapping[str, Floats], n: int, days: int, lowest: float
+) -> dict[str, Estimate]:
+    if days < MINIMUM_DAYS:
+        return {}
+    found = {name: _estimate(name, value, draws[name], n=n, days=days, lowest=lowest) for name, value in values.items()}
+    return {name: estimate for name, estimate in found.items() if estimate is not None}
+
+
+def _estimate(name: str, value: float, draws: Floats, *, n: int, days: int, lowest: float) -> Estimate | None:
+    usable = draws[np.isfinite(draws)]
+    if usable.size < (1 - _LOST) * draws.size:
+        return None
+    # Around their own mean: takes out the binning, and the upward pull that resampling has on an absolute value (ECE).
+    low, high = value + _stretch(days) * (np.quantile(usable, (0.025, 0.975)) - usable.mean())
+    if name != "log_loss":
+        low, high = max(low, lowest), min(high, 1.0)
+    low, high = min(low, value), max(high, value)
+    return Estimate(value=_rounded(value), low=_rounded(low), high=_rounded(high), n=n)
+
+
+def _rounded(value: float) -> float:
+    return round(float(value), _DECIMALS) + 0.0
+
+
+def _stretch(days: int) -> float:
+    """What makes a percentile interval of ``days`` clusters as wide as a t interval (Cornish-Fisher for t)."""
+    free = days - 1
+    t = _Z + (_Z**3 + _Z) / (4 * free) + (5 * _Z**5 + 16 * _Z**3 + 3 * _Z) / (96 * free**2)
+    return float(np.sqrt(days / free) * t / _Z)

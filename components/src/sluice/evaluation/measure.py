@@ -1,0 +1,63 @@
+"""Measuring the compression ladder: every variant on the same rows and the same resampled days."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from sluice.errors import BadArtifact
+from sluice.evaluation.document import VariantMeasurement
+from sluice.evaluation.holdout import Holdout, read_holdout, read_scores, unusable
+from sluice.evaluation.intervals import DayResamples, Measured, Scored, measure
+from sluice.evaluation.metrics import Floats
+from sluice.evaluation.select import TEACHER
+from sluice.evaluation.threshold import best_threshold
+
+
+def measure_ladder(frame_dir: Path, ladder_dir: Path, seed: int) -> tuple[VariantMeasurement, ...]:
+    """
+    Quality of every variant in ``ladder_dir`` on split tune, beside the size and latency that the ladder recorded.
+
+    A variant whose scores are no probabilities has no metrics; it cannot be selected then.
+
+    Raises:
+        BadArtifact: ``ladder.json`` or ``scores.parquet`` is unreadable or incomplete.
+    """
+    holdout = read_holdout(frame_dir, "tune")
+    scores = read_scores(ladder_dir / "scores.parquet", holdout)
+    resamples = DayResamples.draw(holdout.days, seed)
+    rungs = _read_ladder(ladder_dir / "ladder.json")
+    if missing := [rung["name"] for rung in rungs if rung["name"] not in scores]:
+        raise BadArtifact(str(ladder_dir / "scores.parquet"), f"has no column {missing[0]!r}", "build the ladder again")
+    measured = {rung["name"]: _measured(rung["name"], scores[rung["name"]], holdout, resamples) for rung in rungs}
+    teacher = measured.get(TEACHER)
+    return tuple(_measurement(rung, measured[rung["name"]], teacher) for rung in rungs)
+
+
+def _measured(name: str, scores: Floats, holdout: Holdout, resamples: DayResamples) -> Measured | None:
+    if unusable(name, scores):
+        return None
+    threshold = best_threshold(holdout.labels, scores)
+    return measure(holdout.labels, Scored.of(name, scores, threshold), resamples)
+
+
+def _measurement(rung: dict[str, Any], model: Measured | None, teacher: Measured | None) -> VariantMeasurement:
+    recorded = {key: rung[key] for key in VariantMeasurement.model_fields if key in rung}
+    return VariantMeasurement(
+        **recorded,
+        metrics=model.estimates() if model else {},
+        versus_teacher=model.minus(teacher) if model and teacher else {},
+    )
+
+
+def _read_ladder(path: Path) -> list[dict[str, Any]]:
+    needed = set(VariantMeasurement.model_fields) - {"metrics", "versus_teacher"}
+    try:
+        rungs = json.loads(path.read_bytes())
+        complete = isinstance(rungs, list) and all(needed <= set(rung) for rung in rungs)
+    except (OSError, ValueError, TypeError) as error:
+        raise BadArtifact(str(path), f"cannot be read ({error})", "build the ladder again") from error
+    if not complete:
+        raise BadArtifact(str(path), f"is not a list of variants with {sorted(needed)}", "build the ladder again")
+    return list(rungs)

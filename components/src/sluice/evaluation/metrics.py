@@ -1,0 +1,116 @@
+"""
+Metrics of binary classifiers, from counts by score, so that one formula serves the exact value and every resample.
+
+Shapes: ``labels`` (n,) of 0 and 1; ``scores`` (n,) float64 probabilities; counts (..., b) by ascending score.
+A metric that is not defined on the rows (one class only, nothing predicted positive) is NaN in an array and absent from
+a dictionary: no value is made up.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+METRICS = ("auc", "pr_auc", "log_loss", "ece", "precision", "recall")
+ECE_BINS = 15
+"""Bins of the calibration error: equal in rows, not in width, so that no bin is judged by a handful of rows."""
+CLIP = 1e-7
+"""Probabilities are held this far from 0 and 1 in the log loss: float32 tells no finer ones apart at the upper end."""
+
+
+def counts_by_score(labels: Ints, scores: Floats) -> tuple[Floats, Floats, Floats]:
+    """Distinct scores, ascending, with the positives and the negatives at each: three arrays (b,)."""
+    order = np.argsort(scores, kind="stable")
+    ordered, hits = scores[order], labels[order]
+    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if ordered.size else np.empty(0, np.int64)
+    positives = np.add.reduceat(hits, starts).astype(np.float64) if starts.size else np.empty(0)
+    totals = np.diff(np.r_[starts, ordered.size]).astype(np.float64)
+    return ordered[starts], positives, totals - positives
+
+
+def auc_of_counts(positives: Floats, negatives: Floats) -> Floats:
+    """
+    Area under the ROC curve (Mann-Whitney: P(score of a positive > score of a negative), ties count one half).
+
+    Args:
+        positives, negatives: (..., b) counts by ascending score.
+
+    Returns:
+        (...,); NaN where one class is missing.
+    """
+    below = np.cumsum(negatives, axis=-1) - negatives / 2
+    pairs = positives.sum(axis=-1) * negatives.sum(axis=-1)
+    return _ratio((positives * below).sum(axis=-1), pairs)
+
+
+def average_precision_of_counts(positives: Floats, negatives: Floats) -> Floats:
+    """
+    Average precision, sum over thresholds of (recall gained) times (precision there), without interpolation.
+
+    Args:
+        positives, negatives: (..., b) counts by ascending score.
+
+    Returns:
+        (...,); NaN where there is no positive.
+    """
+    hits = np.cumsum(positives[..., ::-1], axis=-1)
+    alarms = hits + np.cumsum(negatives[..., ::-1], axis=-1)
+    precision = np.divide(hits, alarms, out=np.zeros_like(hits), where=alarms > 0)
+    return _ratio((positives[..., ::-1] * precision).sum(axis=-1), positives.sum(axis=-1))
+
+
+def ece_of_sums(counts: Floats, score_sums: Floats, label_sums: Floats) -> Floats:
+    """Expected calibration error: mean over rows of |mean score - observed rate| of the row's bin; (..., bins) each."""
+    return _ratio(np.abs(score_sums - label_sums).sum(axis=-1), counts.sum(axis=-1))
+
+
+def log_losses(labels: Ints, scores: Floats) -> Floats:
+    """The log loss of each row in nats, (n,)."""
+    clipped = np.clip(scores, CLIP, 1 - CLIP)
+    return -np.log(np.where(labels == 1, clipped, 1 - clipped))
+
+
+def bins_of_equal_mass(scores: Floats, bins: int) -> Ints:
+    """The bin of each row, (n,), when distinct scores are cut into at most ``bins`` groups of about as many rows."""
+    ordered = np.sort(scores)
+    cuts = ordered[(np.arange(1, bins) * ordered.size) // bins] if ordered.size else ordered
+    return np.searchsorted(np.unique(cuts), scores, side="right")
+
+
+def exact_metrics(labels: Ints, scores: Floats, threshold: float) -> dict[str, float]:
+    """Every metric of ``METRICS`` that is defined on these rows. Scores must be finite."""
+    if not labels.size:
+        return {}
+    _, positives, negatives = counts_by_score(labels, scores)
+    found = {
+        "auc": float(auc_of_counts(positives, negatives)),
+        "pr_auc": float(average_precision_of_counts(positives, negatives)),
+        "log_loss": float(log_losses(labels, scores).mean()),
+        "ece": _ece(labels, scores),
+        **dict(zip(("precision", "recall"), _at_threshold(labels, scores, threshold), strict=True)),
+    }
+    if not 0 < positives.sum() < labels.size:
+        found = {name: value for name, value in found.items() if name in ("log_loss", "ece")}
+    return {name: value for name, value in found.items() if np.isfinite(value)}
+
+
+def _ece(labels: Ints, scores: Floats) -> float:
+    groups = bins_of_equal_mass(scores, ECE_BINS)
+    sums = [
+        np.bincount(groups, weights=weights).astype(np.float64) for weights in (np.ones(scores.size), scores, labels)
+    ]
+    return float(ece_of_sums(sums[0], sums[1], sums[2]))
+
+
+def _at_threshold(labels: Ints, scores: Floats, threshold: float) -> tuple[float, float]:
+    flagged = scores >= threshold
+    hits = float(labels[flagged].sum())
+    return float(_ratio(np.float64(hits), np.float64(flagged.sum()))), float(_ratio(np.float64(hits), labels.sum()))
+
+
+def _ratio(top: Floats | np.float64, bottom: Floats | np.float64) -> Floats:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.true_divide(top, bottom))
