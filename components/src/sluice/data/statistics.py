@@ -1,0 +1,103 @@
+"""Statistics of a span, column by column: what people look at, and what a schema is inferred from."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import numpy as np
+import polars as pl
+from pydantic import BaseModel, ConfigDict
+
+from sluice.data.span import iso_time, type_name
+
+QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+_TOP = 20
+
+
+class ColumnStatistics(BaseModel):
+    """One column. What does not apply to its type is ``None`` or empty."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dtype: str
+    n: int
+    nulls: int
+    """Nulls; NaN is not one of them."""
+    distinct: int
+    """Distinct non-null values."""
+    not_finite: int = 0
+    """NaN and infinite values."""
+    minimum: float | None = None
+    maximum: float | None = None
+    mean: float | None = None
+    deviation: float | None = None
+    """Standard deviation of the finite values (divided by n)."""
+    zeros: int | None = None
+    quantiles: tuple[float, ...] = ()
+    """At ``QUANTILES``; values of the data, not between them."""
+    earliest: str | None = None
+    latest: str | None = None
+    shortest: int | None = None
+    longest: int | None = None
+    """Lengths of strings, in characters."""
+    top: tuple[tuple[str, int], ...] = ()
+    """The most frequent values of strings, booleans and integers, with their counts; at most 20."""
+
+
+class Statistics(BaseModel):
+    """All columns of a frame."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rows: int
+    columns: dict[str, ColumnStatistics]
+
+
+def statistics(frame: pl.DataFrame) -> Statistics:
+    """Statistics of every column; works on an empty frame too."""
+    return Statistics(rows=frame.height, columns={column.name: column_statistics(column) for column in frame})
+
+
+def column_statistics(column: pl.Series) -> ColumnStatistics:
+    """Statistics of one column."""
+    present = column.drop_nulls()
+    base = ColumnStatistics(
+        dtype=type_name(column.dtype), n=len(column), nulls=column.null_count(), distinct=present.n_unique()
+    )
+    if present.is_empty():
+        return base
+    if column.dtype.is_numeric():
+        return base.model_copy(update=_numeric(present) | (_top(present) if column.dtype.is_integer() else {}))
+    if isinstance(column.dtype, pl.Datetime):
+        bounds = present.dt.replace_time_zone("UTC") if column.dtype.time_zone is None else present
+        return base.model_copy(update={"earliest": _moment(bounds.min()), "latest": _moment(bounds.max())})
+    if column.dtype == pl.String:
+        lengths = present.str.len_chars().to_numpy()
+        return base.model_copy(update=_top(present) | {"shortest": int(lengths.min()), "longest": int(lengths.max())})
+    return base.model_copy(update=_top(present)) if column.dtype == pl.Boolean else base
+
+
+def _numeric(present: pl.Series) -> dict[str, object]:
+    values = present.cast(pl.Float64).to_numpy()
+    finite = values[np.isfinite(values)]
+    if finite.size == 0:
+        return {"not_finite": int(values.size)}
+    return {
+        "not_finite": int(values.size - finite.size),
+        "minimum": float(finite.min()),
+        "maximum": float(finite.max()),
+        "mean": float(finite.mean()),
+        "deviation": float(finite.std()),
+        "zeros": int((finite == 0).sum()),
+        "quantiles": tuple(np.quantile(finite, QUANTILES, method="inverted_cdf").tolist()),
+    }
+
+
+def _top(present: pl.Series) -> dict[str, object]:
+    counted = present.alias("value").to_frame().group_by("value").len()
+    counted = counted.sort(["len", "value"], descending=[True, False]).head(_TOP)
+    return {"top": tuple((str(value), int(count)) for value, count in counted.iter_rows())}
+
+
+def _moment(value: object) -> str:
+    return iso_time(value) if isinstance(value, datetime) else str(value)

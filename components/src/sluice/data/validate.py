@@ -1,0 +1,164 @@
+"""Check a span against its committed schema, and its freshest split against the one that the model learns from."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from pydantic import BaseModel, ConfigDict
+
+from sluice.content import digest_of_value, write_json
+from sluice.data.anomalies import Anomaly, find_anomalies, find_distances
+from sluice.data.divergence import FeatureProfile, baseline_masses, jensen_shannon, masses, profiles_of
+from sluice.data.schema import Schema, read_schema
+from sluice.data.span import read_record, read_span, type_name
+from sluice.data.statistics import Statistics, statistics
+from sluice.errors import BadInput
+from sluice.tasks.task import Task
+
+BASELINE, FRESH = "train", "test"
+REPORT_FILE = "validation.json"
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Comparison(_Document):
+    """One feature in the fresh split against the training split."""
+
+    feature: str
+    divergence: float
+    limit: float
+    bins: tuple[str, ...]
+    """Names of the bins, the nulls first."""
+    baseline: tuple[float, ...]
+    fresh: tuple[float, ...]
+    """Share of the rows in each bin; each sums to 1."""
+
+
+class ValidationReport(_Document):
+    """What validation saw. ``passed`` is true when there is no anomaly."""
+
+    task: str
+    passed: bool
+    span: str
+    """Digest of the span."""
+    schema_digest: str
+    rows: int
+    anomalies: tuple[Anomaly, ...]
+    comparisons: tuple[Comparison, ...]
+    statistics: dict[str, Statistics]
+    """Of the splits ``train`` and ``test``."""
+
+
+def validate(task: Task, span_dir: Path, out: Path) -> ValidationReport:
+    """
+    Check the span in ``span_dir`` and write ``out/validation.json``; anomalies are reported, not raised.
+
+    Rules hold for all rows; distances are those of the split test against the split train.
+
+    Raises:
+        BadInput: the span or the schema is missing or unreadable, or the report cannot be written.
+        BadArtifact: the span is not what its record says.
+    """
+    frame, record = read_span(span_dir), read_record(span_dir)
+    schema = read_schema(task.schema_file)
+    splits = {name: frame.filter(pl.col("split") == name) for name in (BASELINE, FRESH)}
+    profiles = _profiles(splits, schema)
+    anomalies = [
+        *find_anomalies(frame, schema, None, window=(task.splits.train, task.splits.live)),
+        *_fresh_anomalies(splits, schema, profiles),
+    ]
+    report = ValidationReport(
+        task=task.name,
+        passed=not anomalies,
+        span=record.digest,
+        schema_digest=digest_of_value(schema.model_dump(mode="json")),
+        rows=frame.height,
+        anomalies=tuple(anomalies),
+        comparisons=_comparisons(splits[FRESH], schema, profiles),
+        statistics={name: statistics(rows) for name, rows in splits.items()},
+    )
+    try:
+        write_json(out / REPORT_FILE, report.model_dump(mode="json"))
+    except OSError as error:
+        raise BadInput(
+            str(out), f"cannot be written ({error.strerror})", "make room or choose another folder"
+        ) from error
+    return report
+
+
+def require_valid(report: ValidationReport) -> None:
+    """
+    Let a valid span pass.
+
+    Raises:
+        BadInput: it has anomalies; names the first and says how many there are.
+    """
+    if report.passed:
+        return
+    first, count = report.anomalies[0], len(report.anomalies)
+    raise BadInput(
+        f"span {report.span[:19]} of task {report.task!r}, feature {first.feature!r}",
+        f"{first.text.rstrip('.')} (rule {first.rule}; {count} {'anomaly' if count == 1 else 'anomalies'} in all)",
+        "mend the source, or change the committed schema if the data is right",
+    )
+
+
+def _profiles(splits: dict[str, pl.DataFrame], schema: Schema) -> dict[str, FeatureProfile]:
+    """Profiles of the training split, of the features that both sides have with the right type."""
+    if any(rows.is_empty() for rows in splits.values()):
+        return {}
+    train = splits[BASELINE]
+    names = [
+        name
+        for name, rule in schema.features.items()
+        if rule.max_divergence is not None and name in train.columns and type_name(train.schema[name]) == rule.type
+    ]
+    return profiles_of(train, names)
+
+
+def _fresh_anomalies(
+    splits: dict[str, pl.DataFrame], schema: Schema, profiles: dict[str, FeatureProfile]
+) -> list[Anomaly]:
+    """Too few rows on a side, and distances."""
+    found = []
+    for name, rows in splits.items():
+        if rows.height < schema.minimum_rows:
+            text = f"Split {name!r} has {rows.height} rows, fewer than {schema.minimum_rows}."
+            expected = f"at least {schema.minimum_rows}"
+            found.append(
+                Anomaly(feature=f"split={name}", rule="rows", observed=str(rows.height), expected=expected, text=text)
+            )
+    return [*found, *find_distances(splits[FRESH], schema, profiles)]
+
+
+def _comparisons(fresh: pl.DataFrame, schema: Schema, profiles: dict[str, FeatureProfile]) -> tuple[Comparison, ...]:
+    compared = []
+    for name, profile in profiles.items():
+        before, after = baseline_masses(profile), masses(profile, fresh.get_column(name))
+        compared.append(
+            Comparison(
+                feature=name,
+                divergence=jensen_shannon(np.asarray(before), np.asarray(after)),
+                limit=schema.features[name].max_divergence or 0.0,
+                bins=bin_names(profile),
+                baseline=before,
+                fresh=after,
+            )
+        )
+    return tuple(compared)
+
+
+def bin_names(profile: FeatureProfile) -> tuple[str, ...]:
+    """What to write under the bars of a profile, the nulls first."""
+    if profile.kind == "categorical":
+        return ("null", *profile.categories, "other")
+    if not profile.edges:
+        return ("null", "below", "above")
+    first, last = f"{profile.edges[0]:g}", f"{profile.edges[-1]:g}"
+    inner = (f"{low:g} – {high:g}" for low, high in pairwise(profile.edges))
+    return ("null", f"< {first}", *inner, last, f"> {last}")
