@@ -24,14 +24,14 @@ class Recipe(BaseModel):
     description: str
     features: tuple[str, ...] = Field(min_length=1)
     """Names of features of the task's feature service, in the order of the model's input."""
-    teacher: tuple[int, ...] = (256, 128)
+    teacher: tuple[int, ...] = (256,)
     """Units of the teacher's hidden layers."""
     student: tuple[int, ...] = (64, 32)
     """Units of the student's hidden layers."""
-    dropout: float = Field(default=0.2, ge=0, lt=1)
-    epochs: int = Field(default=14, ge=1, le=500)
-    batch_size: int = Field(default=512, ge=1)
-    learning_rate: float = Field(default=1e-3, gt=0)
+    dropout: float = Field(default=0.5, ge=0, lt=1)
+    epochs: int = Field(default=5, ge=1, le=500)
+    batch_size: int = Field(default=1024, ge=1)
+    learning_rate: float = Field(default=2e-3, gt=0)
     seed: int = Field(default=20130101, ge=0)
     variants: tuple[Variant, ...] = (
         "teacher_f32",

@@ -1,0 +1,50 @@
+"""TensorFlow, started so that equal inputs give equal bits, and without its greetings."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+_THREADS = 2
+"""Fixed, not the number of cores: how a sum is cut into pieces decides its last bits."""
+
+
+def start_tensorflow(seed: int) -> Any:
+    """
+    Import TensorFlow, seed Python, NumPy and TensorFlow, and ask for deterministic kernels.
+
+    Returns:
+        The module ``keras`` (Keras 3).
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # its kernels differ between processors
+    with _quiet_stderr():
+        import keras
+        import tensorflow as tf
+
+        if tf.config.threading.get_intra_op_parallelism_threads() != _THREADS:
+            tf.config.threading.set_intra_op_parallelism_threads(_THREADS)
+            tf.config.threading.set_inter_op_parallelism_threads(_THREADS)
+        tf.get_logger().setLevel("ERROR")
+        tf.config.experimental.enable_op_determinism()
+        keras.utils.set_random_seed(seed)
+        tf.constant(0.0)
+    return keras
+
+
+@contextlib.contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """The native libraries greet on file descriptor 2 before they read any log level."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

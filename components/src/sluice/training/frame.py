@@ -1,0 +1,133 @@
+"""The frame as one recipe sees it: checked, transformed, reduced to the recipe's features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from pydantic import ValidationError
+
+from sluice.errors import BadInput
+from sluice.features.manifest import FeatureManifest
+from sluice.models.encoder import Encoder
+from sluice.models.recipe import Recipe
+
+FRAME = "frame.parquet"
+MANIFEST = "manifest.json"
+SPLITS = ("train", "tune", "test")
+_IDENTITY = ("example_id", "event_time", "split")
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """
+    One split as a network takes it.
+
+    Attributes:
+        ids: (n,) example ids.
+        x: float32, shape (n, width).
+        y: float32, shape (n,), 0 or 1.
+    """
+
+    ids: pl.Series
+    x: npt.NDArray[np.float32]
+    y: npt.NDArray[np.float32]
+
+
+def reduced_manifest(frame_dir: Path, recipe: Recipe) -> FeatureManifest:
+    """
+    The frame's manifest with the recipe's features only, in the recipe's order.
+
+    Raises:
+        BadInput: the manifest cannot be read, or the recipe names a feature that it does not have, or one twice.
+    """
+    path = frame_dir / MANIFEST
+    try:
+        manifest = FeatureManifest.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        reason = " ".join(str(error).split())
+        raise BadInput(str(path), f"cannot be read ({reason})", "build the features again") from error
+    by_name = {feature.name: feature for feature in manifest.features}
+    for name in recipe.features:
+        if name not in by_name:
+            rule = f"asks for feature {name!r}, which the service {manifest.service!r} does not have"
+            raise BadInput(f"recipe {recipe.name!r}", rule, f"choose from {', '.join(manifest.names)}")
+        if recipe.features.count(name) > 1:
+            raise BadInput(f"recipe {recipe.name!r}", f"names feature {name!r} twice", "name it once")
+    return manifest.model_copy(update={"features": tuple(by_name[name] for name in recipe.features)})
+
+
+def prepared_frame(frame_dir: Path, recipe: Recipe) -> pl.DataFrame:
+    """
+    The frame after the recipe's transforms, sorted by event time and example id.
+
+    ``transform`` is applied to every row; then ``train_transform`` to the rows of split train.
+
+    Raises:
+        BadInput: the frame cannot be read or lacks a column; a transform is no expression over its columns, or
+            changes a column that identifies rows; a split is empty; a label is missing; train has one class.
+    """
+    manifest = reduced_manifest(frame_dir, recipe)
+    frame = _read(frame_dir / FRAME, (*_IDENTITY, "label", *manifest.names))
+    frame = _transformed(frame, recipe.transform, "transform", (*_IDENTITY, "label"), pl.lit(value=True))
+    frame = _transformed(frame, recipe.train_transform, "train_transform", _IDENTITY, pl.col("split") == "train")
+    frame = frame.sort("event_time", "example_id")
+    _check_labels(frame)
+    return frame
+
+
+def encoded_splits(frame: pl.DataFrame, encoder: Encoder) -> dict[str, Encoded]:
+    """Each split of a prepared frame, encoded."""
+    parts = {name: frame.filter(pl.col("split") == name) for name in SPLITS}
+    return {
+        name: Encoded(part["example_id"], encoder.encode(part), part["label"].cast(pl.Float32).to_numpy())
+        for name, part in parts.items()
+    }
+
+
+def _read(path: Path, needed: tuple[str, ...]) -> pl.DataFrame:
+    try:
+        frame = pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        reason = " ".join(str(error).split())
+        raise BadInput(str(path), f"cannot be read ({reason})", "build the features again") from error
+    for name in needed:
+        if name not in frame.columns:
+            raise BadInput(f"{path}: column {name!r}", "is missing", "build the features again")
+    return frame
+
+
+def _transformed(
+    frame: pl.DataFrame, expressions: Mapping[str, str], field: str, kept: tuple[str, ...], where: pl.Expr
+) -> pl.DataFrame:
+    for name in expressions:
+        if name not in frame.columns or name in kept:
+            rule = "is not a column of the frame" if name not in frame.columns else "may not be changed"
+            raise BadInput(f"recipe {field}: {name!r}", rule, "transform features of the frame")
+    try:
+        changed = [
+            pl.when(where).then(pl.sql_expr(expressions[name])).otherwise(pl.col(name)).alias(name)
+            for name in sorted(expressions)
+        ]
+        return frame.with_columns(changed)
+    except pl.exceptions.PolarsError as error:
+        reason = " ".join(str(error).split())
+        raise BadInput(f"recipe {field}", f"cannot be evaluated ({reason})", "mend the SQL expression") from error
+
+
+def _check_labels(frame: pl.DataFrame) -> None:
+    labels = frame.select("split", label=pl.col("label").cast(pl.Float64))
+    for name in SPLITS:
+        values = labels.filter(pl.col("split") == name)["label"]
+        if values.is_empty():
+            raise BadInput(f"split {name!r}", "has no rows", "widen its window")
+        if not values.is_in([0.0, 1.0]).fill_null(value=False).all():
+            raise BadInput(
+                f"split {name!r}: column 'label'", "has values other than 0 and 1", "drop rows without label"
+            )
+        if name == "train" and values.n_unique() < 2:
+            raise BadInput("split 'train'", f"has one class only (label {values[0]:.0f})", "widen the train window")
