@@ -1,0 +1,266 @@
+"""Infra validation: does the real server load this bundle and answer as the offline model does?"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import polars as pl
+from pydantic import BaseModel, ConfigDict
+
+from sluice.child_process import ChildServer
+from sluice.content import write_json
+from sluice.errors import BadInput, Refused, SluiceError
+from sluice.models.bundle import Bundle, load_bundle
+from sluice.models.request import columns_of
+
+TOLERANCE = 1e-6
+"""Largest absolute difference between a served and an offline probability."""
+_ROWS = 32
+_LATENCY_REQUESTS = 200
+_READY_TIMEOUT_S = 60.0
+_JSON = {"content-type": "application/json"}
+_DATATYPES = {"float": "FP64", "int": "INT64", "string": "BYTES"}
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class InfraTiming(_Document):
+    """What the clock said; differs from run to run."""
+
+    start_s: float
+    latency_p50_ms: float
+    latency_p99_ms: float
+    requests: int
+    stop_s: float
+
+
+class InfraReport(_Document):
+    """
+    What the server did. Everything but ``timing`` is the same for the same bundle and frame.
+
+    Written as ``infra.json`` (without ``timing``) and ``infra_timing.json``.
+    """
+
+    digest: str
+    passed: bool
+    reasons: tuple[str, ...]
+    """What failed, one sentence each; empty when passed."""
+    rows: int
+    tolerance: float
+    difference_v1: float | None
+    difference_v2: float | None
+    difference_single: float | None
+    """Largest absolute difference to the offline answer: one batch by V1, by V2, and single requests by V1."""
+    refused: dict[str, int]
+    """HTTP status by bad request; each must be 400, 413 or 415."""
+    ended: str
+    """How the server ended: SIGTERM, SIGKILL or exited."""
+    timing: InfraTiming | None
+
+
+def infra_validate(
+    bundle_dir: Path, digest: str, frame_dir: Path, server_command: Sequence[str], out: Path
+) -> InfraReport:
+    """
+    Start the server on the bundle, ask it, compare, measure, stop it.
+
+    Args:
+        bundle_dir: the bundle's directory.
+        digest: what it must be.
+        frame_dir: holds ``frame.parquet``; 32 rows of its split ``test``, evenly spread, are asked.
+        server_command: ``[python, serving/predictor.py]``.
+        out: receives the report and the server's output.
+
+    Raises:
+        BadArtifact: the bundle is not what its digest says.
+        BadInput: the frame has no test rows with the model's features.
+    """
+    bundle = load_bundle(bundle_dir, digest)
+    rows = _test_rows(frame_dir, bundle)
+    out.mkdir(parents=True, exist_ok=True)
+    command = [*server_command, "--bundle", str(bundle_dir), "--digest", digest]
+    command += ["--model_name", bundle.manifest.task, "--http_port", "0"]
+    started = time.perf_counter()
+    server = ChildServer(command, out / "server.log")
+    try:
+        asked = _ask(server, bundle, rows, started)
+    except (SluiceError, OSError, http.client.HTTPException) as error:
+        asked = {"reasons": (f"the server did not answer: {error}",)}
+    stopping = time.perf_counter()
+    asked["ended"] = server.stop()
+    report = _report(digest, len(rows), asked, time.perf_counter() - stopping)
+    write_json(out / "infra.json", report.model_dump(mode="json", exclude={"timing"}))
+    write_json(out / "infra_timing.json", report.timing.model_dump(mode="json") if report.timing else {})
+    return report
+
+
+def require_passed(report: InfraReport) -> None:
+    """
+    Stop here if the report does not pass.
+
+    Raises:
+        Refused: with the first reason.
+    """
+    if not report.passed:
+        raise Refused(f"bundle {report.digest}", report.reasons[0], "see infra.json and server.log of this step")
+
+
+def _test_rows(frame_dir: Path, bundle: Bundle) -> list[dict[str, Any]]:
+    names = bundle.manifest.features.names
+    path = frame_dir / "frame.parquet"
+    try:
+        test = pl.scan_parquet(path).filter(pl.col("split") == "test").select("example_id", *names).collect()
+    except (OSError, pl.exceptions.PolarsError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise BadInput(str(path), f"has no test rows with the model's features ({reason})", "rebuild it") from error
+    if test.is_empty():
+        raise BadInput(str(path), "has no rows of split test", "build features over the test window")
+    test = test.sort("example_id")
+    chosen = np.linspace(0, len(test) - 1, min(_ROWS, len(test))).astype(int)
+    # JSON knows no NaN; the encoder takes it as missing, as it takes null.
+    clean = test[chosen].select(names).with_columns(pl.col(pl.Float32, pl.Float64).fill_nan(None))
+    return clean.to_dicts()
+
+
+def _ask(server: ChildServer, bundle: Bundle, rows: list[dict[str, Any]], started: float) -> dict[str, Any]:
+    """All questions to a running server; the fields of the report that they settle."""
+    address = urlsplit(server.wait_ready(_READY_TIMEOUT_S)).netloc
+    connection = http.client.HTTPConnection(address, timeout=20)
+    path = f"/v1/models/{bundle.manifest.task}:predict"
+    _wait_loaded(connection, bundle)
+    start_s = time.perf_counter() - started
+    expected = bundle.predict(columns_of(rows, bundle.manifest.features.names))
+    first = _scores_v1(connection, path, rows)
+    second = _scores_v2(connection, f"/v2/models/{bundle.manifest.task}/infer", rows, bundle)
+    single, taken_ms = _singles(connection, path, rows)
+    p50, p99 = np.quantile(taken_ms, [0.5, 0.99])
+    return {
+        "difference_v1": _difference(first, expected),
+        "difference_v2": _difference(second, expected),
+        "difference_single": _difference(single, expected[np.arange(len(single)) % len(rows)]),
+        "refused": _bad_requests(connection, path, rows[0]),
+        "start_s": start_s,
+        "latency": (float(p50), float(p99)),
+    }
+
+
+def _wait_loaded(connection: http.client.HTTPConnection, bundle: Bundle) -> None:
+    _, answer = _exchange(connection, "GET", "/-/sluice", b"")
+    served = json.loads(answer).get("digest")
+    if served != bundle.digest:
+        raise BadInput("the server", f"serves {served}, not {bundle.digest}", "start it on the bundle")
+
+
+def _exchange(
+    connection: http.client.HTTPConnection, method: str, path: str, body: bytes, headers: Mapping[str, str] = _JSON
+) -> tuple[int, bytes]:
+    connection.request(method, path, body, dict(headers))
+    response = connection.getresponse()
+    return response.status, response.read()
+
+
+def _scores_v1(connection: http.client.HTTPConnection, path: str, rows: list[dict[str, Any]]) -> list[float]:
+    status, answer = _exchange(connection, "POST", path, json.dumps({"instances": rows}).encode())
+    if status != 200:
+        raise BadInput("V1 request", f"got status {status}", answer.decode("utf-8", "replace")[:200])
+    return [prediction["score"] for prediction in json.loads(answer)["predictions"]]
+
+
+def _scores_v2(
+    connection: http.client.HTTPConnection, path: str, rows: list[dict[str, Any]], bundle: Bundle
+) -> list[float]:
+    tensors = [
+        {
+            "name": feature.name,
+            "shape": [len(rows)],
+            "datatype": _DATATYPES[feature.dtype],
+            "data": [row[feature.name] for row in rows],
+        }
+        for feature in bundle.manifest.features.features
+    ]
+    status, answer = _exchange(connection, "POST", path, json.dumps({"inputs": tensors}).encode())
+    if status != 200:
+        raise BadInput("V2 request", f"got status {status}", answer.decode("utf-8", "replace")[:200])
+    outputs = {output["name"]: output["data"] for output in json.loads(answer)["outputs"]}
+    return [float(score) for score in outputs["score"]]
+
+
+def _singles(
+    connection: http.client.HTTPConnection, path: str, rows: list[dict[str, Any]]
+) -> tuple[list[float], list[float]]:
+    """Scores and milliseconds of single requests, one after the other on one connection."""
+    scores: list[float] = []
+    taken: list[float] = []
+    for i in range(_LATENCY_REQUESTS):
+        start = time.perf_counter()
+        scores += _scores_v1(connection, path, [rows[i % len(rows)]])
+        taken.append((time.perf_counter() - start) * 1000)
+    return scores, taken
+
+
+def _bad_requests(connection: http.client.HTTPConnection, path: str, row: dict[str, Any]) -> dict[str, int]:
+    """The status of each of a handful of requests that break the contract."""
+    name = next(iter(row))
+    bodies = {
+        "not JSON": b"{",
+        "no instances": b'{"instances": []}',
+        "an unknown field": json.dumps({"instances": [{**row, "no such field": 1}]}).encode(),
+        "a missing field": json.dumps({"instances": [{k: v for k, v in row.items() if k != name}]}).encode(),
+        "a wrong type": json.dumps({"instances": [{**row, name: [1]}]}).encode(),
+        "NaN": json.dumps({"instances": [{**row, name: float("nan")}]}).encode(),
+    }
+    statuses = {thing: _exchange(connection, "POST", path, body)[0] for thing, body in bodies.items()}
+    text = {"content-type": "text/plain"}
+    statuses["not declared as JSON"] = _exchange(connection, "POST", path, b"{}", text)[0]
+    return statuses
+
+
+def _difference(served: Sequence[float], expected: Any) -> float:
+    if len(served) != len(expected):
+        raise BadInput("the server", f"gave {len(served)} answers to {len(expected)} rows", "see server.log")
+    return float(np.max(np.abs(np.asarray(served) - expected)))
+
+
+def _report(digest: str, rows: int, asked: dict[str, Any], stop_s: float) -> InfraReport:
+    reasons = list(asked.get("reasons", ()))
+    for kind in ("difference_v1", "difference_v2", "difference_single"):
+        found = asked.get(kind)
+        if found is not None and not found <= TOLERANCE:
+            reasons.append(f"{kind} to the offline answers is {found:.3g}, over {TOLERANCE:g}")
+    for thing, status in asked.get("refused", {}).items():
+        if status not in (400, 413, 415):
+            reasons.append(f"a request with {thing} got status {status}, expected 400")
+    if asked["ended"] != "SIGTERM":
+        reasons.append(f"the server ended by {asked['ended']}, expected SIGTERM")
+    timing = None
+    if "latency" in asked:
+        p50, p99 = asked["latency"]
+        timing = InfraTiming(
+            start_s=round(asked["start_s"], 3),
+            latency_p50_ms=round(p50, 4),
+            latency_p99_ms=round(p99, 4),
+            requests=_LATENCY_REQUESTS,
+            stop_s=round(stop_s, 3),
+        )
+    return InfraReport(
+        digest=digest,
+        passed=not reasons,
+        reasons=tuple(reasons),
+        rows=rows,
+        tolerance=TOLERANCE,
+        difference_v1=asked.get("difference_v1"),
+        difference_v2=asked.get("difference_v2"),
+        difference_single=asked.get("difference_single"),
+        refused=asked.get("refused", {}),
+        ended=asked["ended"],
+        timing=timing,
+    )

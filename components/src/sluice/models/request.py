@@ -1,0 +1,330 @@
+"""
+What a server may be asked: requests of KServe's V1 and V2 protocols, parsed and checked against a feature manifest.
+
+Nothing here does I/O. Whatever a client sends ends as an ``Asked`` or as a ``BadRequest`` that names the first thing
+that is wrong, so that a bad client never looks like a bad model (plain kserve answers such requests with 500).
+"""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import orjson
+
+from sluice.errors import BadInput
+from sluice.features.manifest import Feature, FeatureManifest
+
+MAX_BODY_BYTES = 1 << 20
+MAX_INSTANCES = 1000
+MAX_TEXT = 256
+_FLOAT32_MAX = 3.4028234663852886e38
+_INT64_MAX = 2**63 - 1
+
+Route = Literal["stable", "candidate", "shadow"]
+_ROUTES: Mapping[str, Route] = {"stable": "stable", "candidate": "candidate", "shadow": "shadow"}
+_FLOATS = frozenset({"FP16", "FP32", "FP64"})
+_INTS = frozenset({"INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64"})
+_DATATYPES = {"float": _FLOATS | _INTS, "int": _INTS, "string": frozenset({"BYTES"})}
+_V2_KEYS = frozenset({"id", "parameters", "inputs", "outputs"})
+_TENSOR_KEYS = frozenset({"name", "shape", "datatype", "parameters", "data"})
+
+
+class BadRequest(BadInput):
+    """
+    A request that breaks its contract.
+
+    Args:
+        status: the HTTP status to answer with: 400, 413 (too large) or 415 (not JSON).
+    """
+
+    def __init__(self, thing: str, rule: str, fix: str, status: int = 400) -> None:
+        super().__init__(thing, rule, fix)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Asked:
+    """
+    A checked request.
+
+    Attributes:
+        instances: rows as they were sent, every value of its declared type and finite.
+        online: the rows are entity keys and request inputs, so features must be read; else they are all features.
+        id: the client's own id (V2), to be repeated in the answer.
+    """
+
+    instances: tuple[Mapping[str, Any], ...]
+    online: bool
+    id: str | None = None
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the headers say: who asks, when in event time (UTC), and on which side of the rollout."""
+
+    request_id: str
+    event_time: datetime
+    route: Route
+    rollout: str
+
+
+def parse_context(headers: Mapping[str, str]) -> Context:
+    """
+    The context of a request; header names in lower case.
+
+    Raises:
+        BadRequest: a header that is there but means nothing.
+    """
+    request_id = headers.get("x-request-id") or uuid.uuid4().hex
+    if len(request_id) > MAX_TEXT:
+        raise BadRequest(
+            "header x-request-id", f"has {len(request_id)} characters, over {MAX_TEXT}", "send a shorter id"
+        )
+    route = headers.get("x-sluice-route", "stable")
+    if route not in _ROUTES:
+        raise BadRequest("header x-sluice-route", f"is {_shown(route)}", "leave it to the gateway")
+    rollout = headers.get("x-sluice-rollout", "")[:MAX_TEXT]
+    return Context(request_id, _event_time(headers.get("x-sluice-time")), _ROUTES[route], rollout)
+
+
+def _event_time(text: str | None) -> datetime:
+    if text is None:
+        return datetime.now(UTC)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        fix = "send ISO 8601 with a zone, such as 2013-08-01T05:00:00Z, or leave it out"
+        raise BadRequest("header x-sluice-time", f"is {_shown(text)}, not a moment in time", fix)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise BadRequest(
+            "header x-sluice-time", f"is {_shown(text)}, out of range", "send a year of this age"
+        ) from error
+
+
+def check_envelope(content_type: str | None, length: str | None) -> None:
+    """
+    Refuse by the headers alone what is not JSON or too large.
+
+    Raises:
+        BadRequest: status 415 or 413.
+    """
+    kind = (content_type or "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        fix = "send application/json"
+        raise BadRequest("header content-type", f"is {_shown(content_type or 'missing')}", fix, status=415)
+    if length is not None and length.isdecimal():
+        check_length(int(length))
+
+
+def check_length(n_bytes: int) -> None:
+    """
+    Refuse a body over ``MAX_BODY_BYTES``.
+
+    Raises:
+        BadRequest: status 413.
+    """
+    if n_bytes > MAX_BODY_BYTES:
+        fix = "send fewer instances a request"
+        raise BadRequest("body", f"is larger than {MAX_BODY_BYTES} bytes", fix, status=413)
+
+
+def parse_v1(body: bytes, manifest: FeatureManifest, *, reads_online: bool = True) -> Asked:
+    """
+    ``{"instances": [{name: value, ...}, ...]}``; ``reads_online``: the server can complete entity keys with features.
+
+    Raises:
+        BadRequest: names the instance and the field.
+    """
+    document = _json_object(body)
+    if set(document) != {"instances"}:
+        found = ", ".join(sorted(_shown(key) for key in document)) or "nothing"
+        raise BadRequest("body", f"has {found}", 'send exactly {"instances": [...]}')
+    instances = document["instances"]
+    if not isinstance(instances, list):
+        raise BadRequest("instances", f"is {_kind(instances)}, not a list", "send a list of objects")
+    _check_count("instances", len(instances))
+    for i, instance in enumerate(instances):
+        if not isinstance(instance, dict):
+            raise BadRequest(f"instances[{i}]", f"is {_kind(instance)}, not an object", "send {name: value, ...}")
+    online = _is_online(instances[0], manifest, "instances[0]")
+    fields = _fields(manifest, online=online)
+    for i, instance in enumerate(instances):
+        if instance.keys() != fields.keys():
+            _refuse_names(instance, manifest, f"instances[{i}]", online=online)
+        for name, value in instance.items():
+            _check_value(value, fields[name], "instances", i, online=online)
+    return _checked(Asked(tuple(instances), online), reads_online=reads_online)
+
+
+def parse_v2(body: bytes, manifest: FeatureManifest, *, reads_online: bool = True) -> Asked:
+    """
+    ``{"inputs": [{"name", "shape": [n] or [n, 1], "datatype", "data": [...]}, ...]}``, one tensor a column.
+
+    ``null`` in ``data`` means missing, an extension of the protocol that has no word for it.
+
+    Raises:
+        BadRequest: names the tensor and what is wrong with it.
+    """
+    document = _json_object(body)
+    for key in document.keys() - _V2_KEYS:
+        raise BadRequest(f"body: {_shown(key)}", "is not a key of the V2 protocol", "send id and inputs")
+    request_id, tensors = document.get("id"), document.get("inputs")
+    if request_id is not None and (not isinstance(request_id, str) or len(request_id) > MAX_TEXT):
+        raise BadRequest("id", f"is not a text of at most {MAX_TEXT} characters", "send a short text or leave it out")
+    if not isinstance(tensors, list) or not tensors:
+        raise BadRequest("inputs", f"is {_kind(tensors)}, not a list of tensors", "send one tensor a column")
+    columns: dict[str, tuple[str, list[Any]]] = {}
+    for i, tensor in enumerate(tensors):
+        name, datatype, data = _tensor(tensor, f"inputs[{i}]")
+        if name in columns:
+            raise BadRequest(f"inputs[{i}]", f"names {_shown(name)} a second time", "send each column once")
+        columns[name] = (datatype, data)
+    return _checked(Asked(*_rows_of(columns, manifest), request_id), reads_online=reads_online)
+
+
+def _checked(asked: Asked, *, reads_online: bool) -> Asked:
+    if asked.online and not reads_online:
+        raise BadRequest("body", "has entity keys, and this server reads no features", "send all features of the model")
+    return asked
+
+
+def _rows_of(
+    columns: Mapping[str, tuple[str, list[Any]]], manifest: FeatureManifest
+) -> tuple[tuple[Mapping[str, Any], ...], bool]:
+    """Rows of named tensors, and whether they must be read online."""
+    lengths = {name: len(data) for name, (_, data) in columns.items()}
+    n = next(iter(lengths.values()))
+    _check_count("inputs", n)
+    for name, length in lengths.items():
+        if length != n:
+            rule = f"has {length} values where the first tensor has {n}"
+            raise BadRequest(f"input {_shown(name)}", rule, "send columns of one length")
+    online = _is_online(columns, manifest, "inputs")
+    fields = _fields(manifest, online=online)
+    for name, (datatype, data) in columns.items():
+        feature = fields[name]
+        allowed = _INTS | _DATATYPES["string"] if feature is None else _DATATYPES[feature.dtype]
+        if datatype not in allowed:
+            rule = f"has datatype {_shown(datatype)}"
+            raise BadRequest(f"input {_shown(name)}", rule, f"send one of {', '.join(sorted(allowed))}")
+        for i, value in enumerate(data):
+            _check_value(value, feature, "inputs", i, online=online, name=name)
+    names = tuple(columns)
+    rows = zip(*(data for _, data in columns.values()), strict=True)
+    return tuple(dict(zip(names, row, strict=True)) for row in rows), online
+
+
+def _tensor(tensor: Any, place: str) -> tuple[str, str, list[Any]]:
+    """Name, datatype and flat data of one tensor."""
+    if not isinstance(tensor, dict):
+        raise BadRequest(place, f"is {_kind(tensor)}, not an object", "send name, shape, datatype and data")
+    for key in tensor.keys() - _TENSOR_KEYS:
+        raise BadRequest(f"{place}: {_shown(key)}", "is not a key of a tensor", "send name, shape, datatype and data")
+    name, datatype, shape, data = (tensor.get(key) for key in ("name", "datatype", "shape", "data"))
+    if not isinstance(name, str) or not isinstance(datatype, str):
+        raise BadRequest(place, "has no name or no datatype", "send both as text")
+    if not isinstance(data, list):
+        raise BadRequest(f"input {_shown(name)}", f"has data that is {_kind(data)}", "send a flat list as data")
+    if shape not in ([len(data)], [len(data), 1]) or any(isinstance(size, bool) for size in shape):
+        rule = f"has shape {_shown(shape)} and {len(data)} values"
+        raise BadRequest(f"input {_shown(name)}", rule, f"send shape [{len(data)}] or [{len(data)}, 1] and flat data")
+    return name, datatype, data
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
+    check_length(len(body))
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest("body", f"is not JSON ({error})", "send one JSON object; JSON knows no NaN") from error
+    if not isinstance(document, dict):
+        raise BadRequest("body", f"is {_kind(document)}, not an object", "send one JSON object")
+    return document
+
+
+def _check_count(thing: str, n: int) -> None:
+    if not 1 <= n <= MAX_INSTANCES:
+        raise BadRequest(thing, f"has {n} rows", f"send 1 to {MAX_INSTANCES}")
+
+
+def _online_names(manifest: FeatureManifest) -> frozenset[str]:
+    return frozenset(manifest.entity_keys) | {feature.name for feature in manifest.request_inputs}
+
+
+def _is_online(names: Mapping[str, Any], manifest: FeatureManifest, place: str) -> bool:
+    """Which of the two field sets is meant; the complete feature vector wins where both are the same."""
+    if names.keys() == set(manifest.names):
+        return False
+    if names.keys() == _online_names(manifest):
+        return True
+    # The message is about the set that the caller came closer to.
+    common = len(names.keys() & set(manifest.names)), len(names.keys() & _online_names(manifest))
+    return _refuse_names(names, manifest, place, online=common[0] <= common[1])
+
+
+def _refuse_names(names: Mapping[str, Any], manifest: FeatureManifest, place: str, *, online: bool) -> bool:
+    expected = _online_names(manifest) if online else set(manifest.names)
+    fix = "send either the entity keys and request inputs, or all features of the model: see GET /-/sluice"
+    unknown = sorted(names.keys() - expected)
+    if unknown:
+        raise BadRequest(f"{place}.{_shown(unknown[0])}", "is not a field of this model's requests", fix)
+    missing = sorted(expected - names.keys())
+    raise BadRequest(f"{place}.{missing[0]}", "is missing", fix)
+
+
+def _fields(manifest: FeatureManifest, *, online: bool) -> Mapping[str, Feature | None]:
+    """The expected fields; ``None`` marks an entity key."""
+    if not online:
+        return {feature.name: feature for feature in manifest.features}
+    keys: dict[str, Feature | None] = dict.fromkeys(manifest.entity_keys)
+    return keys | {feature.name: feature for feature in manifest.request_inputs}
+
+
+def _check_value(
+    value: Any, feature: Feature | None, place: str, row: int, *, online: bool, name: str | None = None
+) -> None:
+    """Refuse a value that is not of the field's type; ``null`` is a missing feature, but never a key or an input."""
+    if value is None and not online:
+        return
+    kind = type(value)
+    if feature is None:
+        good = (kind is str and len(value) <= MAX_TEXT) or (kind is int and abs(value) <= _INT64_MAX)
+    elif feature.dtype == "string":
+        good = kind is str and len(value) <= MAX_TEXT
+    elif feature.dtype == "int":
+        good = (kind is int or (kind is float and value.is_integer())) and abs(value) <= _INT64_MAX
+    else:
+        good = (kind is float or kind is int) and math.isfinite(value) and abs(value) <= _FLOAT32_MAX
+    if not good:
+        field = feature.name if feature else name or "an entity key"
+        wanted = f"a {feature.dtype}" if feature else "a text or an int"
+        rule = f"is {_shown(value)}, not {wanted}"
+        raise BadRequest(f"{place}[{row}].{field}", rule, f"send {wanted}{'' if online else ' or null'}")
+
+
+def columns_of(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, list[Any]]:
+    """Columns in the order of ``names``, from rows that have them all."""
+    return {name: [row[name] for row in rows] for name in names}
+
+
+def _kind(value: Any) -> str:
+    return {dict: "an object", list: "a list", str: "a text", bool: "a bool", type(None): "null"}.get(
+        type(value), "a number"
+    )
+
+
+def _shown(value: Any) -> str:
+    """A value for a message: never longer than 60 characters, whatever the client sent."""
+    if isinstance(value, (dict, list)) and len(value) > 8:
+        return f"{_kind(value)} of {len(value)}"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

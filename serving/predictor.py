@@ -1,0 +1,262 @@
+"""
+Serve one bundle: kserve's V1 and V2 protocols over a verified bundle, without TensorFlow.
+
+    python serving/predictor.py --bundle .sluice/bundles/sha256-… --digest sha256:… --model_name flights \
+        --http_port 8080 [--host 0.0.0.0] [--store .sluice/features] [--log predictions.jsonl] [--role stable]
+
+An instance is either entity keys and request inputs (features are then read online from ``--store``) or all features of
+the model. Prints ``ready http://<host>:<port>`` once it answers; a bundle that is not what its digest says ends it with
+one line and exit code 2, before anything listens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from sluice.errors import SluiceError
+from sluice.models.bundle import Bundle, load_bundle
+from sluice.models.request import Asked, Context, columns_of, parse_context, parse_v1, parse_v2
+from sluice.monitoring.prediction_log import LogWriter, Record
+
+if TYPE_CHECKING:
+    from sluice.features.reader import OnlineReader
+
+
+def arguments(argv: list[str]) -> argparse.Namespace:
+    """The command line; an unknown argument is refused with exit code 2."""
+    parser = argparse.ArgumentParser(description="Serve one bundle over KServe's V1 and V2 protocols.")
+    parser.add_argument("--bundle", type=Path, required=True, help="directory of the bundle")
+    parser.add_argument("--digest", required=True, help="what the bundle must be: sha256:<hex>")
+    parser.add_argument("--model_name", required=True, help="name on the endpoint path: the task")
+    parser.add_argument("--http_port", type=int, default=8080, help="0 takes a free port")
+    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 inside a pod")
+    parser.add_argument("--store", type=Path, help="feature store to read features from")
+    parser.add_argument("--log", type=Path, help="prediction log to append to")
+    parser.add_argument("--role", choices=["stable", "candidate"], default="stable")
+    parser.add_argument("--end_with_stdin", action="store_true", help="end when the parent closes our standard input")
+    return parser.parse_args(argv)
+
+
+def end_with_stdin() -> None:
+    """
+    End this process at once when standard input ends.
+
+    The parent holds the other end of the pipe, so it closes however the parent dies; PR_SET_PDEATHSIG would also fire
+    when only the parent's thread that started us ends.
+    """
+
+    def watch() -> None:
+        while os.read(0, 4096):
+            pass
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True, name="end-with-stdin").start()
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Requested rows with their features, ready for the model; ``lists`` name missing and stale features a row."""
+
+    asked: Asked
+    context: Context
+    features: list[dict[str, Any]]
+    missing: list[list[str]]
+    stale: list[list[str]]
+    version: str
+    started: float
+
+
+class Predictor:
+    """One bundle, one optional feature store, one optional log: everything but HTTP."""
+
+    def __init__(self, bundle: Bundle, reader: OnlineReader | None, log: LogWriter | None, role: str) -> None:
+        self.bundle, self.reader, self.log, self.role = bundle, reader, log, role
+        self.manifest = bundle.manifest.features
+        self.answered = self.failed = 0
+        bundle.predict({name: [None] for name in self.manifest.names})
+
+    def rows(self, version: str, body: bytes, headers: Mapping[str, str]) -> Rows:
+        """Parse, check and complete a request; raises ``BadRequest`` for what a client did wrong."""
+        started = time.perf_counter()
+        context = parse_context(headers)
+        parse = parse_v1 if version == "v1" else parse_v2
+        asked = parse(body, self.manifest, reads_online=self.reader is not None)
+        try:
+            features, missing, stale = self._features(asked, context)
+        except Exception:
+            self._record_failure(asked, context, started)
+            raise
+        return Rows(asked, context, features, missing, stale, version, started)
+
+    def _features(
+        self, asked: Asked, context: Context
+    ) -> tuple[list[dict[str, Any]], list[list[str]], list[list[str]]]:
+        if asked.online and self.reader is not None:
+            read = self.reader.read(asked.instances, context.event_time)
+            return list(read.rows), [list(names) for names in read.missing], [list(names) for names in read.stale]
+        names = self.manifest.names
+        rows = [{name: instance[name] for name in names} for instance in asked.instances]
+        missing = [[name for name, value in row.items() if value is None] for row in rows]
+        return rows, missing, [[] for _ in rows]
+
+    def answer(self, rows: Rows) -> bytes:
+        """Score the rows, log every prediction, and only then give the answer to send."""
+        try:
+            scores: list[float] = self.bundle.predict(columns_of(rows.features, self.manifest.names)).tolist()
+            if not all(map(math.isfinite, scores)):
+                raise ArithmeticError("the model gave a score that is not finite")
+        except Exception:
+            self._record_failure(rows.asked, rows.context, rows.started)
+            raise
+        self._record(rows, scores)
+        self.answered += len(scores)
+        return self._v1(scores) if rows.version == "v1" else self._v2(scores, rows.asked.id)
+
+    def _v1(self, scores: list[float]) -> bytes:
+        threshold, digest = self.bundle.manifest.threshold, self.bundle.digest
+        predictions = [{"score": score, "positive": score >= threshold, "digest": digest} for score in scores]
+        return orjson.dumps({"predictions": predictions})
+
+    def _v2(self, scores: list[float], request_id: str | None) -> bytes:
+        threshold, shape = self.bundle.manifest.threshold, [len(scores)]
+        positive = [score >= threshold for score in scores]
+        document: dict[str, Any] = {
+            "model_name": self.bundle.manifest.task,
+            "outputs": [
+                {"name": "score", "shape": shape, "datatype": "FP64", "data": scores},
+                {"name": "positive", "shape": shape, "datatype": "BOOL", "data": positive},
+            ],
+            "parameters": {"digest": self.bundle.digest},
+        }
+        if request_id is not None:
+            document["id"] = request_id
+        return orjson.dumps(document)
+
+    def _record(self, rows: Rows, scores: list[float]) -> None:
+        if self.log is None:
+            return
+        taken = (time.perf_counter() - rows.started) * 1000
+        told = zip(rows.asked.instances, rows.features, rows.missing, rows.stale, scores, strict=True)
+        self.log.write(
+            self._line(rows.asked, rows.context, i, taken, (instance, features, missing, stale, score, 200))
+            for i, (instance, features, missing, stale, score) in enumerate(told)
+        )
+
+    def _record_failure(self, asked: Asked, context: Context, started: float) -> None:
+        self.failed += len(asked.instances)
+        if self.log is None:
+            return
+        taken = (time.perf_counter() - started) * 1000
+        self.log.write(
+            self._line(asked, context, i, taken, (instance, {}, [], [], None, 500))
+            for i, instance in enumerate(asked.instances)
+        )
+
+    def _line(self, asked: Asked, context: Context, index: int, taken_ms: float, told: tuple[Any, ...]) -> Record:
+        instance, features, missing, stale, score, status = told
+        suffix = "" if len(asked.instances) == 1 else f"#{index}"
+        return Record(
+            request_id=context.request_id + suffix,
+            event_time=context.event_time,
+            route=context.route,
+            rollout=context.rollout,
+            digest=self.bundle.digest,
+            score=score,
+            status=status,
+            latency_ms=round(taken_ms, 4),
+            features=features,
+            missing=missing,
+            stale=stale,
+            keys=instance if asked.online else {},
+        )
+
+    def inputs(self) -> list[dict[str, Any]]:
+        """The V2 tensors of a request that brings all features."""
+        datatypes = {"float": "FP64", "int": "INT64", "string": "BYTES"}
+        features = self.manifest.features
+        return [{"name": each.name, "datatype": datatypes[each.dtype], "shape": [-1]} for each in features]
+
+    def describe(self) -> dict[str, Any]:
+        """What this process serves and has done, for ``GET /-/sluice``."""
+        manifest = self.manifest
+        return {
+            "task": self.bundle.manifest.task,
+            "digest": self.bundle.digest,
+            "variant": self.bundle.manifest.variant,
+            "role": self.role,
+            "threshold": self.bundle.manifest.threshold,
+            "pid": os.getpid(),
+            "answered": self.answered,
+            "failed": self.failed,
+            "log_lines_dropped": self.log.dropped if self.log else 0,
+            "reads_features_online": self.reader is not None,
+            "entity_keys": list(manifest.entity_keys),
+            "request_inputs": {feature.name: feature.dtype for feature in manifest.request_inputs},
+            "features": {feature.name: feature.dtype for feature in manifest.features},
+        }
+
+
+def load(options: argparse.Namespace) -> Predictor:
+    """
+    The predictor of a command line, verified and warm.
+
+    Raises:
+        SluiceError: the bundle is not what its digest says, or serves another task.
+    """
+    bundle = load_bundle(options.bundle, options.digest)
+    reader = None
+    if options.store is not None:
+        from sluice.features.reader import OnlineReader
+
+        reader = OnlineReader(options.store, bundle.manifest.features)
+    log = LogWriter(options.log) if options.log is not None else None
+    return Predictor(bundle, reader, log, options.role)
+
+
+def serve(predictor: Predictor, options: argparse.Namespace) -> None:
+    """Answer requests until SIGTERM."""
+    # kserve parses sys.argv when it is imported and would take our --log for an abbreviation of its own option.
+    sys.argv = sys.argv[:1]
+    from serving.server import SluiceModel, StrictModelServer, listen
+
+    listener = listen(options.host, options.http_port)
+    server = StrictModelServer(listener)
+    host, port = listener.getsockname()[:2]
+    sys.stdout.write(f"ready http://{host}:{port}\n")
+    sys.stdout.flush()
+    server.start([SluiceModel(options.model_name, predictor)])
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; 2 for anything that is wrong with the input."""
+    options = arguments(sys.argv[1:] if argv is None else argv)
+    if options.end_with_stdin:
+        end_with_stdin()
+    try:
+        predictor = load(options)
+    except SluiceError as error:
+        sys.stderr.write(f"predictor: {error}\n")
+        return error.exit_code
+    try:
+        serve(predictor, options)
+    except OSError as error:
+        sys.stderr.write(f"predictor: port {options.http_port}: {error.strerror}; choose another --http_port\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""A bundle of three features and seven weights, for tests of what serves it."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from sluice.data.divergence import profile_of
+from sluice.features.manifest import Feature, FeatureManifest
+from sluice.models.bundle import BundleManifest, Provenance, write_bundle
+from sluice.models.encoder import CategoryCode, Encoder, NumericCode
+from sluice.models.recipe import Recipe
+
+ZERO = "sha256:" + "0" * 64
+_MODEL = (
+    "eNptVL9vElEc/wIHpUjwEi4NMQwMDMaB2OKgNikltSYkQBMkTQcTJHAYknIk9TDVv8Chg4NLjTEOjVMHhg4dDHRxqw66OjqYTg6O"
+    "tefnvfe947j4yCfv+z7v+/t9jywRNR9WiwblKEsZMkinJLg4aZAJnIINvA4RfQAONKIIqRUG7gCg6IfjOIssp4GNrfr2ZuNRZave"
+    "qm02yw/KzTL8JqXvuIwx0x30rdbeyLL7A7P13Nx71h9alACfQTwduIR8AhwDR8A74A3nJXykrhxH7E8AnXOLU8qLJbi8ZGOSi7Gd"
+    "WEmvbk3Wvn3xPTmOdz5HuD5NWhGtFFaWC7eJXnIs4XO5cE9Q3jq+dJwxcAKcAh9Z9y7w5bxaIjqbQiy9PTxc6/V6pWKxOAW/BoA/"
+    "wz1NcTfB3RR3JfCTC/ahSR/nE/2v4xjAdZxr1UojtzG00DPb7BYIrZLvho54VYl6U8yLt8xBKQ/cDCmfg3bfIvcNgQNg5z9+rvn8"
+    "iPbqLIs+HSGfEPdJnKPcu5BUTXh5JGS/Ve/c+yjvGse7EYiXVfESMnfP5+wdQz77ML9DhH0ZMtbMF8/GLTeHx1cq74jnV+0x33kB"
+    "6OKQBX5CHgP7wDrH/AofQl1nn0I/A5yCF7NX6ZoYbPsF+WqWMZx5uxj38ze/d8PcHfltRP73AzZRtsmDF/adodVp2/M2VsDGnd0d"
+    "8KLuuvnU0xe5vw/oRzjGK45Ra9u10e58jG8BmzDvnzhGu9v16iZakjNFPBVul5e4/QbHc2dZkz913vf1Y4FrWedv2wj8D2Et/oKc"
+    "VnL6D2Sej3BSzoSaejELq4pf/QdCU70l"
+)
+"""LiteRT, compressed: relu([x, -x]) times fixed weights, float32 (1, 7) to (1, 1)."""
+
+FEATURES = FeatureManifest(
+    service="shop_visits",
+    service_digest=ZERO,
+    entity_keys=("shop",),
+    request_inputs=(Feature(name="amount", dtype="float", view="request"),),
+    features=(
+        Feature(name="amount", dtype="float", view="request"),
+        Feature(name="visits", dtype="int", view="shops", ttl_seconds=3600),
+        Feature(name="colour", dtype="string", view="shops"),
+    ),
+)
+_ENCODER = Encoder(
+    columns=(
+        NumericCode(name="amount", log=False, fill=0.0, mean=0.5, deviation=2.0, knots=(), flag=True),
+        NumericCode(name="visits", log=True, fill=3.0, mean=1.0, deviation=1.5, knots=(), flag=True),
+        CategoryCode(name="colour", categories=("blue", "red"), other=True),
+    )
+)
+
+
+def tiny_rows(n: int) -> list[dict[str, Any]]:
+    """n instances with all features, some missing."""
+    colours = ("red", "blue", "green", None)
+    return [
+        {"amount": 0.37 * i - 2 if i % 7 else None, "visits": i * 3 if i % 5 else None, "colour": colours[i % 4]}
+        for i in range(n)
+    ]
+
+
+def write_tiny_bundle(store: Path, threshold: float = 0.5) -> str:
+    """Write the bundle and return its digest; another threshold is another digest."""
+    manifest = BundleManifest(
+        task="tiny",
+        variant="student_f32",
+        recipe=Recipe(name="tiny-recipe", description="for tests", features=FEATURES.names),
+        features=FEATURES,
+        encoder=_ENCODER,
+        threshold=threshold,
+        provenance=Provenance(data=ZERO, frame=ZERO, recipe=ZERO, code=ZERO, window=("2020-01-01", "2020-02-01")),
+        profiles={"amount": profile_of(pl.Series("amount", [float(i) for i in range(100)]))},
+    )
+    return write_bundle(store, manifest, {"model.tflite": zlib.decompress(base64.b64decode(_MODEL))})
