@@ -1,0 +1,71 @@
+"""The prediction log on disk: one parquet file a window of event time, under ``predictions/<environment>/``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+
+from sluice.errors import BadArtifact
+from sluice.monitoring.prediction_log import WINDOW_SCHEMA
+from sluice.release.state import iso
+
+_STAMP = "%Y%m%dT%H%M%SZ"
+
+
+@dataclass(frozen=True, order=True)
+class Window:
+    """One file: the predictions with event times in ``[start, end)``."""
+
+    start: datetime
+    end: datetime
+    path: Path
+
+
+def list_windows(directory: Path) -> tuple[Window, ...]:
+    """
+    All windows of an environment by time; a directory that is not there yet has none.
+
+    Raises:
+        BadArtifact: a file whose name is not a window.
+    """
+    return tuple(sorted(_window(path) for path in directory.glob("[!.]*.parquet")))
+
+
+def _window(path: Path) -> Window:
+    try:
+        start, end = (datetime.strptime(part, _STAMP).replace(tzinfo=UTC) for part in path.stem.split("_"))
+    except ValueError as error:
+        rule = "is not named <start>_<end>.parquet with times like 20130801T050000Z"
+        raise BadArtifact(str(path), rule, "move it elsewhere") from error
+    return Window(start, end, path)
+
+
+def read_window(window: Window) -> pl.DataFrame:
+    """
+    Its rows, with ``window`` (its start, ISO 8601) added.
+
+    Raises:
+        BadArtifact: a truncated or unreadable file, or one without the log's columns.
+    """
+    try:
+        frame = pl.read_parquet(window.path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        rule = f"cannot be read as parquet ({str(error).splitlines()[0]})"
+        raise BadArtifact(str(window.path), rule, "delete it: `sluice run` replays the window") from error
+    if absent := sorted(set(WINDOW_SCHEMA) - set(frame.columns)):
+        raise BadArtifact(
+            str(window.path), f"has no column {absent[0]!r}", "delete it: `sluice run` replays the window"
+        )
+    typed = frame.select(pl.col(name).cast(dtype) for name, dtype in WINDOW_SCHEMA.items())
+    return typed.with_columns(window=pl.lit(iso(window.start)))
+
+
+def read_rollout(directory: Path, rollout: str, until: datetime) -> pl.DataFrame:
+    """All predictions of one rollout in windows that ended by ``until``, by (event_time, request_id, route)."""
+    frames = [read_window(window) for window in list_windows(directory) if window.end <= until]
+    empty = pl.DataFrame(schema={**WINDOW_SCHEMA, "window": pl.String})
+    rows = pl.concat([empty, *frames]).filter(pl.col("rollout") == rollout)
+    return rows.sort("event_time", "request_id", "route")
