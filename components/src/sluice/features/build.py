@@ -1,0 +1,146 @@
+"""The features step: a span becomes a frame, every row with what was known at its time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict
+
+from sluice.content import write_json, written_whole
+from sluice.data.span import content_digest, read_record, read_span
+from sluice.errors import BadInput, Refused
+from sluice.features.manifest import Feature, FeatureManifest
+from sluice.features.plan import FeaturePlan
+from sluice.features.store import historical, install_definitions, plan_of, write_tables
+from sluice.tasks.task import Task
+
+FRAME_FILE = "frame.parquet"
+MANIFEST_FILE = "manifest.json"
+RECORD_FILE = "frame.json"
+_IDENTITY = ("example_id", "event_time", "label_time", "label", "split")
+
+
+class FrameRecord(BaseModel):
+    """What a frame is: kept beside its rows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    digest: str
+    """``sluice.data.span.content_digest`` of the frame."""
+    span: str
+    """Digest of the span that it was made of."""
+    service_digest: str
+    rows: int
+    unlabelled: int
+    """Rows of the span that are left out because no label ever comes."""
+    window: tuple[str, str]
+    """Half-open interval of event time (ISO 8601, ``Z``)."""
+
+
+def build_features(task: Task, span_dir: Path, repo: Path, store: Path, out: Path) -> FrameRecord:
+    """
+    Build the feature tables of ``[train, live)``, apply the definitions, and join every row of the span with them.
+
+    Args:
+        span_dir: what ingest wrote.
+        repo: the feature definitions.
+        store: folder of the feature store; made or brought up to date.
+        out: gets ``frame.parquet``, ``manifest.json`` and ``frame.json``.
+
+    Raises:
+        Refused: a feature or request input is known only later.
+        BadInput: definitions and task do not fit together, or the tables of a view are missing.
+        BadArtifact: the span is not what its record says.
+    """
+    span = read_span(span_dir)
+    tables = task.read_feature_tables(task.splits.train, task.splits.live)
+    write_tables(tables, store)
+    feast = install_definitions(repo, store)
+    plan = plan_of(feast, task.feature_service)
+    manifest = manifest_of(task, plan)
+    found = historical(feast, plan, span)
+    frame = _frame(task, span, found)
+    record = FrameRecord(
+        digest=content_digest(frame),
+        span=read_record(span_dir).digest,
+        service_digest=plan.digest,
+        rows=frame.height,
+        unlabelled=span.height - frame.height,
+        window=(_iso(task.splits.train), _iso(task.splits.live)),
+    )
+    with written_whole(out / FRAME_FILE) as beside:
+        frame.write_parquet(beside, compression="zstd", compression_level=1)
+    write_json(out / MANIFEST_FILE, manifest.model_dump(mode="json"))
+    write_json(out / RECORD_FILE, record.model_dump(mode="json"))
+    return record
+
+
+def manifest_of(task: Task, plan: FeaturePlan) -> FeatureManifest:
+    """
+    The manifest of all that a model of this task may use: the service's features in their order, then what a request
+    carries itself (view ``request``: request inputs and entity keys).
+
+    Raises:
+        Refused: one of them is known only later.
+        BadInput: a join key or request input of the definitions is not in the task.
+    """
+    inputs = tuple(
+        Feature(name=name, dtype=_dtype(name, kind), view="request") for name, kind in task.request_inputs.items()
+    )
+    keys = tuple(Feature(name=name, dtype="string", view="request") for name in task.entity_keys)
+    read = [feature for view in plan.stored for feature in view.features]
+    refuse_known_later(task, [*read, *plan.features, *plan.request_inputs, *inputs, *keys])
+    for feature in plan.request_inputs:
+        if feature.name not in (*task.request_inputs, *task.entity_keys):
+            raise BadInput(f"request input {feature.name}", "is not in the task", "add it to Task.request_inputs")
+    for key in plan.keys:
+        if key not in task.entity_keys:
+            raise BadInput(f"join key {key}", "is not in the task", "add it to Task.entity_keys")
+    served = {feature.name for feature in plan.features}
+    return FeatureManifest(
+        service=plan.service,
+        service_digest=plan.digest,
+        entity_keys=task.entity_keys,
+        request_inputs=inputs,
+        features=(*plan.features, *(feature for feature in (*inputs, *keys) if feature.name not in served)),
+    )
+
+
+def refuse_known_later(task: Task, features: Iterable[Feature]) -> None:
+    """
+    Refuse a feature whose name says that nobody knows it at prediction time.
+
+    Raises:
+        Refused: names the first such feature and its view.
+    """
+    for feature in features:
+        if feature.name in task.known_later:
+            raise Refused(
+                f"feature {feature.name} of view {feature.view}",
+                f"is known only after the prediction in task {task.name}",
+                "remove it, or build a feature from events before the prediction",
+            )
+
+
+def _frame(task: Task, span: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
+    carried = dict.fromkeys((*_IDENTITY, *task.entity_keys, *task.request_inputs))
+    joined = span.select(*carried).hstack(found.drop(carried, strict=False))
+    sliced = joined.with_columns(
+        pl.sql_expr(item.expression).cast(pl.String).alias(f"slice_{item.name}") for item in task.slices
+    )
+    return sliced.filter(pl.col("label").is_not_null())
+
+
+def _dtype(name: str, kind: Any) -> Any:
+    for dtype, kinds in (("float", (pl.Float64, pl.Float32)), ("int", (pl.Int64, pl.Int32)), ("string", (pl.String,))):
+        if kind in kinds:
+            return dtype
+    raise BadInput(f"request input {name}", f"has type {kind}", "use Float64, Int64 or String")
+
+
+def _iso(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

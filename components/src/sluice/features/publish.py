@@ -1,0 +1,154 @@
+"""Online features move with event time: every row is written once the clock has reached its ``event_timestamp``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from feast import FeatureStore
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+from feast.protos.feast.types.Value_pb2 import Value
+
+from sluice.errors import BadInput
+from sluice.features.plan import StoredView
+from sluice.features.store import install_definitions, open_store, plan_of, write_tables
+from sluice.tasks.task import Task
+
+_MOMENT = "event_timestamp"
+_Written = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
+
+
+def publish_tables(task: Task, store: Path) -> Path:
+    """
+    Build the feature tables of ``[train, end)`` into a store of their own, ``store/live``, once.
+
+    Training reads ``store/offline``, which ends at ``live``: nothing that is replayed can reach it.
+
+    Returns:
+        The folder of the live store; its definitions are those of ``store``.
+
+    Raises:
+        BadInput: ``store`` has no definitions yet.
+    """
+    live = store / "live"
+    if not (store / "repo" / "feature_store.yaml").is_file():
+        raise BadInput(str(store), "is not a feature store", "run the features step first")
+    if not (live / "registry.db").is_file():
+        write_tables(task.read_feature_tables(task.splits.train, task.splits.end), live)
+        install_definitions(store / "repo", live)
+    return live
+
+
+class FeaturePublisher:
+    """
+    Writes stored features into the online store of ``store`` as event time passes.
+
+    Args:
+        task: the use case.
+        store: folder of the feature store; its live tables are built when they are missing.
+
+    Raises:
+        BadInput: ``store`` has no definitions yet, or a view has no table.
+    """
+
+    def __init__(self, task: Task, store: Path) -> None:
+        offline = publish_tables(task, store) / "offline"
+        self._feast = open_store(store)
+        plan = plan_of(self._feast, task.feature_service)
+        self._tables = tuple(_Table.read(self._feast, view, offline / f"{view.name}.parquet") for view in plan.stored)
+        self._last: datetime | None = None
+        # The online store is derived data: after a crash it is loaded again, so no write has to wait for the disk.
+        online = self._feast.provider.online_store
+        online._get_conn(self._feast.config).execute("PRAGMA synchronous=OFF")
+
+    def reset(self, as_of: datetime) -> None:
+        """
+        Empty the online store, then load the newest row of every key that may be used at ``as_of``.
+
+        Args:
+            as_of: event time with a zone.
+        """
+        provider, config = self._feast.provider, self._feast.config
+        views = [table.view for table in self._tables]
+        provider.update_infra(config.project, views, [], [], [], partial=True)
+        provider.update_infra(config.project, [], views, [], [], partial=True)
+        for table in self._tables:
+            self._write(table, table.newest(as_of))
+        self._last = as_of
+
+    def advance(self, to: datetime) -> None:
+        """
+        Write the rows with ``last < event_timestamp <= to``, where ``last`` is where the previous call ended.
+
+        Args:
+            to: event time with a zone.
+
+        Raises:
+            BadInput: there was no ``reset`` before, or ``to`` lies before ``last``.
+        """
+        if self._last is None or to < self._last:
+            raise BadInput(f"advance to {to.isoformat()}", f"starts from {self._last}", "reset the publisher first")
+        for table in self._tables:
+            self._write(table, table.between(self._last, to))
+        self._last = to
+
+    def _write(self, table: _Table, rows: pl.DataFrame) -> None:
+        if rows.height:
+            batch = list(table.messages(rows))
+            self._feast.provider.online_write_batch(self._feast.config, table.view, batch, None)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """One view's rows in the order of their time."""
+
+    view: Any
+    plan: StoredView
+    rows: pl.DataFrame
+    moments: np.ndarray[Any, np.dtype[np.int64]]
+    """Microseconds since the epoch, ascending; one a row."""
+
+    @classmethod
+    def read(cls, feast: FeatureStore, view: StoredView, path: Path) -> _Table:
+        if not path.is_file():
+            raise BadInput(str(path), "is missing", f"let Task.read_feature_tables give a table for view {view.name}")
+        columns = [*view.keys, *(feature.name for feature in view.features), _MOMENT]
+        rows = pl.read_parquet(path, columns=columns, glob=False).select(columns).sort(_MOMENT, maintain_order=True)
+        moments = rows[_MOMENT].dt.epoch("us").to_numpy()
+        return cls(view=feast.get_feature_view(view.name), plan=view, rows=rows, moments=moments)
+
+    def newest(self, as_of: datetime) -> pl.DataFrame:
+        known = self.rows.head(self._end(as_of))
+        return known.unique(self.plan.keys, keep="last", maintain_order=True)
+
+    def between(self, last: datetime, to: datetime) -> pl.DataFrame:
+        """Rows in ``(last, to]``; oldest first, so that the last write of a key is its newest row."""
+        start = self._end(last)
+        return self.rows.slice(start, self._end(to) - start)
+
+    def messages(self, rows: pl.DataFrame) -> Iterator[_Written]:
+        keys, count = list(self.plan.keys), len(self.plan.keys)
+        names = [feature.name for feature in self.plan.features]
+        fields = [_FIELDS[feature.dtype] for feature in self.plan.features]
+        for row in rows.iter_rows():
+            entity = EntityKey(join_keys=keys, entity_values=[Value(string_val=value) for value in row[:count]])
+            cells = zip(names, fields, row[count:-1], strict=True)
+            yield entity, {name: _value(field, value) for name, field, value in cells}, row[-1], None
+
+    def _end(self, moment: datetime) -> int:
+        micros = int((moment - _EPOCH).total_seconds() * 1_000_000)
+        return int(np.searchsorted(self.moments, micros, side="right"))
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIELDS = {"float": "double_val", "int": "int64_val", "string": "string_val"}
+
+
+def _value(field: str, value: Any) -> Value:
+    """Null and NaN are an empty message: missing."""
+    return Value() if value is None or value != value else Value(**{field: value})  # noqa: PLR0124

@@ -1,0 +1,247 @@
+"""
+One folder that holds a feature store: ``repo/`` (definitions), ``registry.db``, ``online.db``, ``offline/*.parquet``.
+
+The only place that turns Feast's objects into a ``FeaturePlan`` and asks Feast for history.
+"""
+
+from __future__ import annotations
+
+import importlib
+import linecache
+import logging
+import shutil
+import sqlite3
+import sys
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+from feast import Entity, FeatureService, FeatureStore, FeatureView
+from feast.data_source import DataSource
+from feast.errors import FeatureServiceNotFoundException
+from feast.on_demand_feature_view import OnDemandFeatureView
+
+from sluice.content import digest_of_value, written_whole
+from sluice.errors import BadInput
+from sluice.features.manifest import Feature
+from sluice.features.plan import FeaturePlan, OnDemandView, StoredView, imported_sources
+
+Dtype = Literal["float", "int", "string"]
+_DTYPES: Mapping[str, Dtype] = {
+    "Float32": "float",
+    "Float64": "float",
+    "Int32": "int",
+    "Int64": "int",
+    "String": "string",
+}
+POLARS_TYPES: Mapping[Dtype, type[pl.DataType]] = {"float": pl.Float64, "int": pl.Int64, "string": pl.String}
+"""How a frame holds a feature."""
+_KINDS = (Entity, DataSource, FeatureView, OnDemandFeatureView, FeatureService)
+_ROW = "sluice_row"
+_MOMENT = "event_timestamp"
+
+
+def write_tables(tables: Mapping[str, pl.DataFrame], store: Path) -> None:
+    """Write each table to ``store/offline/<name>.parquet``, whole or not at all."""
+    for name, table in tables.items():
+        with written_whole(store / "offline" / f"{name}.parquet") as beside:
+            table.write_parquet(beside, compression="zstd", compression_level=1)
+
+
+def install_definitions(repo: Path, store: Path) -> FeatureStore:
+    """
+    Copy the definitions in ``repo`` to ``store/repo`` and apply them there (Feast's ``apply``, in this process).
+
+    The offline tables have to be there already.
+
+    Raises:
+        BadInput: ``repo`` has no ``feature_store.yaml`` or no definitions.
+    """
+    if not (repo / "feature_store.yaml").is_file():
+        raise BadInput(str(repo), "has no feature_store.yaml", "name the folder with the feature definitions")
+    copy = store / "repo"
+    copy.mkdir(parents=True, exist_ok=True)
+    for path in sorted(repo.iterdir()):
+        if path.suffix in {".py", ".yaml"}:
+            with written_whole(copy / path.name) as beside:
+                shutil.copyfile(path, beside)
+    objects = _definitions(copy)
+    _prepare_online(store / "online.db")
+    feast = open_store(store)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        feast.apply(objects)
+    return feast
+
+
+def open_store(store: Path) -> FeatureStore:
+    """
+    Feast's own handle on the store in this folder.
+
+    Raises:
+        BadInput: no definitions were ever applied there.
+    """
+    repo = store / "repo"
+    if not (repo / "feature_store.yaml").is_file():
+        raise BadInput(str(store), "is not a feature store", "run the features step first")
+    logging.getLogger("feast").setLevel(logging.ERROR)
+    return FeatureStore(repo_path=str(repo.resolve()))
+
+
+def plan_of(feast: FeatureStore, service: str) -> FeaturePlan:
+    """
+    The plan of a feature service, read from the registry.
+
+    Raises:
+        BadInput: no such service, two features of one name, or a feature of a type that models cannot take.
+    """
+    try:
+        projections = feast.get_feature_service(service).feature_view_projections
+    except FeatureServiceNotFoundException as error:
+        raise BadInput(f"feature service {service!r}", "is not in the registry", "apply definitions with it") from error
+    derived_names = {view.name for view in feast.list_on_demand_feature_views()}
+    derived = [feast.get_on_demand_feature_view(item.name) for item in projections if item.name in derived_names]
+    stored_names = [item.name for item in projections if item.name not in derived_names]
+    for view in derived:
+        stored_names += [item.name for item in view.source_feature_view_projections.values()]
+    stored = tuple(_stored(feast.get_feature_view(name)) for name in dict.fromkeys(stored_names))
+    on_demand = tuple(_on_demand(view) for view in derived)
+    lifetimes = {view.name: view.ttl_seconds for view in stored}
+    features = tuple(
+        _feature(field, item.name, lifetimes.get(item.name)) for item in projections for field in item.features
+    )
+    _refuse_duplicates(features, stored)
+    return FeaturePlan(
+        service=service,
+        digest=_service_digest(service, features, stored, on_demand),
+        features=features,
+        stored=stored,
+        on_demand=on_demand,
+        request_inputs=_request_inputs(derived),
+    )
+
+
+def historical(feast: FeatureStore, plan: FeaturePlan, rows: pl.DataFrame) -> pl.DataFrame:
+    """
+    What the plan's features were for each row at its time: point-in-time join of the stored views, then the on-demand
+    transforms over the result, in the same way as online.
+
+    Args:
+        rows: ``event_time``, the plan's keys and request inputs; one row a request, in any order.
+
+    Returns:
+        ``plan.features`` as columns (Float64, Int64 or String), row for row in the order of ``rows``.
+
+    Raises:
+        BadInput: Feast gave back another number of rows than it got.
+    """
+    asked = rows.select(pl.int_range(pl.len()).alias(_ROW), pl.col("event_time").alias(_MOMENT), *plan.keys)
+    references = [f"{view.name}:{feature.name}" for view in plan.stored for feature in view.features]
+    table: Any = feast.get_historical_features(asked.to_pandas(), references).to_arrow()
+    found = pl.DataFrame(table).sort(_ROW)
+    if found.height != rows.height or not found[_ROW].is_unique().all():
+        raise BadInput("historical features", f"{found.height} rows came back for {rows.height}", "report this store")
+    inputs = {name for view in plan.on_demand for name in view.inputs}
+    known = {name: (rows if name in rows.columns else found)[name].to_list() for name in sorted(inputs)}
+    derived = {name: values for view in plan.on_demand for name, values in view.apply(known).items()}
+    return pl.DataFrame([_column(feature, derived, found) for feature in plan.features])
+
+
+def _column(feature: Feature, derived: Mapping[str, list[Any]], found: pl.DataFrame) -> pl.Series:
+    dtype = POLARS_TYPES[feature.dtype]
+    if feature.name in derived:
+        return pl.Series(feature.name, derived[feature.name], dtype=dtype)
+    values = found[feature.name].cast(dtype)
+    return values.fill_nan(None) if feature.dtype == "float" else values
+
+
+def _definitions(repo: Path) -> list[Any]:
+    """Feast objects of the Python files in ``repo``, imported as top-level modules as Feast itself does."""
+    names = sorted(path.stem for path in repo.glob("*.py"))
+    shadowed = {name: sys.modules.pop(name) for name in names if name in sys.modules}
+    linecache.checkcache()
+    importlib.invalidate_caches()
+    sys.path.insert(0, str(repo.resolve()))
+    no_bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        found = [value for name in names for value in vars(importlib.import_module(name)).values()]
+    finally:
+        sys.path.remove(str(repo.resolve()))
+        sys.dont_write_bytecode = no_bytecode
+        for name in names:
+            sys.modules.pop(name, None)
+        sys.modules.update(shadowed)
+    objects = {id(value): value for value in found if isinstance(value, _KINDS)}
+    if not any(isinstance(value, FeatureService) for value in objects.values()):
+        raise BadInput(str(repo), "defines no feature service", "add one to the definitions")
+    return list(objects.values())
+
+
+def _prepare_online(path: Path) -> None:
+    """Let readers read while the publisher writes (the mode is kept in the file)."""
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+    connection.close()
+
+
+def _stored(view: Any) -> StoredView:
+    seconds = int(view.ttl.total_seconds()) if view.ttl else 0
+    return StoredView(
+        name=view.name,
+        keys=tuple(column.name for column in view.entity_columns),
+        features=tuple(_feature(field, view.name, seconds or None) for field in view.features),
+        ttl_seconds=seconds or None,
+    )
+
+
+def _on_demand(view: Any) -> OnDemandView:
+    requested = [field.name for source in view.source_request_sources.values() for field in source.schema]
+    read = [field.name for item in view.source_feature_view_projections.values() for field in item.features]
+    transform = view.feature_transformation
+    return OnDemandView(
+        name=view.name,
+        inputs=(*requested, *read),
+        features=tuple(_feature(field, view.name, None) for field in view.features),
+        source=transform.udf_string,
+        transform=transform.udf,
+    )
+
+
+def _feature(field: Any, view: str, ttl_seconds: int | None) -> Feature:
+    name = str(field.dtype).split(".")[-1].removeprefix("PrimitiveFeastType.")
+    if name not in _DTYPES:
+        raise BadInput(f"feature {field.name} of view {view}", f"has type {field.dtype}", f"use one of {list(_DTYPES)}")
+    return Feature(name=field.name, dtype=_DTYPES[name], view=view, ttl_seconds=ttl_seconds)
+
+
+def _request_inputs(derived: list[Any]) -> tuple[Feature, ...]:
+    fields = [field for view in derived for source in view.source_request_sources.values() for field in source.schema]
+    found = {field.name: _feature(field, "request", None) for field in fields}
+    return tuple(found[name] for name in sorted(found))
+
+
+def _refuse_duplicates(features: tuple[Feature, ...], stored: tuple[StoredView, ...]) -> None:
+    owners: dict[str, str] = {}
+    for feature in (*features, *(feature for view in stored for feature in view.features)):
+        if owners.setdefault(feature.name, feature.view) != feature.view:
+            raise BadInput(
+                f"feature {feature.name}",
+                f"is in views {owners[feature.name]} and {feature.view}",
+                "rename one of them",
+            )
+
+
+def _service_digest(
+    service: str, features: tuple[Feature, ...], stored: tuple[StoredView, ...], on_demand: tuple[OnDemandView, ...]
+) -> str:
+    """Over everything that decides a value's meaning, and nothing that says where the store lies."""
+    return digest_of_value(
+        {
+            "service": service,
+            "features": [feature.model_dump(mode="json") for feature in features],
+            "stored": {view.name: [view.keys, [feature.name for feature in view.features]] for view in stored},
+            "on_demand": {view.name: [view.inputs, view.source, imported_sources(view.source)] for view in on_demand},
+        }
+    )
