@@ -1,0 +1,126 @@
+"""What a person may do: go back, hold a digest, lift a hold. Each is one commit with a name and a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sluice.content import digest_of_value
+from sluice.errors import BadInput, Refused
+from sluice.gates.verdict import Decision, Reason, Verdict
+from sluice.release.gitops import GitOps, Snapshot
+from sluice.release.rollout import back, identify, settled
+from sluice.release.state import Hold, ReleaseState
+
+_Change = Callable[[Snapshot], tuple[str | None, ReleaseState]]
+
+
+def roll_back(gitops: GitOps, reason: str, by: str, now: str) -> Decision:
+    """
+    Restore the last good side, and hold what is left.
+
+    While a rollout is going on, that is its stable model. Else it is the model that was stable before this one, as the
+    decisions tell; one that is held is passed over.
+
+    Raises:
+        Refused: nothing is served, or there is no earlier model to go back to.
+    """
+    history = gitops.decisions()
+
+    def change(snapshot: Snapshot) -> tuple[str | None, ReleaseState]:
+        state = snapshot.state
+        if state.candidate:
+            return state.candidate, back(state, now, reason, by)
+        if not state.stable:
+            raise Refused(f"rollback in {state.environment}", "nothing is served", "propose a model first")
+        earlier = _earlier_stable(history, state)
+        hold = Hold(digest=state.stable, reason=reason, by=by, at=now)
+        return state.stable, settled(state, earlier, now, (*state.holds, hold))
+
+    return _commit(gitops, "rollback", "rollback", change, {"reason": reason, "by": by, "now": now})
+
+
+def add_hold(gitops: GitOps, digest: str, reason: str, by: str, now: str) -> Decision:
+    """
+    Hold a digest that is not being served.
+
+    Raises:
+        Refused: it is held already, or it is served (roll back instead).
+    """
+
+    def change(snapshot: Snapshot) -> tuple[str | None, ReleaseState]:
+        state = snapshot.state
+        if state.held(digest):
+            raise Refused(f"digest {digest}", "is held already", "see `sluice hold list`")
+        if digest in (state.stable, state.candidate):
+            raise Refused(f"digest {digest}", "is being served", "use `sluice rollback`, which holds it too")
+        hold = Hold(digest=_checked(digest), reason=reason, by=by, at=now)
+        return digest, _with_holds(state, (*state.holds, hold))
+
+    return _commit(gitops, "hold", "hold", change, {"digest": digest, "reason": reason, "by": by, "now": now})
+
+
+def release_hold(gitops: GitOps, digest: str, reason: str, by: str, now: str) -> Decision:
+    """
+    Lift the hold on a digest.
+
+    Raises:
+        Refused: it is not held.
+    """
+
+    def change(snapshot: Snapshot) -> tuple[str | None, ReleaseState]:
+        state = snapshot.state
+        if not state.held(digest):
+            raise Refused(f"digest {digest}", "is not held", "see `sluice hold list`")
+        return digest, _with_holds(state, tuple(hold for hold in state.holds if hold.digest != digest))
+
+    return _commit(gitops, "hold", "release-hold", change, {"digest": digest, "reason": reason, "by": by, "now": now})
+
+
+def _commit(gitops: GitOps, stage: str, action: str, change: _Change, evidence: Mapping[str, Any]) -> Decision:
+    def decide(snapshot: Snapshot) -> Decision:
+        about, after = change(snapshot)
+        state = snapshot.state
+        said = f"{evidence['by']}: {evidence['reason']}"
+        reason = Reason(rule="person", verdict=Verdict.PASS, observed=None, bound=None, n=0, text=said)
+        return Decision(
+            id=identify(stage, [action, state.model_dump(mode="json"), dict(evidence)]),
+            task=state.task,
+            environment=state.environment,
+            stage=stage,
+            action=action,
+            verdict=Verdict.PASS,
+            candidate=about,
+            stable=after.stable,
+            reasons=(reason,),
+            now=str(evidence["now"]),
+            evidence=dict(evidence),
+            evidence_digest=digest_of_value(dict(evidence)),
+            policy_digest=snapshot.policy_digest,
+            before=state.model_dump(mode="json"),
+            after=after.model_dump(mode="json"),
+        )
+
+    written = gitops.commit(decide)
+    if written is None:
+        raise AssertionError("a person's decision is always recorded")
+    return written.decision
+
+
+def _earlier_stable(history: list[Decision], state: ReleaseState) -> str:
+    served = [made.after.get("stable") for made in history]
+    for digest in reversed(served):
+        if digest and digest != state.stable and not state.held(digest):
+            return str(digest)
+    raise Refused(f"rollback in {state.environment}", "there is no earlier model that is not held", "propose another")
+
+
+def _with_holds(state: ReleaseState, holds: tuple[Hold, ...]) -> ReleaseState:
+    return state.model_copy(update={"holds": holds})
+
+
+def _checked(digest: str) -> str:
+    body = digest.removeprefix("sha256:")
+    if digest == body or len(body) != 64 or set(body) - set("0123456789abcdef"):
+        raise BadInput(f"digest {digest!r}", "is not sha256: and 64 hexadecimal digits", "see `sluice status`")
+    return digest

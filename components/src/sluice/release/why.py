@@ -1,0 +1,152 @@
+"""From a digest or a decision back to its reasons: decision → evidence → run → data."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
+
+from sluice.errors import BadInput
+from sluice.gates.verdict import Decision
+from sluice.release.gitops import GitOps
+from sluice.release.message import short
+from sluice.release.state import ReleaseState
+
+_Found = TypeVar("_Found")
+_SHORTEST = 4
+_HEX = re.compile(r"(?:sha256[:-])?([0-9a-f]{4,64})")
+_COLOURS = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow"}
+
+
+@dataclass(frozen=True)
+class Link:
+    """One decision in the chain, and where Git keeps it."""
+
+    path: str
+    commit: str
+    decision: Decision
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """
+    Why something is as it is.
+
+    Attributes:
+        subject: the digest or the decision's id, in full.
+        standing: what it is now: stable, candidate, held (and why), or neither.
+        run: where the candidate comes from, with the digests of its data.
+        links: the decisions about it, oldest first.
+    """
+
+    subject: str
+    standing: str
+    run: dict[str, Any]
+    links: tuple[Link, ...]
+
+    def document(self) -> dict[str, Any]:
+        """Plain JSON; evidence as its digest and its numbers, before and after left out."""
+        keep = {"before", "after"}
+        links = [
+            {"path": link.path, "commit": link.commit, **link.decision.model_dump(mode="json", exclude=keep)}
+            for link in self.links
+        ]
+        return asdict(self) | {"links": links}
+
+    def lines(self) -> list[str]:
+        """For people, with rich's markup."""
+        rows = [f"[bold]{self.subject}[/bold]", f"  is {_plain(self.standing)}"]
+        for link in self.links:
+            rows.extend(_link_lines(link))
+        if self.run:
+            rows.append("[bold]comes from[/bold]")
+            rows.extend(f"  {_plain(key)}: {_plain(str(value))}" for key, value in sorted(self.run.items()))
+        return rows
+
+
+def why(gitops: GitOps, token: str) -> Explanation:
+    """
+    Explain a digest (``sha256:…``, or a unique beginning of at least four hexadecimal digits) or a decision's id.
+
+    Raises:
+        BadInput: nothing, or more than one thing, is called so.
+    """
+    state = gitops.snapshot().state
+    links = _links(gitops, token)
+    named = {link.decision.id: link for link in links if link.decision.id.startswith(token)}
+    if named:
+        return _about_decision(gitops, state, _single(named, token))
+    matched = _HEX.fullmatch(token)
+    beginning = f"sha256:{matched[1]}" if matched else token
+    digests = {digest: digest for link in links for digest in _digests(link.decision) if digest.startswith(beginning)}
+    digest = _single(digests, token)
+    chain = [link for link in links if _is_about(link.decision, digest)]
+    return Explanation(digest, _standing(state, digest), _run(chain, digest), tuple(chain))
+
+
+def _about_decision(gitops: GitOps, state: ReleaseState, link: Link) -> Explanation:
+    made = link.decision
+    run = made.run or (_run(_links(gitops, made.candidate), made.candidate) if made.candidate else {})
+    standing = f"a decision about {made.candidate}, which is now {_standing(state, made.candidate)}"
+    return Explanation(made.id, standing, run, (link,))
+
+
+def _links(gitops: GitOps, token: str) -> list[Link]:
+    """Records whose bytes mention the token; only these are parsed."""
+    matched = _HEX.fullmatch(token)
+    needle = (f"sha256:{matched[1]}" if matched else f'"{token}').encode()
+    records = [(path, text) for path, text in gitops.records() if needle in text]
+    commits = gitops.commits() if records else {}
+    decisions = [(path, Decision.model_validate_json(text)) for path, text in records]
+    return [Link(path, commits.get(decision.id, ""), decision) for path, decision in decisions]
+
+
+def _single(found: dict[str, _Found], token: str) -> _Found:
+    if not found:
+        fix = f"name a digest or a decision of this history; at least {_SHORTEST} digits of a digest"
+        raise BadInput(repr(token), "is not in the history", fix)
+    if len(found) > 1:
+        raise BadInput(repr(token), f"could be {', '.join(sorted(found)[:3])}", "give more digits")
+    return next(iter(found.values()))
+
+
+def _digests(decision: Decision) -> list[str]:
+    return [digest for digest in (decision.candidate, decision.stable) if digest]
+
+
+def _is_about(decision: Decision, digest: str) -> bool:
+    """Decided on the digest, or took its place away."""
+    lost = decision.before.get("stable") == digest and decision.after.get("stable") != digest
+    return decision.candidate == digest or lost
+
+
+def _run(chain: list[Link], digest: str) -> dict[str, Any]:
+    runs = [link.decision.run for link in chain if link.decision.candidate == digest]
+    return next((run for run in runs if run), {})
+
+
+def _standing(state: ReleaseState, digest: str | None) -> str:
+    if digest and (hold := state.held(digest)):
+        return f"held since {hold.at} by {hold.by}: {hold.reason}"
+    if digest and digest == state.stable:
+        return f"stable in {state.environment}, with {state.stable_weight} % of the traffic"
+    if digest and digest == state.candidate:
+        return f"the candidate in {state.stage}, with {state.candidate_weight} % of the traffic"
+    return "not released and not held"
+
+
+def _link_lines(link: Link) -> list[str]:
+    made = link.decision
+    colour = _COLOURS[made.verdict]
+    head = f"[bold]{made.now}  {made.stage} → {made.action}[/bold]  [{colour}]{made.verdict}[/{colour}]"
+    rows = [f"{head}  {made.id}  commit {link.commit[:12]}"]
+    rows += [
+        f"  [{_COLOURS[reason.verdict]}]{reason.verdict:<12}[/] {_plain(reason.rule)}: {_plain(reason.text)}"
+        for reason in made.reasons
+    ]
+    return [*rows, f"  evidence {short(made.evidence_digest)}  policy {short(made.policy_digest)}"]
+
+
+def _plain(text: str) -> str:
+    """Without meaning for rich: ``skew[temp]`` is a rule, not a style."""
+    return text.replace("[", "\\[")
