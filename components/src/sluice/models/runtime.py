@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from typing import Any
@@ -50,6 +51,9 @@ class LiteRTScorer:
         """
         if x.ndim != 2 or x.shape[1] != self.width:
             raise BadInput("model input", f"has shape {x.shape}, the model takes (n, {self.width})", "encode the rows")
+        if len(x) == 1:
+            with self._lock:
+                return _sigmoid_of_one(self._logits(x, 1))
         logits = np.empty(len(x), np.float64)
         with self._lock:
             done = 0
@@ -86,6 +90,13 @@ class LiteRTScorer:
         if batch not in self._interpreters:
             self._interpreters[batch] = _prepared(self._bytes, batch)
         return self._interpreters[batch]
+
+
+def _sigmoid_of_one(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """``sigmoid`` for one value, a tenth of its time."""
+    logit = float(logits[0])
+    small = math.exp(-abs(logit))
+    return np.array([(1.0 if logit >= 0 else small) / (1.0 + small)])
 
 
 def sigmoid(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -21,14 +22,15 @@ def start_tensorflow(seed: int) -> Any:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # its kernels differ between processors
-    with _quiet_stderr():
+    with quiet_stderr():
         import keras
         import tensorflow as tf
 
         if tf.config.threading.get_intra_op_parallelism_threads() != _THREADS:
             tf.config.threading.set_intra_op_parallelism_threads(_THREADS)
             tf.config.threading.set_inter_op_parallelism_threads(_THREADS)
-        tf.get_logger().setLevel("ERROR")
+        logging.getLogger("absl").setLevel(logging.ERROR)
+        tf.get_logger().setLevel(logging.ERROR)
         tf.config.experimental.enable_op_determinism()
         keras.utils.set_random_seed(seed)
         tf.constant(0.0)
@@ -36,8 +38,8 @@ def start_tensorflow(seed: int) -> Any:
 
 
 @contextlib.contextmanager
-def _quiet_stderr() -> Iterator[None]:
-    """The native libraries greet on file descriptor 2 before they read any log level."""
+def quiet_stderr() -> Iterator[None]:
+    """Silence what native libraries write: they greet on file descriptor 2 before they read any log level."""
     sys.stderr.flush()
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -1,0 +1,47 @@
+"""From a Keras model (either Keras) to a LiteRT file, checked against the model that it came from."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sluice.errors import BadArtifact
+from sluice.models.runtime import LiteRTScorer, sigmoid
+from sluice.training.determinism import quiet_stderr
+
+_TOLERANCE = 1e-4
+_TOLERANCE_INT8 = 0.1
+"""Largest difference of a probability between the model and its file: rounding of float32, and of int8."""
+
+
+def exported(model: Any, rows: npt.NDArray[np.float32], name: str, *, int8: bool = False) -> bytes:
+    """
+    The model as a ``.tflite`` file with float input (n, width) and float output (n, 1).
+
+    Args:
+        model: from either Keras; its output is a logit.
+        rows: encoded rows to compare both on, float32, shape (n, width).
+        name: how messages call it.
+        int8: make use of the scales of a quantization-aware model.
+
+    Raises:
+        BadArtifact: the file answers otherwise than the model (a conversion can go wrong without a word).
+    """
+    import tensorflow as tf
+
+    signature = tf.TensorSpec((None, rows.shape[1]), tf.float32, name="features")
+    function = tf.function(lambda features: model(features, training=False)).get_concrete_function(signature)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
+    if int8:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    with warnings.catch_warnings(action="ignore"), quiet_stderr():  # it asks for statistics that the model has
+        data = bytes(converter.convert())
+        after = LiteRTScorer(data).scores(rows)
+    before = sigmoid(np.asarray(model(rows, training=False))[:, 0].astype(np.float64))
+    apart = float(np.abs(before - after).max())
+    if apart > (_TOLERANCE_INT8 if int8 else _TOLERANCE):
+        raise BadArtifact(f"{name}.tflite", f"answers {apart:.2g} apart from its model", "convert it another way")
+    return data

@@ -1,0 +1,57 @@
+"""
+The student in tf_keras, which tensorflow-model-optimization needs.
+
+Every technique gets a fresh copy: pruning shares layers with the model that it is given and changes its weights.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sluice.compression.student import Lessons, distillation_loss
+from sluice.models.builder import build
+from sluice.models.recipe import Recipe
+
+BATCH = 2048
+_LEARNING_RATE = 1e-3
+_LEGACY = "TF_USE_LEGACY_KERAS"
+
+
+def import_tfmot() -> Any:
+    """The module tensorflow_model_optimization, without the environment variable that it leaves to child processes."""
+    before = os.environ.get(_LEGACY)
+    import tensorflow_model_optimization as tfmot
+
+    if before is None:
+        os.environ.pop(_LEGACY, None)
+    else:
+        os.environ[_LEGACY] = before
+    return tfmot
+
+
+def fresh_copy(weights: Path, width: int, recipe: Recipe) -> Any:
+    """The student in tf_keras, rebuilt from its Keras 3 ``.weights.h5``."""
+    import tf_keras
+
+    model = build(tf_keras, width, recipe.student, dropout=0.0)
+    model.load_weights(weights)
+    return model
+
+
+def fine_tune(model: Any, lessons: Lessons, seed: int, epochs: int, callbacks: Sequence[Any] = ()) -> None:
+    """Train ``model`` in place for ``epochs`` more on the same lessons; batches of ``BATCH`` rows, one order a seed."""
+    import tf_keras
+
+    tf_keras.utils.set_random_seed(seed)
+    model.compile(optimizer=tf_keras.optimizers.Adam(_LEARNING_RATE), loss=distillation_loss)
+    model.fit(lessons.x, lessons.targets, epochs=epochs, batch_size=BATCH, verbose=0, callbacks=list(callbacks))
+
+
+def steps_an_epoch(lessons: Lessons) -> int:
+    """Optimizer steps that ``fine_tune`` takes for one epoch."""
+    return int(np.ceil(len(lessons.x) / BATCH))

@@ -1,0 +1,37 @@
+"""Quantize to int8: after training by litert-quantizer, or while training by tensorflow-model-optimization."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from pathlib import Path
+from typing import Any
+
+from sluice.compression.legacy import fine_tune, fresh_copy, import_tfmot
+from sluice.compression.student import Lessons
+from sluice.models.recipe import Recipe
+
+_EPOCHS = 2
+
+
+def quantized(model: bytes) -> bytes:
+    """
+    A float LiteRT model with int8 weights, one scale a channel; activations are quantized row by row as they come.
+
+    Input and output stay float: converting to int8 in Python costs more than such a small net itself.
+    """
+    from litert_quantizer import Quantizer, recipe
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        return bytes(Quantizer(model, recipe.dynamic_wi8_afp32()).quantize().quantized_model)
+
+
+def quantization_aware_student(weights: Path, lessons: Lessons, recipe: Recipe) -> Any:
+    """
+    A tf_keras model that learned with the rounding of int8 in its forward pass (Jacob et al. 2018, section 3).
+
+    Its scales are part of it; ``sluice.compression.export.exported`` with ``int8=True`` makes use of them.
+    """
+    aware = import_tfmot().quantization.keras.quantize_model(fresh_copy(weights, lessons.x.shape[1], recipe))
+    fine_tune(aware, lessons, recipe.seed, _EPOCHS)
+    return aware

@@ -1,0 +1,71 @@
+"""Distil: a small network that learns from the teacher's logits and from the labels (Hinton, Vinyals, Dean 2015)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sluice.models.builder import build
+from sluice.models.recipe import Recipe
+
+_TEMPERATURE = 2.0
+_SOFT = 0.9
+"""Share of the soft loss."""
+_EPOCHS = 6
+_BATCH = 1024
+_LEARNING_RATE = 4e-3
+_STEPS_PER_EXECUTION = 25
+
+
+@dataclass(frozen=True, eq=False)
+class Lessons:
+    """
+    What a student learns from.
+
+    Attributes:
+        x: encoded rows of train, float32, shape (n, width).
+        targets: label and teacher's logit, float32, shape (n, 2).
+    """
+
+    x: npt.NDArray[np.float32]
+    targets: npt.NDArray[np.float32]
+
+
+def distillation_loss(targets: Any, logits: Any) -> Any:
+    """
+    Mean over a batch of ``s T² H(σ(t/T), σ(z/T)) + (1 - s) H(y, σ(z))``, H the cross-entropy of a binary choice.
+
+    T² keeps the soft gradients' size when T changes (Hinton et al. 2015, section 2). Takes TensorFlow tensors, so
+    Keras 3 and tf_keras can both use it.
+
+    Args:
+        targets: labels y and teacher logits t, shape (n, 2).
+        logits: the student's z, shape (n, 1).
+    """
+    import tensorflow as tf
+
+    entropy: Callable[..., Any] = tf.nn.sigmoid_cross_entropy_with_logits
+    hard = entropy(labels=targets[:, :1], logits=logits)
+    soft = entropy(labels=tf.sigmoid(targets[:, 1:] / _TEMPERATURE), logits=logits / _TEMPERATURE)
+    return tf.reduce_mean(_SOFT * _TEMPERATURE**2 * soft + (1 - _SOFT) * hard)
+
+
+def distil(keras: Any, lessons: Lessons, recipe: Recipe) -> Any:
+    """The recipe's student, trained; a Keras 3 model with a logit as output, calibrated as its teacher is."""
+    keras.utils.set_random_seed(recipe.seed)
+    model = build(keras, lessons.x.shape[1], recipe.student, dropout=0.0)
+    steps = max(1, len(lessons.x) // _BATCH)
+    model.compile(
+        optimizer=keras.optimizers.AdamW(
+            keras.optimizers.schedules.CosineDecay(_LEARNING_RATE, steps * _EPOCHS), weight_decay=0.01
+        ),
+        loss=distillation_loss,
+        steps_per_execution=min(_STEPS_PER_EXECUTION, steps),
+        jit_compile=False,
+    )
+    model.fit(lessons.x, lessons.targets, epochs=_EPOCHS, batch_size=_BATCH, verbose=0)
+    return model
