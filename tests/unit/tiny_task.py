@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +21,7 @@ _START = datetime(2024, 1, 1, tzinfo=UTC)
 _END = datetime(2024, 5, 1, tzinfo=UTC)
 
 
+@functools.cache
 def orders() -> pl.DataFrame:
     """
     All orders of four months, 4000 rows and 20 exact duplicates, in no order of time.

@@ -96,7 +96,7 @@ def _numeric(present: pl.Series) -> dict[str, object]:
 def _top(present: pl.Series) -> dict[str, object]:
     counted = present.alias("value").to_frame().group_by("value").len()
     counted = counted.sort(["len", "value"], descending=[True, False]).head(_TOP)
-    return {"top": tuple((str(value), int(count)) for value, count in counted.iter_rows())}
+    return {"top": tuple(counted.cast({"value": pl.String}).iter_rows())}
 
 
 def _moment(value: object) -> str:

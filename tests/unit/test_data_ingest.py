@@ -1,0 +1,257 @@
+"""Spans: the digest says what the rows say, writes are whole or absent, damage is named."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from sluice.data.ingest import ingest
+from sluice.data.span import EXAMPLES_FILE, RECORD_FILE, SpanRecord, content_digest, read_record, read_span
+from sluice.errors import BadArtifact, BadInput, Refused, SluiceError
+from tests.unit.tiny_task import TASK, orders, with_examples
+
+_ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def span(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the span of the tiny task; not to be changed."""
+    folder = tmp_path_factory.mktemp("span")
+    ingest(TASK, folder)
+    return folder
+
+
+@pytest.fixture
+def copy(span: Path, tmp_path: Path) -> Path:
+    """A copy to damage."""
+    for name in (EXAMPLES_FILE, RECORD_FILE):
+        (tmp_path / name).write_bytes((span / name).read_bytes())
+    return tmp_path
+
+
+def test_a_span_is_sorted_split_by_time_and_without_duplicates(span: Path) -> None:
+    frame, record, splits = read_span(span), read_record(span), TASK.splits
+    assert frame.sort("event_time", "example_id").equals(frame)
+    assert frame["example_id"].is_unique().all()
+    assert record.duplicates > 0
+    assert record.rows == frame.height == sum(record.splits.values())
+    assert record.window == ("2024-01-01T00:00:00Z", "2024-04-05T00:00:00Z")
+    bounds = {
+        "train": (splits.train, splits.tune),
+        "tune": (splits.tune, splits.test),
+        "test": (splits.test, splits.live),
+    }
+    for name, (start, end) in bounds.items():
+        rows = frame.filter(pl.col("split") == name)
+        assert rows.height == record.splits[name] > 0
+        assert rows["event_time"].is_between(start, end, closed="left").all()
+
+
+def test_the_same_source_gives_the_same_span_again(span: Path, tmp_path: Path) -> None:
+    shuffled = with_examples(lambda rows: rows.sample(fraction=1, shuffle=True, seed=3))
+    assert ingest(shuffled, tmp_path) == read_record(span)
+    assert (tmp_path / RECORD_FILE).read_bytes() == (span / RECORD_FILE).read_bytes()
+    again = ingest(TASK, tmp_path)
+    assert again == read_record(span)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [EXAMPLES_FILE, RECORD_FILE]
+
+
+def test_the_digest_is_pinned() -> None:
+    frame = pl.DataFrame(
+        {
+            "text": ["ü", None, ""],
+            "number": [1.5, float("nan"), None],
+            "count": pl.Series([1, None, 3], dtype=pl.Int8),
+            "flag": [True, None, False],
+            "at": [datetime(2024, 1, 1, tzinfo=UTC), None, datetime(2024, 1, 2, tzinfo=UTC)],
+        },
+        schema_overrides={"at": pl.Datetime("us", "UTC")},
+    )
+    assert content_digest(frame) == "sha256:7f7705af9310ba9db1e66b75dd06fa10d427c0b539187d0f652f2024abdf6059"
+    assert content_digest(frame.select(sorted(frame.columns))) == content_digest(frame)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda rows: rows.with_columns(text=pl.Series(["a", "b", "cd"])),
+        lambda rows: rows.with_columns(text=pl.Series(["", "abc", "d"])),
+        lambda rows: rows.with_columns(text=pl.Series(["ab", None, "cd"])),
+        lambda rows: rows.with_columns(number=pl.Series([0, 2, 3])),
+        lambda rows: rows.with_columns(number=pl.Series([None, 2, 3])),
+        lambda rows: rows.with_columns(pl.col("number").cast(pl.Int32)),
+        lambda rows: rows.rename({"text": "texts"}),
+        lambda rows: rows.drop("number"),
+        lambda rows: rows.reverse(),
+        lambda rows: rows.head(2),
+    ],
+)
+def test_every_change_of_content_changes_the_digest(change: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
+    frame = pl.DataFrame({"text": ["ab", "", "cd"], "number": [1, 2, 3]})
+    assert content_digest(change(frame)) != content_digest(frame)
+
+
+def test_chunks_compression_and_nan_bits_leave_the_digest_alone(span: Path, tmp_path: Path) -> None:
+    frame = read_span(span)
+    chunked = pl.concat([frame.head(17), frame.slice(17, 900), frame.slice(917)], rechunk=False)
+    frame.write_parquet(tmp_path / "other.parquet", compression="lz4", row_group_size=111)
+    assert content_digest(chunked) == content_digest(pl.read_parquet(tmp_path / "other.parquet"))
+    assert content_digest(chunked) == read_record(span).digest
+    odd_nan = np.array([0x7FF8000000000001], dtype=np.uint64).view(np.float64)
+    assert content_digest(pl.DataFrame({"x": odd_nan})) == content_digest(pl.DataFrame({"x": [float("nan")]}))
+
+
+def test_a_column_that_has_no_encoding_is_named() -> None:
+    with pytest.raises(BadInput, match="column 'parts'"):
+        content_digest(pl.DataFrame({"parts": [[1, 2]]}))
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda rows: rows.drop("amount"), BadInput, "no column 'amount'"),
+        (lambda rows: rows.drop("shop"), BadInput, "no column 'shop'"),
+        (lambda rows: rows.drop("label_time"), BadInput, "no column 'label_time'"),
+        (lambda rows: rows.with_columns(pl.col("amount").cast(pl.String)), BadInput, "column 'amount'.*type string"),
+        (lambda rows: rows.with_columns(refund=pl.lit(1.0)), Refused, "column 'refund'.*known only after"),
+        (lambda rows: rows.clear(), BadInput, "has no rows"),
+        (
+            lambda rows: rows.with_columns(pl.col("event_time") + timedelta(days=400)),
+            BadInput,
+            "example 'order-.*outside the window",
+        ),
+        (
+            lambda rows: pl.concat([rows, rows.head(1).with_columns(amount=pl.lit(0.01))]),
+            BadInput,
+            "two different rows with the id 'order-00001'",
+        ),
+    ],
+)
+def test_a_broken_source_is_named_and_nothing_is_written(
+    change: Callable[[pl.DataFrame], pl.DataFrame], error: type[SluiceError], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=message):
+        ingest(with_examples(change), tmp_path / "span")
+    assert not (tmp_path / "span").exists()
+
+
+def test_a_missing_source_file_is_named(tmp_path: Path) -> None:
+    gone = tmp_path / "gone.csv"
+    with pytest.raises(BadInput, match=r"gone\.csv: cannot be read"):
+        ingest(dataclasses.replace(TASK, source_files=lambda: {"gone.csv": gone}), tmp_path / "span")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])
+def test_a_truncated_span_is_named(copy: Path, share: float) -> None:
+    path = copy / EXAMPLES_FILE
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(BadArtifact, match=rf"{EXAMPLES_FILE}: is not a whole parquet file"):
+        read_span(copy)
+
+
+def test_flipped_bits_are_named_or_change_nothing(copy: Path) -> None:
+    path = copy / EXAMPLES_FILE
+    whole, data = read_span(copy), path.read_bytes()
+    blamed = []
+    random = np.random.default_rng(0)
+    # Most in the footer, where damage makes a reader panic.
+    for place in (*random.integers(0, len(data), 60), *random.integers(len(data) - 3000, len(data), 300)):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 0x10]) + data[place + 1 :])
+        try:
+            assert read_span(copy).equals(whole)
+        except BadArtifact as error:
+            blamed.append(error.thing)
+    assert set(blamed) == {str(path)}
+    assert len(blamed) > 180
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: rows.drop("amount"), "lacks column 'amount'"),
+        (lambda rows: rows.with_columns(more=1), "column 'more', which is not recorded"),
+        (
+            lambda rows: rows.with_columns(pl.col("hour").cast(pl.Int32)),
+            "column 'hour' of type int32, int64 is recorded",
+        ),
+        (lambda rows: rows.head(-1), "rows, .* are recorded"),
+        (
+            lambda rows: rows.with_columns(
+                pl.when(pl.col("example_id") == "order-00001")
+                .then(1 - pl.col("label"))
+                .otherwise("label")
+                .alias("label")
+            ),
+            "has content sha256:.* is recorded",
+        ),
+    ],
+)
+def test_a_rewritten_span_is_named(copy: Path, change: Callable[[pl.DataFrame], pl.DataFrame], message: str) -> None:
+    change(read_span(copy)).write_parquet(copy / EXAMPLES_FILE)
+    with pytest.raises(BadArtifact, match=rf"{EXAMPLES_FILE}: .*{message}"):
+        read_span(copy)
+
+
+def test_a_missing_or_mangled_record_is_named(copy: Path) -> None:
+    record = json.loads((copy / RECORD_FILE).read_text())
+    (copy / RECORD_FILE).write_text(json.dumps(record | {"more": 1}))
+    with pytest.raises(BadArtifact, match=r"span\.json: is not a span record \(more: "):
+        read_span(copy)
+    (copy / RECORD_FILE).write_text('{"digest"')
+    with pytest.raises(BadArtifact, match=r"span\.json: is not a span record"):
+        read_span(copy)
+    (copy / RECORD_FILE).unlink()
+    with pytest.raises(BadInput, match=r"span\.json: cannot be read"):
+        read_span(copy)
+
+
+def test_a_missing_parquet_is_named(copy: Path) -> None:
+    (copy / EXAMPLES_FILE).unlink()
+    with pytest.raises(BadInput, match=r"examples\.parquet: does not exist"):
+        read_span(copy)
+
+
+_FULL = """
+import resource, sys
+from pathlib import Path
+from sluice.data.ingest import ingest
+from sluice.errors import BadInput
+from tests.unit.tiny_task import TASK
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), -1))
+try:
+    ingest(TASK, Path(sys.argv[1]))
+except BadInput as error:
+    sys.exit(f"refused: {error}")
+"""
+
+
+@pytest.mark.parametrize("room", [0, 5000])
+def test_a_full_disk_leaves_the_old_span_or_none(tmp_path: Path, room: int) -> None:
+    def run() -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", _FULL, str(tmp_path / "span"), str(room)]
+        return subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+    done = run()
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"refused: {tmp_path / 'span'}: cannot be written")
+    assert list((tmp_path / "span").iterdir()) == []
+    before = ingest(TASK, tmp_path / "span")
+    assert run().returncode == 1
+    assert read_record(tmp_path / "span") == before
+    assert read_span(tmp_path / "span").height == before.rows
+
+
+def test_the_record_refuses_unknown_keys(span: Path) -> None:
+    record = read_record(span)
+    assert SpanRecord.model_validate_json(record.model_dump_json()) == record
+    assert orders().height > record.rows
