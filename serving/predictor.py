@@ -12,6 +12,7 @@ one line and exit code 2, before anything listens.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import os
 import signal
@@ -20,18 +21,19 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from sluice.errors import SluiceError
+from sluice.errors import BadInput, SluiceError
 from sluice.models.bundle import Bundle, load_bundle
-from sluice.models.request import Asked, Context, columns_of, parse_context, parse_v1, parse_v2
+from sluice.models.request import Asked, BadRequest, Context, columns_of, parse_context, parse_v1, parse_v2
 from sluice.monitoring.prediction_log import LogWriter, Record
 
 if TYPE_CHECKING:
-    from sluice.features.reader import OnlineReader
+    from sluice.features.reader import FeatureRows, OnlineReader
 
 
 def arguments(argv: list[str]) -> argparse.Namespace:
@@ -85,7 +87,17 @@ class Predictor:
         self.bundle, self.reader, self.log, self.role = bundle, reader, log, role
         self.manifest = bundle.manifest.features
         self.answered = self.failed = 0
-        bundle.predict({name: [None] for name in self.manifest.names})
+        self._warm()
+
+    def _warm(self) -> None:
+        """One prediction and one read before anybody asks: what is loaded lazily is loaded then."""
+        self.bundle.predict({name: [None] for name in self.manifest.names})
+        if self.reader is not None:
+            nobody: dict[str, Any] = dict.fromkeys(self.manifest.entity_keys, "")
+            zeros = {"float": 0.0, "int": 0, "string": ""}
+            nobody |= {feature.name: zeros[feature.dtype] for feature in self.manifest.request_inputs}
+            with contextlib.suppress(ValueError, ArithmeticError):
+                self.reader.read([nobody], datetime.now(UTC))
 
     def rows(self, version: str, body: bytes, headers: Mapping[str, str]) -> Rows:
         """Parse, check and complete a request; raises ``BadRequest`` for what a client did wrong."""
@@ -95,6 +107,8 @@ class Predictor:
         asked = parse(body, self.manifest, reads_online=self.reader is not None)
         try:
             features, missing, stale = self._features(asked, context)
+        except BadRequest:
+            raise
         except Exception:
             self._record_failure(asked, context, started)
             raise
@@ -104,12 +118,22 @@ class Predictor:
         self, asked: Asked, context: Context
     ) -> tuple[list[dict[str, Any]], list[list[str]], list[list[str]]]:
         if asked.online and self.reader is not None:
-            read = self.reader.read(asked.instances, context.event_time)
+            read = self._read(self.reader, asked, context)
             return list(read.rows), [list(names) for names in read.missing], [list(names) for names in read.stale]
         names = self.manifest.names
         rows = [{name: instance[name] for name in names} for instance in asked.instances]
         missing = [[name for name, value in row.items() if value is None] for row in rows]
         return rows, missing, [[] for _ in rows]
+
+    @staticmethod
+    def _read(reader: OnlineReader, asked: Asked, context: Context) -> FeatureRows:
+        try:
+            return reader.read(asked.instances, context.event_time)
+        except BadInput as error:
+            raise BadRequest(error.thing, error.rule, error.fix) from error
+        except (ValueError, ArithmeticError) as error:
+            # On-demand transforms compute with what the caller sent: a date beyond all calendars ends here.
+            raise BadRequest("instances", f"cannot be made into features ({error})", "send plausible values") from error
 
     def answer(self, rows: Rows) -> bytes:
         """Score the rows, log every prediction, and only then give the answer to send."""

@@ -212,7 +212,7 @@ def _rows_of(
     fields = _fields(manifest, online=online)
     for name, (datatype, data) in columns.items():
         feature = fields[name]
-        allowed = _INTS | _DATATYPES["string"] if feature is None else _DATATYPES[feature.dtype]
+        allowed = _DATATYPES["string" if feature is None else feature.dtype]
         if datatype not in allowed:
             rule = f"has datatype {_shown(datatype)}"
             raise BadRequest(f"input {_shown(name)}", rule, f"send one of {', '.join(sorted(allowed))}")
@@ -296,9 +296,7 @@ def _check_value(
     if value is None and not online:
         return
     kind = type(value)
-    if feature is None:
-        good = (kind is str and len(value) <= MAX_TEXT) or (kind is int and abs(value) <= _INT64_MAX)
-    elif feature.dtype == "string":
+    if feature is None or feature.dtype == "string":
         good = kind is str and len(value) <= MAX_TEXT
     elif feature.dtype == "int":
         good = (kind is int or (kind is float and value.is_integer())) and abs(value) <= _INT64_MAX
@@ -306,7 +304,7 @@ def _check_value(
         good = (kind is float or kind is int) and math.isfinite(value) and abs(value) <= _FLOAT32_MAX
     if not good:
         field = feature.name if feature else name or "an entity key"
-        wanted = f"a {feature.dtype}" if feature else "a text or an int"
+        wanted = f"a {feature.dtype}" if feature else "a text"
         rule = f"is {_shown(value)}, not {wanted}"
         raise BadRequest(f"{place}[{row}].{field}", rule, f"send {wanted}{'' if online else ' or null'}")
 
