@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,11 @@ from pydantic import BaseModel, ConfigDict
 
 from sluice.content import write_json, written_whole
 from sluice.data.span import content_digest, read_record, read_span
-from sluice.errors import BadInput, Refused
+from sluice.errors import BadInput
 from sluice.features.manifest import Feature, FeatureManifest
-from sluice.features.plan import FeaturePlan
-from sluice.features.store import historical, install_definitions, plan_of, write_tables
+from sluice.features.plan import FeaturePlan, refuse_known_later
+from sluice.features.store import historical, install_definitions, plan_of
+from sluice.features.tables import origin_of_tables, write_tables
 from sluice.tasks.task import Task
 
 FRAME_FILE = "frame.parquet"
@@ -58,8 +58,8 @@ def build_features(task: Task, span_dir: Path, repo: Path, store: Path, out: Pat
     """
     span = read_span(span_dir)
     tables = task.read_feature_tables(task.splits.train, task.splits.live)
-    write_tables(tables, store)
-    feast = install_definitions(repo, store)
+    write_tables(tables, store, origin_of_tables(task, task.splits.live))
+    feast = install_definitions(repo, store, task.known_later)
     plan = plan_of(feast, task.feature_service)
     manifest = manifest_of(task, plan)
     found = historical(feast, plan, span)
@@ -93,7 +93,8 @@ def manifest_of(task: Task, plan: FeaturePlan) -> FeatureManifest:
     )
     keys = tuple(Feature(name=name, dtype="string", view="request") for name in task.entity_keys)
     read = [feature for view in plan.stored for feature in view.features]
-    refuse_known_later(task, [*read, *plan.features, *plan.request_inputs, *inputs, *keys])
+    fields = [(feature.name, f"view {feature.view}") for feature in (*read, *plan.features, *inputs, *keys)]
+    refuse_known_later(task.known_later, fields)
     for feature in plan.request_inputs:
         if feature.name not in (*task.request_inputs, *task.entity_keys):
             raise BadInput(f"request input {feature.name}", "is not in the task", "add it to Task.request_inputs")
@@ -108,22 +109,6 @@ def manifest_of(task: Task, plan: FeaturePlan) -> FeatureManifest:
         request_inputs=inputs,
         features=(*plan.features, *(feature for feature in (*inputs, *keys) if feature.name not in served)),
     )
-
-
-def refuse_known_later(task: Task, features: Iterable[Feature]) -> None:
-    """
-    Refuse a feature whose name says that nobody knows it at prediction time.
-
-    Raises:
-        Refused: names the first such feature and its view.
-    """
-    for feature in features:
-        if feature.name in task.known_later:
-            raise Refused(
-                f"feature {feature.name} of view {feature.view}",
-                f"is known only after the prediction in task {task.name}",
-                "remove it, or build a feature from events before the prediction",
-            )
 
 
 def _frame(task: Task, span: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:

@@ -1,4 +1,4 @@
-"""Were the served values the true ones? The same cells by a point-in-time join over the live tables."""
+"""Were the served values the true ones? The same cells by a point-in-time join over the tables behind them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import polars as pl
 
 from sluice.errors import BadInput
 from sluice.features.publish import publish_tables
-from sluice.features.store import historical, open_store, plan_of
+from sluice.features.store import historical, plan_of
 from sluice.tasks.task import Task
 
 
@@ -18,7 +18,7 @@ def offline_cells(task: Task, store: Path, requests: pl.DataFrame, names: Sequen
     What the features called ``names`` were for each request at its time.
 
     Args:
-        store: folder of the feature store; its live tables are built when they are missing.
+        store: folder of the feature store that serves.
         requests: ``event_time`` (Datetime us UTC), entity keys and request inputs; n rows.
         names: features of the service, or entity keys and request inputs, which are passed through.
 
@@ -31,7 +31,7 @@ def offline_cells(task: Task, store: Path, requests: pl.DataFrame, names: Sequen
     for column in ("event_time", *task.entity_keys, *task.request_inputs):
         if column not in requests.columns:
             raise BadInput(f"column {column}", "is missing in the requests", "pass what the servers were asked")
-    feast = open_store(publish_tables(task, store))
+    feast = publish_tables(task, store)
     plan = plan_of(feast, task.feature_service)
     known = {feature.name for feature in plan.features} | {*task.entity_keys, *task.request_inputs}
     for name in names:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import ast
 import importlib.util
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sluice.content import digest_of_file
-from sluice.errors import BadInput
+from sluice.errors import BadInput, Refused
 from sluice.features.manifest import Feature
 
 Columns = Mapping[str, Sequence[Any]]
@@ -101,6 +101,26 @@ class FeaturePlan:
             on_demand=derived,
             request_inputs=self.request_inputs,
         )
+
+
+def refuse_known_later(known_later: Collection[str], fields: Iterable[tuple[str, str]]) -> None:
+    """
+    Refuse a feature or request input whose name says that nobody knows it at prediction time.
+
+    Args:
+        known_later: the forbidden names.
+        fields: (name, where it is defined) pairs.
+
+    Raises:
+        Refused: names the first such field and its owner.
+    """
+    for name, owner in fields:
+        if name in known_later:
+            raise Refused(
+                f"feature {name} of {owner}",
+                "is known only after the prediction",
+                "remove it, or build one from events before the prediction",
+            )
 
 
 def imported_sources(source: str) -> dict[str, str]:

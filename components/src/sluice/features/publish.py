@@ -16,32 +16,33 @@ from feast.protos.feast.types.Value_pb2 import Value
 
 from sluice.errors import BadInput
 from sluice.features.plan import StoredView
-from sluice.features.store import install_definitions, open_store, plan_of, write_tables
+from sluice.features.store import install_definitions, plan_of
+from sluice.features.tables import has_tables, origin_of_tables, write_tables
 from sluice.tasks.task import Task
 
 _MOMENT = "event_timestamp"
 _Written = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
 
 
-def publish_tables(task: Task, store: Path) -> Path:
+def publish_tables(task: Task, store: Path, repo: Path | None = None) -> FeatureStore:
     """
-    Build the feature tables of ``[train, end)`` into a store of their own, ``store/live``, once.
+    Bring the store that serves up to date: feature tables of ``[train, end)``, and the definitions.
 
-    Training reads ``store/offline``, which ends at ``live``: nothing that is replayed can reach it.
+    Nothing happens where they are there already. Training joins against a store of its own, whose tables end at
+    ``live``: nothing that is replayed can reach it.
 
-    Returns:
-        The folder of the live store; its definitions are those of ``store``.
+    Args:
+        store: folder of the feature store; made when it is missing.
+        repo: the feature definitions; those that the store already has when left out.
 
     Raises:
-        BadInput: ``store`` has no definitions yet.
+        BadInput: there are no definitions.
+        Refused: a feature is known only later.
     """
-    live = store / "live"
-    if not (store / "repo" / "feature_store.yaml").is_file():
-        raise BadInput(str(store), "is not a feature store", "run the features step first")
-    if not (live / "registry.db").is_file():
-        write_tables(task.read_feature_tables(task.splits.train, task.splits.end), live)
-        install_definitions(store / "repo", live)
-    return live
+    made_of = origin_of_tables(task, task.splits.end)
+    if not has_tables(store, made_of):
+        write_tables(task.read_feature_tables(task.splits.train, task.splits.end), store, made_of)
+    return install_definitions(repo or store / "repo", store, task.known_later)
 
 
 class FeaturePublisher:
@@ -50,21 +51,20 @@ class FeaturePublisher:
 
     Args:
         task: the use case.
-        store: folder of the feature store; its live tables are built when they are missing.
+        store: folder of the feature store that serves; made or brought up to date by ``publish_tables``.
+        repo: the feature definitions; those that the store already has when left out.
 
     Raises:
-        BadInput: ``store`` has no definitions yet, or a view has no table.
+        BadInput: there are no definitions, or a view has no table.
+        Refused: a feature is known only later.
     """
 
-    def __init__(self, task: Task, store: Path) -> None:
-        offline = publish_tables(task, store) / "offline"
-        self._feast = open_store(store)
+    def __init__(self, task: Task, store: Path, repo: Path | None = None) -> None:
+        self._feast = publish_tables(task, store, repo)
         plan = plan_of(self._feast, task.feature_service)
+        offline = store / "offline"
         self._tables = tuple(_Table.read(self._feast, view, offline / f"{view.name}.parquet") for view in plan.stored)
         self._last: datetime | None = None
-        # The online store is derived data: after a crash it is loaded again, so no write has to wait for the disk.
-        online = self._feast.provider.online_store
-        online._get_conn(self._feast.config).execute("PRAGMA synchronous=OFF")
 
     def reset(self, as_of: datetime) -> None:
         """

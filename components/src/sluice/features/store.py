@@ -12,21 +12,23 @@ import logging
 import shutil
 import sqlite3
 import sys
+import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
 from feast import Entity, FeatureService, FeatureStore, FeatureView
-from feast.data_source import DataSource
+from feast.data_source import DataSource, RequestSource
 from feast.errors import FeatureServiceNotFoundException
 from feast.on_demand_feature_view import OnDemandFeatureView
 
-from sluice.content import digest_of_value, written_whole
+from sluice.content import digest_of_files, digest_of_value, write_json, written_whole
 from sluice.errors import BadInput
 from sluice.features.manifest import Feature
-from sluice.features.plan import FeaturePlan, OnDemandView, StoredView, imported_sources
+from sluice.features.plan import FeaturePlan, OnDemandView, StoredView, imported_sources, refuse_known_later
+from sluice.features.tables import read_mark
 
 Dtype = Literal["float", "int", "string"]
 _DTYPES: Mapping[str, Dtype] = {
@@ -39,40 +41,44 @@ _DTYPES: Mapping[str, Dtype] = {
 POLARS_TYPES: Mapping[Dtype, type[pl.DataType]] = {"float": pl.Float64, "int": pl.Int64, "string": pl.String}
 """How a frame holds a feature."""
 _KINDS = (Entity, DataSource, FeatureView, OnDemandFeatureView, FeatureService)
+_MARK = "applied.json"
 _ROW = "sluice_row"
 _MOMENT = "event_timestamp"
 
 
-def write_tables(tables: Mapping[str, pl.DataFrame], store: Path) -> None:
-    """Write each table to ``store/offline/<name>.parquet``, whole or not at all."""
-    for name, table in tables.items():
-        with written_whole(store / "offline" / f"{name}.parquet") as beside:
-            table.write_parquet(beside, compression="zstd", compression_level=1)
-
-
-def install_definitions(repo: Path, store: Path) -> FeatureStore:
+def install_definitions(repo: Path, store: Path, known_later: Collection[str]) -> FeatureStore:
     """
     Copy the definitions in ``repo`` to ``store/repo`` and apply them there (Feast's ``apply``, in this process).
 
-    The offline tables have to be there already.
+    The offline tables have to be there already. Nothing happens where the same definitions are applied already, so
+    servers that read this registry are left alone.
+
+    Args:
+        known_later: names that no feature and no request input may have.
 
     Raises:
         BadInput: ``repo`` has no ``feature_store.yaml`` or no definitions.
+        Refused: a feature is known only later; nothing was applied.
     """
     if not (repo / "feature_store.yaml").is_file():
         raise BadInput(str(repo), "has no feature_store.yaml", "name the folder with the feature definitions")
+    files = {path.name: path for path in sorted(repo.iterdir()) if path.suffix in {".py", ".yaml"}}
+    # Feast keeps absolute paths of the tables, so a store that was moved is applied again too.
+    mark = {"definitions": digest_of_files(files), "store": str(store.resolve())}
+    objects = _staged_definitions(files, store)
+    refuse_known_later(known_later, _named_fields(objects))
+    if read_mark(store / _MARK) == mark:
+        return open_store(store)
     copy = store / "repo"
-    copy.mkdir(parents=True, exist_ok=True)
-    for path in sorted(repo.iterdir()):
-        if path.suffix in {".py", ".yaml"}:
-            with written_whole(copy / path.name) as beside:
-                shutil.copyfile(path, beside)
-    objects = _definitions(copy)
+    for name, path in files.items():
+        with written_whole(copy / name) as beside:
+            shutil.copyfile(path, beside)
     _prepare_online(store / "online.db")
     feast = open_store(store)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         feast.apply(objects)
+    write_json(store / _MARK, mark)
     return feast
 
 
@@ -155,6 +161,26 @@ def _column(feature: Feature, derived: Mapping[str, list[Any]], found: pl.DataFr
         return pl.Series(feature.name, derived[feature.name], dtype=dtype)
     values = found[feature.name].cast(dtype)
     return values.fill_nan(None) if feature.dtype == "float" else values
+
+
+def _staged_definitions(files: Mapping[str, Path], store: Path) -> list[Any]:
+    """The objects that the definitions make in a folder beside ``store/repo``, from where they see the same tables."""
+    store.mkdir(parents=True, exist_ok=True)
+    staged = Path(tempfile.mkdtemp(prefix=".repo-", dir=store))
+    try:
+        for name, path in files.items():
+            shutil.copyfile(path, staged / name)
+        return _definitions(staged)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+def _named_fields(objects: list[Any]) -> list[tuple[str, str]]:
+    """(field, owner) of every feature and request input."""
+    owners = [value for value in objects if isinstance(value, FeatureView | OnDemandFeatureView)]
+    fields = [(field.name, f"view {owner.name}") for owner in owners for field in owner.features]
+    requests = [value for value in objects if isinstance(value, RequestSource)]
+    return fields + [(field.name, f"source {owner.name}") for owner in requests for field in owner.schema]
 
 
 def _definitions(repo: Path) -> list[Any]:

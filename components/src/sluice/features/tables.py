@@ -1,0 +1,49 @@
+"""Feature tables in a store, and the marks that say what a folder was made of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from sluice.content import digest_of_file, digest_of_files, write_json, written_whole
+from sluice.tasks.task import Task
+
+_MARK = "tables.json"
+
+
+def origin_of_tables(task: Task, end: datetime) -> dict[str, str]:
+    """What the feature tables of ``[train, end)`` are made of: raw files, window, and the code that builds them."""
+    code = getattr(task.read_feature_tables, "__code__", None)
+    return {
+        "source": digest_of_files(task.source_files()),
+        "from": task.splits.train.isoformat(),
+        "to": end.isoformat(),
+        "code": digest_of_file(Path(code.co_filename)) if code else "unknown",
+    }
+
+
+def has_tables(store: Path, made_of: Mapping[str, str]) -> bool:
+    """Whether ``write_tables`` finished in this store with tables of this origin."""
+    return bool(read_mark(store / _MARK) == dict(made_of))
+
+
+def write_tables(tables: Mapping[str, pl.DataFrame], store: Path, made_of: Mapping[str, str]) -> None:
+    """Write each table to ``store/offline/<name>.parquet``, then their origin: it is missing after an interruption."""
+    (store / _MARK).unlink(missing_ok=True)
+    for name, table in tables.items():
+        with written_whole(store / "offline" / f"{name}.parquet") as beside:
+            table.write_parquet(beside, compression="zstd", compression_level=1)
+    write_json(store / _MARK, dict(made_of))
+
+
+def read_mark(path: Path) -> Any:
+    """The JSON in ``path``, or None where there is none that can be read."""
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
