@@ -203,12 +203,29 @@ def _estimate(name: str, value: float, draws: Floats, *, n: int, days: int, lowe
     usable = draws[np.isfinite(draws)]
     if usable.size < (1 - _LOST) * draws.size:
         return None
-    # Around their own mean: takes out the binning, and the upward pull that resampling has on an absolute value (ECE).
+    # Around their own mean, which takes out the binning.
     low, high = value + _stretch(days) * (np.quantile(usable, (0.025, 0.975)) - usable.mean())
+    if name == "ece" and lowest == 0:
+        low = _without_noise(value, float(usable.mean()), value - low)
     if name != "log_loss":
         low, high = max(low, lowest), min(high, 1.0)
     low, high = min(low, value), max(high, value)
     return Estimate(value=_rounded(value), low=_rounded(low), high=_rounded(high), n=n)
+
+
+def _without_noise(value: float, resampled: float, below: float) -> float:
+    """
+    The lower end for a mean of absolute values (ECE): sampling noise raises it, so the truth lies further down.
+
+    In squares, value = truth + noise, and resampling adds the same noise once more: resampled = value + noise.
+    ``below`` is the distance to the uncorrected end; it grows as the slope of truth over value does. 0 where noise is
+    most of the value. The upper end stays as it is and errs to the safe side.
+    """
+    noise = max(resampled**2 - value**2, 0.0)
+    if noise >= value**2 / 2:
+        return 0.0
+    truth = float(np.sqrt(value**2 - noise))
+    return truth - below * value / truth
 
 
 def _rounded(value: float) -> float:

@@ -60,7 +60,7 @@ def _by_slice(rule: OfflineRule, evaluation: Evaluation) -> tuple[Reason, ...]:
     large = [part for part in evaluation.slices if part.n >= rule.minimum_n]
     small = [part for part in evaluation.slices if part.n < rule.minimum_n]
     judged = [(part, _held(rule, _in_slice(rule, part), evaluation, part)) for part in large]
-    skipped = [part for part, reason in judged if rule.when_missing == "skip" and reason.observed is None]
+    skipped = [part for part in large if rule.when_missing == "skip" and _in_slice(rule, part) is None]
     told = [(part, reason) for part, reason in judged if part not in skipped]
     failed = tuple(reason for _, reason in told if reason.verdict is not Verdict.PASS)
     passed = [(part, reason) for part, reason in told if reason.verdict is Verdict.PASS]
