@@ -72,8 +72,8 @@ def test_threshold_without_positives_or_with_nan_is_the_middle() -> None:
 def test_curves_start_and_end_where_they_must_and_stay_short() -> None:
     labels, scores = _rows(4, 5000, 10**9)
     drawn = curves(labels, scores)
-    assert drawn.roc[0] == (0, 0)
-    assert drawn.roc[-1] == (1, 1)
+    assert drawn.roc[0] == (0.0, 0.0)
+    assert drawn.roc[-1] == (1.0, 1.0)
     assert drawn.precision_recall[-1][0] == 1
     assert len(drawn.roc) <= 200
     assert len(drawn.precision_recall) <= 200

@@ -105,7 +105,7 @@ class Measured:
         shared = [name for name in METRICS if name in self.values and name in peer.values]
         values = {name: self.values[name] - peer.values[name] for name in shared}
         draws = {name: self.draws[name] - peer.draws[name] for name in shared}
-        return _estimates(values, draws, self.n, self.days, lowest=-1.0)
+        return _estimates(values, draws, self.n, self.days, lowest=-np.inf)
 
 
 def measure(labels: Ints, model: Scored, resamples: DayResamples, rows: Ints | None = None) -> Measured:
@@ -208,7 +208,8 @@ def _estimate(name: str, value: float, draws: Floats, *, n: int, days: int, lowe
     if name == "ece" and lowest == 0:
         low = _without_noise(value, float(usable.mean()), value - low)
     if name != "log_loss":
-        low, high = max(low, lowest), min(high, 1.0)
+        high, low = min(high, 1.0), max(low, -1.0)
+    low = max(low, lowest)
     low, high = min(low, value), max(high, value)
     return Estimate(value=_rounded(value), low=_rounded(low), high=_rounded(high), n=n)
 
