@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from sluice.compression.student import Lessons, distillation_loss
+from sluice.compression.student import Lessons, batch_size, distillation_loss
 from sluice.models.builder import build
 from sluice.models.recipe import Recipe
 
-BATCH = 2048
+_BATCH = 2048
+_FEWEST_STEPS = 50
 _LEARNING_RATE = 1e-3
 _LEGACY = "TF_USE_LEGACY_KERAS"
 
@@ -44,14 +45,20 @@ def fresh_copy(weights: Path, width: int, recipe: Recipe) -> Any:
 
 
 def fine_tune(model: Any, lessons: Lessons, seed: int, epochs: int, callbacks: Sequence[Any] = ()) -> None:
-    """Train ``model`` in place for ``epochs`` more on the same lessons; batches of ``BATCH`` rows, one order a seed."""
+    """Train ``model`` in place for ``epochs`` more on the same lessons, in one order a seed."""
     import tf_keras
 
     tf_keras.utils.set_random_seed(seed)
     model.compile(optimizer=tf_keras.optimizers.Adam(_LEARNING_RATE), loss=distillation_loss)
-    model.fit(lessons.x, lessons.targets, epochs=epochs, batch_size=BATCH, verbose=0, callbacks=list(callbacks))
+    model.fit(
+        lessons.x, lessons.targets, epochs=epochs, batch_size=_batch(lessons), verbose=0, callbacks=list(callbacks)
+    )
 
 
 def steps_an_epoch(lessons: Lessons) -> int:
     """Optimizer steps that ``fine_tune`` takes for one epoch."""
-    return int(np.ceil(len(lessons.x) / BATCH))
+    return int(np.ceil(len(lessons.x) / _batch(lessons)))
+
+
+def _batch(lessons: Lessons) -> int:
+    return batch_size(len(lessons.x), _FEWEST_STEPS, _BATCH)

@@ -17,6 +17,7 @@ _SOFT = 0.9
 """Share of the soft loss."""
 _EPOCHS = 6
 _BATCH = 1024
+_FEWEST_STEPS = 100
 _LEARNING_RATE = 4e-3
 _STEPS_PER_EXECUTION = 25
 
@@ -54,11 +55,17 @@ def distillation_loss(targets: Any, logits: Any) -> Any:
     return tf.reduce_mean(_SOFT * _TEMPERATURE**2 * soft + (1 - _SOFT) * hard)
 
 
+def batch_size(rows: int, fewest_steps: int, largest: int) -> int:
+    """The largest batch that still gives an epoch ``fewest_steps`` steps, within 32 and ``largest``."""
+    return min(largest, max(32, rows // fewest_steps))
+
+
 def distil(keras: Any, lessons: Lessons, recipe: Recipe) -> Any:
     """The recipe's student, trained; a Keras 3 model with a logit as output, calibrated as its teacher is."""
     keras.utils.set_random_seed(recipe.seed)
     model = build(keras, lessons.x.shape[1], recipe.student, dropout=0.0)
-    steps = max(1, len(lessons.x) // _BATCH)
+    batch = batch_size(len(lessons.x), _FEWEST_STEPS, _BATCH)
+    steps = max(1, len(lessons.x) // batch)
     model.compile(
         optimizer=keras.optimizers.AdamW(
             keras.optimizers.schedules.CosineDecay(_LEARNING_RATE, steps * _EPOCHS), weight_decay=0.01
@@ -67,5 +74,5 @@ def distil(keras: Any, lessons: Lessons, recipe: Recipe) -> Any:
         steps_per_execution=min(_STEPS_PER_EXECUTION, steps),
         jit_compile=False,
     )
-    model.fit(lessons.x, lessons.targets, epochs=_EPOCHS, batch_size=_BATCH, verbose=0)
+    model.fit(lessons.x, lessons.targets, epochs=_EPOCHS, batch_size=batch, verbose=0)
     return model

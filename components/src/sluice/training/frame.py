@@ -80,6 +80,15 @@ def prepared_frame(frame_dir: Path, recipe: Recipe) -> pl.DataFrame:
     return frame
 
 
+def as_trained(cells: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
+    """
+    Feature cells as the recipe's training path would have made them: what was served has to equal this.
+
+    Expressions over columns that ``cells`` lacks raise BadInput.
+    """
+    return _transformed(cells, recipe.transform, "transform", (), pl.lit(value=True))
+
+
 def encoded_splits(frame: pl.DataFrame, encoder: Encoder) -> dict[str, Encoded]:
     """Each split of a prepared frame, encoded."""
     parts = {name: frame.filter(pl.col("split") == name) for name in SPLITS}

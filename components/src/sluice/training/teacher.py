@@ -24,7 +24,8 @@ WEIGHTS = "teacher.weights.h5"
 _PATIENCE = 3
 _SAMPLE = 8192
 """Rows of train that the learning curve is drawn on."""
-_TEMPERATURES = np.geomspace(0.5, 4.0, 61)
+_TEMPERATURES = np.geomspace(1.0, 4.0, 61)
+"""Never below 1: one calm month after train would make the model too sure of itself in the months that follow."""
 
 Logits = npt.NDArray[np.float64]
 Progress = Callable[[str], None]
