@@ -173,9 +173,9 @@ def rules_of(state: ReleaseState, policy: GatePolicy) -> OnlineRules:
 
 
 def _judge(state: ReleaseState, evidence: Evidence, policy: GatePolicy) -> tuple[Reason, ...]:
-    about = (evidence.rollout, evidence.stage, evidence.step)
-    if about != (state.rollout, state.stage, state.step):
-        text = f"the evidence is about {about}, the state is {(state.rollout, state.stage, state.step)}"
+    about = (evidence.rollout, evidence.stage, evidence.step, evidence.candidate.digest if evidence.candidate else None)
+    if about != (asked := (state.rollout, state.stage, state.step, state.candidate)):
+        text = f"the evidence is about {about}, the state is {asked}"
         return (_reason("evidence", Verdict.INCONCLUSIVE, text),)
     if not state.is_applied(evidence.applied):
         return (_reason("applied", Verdict.INCONCLUSIVE, "not applied yet: the servers do not do what Git says"),)

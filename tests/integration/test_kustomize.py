@@ -1,0 +1,153 @@
+"""The commit of every stage renders to objects that say what the release state says."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sluice.gates.verdict import Decision
+from sluice.release.document import render_holds, render_release
+from sluice.release.gitops import GitOps, Snapshot
+from sluice.release.rollout import look, propose
+from sluice.release.state import ReleaseState
+from tests.unit.release_sample import GOOD, A, B, C, failing, passing, state_in
+
+ROOT = Path(__file__).parents[2]
+needs_kubectl = pytest.mark.skipif(
+    shutil.which("kubectl") is None,
+    reason="NOT CHECKED: kubectl is missing, so nothing proves that the manifests render what the release state says",
+)
+pytestmark = needs_kubectl
+
+
+def _render(directory: Path) -> list[dict[str, Any]]:
+    done = subprocess.run(["kubectl", "kustomize", directory], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "", "kustomize warns"
+    for sentinel in ("set-by-release", "setbyrelease", "999999"):
+        assert sentinel not in done.stdout
+    return [document for document in yaml.safe_load_all(done.stdout) if document]
+
+
+def _of(objects: list[dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]:
+    return {found["metadata"]["name"]: found for found in objects if found["kind"] == kind}
+
+
+def _digests(objects: list[dict[str, Any]]) -> dict[str, str]:
+    """Name of the InferenceService → the digest it serves; its address and its argument must agree."""
+    found = {}
+    for name, service in _of(objects, "InferenceService").items():
+        metadata, (container,) = service["metadata"], service["spec"]["predictor"]["containers"]
+        assert container["name"] == "kserve-container"
+        assert metadata["annotations"]["serving.kserve.io/deploymentMode"] == "Standard"
+        assert metadata["annotations"]["serving.kserve.io/autoscalerClass"] == "none"
+        assert metadata["labels"]["networking.kserve.io/visibility"] == "cluster-local"
+        arguments = dict(argument.removeprefix("--").split("=", 1) for argument in container["args"])
+        task = name.rpartition("-")[0]
+        assert arguments["model_name"] == task
+        digest = arguments["digest"]
+        (address,) = container["env"]
+        assert address == {
+            "name": "STORAGE_URI",
+            "value": f"sluice+s3://models/{task}/{digest.replace(':', '-')}",
+        }
+        found[name] = digest
+    return found
+
+
+def _assert_says(objects: list[dict[str, Any]], state: ReleaseState) -> None:
+    task = state.task
+    served = {f"{task}-stable": state.stable, f"{task}-candidate": state.candidate}
+    assert _digests(objects) == {name: digest for name, digest in served.items() if digest}
+    routes = _of(objects, "HTTPRoute")
+    assert set(routes) == (set() if state.stage == "empty" else {task})
+    for route in routes.values():
+        (rule,) = route["spec"]["rules"]
+        weights = {ref["name"]: ref["weight"] for ref in rule["backendRefs"]}
+        planned = {
+            f"{task}-stable-predictor": state.stable_weight,
+            f"{task}-candidate-predictor": state.candidate_weight,
+        }
+        assert {name: weight for name, weight in planned.items() if weight} == {k: w for k, w in weights.items() if w}
+        assert all(type(weight) is int for weight in weights.values())
+        mirrors = [entry["requestMirror"] for entry in rule.get("filters", [])]
+        wanted = {"backendRef": {"name": f"{task}-candidate-predictor", "port": 80}, "percent": state.mirror_percent}
+        assert mirrors == ([wanted] if state.mirror_percent else [])
+
+
+def test_every_commit_of_a_release_renders_what_git_decided(tmp_path: Path) -> None:
+    gitops = GitOps(tmp_path / "gitops.git", "dev")
+    commits = [gitops.seed(ROOT)]
+
+    def step(candidate: str | None, make: Any = passing) -> None:
+        day = f"2020-01-{len(commits):02d}T00:00:00Z"
+
+        def decide(snapshot: Snapshot) -> Decision | None:
+            if candidate:
+                return propose(snapshot, candidate, GOOD, {}, {}, day)
+            return look(snapshot, make(snapshot.state), day, {})
+
+        written = gitops.commit(decide)
+        assert written is not None
+        commits.append(written.commit)
+
+    for candidate in (A, None, B, None, None, None, None, C):
+        step(candidate)
+    step(None, failing)
+    stages = []
+    for number, commit in enumerate(commits):
+        gitops.export(tmp_path / str(number), commit)
+        decided = gitops.decisions()[:number]
+        state = ReleaseState.model_validate(decided[-1].after) if decided else gitops_empty()
+        _assert_says(_render(tmp_path / str(number)), state)
+        stages.append(f"{state.stage}{state.step}")
+    assert stages == [
+        "empty0",
+        "bootstrap0",
+        "stable0",
+        "shadow0",
+        "canary0",
+        "canary1",
+        "confirm0",
+        "stable0",
+        "shadow0",
+        "stable0",
+    ]
+
+
+def gitops_empty() -> ReleaseState:
+    """What the checkout's release file says."""
+    return ReleaseState.empty("flights", "dev")
+
+
+@pytest.mark.parametrize("stage", ["bootstrap", "shadow", "canary", "confirm", "stable"])
+def test_the_task_names_the_objects(tmp_path: Path, stage: str) -> None:
+    state = state_in(stage, task="two-words")
+    shutil.copytree(ROOT / "manifests", tmp_path / "manifests")
+    (tmp_path / "manifests/overlays/dev/release/kustomization.yaml").write_bytes(render_release(state))
+    _assert_says(_render(tmp_path / "manifests/overlays/dev"), state)
+
+
+def test_the_checkout_itself_is_an_empty_release() -> None:
+    release = ROOT / "manifests/overlays/dev/release"
+    assert (release / "kustomization.yaml").read_bytes() == render_release(gitops_empty())
+    assert (release / "holds.yaml").read_bytes() == render_holds(())
+    kinds = sorted(found["kind"] for found in _render(ROOT))
+    assert kinds == ["ConfigMap", "Namespace", "ServiceAccount"]
+
+
+def test_two_strategies_at_once_do_not_build(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "manifests", tmp_path / "manifests")
+    path = tmp_path / "manifests/overlays/dev/release/kustomization.yaml"
+    one, two = "[../../../strategies/shadow]", "[../../../strategies/shadow, ../../../strategies/weighted]"
+    path.write_text(render_release(state_in("shadow")).decode().replace(one, two))
+    done = subprocess.run(
+        ["kubectl", "kustomize", tmp_path / "manifests/overlays/dev"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    assert "already registered id" in done.stderr

@@ -1,0 +1,119 @@
+"""A policy, states of every stage, and evidence that passes, fails or cannot tell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sluice.gates.policy import GatePolicy, parse_policy
+from sluice.gates.verdict import Reason, Verdict
+from sluice.monitoring.evidence import Arm, Cells, Evidence, Moments, Pairs, Stratum, Timings
+from sluice.release.gitops import Snapshot
+from sluice.release.state import Applied, Hold, ReleaseState
+
+A, B, C = (f"sha256:{letter * 64}" for letter in "abc")
+SINCE, NOW, LATE = "2020-01-01T00:00:00Z", "2020-01-02T00:00:00Z", "2020-02-01T00:00:00Z"
+HOLD = Hold(digest=C, reason="broke", by="kim", at=SINCE)
+GOOD = (Reason(rule="auc", verdict=Verdict.PASS, observed=0.8, bound=0.7, n=900, text="better"),)
+BAD = (Reason(rule="auc", verdict=Verdict.FAIL, observed=0.6, bound=0.7, n=900, text="worse"),)
+_POLICY = b"""
+apiVersion: sluice.dev/v1
+kind: GatePolicy
+task: toy
+environment: dev
+select: {}
+offline: [{metric: auc, role: success, against: best-baseline}]
+bootstrap: {allowed: true, minimum_n: 100}
+online:
+  shadow: &rules {minimum_n: 500, maximum_hours: 72, maximum_error_rate: 0.05, maximum_skew: 0.2,
+    maximum_mismatch: 0.01, log_loss_margin: 0.1, score_shift: 0.2, latency_ratio: 2, split_alpha: 0.001}
+  canary: {<<: *rules, score_shift: null, steps: [10, 50]}
+  confirm: {<<: *rules, score_shift: null, split_alpha: null, minimum_label_coverage: 0.9}
+"""
+POLICY: GatePolicy = parse_policy(_POLICY, "policy")
+STAGES = ("bootstrap", "shadow", "canary", "confirm")
+
+
+def state_in(stage: str, step: int = 0, **changed: Any) -> ReleaseState:
+    """A state of ``stage``; the candidate is B, stable is A where there is one."""
+    weight = {"canary": (10, 50)[step]}.get(stage, 100 if stage in ("bootstrap", "confirm") else 0)
+    served = stage != "empty"
+    values = {
+        "task": "toy",
+        "environment": "dev",
+        "sequence": 4,
+        "rollout": None if stage in ("empty", "stable") else "r0004-b",
+        "stage": stage,
+        "step": step,
+        "since": SINCE if served else None,
+        "stable": None if stage in ("empty", "bootstrap") else A,
+        "candidate": None if stage in ("empty", "stable") else B,
+        "stable_weight": 100 - weight if served else 0,
+        "candidate_weight": weight,
+        "mirror_percent": 100 if stage == "shadow" else 0,
+    }
+    return ReleaseState.model_validate(values | changed)
+
+
+def snapshot_of(state: ReleaseState, policy: GatePolicy = POLICY) -> Snapshot:
+    """The snapshot that reads ``state``."""
+    return Snapshot("0" * 40, state, policy, "sha256:" + "9" * 64)
+
+
+def applied_of(state: ReleaseState, **changed: Any) -> Applied:
+    """What a reconciler that did its work reads back."""
+    keys = ("stable", "candidate", "stable_weight", "candidate_weight", "mirror_percent")
+    return Applied.model_validate({"commit": "1" * 40} | {key: getattr(state, key) for key in keys} | changed)
+
+
+def arm(digest: str, n: int, errors: int = 0) -> Arm:
+    """An arm all of whose labels are in."""
+    loss = Moments(n=n, mean=0.4, variance=0.09) if n else None
+    return Arm(digest=digest, n=n, first=SINCE, last=NOW, errors=errors, due=n, labelled=n, loss=loss)
+
+
+def evidence_of(state: ReleaseState, n: int = 4000, worse: float = 0.0, **changed: Any) -> Evidence:
+    """Evidence about a state after ``n`` requests of the candidate; ``worse``: its log loss above stable's."""
+    share = max(state.candidate_weight, 1) / 100
+    others = n if state.stage == "shadow" else round(n * (1 - share) / share)
+    mean = Moments(n=max(n, 1), mean=0.4 + worse, variance=0.09)
+    peer = Moments(n=max(others, 1), mean=0.4, variance=0.09)
+    values: dict[str, Any] = {
+        "task": state.task,
+        "environment": state.environment,
+        "rollout": state.rollout,
+        "stage": state.stage,
+        "step": state.step,
+        "since": state.since,
+        "now": NOW,
+        "applied": applied_of(state),
+        "candidate": arm(state.candidate or B, n),
+        "stable": arm(A, others) if state.stable else None,
+        "foreign": 0,
+        "split": (0, n) if state.stage in ("shadow", "confirm", "bootstrap") else (others, n),
+        "strata": (Stratum(window=SINCE, candidate=mean, stable=mean if state.stage == "confirm" else peer),),
+        "pairs": Pairs(
+            shift=Moments(n=max(n, 1), mean=0.05, variance=0.01), loss=Moments(n=max(n, 1), mean=worse, variance=0.04)
+        ),
+        "skew_n": n,
+        "skew": {"speed": 0.02, "colour": 0.01},
+        "cells": Cells(compared=1000, different=0),
+        "timings": Timings(candidate=Moments(n=n, mean=2.0, variance=1.0), stable=Moments(n=n, mean=2.0, variance=1.0))
+        if n
+        else Timings(),
+    }
+    return Evidence.model_validate(values | changed)
+
+
+def passing(state: ReleaseState) -> Evidence:
+    """Enough, and nothing wrong."""
+    return evidence_of(state)
+
+
+def failing(state: ReleaseState) -> Evidence:
+    """A tenth of the answers are errors."""
+    return evidence_of(state, candidate=arm(state.candidate or B, 4000, errors=400))
+
+
+def unclear(state: ReleaseState) -> Evidence:
+    """Too little to tell."""
+    return evidence_of(state, n=50)

@@ -1,0 +1,176 @@
+"""Evidence from prediction windows: the right rows, only labels that were known, and the same bytes every time."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from sluice.data.divergence import profile_of
+from sluice.errors import BadArtifact
+from sluice.monitoring.evidence import Evidence, collect_evidence
+from sluice.monitoring.prediction_log import WINDOW_SCHEMA, window_path, write_window
+from sluice.monitoring.windows import read_rollout
+from sluice.release.state import ReleaseState
+from tests.unit.release_sample import A, B, C, applied_of, state_in
+
+START = datetime(2020, 1, 1, tzinfo=UTC)
+NOW = START + timedelta(hours=20)
+PROFILES = {"speed": profile_of(pl.Series("speed", [float(k % 50) for k in range(2000)]))}
+
+
+def _row(number: int, route: str, digest: str, **changed: Any) -> dict[str, Any]:
+    return {
+        "request_id": f"q{number:05d}",
+        "event_time": START + timedelta(minutes=number),
+        "route": route,
+        "digest": digest,
+        "score": 0.25 if digest == A else 0.5,
+        "status": 200,
+        "latency_ms": 1.0 + number % 3,
+        "features": json.dumps({"speed": float(number % 50)}),
+        "missing": 0,
+        "stale": 0,
+        "keys": "{}",
+        "rollout": "r0004-b",
+    } | changed
+
+
+def _frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
+    return pl.DataFrame(rows, schema=dict(WINDOW_SCHEMA))
+
+
+def _labels(n: int, delay: timedelta = timedelta(hours=1)) -> pl.DataFrame:
+    times = [START + timedelta(minutes=k) + delay for k in range(n)]
+    return pl.DataFrame(
+        {"example_id": [f"q{k:05d}" for k in range(n)], "label": [k % 4 == 0 for k in range(n)], "label_time": times},
+        schema={"example_id": pl.String, "label": pl.Int8, "label_time": pl.Datetime("us", "UTC")},
+    )
+
+
+def _collect(rows: list[dict[str, Any]], state: ReleaseState, labels: pl.DataFrame | None = None) -> Evidence:
+    labels = _labels(2000) if labels is None else labels
+    return collect_evidence(_frame(rows), labels, state, applied_of(state), PROFILES, now=NOW, label_maturity_hours=6)
+
+
+def _shadow(n: int = 600) -> list[dict[str, Any]]:
+    return [row for k in range(n) for row in (_row(k, "stable", A), _row(k, "shadow", B))]
+
+
+def test_shadow_compares_the_same_requests() -> None:
+    found = _collect(_shadow(), state_in("shadow"))
+    assert found.candidate is not None
+    assert found.candidate.n == 600
+    assert found.split == (0, 600)
+    assert found.pairs.shift is not None
+    assert (found.pairs.shift.n, found.pairs.shift.mean, found.pairs.shift.variance) == (600, 0.25, 0.0)
+    assert found.pairs.loss is not None
+    late, early = math.log(2) + math.log(0.25), math.log(2) + math.log(0.75)
+    assert found.pairs.loss.mean == pytest.approx(0.25 * late + 0.75 * early)
+
+
+def test_labels_from_the_future_are_not_seen() -> None:
+    found = _collect(_shadow(), state_in("shadow"), _labels(600, timedelta(hours=15)))
+    assert found.candidate is not None
+    assert found.pairs.loss is not None
+    assert found.pairs.loss.n == 20 * 60 - 15 * 60 + 1
+    assert (found.candidate.due, found.candidate.labelled) == (600, 301)
+
+
+def test_errors_and_answers_without_a_score_count() -> None:
+    rows = _shadow(10)
+    rows[1] |= {"status": 503, "score": None, "digest": ""}
+    rows[3] |= {"score": float("nan")}
+    rows[5] |= {"status": 400, "score": None}
+    found = _collect(rows, state_in("shadow"))
+    assert found.candidate is not None
+    assert (found.candidate.n, found.candidate.errors) == (10, 2)
+
+
+def test_answers_of_another_digest_are_counted_and_left_out() -> None:
+    rows = [*_shadow(10), _row(11, "shadow", C), _row(12, "stable", B)]
+    found = _collect(rows, state_in("shadow"))
+    assert found.foreign == 2
+    assert found.candidate is not None
+    assert found.candidate.n == 10
+
+
+def test_lost_mirrors_show_in_the_split() -> None:
+    assert _collect(_shadow(100) + [_row(k, "stable", A) for k in range(100, 150)], state_in("shadow")).split == (
+        50,
+        100,
+    )
+
+
+def test_a_canary_counts_only_its_own_step() -> None:
+    since = (START + timedelta(minutes=300)).isoformat().replace("+00:00", "Z")
+    rows = [_row(k, *(("candidate", B) if k % 10 == 0 else ("stable", A))) for k in range(600)]
+    found = _collect([*_shadow(50), *rows], state_in("canary", since=since))
+    assert found.split == (270, 30)
+    assert [stratum.candidate.n for stratum in found.strata] == [30]
+
+
+def test_confirm_looks_back_to_the_canary_for_labels() -> None:
+    since = (START + timedelta(minutes=300)).isoformat().replace("+00:00", "Z")
+    canary = [_row(k, *(("candidate", B) if k % 2 == 0 else ("stable", A))) for k in range(300)]
+    confirm = [_row(k, "candidate", B) for k in range(300, 500)]
+    found = _collect([*canary, *confirm], state_in("confirm", since=since))
+    assert found.candidate is not None
+    assert (found.candidate.n, found.candidate.due) == (200, 350)
+    assert [stratum.stable.n for stratum in found.strata] == [150]
+
+
+def test_a_changed_unit_shows_as_skew() -> None:
+    rows = _shadow(300)
+    for row in rows:
+        row["features"] = json.dumps({"speed": json.loads(row["features"])["speed"] * 60})
+    assert _collect(rows, state_in("shadow")).skew["speed"] > 0.5
+    assert _collect(_shadow(300), state_in("shadow")).skew["speed"] < 0.05
+
+
+def test_timings_and_order_leave_the_digest_alone() -> None:
+    rows = _shadow(200)
+    first = _collect(rows, state_in("shadow"))
+    slower = [row | {"latency_ms": 99.0} for row in reversed(rows)]
+    second = _collect(slower, state_in("shadow"))
+    assert first.timings != second.timings
+    assert first.digest == second.digest
+    assert _collect(rows[:-1], state_in("shadow")).digest != first.digest
+
+
+def test_no_traffic_is_evidence_of_nothing() -> None:
+    found = _collect([], state_in("canary"))
+    assert found.candidate is not None
+    assert (found.candidate.n, found.skew, found.strata, found.pairs.shift) == (0, {}, (), None)
+
+
+def test_windows_are_read_in_order_and_only_when_whole(tmp_path: Path) -> None:
+    for day in (1, 0):
+        start = START + timedelta(days=day)
+        rows = [_row(day * 1440 + k, "stable", A, rollout="" if k == 0 else "r0004-b") for k in range(5)]
+        write_window(window_path(tmp_path, start, start + timedelta(days=1)), _frame(rows))
+    found = read_rollout(tmp_path, "r0004-b", START + timedelta(days=2))
+    assert found.height == 8
+    assert found["event_time"].is_sorted()
+    assert found["window"].unique().sort().to_list() == ["2020-01-01T00:00:00Z", "2020-01-02T00:00:00Z"]
+    assert read_rollout(tmp_path, "r0004-b", START + timedelta(days=1)).height == 4
+    assert read_rollout(tmp_path / "none", "r0004-b", NOW).is_empty()
+
+
+@pytest.mark.parametrize("damage", ["truncated", "no column", "name"])
+def test_a_broken_window_is_refused_by_name(tmp_path: Path, damage: str) -> None:
+    path = window_path(tmp_path, START, NOW)
+    write_window(path, _frame(_shadow(50)))
+    if damage == "truncated":
+        path.write_bytes(path.read_bytes()[:-100])
+    elif damage == "no column":
+        pl.read_parquet(path).drop("score").write_parquet(path)
+    else:
+        path = path.rename(tmp_path / "yesterday.parquet")
+    with pytest.raises(BadArtifact, match=path.name):
+        read_rollout(tmp_path, "r0004-b", NOW)

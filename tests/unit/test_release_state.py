@@ -1,0 +1,109 @@
+"""The release file: only states that make sense exist, and a hand edit into nonsense is refused by name."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from sluice.errors import BadArtifact
+from sluice.release.document import parse_holds, parse_release, render_holds, render_release
+from sluice.release.state import ReleaseState
+from tests.unit.release_sample import HOLD, SINCE, A, B, applied_of, state_in
+
+NAME = "manifests/overlays/dev/release/kustomization.yaml"
+STATES = [
+    state_in("empty"),
+    state_in("bootstrap"),
+    state_in("shadow"),
+    state_in("canary"),
+    state_in("canary", 1),
+    state_in("confirm"),
+    state_in("stable"),
+]
+
+
+@pytest.mark.parametrize("state", STATES, ids=lambda state: f"{state.stage}-{state.step}")
+def test_every_state_survives_the_file(state: ReleaseState) -> None:
+    text = render_release(state)
+    assert parse_release(text, NAME) == state
+    assert render_release(parse_release(text, NAME)) == text
+    assert text.startswith(b"# Sluice writes this file")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key", "rule"),
+    [
+        (b"candidate-weight=10", b"candidate-weight=20", "weights", "do not add up to 100"),
+        (b"stage=canary", b"stage=canery", "stage", "got 'canery'"),
+        (b"stage=canary", b"stage=shadow", "weights", "stage shadow has (100, 0)"),
+        (b"stable=sha256:aaa", b"stable=sha256:xyz", "stable", "pattern"),
+        (b"mirror-percent=0", b"mirror-percent=30", "mirror_percent", "stage canary has none"),
+        (b"mirror-percent=0", b"mirror-percent=lots", "mirror-percent", "not a whole number"),
+        (b'"step=0"', b'"step=0"\n  - "colour=red"', "colour", "unknown key"),
+        (b'  - "step=0"\n', b"", "step", "is missing"),
+        (b"kind: Component", b"kind: Component\nreplicas: 3", "replicas", "unknown key"),
+        (b"strategies/weighted", b"strategies/plain", "components", "stage canary needs"),
+        (b"candidate-bundle=sha256-bbb", b"candidate-bundle=sha256-ccc", "candidate-bundle", "the digest says"),
+        (b"kind: Component", b"kind: [Component", "", "is not YAML"),
+        (b"kind: Component", b"kind: Component\n", "", "not what Sluice writes"),
+    ],
+)
+def test_nonsense_is_refused_by_file_key_and_rule(old: bytes, new: bytes, key: str, rule: str) -> None:
+    text = render_release(state_in("canary"))
+    assert old in text
+    with pytest.raises(BadArtifact) as refused:
+        parse_release(text.replace(old, new), NAME)
+    assert refused.value.thing == (f"{NAME}: {key}" if key else NAME)
+    assert rule in refused.value.rule
+    assert "last commit" in refused.value.fix
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"stage": "stable"},
+        {"stage": "empty"},
+        {"candidate": None},
+        {"stable": B},
+        {"rollout": None},
+        {"since": None},
+        {"candidate_weight": 100, "stable_weight": 0},
+        {"holds": (HOLD.model_copy(update={"digest": B}),)},
+        {"holds": (HOLD.model_copy(update={"digest": A}),)},
+        {"task": "Not A Label"},
+    ],
+    ids=str,
+)
+def test_a_state_that_contradicts_itself_cannot_be_built(changed: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        ReleaseState.model_validate(state_in("canary").model_dump() | changed)
+
+
+def test_holds_survive_their_file_whatever_people_write() -> None:
+    holds = (HOLD, HOLD.model_copy(update={"digest": A, "reason": 'he said: "no" # [twice]\né'}))
+    assert parse_holds(render_holds(holds), "holds.yaml") == holds
+    assert parse_holds(render_holds(()), "holds.yaml") == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"holds: 3\n", "holds.yaml"),
+        (b"holds: []\nmore: 1\n", "more"),
+        (render_holds((HOLD, HOLD)), "one digest twice"),
+        (render_holds((HOLD,)).replace(b"  by:", b"  who:"), "holds.yaml: 0."),
+        (render_holds((HOLD,)).replace(b"ccc", b"c"), "holds.yaml: 0.digest"),
+        (b"{}", "holds.yaml"),
+    ],
+)
+def test_nonsense_in_holds_is_refused(text: bytes, said: str) -> None:
+    with pytest.raises(BadArtifact, match=said):
+        parse_holds(text, "holds.yaml")
+
+
+def test_the_effect_counts_not_the_intention() -> None:
+    state = state_in("canary")
+    assert state.is_applied(applied_of(state))
+    for wrong in ({"candidate": A}, {"candidate_weight": 0}, {"mirror_percent": 5}, {"stable": None}):
+        assert not state.is_applied(applied_of(state, **wrong))
+    assert state.since == SINCE
