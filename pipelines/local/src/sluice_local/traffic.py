@@ -120,7 +120,8 @@ class Traffic:
         return routes
 
     def _requests(self, start: datetime, end: datetime) -> list[_Request]:
-        examples = self.task.read_examples(start, end).sort("event_time", "example_id")
+        examples = self.task.read_examples(start, end).unique("example_id", keep="first", maintain_order=True)
+        examples = examples.sort("event_time", "example_id")
         names = [*self.task.entity_keys, *self.task.request_inputs]
         rows = examples.select(names).iter_rows(named=True)
         identity = examples.select("example_id", pl.col("event_time").dt.convert_time_zone("UTC")).iter_rows()

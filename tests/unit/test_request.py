@@ -1,0 +1,208 @@
+"""What a server may be asked, and what it says to everything else."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sluice.models.request import (
+    MAX_BODY_BYTES,
+    MAX_INSTANCES,
+    Asked,
+    BadRequest,
+    check_envelope,
+    columns_of,
+    parse_context,
+    parse_v1,
+    parse_v2,
+)
+from tests.integration.tiny_bundle import FEATURES, tiny_rows
+
+GOOD = {"amount": 1.5, "visits": 3, "colour": "red"}
+KEYED = {"shop": "oak", "amount": 1.5}
+
+
+def v1(*instances: Any) -> bytes:
+    return orjson.dumps({"instances": list(instances)})
+
+
+def tensor(name: str, datatype: str, data: list[Any], shape: Any = None) -> dict[str, Any]:
+    return {"name": name, "datatype": datatype, "shape": shape or [len(data)], "data": data}
+
+
+def v2(*tensors: Any, **more: Any) -> bytes:
+    return orjson.dumps({"inputs": list(tensors), **more})
+
+
+FULL = (tensor("amount", "FP32", [1, 2.5]), tensor("visits", "INT64", [3, None]), tensor("colour", "BYTES", ["x", "y"]))
+
+
+def test_features_are_taken_as_given() -> None:
+    rows = tiny_rows(9)
+    asked = parse_v1(orjson.dumps({"instances": rows}), FEATURES)
+    assert asked == Asked(tuple(rows), online=False)
+    assert columns_of(asked.instances, ("visits",)) == {"visits": [row["visits"] for row in rows]}
+
+
+def test_keys_and_request_inputs_ask_for_a_read() -> None:
+    assert parse_v1(v1(KEYED), FEATURES).online
+    asked = parse_v2(v2(tensor("shop", "BYTES", ["oak"]), tensor("amount", "FP64", [1.5])), FEATURES)
+    assert asked == Asked((KEYED,), online=True)
+
+
+def test_v2_gives_the_rows_of_v1() -> None:
+    asked = parse_v2(v2(*FULL, id="abc"), FEATURES)
+    assert [dict(row) for row in asked.instances] == [
+        {"amount": 1, "visits": 3, "colour": "x"},
+        {"amount": 2.5, "visits": None, "colour": "y"},
+    ]
+    assert (asked.online, asked.id) == (False, "abc")
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        (b"", "not JSON"),
+        (b"{", "not JSON"),
+        (b"\xff\xfe", "not JSON"),
+        (b'{"instances": [{"amount": NaN, "visits": 1, "colour": "x"}]}', "not JSON"),
+        (b"[" * 5000 + b"]" * 5000, "not JSON"),
+        (b"[]", "body: is a list"),
+        (b"null", "body: is null"),
+        (b"{}", "body: has nothing"),
+        (b'{"instances": [], "more": 1}', "body: has 'instances', 'more'"),
+        (b'{"inputs": []}', "body: has 'inputs'"),
+        (b'{"instances": {}}', "instances: is an object"),
+        (v1(), "instances: has 0 rows"),
+        (v1(*[GOOD] * (MAX_INSTANCES + 1)), "has 1001 rows"),
+        (v1(7), "instances[0]: is a number"),
+        (v1(GOOD, [1, 2]), "instances[1]: is a list"),
+        (v1({}), "is missing"),
+        (v1({**GOOD, "extra": 1}), "instances[0].'extra': is not a field"),
+        (v1({"amount": 1.5, "visits": 3}), "instances[0].colour: is missing"),
+        (v1({"shop": "oak"}), "instances[0].amount: is missing"),
+        (v1(GOOD, KEYED), "instances[1].'shop'"),
+        (v1({**GOOD, "amount": "1.5"}), "instances[0].amount: is '1.5', not a float"),
+        (v1({**GOOD, "amount": True}), "instances[0].amount: is True"),
+        (v1({**GOOD, "amount": [1]}), "instances[0].amount: is [1]"),
+        (v1({**GOOD, "amount": 1e300}), "instances[0].amount: is 1e+300"),
+        (b'{"instances": [{"amount": 1e999, "visits": 1, "colour": "x"}]}', ""),
+        (v1({**GOOD, "visits": 2.5}), "instances[0].visits: is 2.5, not a int"),
+        (v1({**GOOD, "visits": 2**63}), "instances[0].visits"),
+        (v1({**GOOD, "colour": 3}), "instances[0].colour: is 3, not a string"),
+        (v1({**GOOD, "colour": "x" * 300}), "instances[0].colour"),
+        (v1({"shop": None, "amount": 1}), "is None, not a text"),
+        (v1({"shop": 7, "amount": 1}), "is 7, not a text"),
+        (v1({"shop": "oak", "amount": None}), "instances[0].amount: is None"),
+    ],
+)
+def test_a_bad_v1_request_is_refused_by_name(body: bytes, named: str) -> None:
+    with pytest.raises(BadRequest) as refused:
+        parse_v1(body, FEATURES)
+    assert named in str(refused.value)
+    assert refused.value.status == 400
+    assert len(str(refused.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        (b"[]", "body: is a list"),
+        (v1(GOOD), "'instances'"),
+        (v2(), "inputs: is a list, not a list of tensors"),
+        (b'{"inputs": 5}', "inputs: is a number"),
+        (v2(5), "inputs[0]: is a number"),
+        (v2({"name": "amount"}), "inputs[0]: has no name or no datatype"),
+        (v2({**FULL[0], "odd": 1}), "inputs[0]: 'odd'"),
+        (v2(tensor("amount", "FP32", [1.0], [2])), "input 'amount': has shape [2] and 1 values"),
+        (v2(tensor("amount", "FP32", [1.0], [True])), "input 'amount': has shape"),
+        (v2(tensor("amount", "FP32", [[1.0]], [1, 1]), *FULL[1:]), "first tensor"),
+        (v2({**FULL[0], "data": "abc"}), "input 'amount': has data that is a text"),
+        (v2(FULL[0], FULL[0]), "inputs[1]: names 'amount' a second time"),
+        (v2(FULL[0], FULL[1]), "inputs.colour: is missing"),
+        (v2(*FULL, tensor("odd", "FP32", [1, 2])), "inputs.'odd': is not a field"),
+        (v2(tensor("amount", "BYTES", ["a", "b"]), *FULL[1:]), "input 'amount': has datatype 'BYTES'"),
+        (v2(FULL[0], tensor("visits", "FP32", [1, 2]), FULL[2]), "input 'visits': has datatype 'FP32'"),
+        (v2(FULL[0], tensor("visits", "INT64", [1]), FULL[2]), "input 'visits': has 1 values where"),
+        (v2(tensor("amount", "FP32", ["a", 1]), *FULL[1:]), "inputs[0].amount: is 'a'"),
+        (v2(tensor("amount", "FP32", [], [0])), "inputs: has 0 rows"),
+        (v2(*FULL, id=5), "id: is not a text"),
+    ],
+)
+def test_a_bad_v2_request_is_refused_by_name(body: bytes, named: str) -> None:
+    with pytest.raises(BadRequest) as refused:
+        parse_v2(body, FEATURES)
+    assert named in str(refused.value)
+    assert refused.value.status == 400
+
+
+def test_a_server_without_a_store_refuses_keys() -> None:
+    with pytest.raises(BadRequest, match="reads no features"):
+        parse_v1(v1(KEYED), FEATURES, reads_online=False)
+
+
+def test_size_and_kind_have_their_own_status() -> None:
+    check_envelope("application/json; charset=utf-8", "10")
+    for content_type, length, status in (
+        (None, None, 415),
+        ("text/plain", "3", 415),
+        ("application/json", str(MAX_BODY_BYTES + 1), 413),
+    ):
+        with pytest.raises(BadRequest) as refused:
+            check_envelope(content_type, length)
+        assert refused.value.status == status
+    with pytest.raises(BadRequest) as refused:
+        parse_v1(b" " * (MAX_BODY_BYTES + 1), FEATURES)
+    assert refused.value.status == 413
+
+
+def test_headers_say_who_when_and_where() -> None:
+    headers = {"x-request-id": "r1", "x-sluice-time": "2013-08-01T05:00:00Z", "x-sluice-route": "shadow"}
+    context = parse_context(headers | {"x-sluice-rollout": "r0001"})
+    assert context.event_time == datetime(2013, 8, 1, 5, tzinfo=UTC)
+    assert (context.request_id, context.route, context.rollout) == ("r1", "shadow", "r0001")
+    alone = parse_context({})
+    assert (alone.route, alone.rollout, bool(alone.request_id)) == ("stable", "", True)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x-sluice-time": "yesterday"},
+        {"x-sluice-time": "2013-08-01T05:00:00"},
+        {"x-sluice-time": "0001-01-01T00:00:00+14:00"},
+        {"x-sluice-route": "backdoor"},
+        {"x-request-id": "x" * 300},
+    ],
+)
+def test_a_header_without_a_meaning_is_refused(headers: dict[str, str]) -> None:
+    with pytest.raises(BadRequest, match="header x-"):
+        parse_context(headers)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**64), 2**65) | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(["instances", "inputs", "amount", "visits", "colour", "shop", "name", "data", "shape"]),
+            inner,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(document=JSON, raw=st.binary(max_size=60))
+def test_nothing_but_a_bad_request_ever_comes_out(document: Any, raw: bytes) -> None:
+    for body in (json.dumps(document).encode(), json.dumps({"instances": [document]}).encode(), raw):
+        for parse in (parse_v1, parse_v2):
+            with contextlib.suppress(BadRequest):
+                assert parse(body, FEATURES).instances
