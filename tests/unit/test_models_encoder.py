@@ -92,6 +92,10 @@ def test_missing_takes_the_median_and_raises_the_flag(encoder: Encoder) -> None:
     assert np.array_equal(encoder.encode(row(holes=float("nan"))), absent)
     flag = sum(column.width - int(column.flag) for column in encoder.columns if isinstance(column, NumericCode))
     assert (present[0, flag], absent[0, flag]) == (0.0, 1.0)
+    holes = code(encoder, "holes")
+    assert isinstance(holes, NumericCode)
+    median = encoder.encode(row(holes=holes.fill))
+    assert np.argwhere(absent != median)[0].tolist() == [0, flag]
 
 
 def test_unseen_strings_go_to_other_or_to_nothing(encoder: Encoder) -> None:
