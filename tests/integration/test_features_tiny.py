@@ -1,0 +1,194 @@
+"""The feature steps on another task: nothing in them knows what a row means."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from sluice.data.ingest import ingest
+from sluice.errors import BadArtifact, BadInput, Refused
+from sluice.features.build import FrameRecord, build_features
+from sluice.features.manifest import FeatureManifest
+from sluice.features.parity import offline_cells
+from sluice.features.publish import FeaturePublisher
+from sluice.features.reader import OnlineReader
+from tests.unit.tiny_task import TASK, read_examples
+
+_REPO = Path(__file__).parent / "tiny_feature_repo"
+_NOW = datetime(2024, 4, 10, 12, 20, tzinfo=UTC)
+
+
+@dataclasses.dataclass(frozen=True)
+class Built:
+    """What the features step left behind."""
+
+    span: Path
+    out: Path
+    record: FrameRecord
+    manifest: FeatureManifest
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        """The frame."""
+        return pl.read_parquet(self.out / "frame.parquet")
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """Frame and manifest of the tiny task."""
+    root = tmp_path_factory.mktemp("tiny")
+    ingest(TASK, root / "span")
+    record = build_features(TASK, root / "span", _REPO, root / "store", root / "out")
+    manifest = FeatureManifest.model_validate_json((root / "out" / "manifest.json").read_bytes())
+    return Built(root / "span", root / "out", record, manifest)
+
+
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store that was published up to ``_NOW``'s grid point."""
+    store = tmp_path_factory.mktemp("serving")
+    publisher = FeaturePublisher(TASK, store, _REPO)
+    publisher.reset(_NOW - timedelta(days=2))
+    publisher.advance(_NOW)
+    return store
+
+
+def _requests(moment: datetime) -> pl.DataFrame:
+    rows = read_examples(moment, moment + timedelta(hours=12)).sort("example_id")
+    return rows.select("shop", "amount", "hour", event_time=pl.lit(moment).dt.cast_time_unit("us"))
+
+
+def test_every_labelled_row_comes_back_once(built: Built) -> None:
+    span = pl.read_parquet(built.span / "examples.parquet")
+    assert built.frame.height + built.record.unlabelled == span.height
+    assert built.frame["example_id"].to_list() == span.filter(pl.col("label").is_not_null())["example_id"].to_list()
+
+
+def test_frame_has_the_manifest_in_its_order_with_its_types(built: Built) -> None:
+    names = built.manifest.names
+    assert names == ("shop_orders", "shop_mean_amount", "shop_return_rate", "amount_ratio", "amount", "hour", "shop")
+    types = {"float": pl.Float64, "int": pl.Int64, "string": pl.String}
+    assert {f.name: built.frame.schema[f.name] for f in built.manifest.features} == {
+        f.name: types[f.dtype] for f in built.manifest.features
+    }
+    assert built.frame["slice_hour_band"].unique().sort().to_list() == ["later", "morning"]
+
+
+def test_built_twice_it_has_the_same_digests(built: Built, tmp_path: Path) -> None:
+    again = build_features(TASK, built.span, _REPO, tmp_path / "store", tmp_path / "out")
+    assert again == built.record
+    assert (tmp_path / "out" / "manifest.json").read_bytes() == (built.out / "manifest.json").read_bytes()
+
+
+def test_training_sees_no_row_at_or_after_live(built: Built) -> None:
+    table = pl.read_parquet(built.span.parent / "store" / "offline" / "shop_history.parquet")
+    assert table["event_timestamp"].max() < TASK.splits.live  # type: ignore[operator]
+
+
+def test_online_reads_equal_the_offline_join(built: Built, serving: Path) -> None:
+    requests = _requests(_NOW)
+    instances = requests.select("shop", "amount", "hour").to_dicts()
+    served = OnlineReader(serving, built.manifest).read(instances, _NOW)
+    offline = offline_cells(TASK, serving, requests, built.manifest.names)
+    assert len(instances) > 10
+    assert pl.DataFrame(served.rows, schema=offline.schema).equals(offline)
+
+
+def test_a_value_older_than_its_time_to_live_is_missing(built: Built, serving: Path) -> None:
+    reader = OnlineReader(serving, built.manifest)
+    instance = {"shop": "oak", "amount": 10.0, "hour": 3}
+    published = datetime(2024, 4, 10, tzinfo=UTC)
+    at_the_end = reader.read([instance], published + timedelta(days=3))
+    too_late = reader.read([instance], published + timedelta(days=3, microseconds=1))
+    assert at_the_end.missing == [()]
+    assert set(too_late.stale[0]) == {"shop_orders", "shop_mean_amount", "shop_return_rate", "amount_ratio"}
+    assert too_late.rows[0]["amount_ratio"] is None
+    assert too_late.rows[0]["amount"] == 10.0
+
+
+def test_an_unknown_key_is_missing_and_not_stale(built: Built, serving: Path) -> None:
+    read = OnlineReader(serving, built.manifest).read([{"shop": "yew", "amount": 1.0, "hour": 1}], _NOW)
+    assert read.stale == [()]
+    assert set(read.missing[0]) == {"shop_orders", "shop_mean_amount", "shop_return_rate", "amount_ratio"}
+
+
+def test_a_reduced_manifest_gives_its_own_names_in_its_own_order(built: Built, serving: Path) -> None:
+    chosen = tuple(f for name in ("hour", "amount_ratio") for f in built.manifest.features if f.name == name)
+    reader = OnlineReader(serving, built.manifest.model_copy(update={"features": chosen}))
+    [row] = reader.read([{"shop": "oak", "amount": 10.0, "hour": 3}], _NOW).rows
+    assert list(row) == ["hour", "amount_ratio"]
+    assert row["amount_ratio"] is not None
+
+
+@pytest.mark.parametrize(
+    ("instance", "named"),
+    [
+        ({"shop": "oak", "amount": 1.0}, r"instances\[0\]\.hour: is missing"),
+        ({"shop": "oak", "amount": "1", "hour": 1}, r"instances\[0\]\.amount: is '1'"),
+        ({"shop": 7, "amount": 1.0, "hour": 1}, r"instances\[0\]\.shop: is 7"),
+        ({"shop": "oak", "amount": float("nan"), "hour": 1}, r"instances\[0\]\.amount: is nan"),
+        ({"shop": "oak", "amount": 1.0, "hour": 1.5}, r"instances\[0\]\.hour: is 1.5"),
+        ({"shop": "oak", "amount": 1.0, "hour": True}, r"instances\[0\]\.hour: is True"),
+        ({"shop": "oak", "amount": 1.0, "hour": 2**63}, r"instances\[0\]\.hour: is 9223372036854775808"),
+        ({"shop": "oak", "amount": 1.0, "hour": 1, "refund": 1}, r"instances\[0\]\.refund: is not an input"),
+    ],
+)
+def test_a_wrong_request_is_refused_by_name(
+    built: Built, serving: Path, instance: dict[str, object], named: str
+) -> None:
+    with pytest.raises(BadInput, match=named):
+        OnlineReader(serving, built.manifest).read([instance], _NOW)
+
+
+def test_no_instances_give_no_rows(built: Built, serving: Path) -> None:
+    assert OnlineReader(serving, built.manifest).read([], _NOW).rows == []
+
+
+def test_a_model_of_other_definitions_is_refused(built: Built, serving: Path) -> None:
+    other = built.manifest.model_copy(update={"service_digest": "sha256:" + "0" * 64})
+    with pytest.raises(BadArtifact, match="feature service tiny"):
+        OnlineReader(serving, other)
+
+
+def test_a_feature_that_is_known_later_is_refused_and_nothing_is_applied(built: Built, tmp_path: Path) -> None:
+    store = built.span.parent / "store"
+    before = (store / "registry.db").read_bytes()
+    shutil.copytree(_REPO, tmp_path / "repo")
+    text = (_REPO / "definitions.py").read_text()
+    (tmp_path / "repo" / "definitions.py").write_text(text.replace('"shop_return_rate"', '"refund"'))
+    with pytest.raises(Refused, match="feature refund of view shop_history"):
+        build_features(TASK, built.span, tmp_path / "repo", store, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert (store / "registry.db").read_bytes() == before
+
+
+def test_a_request_input_that_is_known_later_is_refused(built: Built, tmp_path: Path) -> None:
+    task = dataclasses.replace(TASK, request_inputs={**TASK.request_inputs, "refund": pl.Float64})
+    with pytest.raises(Refused, match="feature refund of view request"):
+        build_features(task, built.span, _REPO, tmp_path / "store", tmp_path / "out")
+
+
+def test_an_interrupted_build_starts_over(tmp_path: Path) -> None:
+    FeaturePublisher(TASK, tmp_path, _REPO)
+    table, mark = tmp_path / "offline" / "shop_history.parquet", tmp_path / "tables.json"
+    whole = table.read_bytes()
+    table.write_bytes(b"half")
+    mark.unlink()
+    FeaturePublisher(TASK, tmp_path)
+    assert table.read_bytes() == whole
+
+
+def test_a_store_without_definitions_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"has no feature_store\.yaml"):
+        FeaturePublisher(TASK, tmp_path)
+
+
+def test_advancing_before_a_reset_or_backwards_is_refused(serving: Path) -> None:
+    publisher = FeaturePublisher(TASK, serving)
+    with pytest.raises(BadInput, match="reset the publisher first"):
+        publisher.advance(_NOW)
