@@ -1,0 +1,263 @@
+"""Reconciler and traffic: what Git says serves, a window is whole and repeatable, and nothing is left behind."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import psutil
+import pytest
+
+from sluice.errors import BadInput
+from sluice.gates.verdict import Decision, Verdict
+from sluice.models.bundle import load_bundle
+from sluice.release.document import render_holds, render_release
+from sluice.release.gitops import GitOps, Snapshot
+from sluice.release.state import ReleaseState
+from sluice.tasks.task import Task
+from sluice.workspace import Workspace
+from sluice_local.reconciler import Reconciler
+from sluice_local.traffic import Traffic
+from tests.integration.tiny_bundle import FEATURES, tiny_rows, write_tiny_bundle
+from tests.unit import tiny_task
+
+START = datetime(2024, 4, 5, 5, 10, tzinfo=UTC)
+N = 240
+POLICY = b"""
+apiVersion: sluice.dev/v1
+kind: GatePolicy
+task: tiny
+environment: dev
+select: {}
+offline: [{metric: auc, role: success, against: best-baseline}]
+online:
+  shadow: {minimum_n: 30, maximum_hours: 72}
+  canary: {minimum_n: 30, maximum_hours: 72, steps: [30]}
+  confirm: {minimum_n: 30, maximum_hours: 72}
+"""
+
+
+def seed(workspace: Workspace) -> GitOps:
+    """A GitOps repository where nothing is released yet."""
+    overlay = workspace.home / "checkout" / "manifests" / "overlays" / "dev"
+    (overlay / "release").mkdir(parents=True)
+    (overlay / "gate-policy.yaml").write_bytes(POLICY)
+    (overlay / "release" / "kustomization.yaml").write_bytes(render_release(ReleaseState.empty("tiny", "dev")))
+    (overlay / "release" / "holds.yaml").write_bytes(render_holds(()))
+    (workspace.home / "checkout" / "kustomization.yaml").write_text("resources: []\n")
+    gitops = GitOps(workspace.gitops, "dev")
+    gitops.seed(workspace.home / "checkout")
+    return gitops
+
+
+def release(gitops: GitOps, **changed: Any) -> ReleaseState:
+    """Commit another state."""
+
+    def decide(snapshot: Snapshot) -> Decision:
+        before = snapshot.state.model_dump(mode="json")
+        after = ReleaseState.model_validate(before | {"sequence": snapshot.state.sequence + 1} | changed)
+        return Decision(
+            id=f"canary-{after.sequence:012x}",
+            task="tiny",
+            environment="dev",
+            stage="canary",
+            action="set-weight",
+            verdict=Verdict.PASS,
+            candidate=after.candidate,
+            stable=after.stable,
+            reasons=(),
+            now="2024-04-05T05:00:00Z",
+            evidence_digest="sha256:" + "0" * 64,
+            policy_digest=snapshot.policy_digest,
+            before=before,
+            after=after.model_dump(mode="json"),
+        )
+
+    gitops.commit(decide)
+    return gitops.snapshot().state
+
+
+STAGES: dict[str, dict[str, Any]] = {
+    "shadow": {"stage": "shadow", "rollout": "r1", "stable_weight": 100, "candidate_weight": 0, "mirror_percent": 100},
+    "canary": {"stage": "canary", "rollout": "r1", "stable_weight": 70, "candidate_weight": 30, "mirror_percent": 0},
+    "stable": {"stage": "stable", "rollout": None, "stable_weight": 100, "candidate_weight": 0, "mirror_percent": 0},
+}
+
+
+class Clock:
+    """A publisher that remembers the event times that it was moved to."""
+
+    def __init__(self) -> None:
+        self.moments: list[datetime] = []
+
+    def advance(self, to: datetime) -> None:
+        self.moments.append(to)
+
+
+def visits(start: datetime, end: datetime) -> pl.DataFrame:
+    """240 requests, one every 45 seconds, the first one twice; all fields are sent."""
+    times = [START + timedelta(seconds=45 * i) for i in range(N)]
+    frame = pl.DataFrame(
+        [{"example_id": f"v{i:03d}", "event_time": times[i], **row} for i, row in enumerate(tiny_rows(N))],
+        schema_overrides={"event_time": pl.Datetime("us", "UTC")},
+    )
+    frame = pl.concat([frame, frame.head(1)])
+    return frame.filter(pl.col("event_time").is_between(start, end, closed="left"))
+
+
+TASK: Task = dataclasses.replace(
+    tiny_task.TASK,
+    read_examples=visits,
+    entity_keys=(),
+    request_inputs={"amount": pl.Float64, "visits": pl.Int64, "colour": pl.String},
+)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Iterator[Workspace]:
+    yield Workspace(tmp_path / "home")
+    assert not children_of(os.getpid())
+
+
+def children_of(pid: int) -> list[psutil.Process]:
+    return [child for child in psutil.Process(pid).children(recursive=True) if "sluice" in " ".join(child.cmdline())]
+
+
+def test_a_release_goes_from_git_to_answers_and_into_windows(workspace: Workspace) -> None:
+    first, second = write_tiny_bundle(workspace.bundles), write_tiny_bundle(workspace.bundles, 0.4)
+    gitops = seed(workspace)
+    end = START + timedelta(hours=1)
+    with Reconciler(workspace, gitops, "tiny") as reconciler:
+        clock, told = Clock(), list[tuple[int, int]]()
+        progress = lambda done, total: told.append((done, total))  # noqa: E731
+        traffic = Traffic(workspace, TASK, clock, reconciler.splitter_url, "dev", progress=progress)
+        empty = gitops.snapshot().state
+        assert empty.is_applied(reconciler.sync())
+
+        state = release(gitops, stable=first, candidate=second, since="2024-04-05T05:00:00Z", **STAGES["shadow"])
+        with pytest.raises(BadInput, match=r"Reconciler\.sync"):
+            Traffic(workspace, TASK, clock, _fresh_splitter(reconciler), "dev").window(START, end, state)
+        applied = reconciler.sync()
+        assert state.is_applied(applied)
+        assert applied.commit == gitops.snapshot().commit
+        path = traffic.window(START, end, state)
+        check_shadow(path, workspace, first, second)
+        grid = [START, START.replace(minute=30), START.replace(hour=6, minute=0)]
+        assert clock.moments == grid
+        assert told[-1] == (80, 80)
+
+        again = path.read_bytes()
+        assert traffic.window(START, end, state).read_bytes() == again
+        assert clock.moments == grid
+        path.unlink()
+        repeated = pl.read_parquet(traffic.window(START, end, state))
+        assert repeated.drop("latency_ms").equals(pl.read_parquet(again).drop("latency_ms"))
+
+        state = release(gitops, **STAGES["canary"])
+        assert state.is_applied(reconciler.sync())
+        check_canary(traffic.window(end, end + timedelta(hours=1), state), first, second)
+
+        servers = {server.child.pid for server in reconciler._servers.values()}
+        state = release(gitops, stable=second, candidate=None, **STAGES["stable"])
+        assert state.is_applied(reconciler.sync())
+        (left,) = reconciler._servers.values()
+        assert left.child.pid in servers, "the promoted server goes on"
+        left.child.stop()
+        assert not state.is_applied(reconciler._read_back())
+        failed = pl.read_parquet(traffic.window(end + timedelta(hours=1), end + timedelta(hours=2), state))
+        assert set(failed["status"]) == {503}
+        assert failed["score"].null_count() == len(failed) == 80
+        assert state.is_applied(reconciler.sync()), "a server that died is started again"
+
+
+def _fresh_splitter(reconciler: Reconciler) -> str:
+    """A splitter that was never told any routes."""
+    with Reconciler(reconciler.workspace, reconciler.gitops, "tiny") as other:
+        reconciler._children += other._children
+        url = other.splitter_url
+        reconciler._children += other._children
+        other._children.clear()
+    return url
+
+
+def check_shadow(path: Path, workspace: Workspace, first: str, second: str) -> None:
+    frame = pl.read_parquet(path)
+    assert path.parent == workspace.predictions / "dev"
+    assert frame.group_by("route", "digest", "status", "rollout").len().sort("route").rows() == [
+        ("shadow", second, 200, "r1", 80),
+        ("stable", first, 200, "r1", 80),
+    ]
+    assert frame.select("event_time", "request_id", "route").rows() == sorted(
+        frame.select("event_time", "request_id", "route").rows()
+    )
+    rows = tiny_rows(80)
+    bundle = load_bundle(workspace.bundle(first))
+    offline = bundle.predict({name: [row[name] for row in rows] for name in FEATURES.names})
+    served = frame.filter(pl.col("route") == "stable")
+    assert served["score"].to_list() == pytest.approx(offline.tolist(), abs=1e-9)
+    assert served["missing"].to_list() == [sum(value is None for value in row.values()) for row in rows]
+
+
+def check_canary(path: Path, first: str, second: str) -> None:
+    frame = pl.read_parquet(path)
+    assert frame["request_id"].n_unique() == len(frame) == 80
+    assert dict(frame.select("route", "digest").unique().rows()) == {"stable": first, "candidate": second}
+    assert 8 <= frame.filter(pl.col("route") == "candidate").height <= 42
+
+
+def test_a_candidate_that_cannot_start_leaves_the_old_routes(workspace: Workspace) -> None:
+    first, second = write_tiny_bundle(workspace.bundles), write_tiny_bundle(workspace.bundles, 0.4)
+    gitops = seed(workspace)
+    with Reconciler(workspace, gitops, "tiny") as reconciler:
+        stable = release(gitops, stable=first, since="2024-04-05T05:00:00Z", **STAGES["stable"])
+        assert stable.is_applied(reconciler.sync())
+        damaged = workspace.bundle(second) / "model.tflite"
+        damaged.write_bytes(damaged.read_bytes()[:-1])
+        state = release(gitops, candidate=second, **STAGES["canary"])
+        applied = reconciler.sync()
+        assert not state.is_applied(applied)
+        assert stable.is_applied(applied)
+        assert "model.tflite" in reconciler.problems[0]
+
+
+PARENT = textwrap.dedent("""
+    import sys, time
+    from pathlib import Path
+    from sluice.release.gitops import GitOps
+    from sluice.workspace import Workspace
+    from sluice_local.reconciler import Reconciler
+    workspace = Workspace(Path(sys.argv[1]))
+    reconciler = Reconciler(workspace, GitOps(workspace.gitops, "dev"), "tiny")
+    applied = reconciler.sync()
+    print("serving", applied.stable, flush=True)
+    time.sleep(600)
+""")
+
+
+def test_killing_the_parent_leaves_no_child_and_starting_again_works(workspace: Workspace) -> None:
+    digest = write_tiny_bundle(workspace.bundles)
+    release(seed(workspace), stable=digest, since="2024-04-05T05:00:00Z", **STAGES["stable"])
+    (workspace.home / "parent.py").write_text(PARENT)
+    command = [sys.executable, str(workspace.home / "parent.py"), str(workspace.home)]
+    for _ in range(2):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+            assert parent.stdout is not None
+            assert parent.stdout.readline() == f"serving {digest}\n"
+            children = psutil.Process(parent.pid).children(recursive=True)
+            assert len(children) == 2
+            os.kill(parent.pid, signal.SIGKILL)
+            parent.wait(10)
+        deadline = time.monotonic() + 5
+        while any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children):
+            assert time.monotonic() < deadline, "a child outlived its parent"
+            time.sleep(0.02)
