@@ -1,0 +1,313 @@
+"""The report: self-contained, complete, robust to what is missing, safe against what is hostile, and repeatable."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from xml.etree import ElementTree
+
+import polars as pl
+import pytest
+
+from sluice.content import write_json
+from sluice.errors import BadArtifact
+from sluice.gates.verdict import Decision, Verdict
+from sluice.workspace import Workspace
+from sluice_local.report import build_report, write_data_picture
+from sluice_local.report.chapter_view import chapter_verdict
+from sluice_local.report.data_charts import wilson
+from sluice_local.report.inputs import read_chapters
+from sluice_local.report.scales import Scale, spanning, tick_labels, time_ticks
+from sluice_local.report.variant_chart import spread
+from sluice_local.report.wording import count, number, signed, size
+from tests.unit.report_inputs import TITLES, write_run
+
+TITLE, QUESTION = "Flight delays", "Will it arrive 15 minutes late or more?"
+HOSTILE = "<script>alert('x')</script>\"><img src=http://example.org/x onerror=alert(1)>&amp;"
+
+
+class Page(HTMLParser):
+    """Elements with their attributes, and whether tags close in the order in which they opened."""
+
+    VOID = frozenset({"meta", "br", "img", "link"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, list[Decision]]:
+    workspace = Workspace(tmp_path_factory.mktemp("home"))
+    return workspace, write_run(workspace)
+
+
+@pytest.fixture(scope="module")
+def html(run: tuple[Workspace, list[Decision]]) -> str:
+    return build_report(*run, TITLE, QUESTION).read_text("utf-8")
+
+
+def copied(run: tuple[Workspace, list[Decision]], to: Path) -> Workspace:
+    shutil.copytree(run[0].home / "runs", to / "runs")
+    shutil.copy(run[0].home / "interrupted.json", to)
+    return Workspace(to)
+
+
+def section(html: str, anchor: str) -> str:
+    return html.partition(f'id="{anchor}"')[2].partition("</section>")[0]
+
+
+def test_page_loads_nothing_and_is_well_formed(html: str) -> None:
+    page = Page(html)
+    assert page.open == []
+    loads = [value for _, found in page.elements for key, value in found.items() if key in {"src", "href", "data"}]
+    assert loads
+    assert all((value or "").startswith("#") for value in loads)
+    assert not {tag for tag, _ in page.elements} & {"link", "img", "iframe", "object", "embed", "base"}
+    assert not re.search(r"url\(|@import|https?://", html)
+    assert len(html) < 2_000_000
+
+
+def test_every_link_has_its_target(html: str) -> None:
+    elements = Page(html).elements
+    ids = [found["id"] for _, found in elements if "id" in found]
+    assert len(ids) == len(set(ids))
+    assert {found["href"] for _, found in elements if "href" in found} <= {f"#{name}" for name in ids}
+
+
+def test_all_six_lines_with_their_verdicts(html: str) -> None:
+    story = html.partition('<ol class="story">')[2].partition("</ol>")[0]
+    entries = re.findall(r'<li><a href="#chapter-(\d)"><span class="no">(\d)</span>(.*?)</a></li>', story, re.S)
+    lines = [(number, chapter, line) for chapter, number, line in entries]
+    verdicts = [re.findall("PASS|FAIL|INCONCLUSIVE", line)[0] for _, _, line in lines]
+    assert [int(number) for number, _, _ in lines] == [1, 2, 3, 4, 5, 6]
+    assert [int(chapter) for _, chapter, _ in lines] == [1, 2, 3, 4, 5, 2], "the kill leads to the canary it was in"
+    for (title, outcome), (_, _, line) in zip(TITLES.values(), lines, strict=False):
+        assert title in line
+        assert outcome in line
+    assert "SIGKILL" in lines[5][2]
+    assert verdicts == ["PASS", "PASS", "FAIL", "FAIL", "FAIL", "PASS"]
+
+
+def test_every_decision_is_in_the_ledger_in_order(run: tuple[Workspace, list[Decision]], html: str) -> None:
+    ids = re.findall(r'<li id="decision-([^"]+)"', section(html, "ledger"))
+    assert ids == [decision.id for decision in run[1]]
+    for reason in (reason for decision in run[1] for reason in decision.reasons):
+        assert reason.text in html
+
+
+def test_decisions_find_their_chapters(run: tuple[Workspace, list[Decision]]) -> None:
+    chapters = read_chapters(run[0].home / "runs", run[1])
+    actions = [[decision.action for decision in chapter.decisions] for chapter in chapters]
+    assert actions[0] == ["bootstrap", "confirm"]
+    assert actions[1] == ["start-shadow", "set-weight", "set-weight", "promote", "confirm"]
+    assert actions[2] == ["refuse"]
+    assert actions[3] == ["start-shadow", "rollback"]
+    assert actions[4] == ["refuse"], "a held digest proposed again is the next chapter's"
+
+
+def test_a_decision_without_a_run_goes_to_the_last_chapter_of_its_candidate(
+    run: tuple[Workspace, list[Decision]],
+) -> None:
+    lifted = run[1][-1].model_copy(update={"run": {}, "action": "release-hold", "id": "hold-1"})
+    chapters = read_chapters(run[0].home / "runs", [*run[1], lifted])
+    assert [chapter.slug for chapter in chapters if lifted in chapter.decisions] == ["again"]
+
+
+def test_the_failing_slice_is_marked_and_the_chosen_variant_named(html: str) -> None:
+    third = section(html, "chapter-3")
+    assert re.search(r'class="row-name t-fail strong"[^>]*>VX<', third)
+    assert "student_int8 · ships" in third
+    assert not re.search(r'class="row-name t-fail', section(html, "chapter-2"))
+
+
+def test_timeline_shows_bands_bounds_and_decisions(html: str) -> None:
+    drawing = re.findall(r"<svg[^>]*Timeline.*?</svg>", section(html, "chapter-2"), re.S)
+    assert len(drawing) == 2, "one for wide columns, one for narrow ones"
+    root = ElementTree.fromstring(drawing[0])  # noqa: S314  our own page
+    classes = [item.get("class", "") for item in root.iter()]
+    assert sum("band" in name.split() for name in classes) == 4 * 4, "a band a measure, stage and weight"
+    assert sum(name.startswith("moment") for name in classes) == 5 + 1, "five decisions and the kill"
+    labels = [item.text for item in root.iter("text")]
+    assert {"killed, went on", "10 % of traffic", "50 % of traffic", "promoted", "confirmed"} <= set(labels)
+
+
+def test_current_state(html: str) -> None:
+    top = html.partition("<main>")[0]
+    assert "skew[airport_delay_mean] failed in shadow" in top
+    assert "stage stable" in top
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["chapter", "recipe", "span", "data", "validation", "history", "variants", "selection", "evaluation", "infra"],
+)
+def test_any_missing_file_is_said(run: tuple[Workspace, list[Decision]], tmp_path: Path, name: str) -> None:
+    workspace = copied(run, tmp_path)
+    for path in workspace.home.glob(f"runs/*/{name}.json"):
+        path.unlink()
+    text = build_report(workspace, run[1], TITLE, QUESTION).read_text("utf-8")
+    said = {
+        "span": "No span of data",
+        "validation": "was not validated",
+        "history": "no learning curves",
+        "variants": "no variants",
+        "selection": "No variant was selected",
+        "evaluation": "no evaluation",
+        "infra": "no check in the real server",
+    }
+    assert Page(text).open == []
+    assert said.get(name, TITLE) in (text if name in {"span", "validation"} else section(text, "chapter-2") + TITLE)
+
+
+def test_label_rates_come_from_the_statistics_where_there_is_no_picture(tmp_path: Path) -> None:
+    label = {"n": 1000, "nulls": 200, "mean": 0.25}
+    statistics = {"train": {"columns": {"label": label}}, "test": {"columns": {"label": label}}}
+    write_json(tmp_path / "runs/01-a/validation.json", {"anomalies": [], "comparisons": [], "statistics": statistics})
+    text = build_report(Workspace(tmp_path), [], TITLE, QUESTION).read_text("utf-8")
+    assert "train: 25.0\u202f% of 800 labels" in text
+
+
+def test_nothing_at_all_is_still_a_page(tmp_path: Path) -> None:
+    text = build_report(Workspace(tmp_path), [], TITLE, QUESTION).read_text("utf-8")
+    assert Page(text).open == []
+    assert "stopped before its first candidate" in text
+    assert "No decision has been made yet" in text
+
+
+def test_hostile_strings_are_escaped(run: tuple[Workspace, list[Decision]], tmp_path: Path) -> None:
+    workspace = copied(run, tmp_path)
+    for path in sorted(workspace.home.glob("runs/*/*.json")):
+        path.write_text(json.dumps(_poisoned(json.loads(path.read_bytes()), path.name)), "utf-8")
+    reasons = tuple(item.model_copy(update={"text": HOSTILE, "rule": HOSTILE}) for item in run[1][0].reasons)
+    first = run[1][0].model_copy(update={"reasons": reasons, "after": {"stable": HOSTILE, "stage": HOSTILE}})
+    text = build_report(workspace, [first, *run[1][1:]], HOSTILE, HOSTILE).read_text("utf-8")
+    page = Page(text)
+    assert page.open == []
+    assert [tag for tag, _ in page.elements].count("script") == 1
+    assert not any("onerror" in found or "src" in found for _, found in page.elements)
+    assert text.count("&lt;script&gt;") > 50
+
+
+def _poisoned(value: object, file: str) -> object:
+    """Every free text replaced by a hostile one; names, times and digests that have a form of their own stay."""
+    kept = {"start", "window", "digest", "candidate", "model", "features"}
+    if isinstance(value, dict):
+        kept_here = kept | ({"name", "variants"} if file == "recipe.json" else set())
+        return {key: item if key in kept_here else _poisoned(item, file) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_poisoned(item, file) for item in value]
+    return HOSTILE if isinstance(value, str) else value
+
+
+def test_two_builds_are_byte_equal(run: tuple[Workspace, list[Decision]], tmp_path: Path, html: str) -> None:
+    again = build_report(copied(run, tmp_path), run[1], TITLE, QUESTION)
+    assert again == tmp_path / "reports" / "report.html"
+    assert again.read_text("utf-8") == html
+
+
+def test_a_broken_file_is_named_and_the_old_page_stays(run: tuple[Workspace, list[Decision]], tmp_path: Path) -> None:
+    workspace = copied(run, tmp_path)
+    page = build_report(workspace, run[1], TITLE, QUESTION)
+    before = page.read_bytes()
+    (tmp_path / "runs/02-challenger/evaluation.json").write_text('{"model": 3}', "utf-8")
+    with pytest.raises(BadArtifact, match=r"02-challenger/evaluation\.json"):
+        build_report(workspace, run[1], TITLE, QUESTION)
+    (tmp_path / "runs/02-challenger/evaluation.json").write_text("[", "utf-8")
+    with pytest.raises(BadArtifact, match=r"02-challenger/evaluation\.json"):
+        build_report(workspace, run[1], TITLE, QUESTION)
+    assert page.read_bytes() == before
+    assert list(page.parent.iterdir()) == [page]
+
+
+def test_looks_survive_a_killed_run(run: tuple[Workspace, list[Decision]], tmp_path: Path) -> None:
+    workspace = copied(run, tmp_path)
+    path = workspace.home / "runs/02-challenger/looks.jsonl"
+    whole = path.read_text("utf-8")
+    assert not whole.endswith("\n"), "the made-up file ends in a torn line"
+    first = whole.splitlines()[0]
+    path.write_text(first + "\n" + whole, "utf-8")
+    looks = read_chapters(workspace.home / "runs", run[1])[1].looks
+    assert len(looks) == 20
+    path.write_text(first[:40] + "\n" + whole, "utf-8")
+    with pytest.raises(BadArtifact, match=r"looks\.jsonl"):
+        read_chapters(workspace.home / "runs", run[1])
+
+
+def test_data_picture_counts_by_week_and_split(tmp_path: Path) -> None:
+    times = [datetime(2013, 1, 7, tzinfo=UTC) + timedelta(days=day) for day in (0, 6, 7, 8)]
+    span = pl.DataFrame(
+        {"event_time": times, "split": ["train", "train", "train", "tune"], "label": [1, None, 0, 1]},
+        schema={"event_time": pl.Datetime("us", "UTC"), "split": pl.String, "label": pl.Int8},
+    )
+    write_data_picture(span, tmp_path / "data.json")
+    assert json.loads((tmp_path / "data.json").read_bytes())["weeks"] == [
+        {"start": "2013-01-07", "split": "train", "rows": 2, "labelled": 1, "positives": 1},
+        {"start": "2013-01-14", "split": "train", "rows": 1, "labelled": 1, "positives": 0},
+        {"start": "2013-01-14", "split": "tune", "rows": 1, "labelled": 1, "positives": 1},
+    ]
+
+
+def test_verdict_of_a_chapter(run: tuple[Workspace, list[Decision]]) -> None:
+    assert chapter_verdict([]) is None
+    assert chapter_verdict(run[1][:3]) is Verdict.PASS
+    assert chapter_verdict(run[1]) is Verdict.FAIL
+
+
+def test_numbers_are_written_for_people() -> None:
+    assert [count(1234567), number(0.70449), number(0.00042), number(12.345), number(-0.05), number(None)] == [
+        "1\u202f234\u202f567", "0.704", "0.0004", "12.35", "−0.050", "–",
+    ]  # fmt: skip
+    assert [number(0), number(0.00001), signed(0.05), signed(-0.0123)] == ["0", "< 0.0001", "+0.0500", "−0.0123"]
+    assert [size(900), size(12_400), size(2_500), size(1_200_000)] == [
+        "900\u202fB", "12\u202fkB", "2.5\u202fkB", "1.2\u202fMB",
+    ]  # fmt: skip
+
+
+def test_scales() -> None:
+    scale = Scale(0, 10, 100, 200)
+    assert [scale(0), scale(5), scale(10), scale(99)] == [100, 150, 200, 200]
+    assert scale.ticks(5) == [0, 2, 4, 6, 8, 10]
+    assert Scale(10, 1000, 0, 2, logarithmic=True)(100) == pytest.approx(1)
+    flat = spanning([3.0, 3.0], 0, 1)
+    assert flat.low < 3 < flat.high
+    assert spanning([], 0, 1).low < spanning([], 0, 1).high
+    assert tick_labels([-0.05, 0.0, 0.05]) == ["−0.05", "0.00", "0.05"]
+    day = 86400.0
+    assert [words for _, words in time_ticks(Scale(0, 4 * day, 0, 1), 5)] == [
+        "1 Jan",
+        "2 Jan",
+        "3 Jan",
+        "4 Jan",
+        "5 Jan",
+    ]
+    assert [words for _, words in time_ticks(Scale(0, day, 0, 1), 4)] == ["1 Jan", "06:00", "12:00", "18:00", "2 Jan"]
+
+
+def test_labels_are_spread_without_leaving_the_plot() -> None:
+    rows = spread([10.0, 11.0, 100.0, 99.0], 20, 0, 100)
+    assert all(b - a >= 20 for a, b in pairwise(sorted(rows)))
+    assert min(rows) >= 0
+    assert max(rows) <= 100
+
+
+def test_wilson_interval() -> None:
+    assert wilson(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
