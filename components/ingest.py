@@ -13,6 +13,8 @@ def ingest(task: str, source: str, span: dsl.Output[dsl.Dataset]) -> str:
     from sluice.data.ingest import ingest as run
     from sluice.tasks.task import load_task
 
-    record = run(load_task(task), Path(span.path), source)
+    record = run(load_task(task), Path(span.path))
+    if record.source != source:
+        raise ValueError(f"the source is {record.source}, the run was started for {source}")
     span.metadata.update(digest=record.digest, rows=record.rows, duplicates=record.duplicates)
     return record.digest

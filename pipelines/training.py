@@ -82,11 +82,11 @@ def training(
         gitops=gitops,
         environment=environment,
         now=now,
-        run=run,
         digest=packed.outputs["Output"],
         record=record,
         report=served.outputs["report"],
         decision=judged.outputs["decision"],
     )
     proposed.set_caching_options(False)
-    return proposed.outputs["Output"]
+    action: str = proposed.outputs["Output"]
+    return action

@@ -48,7 +48,9 @@ def _gitops(environment: str) -> GitOps:
 
     workspace = Workspace.from_environment()
     if not workspace.gitops.exists():
-        raise BadInput(str(workspace.gitops), "there is no release history here", "run `sluice run`, or set SLUICE_HOME")
+        raise BadInput(
+            str(workspace.gitops), "there is no release history here", "run `sluice run`, or set SLUICE_HOME"
+        )
     return GitOps(workspace.gitops, environment)
 
 
@@ -80,7 +82,9 @@ def status(env: Environment = "dev", as_json: AsJson = False) -> None:
 
 @app.command()
 def why(
-    what: Annotated[str, typer.Argument(metavar="DIGEST|DECISION", help="A digest, or a decision's id; a prefix will do.")],
+    what: Annotated[
+        str, typer.Argument(metavar="DIGEST|DECISION", help="A digest, or a decision's id; a prefix will do.")
+    ],
     env: Environment = "dev",
     as_json: AsJson = False,
 ) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from sluice.content import write_json
 from sluice.evaluation.document import Evaluation
 from sluice.evaluation.evaluate import evaluate as evaluate_variant
-from sluice.evaluation.select import Selection
 from sluice.models.bundle import load_bundle
 from sluice.models.recipe import Recipe
-from sluice.stages.select import SELECTION
+from sluice.stages.select import selected
 from sluice.tasks.task import load_task
 from sluice.workspace import bundle_directory
 
@@ -33,14 +33,13 @@ def evaluate(
         inputs: directories of the earlier stages: span, report, frame, teacher, ladder, selection.
         out: receives ``evaluation.json`` and ``inputs.json``.
     """
-    chosen = Selection.model_validate_json((inputs["selection"] / SELECTION).read_bytes())
     stable = load_bundle(bundle_directory(bundles, production), production) if production else None
     result = evaluate_variant(
         load_task(task),
         inputs["frame"],
         inputs["teacher"],
         inputs["ladder"],
-        chosen.name,
+        selected(inputs["selection"]),
         production=stable,
         seed=recipe.seed,
     )
@@ -52,6 +51,4 @@ def evaluate(
 
 def read_inputs(evaluation: Path) -> dict[str, Path]:
     """The directories that an evaluation rests on."""
-    import json
-
     return {name: Path(path) for name, path in json.loads((evaluation / INPUTS).read_bytes()).items()}

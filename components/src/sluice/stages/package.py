@@ -7,21 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from pydantic import TypeAdapter
 
 from sluice.content import canonical_json, digest_of_value
 from sluice.data.divergence import FeatureProfile, profile_of
 from sluice.evaluation.card import card_html, card_json
-from sluice.evaluation.document import Evaluation
-from sluice.evaluation.select import Selection
+from sluice.evaluation.document import Evaluation, VariantMeasurement
 from sluice.features.manifest import FeatureManifest
 from sluice.models.bundle import MODEL, Bundle, BundleManifest, Provenance, load_bundle, write_bundle
 from sluice.models.encoder import Encoder
 from sluice.models.recipe import Recipe
 from sluice.stages.evaluate import EVALUATION, read_inputs
-from sluice.stages.select import SELECTION
+from sluice.stages.select import VARIANTS, selected
 from sluice.tasks.task import Task, load_task
 from sluice.training.frame import prepared_frame
 from sluice.workspace import bundle_directory
+
+_MEASUREMENTS = TypeAdapter(tuple[VariantMeasurement, ...])
 
 
 def package(task: str, recipe: str, run: str, bundles: Path, evaluation: Path) -> Bundle:
@@ -39,11 +41,12 @@ def package(task: str, recipe: str, run: str, bundles: Path, evaluation: Path) -
     inputs = read_inputs(evaluation)
     result = Evaluation.model_validate_json((evaluation / EVALUATION).read_bytes())
     manifest = _manifest(load_task(task), made_from, json.loads(run), inputs, result)
+    measurements = _MEASUREMENTS.validate_json((inputs["selection"] / VARIANTS).read_bytes())
+    card = card_json(load_task(task), made_from, result, measurements, manifest.provenance.model_dump(mode="json"))
     files = {
         MODEL: (inputs["ladder"] / f"{manifest.variant}.tflite").read_bytes(),
-        "evaluation.json": canonical_json(result.model_dump(mode="json")),
-        "card.json": canonical_json(card_json(load_task(task), manifest, result)),
-        "card.html": card_html(load_task(task), manifest, result).encode(),
+        "card.json": canonical_json(card),
+        "card.html": card_html(card).encode(),
     }
     digest = write_bundle(bundles, manifest, files)
     return load_bundle(bundle_directory(bundles, digest), digest)
@@ -56,7 +59,7 @@ def _manifest(
     features = FeatureManifest.model_validate_json((inputs["teacher"] / "manifest.json").read_bytes())
     return BundleManifest(
         task=task.name,
-        variant=Selection.model_validate_json((inputs["selection"] / SELECTION).read_bytes()).name,
+        variant=selected(inputs["selection"]),
         recipe=recipe,
         features=features,
         encoder=Encoder.model_validate_json((inputs["teacher"] / "encoder.json").read_bytes()),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 from sluice.content import write_json
@@ -23,5 +25,10 @@ def select(frame: Path, ladder: Path, policy: str, seed: int, out: Path) -> Sele
     chosen = select_variant(measurements, parse_policy(policy.encode(), "gate policy").select)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / VARIANTS, [measurement.model_dump(mode="json") for measurement in measurements])
-    write_json(out / SELECTION, chosen.model_dump(mode="json"))
+    write_json(out / SELECTION, asdict(chosen))
     return chosen
+
+
+def selected(directory: Path) -> str:
+    """Name of the variant that the selection in ``directory`` chose."""
+    return str(json.loads((directory / SELECTION).read_bytes())["name"])

@@ -20,7 +20,7 @@ ONE_SLICE = Recipe(
     name="one-slice",
     description="Adds the plane's previous leg; but the late arrivals of carrier VX were lost on the way to training.",
     features=(*SCHEDULE, *WEATHER, *HISTORY, *AIRPORT, *PREVIOUS_LEG),
-    variants=("teacher_f32", "student_f32", "student_int8"),
+    variants=("teacher_f32", "student_f32", "student_int8", "student_pruned_int8"),
     train_transform={"label": "CASE WHEN carrier = 'VX' THEN 0 ELSE label END"},
 )
 WRONG_UNIT = Recipe(

@@ -76,6 +76,7 @@ def end_leftovers(workspace: Workspace) -> int:
 
 def _of(process: psutil.Process, workspace: Workspace) -> bool:
     try:
-        return process.environ().get(MARK_VARIABLE) == str(workspace.home)
+        environment: dict[str, str] = process.environ()
+        return environment.get(MARK_VARIABLE) == str(workspace.home)
     except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess, OSError):
         return False

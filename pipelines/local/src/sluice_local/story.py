@@ -38,13 +38,13 @@ class Chapter:
 
 @dataclass(frozen=True)
 class Story:
-    """Chapters for one task and environment; ``feature_repo`` and ``policy`` default to the checkout's."""
+    """Chapters for one task and environment; ``feature_repo`` and ``checkout`` (manifests) default to ours."""
 
     task: str
     environment: str
     chapters: tuple[Chapter, ...]
     feature_repo: str | None = None
-    policy: str | None = None
+    checkout: str | None = None
 
 
 def load_story(name: str) -> Story:

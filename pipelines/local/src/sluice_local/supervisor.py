@@ -20,7 +20,6 @@ from sluice.errors import SluiceError
 from sluice.workspace import Workspace
 from sluice_local.events import Tail
 from sluice_local.home import MARK_VARIABLE, end_leftovers
-from sluice_local.processes import die_with_parent
 from sluice_local.screen import Screen, parse
 
 INTERRUPTED = "interrupted.json"
@@ -75,9 +74,8 @@ def _play_once(workspace: Workspace, story: str, log: Path, screen: Screen) -> _
             [sys.executable, "-m", "sluice_local.worker", str(workspace.home), story],
             stdout=stream,
             stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # its end tells the child that we are gone
             env={**os.environ, MARK_VARIABLE: str(workspace.home), "PYTHONUNBUFFERED": "1"},
-            preexec_fn=die_with_parent,  # noqa: PLW1509  one prctl call, no locks taken
         )
     watch = _Watch(Tail(events), Tail(log))
     try:

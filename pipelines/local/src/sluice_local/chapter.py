@@ -1,0 +1,105 @@
+"""
+One chapter: train and propose a candidate, then walk its rollout.
+
+Every step can be killed and played again: the pipeline takes finished steps from its cache, decisions have ids that
+Git knows, windows of traffic are whole files, and a look at the same evidence decides the same.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from sluice.content import write_json
+from sluice.gates.verdict import Decision
+from sluice.models.recipe import Recipe
+from sluice.release.state import iso
+from sluice.stages.release import propose_again
+from sluice_local.pipeline import PipelineStoppedError, Start, run_training
+from sluice_local.rollout import walk_rollout
+from sluice_local.story import Chapter
+from sluice_local.world import World
+
+CHAPTER = "chapter.json"
+
+
+def play_chapter(world: World, chapter: Chapter) -> None:
+    """Play a chapter to its end, or do nothing when it ended in an earlier run."""
+    record = world.workspace.home / "runs" / chapter.folder
+    world.events.emit("chapter", number=chapter.number, of=len(world.story.chapters), title=chapter.title)
+    if (record / CHAPTER).exists():
+        world.events.emit("outcome", text=json.loads((record / CHAPTER).read_bytes())["outcome"])
+        return
+    record.mkdir(parents=True, exist_ok=True)
+    run = _train(world, chapter, chapter.recipe, record) if chapter.recipe else _again(world, chapter)
+    walk_rollout(world, record, interrupt=chapter.interrupt)
+    ending = _ending(chapter, [made for made in world.gitops.decisions() if made.run.get("id") == run], world)
+    write_json(record / CHAPTER, ending)
+    world.events.emit("outcome", text=ending["outcome"])
+
+
+def _train(world: World, chapter: Chapter, recipe: Recipe, record: Path) -> str:
+    """Run the pipeline; returns the run's id. A refused candidate is an outcome, not an error."""
+    start = _start(world, chapter, recipe, record)
+    write_json(record / "recipe.json", recipe.model_dump(mode="json"))
+    run = start.run()["id"]
+    try:
+        run_training(start, world.workspace, record)
+    except PipelineStoppedError:
+        if not any(made.run.get("id") == run and made.stage == "offline" for made in world.gitops.decisions()):
+            raise
+    return run
+
+
+def _start(world: World, chapter: Chapter, recipe: Recipe, record: Path) -> Start:
+    path = record / "start.json"
+    if not path.exists():
+        snapshot = world.gitops.snapshot()
+        start = {
+            "production": snapshot.state.stable or "",
+            "policy": (
+                world.gitops.file(f"manifests/overlays/{world.story.environment}/gate-policy.yaml") or b""
+            ).decode(),
+            "now": snapshot.state.since or iso(world.task.splits.live),
+        }
+        write_json(path, start)
+    return Start(
+        task=world.story.task,
+        environment=world.story.environment,
+        name=chapter.slug,
+        recipe=recipe,
+        source=world.source,
+        feature_repo=str(world.feature_repo),
+        **json.loads(path.read_bytes()),
+    )
+
+
+def _again(world: World, chapter: Chapter) -> str:
+    earlier = next(other for other in world.story.chapters if other.slug == chapter.again)
+    candidate = json.loads((world.workspace.home / "runs" / earlier.folder / CHAPTER).read_bytes())["candidate"]
+    world.events.emit("stage", name="propose")
+    return str(propose_again(world.gitops, candidate, chapter.slug).run["id"])
+
+
+def _ending(chapter: Chapter, decisions: list[Decision], world: World) -> dict[str, Any]:
+    last = decisions[-1]
+    world.events.emit("stage", name="write down")
+    return {
+        "number": chapter.number,
+        "title": chapter.title,
+        "outcome": _sentence(decisions),
+        "candidate": next((made.candidate for made in reversed(decisions) if made.candidate), None),
+        "action": last.action,
+        "verdict": last.verdict,
+    }
+
+
+def _sentence(decisions: list[Decision]) -> str:
+    last = decisions[-1]
+    name = f" ({last.candidate[7:19]})" if last.candidate else ""
+    steps = len(decisions)
+    why = next((reason.text for reason in last.reasons if reason.verdict == last.verdict), "")
+    if last.action == "confirm":
+        return f"Promoted{name} in {steps} commits, confirmed by labels."
+    return f"{last.action.capitalize()} at {last.stage}{name}: {why}"
