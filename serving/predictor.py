@@ -29,7 +29,8 @@ import orjson
 
 from sluice.errors import BadInput, SluiceError
 from sluice.models.bundle import Bundle, load_bundle
-from sluice.models.request import Asked, BadRequest, Context, columns_of, parse_context, parse_v1, parse_v2
+from sluice.models.request import Asked, BadRequest, columns_of, parse_v1, parse_v2
+from sluice.models.request_headers import Context, parse_context
 from sluice.monitoring.prediction_log import LogWriter, Record
 
 if TYPE_CHECKING:

@@ -30,7 +30,8 @@ from kserve.protocol.rest.v2_endpoints import V2Endpoints
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from sluice.models.request import BadRequest, check_envelope, check_length
+from sluice.models.request import BadRequest, check_length
+from sluice.models.request_headers import check_envelope
 
 Version = Literal["v1", "v2"]
 

@@ -17,12 +17,11 @@ from sluice.models.request import (
     MAX_INSTANCES,
     Asked,
     BadRequest,
-    check_envelope,
     columns_of,
-    parse_context,
     parse_v1,
     parse_v2,
 )
+from sluice.models.request_headers import check_envelope, parse_context
 from tests.integration.tiny_bundle import FEATURES, tiny_rows
 
 GOOD = {"amount": 1.5, "visits": 3, "colour": "red"}
@@ -89,16 +88,16 @@ def test_v2_gives_the_rows_of_v1() -> None:
         (v1({"amount": 1.5, "visits": 3}), "instances[0].colour: is missing"),
         (v1({"shop": "oak"}), "instances[0].amount: is missing"),
         (v1(GOOD, KEYED), "instances[1].'shop'"),
-        (v1({**GOOD, "amount": "1.5"}), "instances[0].amount: is '1.5', not a float"),
+        (v1({**GOOD, "amount": "1.5"}), "instances[0].amount: is '1.5', not a finite number"),
         (v1({**GOOD, "amount": True}), "instances[0].amount: is True"),
         (v1({**GOOD, "amount": [1]}), "instances[0].amount: is [1]"),
         (v1({**GOOD, "amount": 1e300}), "instances[0].amount: is 1e+300"),
         (b'{"instances": [{"amount": 1e999, "visits": 1, "colour": "x"}]}', ""),
-        (v1({**GOOD, "visits": 2.5}), "instances[0].visits: is 2.5, not a int"),
+        (v1({**GOOD, "visits": 2.5}), "instances[0].visits: is 2.5, not an integer"),
         (v1({**GOOD, "visits": 2**63}), "instances[0].visits"),
-        (v1({**GOOD, "colour": 3}), "instances[0].colour: is 3, not a string"),
+        (v1({**GOOD, "colour": 3}), "instances[0].colour: is 3, not a text"),
         (v1({**GOOD, "colour": "x" * 300}), "instances[0].colour"),
-        (v1({"shop": None, "amount": 1}), "is None, not a text"),
+        (v1({"shop": None, "amount": 1}), "instances[0].shop: is None, not a text"),
         (v1({"shop": 7, "amount": 1}), "is 7, not a text"),
         (v1({"shop": "oak", "amount": None}), "instances[0].amount: is None"),
     ],

@@ -8,11 +8,9 @@ that is wrong, so that a bad client never looks like a bad model (plain kserve a
 from __future__ import annotations
 
 import math
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 
@@ -25,11 +23,14 @@ MAX_TEXT = 256
 _FLOAT32_MAX = 3.4028234663852886e38
 _INT64_MAX = 2**63 - 1
 
-Route = Literal["stable", "candidate", "shadow"]
-_ROUTES: Mapping[str, Route] = {"stable": "stable", "candidate": "candidate", "shadow": "shadow"}
 _FLOATS = frozenset({"FP16", "FP32", "FP64"})
 _INTS = frozenset({"INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64"})
 _DATATYPES = {"float": _FLOATS | _INTS, "int": _INTS, "string": frozenset({"BYTES"})}
+_WANTED = {
+    "float": "a finite number",
+    "int": "an integer of 64 bits",
+    "string": f"a text of at most {MAX_TEXT} characters",
+}
 _V2_KEYS = frozenset({"id", "parameters", "inputs", "outputs"})
 _TENSOR_KEYS = frozenset({"name", "shape", "datatype", "parameters", "data"})
 
@@ -63,68 +64,6 @@ class Asked:
     id: str | None = None
 
 
-@dataclass(frozen=True)
-class Context:
-    """What the headers say: who asks, when in event time (UTC), and on which side of the rollout."""
-
-    request_id: str
-    event_time: datetime
-    route: Route
-    rollout: str
-
-
-def parse_context(headers: Mapping[str, str]) -> Context:
-    """
-    The context of a request; header names in lower case.
-
-    Raises:
-        BadRequest: a header that is there but means nothing.
-    """
-    request_id = headers.get("x-request-id") or uuid.uuid4().hex
-    if len(request_id) > MAX_TEXT:
-        raise BadRequest(
-            "header x-request-id", f"has {len(request_id)} characters, over {MAX_TEXT}", "send a shorter id"
-        )
-    route = headers.get("x-sluice-route", "stable")
-    if route not in _ROUTES:
-        raise BadRequest("header x-sluice-route", f"is {_shown(route)}", "leave it to the gateway")
-    rollout = headers.get("x-sluice-rollout", "")[:MAX_TEXT]
-    return Context(request_id, _event_time(headers.get("x-sluice-time")), _ROUTES[route], rollout)
-
-
-def _event_time(text: str | None) -> datetime:
-    if text is None:
-        return datetime.now(UTC)
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        fix = "send ISO 8601 with a zone, such as 2013-08-01T05:00:00Z, or leave it out"
-        raise BadRequest("header x-sluice-time", f"is {_shown(text)}, not a moment in time", fix)
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError as error:
-        raise BadRequest(
-            "header x-sluice-time", f"is {_shown(text)}, out of range", "send a year of this age"
-        ) from error
-
-
-def check_envelope(content_type: str | None, length: str | None) -> None:
-    """
-    Refuse by the headers alone what is not JSON or too large.
-
-    Raises:
-        BadRequest: status 415 or 413.
-    """
-    kind = (content_type or "").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        fix = "send application/json"
-        raise BadRequest("header content-type", f"is {_shown(content_type or 'missing')}", fix, status=415)
-    if length is not None and length.isdecimal():
-        check_length(int(length))
-
-
 def check_length(n_bytes: int) -> None:
     """
     Refuse a body over ``MAX_BODY_BYTES``.
@@ -146,7 +85,7 @@ def parse_v1(body: bytes, manifest: FeatureManifest, *, reads_online: bool = Tru
     """
     document = _json_object(body)
     if set(document) != {"instances"}:
-        found = ", ".join(sorted(_shown(key) for key in document)) or "nothing"
+        found = ", ".join(sorted(shown(key) for key in document)) or "nothing"
         raise BadRequest("body", f"has {found}", 'send exactly {"instances": [...]}')
     instances = document["instances"]
     if not isinstance(instances, list):
@@ -161,7 +100,7 @@ def parse_v1(body: bytes, manifest: FeatureManifest, *, reads_online: bool = Tru
         if instance.keys() != fields.keys():
             _refuse_names(instance, manifest, f"instances[{i}]", online=online)
         for name, value in instance.items():
-            _check_value(value, fields[name], "instances", i, online=online)
+            _check_value(value, fields[name], f"instances[{i}].{name}", online=online)
     return _checked(Asked(tuple(instances), online), reads_online=reads_online)
 
 
@@ -176,7 +115,7 @@ def parse_v2(body: bytes, manifest: FeatureManifest, *, reads_online: bool = Tru
     """
     document = _json_object(body)
     for key in document.keys() - _V2_KEYS:
-        raise BadRequest(f"body: {_shown(key)}", "is not a key of the V2 protocol", "send id and inputs")
+        raise BadRequest(f"body: {shown(key)}", "is not a key of the V2 protocol", "send id and inputs")
     request_id, tensors = document.get("id"), document.get("inputs")
     if request_id is not None and (not isinstance(request_id, str) or len(request_id) > MAX_TEXT):
         raise BadRequest("id", f"is not a text of at most {MAX_TEXT} characters", "send a short text or leave it out")
@@ -186,7 +125,7 @@ def parse_v2(body: bytes, manifest: FeatureManifest, *, reads_online: bool = Tru
     for i, tensor in enumerate(tensors):
         name, datatype, data = _tensor(tensor, f"inputs[{i}]")
         if name in columns:
-            raise BadRequest(f"inputs[{i}]", f"names {_shown(name)} a second time", "send each column once")
+            raise BadRequest(f"inputs[{i}]", f"names {shown(name)} a second time", "send each column once")
         columns[name] = (datatype, data)
     return _checked(Asked(*_rows_of(columns, manifest), request_id), reads_online=reads_online)
 
@@ -207,17 +146,17 @@ def _rows_of(
     for name, length in lengths.items():
         if length != n:
             rule = f"has {length} values where the first tensor has {n}"
-            raise BadRequest(f"input {_shown(name)}", rule, "send columns of one length")
+            raise BadRequest(f"input {shown(name)}", rule, "send columns of one length")
     online = _is_online(columns, manifest, "inputs")
     fields = _fields(manifest, online=online)
     for name, (datatype, data) in columns.items():
         feature = fields[name]
         allowed = _DATATYPES["string" if feature is None else feature.dtype]
         if datatype not in allowed:
-            rule = f"has datatype {_shown(datatype)}"
-            raise BadRequest(f"input {_shown(name)}", rule, f"send one of {', '.join(sorted(allowed))}")
+            rule = f"has datatype {shown(datatype)}"
+            raise BadRequest(f"input {shown(name)}", rule, f"send one of {', '.join(sorted(allowed))}")
         for i, value in enumerate(data):
-            _check_value(value, feature, "inputs", i, online=online, name=name)
+            _check_value(value, feature, f"inputs[{i}].{name}", online=online)
     names = tuple(columns)
     rows = zip(*(data for _, data in columns.values()), strict=True)
     return tuple(dict(zip(names, row, strict=True)) for row in rows), online
@@ -228,15 +167,15 @@ def _tensor(tensor: Any, place: str) -> tuple[str, str, list[Any]]:
     if not isinstance(tensor, dict):
         raise BadRequest(place, f"is {_kind(tensor)}, not an object", "send name, shape, datatype and data")
     for key in tensor.keys() - _TENSOR_KEYS:
-        raise BadRequest(f"{place}: {_shown(key)}", "is not a key of a tensor", "send name, shape, datatype and data")
+        raise BadRequest(f"{place}: {shown(key)}", "is not a key of a tensor", "send name, shape, datatype and data")
     name, datatype, shape, data = (tensor.get(key) for key in ("name", "datatype", "shape", "data"))
     if not isinstance(name, str) or not isinstance(datatype, str):
         raise BadRequest(place, "has no name or no datatype", "send both as text")
     if not isinstance(data, list):
-        raise BadRequest(f"input {_shown(name)}", f"has data that is {_kind(data)}", "send a flat list as data")
+        raise BadRequest(f"input {shown(name)}", f"has data that is {_kind(data)}", "send a flat list as data")
     if shape not in ([len(data)], [len(data), 1]) or any(isinstance(size, bool) for size in shape):
-        rule = f"has shape {_shown(shape)} and {len(data)} values"
-        raise BadRequest(f"input {_shown(name)}", rule, f"send shape [{len(data)}] or [{len(data)}, 1] and flat data")
+        rule = f"has shape {shown(shape)} and {len(data)} values"
+        raise BadRequest(f"input {shown(name)}", rule, f"send shape [{len(data)}] or [{len(data)}, 1] and flat data")
     return name, datatype, data
 
 
@@ -276,7 +215,7 @@ def _refuse_names(names: Mapping[str, Any], manifest: FeatureManifest, place: st
     fix = "send either the entity keys and request inputs, or all features of the model: see GET /-/sluice"
     unknown = sorted(names.keys() - expected)
     if unknown:
-        raise BadRequest(f"{place}.{_shown(unknown[0])}", "is not a field of this model's requests", fix)
+        raise BadRequest(f"{place}.{shown(unknown[0])}", "is not a field of this model's requests", fix)
     missing = sorted(expected - names.keys())
     raise BadRequest(f"{place}.{missing[0]}", "is missing", fix)
 
@@ -289,9 +228,7 @@ def _fields(manifest: FeatureManifest, *, online: bool) -> Mapping[str, Feature 
     return keys | {feature.name: feature for feature in manifest.request_inputs}
 
 
-def _check_value(
-    value: Any, feature: Feature | None, place: str, row: int, *, online: bool, name: str | None = None
-) -> None:
+def _check_value(value: Any, feature: Feature | None, place: str, *, online: bool) -> None:
     """Refuse a value that is not of the field's type; ``null`` is a missing feature, but never a key or an input."""
     if value is None and not online:
         return
@@ -303,10 +240,8 @@ def _check_value(
     else:
         good = (kind is float or kind is int) and math.isfinite(value) and abs(value) <= _FLOAT32_MAX
     if not good:
-        field = feature.name if feature else name or "an entity key"
-        wanted = f"a {feature.dtype}" if feature else "a text"
-        rule = f"is {_shown(value)}, not {wanted}"
-        raise BadRequest(f"{place}[{row}].{field}", rule, f"send {wanted}{'' if online else ' or null'}")
+        wanted = _WANTED[feature.dtype if feature else "string"]
+        raise BadRequest(place, f"is {shown(value)}, not {wanted}", f"send {wanted}{'' if online else ' or null'}")
 
 
 def columns_of(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, list[Any]]:
@@ -320,7 +255,7 @@ def _kind(value: Any) -> str:
     )
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """A value for a message: never longer than 60 characters, whatever the client sent."""
     if isinstance(value, (dict, list)) and len(value) > 8:
         return f"{_kind(value)} of {len(value)}"

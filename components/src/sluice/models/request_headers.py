@@ -1,0 +1,76 @@
+"""What the headers of a request say, before its body is read."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from sluice.models.request import MAX_TEXT, BadRequest, check_length, shown
+
+Route = Literal["stable", "candidate", "shadow"]
+_ROUTES: Mapping[str, Route] = {"stable": "stable", "candidate": "candidate", "shadow": "shadow"}
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the headers say: who asks, when in event time (UTC), and on which side of the rollout."""
+
+    request_id: str
+    event_time: datetime
+    route: Route
+    rollout: str
+
+
+def parse_context(headers: Mapping[str, str]) -> Context:
+    """
+    The context of a request; header names in lower case.
+
+    Raises:
+        BadRequest: a header that is there but means nothing.
+    """
+    request_id = headers.get("x-request-id") or uuid.uuid4().hex
+    if len(request_id) > MAX_TEXT:
+        raise BadRequest(
+            "header x-request-id", f"has {len(request_id)} characters, over {MAX_TEXT}", "send a shorter id"
+        )
+    route = headers.get("x-sluice-route", "stable")
+    if route not in _ROUTES:
+        raise BadRequest("header x-sluice-route", f"is {shown(route)}", "leave it to the gateway")
+    rollout = headers.get("x-sluice-rollout", "")[:MAX_TEXT]
+    return Context(request_id, _event_time(headers.get("x-sluice-time")), _ROUTES[route], rollout)
+
+
+def _event_time(text: str | None) -> datetime:
+    if text is None:
+        return datetime.now(UTC)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        fix = "send ISO 8601 with a zone, such as 2013-08-01T05:00:00Z, or leave it out"
+        raise BadRequest("header x-sluice-time", f"is {shown(text)}, not a moment in time", fix)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise BadRequest(
+            "header x-sluice-time", f"is {shown(text)}, out of range", "send a year of this age"
+        ) from error
+
+
+def check_envelope(content_type: str | None, length: str | None) -> None:
+    """
+    Refuse by the headers alone what is not JSON or too large.
+
+    Raises:
+        BadRequest: status 415 or 413.
+    """
+    kind = (content_type or "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        fix = "send application/json"
+        raise BadRequest("header content-type", f"is {shown(content_type or 'missing')}", fix, status=415)
+    if length is not None and length.isdecimal():
+        check_length(int(length))
