@@ -30,4 +30,4 @@ def build(keras_namespace: Any, width: int, hidden: Sequence[int], dropout: floa
         if dropout:
             stack.append(layers.Dropout(dropout, name=f"dropout_{number}"))
     stack.append(layers.Dense(1, name="logit"))
-    return keras_namespace.Sequential(stack)
+    return keras_namespace.Sequential(stack, name="mlp")  # a name of its own would count up and get into exported files
