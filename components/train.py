@@ -23,5 +23,6 @@ def train(
     record = train_teacher(
         Path(frame.path), Recipe.model_validate_json(recipe), Path(teacher.path), load_task(task).baseline_keys
     )
+    Path(metrics.path).touch()  # KFP's local cache takes an artifact without a file for lost
     metrics.log_metric("epochs", record.epochs)
     metrics.log_metric("tune_log_loss", record.tune_log_loss)

@@ -160,7 +160,7 @@ def _mismatch(evidence: Evidence, rules: OnlineRules, _: GatePolicy) -> Reason |
         observed=share,
         bound=bound,
         n=cells.compared,
-        text=f"{cells.different} of {cells.compared} served feature cells differ from the offline ones{worst}",
+        text=f"{cells.different} of {cells.compared} served feature cells differ from the training path's{worst}",
     )
 
 

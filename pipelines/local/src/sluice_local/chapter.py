@@ -22,6 +22,8 @@ from sluice_local.story import Chapter
 from sluice_local.world import World
 
 CHAPTER = "chapter.json"
+_DONE = {"refuse": "Refused", "rollback": "Rolled back"}
+_GATE = {"offline": "the offline gate", "propose": "the proposal", "shadow": "the shadow gate", "canary": "the canary gate"}
 
 
 def play_chapter(world: World, chapter: Chapter) -> None:
@@ -97,9 +99,11 @@ def _ending(chapter: Chapter, decisions: list[Decision], world: World) -> dict[s
 
 def _sentence(decisions: list[Decision]) -> str:
     last = decisions[-1]
-    name = f" ({last.candidate[7:19]})" if last.candidate else ""
-    steps = len(decisions)
+    name = f" {last.candidate[7:19]}" if last.candidate else ""
     why = next((reason.text for reason in last.reasons if reason.verdict == last.verdict), "")
     if last.action == "confirm":
-        return f"Promoted{name} in {steps} commits, confirmed by labels."
-    return f"{last.action.capitalize()} at {last.stage}{name}: {why}"
+        by = "labels" if last.stage == "confirm" else "live requests without a failure"
+        return f"Promoted{name} in {len(decisions)} commits, confirmed by {by}."
+    held = any(hold["digest"] == last.candidate for hold in last.after.get("holds", ())) and last.action == "rollback"
+    done = _DONE.get(last.action, last.action) + (" and held" if held else "")
+    return f"{done}{name} at {_GATE.get(last.stage, last.stage)}: {why}"
