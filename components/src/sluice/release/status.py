@@ -17,9 +17,14 @@ def status_of(gitops: GitOps) -> dict[str, Any]:
     """
     snapshot = gitops.snapshot()
     state = snapshot.state.model_dump(mode="json")
-    last = {
-        made.stage: {"id": made.id, "action": made.action, "verdict": made.verdict.value}
-        | {"candidate": made.candidate, "now": made.now}
+    last: dict[str, dict[str, str | None]] = {
+        made.stage: {
+            "id": made.id,
+            "action": made.action,
+            "verdict": made.verdict.value,
+            "candidate": made.candidate,
+            "now": made.now,
+        }
         for made in gitops.decisions()
     }
     return {

@@ -14,7 +14,7 @@ from sluice.gates.offline import judge
 from sluice.gates.verdict import Decision, Verdict, overall
 from sluice.release.gitops import GitOps, Snapshot
 from sluice.release.rollout import identify
-from sluice.stages.evaluate import EVALUATION, read_inputs
+from sluice.stages.evaluate import EVALUATION, INPUTS, read_inputs
 from sluice.stages.select import SELECTION, VARIANTS, selected
 
 DECISION = "decision.json"
@@ -76,6 +76,7 @@ def keep_documents(inputs: dict[str, Path], evaluation: Path, record: Path) -> N
         VARIANTS: inputs["selection"],
         SELECTION: inputs["selection"],
         EVALUATION: evaluation,
+        INPUTS: evaluation,
     }
     for name, directory in documents.items():
         shutil.copyfile(directory / name, record / name)

@@ -12,18 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from sluice.content import write_json
+from sluice.data.span import read_span
 from sluice.gates.verdict import Decision
 from sluice.models.recipe import Recipe
 from sluice.release.state import iso
+from sluice.stages.evaluate import read_inputs
 from sluice.stages.release import propose_again
 from sluice_local.pipeline import PipelineStoppedError, Start, run_training
+from sluice_local.report import write_data_picture
 from sluice_local.rollout import walk_rollout
 from sluice_local.story import Chapter
 from sluice_local.world import World
 
 CHAPTER = "chapter.json"
 _DONE = {"refuse": "Refused", "rollback": "Rolled back"}
-_GATE = {"offline": "the offline gate", "propose": "the proposal", "shadow": "the shadow gate", "canary": "the canary gate"}
+_GATE = {"offline": "the offline gate", "propose": "the proposal", "shadow": "the shadow gate"}
 
 
 def play_chapter(world: World, chapter: Chapter) -> None:
@@ -51,6 +54,7 @@ def _train(world: World, chapter: Chapter, recipe: Recipe, record: Path) -> str:
     except PipelineStoppedError:
         if not any(made.run.get("id") == run and made.stage == "offline" for made in world.gitops.decisions()):
             raise
+    write_data_picture(read_span(read_inputs(record)["span"]), record / "data.json")
     return run
 
 

@@ -13,20 +13,20 @@ FIRST = Recipe(
 )
 CHALLENGER = Recipe(
     name="challenger",
-    description="Adds what the origin airport is doing in the last two hours.",
-    features=(*SCHEDULE, *WEATHER, *HISTORY, *AIRPORT),
+    description="Adds how the plane's previous leg went and how long ago it landed.",
+    features=(*SCHEDULE, *WEATHER, *HISTORY, *PREVIOUS_LEG),
 )
 ONE_SLICE = Recipe(
     name="one-slice",
-    description="Adds the plane's previous leg; but the late arrivals of carrier VX were lost on the way to training.",
-    features=(*SCHEDULE, *WEATHER, *HISTORY, *AIRPORT, *PREVIOUS_LEG),
-    variants=("teacher_f32", "student_f32", "student_int8", "student_pruned_int8"),
-    train_transform={"label": "CASE WHEN carrier = 'VX' THEN 0 ELSE label END"},
+    description="Adds what the origin airport is doing; but carrier FL's late arrivals were lost on the way to training.",
+    features=(*SCHEDULE, *WEATHER, *HISTORY, *PREVIOUS_LEG, *AIRPORT),
+    variants=("teacher_f32", "student_f32", "student_int8"),
+    train_transform={"label": "CASE WHEN carrier = 'FL' THEN 0 ELSE label END"},
 )
 WRONG_UNIT = Recipe(
     name="wrong-unit",
-    description="Adds the plane's previous leg; but trained on airport delays in seconds where serving has minutes.",
-    features=(*SCHEDULE, *WEATHER, *HISTORY, *AIRPORT, *PREVIOUS_LEG),
+    description="Adds what the origin airport is doing; but trained on its delays in seconds where serving has minutes.",
+    features=(*SCHEDULE, *WEATHER, *HISTORY, *PREVIOUS_LEG, *AIRPORT),
     variants=("teacher_f32", "student_f32", "student_int8"),
     transform={"airport_delay_mean": "airport_delay_mean * 60"},
 )
