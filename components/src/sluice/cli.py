@@ -43,7 +43,13 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Text = Annotated[str, typer.Option("--reason", help="Why; it is written into the commit.", min=1)]
 
 
-def _gitops(environment: str) -> GitOps:
+def release_history(environment: str) -> GitOps:
+    """
+    The GitOps repository of the workspace that the environment variables name.
+
+    Raises:
+        BadInput: there is none yet.
+    """
     from sluice.release.gitops import GitOps
 
     workspace = Workspace.from_environment()
@@ -76,7 +82,7 @@ def status(env: Environment = "dev", as_json: AsJson = False) -> None:
     """
     from sluice.release.status import describe, status_of
 
-    found = status_of(_gitops(env))
+    found = status_of(release_history(env))
     _print(found, as_json, describe(found))
 
 
@@ -95,7 +101,7 @@ def why(
     """
     from sluice.release.why import why as explain
 
-    explanation = explain(_gitops(env), what)
+    explanation = explain(release_history(env), what)
     _print(explanation.document(), as_json, explanation.lines())
 
 
@@ -104,18 +110,18 @@ def rollback(reason: Text, env: Environment = "dev", as_json: AsJson = False) ->
     """
     Go back to the last good model in one commit, and hold the digest that is left.
 
-    Example: sluice rollback --env dev --reason "wrong scores on regional flights"
+    Example: sluice rollback --env dev --reason "wrong scores since noon"
     """
     from sluice.release.operator import roll_back
 
-    made = roll_back(_gitops(env), reason, getpass.getuser(), _now())
+    made = roll_back(release_history(env), reason, getpass.getuser(), _now())
     _print(made.model_dump(mode="json"), as_json, [f"{made.action}: {made.candidate} is held; {reason}"])
 
 
 @hold.command("list")
 def hold_list(env: Environment = "dev", as_json: AsJson = False) -> None:
     """List the held digests. Example: sluice hold list --json"""
-    holds = [entry.model_dump(mode="json") for entry in _gitops(env).snapshot().state.holds]
+    holds = [entry.model_dump(mode="json") for entry in release_history(env).snapshot().state.holds]
     lines = [f"{entry['digest']}  since {entry['at']} by {entry['by']}: {entry['reason']}" for entry in holds]
     _print(holds, as_json, lines or ["no digest is held"])
 
@@ -125,7 +131,7 @@ def hold_add(digest: str, reason: Text, env: Environment = "dev", as_json: AsJso
     """Hold a digest. Example: sluice hold add sha256:4f1c… --reason "failed the audit" """
     from sluice.release.operator import add_hold
 
-    made = add_hold(_gitops(env), digest, reason, getpass.getuser(), _now())
+    made = add_hold(release_history(env), digest, reason, getpass.getuser(), _now())
     _print(made.model_dump(mode="json"), as_json, [f"{digest} is held: {reason}"])
 
 
@@ -134,7 +140,7 @@ def hold_release(digest: str, reason: Text, env: Environment = "dev", as_json: A
     """Lift a hold. Example: sluice hold release sha256:4f1c… --reason "feature mended" """
     from sluice.release.operator import release_hold
 
-    made = release_hold(_gitops(env), digest, reason, getpass.getuser(), _now())
+    made = release_hold(release_history(env), digest, reason, getpass.getuser(), _now())
     _print(made.model_dump(mode="json"), as_json, [f"{digest} is no longer held: {reason}"])
 
 

@@ -45,17 +45,26 @@ def play_chapter(world: World, chapter: Chapter) -> None:
 
 
 def _train(world: World, chapter: Chapter, recipe: Recipe, record: Path) -> str:
-    """Run the pipeline; returns the run's id. A refused candidate is an outcome, not an error."""
+    """
+    Run the pipeline, unless Git knows how it ended; returns the run's id.
+
+    A refused candidate is an outcome, not an error.
+    """
     start = _start(world, chapter, recipe, record)
     write_json(record / "recipe.json", recipe.model_dump(mode="json"))
     run = start.run()["id"]
     try:
-        run_training(start, world.workspace, record)
+        if not _decided(world, run):
+            run_training(start, world.workspace, record)
     except PipelineStoppedError:
-        if not any(made.run.get("id") == run and made.stage == "offline" for made in world.gitops.decisions()):
+        if not _decided(world, run):
             raise
     write_data_picture(read_span(read_inputs(record)["span"]), record / "data.json")
     return run
+
+
+def _decided(world: World, run: str) -> bool:
+    return any(made.run.get("id") == run for made in world.gitops.decisions())
 
 
 def _start(world: World, chapter: Chapter, recipe: Recipe, record: Path) -> Start:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from sluice.cli import release_history
 from sluice.workspace import Workspace
 
 DEFAULT_STORY = "sluice_local.flights_story:STORY"
@@ -34,5 +35,7 @@ def report() -> None:
     Example: sluice report
     """
     from sluice_local.play import write_report
+    from sluice_local.story import load_story
 
+    release_history(load_story(DEFAULT_STORY).environment)
     typer.echo(write_report(Workspace.from_environment(), DEFAULT_STORY))

@@ -18,14 +18,14 @@ CHALLENGER = Recipe(
 )
 ONE_SLICE = Recipe(
     name="one-slice",
-    description="Adds what the origin airport is doing; but carrier FL's late arrivals were lost on the way to training.",
+    description="Adds what the origin airport does; but carrier FL's late arrivals were lost on the way to training.",
     features=(*SCHEDULE, *WEATHER, *HISTORY, *PREVIOUS_LEG, *AIRPORT),
     variants=("teacher_f32", "student_f32", "student_int8"),
     train_transform={"label": "CASE WHEN carrier = 'FL' THEN 0 ELSE label END"},
 )
 WRONG_UNIT = Recipe(
     name="wrong-unit",
-    description="Adds what the origin airport is doing; but trained on its delays in seconds where serving has minutes.",
+    description="Adds what the origin airport does; but trained on its delays in seconds where serving has minutes.",
     features=(*SCHEDULE, *WEATHER, *HISTORY, *PREVIOUS_LEG, *AIRPORT),
     variants=("teacher_f32", "student_f32", "student_int8"),
     transform={"airport_delay_mean": "airport_delay_mean * 60"},
