@@ -105,7 +105,7 @@ class Clone:
 
     def read(self, names: Sequence[str]) -> list[bytes | None]:
         """The blobs called ``names`` (``<commit>:<path>`` or an object id) by one process; ``None`` where absent."""
-        answer = self.run("cat-file", "--batch", data="".join(f"{name}\n" for name in names).encode())
+        answer = self.run("cat-file", "--batch", "--buffer", data="".join(f"{name}\n" for name in names).encode())
         blobs: list[bytes | None] = []
         position = 0
         for _ in names:

@@ -18,16 +18,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from sluice.content import digest_of_bytes
 from sluice.errors import BadArtifact, BadInput, Busy
 from sluice.gates.policy import GatePolicy, parse_policy
 from sluice.gates.verdict import Decision
 from sluice.release.document import parse_holds, parse_release, render_holds, render_release
 from sluice.release.git import Clone, GitFailed, create_bare
+from sluice.release.history import History, read_commits
 from sluice.release.message import commit_message
-from sluice.release.state import ReleaseState, refusal, state_of
+from sluice.release.record import decode_record, encode_record, number_of, record_path
+from sluice.release.state import ReleaseState, state_of
 
 ATTEMPTS = 40
 """Lost races before the writer gives up."""
@@ -130,7 +130,7 @@ class GitOps:
 
     def decisions(self) -> list[Decision]:
         """All decisions of this environment, oldest first."""
-        return [_decision(text, path) for path, text in self.records()]
+        return [decode_record(text, path).decision for path, text in self.records()]
 
     def records(self) -> list[tuple[str, bytes]]:
         """Path and bytes of every decision record, oldest first, unparsed."""
@@ -141,6 +141,32 @@ class GitOps:
         """Decision id → commit, for the whole history."""
         with self._clone.held():
             return self._commits(self._fetch())
+
+    def history(self) -> History:
+        """
+        Every commit of the branch, and every record.
+
+        Raises:
+            BadInput: the repository cannot be read.
+            BadArtifact: one of its objects is missing or broken.
+        """
+        with self._clone.held():
+            tip = self._fetch()
+            try:
+                return History(self._overlay, read_commits(self._clone, tip), dict(self._records(tip)))
+            except GitFailed as failed:
+                rule = f"has broken objects ({' '.join(failed.said.split())})"
+                raise BadArtifact(self.remote, rule, "`git fsck` names them; restore it from a clone") from failed
+
+    def state(self, commit: str) -> ReleaseState:
+        """
+        The state at a commit that was read before.
+
+        Raises:
+            BadArtifact: the release file or the holds were edited into nonsense.
+        """
+        with self._clone.held():
+            return self._read_state(lambda path: self._clone.read([f"{commit}:{path}"])[0])
 
     def file(self, path: str, commit: str | None = None) -> bytes | None:
         """A file's bytes at a commit (default: the newest), or ``None``."""
@@ -160,7 +186,7 @@ class GitOps:
             return self._clone.fetch()
         except GitFailed as failed:
             last = failed.said.splitlines()[-1] if failed.said else "no reason given"
-            raise BadInput(self.remote, f"cannot be read ({last})", "start with `sluice run`") from failed
+            raise BadInput(self.remote, f"cannot be read ({last})", "mend it, or start with `sluice run`") from failed
 
     def _snapshot(self, commit: str) -> Snapshot:
         paths = [self._path(name) for name in ("release/kustomization.yaml", "release/holds.yaml", "gate-policy.yaml")]
@@ -191,18 +217,25 @@ class GitOps:
         return {decision: commit for commit, decision in pairs if decision}
 
     def _records(self, commit: str) -> list[tuple[str, bytes]]:
-        listing = self._clone.run("ls-tree", "-r", commit, f"{self._overlay}/decisions/").decode().splitlines()
-        paths = {row.split("\t")[1]: row.split()[2] for row in listing}
+        paths = self._listed(commit)
         blobs = self._clone.read(list(paths.values()))
         return [(path, _present(blob, path)) for path, blob in zip(paths, blobs, strict=True)]
+
+    def _listed(self, commit: str) -> dict[str, str]:
+        """Path → blob of every record at a commit, by number: git's own order puts 10000 before 9999."""
+        listing = self._clone.run("ls-tree", "-r", commit, self._path("decisions/")).decode().splitlines()
+        blobs = {row.split("\t")[1]: row.split()[2] for row in listing}
+        numbers = {path: number for path in blobs if (number := number_of(path)) is not None}
+        return {path: blobs[path] for path in sorted(numbers, key=lambda path: (numbers[path], path))}
 
     def _write(self, snapshot: Snapshot, decision: Decision) -> Written | None:
         with self._clone.held():
             if known := self._known(snapshot.commit, decision.id):
                 return known
-            files = self._files(snapshot, decision)
-            tree = self._clone.tree(snapshot.commit, files)
-            commit = self._clone.commit(tree, snapshot.commit, commit_message(decision), decision.now)
+            path, record = self._record(snapshot.commit, decision)
+            tree = self._clone.tree(snapshot.commit, {path: record} | self._files(snapshot, decision))
+            message = commit_message(decision, digest_of_bytes(record))
+            commit = self._clone.commit(tree, snapshot.commit, message, decision.now)
             try:
                 landed = self._clone.push(commit)
             except GitFailed as failed:
@@ -217,15 +250,21 @@ class GitOps:
         if commit is None:
             return None
         marker = json.dumps(decision_id).encode()
-        matches = (_decision(text, path) for path, text in self._records(commit) if marker in text)
+        matches = (decode_record(text, path).decision for path, text in self._records(commit) if marker in text)
         return Written(commit, next(decision for decision in matches if decision.id == decision_id))
+
+    def _record(self, tip: str, decision: Decision) -> tuple[str, bytes]:
+        """Path and bytes of the record that follows the last one at ``tip``."""
+        listed = self._listed(tip)
+        last = next(reversed(listed), None)
+        previous = _present(self._clone.read([listed[last]])[0], last) if last else None
+        number = (number_of(last) or 0) + 1 if last else 1
+        return record_path(self._overlay, number, decision), encode_record(number, previous, decision)
 
     def _files(self, snapshot: Snapshot, decision: Decision) -> dict[str, bytes]:
         if decision.before != snapshot.state.model_dump(mode="json"):
             raise ValueError(f"{decision.id} was not decided on the state of {snapshot.commit}")
-        number = len(self._clone.run("ls-tree", "--name-only", snapshot.commit, self._path("decisions/")).split()) + 1
-        record = json.dumps(decision.model_dump(mode="json"), sort_keys=True, indent=2, ensure_ascii=False) + "\n"
-        files = {self._path(f"decisions/{number:04d}-{decision.stage}-{decision.action}.json"): record.encode()}
+        files: dict[str, bytes] = {}
         after = state_of(decision.after, f"{decision.id}: after")
         if after.model_copy(update={"holds": ()}) != snapshot.state.model_copy(update={"holds": ()}):
             files[self._path("release/kustomization.yaml")] = render_release(after)
@@ -249,9 +288,3 @@ def _present(data: bytes | None, path: str) -> bytes:
         raise BadArtifact(path, "is missing in the GitOps repository", "restore it from an older commit")
     return data
 
-
-def _decision(text: bytes, path: str) -> Decision:
-    try:
-        return Decision.model_validate_json(text)
-    except ValidationError as error:
-        raise refusal(path, error) from error

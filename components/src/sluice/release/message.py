@@ -7,8 +7,8 @@ from typing import Any
 from sluice.gates.verdict import Decision
 
 
-def commit_message(decision: Decision) -> str:
-    """Subject, one line a reason, and the trailers that tools look for."""
+def commit_message(decision: Decision, record: str | None = None) -> str:
+    """Subject, one line a reason, and the trailers that tools look for; ``record`` is the digest of its record."""
     subject = f"{decision.task} {decision.environment}: {_what(decision)}  {decision.verdict}"
     reasons = [f"{reason.verdict:<12}  {reason.rule}: {_one_line(reason.text)}" for reason in decision.reasons]
     trailers = [
@@ -17,6 +17,7 @@ def commit_message(decision: Decision) -> str:
         ("Sluice-Stable", decision.stable),
         ("Sluice-Evidence", decision.evidence_digest),
         ("Sluice-Policy", decision.policy_digest),
+        ("Sluice-Record", record),
     ]
     rows = [f"{key}: {value}" for key, value in trailers if value]
     return "\n".join([subject, "", *reasons, *([""] if reasons else []), *rows]) + "\n"

@@ -189,5 +189,5 @@ def refusal(name: str, error: ValidationError) -> BadArtifact:
     rule = re.sub(r"^Value error, ", "", first["msg"])
     if not key:
         key, _, rule = rule.partition(": ")
-    shown = "" if isinstance(first["input"], ReleaseState | dict | list) else f", got {first['input']!r}"
+    shown = f", got {first['input']!r}" if isinstance(first["input"], str | int | float | None) else ""
     return BadArtifact(f"{name}: {key}", rule + shown, "restore the file from its last commit; only Sluice writes it")

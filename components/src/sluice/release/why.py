@@ -10,9 +10,11 @@ from sluice.errors import BadInput
 from sluice.gates.verdict import Decision
 from sluice.release.gitops import GitOps
 from sluice.release.message import short
+from sluice.release.record import decode_record, plain_decision
 from sluice.release.state import ReleaseState
 
 _Found = TypeVar("_Found")
+_Mention = tuple[str, bytes, dict[str, Any]]
 _SHORTEST = 4
 _HEX = re.compile(r"(?:sha256[:-])?([0-9a-f]{4,64})")
 _COLOURS = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow"}
@@ -72,32 +74,42 @@ def why(gitops: GitOps, token: str) -> Explanation:
         BadInput: nothing, or more than one thing, is called so.
     """
     state = gitops.snapshot().state
-    links = _links(gitops, token)
-    named = {link.decision.id: link for link in links if link.decision.id.startswith(token)}
+    found = _mentions(gitops, token)
+    named = {str(made["id"]): made for _, _, made in found if str(made["id"]).startswith(token)}
     if named:
-        return _about_decision(gitops, state, _single(named, token))
+        identity = str(_single(named, token)["id"])
+        return _about_decision(gitops, state, [entry for entry in found if entry[2]["id"] == identity])
     matched = _HEX.fullmatch(token)
     beginning = f"sha256:{matched[1]}" if matched else token
-    digests = {digest: digest for link in links for digest in _digests(link.decision) if digest.startswith(beginning)}
+    digests = {digest: digest for _, _, made in found for digest in _digests(made) if digest.startswith(beginning)}
     digest = _single(digests, token)
-    chain = [link for link in links if _is_about(link.decision, digest)]
+    chain = _links(gitops, [entry for entry in found if _is_about(entry[2], digest)])
     return Explanation(digest, _standing(state, digest), _run(chain, digest), tuple(chain))
 
 
-def _about_decision(gitops: GitOps, state: ReleaseState, link: Link) -> Explanation:
+def _about_decision(gitops: GitOps, state: ReleaseState, found: list[_Mention]) -> Explanation:
+    (link,) = _links(gitops, found)[:1]
     made = link.decision
-    run = made.run or (_run(_links(gitops, made.candidate), made.candidate) if made.candidate else {})
+    about = _mentions(gitops, made.candidate) if made.candidate and not made.run else []
+    chain = _links(gitops, [one for one in about if one[2].get("run") and one[2]["candidate"] == made.candidate][:1])
     standing = f"a decision about {made.candidate}, which is now {_standing(state, made.candidate)}"
-    return Explanation(made.id, standing, run, (link,))
+    return Explanation(made.id, standing, made.run or _run(chain, made.candidate), (link,))
 
 
-def _links(gitops: GitOps, token: str) -> list[Link]:
-    """Records whose bytes mention the token; only these are parsed."""
+def _mentions(gitops: GitOps, token: str) -> list[_Mention]:
+    """
+    Records whose bytes mention the token: path, bytes and the plain decision.
+
+    Not yet checked: most of a long ledger mentions the stable digest, and few of those are about it.
+    """
     matched = _HEX.fullmatch(token)
     needle = (f"sha256:{matched[1]}" if matched else f'"{token}').encode()
-    records = [(path, text) for path, text in gitops.records() if needle in text]
-    commits = gitops.commits() if records else {}
-    decisions = [(path, Decision.model_validate_json(text)) for path, text in records]
+    return [(path, text, plain_decision(text, path)) for path, text in gitops.records() if needle in text]
+
+
+def _links(gitops: GitOps, found: list[_Mention]) -> list[Link]:
+    commits = gitops.commits() if found else {}
+    decisions = [(path, decode_record(text, path).decision) for path, text, _ in found]
     return [Link(path, commits.get(decision.id, ""), decision) for path, decision in decisions]
 
 
@@ -110,17 +122,18 @@ def _single(found: dict[str, _Found], token: str) -> _Found:
     return next(iter(found.values()))
 
 
-def _digests(decision: Decision) -> list[str]:
-    return [digest for digest in (decision.candidate, decision.stable) if digest]
+def _digests(decision: dict[str, Any]) -> list[str]:
+    return [digest for digest in (decision.get("candidate"), decision.get("stable")) if digest]
 
 
-def _is_about(decision: Decision, digest: str) -> bool:
+def _is_about(decision: dict[str, Any], digest: str) -> bool:
     """Decided on the digest, or took its place away."""
-    lost = decision.before.get("stable") == digest and decision.after.get("stable") != digest
-    return decision.candidate == digest or lost
+    before, after = decision.get("before", {}), decision.get("after", {})
+    lost = before.get("stable") == digest and after.get("stable") != digest
+    return bool(decision.get("candidate") == digest or lost)
 
 
-def _run(chain: list[Link], digest: str) -> dict[str, Any]:
+def _run(chain: list[Link], digest: str | None) -> dict[str, Any]:
     runs = [link.decision.run for link in chain if link.decision.candidate == digest]
     return next((run for run in runs if run), {})
 
