@@ -56,7 +56,7 @@ def _propose(candidate: str, day: int, reasons: object = GOOD) -> Callable[[Snap
 
 
 def _look(make: object, day: int) -> Callable[[Snapshot], Decision | None]:
-    return lambda snapshot: look(snapshot, make(snapshot.state), _day(day), {})  # type: ignore[operator]
+    return lambda snapshot: look(snapshot, make(snapshot.state, _day(day)), _day(day), {})  # type: ignore[operator]
 
 
 def _play(gitops: GitOps) -> None:

@@ -90,7 +90,7 @@ def test_every_commit_of_a_release_renders_what_git_decided(tmp_path: Path) -> N
         def decide(snapshot: Snapshot) -> Decision | None:
             if candidate:
                 return propose(snapshot, candidate, GOOD, {}, {}, day)
-            return look(snapshot, make(snapshot.state), day, {})
+            return look(snapshot, make(snapshot.state, day), day, {})
 
         written = gitops.commit(decide)
         assert written is not None

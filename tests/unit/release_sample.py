@@ -71,8 +71,11 @@ def arm(digest: str, n: int, errors: int = 0) -> Arm:
     return Arm(digest=digest, n=n, first=SINCE, last=NOW, errors=errors, due=n, labelled=n, loss=loss)
 
 
-def evidence_of(state: ReleaseState, n: int = 4000, worse: float = 0.0, **changed: Any) -> Evidence:
-    """Evidence about a state after ``n`` requests of the candidate; ``worse``: its log loss above stable's."""
+def evidence_of(state: ReleaseState, n: int = 4000, worse: float = 0.0, *, now: str = NOW, **changed: Any) -> Evidence:
+    """
+    Evidence about a state after ``n`` requests of the candidate; ``worse``: its log loss above stable's. Arms are
+    dated from the start of the stage to ``now``.
+    """
     share = max(state.candidate_weight, 1) / 100
     others = n if state.stage == "shadow" else round(n * (1 - share) / share)
     mean = Moments(n=max(n, 1), mean=0.4 + worse, variance=0.09)
@@ -84,10 +87,10 @@ def evidence_of(state: ReleaseState, n: int = 4000, worse: float = 0.0, **change
         "stage": state.stage,
         "step": state.step,
         "since": state.since,
-        "now": NOW,
+        "now": now,
         "applied": applied_of(state),
         "candidate": arm(state.candidate or B, n),
-        "stable": arm(A, others) if state.stable else None,
+        "stable": arm(state.stable, others) if state.stable else None,
         "foreign": 0,
         "split": (0, n) if state.stage in ("shadow", "confirm", "bootstrap") else (others, n),
         "strata": (Stratum(window=SINCE, candidate=mean, stable=mean if state.stage == "confirm" else peer),),
@@ -101,19 +104,23 @@ def evidence_of(state: ReleaseState, n: int = 4000, worse: float = 0.0, **change
         if n
         else Timings(),
     }
-    return Evidence.model_validate(values | changed)
+    values |= changed
+    for side in ("candidate", "stable"):
+        if values[side]:
+            values[side] = values[side].model_copy(update={"first": state.since or SINCE, "last": now})
+    return Evidence.model_validate(values)
 
 
-def passing(state: ReleaseState) -> Evidence:
+def passing(state: ReleaseState, now: str = NOW) -> Evidence:
     """Enough, and nothing wrong."""
-    return evidence_of(state)
+    return evidence_of(state, now=now)
 
 
-def failing(state: ReleaseState) -> Evidence:
+def failing(state: ReleaseState, now: str = NOW) -> Evidence:
     """A tenth of the answers are errors."""
-    return evidence_of(state, candidate=arm(state.candidate or B, 4000, errors=400))
+    return evidence_of(state, candidate=arm(state.candidate or B, 4000, errors=400), now=now)
 
 
-def unclear(state: ReleaseState) -> Evidence:
+def unclear(state: ReleaseState, now: str = NOW) -> Evidence:
     """Too little to tell."""
-    return evidence_of(state, n=50)
+    return evidence_of(state, n=50, now=now)

@@ -17,7 +17,8 @@ def sluice(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "status", "why", "report", "rollback", "hold list", "hold add", "hold release"]
+    "command",
+    ["run", "status", "why", "report", "rollback", "hold list", "hold add", "hold release", "decide", "ledger verify"],
 )
 def test_every_command_has_help_with_an_example(command: str, tmp_path: Path) -> None:
     done = sluice(*command.split(), "--help", home=tmp_path)
@@ -32,7 +33,7 @@ def test_help_lists_every_command(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["status", "status --json", "why sha256:abcd", "rollback --reason x", "hold list", "report"],
+    ["status", "status --json", "why sha256:abcd", "rollback --reason x", "hold list", "report", "ledger verify"],
 )
 def test_without_a_history_a_command_says_what_to_do(command: str, tmp_path: Path) -> None:
     done = sluice(*command.split(), home=tmp_path / "nothing")
@@ -42,7 +43,7 @@ def test_without_a_history_a_command_says_what_to_do(command: str, tmp_path: Pat
     assert not (tmp_path / "nothing").exists()
 
 
-@pytest.mark.parametrize("command", ["rollback", "hold add sha256:00", "why", "frobnicate", "status --nope"])
+@pytest.mark.parametrize("command", ["rollback", "hold add sha256:00", "why", "frobnicate", "status --nope", "decide"])
 def test_a_wrong_call_is_refused_by_name(command: str, tmp_path: Path) -> None:
     done = sluice(*command.split(), home=tmp_path)
     assert done.returncode == 2

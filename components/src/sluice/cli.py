@@ -11,6 +11,7 @@ import json
 import sys
 from datetime import UTC, datetime
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -33,10 +34,14 @@ app = typer.Typer(
     "  sluice run                        play the whole loop on this machine\n\n"
     "  sluice status --json              digests in production, candidates, holds\n\n"
     "  sluice why sha256:4f1c            why this model is where it is\n\n"
+    "  sluice decide --policy P --state S.json --evidence E.json --now T   ask the gate itself\n\n"
+    "  sluice ledger verify              whether every decision is as it was written\n\n"
     "  sluice rollback --env dev --reason 'complaints from the night shift'\n",
 )
 hold = typer.Typer(no_args_is_help=True, help="Digests that no automation may promote.")
 app.add_typer(hold, name="hold")
+ledger = typer.Typer(no_args_is_help=True, help="The decisions, each chained to the one before it.")
+app.add_typer(ledger, name="ledger")
 
 Environment = Annotated[str, typer.Option("--env", help="Environment, as in manifests/overlays/<env>.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
@@ -116,6 +121,50 @@ def rollback(reason: Text, env: Environment = "dev", as_json: AsJson = False) ->
 
     made = roll_back(release_history(env), reason, getpass.getuser(), _now())
     _print(made.model_dump(mode="json"), as_json, [f"{made.action}: {made.candidate} is held; {reason}"])
+
+
+@app.command()
+def decide(
+    policy: Annotated[Path, typer.Option(help="Gate policy, YAML.")],
+    state: Annotated[Path, typer.Option(help="Release state, JSON (docs/schemas/release-state.schema.json).")],
+    evidence: Annotated[Path, typer.Option(help="Evidence, JSON (docs/schemas/evidence.schema.json).")],
+    now: Annotated[str, typer.Option(help="The moment of the decision, like 2013-08-01T05:00:00Z.")],
+    as_json: AsJson = False,
+) -> None:
+    """
+    Say what a rollout in this state would decide on this evidence; the same rules as the loop's, nothing is written.
+
+    Exits with 0 whatever the verdict is. Evidence that does not fit the state and the moment is INCONCLUSIVE.
+
+    Example: sluice decide --policy gate-policy.yaml --state S.json --evidence E.json --now 2013-08-01T05:00:00Z
+    """
+    from sluice.release.decide import decide as ask
+    from sluice.release.decide import describe
+
+    made = ask(policy, state, evidence, now)
+    _print(made.model_dump(mode="json"), as_json, describe(made))
+
+
+@ledger.command("verify")
+def ledger_verify(
+    env: Environment = "dev",
+    expect: Annotated[
+        str | None, typer.Option(metavar="DIGEST", help="A head that an earlier verify printed; it must be there.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """
+    Walk all decisions: order, chain, bytes, commits, states, and the release that they led to.
+
+    Exits with 0 when all is intact, with 2 and the first problem when not.
+
+    Example: sluice ledger verify --env dev --json
+    """
+    from sluice.release.ledger import verify
+
+    report = verify(release_history(env), expect)
+    _print(report.document(), as_json, report.lines())
+    report.require_intact()
 
 
 @hold.command("list")

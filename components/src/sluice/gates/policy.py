@@ -129,6 +129,8 @@ class Online(_Strict):
     alpha: Annotated[float, Field(gt=0, le=0.2)] = 0.05
     """Error of each confidence sequence, over all looks together."""
     look_every_hours: float = Field(default=12, gt=0)
+    evidence_hours: float | None = Field(default=None, gt=0)
+    """Age from which evidence is too old to be read; by default the time between two looks."""
     label_maturity_hours: float = Field(default=6, ge=0)
     """Age at which a request's label counts as due."""
     shadow: ShadowStage

@@ -9,15 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import polars as pl
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sluice.content import digest_of_value
 from sluice.data.divergence import FeatureProfile, divergence
-from sluice.release.state import Applied, ReleaseState, iso, moment_of
+from sluice.release.state import Applied, Moment, ReleaseState, iso, moment_of
 
 _CLIP = 1e-7
 _DIGITS = 12
@@ -27,31 +27,42 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+Count = Annotated[int, Field(ge=0)]
+
+
 class Moments(_Frozen):
     """n, mean and sample variance."""
 
-    n: int
+    n: int = Field(ge=1)
     mean: float
-    variance: float
+    variance: float = Field(ge=0)
 
 
 class Arm(_Frozen):
     """One digest's requests."""
 
     digest: str
-    n: int
+    n: Count
     """Requests that reached it in this stage."""
-    first: str | None
-    last: str | None
+    first: Moment | None
+    last: Moment | None
     """Event times of its first and last request."""
-    errors: int
+    errors: Count
     """Answers of 5xx, or without a finite score."""
-    due: int
+    due: Count
     """Answered requests of the cohort that are old enough for their label."""
-    labelled: int
+    labelled: Count
     """Those of ``due`` whose label is in."""
     loss: Moments | None
     """Log loss over the cohort's labelled requests."""
+
+    @model_validator(mode="after")
+    def _counts_agree(self) -> Arm:
+        if self.errors > self.n:
+            raise ValueError(f"errors is {self.errors}, of {self.n} requests")
+        if self.labelled > self.due:
+            raise ValueError(f"labelled is {self.labelled}, of {self.due} that are due")
+        return self
 
 
 class Stratum(_Frozen):
@@ -74,10 +85,16 @@ class Pairs(_Frozen):
 class Cells(_Frozen):
     """Served feature cells against the same cells read offline."""
 
-    compared: int
-    different: int
+    compared: Count
+    different: Count
     worst: str | None = None
     """The feature with most differences."""
+
+    @model_validator(mode="after")
+    def _counts_agree(self) -> Cells:
+        if self.different > self.compared:
+            raise ValueError(f"different is {self.different}, of {self.compared} compared cells")
+        return self
 
 
 class Timings(_Frozen):
@@ -94,20 +111,20 @@ class Evidence(_Frozen):
     environment: str
     rollout: str | None
     stage: str
-    step: int
-    since: str | None
-    now: str
+    step: Count
+    since: Moment | None
+    now: Moment
     applied: Applied
     candidate: Arm | None
     stable: Arm | None
-    foreign: int
+    foreign: Count
     """Answers on either route by a digest that is not released there."""
-    split: tuple[int, int]
+    split: tuple[Count, Count]
     """Requests to stable and to the candidate; in shadow: requests that were not mirrored, and those that were."""
     strata: tuple[Stratum, ...]
     pairs: Pairs
-    skew_n: int
-    skew: dict[str, float]
+    skew_n: Count
+    skew: dict[str, Annotated[float, Field(ge=0, le=1)]]
     """Divergence of each served feature from the candidate's training profile."""
     cells: Cells | None
     timings: Timings

@@ -287,4 +287,3 @@ def _present(data: bytes | None, path: str) -> bytes:
     if data is None:
         raise BadArtifact(path, "is missing in the GitOps repository", "restore it from an older commit")
     return data
-

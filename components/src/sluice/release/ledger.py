@@ -136,6 +136,11 @@ def verify(gitops: GitOps, expect: str | None = None) -> LedgerReport:
     )
 
 
+def examine(history: History) -> Iterator[Problem]:
+    """What is wrong with the records of a history, the surest first; the release at its tip is not looked at."""
+    return _problems(history, _entries(history))
+
+
 def _problems(history: History, entries: Sequence[_Entry]) -> Iterator[Problem]:
     for entry in entries:
         yield from _readable(entry)
@@ -192,7 +197,8 @@ def _bytes_are_those_committed(history: History, entry: _Entry) -> Iterator[Prob
         if not commit.records:
             yield Problem(entry.path, f"is not named by its commit {commit.id[:12]} (no Sluice-Record)")
         elif commit.records != (entry.digest,):
-            rule = f"has changed: its bytes are {entry.digest[:19]}, commit {commit.id[:12]} names {commit.records[0][:19]}"
+            named = _short(commit.records[0])
+            rule = f"has changed: its bytes are {_short(entry.digest)}, commit {commit.id[:12]} names {named}"
             yield Problem(entry.path, rule)
 
 
@@ -204,7 +210,7 @@ def _chained(entries: Sequence[_Entry]) -> Iterator[Problem]:
             wanted = former.digest if former else None
             if record.previous != wanted:
                 where = former.path if former else entry.path
-                rule = f"is {_short(wanted)}, the record after it ({entry.path}) was written after {_short(record.previous)}"
+                rule = f"is {_short(wanted)}, but {entry.path} was written after {_short(record.previous)}"
                 yield Problem(where, rule)
         elif record and former and former.record and former.record.is_chained:
             yield Problem(entry.path, "is of the form before the chain, and follows a record of the chain")
@@ -279,7 +285,9 @@ def _unique(history: History, entries: Sequence[_Entry]) -> Iterator[Problem]:
         if commit.decisions and not any(_is_record(change.path) for change in commit.changes):
             yield Problem(f"commit {commit.id[:12]}", f"names {commit.decisions[0]} and brings no record")
     kept = {entry.path for entry in entries}
-    gone = {c.path: commit for commit in history.commits for c in commit.changes if c.status == "D" and _is_record(c.path)}
+    gone = {
+        c.path: commit for commit in history.commits for c in commit.changes if c.status == "D" and _is_record(c.path)
+    }
     for path, commit in gone.items():
         if path.startswith(f"{history.overlay}/") and path not in kept:
             yield Problem(path, f"was removed by commit {commit.id[:12]}")

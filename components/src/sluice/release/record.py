@@ -95,8 +95,8 @@ def plain_decision(text: bytes, path: str) -> dict[str, Any]:
     """
     try:
         document = orjson.loads(text)
-        decision: dict[str, Any] = document["decision"] if "decision" in document else document
+        decision: dict[str, Any] = document.get("decision", document)
         return {"id": decision["id"]} | decision
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+    except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
         rule = "does not hold a decision"
         raise BadArtifact(path, rule, "restore the file from its last commit; only Sluice writes it") from error

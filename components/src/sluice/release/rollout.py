@@ -16,6 +16,7 @@ from datetime import timedelta
 from typing import Any
 
 from sluice.content import digest_of_value
+from sluice.gates.guards import refusals
 from sluice.gates.online import judge_bootstrap, judge_look
 from sluice.gates.policy import GatePolicy, OnlineRules
 from sluice.gates.verdict import Decision, Reason, Verdict, overall
@@ -89,13 +90,18 @@ def propose(
 
 def look(snapshot: Snapshot, evidence: Evidence, now: str, run: Mapping[str, Any]) -> Decision | None:
     """The decision that ``advance`` advises, ready to be committed; ``None`` to wait. ``run`` as in ``propose``."""
-    state = snapshot.state
-    advice = advance(state, evidence, snapshot.policy, now)
-    if advice.action == "wait":
-        return None
+    made = decided(snapshot.state, evidence, snapshot.policy, snapshot.policy_digest, now, run)
+    return None if made.action == "wait" else made
+
+
+def decided(
+    state: ReleaseState, evidence: Evidence, policy: GatePolicy, policy_digest: str, now: str, run: Mapping[str, Any]
+) -> Decision:
+    """What ``advance`` advises as a decision, waiting too; only those that change something are committed."""
+    advice = advance(state, evidence, policy, now)
     identity = [state.task, state.environment, state.rollout, state.stage, state.step, evidence.digest]
     return Decision(
-        id=identify(state.stage, [*identity, snapshot.policy_digest, now]),
+        id=identify(state.stage, [*identity, policy_digest, now]),
         task=state.task,
         environment=state.environment,
         stage=state.stage,
@@ -108,7 +114,7 @@ def look(snapshot: Snapshot, evidence: Evidence, now: str, run: Mapping[str, Any
         window=(state.since or now, now),
         evidence=evidence.model_dump(mode="json"),
         evidence_digest=evidence.digest,
-        policy_digest=snapshot.policy_digest,
+        policy_digest=policy_digest,
         before=state.model_dump(mode="json"),
         after=advice.after.model_dump(mode="json"),
         run=dict(run),
@@ -124,14 +130,15 @@ def advance(state: ReleaseState, evidence: Evidence, policy: GatePolicy, now: st
     """
     The next step of a rollout that is going on.
 
-    Nothing but FAIL is read from evidence of another stage, or while the servers do not yet do what the state says.
+    Nothing is read from evidence that breaks a guard (about something else, old, from the future, not finite, empty),
+    or while the servers do not yet do what the state says; both are INCONCLUSIVE.
     Out of time means rolled back *without* a hold: time running out says that there was too little traffic or too
     wide an interval, not that the digest is bad; it may be proposed again and starts from the shadow. A broken
     traffic split likewise blames the road, not the model. Every other FAIL holds the digest.
     """
     if state.rollout is None:
         return Advice("wait", Verdict.INCONCLUSIVE, (), state)
-    reasons = _judge(state, evidence, policy)
+    reasons = _judge(state, evidence, policy, now)
     verdict = overall(reasons)
     if verdict is Verdict.PASS:
         action, after = _forward(state, policy, now)
@@ -172,11 +179,9 @@ def rules_of(state: ReleaseState, policy: GatePolicy) -> OnlineRules:
     return stages.get(state.stage, policy.online.confirm)
 
 
-def _judge(state: ReleaseState, evidence: Evidence, policy: GatePolicy) -> tuple[Reason, ...]:
-    about = (evidence.rollout, evidence.stage, evidence.step, evidence.candidate.digest if evidence.candidate else None)
-    if about != (asked := (state.rollout, state.stage, state.step, state.candidate)):
-        text = f"the evidence is about {about}, the state is {asked}"
-        return (_reason("evidence", Verdict.INCONCLUSIVE, text),)
+def _judge(state: ReleaseState, evidence: Evidence, policy: GatePolicy, now: str) -> tuple[Reason, ...]:
+    if refused := refusals(evidence, state, policy, now):
+        return refused
     if not state.is_applied(evidence.applied):
         return (_reason("applied", Verdict.INCONCLUSIVE, "not applied yet: the servers do not do what Git says"),)
     if state.stage == "bootstrap":
