@@ -253,7 +253,7 @@ def test_the_command_says_it_and_exits_with_2_when_broken(played: GitOps, tmp_pa
     done = {}
     for name, change in copies.items():
         rewritten(played, _made(home / name / "gitops.git"), change)
-        command = [SLUICE, "ledger", "verify", "--json"]
+        command = [str(SLUICE), "ledger", "verify", "--json"]
         environment = {"SLUICE_HOME": str(home / name), "PATH": "/usr/bin:/bin", "PYTHONPATH": ":".join(sys.path)}
         done[name] = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     good, bad = done["good"], done["bad"]

@@ -70,7 +70,8 @@ class Case:
         return decide(self.policy, self.state, self.evidence, now)
 
     def run(self, *more: str, now: str = NOW) -> subprocess.CompletedProcess[str]:
-        command = [SLUICE, "decide", "--policy", self.policy, "--state", self.state, "--evidence", self.evidence]
+        files = {"--policy": self.policy, "--state": self.state, "--evidence": self.evidence}
+        command = [str(SLUICE), "decide", *(str(part) for pair in files.items() for part in pair)]
         environment = {"PATH": "/usr/bin:/bin", "COLUMNS": "200"} | _python_path()
         return subprocess.run(
             [*command, "--now", now, *more], env=environment, capture_output=True, text=True, check=False
