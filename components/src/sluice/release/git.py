@@ -97,6 +97,7 @@ class Clone:
         if not (self.directory / "HEAD").exists():
             create_bare(self.directory)
         git(self.directory, "fetch", "--quiet", "--no-tags", self.remote, "+refs/heads/main:refs/heads/main")
+        self.run("rev-list", "--objects", "--quiet", "refs/heads/main")  # a fetch of nothing new checks nothing
         return self.run("rev-parse", "--verify", "refs/heads/main^{commit}").decode().strip()
 
     def run(self, *arguments: str, data: bytes | None = None, env: Mapping[str, str] | None = None) -> bytes:

@@ -78,6 +78,9 @@ def release_hold(gitops: GitOps, digest: str, reason: str, by: str, now: str) ->
 
 
 def _commit(gitops: GitOps, stage: str, action: str, change: _Change, evidence: Mapping[str, Any]) -> Decision:
+    if not str(evidence["reason"]).strip():
+        raise BadInput("the reason", "is empty", "say why; it is written into the commit")
+
     def decide(snapshot: Snapshot) -> Decision:
         about, after = change(snapshot)
         state = snapshot.state

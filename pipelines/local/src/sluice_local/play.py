@@ -11,7 +11,7 @@ from rich.console import Console
 from sluice.release.gitops import GitOps
 from sluice.tasks.task import load_task
 from sluice.workspace import Workspace
-from sluice_local.home import forget_home, held_lock, prepare_home
+from sluice_local.home import end_leftovers, forget_home, held_lock, prepare_home
 from sluice_local.report import build_report
 from sluice_local.screen import Screen
 from sluice_local.story import Story, load_story
@@ -33,6 +33,7 @@ def play(workspace: Workspace, story_name: str, fresh: bool) -> None:
     prepare_home(workspace.home)
     with held_lock(workspace):
         if fresh:
+            end_leftovers(workspace)
             forget_home(workspace.home)
             prepare_home(workspace.home)
         with Screen(console) as screen:

@@ -75,7 +75,12 @@ def _play_once(workspace: Workspace, story: str, log: Path, screen: Screen) -> _
             stdout=stream,
             stderr=subprocess.STDOUT,
             stdin=subprocess.PIPE,  # its end tells the child that we are gone
-            env={**os.environ, MARK_VARIABLE: str(workspace.home), "PYTHONUNBUFFERED": "1"},
+            env={
+                **os.environ,
+                MARK_VARIABLE: str(workspace.home),
+                "PYTHONUNBUFFERED": "1",
+                "KERAS_HOME": str(workspace.home / "keras"),  # else Keras writes ~/.keras/keras.json
+            },
         )
     watch = _Watch(Tail(events), Tail(log))
     try:
@@ -86,6 +91,7 @@ def _play_once(workspace: Workspace, story: str, log: Path, screen: Screen) -> _
     finally:
         child.kill()
         child.wait()
+        end_leftovers(workspace)  # a pipeline step outlives the loop that started it
     return watch
 
 
