@@ -65,18 +65,20 @@ def _play_with_kills(home: Path, log: Path, whole: int) -> list[str]:
     """
     chance = random.Random(SEED)  # noqa: S311  repeatable on purpose
     killed: list[str] = []
-    run = start(home, log)
+    run, deaths = start(home, log), 0
     for number in range(KILLS):
         target = int((number + chance.random()) / KILLS * whole)
         if _ends_before(run, _reached(home, target)) or _ends_before(run, _after(chance.uniform(0, 3))):
             break
-        worker = _worker(run) if chance.random() < 0.4 else None
+        # `sluice run` starts its worker three times and no more.
+        worker = _worker(run) if chance.random() < 0.4 and deaths < 2 else None
         (worker or run).send_signal(signal.SIGKILL)
         who = "worker" if worker else "sluice run"
         killed.append(f"{who} at {_done(home)}/{whole} ({_last_line(log)})")
+        deaths += 1
         if worker is None:
             run.wait()
-            run = start(home, log)
+            run, deaths = start(home, log), 0
     assert run.wait(timeout=400) == 0, log.read_text()[-2000:] + worker_log(home)
     return killed
 
