@@ -110,11 +110,11 @@ def test_a_held_digest_cannot_be_proposed_until_its_hold_is_lifted(ended: Ended,
     gitops = GitOps(copy / "gitops.git", "dev")
     promoted = str(gitops.snapshot().state.stable)
     assert sluice(copy, "rollback", "--reason", "complaints").returncode == 0
-    refused = propose_again(gitops, promoted, "retry")
+    refused = propose_again(gitops, promoted, "retry", "2030-01-01T00:00:00Z")
     assert (refused.action, refused.reasons[0].rule) == ("refuse", "hold")
     assert sluice(copy, "hold", "release", promoted, "--reason", "mended").returncode == 0
     assert json.loads(sluice(copy, "hold", "list", "--json").stdout) == []
-    accepted = propose_again(gitops, promoted, "once-more")
+    accepted = propose_again(gitops, promoted, "once-more", "2030-01-02T00:00:00Z")
     assert (accepted.action, accepted.after["candidate"]) == ("start-shadow", promoted)
 
 

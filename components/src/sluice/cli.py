@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 import sys
 from datetime import UTC, datetime
 from importlib.metadata import entry_points
@@ -58,6 +59,13 @@ def release_history(environment: str) -> GitOps:
             str(workspace.gitops), "there is no release history here", "run `sluice run`, or set SLUICE_HOME"
         )
     return GitOps(workspace.gitops, environment)
+
+
+def _who() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without an entry in passwd, as in many containers
+        return f"uid {os.getuid()}"
 
 
 def _now() -> str:
@@ -114,7 +122,7 @@ def rollback(reason: Text, env: Environment = "dev", as_json: AsJson = False) ->
     """
     from sluice.release.operator import roll_back
 
-    made = roll_back(release_history(env), reason, getpass.getuser(), _now())
+    made = roll_back(release_history(env), reason, _who(), _now())
     _print(made.model_dump(mode="json"), as_json, [f"{made.action}: {made.candidate} is held; {reason}"])
 
 
@@ -131,7 +139,7 @@ def hold_add(digest: str, reason: Text, env: Environment = "dev", as_json: AsJso
     """Hold a digest. Example: sluice hold add sha256:4f1c… --reason "failed the audit" """
     from sluice.release.operator import add_hold
 
-    made = add_hold(release_history(env), digest, reason, getpass.getuser(), _now())
+    made = add_hold(release_history(env), digest, reason, _who(), _now())
     _print(made.model_dump(mode="json"), as_json, [f"{digest} is held: {reason}"])
 
 
@@ -140,7 +148,7 @@ def hold_release(digest: str, reason: Text, env: Environment = "dev", as_json: A
     """Lift a hold. Example: sluice hold release sha256:4f1c… --reason "feature mended" """
     from sluice.release.operator import release_hold
 
-    made = release_hold(release_history(env), digest, reason, getpass.getuser(), _now())
+    made = release_hold(release_history(env), digest, reason, _who(), _now())
     _print(made.model_dump(mode="json"), as_json, [f"{digest} is no longer held: {reason}"])
 
 

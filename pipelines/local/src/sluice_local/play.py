@@ -14,7 +14,7 @@ from sluice.workspace import Workspace
 from sluice_local.home import end_leftovers, forget_home, held_lock, prepare_home
 from sluice_local.report import build_report
 from sluice_local.screen import Screen
-from sluice_local.story import Story, load_story
+from sluice_local.story import Story, ending_of, load_story
 from sluice_local.supervisor import INTERRUPTED, supervise
 
 _BADGE = {"PASS": "[green]PASS        [/]", "FAIL": "[red]FAIL        [/]"}
@@ -36,8 +36,9 @@ def play(workspace: Workspace, story_name: str, fresh: bool) -> None:
             end_leftovers(workspace)
             forget_home(workspace.home)
             prepare_home(workspace.home)
-        with Screen(console) as screen:
-            supervise(workspace, story_name, screen)
+        if not all(ending_of(workspace, chapter).exists() for chapter in story.chapters):
+            with Screen(console) as screen:
+                supervise(workspace, story_name, screen)
         page = write_report(workspace, story_name)
     console.print()
     for line in summary(workspace, story):
@@ -55,15 +56,14 @@ def write_report(workspace: Workspace, story_name: str) -> Path:
 
 def summary(workspace: Workspace, story: Story) -> list[str]:
     """One line a chapter, and one for the interruption."""
-    lines = [_line(workspace, chapter.folder) for chapter in story.chapters]
+    lines = [_line(json.loads(ending_of(workspace, chapter).read_bytes())) for chapter in story.chapters]
     interrupted = workspace.home / INTERRUPTED
     if interrupted.exists():
         lines.append(f"{len(lines) + 1}. [green]PASS        [/] {_interruption(json.loads(interrupted.read_bytes()))}")
     return lines
 
 
-def _line(workspace: Workspace, folder: str) -> str:
-    ending: dict[str, Any] = json.loads((workspace.home / "runs" / folder / "chapter.json").read_bytes())
+def _line(ending: dict[str, Any]) -> str:
     badge = _BADGE.get(ending["verdict"], "[yellow]INCONCLUSIVE[/]")
     return f"{ending['number']}. {badge} {ending['title']}. {ending['outcome']}"
 

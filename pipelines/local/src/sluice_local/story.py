@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
+from pathlib import Path
 
 from sluice.errors import BadInput
 from sluice.models.recipe import Recipe
+from sluice.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,11 @@ class Story:
     chapters: tuple[Chapter, ...]
     feature_repo: str | None = None
     checkout: str | None = None
+
+
+def ending_of(workspace: Workspace, chapter: Chapter) -> Path:
+    """The file that says how a chapter ended; it is there when the chapter has."""
+    return workspace.home / "runs" / chapter.folder / "chapter.json"
 
 
 def load_story(name: str) -> Story:
