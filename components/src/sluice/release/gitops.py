@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from sluice.release.git import Clone, GitFailed, create_bare
 from sluice.release.message import commit_message
 from sluice.release.state import ReleaseState, refusal, state_of
 
+_NAME = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
 ATTEMPTS = 40
 """Lost races before the writer gives up."""
 
@@ -65,6 +67,8 @@ class GitOps:
     def __init__(self, remote: Path | str, environment: str, *, clone: Path | None = None, seed: int = 0) -> None:
         local = Path(remote).absolute()
         self.remote = str(local) if isinstance(remote, Path) or local.exists() else remote
+        if not _NAME.fullmatch(environment):
+            raise BadInput(f"environment {environment!r}", "is not a name", "use small letters, digits and hyphens")
         self.environment = environment
         self._clone = Clone(self.remote, clone or local.with_name(f".{local.name}.clone"))
         self._jitter = random.Random(seed)  # noqa: S311  spreads retries, no secret
@@ -130,7 +134,7 @@ class GitOps:
 
     def decisions(self) -> list[Decision]:
         """All decisions of this environment, oldest first."""
-        return [_decision(text, path) for path, text in self.records()]
+        return [parse_decision(text, path) for path, text in self.records()]
 
     def records(self) -> list[tuple[str, bytes]]:
         """Path and bytes of every decision record, oldest first, unparsed."""
@@ -159,12 +163,16 @@ class GitOps:
         try:
             return self._clone.fetch()
         except GitFailed as failed:
-            last = failed.said.splitlines()[-1] if failed.said else "no reason given"
-            raise BadInput(self.remote, f"cannot be read ({last})", "start with `sluice run`") from failed
+            fix = "restore the repository, or begin anew with `sluice run --fresh`"
+            raise BadInput(self.remote, f"cannot be read ({failed.said})", fix) from failed
 
     def _snapshot(self, commit: str) -> Snapshot:
         paths = [self._path(name) for name in ("release/kustomization.yaml", "release/holds.yaml", "gate-policy.yaml")]
         found = dict(zip(paths, self._clone.read([f"{commit}:{path}" for path in paths]), strict=True))
+        if not any(found.values()):
+            raise BadInput(
+                f"environment {self.environment!r}", "is not in the GitOps repository", self._known_ones(commit)
+            )
         text = _present(found[paths[2]], paths[2])
         policy = parse_policy(text, paths[2])
         state = self._read_state(found.get)
@@ -172,6 +180,10 @@ class GitOps:
             rule = f"is for {policy.task} {policy.environment}, the release is {state.task} {state.environment}"
             raise BadInput(paths[2], rule, "give the environment its own policy")
         return Snapshot(commit, state, policy, digest_of_bytes(text))
+
+    def _known_ones(self, commit: str) -> str:
+        listed = self._clone.run("ls-tree", "--name-only", commit, "manifests/overlays/").decode().split()
+        return f"name one of: {', '.join(path.rpartition('/')[2] for path in listed)}"
 
     def _read_state(self, read: Callable[[str], bytes | None]) -> ReleaseState:
         release, held = self._path("release/kustomization.yaml"), self._path("release/holds.yaml")
@@ -217,13 +229,19 @@ class GitOps:
         if commit is None:
             return None
         marker = json.dumps(decision_id).encode()
-        matches = (_decision(text, path) for path, text in self._records(commit) if marker in text)
+        matches = (parse_decision(text, path) for path, text in self._records(commit) if marker in text)
         return Written(commit, next(decision for decision in matches if decision.id == decision_id))
+
+    def _next_number(self, commit: str) -> int:
+        """One more than the highest: a record that somebody removed leaves a gap, not a number to write over."""
+        listed = self._clone.run("ls-tree", "--name-only", commit, self._path("decisions/")).decode().split()
+        numbers = [path.rpartition("/")[2].partition("-")[0] for path in listed]
+        return max((int(number) for number in numbers if number.isascii() and number.isdigit()), default=0) + 1
 
     def _files(self, snapshot: Snapshot, decision: Decision) -> dict[str, bytes]:
         if decision.before != snapshot.state.model_dump(mode="json"):
             raise ValueError(f"{decision.id} was not decided on the state of {snapshot.commit}")
-        number = len(self._clone.run("ls-tree", "--name-only", snapshot.commit, self._path("decisions/")).split()) + 1
+        number = self._next_number(snapshot.commit)
         record = json.dumps(decision.model_dump(mode="json"), sort_keys=True, indent=2, ensure_ascii=False) + "\n"
         files = {self._path(f"decisions/{number:04d}-{decision.stage}-{decision.action}.json"): record.encode()}
         after = state_of(decision.after, f"{decision.id}: after")
@@ -232,6 +250,19 @@ class GitOps:
         if after.holds != snapshot.state.holds:
             files[self._path("release/holds.yaml")] = render_holds(after.holds)
         return files
+
+
+def parse_decision(text: bytes, path: str) -> Decision:
+    """
+    A decision record.
+
+    Raises:
+        BadArtifact: it is not one; names ``path``, the key and the rule.
+    """
+    try:
+        return Decision.model_validate_json(text)
+    except ValidationError as error:
+        raise refusal(path, error) from error
 
 
 def _seed_files(checkout: Path) -> dict[str, bytes]:
@@ -248,10 +279,3 @@ def _present(data: bytes | None, path: str) -> bytes:
     if data is None:
         raise BadArtifact(path, "is missing in the GitOps repository", "restore it from an older commit")
     return data
-
-
-def _decision(text: bytes, path: str) -> Decision:
-    try:
-        return Decision.model_validate_json(text)
-    except ValidationError as error:
-        raise refusal(path, error) from error

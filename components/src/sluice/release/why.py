@@ -6,14 +6,17 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
+from rich.markup import escape
+
 from sluice.errors import BadInput
 from sluice.gates.verdict import Decision
-from sluice.release.gitops import GitOps
+from sluice.release.gitops import GitOps, parse_decision
 from sluice.release.message import short
 from sluice.release.state import ReleaseState
 
 _Found = TypeVar("_Found")
 _SHORTEST = 4
+_FIX = f"name a digest or a decision of this history; at least {_SHORTEST} digits of a digest"
 _HEX = re.compile(r"(?:sha256[:-])?([0-9a-f]{4,64})")
 _COLOURS = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow"}
 
@@ -55,12 +58,12 @@ class Explanation:
 
     def lines(self) -> list[str]:
         """For people, with rich's markup."""
-        rows = [f"[bold]{self.subject}[/bold]", f"  is {_plain(self.standing)}"]
+        rows = [f"[bold]{self.subject}[/bold]", f"  is {escape(self.standing)}"]
         for link in self.links:
             rows.extend(_link_lines(link))
         if self.run:
             rows.append("[bold]comes from[/bold]")
-            rows.extend(f"  {_plain(key)}: {_plain(str(value))}" for key, value in sorted(self.run.items()))
+            rows.extend(f"  {escape(key)}: {escape(str(value))}" for key, value in sorted(self.run.items()))
         return rows
 
 
@@ -71,6 +74,8 @@ def why(gitops: GitOps, token: str) -> Explanation:
     Raises:
         BadInput: nothing, or more than one thing, is called so.
     """
+    if len(token) < _SHORTEST:
+        raise BadInput(repr(token), f"is shorter than {_SHORTEST} letters", _FIX)
     state = gitops.snapshot().state
     links = _links(gitops, token)
     named = {link.decision.id: link for link in links if link.decision.id.startswith(token)}
@@ -97,14 +102,13 @@ def _links(gitops: GitOps, token: str) -> list[Link]:
     needle = (f"sha256:{matched[1]}" if matched else f'"{token}').encode()
     records = [(path, text) for path, text in gitops.records() if needle in text]
     commits = gitops.commits() if records else {}
-    decisions = [(path, Decision.model_validate_json(text)) for path, text in records]
+    decisions = [(path, parse_decision(text, path)) for path, text in records]
     return [Link(path, commits.get(decision.id, ""), decision) for path, decision in decisions]
 
 
 def _single(found: dict[str, _Found], token: str) -> _Found:
     if not found:
-        fix = f"name a digest or a decision of this history; at least {_SHORTEST} digits of a digest"
-        raise BadInput(repr(token), "is not in the history", fix)
+        raise BadInput(repr(token), "is not in the history", _FIX)
     if len(found) > 1:
         raise BadInput(repr(token), f"could be {', '.join(sorted(found)[:3])}", "give more digits")
     return next(iter(found.values()))
@@ -141,12 +145,7 @@ def _link_lines(link: Link) -> list[str]:
     head = f"[bold]{made.now}  {made.stage} → {made.action}[/bold]  [{colour}]{made.verdict}[/{colour}]"
     rows = [f"{head}  {made.id}  commit {link.commit[:12]}"]
     rows += [
-        f"  [{_COLOURS[reason.verdict]}]{reason.verdict:<12}[/] {_plain(reason.rule)}: {_plain(reason.text)}"
+        f"  [{_COLOURS[reason.verdict]}]{reason.verdict:<12}[/] {escape(reason.rule)}: {escape(reason.text)}"
         for reason in made.reasons
     ]
     return [*rows, f"  evidence {short(made.evidence_digest)}  policy {short(made.policy_digest)}"]
-
-
-def _plain(text: str) -> str:
-    """Without meaning for rich: ``skew[temp]`` is a rule, not a style."""
-    return text.replace("[", "\\[")
