@@ -25,7 +25,9 @@ from sluice_local.story import Chapter, ending_of
 from sluice_local.world import World
 
 _DONE = {"refuse": "Refused", "rollback": "Rolled back"}
-_GATE = {"offline": "the offline gate", "propose": "the proposal", "shadow": "the shadow gate"}
+_GATE = {"propose": "the proposal", "rollback": "a person's word"} | {
+    stage: f"the {stage} gate" for stage in ("offline", "bootstrap", "shadow", "canary", "confirm")
+}
 
 
 def play_chapter(world: World, chapter: Chapter) -> None:
@@ -59,7 +61,9 @@ def _train(world: World, chapter: Chapter, recipe: Recipe, record: Path) -> str:
     except PipelineStoppedError:
         if not _decided(world, run):
             raise
-    write_data_picture(read_span(read_inputs(record)["span"]), record / "data.json")
+    picture = record / "data.json"
+    if not picture.exists():
+        write_data_picture(read_span(read_inputs(record)["span"]), picture)
     return run
 
 
@@ -76,7 +80,7 @@ def _start(world: World, chapter: Chapter, recipe: Recipe, record: Path) -> Star
             "policy": (
                 world.gitops.file(f"manifests/overlays/{world.story.environment}/gate-policy.yaml") or b""
             ).decode(),
-            "now": snapshot.state.since or iso(world.task.splits.live),
+            "now": iso(world.clock),
         }
         write_json(path, start)
     return Start(
@@ -96,7 +100,7 @@ def _again(world: World, chapter: Chapter, record: Path) -> str:
     world.events.emit("stage", name="propose")
     path = record / "start.json"
     if not path.exists():
-        write_json(path, {"now": world.gitops.snapshot().state.since or iso(world.task.splits.live)})
+        write_json(path, {"now": iso(world.clock)})
     now = json.loads(path.read_bytes())["now"]
     return str(propose_again(world.gitops, candidate, chapter.slug, now).run["id"])
 

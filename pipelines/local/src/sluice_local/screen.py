@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 _TASK = re.compile(r"Executing task '?([\w-]+)'?")
@@ -72,7 +73,7 @@ class Screen:
 
     def _on_chapter(self, event: dict[str, Any]) -> None:
         self.progress.update(self._task, chapter=f"{event['number']}/{event['of']}")
-        self.console.print(f"[bold]{event['number']}. {event['title']}[/]", highlight=False)
+        self.console.print(f"[bold]{event['number']}. {escape(event['title'])}[/]", highlight=False)
 
     def _on_stage(self, event: dict[str, Any]) -> None:
         self._stage(event["name"])
@@ -87,8 +88,8 @@ class Screen:
     def _on_look(self, event: dict[str, Any]) -> None:
         self.say(
             f"{event['now'][:16]} {event['stage']:9} {event['weight']:3} %  {_VERDICT[event['verdict']]}"
-            f" → {event['action']}" + (f"  [dim]{event['why']}[/]" if event["why"] else "")
+            f" → {event['action']}" + (f"  [dim]{escape(event['why'])}[/]" if event["why"] else "")
         )
 
     def _on_outcome(self, event: dict[str, Any]) -> None:
-        self.say(f"[bold]{event['text']}[/]")
+        self.say(f"[bold]{escape(event['text'])}[/]")
