@@ -28,6 +28,8 @@ class Screen:
 
     def __init__(self, console: Console) -> None:
         self.console = console
+        self.last_line = ""
+        """The last line of the loop's log that says something."""
         self.progress = Progress(
             SpinnerColumn(),
             TextColumn("[bold]{task.fields[chapter]}[/] {task.description}"),
@@ -53,6 +55,7 @@ class Screen:
     def log(self, line: str) -> None:
         """Read the stage and the epoch out of KFP's log."""
         plain = _COLOUR.sub("", line)
+        self.last_line = plain.strip()[:200] or self.last_line
         if found := _TASK.search(plain):
             self._stage(found[1])
         elif found := _CACHED.search(plain):
