@@ -43,8 +43,8 @@ def add_window(workspace: Workspace, day: int, requests: list[str]) -> None:
     start = START + day * DAY
     path = window_path(workspace.predictions / "dev", start, start + DAY)
     path.parent.mkdir(parents=True, exist_ok=True)
-    columns = {name: [None] * len(requests) for name in WINDOW_SCHEMA}
-    columns |= {"request_id": requests, "route": ["stable"] * len(requests)}  # type: ignore[list-item]
+    columns: dict[str, list[str | None]] = {name: [None] * len(requests) for name in WINDOW_SCHEMA}
+    columns |= {"request_id": [*requests], "route": ["stable"] * len(requests)}
     pl.DataFrame(columns, schema=WINDOW_SCHEMA).write_parquet(path)
 
 
