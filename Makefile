@@ -7,7 +7,7 @@ READY := .venv/.ready
 export UV_PROJECT_ENVIRONMENT := $(CURDIR)/.venv
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help setup run test check compile format clean
+.PHONY: help setup run test check compile schemas format clean
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -26,15 +26,19 @@ run: $(READY)  ## the whole loop on real data: train, gate, release, serve, prom
 test: $(READY)  ## all tests
 	@$(BIN)/pytest
 
-check: $(READY)  ## lint, format, types, import arrows, compiled pipelines
+check: $(READY)  ## lint, format, types, import arrows, compiled pipelines, published schemas
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pipelines.compile --check
+	$(BIN)/python -m sluice.schemas --check
 
 compile: $(READY)  ## compile the pipelines into pipelines/compiled/
 	$(BIN)/python -m pipelines.compile
+
+schemas: $(READY)  ## write the published JSON schemas into docs/schemas/
+	$(BIN)/python -m sluice.schemas
 
 format: $(READY)  ## format the code
 	$(BIN)/ruff check --fix .

@@ -77,6 +77,7 @@ def training(
         run=run,
         evaluation=evaluation,
     )
+    packed.set_caching_options(False)  # a bundle that was deleted is written again
     served = infra_validate(digest=packed.outputs["Output"], bundles=bundles, server=server, frame=frame)
     proposed = release(
         gitops=gitops,

@@ -1,7 +1,7 @@
 """
 Serve one bundle: kserve's V1 and V2 protocols over a verified bundle, without TensorFlow.
 
-    python serving/predictor.py --bundle .sluice/bundles/sha256-… --digest sha256:… --model_name flights \
+    python serving/predictor.py --bundle .sluice/bundles/sha256-… --digest sha256:… --model_name TASK \
         --http_port 8080 [--host 0.0.0.0] [--store .sluice/features] [--log predictions.jsonl] [--role stable]
 
 An instance is either entity keys and request inputs (features are then read online from ``--store``) or all features of

@@ -16,30 +16,38 @@ from sluice.tasks.task import Slice, Splits, Task
 
 SHOPS = ("ash", "birch", "cedar", "elm", "oak", "pine")
 _ROWS = 4000
+_LIVE_ROWS = 1000
 _SEED = 7
 _START = datetime(2024, 1, 1, tzinfo=UTC)
+_LIVE = datetime(2024, 4, 5, tzinfo=UTC)
 _END = datetime(2024, 5, 1, tzinfo=UTC)
 
 
 @functools.cache
 def orders() -> pl.DataFrame:
     """
-    All orders of four months, 4000 rows and 20 exact duplicates, in no order of time.
+    All orders of four months in no order of time: 4000 rows and 20 exact duplicates, and 1000 more of the last month.
 
     A return is likelier for large amounts, late hours and some shops; one label in twenty never comes.
     """
     random = np.random.default_rng(_SEED)
-    minutes = random.integers(0, int((_END - _START) / timedelta(minutes=1)), _ROWS)
-    times = pl.Series([_START + timedelta(minutes=int(minute)) for minute in minutes], dtype=pl.Datetime("us", "UTC"))
-    shop = random.integers(0, len(SHOPS), _ROWS)
-    amount = np.round(random.lognormal(3.0, 0.6, _ROWS), 2)
+    frame = _draw(random, _ROWS, _START, 0)
+    return pl.concat([frame, frame.head(20), _draw(random, _LIVE_ROWS, _LIVE, _ROWS)])
+
+
+def _draw(random: np.random.Generator, rows: int, start: datetime, first: int) -> pl.DataFrame:
+    """``rows`` orders from ``start`` to the end, numbered from ``first``."""
+    minutes = random.integers(0, int((_END - start) / timedelta(minutes=1)), rows)
+    times = pl.Series([start + timedelta(minutes=int(minute)) for minute in minutes], dtype=pl.Datetime("us", "UTC"))
+    shop = random.integers(0, len(SHOPS), rows)
+    amount = np.round(random.lognormal(3.0, 0.6, rows), 2)
     hour = (minutes // 60) % 24
     logit = -2.2 + 0.03 * amount + 0.06 * hour + 0.35 * shop - 0.9
-    label = pl.Series(random.random(_ROWS) < 1 / (1 + np.exp(-logit))).cast(pl.Int8)
-    known = pl.Series(random.random(_ROWS) >= 0.05)
+    label = pl.Series(random.random(rows) < 1 / (1 + np.exp(-logit))).cast(pl.Int8)
+    known = pl.Series(random.random(rows) >= 0.05)
     frame = pl.DataFrame(
         {
-            "example_id": [f"order-{row:05d}" for row in range(_ROWS)],
+            "example_id": [f"order-{row:05d}" for row in range(first, first + rows)],
             "event_time": times,
             "label_time": times + timedelta(hours=30),
             "label": label,
@@ -48,8 +56,7 @@ def orders() -> pl.DataFrame:
             "hour": pl.Series(hour, dtype=pl.Int64),
         }
     )
-    frame = frame.with_columns(pl.when(known).then(pl.col(name)).alias(name) for name in ("label", "label_time"))
-    return pl.concat([frame, frame.head(20)])
+    return frame.with_columns(pl.when(known).then(pl.col(name)).alias(name) for name in ("label", "label_time"))
 
 
 def read_examples(start: datetime, end: datetime) -> pl.DataFrame:
@@ -97,7 +104,7 @@ TASK = Task(
         train=_START,
         tune=datetime(2024, 3, 1, tzinfo=UTC),
         test=datetime(2024, 3, 15, tzinfo=UTC),
-        live=datetime(2024, 4, 5, tzinfo=UTC),
+        live=_LIVE,
         end=_END,
     ),
     recipe=Recipe(

@@ -7,7 +7,9 @@ Exit codes: 0 done, 2 the input is wrong, 3 a rule forbids it. Errors are one li
 from __future__ import annotations
 
 import getpass
+import io
 import json
+import os
 import sys
 from datetime import UTC, datetime
 from importlib.metadata import entry_points
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from sluice.errors import BadInput, SluiceError
 from sluice.workspace import Workspace
@@ -45,7 +48,7 @@ app.add_typer(ledger, name="ledger")
 
 Environment = Annotated[str, typer.Option("--env", help="Environment, as in manifests/overlays/<env>.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
-Text = Annotated[str, typer.Option("--reason", help="Why; it is written into the commit.", min=1)]
+Text = Annotated[str, typer.Option("--reason", help="Why; it is written into the commit.")]
 
 
 def release_history(environment: str) -> GitOps:
@@ -63,6 +66,13 @@ def release_history(environment: str) -> GitOps:
             str(workspace.gitops), "there is no release history here", "run `sluice run`, or set SLUICE_HOME"
         )
     return GitOps(workspace.gitops, environment)
+
+
+def _who() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without an entry in passwd, as in many containers
+        return f"uid {os.getuid()}"
 
 
 def _now() -> str:
@@ -119,8 +129,8 @@ def rollback(reason: Text, env: Environment = "dev", as_json: AsJson = False) ->
     """
     from sluice.release.operator import roll_back
 
-    made = roll_back(release_history(env), reason, getpass.getuser(), _now())
-    _print(made.model_dump(mode="json"), as_json, [f"{made.action}: {made.candidate} is held; {reason}"])
+    made = roll_back(release_history(env), reason, _who(), _now())
+    _print(made.model_dump(mode="json"), as_json, [escape(f"{made.action}: {made.candidate} is held; {reason}")])
 
 
 @app.command()
@@ -171,7 +181,7 @@ def ledger_verify(
 def hold_list(env: Environment = "dev", as_json: AsJson = False) -> None:
     """List the held digests. Example: sluice hold list --json"""
     holds = [entry.model_dump(mode="json") for entry in release_history(env).snapshot().state.holds]
-    lines = [f"{entry['digest']}  since {entry['at']} by {entry['by']}: {entry['reason']}" for entry in holds]
+    lines = [escape(f"{entry['digest']}  since {entry['at']} by {entry['by']}: {entry['reason']}") for entry in holds]
     _print(holds, as_json, lines or ["no digest is held"])
 
 
@@ -180,8 +190,8 @@ def hold_add(digest: str, reason: Text, env: Environment = "dev", as_json: AsJso
     """Hold a digest. Example: sluice hold add sha256:4f1c… --reason "failed the audit" """
     from sluice.release.operator import add_hold
 
-    made = add_hold(release_history(env), digest, reason, getpass.getuser(), _now())
-    _print(made.model_dump(mode="json"), as_json, [f"{digest} is held: {reason}"])
+    made = add_hold(release_history(env), digest, reason, _who(), _now())
+    _print(made.model_dump(mode="json"), as_json, [escape(f"{digest} is held: {reason}")])
 
 
 @hold.command("release")
@@ -189,12 +199,15 @@ def hold_release(digest: str, reason: Text, env: Environment = "dev", as_json: A
     """Lift a hold. Example: sluice hold release sha256:4f1c… --reason "feature mended" """
     from sluice.release.operator import release_hold
 
-    made = release_hold(release_history(env), digest, reason, getpass.getuser(), _now())
-    _print(made.model_dump(mode="json"), as_json, [f"{digest} is no longer held: {reason}"])
+    made = release_hold(release_history(env), digest, reason, _who(), _now())
+    _print(made.model_dump(mode="json"), as_json, [escape(f"{digest} is no longer held: {reason}")])
 
 
 def main() -> None:
     """Entry point: commands of the core, and those that installed distributions add (group ``sluice.commands``)."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that knows no arrow still gets the line
     for found in sorted(entry_points(group="sluice.commands"), key=lambda point: point.name):
         app.command(found.name)(found.load())
     try:

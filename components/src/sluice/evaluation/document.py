@@ -22,7 +22,7 @@ class SliceEvaluation(_Document):
     """Quality in one slice, and the differences to the peers there (candidate minus peer)."""
 
     slice: str
-    """For example ``carrier``."""
+    """Name of the partition, as the task calls it."""
     value: str
     """For example ``VX``."""
     n: int

@@ -145,14 +145,18 @@ def historical(feast: FeatureStore, plan: FeaturePlan, rows: pl.DataFrame) -> pl
     """
     asked = rows.select(pl.int_range(pl.len()).alias(_ROW), pl.col("event_time").alias(_MOMENT), *plan.keys)
     references = [f"{view.name}:{feature.name}" for view in plan.stored for feature in view.features]
-    table: Any = feast.get_historical_features(asked.to_pandas(), references).to_arrow()
-    found = pl.DataFrame(table).sort(_ROW)
+    found = pl.DataFrame(_joined(feast, asked, references)).sort(_ROW)
     if found.height != rows.height or not found[_ROW].is_unique().all():
         raise BadInput("historical features", f"{found.height} rows came back for {rows.height}", "report this store")
     inputs = {name for view in plan.on_demand for name in view.inputs}
     known = {name: (rows if name in rows.columns else found)[name].to_list() for name in sorted(inputs)}
     derived = {name: values for view in plan.on_demand for name, values in view.apply(known).items()}
     return pl.DataFrame([_column(feature, derived, found) for feature in plan.features])
+
+
+def _joined(feast: FeatureStore, asked: pl.DataFrame, references: list[str]) -> Any:
+    """Feast's join; it refuses to join nothing, which a model of request inputs alone asks for."""
+    return feast.get_historical_features(asked.to_pandas(), references).to_arrow() if references else asked
 
 
 def _column(feature: Feature, derived: Mapping[str, list[Any]], found: pl.DataFrame) -> pl.Series:

@@ -14,14 +14,15 @@ success or guardrail rule is INCONCLUSIVE.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sluice.content import digest_of_bytes
 from sluice.errors import BadInput
+from sluice.strict_yaml import read_yaml
 
 Role = Literal["success", "guardrail", "deterioration", "limit"]
 Metric = Literal["auc", "pr_auc", "log_loss", "ece", "precision", "recall"]
@@ -159,15 +160,17 @@ def parse_policy(text: bytes, name: str) -> GatePolicy:
         BadInput: not YAML, an unknown key, a missing one, or a value out of range; the first problem is named.
     """
     try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise BadInput(name, f"is not YAML ({' '.join(str(error).split())})", "mend the file") from error
+        # By way of JSON, where a list may stand for a tuple, to be strict: `margin: true` is not 1.
+        document = json.dumps(read_yaml(text), default=str)
+    except (ValueError, TypeError) as error:
+        raise BadInput(name, str(error), "mend the file") from error
     try:
-        return GatePolicy.model_validate(document)
+        return GatePolicy.model_validate_json(document, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "the document"
-        raise BadInput(f"{name}: {key}", first["msg"], "see docs/gates.md for the keys and their ranges") from error
+        rule = first["msg"].removeprefix("Value error, ")
+        raise BadInput(f"{name}: {key}", rule, "see docs/gates.md for the keys and their ranges") from error
 
 
 def read_policy(path: Path) -> tuple[GatePolicy, str]:

@@ -23,7 +23,7 @@ class Reason(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     rule: str
-    """The rule's name in the policy, with the slice where there is one: ``log_loss[carrier=VX]``."""
+    """The rule's name in the policy, with the slice where there is one: ``log_loss[region=north]``."""
     verdict: Verdict
     observed: float | None
     low: float | None = None

@@ -230,7 +230,7 @@ def _parse(path: Path, document: bytes) -> BundleManifest:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the document"
         raise BadArtifact(f"{path}: {where}", str(first["msg"]), "build the bundle again") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadArtifact(str(path), f"is not JSON ({error})", "fetch the bundle again") from error
 
 

@@ -173,7 +173,7 @@ def _tensor(tensor: Any, place: str) -> tuple[str, str, list[Any]]:
         raise BadRequest(place, "has no name or no datatype", "send both as text")
     if not isinstance(data, list):
         raise BadRequest(f"input {shown(name)}", f"has data that is {_kind(data)}", "send a flat list as data")
-    if shape not in ([len(data)], [len(data), 1]) or any(isinstance(size, bool) for size in shape):
+    if shape not in ([len(data)], [len(data), 1]) or any(type(size) is not int for size in shape):
         rule = f"has shape {shown(shape)} and {len(data)} values"
         raise BadRequest(f"input {shown(name)}", rule, f"send shape [{len(data)}] or [{len(data)}, 1] and flat data")
     return name, datatype, data

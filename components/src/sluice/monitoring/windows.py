@@ -52,7 +52,8 @@ def read_window(window: Window) -> pl.DataFrame:
     """
     try:
         frame = pl.read_parquet(window.path)
-    except (OSError, pl.exceptions.PolarsError) as error:
+    # A damaged page can end in a panic of the reader, which is no PolarsError.
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         rule = f"cannot be read as parquet ({str(error).splitlines()[0]})"
         raise BadArtifact(str(window.path), rule, "delete it: `sluice run` replays the window") from error
     if absent := sorted(set(WINDOW_SCHEMA) - set(frame.columns)):

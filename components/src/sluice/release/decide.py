@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from rich.markup import escape
+
 from sluice.documents import read_document
 from sluice.errors import BadInput
 from sluice.gates.policy import read_policy
@@ -46,7 +48,7 @@ def describe(decision: Decision) -> list[str]:
         f"  [{colour}]{decision.verdict}[/{colour}] → {decision.action}   {decision.id}",
     ]
     rows += [
-        f"  [{_COLOURS[reason.verdict]}]{reason.verdict:<12}[/] {_plain(reason.rule)}: {_plain(reason.text)}"
+        f"  [{_COLOURS[reason.verdict]}]{reason.verdict:<12}[/] {escape(reason.rule)}: {escape(reason.text)}"
         for reason in decision.reasons
     ]
     if before["rollout"] is None:
@@ -60,8 +62,3 @@ def _checked(now: str) -> str:
     if not _MOMENT.fullmatch(now):
         raise BadInput(f"--now {now!r}", "is not a moment in UTC", "write it like 2013-08-01T05:00:00Z")
     return iso(moment_of(now))
-
-
-def _plain(text: str) -> str:
-    """Without meaning for rich: ``skew[temp]`` is a rule, not a style."""
-    return text.replace("[", "\\[")

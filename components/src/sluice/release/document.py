@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from sluice.errors import BadArtifact
 from sluice.release.state import STRATEGIES, Hold, ReleaseState, refusal
+from sluice.strict_yaml import read_yaml
 
 _FIX = "restore the file from its last commit; only Sluice writes it"
 _TEXTS = ("task", "environment", "rollout", "stage", "since", "stable", "candidate")
@@ -77,7 +77,7 @@ def _agree(document: dict[str, Any], values: dict[str, str], state: ReleaseState
     strategy = STRATEGIES[state.stage]
     wanted = [f"../../../strategies/{strategy}"] if strategy else []
     if (found := document.get("components", [])) != wanted:
-        raise BadArtifact(f"{name}: components", f"is {found}, stage {state.stage} needs {wanted}", _FIX)
+        raise BadArtifact(f"{name}: components", f"is {str(found)[:100]}, stage {state.stage} needs {wanted}", _FIX)
 
 
 def _read_literals(document: dict[str, Any], name: str) -> dict[str, str]:
@@ -129,9 +129,9 @@ def parse_holds(text: bytes, name: str) -> tuple[Hold, ...]:
 
 def _mapping(text: bytes, name: str) -> dict[str, Any]:
     try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise BadArtifact(name, f"is not YAML ({' '.join(str(error).split())})", _FIX) from error
+        document = read_yaml(text)
+    except ValueError as error:
+        raise BadArtifact(name, str(error), _FIX) from error
     if not isinstance(document, dict):
         raise BadArtifact(name, "is not a mapping", _FIX)
     return document

@@ -16,16 +16,21 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from sluice.errors import SluiceError
+
 _IDENTITY = {"NAME": "Sluice", "EMAIL": "sluice@localhost"}
 _STALE_SECONDS = 5.0
 
 
-class GitFailed(RuntimeError):
-    """A git command ended with an error; carries what it said."""
+class GitFailed(SluiceError):
+    """A git command ended with an error; ``said`` is the line that tells why."""
 
-    def __init__(self, arguments: Sequence[str], said: str) -> None:
-        self.said = said.strip()
-        super().__init__(f"git {' '.join(arguments[:4])}: {self.said}")
+    def __init__(self, directory: Path, arguments: Sequence[str], output: str) -> None:
+        lines = [line.strip() for line in output.splitlines() if line.strip()]
+        telling = [line for line in lines if line.startswith(("fatal:", "error:", "!"))]
+        self.said = (telling or lines or ["no reason given"])[0]
+        self.output = output
+        super().__init__(str(directory), f"`git {arguments[0]}` failed ({self.said})", "mend it and run again")
 
 
 def git(directory: Path, *arguments: str, data: bytes | None = None, env: Mapping[str, str] | None = None) -> bytes:
@@ -38,7 +43,7 @@ def git(directory: Path, *arguments: str, data: bytes | None = None, env: Mappin
     command = ["git", f"--git-dir={directory}", *arguments]
     done = subprocess.run(command, input=data, env=_environment(env or {}), capture_output=True, check=False)
     if done.returncode:
-        raise GitFailed(arguments, (done.stderr + done.stdout).decode(errors="replace"))
+        raise GitFailed(directory, arguments, (done.stderr + done.stdout).decode(errors="replace"))
     return done.stdout
 
 
@@ -82,7 +87,8 @@ class Clone:
         """
         The remote's newest commit, with all that it needs at hand.
 
-        A clone that a killed process left broken (a stale lock, half an object) is built again, once.
+        A clone that a killed process left broken (a stale lock, half an object) is replaced by a new one, once; it
+        stays while the remote cannot be read, since it may then be all that is left of the history.
 
         Raises:
             GitFailed: the remote cannot be read, or has no ``main``.
@@ -90,13 +96,26 @@ class Clone:
         try:
             return self._fetch()
         except GitFailed:
+            return self._replaced()
+
+    def _replaced(self) -> str:
+        fresh = Clone(self.remote, self.directory.with_name(f"{self.directory.name}.new"))
+        shutil.rmtree(fresh.directory, ignore_errors=True)
+        try:
+            commit = fresh._fetch()
             shutil.rmtree(self.directory, ignore_errors=True)
-            return self._fetch()
+            fresh.directory.rename(self.directory)
+        finally:
+            shutil.rmtree(fresh.directory, ignore_errors=True)
+        return commit
 
     def _fetch(self) -> str:
         if not (self.directory / "HEAD").exists():
             create_bare(self.directory)
         git(self.directory, "fetch", "--quiet", "--no-tags", self.remote, "+refs/heads/main:refs/heads/main")
+        # a fetch of nothing new checks nothing; readers need every commit, and the files of the newest one
+        self.run("rev-list", "--quiet", "refs/heads/main")
+        self.run("rev-list", "--quiet", "--objects", "--no-walk", "refs/heads/main")
         return self.run("rev-parse", "--verify", "refs/heads/main^{commit}").decode().strip()
 
     def run(self, *arguments: str, data: bytes | None = None, env: Mapping[str, str] | None = None) -> bytes:
@@ -160,7 +179,7 @@ class Clone:
         try:
             self.run("push", "--porcelain", self.remote, f"{commit}:refs/heads/main")
         except GitFailed as failed:
-            if "[rejected]" in failed.said or "[remote rejected]" in failed.said:
+            if "[rejected]" in failed.output or "[remote rejected]" in failed.output:
                 return False
             raise
         return True

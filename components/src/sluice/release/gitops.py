@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from sluice.release.message import commit_message
 from sluice.release.record import decode_record, encode_record, number_of, record_path
 from sluice.release.state import ReleaseState, state_of
 
+_NAME = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
 ATTEMPTS = 40
 """Lost races before the writer gives up."""
 
@@ -65,6 +67,8 @@ class GitOps:
     def __init__(self, remote: Path | str, environment: str, *, clone: Path | None = None, seed: int = 0) -> None:
         local = Path(remote).absolute()
         self.remote = str(local) if isinstance(remote, Path) or local.exists() else remote
+        if not _NAME.fullmatch(environment):
+            raise BadInput(f"environment {environment!r}", "is not a name", "use small letters, digits and hyphens")
         self.environment = environment
         self._clone = Clone(self.remote, clone or local.with_name(f".{local.name}.clone"))
         self._jitter = random.Random(seed)  # noqa: S311  spreads retries, no secret
@@ -155,7 +159,7 @@ class GitOps:
             try:
                 return History(self._overlay, read_commits(self._clone, tip), dict(self._records(tip)))
             except GitFailed as failed:
-                rule = f"has broken objects ({' '.join(failed.said.split())})"
+                rule = f"has broken objects ({failed.said})"
                 raise BadArtifact(self.remote, rule, "`git fsck` names them; restore it from a clone") from failed
 
     def state(self, commit: str) -> ReleaseState:
@@ -185,12 +189,16 @@ class GitOps:
         try:
             return self._clone.fetch()
         except GitFailed as failed:
-            last = failed.said.splitlines()[-1] if failed.said else "no reason given"
-            raise BadInput(self.remote, f"cannot be read ({last})", "mend it, or start with `sluice run`") from failed
+            fix = "restore the repository, or begin anew with `sluice run --fresh`"
+            raise BadInput(self.remote, f"cannot be read ({failed.said})", fix) from failed
 
     def _snapshot(self, commit: str) -> Snapshot:
         paths = [self._path(name) for name in ("release/kustomization.yaml", "release/holds.yaml", "gate-policy.yaml")]
         found = dict(zip(paths, self._clone.read([f"{commit}:{path}" for path in paths]), strict=True))
+        if not any(found.values()):
+            raise BadInput(
+                f"environment {self.environment!r}", "is not in the GitOps repository", self._known_ones(commit)
+            )
         text = _present(found[paths[2]], paths[2])
         policy = parse_policy(text, paths[2])
         state = self._read_state(found.get)
@@ -198,6 +206,10 @@ class GitOps:
             rule = f"is for {policy.task} {policy.environment}, the release is {state.task} {state.environment}"
             raise BadInput(paths[2], rule, "give the environment its own policy")
         return Snapshot(commit, state, policy, digest_of_bytes(text))
+
+    def _known_ones(self, commit: str) -> str:
+        listed = self._clone.run("ls-tree", "--name-only", commit, "manifests/overlays/").decode().split()
+        return f"name one of: {', '.join(path.rpartition('/')[2] for path in listed)}"
 
     def _read_state(self, read: Callable[[str], bytes | None]) -> ReleaseState:
         release, held = self._path("release/kustomization.yaml"), self._path("release/holds.yaml")
@@ -254,7 +266,11 @@ class GitOps:
         return Written(commit, next(decision for decision in matches if decision.id == decision_id))
 
     def _record(self, tip: str, decision: Decision) -> tuple[str, bytes]:
-        """Path and bytes of the record that follows the last one at ``tip``."""
+        """
+        Path and bytes of the record that follows the last one at ``tip``.
+
+        One more than the highest number: a record that somebody removed leaves a gap, not a number to write over.
+        """
         listed = self._listed(tip)
         last = next(reversed(listed), None)
         previous = _present(self._clone.read([listed[last]])[0], last) if last else None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from rich.markup import escape
+
 from sluice.errors import BadArtifact
 
 _FIX = "compare with another clone of the repository, and restore the branch from the one that verifies"
@@ -58,7 +60,7 @@ class LedgerReport:
         if self.unchained:
             rows.append(f"  the first {self.unchained} were written before the chain; only git vouches for their bytes")
         rows += [f"  commit {commit[:12]} changed the release by hand" for commit in self.by_hand]
-        return rows + [f"  [red]{problem.where}[/red]: {problem.rule}" for problem in self.problems]
+        return rows + [f"  [red]{escape(problem.where)}[/red]: {escape(problem.rule)}" for problem in self.problems]
 
     def require_intact(self) -> None:
         """

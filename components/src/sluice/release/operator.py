@@ -12,6 +12,7 @@ from sluice.release.gitops import GitOps, Snapshot
 from sluice.release.rollout import back, identify, settled
 from sluice.release.state import Hold, ReleaseState
 
+_LONGEST = 500
 _Change = Callable[[Snapshot], tuple[str | None, ReleaseState]]
 
 
@@ -23,9 +24,9 @@ def roll_back(gitops: GitOps, reason: str, by: str, now: str) -> Decision:
     decisions tell; one that is held is passed over.
 
     Raises:
+        BadInput: the reason is empty, too long or not plain text.
         Refused: nothing is served, or there is no earlier model to go back to.
     """
-    history = gitops.decisions()
 
     def change(snapshot: Snapshot) -> tuple[str | None, ReleaseState]:
         state = snapshot.state
@@ -33,7 +34,7 @@ def roll_back(gitops: GitOps, reason: str, by: str, now: str) -> Decision:
             return state.candidate, back(state, now, reason, by)
         if not state.stable:
             raise Refused(f"rollback in {state.environment}", "nothing is served", "propose a model first")
-        earlier = _earlier_stable(history, state)
+        earlier = _earlier_stable(gitops.decisions(), state)
         hold = Hold(digest=state.stable, reason=reason, by=by, at=now)
         return state.stable, settled(state, earlier, now, (*state.holds, hold))
 
@@ -78,6 +79,9 @@ def release_hold(gitops: GitOps, digest: str, reason: str, by: str, now: str) ->
 
 
 def _commit(gitops: GitOps, stage: str, action: str, change: _Change, evidence: Mapping[str, Any]) -> Decision:
+    for name in ("reason", "by"):
+        _check_text(name, str(evidence[name]))
+
     def decide(snapshot: Snapshot) -> Decision:
         about, after = change(snapshot)
         state = snapshot.state
@@ -99,6 +103,7 @@ def _commit(gitops: GitOps, stage: str, action: str, change: _Change, evidence: 
             policy_digest=snapshot.policy_digest,
             before=state.model_dump(mode="json"),
             after=after.model_dump(mode="json"),
+            run=_run_of(gitops, about) if action == "rollback" else {},
         )
 
     written = gitops.commit(decide)
@@ -113,6 +118,20 @@ def _earlier_stable(history: list[Decision], state: ReleaseState) -> str:
         if digest and digest != state.stable and not state.held(digest):
             return str(digest)
     raise Refused(f"rollback in {state.environment}", "there is no earlier model that is not held", "propose another")
+
+
+def _run_of(gitops: GitOps, digest: str | None) -> dict[str, Any]:
+    """Where the digest comes from, as the last decision on it tells; empty when none does."""
+    runs = [made.run for made in gitops.decisions() if made.candidate == digest and made.run]
+    return dict(runs[-1]) if runs else {}
+
+
+def _check_text(name: str, text: str) -> None:
+    if not text.strip():
+        raise BadInput(f"the text of {name!r}", "is empty", "say it; it is written into the commit")
+    if len(text) > _LONGEST or not text.isprintable():
+        rule = f"is longer than {_LONGEST} letters, or has line breaks or other letters that cannot be printed"
+        raise BadInput(f"the text of {name!r}", rule, "write one short line")
 
 
 def _with_holds(state: ReleaseState, holds: tuple[Hold, ...]) -> ReleaseState:

@@ -26,7 +26,9 @@ from sluice.gates.verdict import Decision
 from sluice.release.state import Digest, refusal
 
 _SHARD = 100
-_NAME = re.compile(r"(?:.*/)?(\d{4,})-[a-z-]+\.json")
+_NAME = re.compile(r"(?:.*/)?([0-9]{4,})-[a-z-]+\.json")
+_NO_DECISION = "does not hold a decision"
+_FIX = "restore the file from its last commit; only Sluice writes it"
 
 
 class Record(BaseModel):
@@ -91,12 +93,15 @@ def plain_decision(text: bytes, path: str) -> dict[str, Any]:
     The decision in a record's bytes as plain JSON, unchecked: for looking through many.
 
     Raises:
-        BadArtifact: not JSON, or not a decision with an id.
+        BadArtifact: not JSON, or not a decision with an id, digests and states.
     """
     try:
         document = orjson.loads(text)
         decision: dict[str, Any] = document.get("decision", document)
-        return {"id": decision["id"]} | decision
+        texts = [decision["id"], *(decision.get(key) or "" for key in ("candidate", "stable"))]
+        states = [decision.get(key, {}) for key in ("before", "after", "run")]
     except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
-        rule = "does not hold a decision"
-        raise BadArtifact(path, rule, "restore the file from its last commit; only Sluice writes it") from error
+        raise BadArtifact(path, _NO_DECISION, _FIX) from error
+    if not (all(isinstance(text, str) for text in texts) and all(isinstance(state, dict) for state in states)):
+        raise BadArtifact(path, _NO_DECISION, _FIX)
+    return decision

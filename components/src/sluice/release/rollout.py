@@ -67,7 +67,7 @@ def propose(
     after = _started(state, candidate, snapshot.policy, now) if accepted else state
     action = ("start-shadow" if after.stage == "shadow" else "bootstrap") if accepted else "refuse"
     evidence_digest = digest_of_value(dict(evidence))
-    identity = [state.task, state.environment, candidate, evidence_digest, snapshot.policy_digest, now]
+    identity = [state.task, state.environment, candidate, evidence_digest, snapshot.policy_digest, now, run.get("id")]
     return Decision(
         id=identify("propose", identity),
         task=state.task,

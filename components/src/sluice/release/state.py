@@ -111,7 +111,7 @@ class ReleaseState(_Frozen):
 
     task: Label
     environment: Label
-    sequence: int = Field(ge=0)
+    sequence: int = Field(ge=0, lt=2**31)
     """Counts the changes of this file."""
     rollout: str | None = Field(default=None, pattern=r"^[a-z0-9-]{1,80}$")
     """Names the rollout that is going on; predictions carry it."""
@@ -194,7 +194,9 @@ def refusal(name: str, error: ValidationError) -> BadArtifact:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     rule = re.sub(r"^Value error, ", "", first["msg"])
-    if not key:
+    if not key and first["type"] == "value_error":  # of ``contradiction``: "key: rule"
         key, _, rule = rule.partition(": ")
-    shown = f", got {first['input']!r}" if isinstance(first["input"], str | int | float | None) else ""
-    return BadArtifact(f"{name}: {key}", rule + shown, "restore the file from its last commit; only Sluice writes it")
+    plain = isinstance(first["input"], str | int | float | None) and first["type"] != "json_invalid"
+    shown = f", got {first['input']!r}"[:80] if plain else ""
+    thing = f"{name}: {key}" if key else name
+    return BadArtifact(thing, rule + shown, "restore the file from its last commit; only Sluice writes it")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich.markup import escape
+
 from sluice.release.gitops import GitOps
 
 
@@ -45,7 +47,7 @@ def describe(status: dict[str, Any]) -> list[str]:
         f"  candidate  {status['candidate'] or '–'}",
         f"  traffic    {weights}",
     ]
-    lines += [f"  held       {hold['digest']}  ({hold['reason']})" for hold in status["holds"]]
+    lines += [f"  held       {hold['digest']}  ({escape(hold['reason'])})" for hold in status["holds"]]
     for stage, made in status["decisions"].items():
         lines.append(f"  {stage:10} {made['verdict']} → {made['action']}  {made['now']}  {made['id']}")
     return lines

@@ -6,6 +6,8 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
+from rich.markup import escape
+
 from sluice.errors import BadInput
 from sluice.gates.verdict import Decision
 from sluice.release.gitops import GitOps
@@ -16,6 +18,7 @@ from sluice.release.state import ReleaseState
 _Found = TypeVar("_Found")
 _Mention = tuple[str, bytes, dict[str, Any]]
 _SHORTEST = 4
+_FIX = f"name a digest or a decision of this history; at least {_SHORTEST} digits of a digest"
 _HEX = re.compile(r"(?:sha256[:-])?([0-9a-f]{4,64})")
 _COLOURS = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow"}
 
@@ -57,12 +60,12 @@ class Explanation:
 
     def lines(self) -> list[str]:
         """For people, with rich's markup."""
-        rows = [f"[bold]{self.subject}[/bold]", f"  is {_plain(self.standing)}"]
+        rows = [f"[bold]{self.subject}[/bold]", f"  is {escape(self.standing)}"]
         for link in self.links:
             rows.extend(_link_lines(link))
         if self.run:
             rows.append("[bold]comes from[/bold]")
-            rows.extend(f"  {_plain(key)}: {_plain(str(value))}" for key, value in sorted(self.run.items()))
+            rows.extend(f"  {escape(key)}: {escape(str(value))}" for key, value in sorted(self.run.items()))
         return rows
 
 
@@ -73,6 +76,8 @@ def why(gitops: GitOps, token: str) -> Explanation:
     Raises:
         BadInput: nothing, or more than one thing, is called so.
     """
+    if len(token) < _SHORTEST:
+        raise BadInput(repr(token), f"is shorter than {_SHORTEST} letters", _FIX)
     state = gitops.snapshot().state
     found = _mentions(gitops, token)
     named = {str(made["id"]): made for _, _, made in found if str(made["id"]).startswith(token)}
@@ -91,7 +96,8 @@ def _about_decision(gitops: GitOps, state: ReleaseState, found: list[_Mention]) 
     (link,) = _links(gitops, found)[:1]
     made = link.decision
     about = _mentions(gitops, made.candidate) if made.candidate and not made.run else []
-    chain = _links(gitops, [one for one in about if one[2].get("run") and one[2]["candidate"] == made.candidate][:1])
+    told = [one for one in about if one[2].get("run") and one[2].get("candidate") == made.candidate]
+    chain = _links(gitops, told[:1])
     standing = f"a decision about {made.candidate}, which is now {_standing(state, made.candidate)}"
     return Explanation(made.id, standing, made.run or _run(chain, made.candidate), (link,))
 
@@ -115,8 +121,7 @@ def _links(gitops: GitOps, found: list[_Mention]) -> list[Link]:
 
 def _single(found: dict[str, _Found], token: str) -> _Found:
     if not found:
-        fix = f"name a digest or a decision of this history; at least {_SHORTEST} digits of a digest"
-        raise BadInput(repr(token), "is not in the history", fix)
+        raise BadInput(repr(token), "is not in the history", _FIX)
     if len(found) > 1:
         raise BadInput(repr(token), f"could be {', '.join(sorted(found)[:3])}", "give more digits")
     return next(iter(found.values()))
@@ -154,12 +159,7 @@ def _link_lines(link: Link) -> list[str]:
     head = f"[bold]{made.now}  {made.stage} → {made.action}[/bold]  [{colour}]{made.verdict}[/{colour}]"
     rows = [f"{head}  {made.id}  commit {link.commit[:12]}"]
     rows += [
-        f"  [{_COLOURS[reason.verdict]}]{reason.verdict:<12}[/] {_plain(reason.rule)}: {_plain(reason.text)}"
+        f"  [{_COLOURS[reason.verdict]}]{reason.verdict:<12}[/] {escape(reason.rule)}: {escape(reason.text)}"
         for reason in made.reasons
     ]
     return [*rows, f"  evidence {short(made.evidence_digest)}  policy {short(made.policy_digest)}"]
-
-
-def _plain(text: str) -> str:
-    """Without meaning for rich: ``skew[temp]`` is a rule, not a style."""
-    return text.replace("[", "\\[")

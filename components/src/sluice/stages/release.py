@@ -44,9 +44,9 @@ def propose_release(
     return written.decision
 
 
-def propose_again(gitops: GitOps, digest: str, name: str) -> Decision:
+def propose_again(gitops: GitOps, digest: str, name: str, now: str) -> Decision:
     """
-    Propose a digest that was proposed before, on the evidence of then.
+    Propose a digest that was proposed before, on the evidence of then; ``now`` is the time of this proposal.
 
     Raises:
         BadInput: it never was.
@@ -57,11 +57,7 @@ def propose_again(gitops: GitOps, digest: str, name: str) -> Decision:
     first = earlier[0]
     run = {**first.run, "id": digest_of_value([name, digest])[7:19], "name": name, "again": first.id}
 
-    written = gitops.commit(
-        lambda snapshot: propose(
-            snapshot, digest, first.reasons, first.evidence, run, snapshot.state.since or first.now
-        )
-    )
+    written = gitops.commit(lambda snapshot: propose(snapshot, digest, first.reasons, first.evidence, run, now))
     if written is None:
         raise AssertionError("a proposal is always recorded")
     return written.decision

@@ -18,9 +18,9 @@ GRID = "30m"
 """Fast values that become known during an interval of this length are published at its end."""
 ACTIVITY_STEPS = 4
 """Steps of the grid that an airport's activity looks back on: two hours."""
-PRIOR_RATE = 0.22
+PRIOR_RATE = 0.25
 PRIOR_FLIGHTS = 5.0
-"""Rates are pulled towards the yearly share of late flights as if this many more had been seen."""
+"""Rates are pulled towards the share of late flights in January to April, as if this many more had been seen."""
 _LATE_DEPARTURE_MINUTES = 15
 _DAY_BOUNDARY = "5h"
 """UTC time of day at which daily values change: midnight in New York."""
@@ -112,7 +112,7 @@ def _history(known: pl.DataFrame, key: str, days: int, prefix: str) -> pl.DataFr
     """
     Late rate and number of landings in the ``days`` days before a day boundary, on the boundaries after a landing.
 
-    The rate is ``(late + 5 × 0.22) / (landed + 5)``. A key without landings keeps its last row until that expires.
+    The rate is ``(late + 5 × 0.25) / (landed + 5)``. A key without landings keeps its last row until that expires.
     """
     day = pl.col("landed_at").dt.truncate("1d").alias("day")
     shifted = known.filter(pl.col("landed_at").is_not_null()).with_columns(pl.col("landed_at").dt.offset_by("-5h"))

@@ -105,7 +105,7 @@ def load_task(name: str) -> Task:
         module_name, attribute = f"sluice.tasks.{name}", "TASK"
     try:
         found = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError, SyntaxError) as error:
         raise BadInput(
             f"task {name!r}",
             f"cannot be loaded ({error})",

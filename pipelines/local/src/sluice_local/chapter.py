@@ -21,26 +21,28 @@ from sluice.stages.release import propose_again
 from sluice_local.pipeline import PipelineStoppedError, Start, run_training
 from sluice_local.report import write_data_picture
 from sluice_local.rollout import walk_rollout
-from sluice_local.story import Chapter
+from sluice_local.story import Chapter, ending_of
 from sluice_local.world import World
 
-CHAPTER = "chapter.json"
 _DONE = {"refuse": "Refused", "rollback": "Rolled back"}
-_GATE = {"offline": "the offline gate", "propose": "the proposal", "shadow": "the shadow gate"}
+_GATE = {"propose": "the proposal", "rollback": "a person's word"} | {
+    stage: f"the {stage} gate" for stage in ("offline", "bootstrap", "shadow", "canary", "confirm")
+}
 
 
 def play_chapter(world: World, chapter: Chapter) -> None:
     """Play a chapter to its end, or do nothing when it ended in an earlier run."""
     record = world.workspace.home / "runs" / chapter.folder
     world.events.emit("chapter", number=chapter.number, of=len(world.story.chapters), title=chapter.title)
-    if (record / CHAPTER).exists():
-        world.events.emit("outcome", text=json.loads((record / CHAPTER).read_bytes())["outcome"])
+    ending_file = ending_of(world.workspace, chapter)
+    if ending_file.exists():
+        world.events.emit("outcome", text=json.loads(ending_file.read_bytes())["outcome"])
         return
     record.mkdir(parents=True, exist_ok=True)
-    run = _train(world, chapter, chapter.recipe, record) if chapter.recipe else _again(world, chapter)
+    run = _train(world, chapter, chapter.recipe, record) if chapter.recipe else _again(world, chapter, record)
     walk_rollout(world, record, interrupt=chapter.interrupt)
     ending = _ending(chapter, [made for made in world.gitops.decisions() if made.run.get("id") == run], world)
-    write_json(record / CHAPTER, ending)
+    write_json(ending_file, ending)
     world.events.emit("outcome", text=ending["outcome"])
 
 
@@ -59,7 +61,9 @@ def _train(world: World, chapter: Chapter, recipe: Recipe, record: Path) -> str:
     except PipelineStoppedError:
         if not _decided(world, run):
             raise
-    write_data_picture(read_span(read_inputs(record)["span"]), record / "data.json")
+    picture = record / "data.json"
+    if not picture.exists():
+        write_data_picture(read_span(read_inputs(record)["span"]), picture)
     return run
 
 
@@ -76,7 +80,7 @@ def _start(world: World, chapter: Chapter, recipe: Recipe, record: Path) -> Star
             "policy": (
                 world.gitops.file(f"manifests/overlays/{world.story.environment}/gate-policy.yaml") or b""
             ).decode(),
-            "now": snapshot.state.since or iso(world.task.splits.live),
+            "now": iso(world.clock),
         }
         write_json(path, start)
     return Start(
@@ -90,11 +94,15 @@ def _start(world: World, chapter: Chapter, recipe: Recipe, record: Path) -> Star
     )
 
 
-def _again(world: World, chapter: Chapter) -> str:
+def _again(world: World, chapter: Chapter, record: Path) -> str:
     earlier = next(other for other in world.story.chapters if other.slug == chapter.again)
-    candidate = json.loads((world.workspace.home / "runs" / earlier.folder / CHAPTER).read_bytes())["candidate"]
+    candidate = json.loads(ending_of(world.workspace, earlier).read_bytes())["candidate"]
     world.events.emit("stage", name="propose")
-    return str(propose_again(world.gitops, candidate, chapter.slug).run["id"])
+    path = record / "start.json"
+    if not path.exists():
+        write_json(path, {"now": iso(world.clock)})
+    now = json.loads(path.read_bytes())["now"]
+    return str(propose_again(world.gitops, candidate, chapter.slug, now).run["id"])
 
 
 def _ending(chapter: Chapter, decisions: list[Decision], world: World) -> dict[str, Any]:

@@ -34,10 +34,22 @@ def prepare_home(home: Path) -> None:
 
 
 def forget_home(home: Path) -> None:
-    """Remove a home directory and all state of its runs; one that Sluice did not make is refused."""
-    if home.exists():
-        prepare_home(home)
-        shutil.rmtree(home)
+    """
+    Remove all state of a home directory's runs; one that Sluice did not make is refused.
+
+    The mark stays, so that a kill in between leaves a directory that is still ours, and so does the lock: a new file
+    of its name could be locked beside the one that is held.
+    """
+    if not home.exists():
+        return
+    prepare_home(home)
+    for path in home.iterdir():
+        if path.name in (MARK, "lock", "lock.holder"):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 @contextlib.contextmanager

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +14,13 @@ from sluice.models.recipe import Recipe
 from sluice.workspace import Workspace
 from sluice_local.checkout import SERVER, code_digest, make_importable
 
+_STEP = re.compile(r"Inner task failed: '?([\w-]+)")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_RAISED = re.compile(r"^ *((?:[a-z_]\w*\.)*[A-Z]\w*): (.+)$", re.MULTILINE)
+
 
 class PipelineStoppedError(SluiceError):
-    """A step failed, or the gate did not pass; the step's own words are in the log."""
-
-    exit_code = 3
+    """A step met bad input (exit 2), a rule forbade to go on, as the gate does (exit 3), or a step broke (exit 1)."""
 
 
 @dataclass(frozen=True)
@@ -81,5 +85,20 @@ def run_training(start: Start, workspace: Workspace, record: Path) -> str:
             record=str(record),
         )
     except RuntimeError as error:
-        raise PipelineStoppedError(f"run {start.name}", str(error), "read the decision record and the log") from error
+        raise _stopped(start, str(error), workspace.home / "logs" / "worker.log") from error
     return str(finished.output)
+
+
+def _stopped(start: Start, said: str, log: Path) -> PipelineStoppedError:
+    """KFP says only which step failed; the step's own words are the end of the last traceback in what we print."""
+    sys.stdout.flush()
+    said = _COLOUR.sub("", said)
+    step = _STEP.search(said)
+    printed = log.read_text("utf-8", "replace") if log.exists() else ""
+    raised = _RAISED.search(printed.rpartition("Traceback (most recent call last)")[2])
+    kind, words = (raised[1], raised[2]) if raised else ("", said)
+    ours = kind.removeprefix("sluice.errors.")
+    words = words if ours != kind else f"{kind}: {words}"
+    error = PipelineStoppedError(f"run {start.name}, step {step[1] if step else '?'}", words, f"the log is {log}")
+    error.exit_code = 3 if ours == "Refused" else 2 if ours != kind else 1
+    return error

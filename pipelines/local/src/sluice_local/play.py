@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from sluice.release.gitops import GitOps
 from sluice.tasks.task import load_task
 from sluice.workspace import Workspace
-from sluice_local.home import forget_home, held_lock, prepare_home
+from sluice_local.continuity import Continuity, continuity
+from sluice_local.home import end_leftovers, forget_home, held_lock, prepare_home
 from sluice_local.report import build_report
 from sluice_local.screen import Screen
-from sluice_local.story import Story, load_story
+from sluice_local.story import Story, ending_of, load_story
 from sluice_local.supervisor import INTERRUPTED, supervise
 
 _BADGE = {"PASS": "[green]PASS        [/]", "FAIL": "[red]FAIL        [/]"}
@@ -33,10 +35,12 @@ def play(workspace: Workspace, story_name: str, fresh: bool) -> None:
     prepare_home(workspace.home)
     with held_lock(workspace):
         if fresh:
+            end_leftovers(workspace)
             forget_home(workspace.home)
             prepare_home(workspace.home)
-        with Screen(console) as screen:
-            supervise(workspace, story_name, screen)
+        if not all(ending_of(workspace, chapter).exists() for chapter in story.chapters):
+            with Screen(console) as screen:
+                supervise(workspace, story_name, screen)
         page = write_report(workspace, story_name)
     console.print()
     for line in summary(workspace, story):
@@ -54,21 +58,25 @@ def write_report(workspace: Workspace, story_name: str) -> Path:
 
 def summary(workspace: Workspace, story: Story) -> list[str]:
     """One line a chapter, and one for the interruption."""
-    lines = [_line(workspace, chapter.folder) for chapter in story.chapters]
+    lines = [_line(json.loads(ending_of(workspace, chapter).read_bytes())) for chapter in story.chapters]
     interrupted = workspace.home / INTERRUPTED
     if interrupted.exists():
-        lines.append(f"{len(lines) + 1}. [green]PASS        [/] {_interruption(json.loads(interrupted.read_bytes()))}")
+        decisions = GitOps(workspace.gitops, story.environment).decisions()
+        counted = continuity(workspace, story.environment, decisions)
+        lines.append(_interruption(len(lines) + 1, json.loads(interrupted.read_bytes()), counted))
     return lines
 
 
-def _line(workspace: Workspace, folder: str) -> str:
-    ending: dict[str, Any] = json.loads((workspace.home / "runs" / folder / "chapter.json").read_bytes())
+def _line(ending: dict[str, Any]) -> str:
     badge = _BADGE.get(ending["verdict"], "[yellow]INCONCLUSIVE[/]")
-    return f"{ending['number']}. {badge} {ending['title']}. {ending['outcome']}"
+    return f"{ending['number']}. {badge} {escape(ending['title'])}. {escape(ending['outcome'])}"
 
 
-def _interruption(moment: dict[str, Any]) -> str:
+def _interruption(number: int, moment: dict[str, Any], counted: Continuity) -> str:
+    badge = _BADGE["PASS" if counted.whole else "FAIL"]
     return (
-        f"Killed with SIGKILL in the canary at {moment['weight']} %, {moment['done']} requests into the window of"
-        f" {moment['window'][0][:10]}; started again from Git, the window was sent again whole, nothing twice."
+        f"{number}. {badge} Killed with SIGKILL in the canary at {moment['weight']} %, {moment['done']} requests into"
+        f" the window of {moment['window'][0][:10]}; went on from Git: {counted.answers:,} answers logged,"
+        f" {counted.answers_twice} twice, {counted.gaps} gaps; {counted.decisions} decisions, {counted.decisions_twice}"
+        " twice."
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -66,6 +66,7 @@ class _Walk:
     world: World
     record: Path
     interrupt: bool
+    _bundles: dict[str, Bundle] = field(default_factory=dict)
 
     @property
     def _predictions(self) -> Path:
@@ -76,10 +77,6 @@ class _Walk:
         candidate = self.world.gitops.snapshot().state.candidate
         made = [decision for decision in self.world.gitops.decisions() if decision.candidate == candidate]
         return made[-1].run if made else {}
-
-    @cached_property
-    def _bundles(self) -> dict[str, Bundle]:
-        return {}
 
     def position(self, state: ReleaseState) -> datetime:
         """Where event time stands: the end of the last whole window, or the start of the stage."""
@@ -107,9 +104,15 @@ class _Walk:
         self.world.traffic.window(start, end, state)
 
     def look(self, applied: Applied, moment: datetime) -> Snapshot:
-        """Judge all that is known at ``moment``, write the look down, commit what it decides; returns the new state."""
+        """
+        Judge all that is known at ``moment``, write the look down, commit what it decides; returns the new state.
+
+        Nothing is judged when a person ended the rollout meanwhile.
+        """
         now = iso(moment)
         snapshot = self.world.gitops.snapshot()
+        if snapshot.state.rollout is None:
+            return snapshot
         evidence = self._evidence(snapshot, applied, moment)
         advice = advance(snapshot.state, evidence, snapshot.policy, now)
         self._write_down(snapshot.state, evidence, advice, now)

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 _TASK = re.compile(r"Executing task '?([\w-]+)'?")
@@ -27,6 +28,8 @@ class Screen:
 
     def __init__(self, console: Console) -> None:
         self.console = console
+        self.last_line = ""
+        """The last line of the loop's log that says something."""
         self.progress = Progress(
             SpinnerColumn(),
             TextColumn("[bold]{task.fields[chapter]}[/] {task.description}"),
@@ -52,6 +55,7 @@ class Screen:
     def log(self, line: str) -> None:
         """Read the stage and the epoch out of KFP's log."""
         plain = _COLOUR.sub("", line)
+        self.last_line = plain.strip()[:200] or self.last_line
         if found := _TASK.search(plain):
             self._stage(found[1])
         elif found := _CACHED.search(plain):
@@ -72,7 +76,7 @@ class Screen:
 
     def _on_chapter(self, event: dict[str, Any]) -> None:
         self.progress.update(self._task, chapter=f"{event['number']}/{event['of']}")
-        self.console.print(f"[bold]{event['number']}. {event['title']}[/]", highlight=False)
+        self.console.print(f"[bold]{event['number']}. {escape(event['title'])}[/]", highlight=False)
 
     def _on_stage(self, event: dict[str, Any]) -> None:
         self._stage(event["name"])
@@ -87,8 +91,8 @@ class Screen:
     def _on_look(self, event: dict[str, Any]) -> None:
         self.say(
             f"{event['now'][:16]} {event['stage']:9} {event['weight']:3} %  {_VERDICT[event['verdict']]}"
-            f" → {event['action']}" + (f"  [dim]{event['why']}[/]" if event["why"] else "")
+            f" → {event['action']}" + (f"  [dim]{escape(event['why'])}[/]" if event["why"] else "")
         )
 
     def _on_outcome(self, event: dict[str, Any]) -> None:
-        self.say(f"[bold]{event['text']}[/]")
+        self.say(f"[bold]{escape(event['text'])}[/]")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
+from pathlib import Path
 
 from sluice.errors import BadInput
 from sluice.models.recipe import Recipe
+from sluice.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,11 @@ class Story:
     checkout: str | None = None
 
 
+def ending_of(workspace: Workspace, chapter: Chapter) -> Path:
+    """The file that says how a chapter ended; it is there when the chapter has."""
+    return workspace.home / "runs" / chapter.folder / "chapter.json"
+
+
 def load_story(name: str) -> Story:
     """
     The story at ``module:ATTRIBUTE``.
@@ -57,7 +64,7 @@ def load_story(name: str) -> Story:
     module, _, attribute = name.partition(":")
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError, SyntaxError) as error:
         raise BadInput(f"story {name!r}", f"cannot be loaded ({error})", "name it as module:ATTRIBUTE") from error
     if not isinstance(found, Story):
         raise BadInput(f"story {name!r}", f"is a {type(found).__name__}", "define it as a sluice_local.story.Story")

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,8 @@ class _Watch:
     log: Tail
     failure: dict[str, Any] | None = None
     finished: bool = False
-    started: float = field(default_factory=time.monotonic)
+    exit_code: int = 0
+    """Negative where a signal ended the child."""
 
 
 def supervise(workspace: Workspace, story: str, screen: Screen) -> None:
@@ -62,6 +63,9 @@ def supervise(workspace: Workspace, story: str, screen: Screen) -> None:
             error = LoopFailedError(failure["thing"], failure["rule"], failure["fix"])
             error.exit_code = failure["exit_code"]
             raise error
+        if watch.exit_code >= 0:
+            said = screen.last_line or "it said nothing; the disk may be full"
+            raise LoopFailedError("the loop", f"ended with exit code {watch.exit_code} ({said})", f"read {logs}")
         screen.say("the loop was killed; starting it again")
     raise LoopFailedError("sluice run", f"died {_MOST_STARTS} times", f"read {logs / 'worker.log'}")
 
@@ -75,7 +79,14 @@ def _play_once(workspace: Workspace, story: str, log: Path, screen: Screen) -> _
             stdout=stream,
             stderr=subprocess.STDOUT,
             stdin=subprocess.PIPE,  # its end tells the child that we are gone
-            env={**os.environ, MARK_VARIABLE: str(workspace.home), "PYTHONUNBUFFERED": "1"},
+            env={
+                **os.environ,
+                MARK_VARIABLE: str(workspace.home),
+                "PYTHONUNBUFFERED": "1",
+                "PYTHONUTF8": "1",
+                "TZ": "UTC",  # Feast's SQLite store keeps local time
+                "KERAS_HOME": str(workspace.home / "keras"),  # else Keras writes ~/.keras/keras.json
+            },
         )
     watch = _Watch(Tail(events), Tail(log))
     try:
@@ -85,7 +96,8 @@ def _play_once(workspace: Workspace, story: str, log: Path, screen: Screen) -> _
         _show(watch, workspace, child, screen)
     finally:
         child.kill()
-        child.wait()
+        watch.exit_code = child.wait()
+        end_leftovers(workspace)  # a pipeline step outlives the loop that started it
     return watch
 
 

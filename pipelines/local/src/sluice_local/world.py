@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
 from sluice.content import digest_of_files
 from sluice.features.publish import FeaturePublisher
+from sluice.monitoring.windows import list_windows
 from sluice.release.gitops import GitOps
 from sluice.tasks.task import Task, load_task
 from sluice.workspace import Workspace
@@ -36,7 +38,10 @@ class World:
     def open(cls, workspace: Workspace, story: Story, events: Events) -> Iterator[World]:
         """The world of a story; its processes end with the block."""
         gitops = GitOps(workspace.gitops, story.environment)
-        gitops.seed(Path(story.checkout) if story.checkout else ROOT)
+        if any(workspace.home.glob("runs/*/start.json")):
+            gitops.snapshot()  # runs rest on its history: one that is lost must not be begun anew beside them
+        else:
+            gitops.seed(Path(story.checkout) if story.checkout else ROOT)
         with contextlib.ExitStack() as stack:
             yield cls(workspace, story, load_task(story.task), gitops, events, stack)
 
@@ -44,6 +49,16 @@ class World:
     def feature_repo(self) -> Path:
         """The Feast definitions of the story's task."""
         return Path(self.story.feature_repo) if self.story.feature_repo else FEATURE_REPO
+
+    @property
+    def clock(self) -> datetime:
+        """
+        Where event time stands between rollouts: the end of the last window of traffic, or the start of live.
+
+        Not the release's ``since``: a person's command is dated with the wall clock, years after the replay.
+        """
+        windows = list_windows(self.workspace.predictions / self.story.environment)
+        return max([self.task.splits.live, *(window.end for window in windows)])
 
     @cached_property
     def source(self) -> str:

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from sluice.content import write_bytes
 from sluice.gates.verdict import Decision
 from sluice.workspace import Workspace
+from sluice_local.continuity import continuity
 from sluice_local.report import data_charts, wording
 from sluice_local.report.chapter_view import ChapterView, chapter_view, metric_cells
 from sluice_local.report.inputs import Chapter, Interruption, read_chapters, read_interruption
@@ -76,6 +77,7 @@ def build_report(workspace: Workspace, decisions: Sequence[Decision], title: str
         question=question,
         views=views,
         killed=killed,
+        counted=continuity(workspace, decisions[-1].environment if decisions else "", decisions),
         killed_anchor=next((view.anchor for view in views if view.chapter is struck), "ledger"),
         state=next((decision.after for decision in reversed(decisions) if decision.after), {}),
         data=data_view(chapters),

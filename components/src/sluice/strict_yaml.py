@@ -1,0 +1,65 @@
+"""YAML that people write, read so that nothing in it is guessed, repeated or blown up."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+import yaml
+
+_MOST_BYTES = 1 << 20
+_MOST_NODES = 20_000
+"""Nodes after aliases are followed: nine aliases in each of nine lists would be a thousand million."""
+_MERGE = "tag:yaml.org,2002:merge"
+
+
+def read_yaml(text: bytes) -> Any:
+    """
+    The value of one YAML document; anchors, aliases and merge keys may be used.
+
+    Raises:
+        ValueError: not YAML, a key twice in one mapping, aliases that contain themselves or multiply beyond measure, a
+            document that is too large or too deep. The message is one line.
+    """
+    if len(text) > _MOST_BYTES:
+        raise ValueError(f"is larger than {_MOST_BYTES} bytes")
+    try:
+        loader = yaml.SafeLoader(text)
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return None
+            _measure(node, {})
+            return loader.construct_document(node)
+        finally:
+            loader.dispose()
+    except (yaml.YAMLError, ValueError, TypeError, ArithmeticError) as error:
+        raise ValueError(f"is not YAML ({' '.join(str(error).split())[:300]})") from error
+    except RecursionError as error:
+        raise ValueError("is not YAML that can be read: it is too deep") from error
+
+
+def _measure(node: yaml.Node, sizes: dict[int, int]) -> int:
+    """Nodes below and with ``node``, aliases counted each time; ``sizes`` remembers, 0 marks what is being counted."""
+    if id(node) in sizes:
+        if not sizes[id(node)]:
+            raise ValueError("an alias contains itself")
+        return sizes[id(node)]
+    sizes[id(node)] = 0
+    size = 1 + sum(_measure(child, sizes) for child in _children(node))
+    if size > _MOST_NODES:
+        raise ValueError(f"it holds more than {_MOST_NODES} values")
+    sizes[id(node)] = size
+    return size
+
+
+def _children(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        seen: set[Hashable] = set()
+        for key, _ in node.value:
+            name = key.value if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE else None
+            if name is not None and name in seen:
+                raise ValueError(f"key {name!r} is there twice, line {key.start_mark.line + 1}")
+            seen.add(name)
+        return [child for pair in node.value for child in pair]
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []

@@ -1,0 +1,113 @@
+"""What a person does: against the state of the moment, with a name, a reason and where the model came from."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from sluice.errors import BadInput, Refused
+from sluice.release.gitops import GitOps
+from sluice.release.operator import add_hold, release_hold, roll_back
+from sluice.release.rollout import look, propose
+from sluice.release.status import describe, status_of
+from tests.unit.release_sample import GOOD, A, B, C, passing
+
+ROOT = Path(__file__).parents[2]
+NOW = "2026-01-01T00:00:00Z"
+
+
+@pytest.fixture
+def gitops(tmp_path: Path) -> GitOps:
+    """A is stable."""
+    made = GitOps(tmp_path / "gitops.git", "dev")
+    made.seed(ROOT)
+    _promote(made, A, 1)
+    return made
+
+
+def _promote(gitops: GitOps, digest: str, day: int) -> None:
+    """Propose a digest and let every look pass until it is stable."""
+    run = {"id": f"run-{day}", "data": "sha256:" + "d" * 64}
+    gitops.commit(lambda snapshot: propose(snapshot, digest, GOOD, {"auc": 0.8}, run, _day(day)))
+    for now in map(_day, itertools.count(day + 1)):
+        if not gitops.snapshot().state.rollout:
+            return
+        gitops.commit(lambda snapshot, now=now: look(snapshot, passing(snapshot.state, now), now, run))  # type: ignore[misc]
+
+
+def _day(number: int) -> str:
+    return f"2020-01-{number:02d}T00:00:00Z"
+
+
+def test_a_second_rollback_goes_back_another_model(gitops: GitOps) -> None:
+    _promote(gitops, B, 5)
+    _promote(gitops, C, 11)
+    assert roll_back(gitops, "worse", "kim", NOW).stable == B
+    assert roll_back(gitops, "worse too", "kim", NOW).stable == A
+    with pytest.raises(Refused, match="no earlier model"):
+        roll_back(gitops, "all of them", "kim", NOW)
+
+
+def test_a_rollback_reads_the_history_again_after_a_lost_race(gitops: GitOps, tmp_path: Path) -> None:
+    _promote(gitops, B, 5)
+    racing = GitOps(Path(gitops.remote), "dev", clone=tmp_path / "other")
+    first = True
+
+    class Loses(GitOps):
+        def decisions(self) -> list:  # type: ignore[type-arg]
+            nonlocal first
+            if first:  # somebody promotes C between our reading and our writing
+                first = False
+                _promote(racing, C, 11)
+            return super().decisions()
+
+    made = roll_back(Loses(Path(gitops.remote), "dev"), "worse", "kim", NOW)
+    assert (made.candidate, made.stable) == (C, B)
+
+
+def test_a_rollback_says_where_the_model_came_from(gitops: GitOps) -> None:
+    _promote(gitops, B, 5)
+    assert roll_back(gitops, "worse", "kim", NOW).run["id"] == "run-5"
+
+
+def test_a_running_candidate_is_rolled_back_not_held(gitops: GitOps) -> None:
+    gitops.commit(lambda snapshot: propose(snapshot, B, GOOD, {}, {"id": "run-9"}, _day(9)))
+    with pytest.raises(Refused, match="use `sluice rollback`"):
+        add_hold(gitops, B, "audit", "kim", NOW)
+    made = roll_back(gitops, "audit", "kim", NOW)
+    assert (made.candidate, made.stable, made.run["id"]) == (B, A, "run-9")
+    assert [hold.digest for hold in gitops.snapshot().state.holds] == [B]
+
+
+def test_a_hold_during_a_rollout_leaves_the_rollout_alone(gitops: GitOps) -> None:
+    gitops.commit(lambda snapshot: propose(snapshot, B, GOOD, {}, {"id": "run-9"}, _day(9)))
+    before = gitops.snapshot().state
+    add_hold(gitops, C, "audit", "kim", NOW)
+    after = gitops.snapshot().state
+    assert after.model_copy(update={"holds": ()}) == before
+    release_hold(gitops, C, "found nothing", "kim", NOW)
+    assert gitops.snapshot().state == before
+
+
+@pytest.mark.parametrize("text", ["", " ", "two\nlines", "\x1b[31m", "x" * 501])
+def test_names_and_reasons_are_one_plain_line(gitops: GitOps, text: str) -> None:
+    for reason, by in ((text, "kim"), ("audit", text)):
+        with pytest.raises(BadInput, match="the text of"):
+            add_hold(gitops, C, reason, by, NOW)
+
+
+def test_status_tells_the_last_decision_of_each_stage(gitops: GitOps) -> None:
+    _promote(gitops, B, 5)
+    add_hold(gitops, C, "[/b] audit", "kim", NOW)
+    found = status_of(gitops)
+    assert (found["stable"], found["candidate"], found["held"]) == (B, None, [C])
+    assert (found["stage"], found["stable_weight"], found["commit"]) == ("stable", 100, gitops.snapshot().commit)
+    last = {stage: made["action"] for stage, made in found["decisions"].items()}
+    assert last["offline"] == "start-shadow"
+    assert (last["shadow"], last["canary"], last["confirm"]) == ("set-weight", "promote", "confirm")
+    assert last["hold"] == "hold"
+    lines = describe(found)
+    assert any(B in line for line in lines)
+    assert any(r"\[/b] audit" in line for line in lines)

@@ -1,0 +1,38 @@
+"""YAML of people: what is ambiguous, endless or not YAML is refused in one line."""
+
+from __future__ import annotations
+
+import pytest
+
+from sluice.strict_yaml import read_yaml
+
+
+def test_anchors_and_merge_keys_may_be_used() -> None:
+    assert read_yaml(b"a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\n") == {"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 3}}
+
+
+def test_an_empty_document_is_nothing() -> None:
+    assert read_yaml(b"# only words\n") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        (b"a: 1\nb: 2\na: 3\n", "key 'a' is there twice, line 3"),
+        (b"a:\n  b: 1\n  b: 1\n", "key 'b' is there twice, line 3"),
+        (b"a: &a [*a]\n", "contains itself"),
+        (b"[" * 5000, "too deep"),
+        (b"a: 2013-99-99\n", "month must be in 1..12"),
+        (b"? [a]\n: 1\n", "unhashable key"),
+        (b"a: !!python/object/apply:os.system [id]\n", "could not determine a constructor"),
+        (b"\x9c\x00", "invalid start byte"),
+        (b"--- 1\n--- 2\n", "expected a single document"),
+        (b"#" * ((1 << 20) + 1), "larger than"),
+        (b"[" + b"x," * 20_001 + b"]", "more than 20000 values"),
+    ],
+)
+def test_what_is_not_plain_is_refused_in_one_line(text: bytes, rule: str) -> None:
+    with pytest.raises(ValueError, match=rule) as caught:
+        read_yaml(text)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
