@@ -22,7 +22,7 @@ from sluice.gates.simulation.play import Outcome
 from sluice.gates.simulation.report import Simulated, percent, rewrite
 from sluice.gates.simulation.run import Rival, simulate
 from sluice.gates.simulation.traffic import Traffic
-from sluice.gates.simulation.worlds import scale_of, worlds_named
+from sluice.gates.simulation.worlds import WORLDS, scale_of, worlds_named
 from sluice.release.rollout import advance
 
 ROOT = Path(__file__).parents[2]
@@ -149,6 +149,16 @@ def test_a_page_without_marks_is_refused_and_left_alone(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="simulate:begin"):
         rewrite(page, "simulate", "x")
     assert page.read_text() == "nothing here\n"
+
+
+def test_the_committed_page_is_about_the_shipped_policy() -> None:
+    """Red after a change of the policy, until `make simulate` has run."""
+    page = (ROOT / "docs/simulation.md").read_text()
+    assert page.count(f"policy {DIGEST[:19]}") == 2
+    for mark in ("simulate", "compare"):
+        assert f"<!-- {mark}:begin -->" in page
+    for world in WORLDS:
+        assert page.count(f"| {world.name} | {world.truth} |") == 3
 
 
 def sluice(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -23,7 +23,7 @@ def endings(simulated: Simulated) -> str:
         _text(16, 48, simulated.preamble(), fill=_FAINT, size=11),
         *_legend(_LEFT, 68),
         _text(_LEFT + _BAR + 16, 82, "wrong decisions (95 % interval)", fill=_FAINT, size=11),
-        _text(_LEFT + _BAR + 226, 82, "median requests · exposed users'", fill=_FAINT, size=11),
+        _text(_LEFT + _BAR + 226, 82, "median requests · exposed", fill=_FAINT, size=11),
     ]
     for index, summary in enumerate(simulated.ours):
         parts += _bar(summary, top + _ROW * index)

@@ -21,9 +21,21 @@ from sluice.gates.simulation.summary import Share, Spread, Summary
 from sluice.gates.simulation.worlds import Scale, World
 
 HEADINGS = (
-    "world", "truth", "promoted", "rolled back", "timed out", "wrong (95 %)", "requests", "hours", "exposed",
-)  # fmt: skip
-"""Shares in per cent; requests and hours to the verdict as median / 90th percentile, exposed as median."""
+    "world",
+    "truth",
+    "promoted",
+    "by 10,000",
+    "rolled back",
+    "timed out",
+    "wrong (95 %)",
+    "requests",
+    "hours",
+    "exposed",
+)
+"""
+Shares of the rollouts (by 10,000: promoted within 10,000 requests); requests and hours to the verdict as median / 90th
+percentile; exposed as median.
+"""
 
 
 @dataclass(frozen=True)
@@ -103,6 +115,7 @@ def rows_of(summaries: Sequence[Summary]) -> list[tuple[str, ...]]:
             one.world,
             one.truth,
             percent(one.promoted.share),
+            percent(one.promoted_by_10000.share),
             percent(one.rolled_back.share),
             percent(one.timed_out.share),
             interval(one.wrong),
