@@ -7,7 +7,7 @@ READY := .venv/.ready
 export UV_PROJECT_ENVIRONMENT := $(CURDIR)/.venv
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help setup run test check compile format clean
+.PHONY: help setup run test check compile simulate format clean
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -35,6 +35,11 @@ check: $(READY)  ## lint, format, types, import arrows, compiled pipelines
 
 compile: $(READY)  ## compile the pipelines into pipelines/compiled/
 	$(BIN)/python -m pipelines.compile
+
+POLICY ?= manifests/overlays/dev/gate-policy.yaml
+simulate: $(READY)  ## play the shipped policy against known worlds; rewrites docs/simulation.md and its pictures
+	$(BIN)/sluice simulate $(POLICY) --rollouts 10000 --write docs/simulation.md
+	$(BIN)/sluice simulate $(POLICY) --compare --rollouts 200 --write docs/simulation.md
 
 format: $(READY)  ## format the code
 	$(BIN)/ruff check --fix .
