@@ -7,7 +7,7 @@ READY := .venv/.ready
 export UV_PROJECT_ENVIRONMENT := $(CURDIR)/.venv
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help setup run test check compile schemas format clean
+.PHONY: help setup run test check compile schemas simulate format clean
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -39,6 +39,11 @@ compile: $(READY)  ## compile the pipelines into pipelines/compiled/
 
 schemas: $(READY)  ## write the published JSON schemas into docs/schemas/
 	$(BIN)/python -m sluice.schemas
+
+POLICY ?= manifests/overlays/dev/gate-policy.yaml
+simulate: $(READY)  ## play the shipped policy against known worlds; rewrites docs/simulation.md and its pictures
+	$(BIN)/sluice simulate $(POLICY) --rollouts 10000 --write docs/simulation.md
+	$(BIN)/sluice simulate $(POLICY) --compare --rollouts 200 --write docs/simulation.md
 
 format: $(READY)  ## format the code
 	$(BIN)/ruff check --fix .

@@ -18,7 +18,10 @@ def sluice(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(
     "command",
-    ["run", "status", "why", "report", "rollback", "hold list", "hold add", "hold release", "decide", "ledger verify"],
+    [
+        *("run", "simulate", "status", "why", "report", "rollback", "decide"),
+        *("hold list", "hold add", "hold release", "ledger verify"),
+    ],
 )
 def test_every_command_has_help_with_an_example(command: str, tmp_path: Path) -> None:
     done = sluice(*command.split(), "--help", home=tmp_path)

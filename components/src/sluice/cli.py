@@ -39,6 +39,7 @@ app = typer.Typer(
     "  sluice why sha256:4f1c            why this model is where it is\n\n"
     "  sluice decide --policy P --state S.json --evidence E.json --now T   ask the gate itself\n\n"
     "  sluice ledger verify              whether every decision is as it was written\n\n"
+    "  sluice simulate POLICY            what a policy would do, in worlds whose truth is known\n\n"
     "  sluice rollback --env dev --reason 'complaints from the night shift'\n",
 )
 hold = typer.Typer(no_args_is_help=True, help="Digests that no automation may promote.")
@@ -131,6 +132,46 @@ def rollback(reason: Text, env: Environment = "dev", as_json: AsJson = False) ->
 
     made = roll_back(release_history(env), reason, _who(), _now())
     _print(made.model_dump(mode="json"), as_json, [escape(f"{made.action}: {made.candidate} is held; {reason}")])
+
+
+@app.command()
+def simulate(
+    policy: Annotated[Path, typer.Argument(help="A gate policy, for example manifests/overlays/dev/gate-policy.yaml.")],
+    world: Annotated[list[str] | None, typer.Option("--world", help="Only this world; may be given again.")] = None,
+    rollouts: Annotated[int, typer.Option(help="Rollouts a world.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds play equal requests.")] = 0,
+    requests_a_day: Annotated[float, typer.Option(help="Live requests a day.")] = 900,
+    look_every: Annotated[float | None, typer.Option(help="Hours between looks, instead of the policy's.")] = None,
+    compare: Annotated[bool, typer.Option("--compare", help="Beside it the rules of other tools.")] = False,
+    write: Annotated[Path | None, typer.Option(help="Put tables and picture into this page.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """
+    Play a policy against worlds whose truth is known, before real users pay for it.
+
+    Example: sluice simulate manifests/overlays/dev/gate-policy.yaml --world worse --rollouts 5000
+    """
+    from sluice.gates.simulation import command
+    from sluice.release.rollout import advance
+
+    try:
+        simulated = command.played(
+            policy,
+            advance,
+            world or (),
+            rollouts=rollouts,
+            seed=seed,
+            requests_a_day=requests_a_day,
+            look_hours=look_every,
+            comparing=compare,
+            console=Console(stderr=True),
+        )
+    except KeyboardInterrupt:
+        sys.stderr.write("sluice: interrupted; nothing was written\n")
+        raise typer.Exit(130) from None
+    if write:
+        command.write(simulated, write)
+    command.show(simulated, as_json=as_json)
 
 
 @app.command()
