@@ -138,7 +138,7 @@ def _rates(known: list[Event], key: tuple[str, str], now: datetime, asked: _Rate
     for days in asked.windows:
         inside = [e for e in landed if e.landed and edge - days * _DAY <= e.landed < edge]
         late = sum(event.arr_delay is not None and event.arr_delay >= 15 for event in inside)
-        found[f"{asked.prefix}_late_rate_{days}d"] = None if expired else (late + 1.1) / (len(inside) + 5)
+        found[f"{asked.prefix}_late_rate_{days}d"] = None if expired else (late + 1.25) / (len(inside) + 5)
         if asked.counted:
             found[f"{asked.prefix}_flights_{days}d"] = None if expired else float(len(inside))
     return found
