@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict
 
 from sluice.content import write_json, written_whole
-from sluice.data.span import content_digest, read_record, read_span
+from sluice.data.span import content_digest, iso_time, read_record, read_span
 from sluice.errors import BadInput
 from sluice.features.manifest import Feature, FeatureManifest
 from sluice.features.plan import FeaturePlan, refuse_known_later
@@ -70,7 +69,7 @@ def build_features(task: Task, span_dir: Path, repo: Path, store: Path, out: Pat
         service_digest=plan.digest,
         rows=frame.height,
         unlabelled=span.height - frame.height,
-        window=(_iso(task.splits.train), _iso(task.splits.live)),
+        window=(iso_time(task.splits.train), iso_time(task.splits.live)),
     )
     with written_whole(out / FRAME_FILE) as beside:
         frame.write_parquet(beside, compression="zstd", compression_level=1)
@@ -125,7 +124,3 @@ def _dtype(name: str, kind: Any) -> Any:
         if kind in kinds:
             return dtype
     raise BadInput(f"request input {name}", f"has type {kind}", "use Float64, Int64 or String")
-
-
-def _iso(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
