@@ -33,6 +33,10 @@ class Reason(BaseModel):
     n: int
     text: str
     """One sentence for people, with the numbers in it."""
+    role: str | None = None
+    """success, guardrail, deterioration, limit or quality; ``None`` for what no policy rule asks."""
+    alpha: float | None = None
+    """Error of the interval, over all looks together."""
 
 
 class Decision(BaseModel):
@@ -49,9 +53,12 @@ class Decision(BaseModel):
     task: str
     environment: str
     stage: str
-    """offline, bootstrap, shadow, canary, full, confirm, propose, hold, rollback."""
+    """propose, offline, bootstrap, shadow, preview, canary, confirm, hold, rollback."""
     action: str
-    """What follows: refuse, propose, start-shadow, set-weight, promote, confirm, rollback, hold, wait, release-hold."""
+    """
+    What follows: refuse, bootstrap, start-shadow, start-preview, set-weight, promote, confirm, pause, approve, time-out,
+    rollback, hold, release-hold, wait.
+    """
     verdict: Verdict
     candidate: str | None
     stable: str | None
