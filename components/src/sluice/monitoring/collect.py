@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
-import numpy as np
 import polars as pl
 
 from sluice.data.divergence import FeatureProfile, divergence
-from sluice.monitoring.evidence import Arm, Cells, Evidence, Moments, Pairs, Stratum, Timings
+from sluice.monitoring.evidence import (
+    Arm,
+    Cells,
+    Evidence,
+    Imputed,
+    Pairs,
+    Share,
+    Source,
+    Stratum,
+    Timings,
+)
+from sluice.monitoring.moments import histogram, moments, moments_by, parts, rounded
+from sluice.monitoring.rows import Types, decoded, failed, of_route, with_labels
+from sluice.monitoring.slices import slice_evidence
 from sluice.release.state import Applied, ReleaseState, iso, moment_of
-
-_CLIP = 1e-7
-_DIGITS = 12
+from sluice.tasks.task import Slice
 
 
 def collect_evidence(
@@ -28,6 +36,10 @@ def collect_evidence(
     now: datetime,
     label_maturity_hours: float,
     cells: Cells | None = None,
+    slices: Sequence[Slice] = (),
+    carried: Types | None = None,
+    thresholds: Mapping[str, float] | None = None,
+    sources: Sequence[Source] = (),
 ) -> Evidence:
     """
     The evidence about ``state`` at ``now``.
@@ -38,13 +50,19 @@ def collect_evidence(
         labels: example_id (= request_id), label, label_time; those with ``label_time > now`` are not looked at.
         profiles: of the candidate's bundle.
         cells: a sample of served features read again offline.
+        slices: partitions to count apart; none by default.
+        carried: what a request carries (``Task.entity_keys``, ``Task.request_inputs``), with types, for the slices.
+        thresholds: score from which a digest decides positive; without them agreement is not known.
+        sources: where predictions, labels and cells come from.
     """
-    rows = _prepared(predictions, labels, now)
+    rows = with_labels(decoded(predictions, profiles, slices, carried or {}), labels, now)
     live = rows.filter(pl.col("event_time") >= moment_of(state.since)) if state.since else rows.clear()
     cohort = rows.filter(pl.col("route") != "shadow") if state.stage == "confirm" else live
     route = "shadow" if state.stage == "shadow" else "candidate"
     due = now - timedelta(hours=label_maturity_hours)
-    served = _of(live, route, state.candidate)
+    served, peers = of_route(live, route, state.candidate), of_route(live, "stable", state.stable)
+    judged = of_route(cohort, route, state.candidate), of_route(cohort, "stable", state.stable)
+    both = _both(of_route(live, "shadow", state.candidate), peers, slices)
     return Evidence(
         task=state.task,
         environment=state.environment,
@@ -54,43 +72,19 @@ def collect_evidence(
         since=state.since,
         now=iso(now),
         applied=applied,
-        candidate=_arm(live, cohort, route, state.candidate, due),
-        stable=_arm(live, cohort, "stable", state.stable, due),
+        candidate=_arm(served, judged[0], state.candidate, due),
+        stable=_arm(peers, judged[1], state.stable, due),
         foreign=_foreign(live, {"stable": state.stable, route: state.candidate}),
         split=_split(live, route),
-        strata=_strata(_of(cohort, route, state.candidate), _of(cohort, "stable", state.stable)),
-        pairs=_pairs(_of(live, "shadow", state.candidate), _of(live, "stable", state.stable)),
+        strata=_strata(*judged, due),
+        pairs=_pairs(both, thresholds or {}, state),
         skew_n=served.height,
         skew=_skew(served, profiles),
         cells=cells,
-        timings=Timings(
-            candidate=_moments(served["latency_ms"]),
-            stable=_moments(_of(live, "stable", state.stable)["latency_ms"]),
-        ),
+        timings=_timings(served, peers, both),
+        slices=slice_evidence(slices, (served, peers), judged, both),
+        sources=tuple(sources),
     )
-
-
-def _prepared(predictions: pl.DataFrame, labels: pl.DataFrame, now: datetime) -> pl.DataFrame:
-    """Predictions before ``now`` with ``label``, ``ok`` (a finite score) and ``loss`` (null without label or score)."""
-    known = labels.filter(pl.col("label_time") <= now, pl.col("label").is_not_null())
-    rows = predictions.filter(pl.col("event_time") < now).join(
-        known.select(request_id="example_id", label=pl.col("label").cast(pl.Float64)).unique("request_id"),
-        on="request_id",
-        how="left",
-    )
-    if "window" not in rows.columns:
-        rows = rows.with_columns(window=pl.col("event_time").dt.date().cast(pl.String))
-    # an answer that failed before a model was asked carries no digest and still counts against its route
-    rows = rows.with_columns(digest=pl.when(pl.col("digest") != "").then("digest"))
-    ok = (pl.col("status") < 400) & pl.col("score").is_finite().fill_null(value=False)
-    p = pl.col("score").clip(_CLIP, 1 - _CLIP)
-    loss = -(pl.col("label") * p.log() + (1 - pl.col("label")) * (1 - p).log())
-    rows = rows.with_columns(ok=ok).with_columns(loss=pl.when("ok").then(loss))
-    return rows.sort("event_time", "request_id", "route")
-
-
-def _of(rows: pl.DataFrame, route: str, digest: str | None) -> pl.DataFrame:
-    return rows.filter(pl.col("route") == route, (pl.col("digest") == digest) | pl.col("digest").is_null())
 
 
 def _foreign(rows: pl.DataFrame, digests: Mapping[str, str | None]) -> int:
@@ -101,22 +95,22 @@ def _foreign(rows: pl.DataFrame, digests: Mapping[str, str | None]) -> int:
     )
 
 
-def _arm(live: pl.DataFrame, cohort: pl.DataFrame, route: str, digest: str | None, due: datetime) -> Arm | None:
+def _arm(rows: pl.DataFrame, judged: pl.DataFrame, digest: str | None, due: datetime) -> Arm | None:
     if digest is None:
         return None
-    rows, judged = _of(live, route, digest), _of(cohort, route, digest)
     mature = judged.filter("ok", pl.col("event_time") <= due)
-    failed = ((pl.col("status") >= 500) | ((pl.col("status") < 400) & ~pl.col("ok"))).sum()
     times = rows["event_time"]
+    lacking = [pl.col(name) > 0 for name in ("missing", "stale") if name in rows.columns]
     return Arm(
         digest=digest,
         n=rows.height,
         first=iso(times[0]) if rows.height else None,
         last=iso(times[-1]) if rows.height else None,
-        errors=int(rows.select(failed).item()),
+        errors=int(rows.select(failed().sum()).item()),
         due=mature.height,
         labelled=int(mature["label"].is_not_null().sum()),
-        loss=_moments(judged["loss"]),
+        loss=moments(judged["loss"]),
+        stale=rows.filter("ok", pl.any_horizontal(lacking)).height if lacking else 0,
     )
 
 
@@ -129,47 +123,67 @@ def _split(live: pl.DataFrame, route: str) -> tuple[int, int]:
     return len(first), len(second)
 
 
-def _strata(candidate: pl.DataFrame, stable: pl.DataFrame) -> tuple[Stratum, ...]:
+def _strata(candidate: pl.DataFrame, stable: pl.DataFrame, due: datetime) -> tuple[Stratum, ...]:
+    arms = [moments_by(rows, ["window"], "loss") for rows in (candidate, stable)]
+    imputed = [_imputed_by(rows, due) for rows in (candidate, stable)]
     found = []
-    for window in sorted(set(candidate["window"]) & set(stable["window"])):
-        first = _moments(candidate.filter(pl.col("window") == window)["loss"])
-        second = _moments(stable.filter(pl.col("window") == window)["loss"])
-        if first and second and min(first.n, second.n) > 1:
-            found.append(Stratum(window=window, candidate=first, stable=second))
+    for key in sorted(arms[0].keys() & arms[1].keys()):
+        first, second = (losses[key] for losses in arms)
+        if min(first.n, second.n) > 1:
+            ours, theirs = (one.get(key) for one in imputed)
+            stratum = Stratum(window=key[0], candidate=first, stable=second)
+            if ours and theirs and (ours.every.n > ours.rectifier.n or theirs.every.n > theirs.rectifier.n):
+                stratum = stratum.model_copy(update={"candidate_imputed": ours, "stable_imputed": theirs})
+            found.append(stratum)
     return tuple(found)
 
 
-def _pairs(shadow: pl.DataFrame, stable: pl.DataFrame) -> Pairs:
-    columns = ["request_id", "score", "loss"]
-    both = shadow.filter("ok").select(columns).join(stable.filter("ok").select(columns), on="request_id", suffix="_s")
-    both = both.sort("request_id")
-    return Pairs(shift=_moments((both["score"] - both["score_s"]).abs()), loss=_moments(both["loss"] - both["loss_s"]))
+def _imputed_by(rows: pl.DataFrame, due: datetime) -> dict[tuple[str, ...], Imputed]:
+    """By window, of the mature requests; a window of which no label is in has none."""
+    mature = rows.filter("ok", pl.col("event_time") <= due)
+    found = {}
+    for key, part in parts(mature, ["window"]):
+        every, rectifier = moments(part["expected"]), moments(part["loss"] - part["expected"])
+        if every and rectifier:
+            found[key] = Imputed(every=every, rectifier=rectifier)
+    return found
+
+
+def _both(shadow: pl.DataFrame, stable: pl.DataFrame, slices: Sequence[Slice]) -> pl.DataFrame:
+    """Requests that both answered: the candidate's columns, stable's with ``_s``, and ``difference`` of the losses."""
+    columns = ["request_id", "score", "loss", "latency_ms"]
+    named = [*columns, *(f"slice_{each.name}" for each in slices)]
+    both = shadow.filter("ok").select(named).join(stable.filter("ok").select(columns), on="request_id", suffix="_s")
+    return both.sort("request_id").with_columns(difference=pl.col("loss") - pl.col("loss_s"))
+
+
+def _pairs(both: pl.DataFrame, thresholds: Mapping[str, float], state: ReleaseState) -> Pairs:
+    shift = moments((both["score"] - both["score_s"]).abs())
+    return Pairs(shift=shift, loss=moments(both["difference"]), agreement=_agreement(both, thresholds, state))
+
+
+def _agreement(both: pl.DataFrame, thresholds: Mapping[str, float], state: ReleaseState) -> Share | None:
+    ours, theirs = (thresholds.get(digest or "") for digest in (state.candidate, state.stable))
+    if both.is_empty() or ours is None or theirs is None:
+        return None
+    same = (both["score"] >= ours) == (both["score_s"] >= theirs)
+    return Share(n=both.height, hits=int(same.sum()))
+
+
+def _timings(served: pl.DataFrame, peers: pl.DataFrame, both: pl.DataFrame) -> Timings:
+    """Moments over all answers; bins over those that a server timed itself, as its own metrics are."""
+    candidate, stable = (rows.filter(pl.col("digest").is_not_null())["latency_ms"] for rows in (served, peers))
+    return Timings(
+        candidate=moments(served["latency_ms"]),
+        stable=moments(peers["latency_ms"]),
+        difference=moments(both["latency_ms"] - both["latency_ms_s"]),
+        candidate_bins=histogram(candidate),
+        stable_bins=histogram(stable),
+    )
 
 
 def _skew(served: pl.DataFrame, profiles: Mapping[str, FeatureProfile]) -> dict[str, float]:
     if served.is_empty():
         return {}
-    vectors = [json.loads(text) if text else {} for text in served["features"]]
-    return {
-        name: _rounded(divergence(profiles[name], _column(vectors, name, profiles[name]))) for name in sorted(profiles)
-    }
-
-
-def _column(vectors: list[dict[str, Any]], name: str, profile: FeatureProfile) -> pl.Series:
-    values = [vector.get(name) for vector in vectors]
-    if profile.kind == "numeric":
-        return pl.Series(name, [None if value is None else float(value) for value in values], pl.Float64)
-    return pl.Series(name, [None if value is None else str(value) for value in values], pl.String)
-
-
-def _moments(values: pl.Series) -> Moments | None:
-    """Of the values that are there; numpy's summation order is fixed, so equal inputs give equal bits."""
-    array = values.drop_nulls().to_numpy().astype(np.float64)
-    if array.size == 0:
-        return None
-    variance = float(array.var(ddof=1)) if array.size > 1 else 0.0
-    return Moments(n=int(array.size), mean=_rounded(float(array.mean())), variance=_rounded(variance))
-
-
-def _rounded(value: float) -> float:
-    return round(value, _DIGITS)
+    vector = served["vector"].struct
+    return {name: rounded(divergence(profiles[name], vector.field(name))) for name in sorted(profiles)}

@@ -14,8 +14,8 @@ import orjson
 import polars as pl
 
 from sluice.errors import BadInput
-from sluice.monitoring.prediction_log import iso, log_sizes, read_lines, window_frame, window_path, write_window
-from sluice.release.state import ReleaseState
+from sluice.monitoring.prediction_log import log_sizes, read_lines, window_frame, window_path, write_window
+from sluice.release.state import ReleaseState, iso
 from sluice.tasks.task import Task
 from sluice.workspace import Workspace
 from sluice_local.connection import Answer, Client, Unreachable
