@@ -10,6 +10,8 @@ What is released in one environment, as Git holds it.
     confirm     yes     yes        0 / 100   0       weighted (the old side stays warm)
     stable      yes     –          100 / 0   0       plain
 
+Any stage of a rollout but bootstrap may be ``paused``: it passed, and a person must agree to the next step.
+
 ``ReleaseState`` cannot be built in any other shape.
 """
 
@@ -17,9 +19,18 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from sluice.errors import BadArtifact, BadInput
 
@@ -129,7 +140,7 @@ class ReleaseState(_Frozen):
     candidate_weight: Percent = 0
     mirror_percent: Percent = 0
     paused: bool = False
-    """The stage passed and waits for a person: `sluice approve`."""
+    """The stage passed and waits for a person: ``sluice approve``."""
     holds: tuple[Hold, ...] = ()
 
     @classmethod
@@ -142,6 +153,12 @@ class ReleaseState(_Frozen):
         if found := contradiction(self):
             raise ValueError(f"{found[0]}: {found[1]}")
         return self
+
+    @model_serializer(mode="wrap")
+    def _plain(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without ``paused`` where it is not so: such a state's document is the one that older versions wrote."""
+        plain: dict[str, Any] = write(self)
+        return plain if self.paused else {key: value for key, value in plain.items() if key != "paused"}
 
     def held(self, digest: str) -> Hold | None:
         """The hold on a digest, if there is one."""
@@ -172,7 +189,11 @@ def contradiction(state: ReleaseState) -> tuple[str, str] | None:
         (state.since is not None or state.stage == "empty", "since", _presence(state.stage, needed=True)),
         (state.step == 0 or state.stage == "canary", "step", f"is {state.step}, only a canary has steps"),
         (state.stable is None or state.stable != state.candidate, "candidate", "is the stable digest"),
-        (rollout or not state.paused, "paused", "only a rollout that is going on can wait for a person"),
+        (
+            not state.paused or (rollout and state.stage != "bootstrap"),
+            "paused",
+            f"is set, stage {state.stage} never waits for a person",
+        ),
         (held is None, str(held), "is a digest with a hold"),
     )
     return next(((key, rule) for good, key, rule in rules if not good), None)
