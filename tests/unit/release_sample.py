@@ -24,10 +24,24 @@ select: {}
 offline: [{metric: auc, role: success, against: best-baseline}]
 bootstrap: {allowed: true, minimum_n: 100}
 online:
-  shadow: &rules {minimum_n: 500, maximum_hours: 72, maximum_error_rate: 0.05, maximum_skew: 0.2,
-    maximum_mismatch: 0.01, log_loss_margin: 0.1, score_shift: 0.2, latency_ratio: 2, split_alpha: 0.001}
-  canary: {<<: *rules, score_shift: null, steps: [10, 50]}
-  confirm: {<<: *rules, score_shift: null, split_alpha: null, minimum_label_coverage: 0.9}
+  alpha: 0.05
+  shadow:
+    minimum_n: 500
+    maximum_hours: 72
+    rules:
+      - &split {metric: split, role: quality, alpha: 0.001}
+      - &errors {metric: error_rate, role: limit, limit: 0.05}
+      - &skew {metric: skew, role: quality, limit: 0.2}
+      - &parity {metric: parity, role: quality, limit: 0.01}
+      - &loss {metric: log_loss, role: guardrail, margin: 0.1}
+      - &latency {metric: latency, role: deterioration, relative_margin: 1}
+      - {metric: score_shift, role: limit, limit: 0.2}
+  canary:
+    {minimum_n: 500, maximum_hours: 72, steps: [10, 50], rules: [*split, *errors, *skew, *parity, *loss, *latency]}
+  confirm:
+    minimum_n: 500
+    maximum_hours: 72
+    rules: [*errors, *skew, *parity, *loss, *latency, {metric: label_coverage, role: quality, limit: 0.9}]
 """
 POLICY: GatePolicy = parse_policy(_POLICY, "policy")
 STAGES = ("bootstrap", "shadow", "canary", "confirm")

@@ -41,9 +41,12 @@ environment: dev
 select: {}
 offline: [{metric: auc, role: success, against: best-baseline}]
 online:
-  shadow: {minimum_n: 500, maximum_hours: 72, maximum_error_rate: 0.05, split_alpha: 0.001}
-  canary: {minimum_n: 500, maximum_hours: 72, maximum_error_rate: 0.05, split_alpha: 0.001, steps: [10, 50]}
-  confirm: {minimum_n: 500, maximum_hours: 72, maximum_error_rate: 0.05}
+  shadow:
+    minimum_n: 500
+    maximum_hours: 72
+    rules: &rules [{metric: split, role: quality, alpha: 0.001}, &errors {metric: error_rate, role: limit, limit: 0.05}]
+  canary: {minimum_n: 500, maximum_hours: 72, rules: *rules, steps: [10, 50]}
+  confirm: {minimum_n: 500, maximum_hours: 72, rules: [*errors]}
 """
 Change = Callable[[dict[str, Any]], object]
 

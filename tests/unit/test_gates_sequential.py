@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from sluice.gates.sequential import Sample, difference, mean_interval, proportion_interval, sample_ratio
+from sluice.gates.rates import proportion_interval
+from sluice.gates.sequential import Sample, difference, mean_interval, sample_ratio
 
 ALPHA = 0.05
 RUNS = 400

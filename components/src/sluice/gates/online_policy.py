@@ -87,8 +87,8 @@ class CanaryStage(OnlineStage):
 
 class BlueGreenStage(_Strict):
     """
-    The candidate is started beside stable without any traffic, then answers everything at once; ``confirm`` is the window
-    in which the old side is kept warm.
+    The candidate is started beside stable without any traffic, then answers everything at once; ``confirm`` is the
+    window in which the old side is kept warm.
     """
 
     soak_hours: Hours = 0
@@ -100,7 +100,7 @@ class BlueGreenStage(_Strict):
 
 
 class ConfirmStage(OnlineStage):
-    """The candidate answers everything, the old side stays warm; labels that mature confirm it or bring the old side back."""
+    """The candidate answers everything, the old side stays warm; labels that mature confirm it or bring it back."""
 
     soak_hours: Hours = 0
     """The bake time: event hours that the old side stays warm at least."""

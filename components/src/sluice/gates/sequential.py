@@ -9,10 +9,8 @@ fixed-n interval at the sample size it is tuned for.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
-
-_BISECTIONS = 60
 
 
 class Interval(NamedTuple):
@@ -68,21 +66,23 @@ def difference(pairs: Sequence[tuple[Sample, Sample]], alpha: float, tuned_at: f
     return mean_interval(estimate, n * variance / total**2, n, alpha, tuned_at)
 
 
-def proportion_interval(hits: int, n: int, alpha: float) -> Interval:
+def ratio_of_means(first: Sample, second: Sample, alpha: float, tuned_at: float) -> Interval:
     """
-    Confidence sequence of a Bernoulli rate: all p that the Beta(½, ½) mixture does not reject.
+    Confidence sequence of the first arm's mean over the second's, which is above 0.
 
-    Ville's inequality for the mixture martingale B(½+k, ½+n−k) / B(½, ½) / (pᵏ(1−p)ⁿ⁻ᵏ) < 1/α (Robbins 1970; the
-    binomial case of Lindon & Malek, arXiv 2011.03567). Exact at every n, rare events included.
+    All ratios r for which ``difference`` of the first and r times the second covers 0; both are functions of r, and the
+    ends solve (m₁ − r·m₂)² = K (v₁/n₁ + r²·v₂/n₂) (Fieller 1954, with the sequence's K in the place of t²). Where the
+    second mean cannot be told from 0 the ends are 0 and infinite.
     """
-
-    def excess(p: float) -> float:
-        return _log_mixture(hits, n) - _log_likelihood(hits, n, p) + math.log(alpha)
-
-    rate = hits / n
-    low = 0.0 if hits == 0 else _root(excess, 0.0, rate)
-    high = 1.0 if hits == n else _root(excess, 1.0, rate)
-    return Interval(rate, low, high)
+    n = first.n + second.n
+    k = mean_interval(0.0, n, n, alpha, tuned_at).high ** 2
+    spread, below = k * first.variance / first.n, k * second.variance / second.n
+    a, b, c = second.mean**2 - below, first.mean * second.mean, first.mean**2 - spread
+    estimate = first.mean / second.mean if second.mean > 0 else math.inf
+    if a <= 0 or second.mean <= 0:
+        return Interval(estimate, 0.0, math.inf)
+    root = math.sqrt(max(b * b - a * c, 0.0))
+    return Interval(estimate, max(0.0, (b - root) / a), (b + root) / a)
 
 
 def sample_ratio(first: int, second: int, planned: float, concentration: float = 100.0) -> float:
@@ -93,29 +93,10 @@ def sample_ratio(first: int, second: int, planned: float, concentration: float =
     with prior ``concentration`` · planned split, against the planned split. Valid at every look.
     """
     a, b = concentration * planned, concentration * (1 - planned)
-    mixture = _log_beta(a + first, b + second) - _log_beta(a, b)
+    mixture = log_beta(a + first, b + second) - log_beta(a, b)
     return mixture - first * math.log(planned) - second * math.log1p(-planned)
 
 
-def _log_mixture(hits: int, n: int) -> float:
-    return _log_beta(0.5 + hits, 0.5 + n - hits) - _log_beta(0.5, 0.5)
-
-
-def _log_likelihood(hits: int, n: int, p: float) -> float:
-    misses = n - hits
-    impossible = (hits and p <= 0) or (misses and p >= 1)
-    if impossible:
-        return -math.inf
-    return (hits * math.log(p) if hits else 0.0) + (misses * math.log1p(-p) if misses else 0.0)
-
-
-def _log_beta(a: float, b: float) -> float:
+def log_beta(a: float, b: float) -> float:
+    """Logarithm of the Beta function."""
     return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
-
-
-def _root(excess: Callable[[float], float], outside: float, inside: float) -> float:
-    """Where ``excess`` changes from positive (``outside``) to not positive (``inside``); errs to the outside."""
-    for _ in range(_BISECTIONS):
-        middle = (outside + inside) / 2
-        outside, inside = (middle, inside) if excess(middle) > 0 else (outside, middle)
-    return outside

@@ -56,8 +56,8 @@ class Decision(BaseModel):
     """propose, offline, bootstrap, shadow, preview, canary, confirm, hold, rollback."""
     action: str
     """
-    What follows: refuse, bootstrap, start-shadow, start-preview, set-weight, promote, confirm, pause, approve, time-out,
-    rollback, hold, release-hold, wait.
+    What follows: refuse, bootstrap, start-shadow, start-preview, set-weight, promote, confirm, pause, approve,
+    time-out, rollback, hold, release-hold, wait.
     """
     verdict: Verdict
     candidate: str | None

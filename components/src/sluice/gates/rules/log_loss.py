@@ -1,0 +1,78 @@
+"""Does the candidate predict as well as stable, on requests whose labels are in?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sluice.gates.rules.answers import Measured, held, unknown
+from sluice.gates.rules.kind import ARM_N, Kind, Question
+from sluice.gates.rules.slices import by_slice
+from sluice.gates.sequential import Sample, difference, mean_interval
+from sluice.gates.verdict import Reason
+from sluice.monitoring.evidence import Moments, Stratum
+
+_Strata = list[tuple[Sample, Sample]]
+
+
+def _judge(question: Question) -> tuple[Reason, ...]:
+    if question.evidence.stage == "shadow":
+        return _paired(question)
+    return _stratified(question)
+
+
+def _paired(question: Question) -> tuple[Reason, ...]:
+    if question.rule.per_slice:
+        parts = {name: part.pairs for name, part in question.evidence.slices.items() if part.pairs}
+        sizes = {name: pairs.n for name, pairs in parts.items()}
+        return by_slice(question, "log_loss", sizes, lambda name, alpha: _of_pairs(question, parts[name], alpha))
+    loss = question.evidence.pairs.loss
+    if loss is None or loss.n < ARM_N:
+        return (unknown(question, "log_loss", "too few paired requests with labels"),)
+    return (held(question, "log_loss", _of_pairs(question, loss, question.alpha)),)
+
+
+def _of_pairs(question: Question, loss: Moments, alpha: float) -> Measured:
+    interval = mean_interval(loss.mean, loss.variance, loss.n, alpha, question.minimum_n)
+    return Measured(interval, loss.n, "log loss against stable on the same requests", alpha)
+
+
+def _stratified(question: Question) -> tuple[Reason, ...]:
+    if question.rule.per_slice:
+        parts = {name: _samples(part.strata) for name, part in question.evidence.slices.items()}
+        sizes = {name: _size(strata) for name, strata in parts.items()}
+        return by_slice(question, "log_loss", sizes, lambda name, alpha: _of_strata(question, parts[name], alpha))
+    strata = _samples(question.evidence.strata)
+    if not _size(strata):
+        text = "too few labelled requests of both sides in the same windows"
+        return (unknown(question, "log_loss", text),)
+    return (held(question, "log_loss", _of_strata(question, strata, question.alpha)),)
+
+
+def _of_strata(question: Question, strata: _Strata, alpha: float) -> Measured:
+    interval = difference(strata, alpha, 2 * question.minimum_n)
+    return Measured(interval, _size(strata), "log loss against stable in the same windows", alpha)
+
+
+def _size(strata: _Strata) -> int:
+    """Observations of both sides; 0 where one has too few for an asymptotic interval."""
+    sizes = [sum(side.n for side in sides) for sides in zip(*strata, strict=True)] or [0, 0]
+    return sum(sizes) if min(sizes) >= ARM_N else 0
+
+
+def _samples(strata: Iterable[Stratum]) -> _Strata:
+    return [(_sample(stratum.candidate), _sample(stratum.stable)) for stratum in strata]
+
+
+def _sample(moments: Moments) -> Sample:
+    return Sample(moments.n, moments.mean, moments.variance)
+
+
+KIND = Kind(
+    metric="log_loss",
+    about="Candidate's mean log loss minus stable's on requests whose labels are in: on the same requests in shadow, "
+    "within windows that both answered in canary and confirm.",
+    unit="nats a request",
+    judge=_judge,
+    roles=("success", "guardrail", "deterioration"),
+    sliced=True,
+)
