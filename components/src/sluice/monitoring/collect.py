@@ -19,7 +19,7 @@ from sluice.monitoring.evidence import (
     Stratum,
     Timings,
 )
-from sluice.monitoring.moments import histogram, moments, moments_by, parts, rounded
+from sluice.monitoring.moments import histogram, moments, moments_by, rounded
 from sluice.monitoring.rows import Types, decoded, failed, of_route, with_labels
 from sluice.monitoring.slices import slice_evidence
 from sluice.release.state import Applied, ReleaseState, iso, moment_of
@@ -140,13 +140,9 @@ def _strata(candidate: pl.DataFrame, stable: pl.DataFrame, due: datetime) -> tup
 
 def _imputed_by(rows: pl.DataFrame, due: datetime) -> dict[tuple[str, ...], Imputed]:
     """By window, of the mature requests; a window of which no label is in has none."""
-    mature = rows.filter("ok", pl.col("event_time") <= due)
-    found = {}
-    for key, part in parts(mature, ["window"]):
-        every, rectifier = moments(part["expected"]), moments(part["loss"] - part["expected"])
-        if every and rectifier:
-            found[key] = Imputed(every=every, rectifier=rectifier)
-    return found
+    mature = rows.filter("ok", pl.col("event_time") <= due).with_columns(rectifier=pl.col("loss") - pl.col("expected"))
+    every, rectifier = (moments_by(mature, ["window"], column) for column in ("expected", "rectifier"))
+    return {key: Imputed(every=every[key], rectifier=rectifier[key]) for key in rectifier}
 
 
 def _both(shadow: pl.DataFrame, stable: pl.DataFrame, slices: Sequence[Slice]) -> pl.DataFrame:

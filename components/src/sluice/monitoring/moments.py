@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -28,17 +28,14 @@ def moments_of(array: Floats) -> Moments | None:
 
 
 def moments_by(rows: pl.DataFrame, keys: Sequence[str], column: str) -> dict[tuple[str, ...], Moments]:
-    """Moments of a column by the values of text columns; rows with a null in any of them are left out."""
-    return {key: found for key, part in parts(rows.select(*keys, column), keys) if (found := moments(part[column]))}
-
-
-def parts(rows: pl.DataFrame, keys: Sequence[str]) -> Iterator[tuple[tuple[str, ...], pl.DataFrame]]:
-    """The rows by the values of text columns, in the order of these, each part's rows in the order of the frame."""
-    ordered = rows.drop_nulls(list(keys)).sort(*keys, maintain_order=True)
-    start = 0
+    """Moments of a column by the values of text columns, in the order of these; rows with a null are left out."""
+    ordered = rows.select(*keys, column).drop_nulls().sort(*keys, maintain_order=True)
+    values, start, found = ordered[column].to_numpy().astype(np.float64), 0, {}
     for *key, n in ordered.group_by(*keys, maintain_order=True).len().iter_rows():
-        yield tuple(key), ordered.slice(start, n)
+        if made := moments_of(values[start : start + n]):
+            found[tuple(key)] = made
         start += n
+    return found
 
 
 def histogram(milliseconds: pl.Series) -> Histogram | None:
