@@ -92,15 +92,13 @@ class Simulated:
     def notes(self) -> list[str]:
         """What the figures cannot show: that nothing was asked."""
         found = []
+        needs = {world.name: world.needs for world in self.worlds if world.needs}
         for summary in self.ours:
-            if summary.world == "slow" and not self.scale.asks_latency:
-                found.append(
-                    "slow: the policy asks nothing about latency (latency_ratio), so nothing holds a slow model"
-                )
-            if summary.world == "slice" and summary.wrong.share > 0.05:
-                found.append(
-                    "slice: no online rule looks into slices; the offline gate's per_slice rules are all there is"
-                )
+            needed = needs.get(summary.world)
+            if needed and needed not in self.scale.asked:
+                found.append(f"{summary.world}: the policy asks nothing about {needed}, so nothing holds such a model")
+            if summary.world == "slice" and not self.scale.sliced:
+                found.append("slice: no online rule is asked per_slice, so a slice is seen in the average alone")
             if summary.truth == "good" and summary.timed_out.share > 0.05:
                 found.append(
                     f"{summary.world}: {percent(summary.timed_out.share)} run out of time; more hours or a wider margin"

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from sluice.gates.policy import GatePolicy
 from sluice.gates.simulation.peers import PEERS, play_peer
-from sluice.gates.simulation.play import Decide, Outcome, play
+from sluice.gates.simulation.play import Decide, Outcome, play, unattended
 from sluice.gates.simulation.summary import Summary, summary_of
 from sluice.gates.simulation.traffic import Traffic
 from sluice.gates.simulation.worlds import Scale, World
@@ -69,8 +69,9 @@ def simulate(
     Returns:
         For each decider the summaries in the order of ``worlds``.
     """
+    asked = unattended(policy)
     jobs = [
-        Job(world, scale, policy, seed, range(at, min(at + _CHUNK, rollouts)), tuple(rivals), decide)
+        Job(world, scale, asked, seed, range(at, min(at + _CHUNK, rollouts)), tuple(rivals), decide)
         for world in worlds
         for at in range(0, rollouts, _CHUNK)
     ]
