@@ -94,7 +94,7 @@ def _read_literals(document: dict[str, Any], name: str) -> dict[str, str]:
     wanted = {*_TEXTS, *_NUMBERS, *_BUNDLES}
     _only(values, wanted | {_PAUSED}, name)
     if values.get(_PAUSED, "true") != "true":
-        raise BadArtifact(f"{name}: {_PAUSED}", f"is {values[_PAUSED]!r}, it is 'true' or absent", _FIX)
+        raise BadArtifact(f"{name}: {_PAUSED}", f"is 'true' or absent, got {values[_PAUSED]!r}", _FIX)
     if missing := sorted(wanted - set(values)):
         raise BadArtifact(f"{name}: {missing[0]}", "is missing", _FIX)
     if len(pairs) != len(values):
