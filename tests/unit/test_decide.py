@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -248,7 +249,7 @@ def test_a_document_that_breaks_its_schema_is_one_line_and_exit_2(  # noqa: PLR0
     with pytest.raises(BadInput) as refused:
         case.ask()
     if key is not None:
-        assert refused.value.thing == (f"{path}: {key}" if key else str(path))
+        assert re.sub(r", line \d+", "", refused.value.thing) == (f"{path}: {key}" if key else str(path))
     assert rule in refused.value.rule
     assert refused.value.fix
     assert "\n" not in str(refused.value)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from sluice.gates.online_policy import OnlineRule, OnlineStage
 from sluice.gates.policy import GatePolicy
+from sluice.gates.rules.answers import unknown
 from sluice.gates.rules.digest import foreign
 from sluice.gates.rules.kind import Question
 from sluice.gates.rules.minimum_n import enough
@@ -23,7 +24,11 @@ def judge_look(evidence: Evidence, stage: OnlineStage, policy: GatePolicy, state
 
     def asked(rule: OnlineRule) -> tuple[Reason, ...]:
         kind = KINDS[rule.metric]
-        return kind.judge(Question(evidence, rule, stage, policy.online, state, kind.direction == "higher"))
+        question = Question(evidence, rule, stage, policy.online, state, kind.direction == "higher")
+        if stage.looks is not None and kind.planned and not question.look:
+            apart = stage.maximum_hours / stage.looks
+            return (unknown(question, rule.metric, f"is asked at {stage.looks} looks, {apart:g} hours apart, only"),)
+        return kind.judge(question)
 
     splits = [rule for rule in stage.rules if rule.metric == "split"]
     first = tuple(reason for rule in splits for reason in asked(rule))

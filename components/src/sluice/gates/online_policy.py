@@ -9,17 +9,32 @@ blue/green are all one shape.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from sluice.gates.rules.contradictions import Contradiction, of_stage
+from sluice.gates.rules.registry import KINDS
 
 OnlineRole = Literal["success", "guardrail", "deterioration", "limit", "quality"]
 Alpha = Annotated[float, Field(gt=0, le=0.2)]
 Hours = Annotated[float, Field(ge=0)]
 
 
+CONTRADICTION = "contradiction"
+"""Type of the errors that carry, in their context, the keys that they are ``at`` and the ``fix``."""
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def _metrics(schema: dict[str, Any]) -> None:
+    """The known metrics, each with what it means, for editors."""
+    schema.pop("type", None)
+    schema["oneOf"] = [{"const": kind.metric, "description": kind.about} for kind in KINDS.values()]
 
 
 class OnlineRule(_Strict):
@@ -31,7 +46,8 @@ class OnlineRule(_Strict):
     candidate itself; ``quality`` asks whether the comparison can be trusted at all.
     """
 
-    metric: str
+    metric: Annotated[str, Field(json_schema_extra=_metrics)]
+    """What is measured."""
     role: OnlineRole
     direction: Literal["lower", "higher"] | None = None
     """Which way is good, said aloud; it must be what the metric's rule says."""
@@ -64,6 +80,11 @@ class OnlineStage(_Strict):
     """Event hours in this stage or step after which INCONCLUSIVE ends it: timed out, back to stable, no hold."""
     approval: bool = False
     """A PASS pauses the rollout until a person approves the next step."""
+    looks: Annotated[int, Field(ge=2, le=20)] | None = None
+    """
+    Ask means at this many looks only, evenly over ``maximum_hours``: they need less than at every look, if about as
+    many requests come between any two of them. Rules that count are asked at every look all the same.
+    """
     rules: tuple[OnlineRule, ...] = Field(min_length=1)
 
 
@@ -81,7 +102,11 @@ class CanaryStage(OnlineStage):
     @model_validator(mode="after")
     def _rising(self) -> CanaryStage:
         if list(self.steps) != sorted(set(self.steps)):
-            raise ValueError(f"steps must rise, got {list(self.steps)}")
+            raise PydanticCustomError(
+                CONTRADICTION,
+                "{rule}",
+                {"at": ("steps",), "rule": f"steps must rise, got {list(self.steps)}", "fix": "sort them, each once"},
+            )
         return self
 
 
@@ -127,7 +152,25 @@ class Online(_Strict):
             raise ValueError("has both canary and blue_green; a rollout takes one of them")
         if not (self.shadow or self.canary or self.blue_green):
             raise ValueError("has no stage before confirm; add shadow, canary or blue_green")
+        for found in self._contradictions():
+            raise PydanticCustomError(CONTRADICTION, "{rule}", dict(found._asdict()))
         return self
+
+    def _contradictions(self) -> Iterator[Contradiction]:
+        every = self.look_every_hours
+        if self.evidence_hours is not None and self.evidence_hours < every:
+            text = f"evidence is too old after {self.evidence_hours:g} hours and looked at every {every:g}"
+            yield Contradiction(("evidence_hours",), text, "let it be at least look_every_hours")
+        for name, stage in self.stages.items():
+            if stage.maximum_hours < every:
+                text = f"ends after {stage.maximum_hours:g} hours, before the first look at {every:g}"
+                yield Contradiction((name, "maximum_hours"), text, "let it be at least look_every_hours")
+            if stage.looks is not None and stage.maximum_hours / stage.looks < every:
+                text = f"asks for {stage.looks} looks in {stage.maximum_hours:g} hours, and looks every {every:g}"
+                most = int(stage.maximum_hours / every)
+                yield Contradiction((name, "looks"), text, f"ask for at most {most}" if most > 1 else "leave it out")
+            for found in of_stage(name, stage):
+                yield found._replace(at=(name, *found.at))
 
     @property
     def stages(self) -> dict[str, OnlineStage]:

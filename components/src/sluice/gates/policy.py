@@ -22,8 +22,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from sluice.content import digest_of_bytes
 from sluice.errors import BadInput
-from sluice.gates.online_policy import Online
-from sluice.strict_yaml import read_yaml
+from sluice.gates.online_policy import CONTRADICTION, Online
+from sluice.strict_yaml import line_of, read_yaml
 
 Role = Literal["success", "guardrail", "deterioration", "limit"]
 Metric = Literal["auc", "pr_auc", "log_loss", "ece", "precision", "recall"]
@@ -96,7 +96,8 @@ def parse_policy(text: bytes, name: str) -> GatePolicy:
     The policy in ``text``; ``name`` is how messages call it.
 
     Raises:
-        BadInput: not YAML, an unknown key, a missing one, or a value out of range; the first problem is named.
+        BadInput: not YAML, an unknown key, a missing one, a value out of range, or rules that contradict each other or
+            could never be kept; the first problem is named with its line and what to write instead.
     """
     try:
         # By way of JSON, where a list may stand for a tuple, to be strict: `margin: true` is not 1.
@@ -107,9 +108,12 @@ def parse_policy(text: bytes, name: str) -> GatePolicy:
         return GatePolicy.model_validate_json(document, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "the document"
+        told = first.get("ctx", {}) if first["type"] == CONTRADICTION else {}
+        keys = (*first["loc"], *told.get("at", ()))
+        key = ".".join(str(part) for part in keys) or "the document"
         rule = first["msg"].removeprefix("Value error, ")
-        raise BadInput(f"{name}: {key}", rule, "see docs/gates.md for the keys and their ranges") from error
+        fix = told.get("fix", "see docs/gates.md for the keys and their ranges")
+        raise BadInput(f"{name}, line {line_of(text, keys)}: {key}", rule, fix) from error
 
 
 def read_policy(path: Path) -> tuple[GatePolicy, str]:

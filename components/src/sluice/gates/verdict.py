@@ -77,8 +77,18 @@ class Decision(BaseModel):
 
 
 def overall(reasons: Iterable[Reason]) -> Verdict:
-    """FAIL if any rule fails, else INCONCLUSIVE if any cannot tell or there is none, else PASS."""
-    verdicts = [reason.verdict for reason in reasons]
+    """
+    FAIL if any rule fails, else INCONCLUSIVE if any cannot tell or there is none, else PASS.
+
+    The success rules of an online stage are one question, "is it better in anything that we wanted?" (the decision rule
+    of Schultzberg, Ankargren, Frånberg 2024): one that passes is enough, and they fail when all of them do.
+    """
+    asked = list(reasons)
+    verdicts = [reason.verdict for reason in asked if reason.role != "success"]
+    hoped = {reason.verdict for reason in asked if reason.role == "success"}
+    if hoped:
+        better, worse = Verdict.PASS in hoped, hoped == {Verdict.FAIL}
+        verdicts.append(Verdict.PASS if better else Verdict.FAIL if worse else Verdict.INCONCLUSIVE)
     if Verdict.FAIL in verdicts:
         return Verdict.FAIL
     if not verdicts or Verdict.INCONCLUSIVE in verdicts:

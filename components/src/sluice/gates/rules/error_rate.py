@@ -53,4 +53,5 @@ KIND = Kind(
     relative=("deterioration",),
     open_limits=True,
     sliced=True,
+    widest=1.0,
 )

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from sluice.gates.group_sequential import boundaries
+from sluice.gates.sequential import critical_value
 from sluice.gates.verdict import Reason
 from sluice.monitoring.evidence import Evidence
-from sluice.release.state import ReleaseState
+from sluice.release.state import ReleaseState, moment_of
 
 if TYPE_CHECKING:  # the policy asks the registry what it may say, so the arrow points here
     from sluice.gates.online_policy import Online, OnlineRole, OnlineRule, OnlineStage
@@ -54,6 +56,23 @@ class Question(NamedTuple):
             return self.online.alpha
         return self.online.alpha / sum(other.role == role and other.alpha is None for other in self.stage.rules)
 
+    def critical(self, n: int, alpha: float, tuned_at: float) -> float:
+        """Standard errors on either side of a mean of ``n``: a confidence sequence's, or those of a fixed look."""
+        if self.stage.looks is None:
+            return critical_value(n, alpha, tuned_at)
+        return boundaries(self.stage.looks, alpha)[self.look - 1]
+
+    @property
+    def look(self) -> int:
+        """Of a stage of fixed looks, the one that it has come to, from 1; 0 before the first and between two."""
+        looks, evidence = self.stage.looks or 0, self.evidence
+        if not looks or evidence.since is None:
+            return 0
+        hours = (moment_of(evidence.now) - moment_of(evidence.since)).total_seconds() / 3600
+        apart = self.stage.maximum_hours / looks
+        number = min(int(hours / apart), looks)
+        return number if hours - number * apart < self.online.look_every_hours else 0
+
 
 Judge = Callable[[Question], tuple[Reason, ...]]
 
@@ -87,7 +106,11 @@ class Kind:
     sliced: bool = False
     """Whether it takes ``per_slice``."""
     finest: float = 0.0
-    """Relative margins up to this can never be kept: the evidence is coarser."""
+    """Relative margins up to this can never be shown to be kept: the evidence is coarser."""
+    widest: float | None = None
+    """Margins from this on can never be broken."""
+    planned: bool = False
+    """Whether it rests on a mean: a stage of fixed looks asks it at those looks only."""
 
     def takes(self, role: str) -> frozenset[str]:
         """Keys beside metric, role, direction and maximum_hours that a rule in this role may have."""
@@ -99,6 +122,6 @@ class Kind:
             "alpha": self.interval,
             "beta": self.interval,
             "minimum_n": self.counted,
-            "per_slice": self.sliced,
+            "per_slice": self.sliced and role != "success",
         }
         return frozenset(key for key, taken in keys.items() if taken)

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from sluice.gates.rules.answers import Measured, held, unknown
 from sluice.gates.rules.kind import ARM_N, Kind, Question
 from sluice.gates.rules.slices import by_slice
-from sluice.gates.sequential import Sample, difference, mean_interval
+from sluice.gates.sequential import Estimate, Sample, powered, stratified
 from sluice.gates.verdict import Reason
-from sluice.monitoring.evidence import Moments, Stratum
+from sluice.monitoring.evidence import Imputed, Moments, Stratum
 
 _Strata = list[tuple[Sample, Sample]]
 
@@ -32,7 +32,8 @@ def _paired(question: Question) -> tuple[Reason, ...]:
 
 
 def _of_pairs(question: Question, loss: Moments, alpha: float) -> Measured:
-    interval = mean_interval(loss.mean, loss.variance, loss.n, alpha, question.minimum_n)
+    critical = question.critical(loss.n, alpha, question.minimum_n)
+    interval = Estimate(loss.mean, loss.variance / loss.n, loss.n).within(critical)
     return Measured(interval, loss.n, "log loss against stable on the same requests", alpha)
 
 
@@ -49,8 +50,18 @@ def _stratified(question: Question) -> tuple[Reason, ...]:
 
 
 def _of_strata(question: Question, strata: _Strata, alpha: float) -> Measured:
-    interval = difference(strata, alpha, 2 * question.minimum_n)
-    return Measured(interval, _size(strata), "log loss against stable in the same windows", alpha)
+    found = stratified(strata)
+    interval = found.within(question.critical(found.n, alpha, 2 * question.minimum_n))
+    return Measured(interval, found.n, f"log loss against stable in the same windows{_partial(question)}", alpha)
+
+
+def _partial(question: Question) -> str:
+    """How many labels are in, where some are missing and predictions stand in for them."""
+    if not any(stratum.candidate_imputed or stratum.stable_imputed for stratum in question.evidence.strata):
+        return ""
+    arms = {"the candidate's": question.evidence.candidate, "stable's": question.evidence.stable}
+    told = [f"{arm.labelled} of {arm.due} of {whose}" for whose, arm in arms.items() if arm]
+    return f", helped by predictions where labels are missing (in for {' and '.join(told)})"
 
 
 def _size(strata: _Strata) -> int:
@@ -60,11 +71,22 @@ def _size(strata: _Strata) -> int:
 
 
 def _samples(strata: Iterable[Stratum]) -> _Strata:
-    return [(_sample(stratum.candidate), _sample(stratum.stable)) for stratum in strata]
+    return [
+        (_sample(stratum.candidate, stratum.candidate_imputed), _sample(stratum.stable, stratum.stable_imputed))
+        for stratum in strata
+    ]
 
 
-def _sample(moments: Moments) -> Sample:
-    return Sample(moments.n, moments.mean, moments.variance)
+def _sample(moments: Moments, imputed: Imputed | None) -> Sample:
+    labelled = Sample(moments.n, moments.mean, moments.variance)
+    if imputed is None:
+        return labelled
+    every, rectifier = imputed.every, imputed.rectifier
+    return powered(
+        Sample(every.n, every.mean, every.variance),
+        Sample(rectifier.n, rectifier.mean, rectifier.variance),
+        labelled,
+    )
 
 
 KIND = Kind(
@@ -75,4 +97,5 @@ KIND = Kind(
     judge=_judge,
     roles=("success", "guardrail", "deterioration"),
     sliced=True,
+    planned=True,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sluice.gates.rules.answers import Measured, held, unknown
 from sluice.gates.rules.kind import ARM_N, Kind, Question
-from sluice.gates.sequential import mean_interval
+from sluice.gates.sequential import Estimate
 from sluice.gates.verdict import Reason
 
 
@@ -12,7 +12,8 @@ def _judge(question: Question) -> tuple[Reason, ...]:
     shift, alpha = question.evidence.pairs.shift, question.alpha
     if shift is None or shift.n < ARM_N:
         return (unknown(question, "score_shift", "too few requests that both sides answered"),)
-    interval = mean_interval(shift.mean, shift.variance, shift.n, alpha, question.minimum_n)
+    critical = question.critical(shift.n, alpha, question.minimum_n)
+    interval = Estimate(shift.mean, shift.variance / shift.n, shift.n).within(critical)
     return (held(question, "score_shift", Measured(interval, shift.n, "mean distance of the paired scores", alpha)),)
 
 
@@ -24,4 +25,5 @@ KIND = Kind(
     roles=("limit",),
     stages=("shadow",),
     open_limits=True,
+    planned=True,
 )
