@@ -10,7 +10,7 @@ What a server counts about its own answers, for a Prometheus that decides betwee
 
 kserve's own metrics beside them know a model's name only, and no errors. Every series is there from the start, at 0:
 absence then means that something is wrong, never that nothing has happened yet. Whatever clients send, there are no
-more: the label values are those of ``SERIES`` and ``ROUTES``.
+more: the label values are those of ``OUTCOMES`` and ``ROUTES``.
 """
 
 from __future__ import annotations
@@ -25,14 +25,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from sluice.monitoring.evidence import LATENCY_BOUNDS_MS
+from sluice.monitoring.server_counts import BIN_ENDS, OUTCOMES
 
 ROUTES = ("stable", "candidate", "shadow", "other")
 """``other``: a request whose route header means nothing; it was refused."""
 Cause = Literal["features", "model"]
-SERIES = (("2xx", ""), ("4xx", "request"), ("5xx", "features"), ("5xx", "model"))
-_ANSWERED, _REFUSED = 0, 1
-_FAILED: dict[Cause, int] = {"features": 2, "model": 3}
-_BOUNDS = [*(str(round(bound / 1000, 7)) for bound in LATENCY_BOUNDS_MS), "+Inf"]
+_ANSWERED, _REFUSED = OUTCOMES.index(("2xx", "")), OUTCOMES.index(("4xx", "request"))
+_FAILED: dict[Cause, int] = {"features": OUTCOMES.index(("5xx", "features")), "model": OUTCOMES.index(("5xx", "model"))}
 
 
 class _Route:
@@ -41,8 +40,8 @@ class _Route:
     __slots__ = ("bins", "last", "outcomes", "seconds", "squares", "stale")
 
     def __init__(self) -> None:
-        self.outcomes = [0] * len(SERIES)
-        self.bins = [0] * len(_BOUNDS)
+        self.outcomes = [0] * len(OUTCOMES)
+        self.bins = [0] * len(BIN_ENDS)
         self.seconds = self.squares = self.last = 0.0
         self.stale = 0
 
@@ -102,14 +101,14 @@ class ServingMetrics(Collector):
     def _counted(self, names: list[str]) -> Metric:
         family = CounterMetricFamily("sluice_requests", "Instances asked about.", labels=[*names, "status", "cause"])
         for route, counts in self._routes.items():
-            for series, n in zip(SERIES, counts.outcomes, strict=True):
+            for series, n in zip(OUTCOMES, counts.outcomes, strict=True):
                 family.add_metric([*self._identity, route, *series], n)
         return family
 
 
 def _cumulative(bins: list[int]) -> list[tuple[str, float]]:
     total, found = 0, []
-    for bound, n in zip(_BOUNDS, bins, strict=True):
+    for bound, n in zip(BIN_ENDS, bins, strict=True):
         total += n
         found.append((bound, float(total)))
     return found
