@@ -30,7 +30,7 @@ _NAMES = {
     "latency": "mean latency, as a multiple of stable's",
     "label_coverage": "share of mature requests whose label is in",
 }
-_COUNTERS = frozenset({"minimum_n", "maximum_hours", "split", "digest", "evidence", "applied"})
+_COUNTERS = frozenset({"minimum_n", "maximum_hours", "split", "digest", "evidence", "applied", "soak"})
 """Rules about the look itself; the table of looks tells them."""
 
 
