@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel
@@ -89,23 +90,37 @@ def _believable(evidence: Evidence) -> Iterator[tuple[str, str]]:
 
 def _suspicious(evidence: Evidence) -> bool:
     """Whether a closer look is worth it; this one is taken thousands of times a second in a simulation."""
-    now, second = evidence.now, evidence.now[:_TO_THE_SECOND]
-    rest: list[Any] = [evidence]
+    now = evidence.now
+    rest: list[Iterable[Any]] = [evidence.__dict__.values()]
     while rest:
-        value = rest.pop()
-        if isinstance(value, float):
-            if not math.isfinite(value):
+        for value in rest.pop():
+            if value is None or value.__class__ is int:
+                continue
+            if isinstance(value, BaseModel):
+                inside = value.__dict__.values()
+                if not _only_numbers(value.__class__):
+                    rest.append(inside)
+                elif not math.isfinite(sum(inside)):
+                    return True
+            elif isinstance(value, dict):
+                rest.append(value.values())
+            elif isinstance(value, tuple | list):
+                rest.append(value)
+            elif _odd(value, now):
                 return True
-        elif isinstance(value, str):
-            if value[-1:] == "Z" and value[:_TO_THE_SECOND] >= second and value != now:
-                return True
-        elif isinstance(value, BaseModel):
-            rest.extend(value.__dict__.values())
-        elif isinstance(value, tuple | list):
-            rest.extend(value)
-        elif isinstance(value, dict):
-            rest.extend(value.values())
     return False
+
+
+def _odd(value: Any, now: str) -> bool:
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    late = isinstance(value, str) and value[-1:] == "Z" and value[:_TO_THE_SECOND] >= now[:_TO_THE_SECOND]
+    return late and value != now
+
+
+@cache
+def _only_numbers(document: type[BaseModel]) -> bool:
+    return all(field.annotation in (int, float) for field in document.model_fields.values())
 
 
 def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:

@@ -60,7 +60,7 @@ class OnlineRule(_Strict):
     alpha: Alpha | None = None
     """Error of its interval over all looks together; ``online.alpha`` where it is not said."""
     beta: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Chance to miss a candidate that is exactly as good as stable, for planning only (``sluice simulate``)."""
+    """Chance that a candidate as good as stable is not through by the n that an INCONCLUSIVE guardrail foretells."""
     per_slice: bool = False
     """Ask this of every slice that has ``minimum_n`` observations."""
     minimum_n: Annotated[int, Field(ge=30)] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import accumulate
 
@@ -29,19 +30,18 @@ def quantile_interval(counts: Sequence[int], bounds: Sequence[float], q: float, 
     Returns:
         ``estimate`` is the upper end of the bin that holds the quantile; an end in the open bin is infinite.
     """
-    ends = (*bounds, math.inf)
     up_to = tuple(accumulate(counts))
     n = up_to[-1]
-    estimate = next(end for end, count in zip(ends, up_to, strict=True) if count >= q * n)
-    low, high = 0.0, math.inf
-    for end, count in zip(ends, up_to, strict=True):
-        if count >= q * n:
-            if _rejected(count, n, q, alpha):
-                high = end
-                break
-        elif _rejected(count, n, q, alpha):
-            low = end
-    return Interval(estimate, low, high)
+    middle = bisect_left(up_to, q * n)
+
+    def odd(index: int) -> bool:
+        return _rejected(up_to[index], n, q, alpha)
+
+    # the mixture over the likelihood is convex in the count: it rejects beyond one rank on either side
+    below = bisect_left(range(middle), True, key=lambda index: not odd(index)) - 1
+    above = bisect_left(range(middle, len(up_to)), True, key=odd) + middle
+    ends = (*bounds, math.inf)
+    return Interval(ends[middle], ends[below] if below >= 0 else 0.0, ends[above] if above < len(ends) else math.inf)
 
 
 def _rejected(count: int, n: int, q: float, alpha: float) -> bool:

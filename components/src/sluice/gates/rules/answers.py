@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from sluice.gates.planning import BETA, observations_needed
 from sluice.gates.rules.kind import COMPARING, Question
 from sluice.gates.sequential import Interval
 from sluice.gates.verdict import Reason, Verdict
@@ -22,6 +23,10 @@ class Measured(NamedTuple):
     alpha: float
     base: float = 0.0
     """Value where both sides are equal: 0 of a difference, 1 of a ratio."""
+    variance: float | None = None
+    """Of one observation, where the interval is that of a mean difference: then its n can be planned."""
+    tuned_at: float = 0.0
+    """n* of that interval."""
 
 
 def held(question: Question, metric: str, measured: Measured, named: str = "") -> Reason:
@@ -39,7 +44,8 @@ def held(question: Question, metric: str, measured: Measured, named: str = "") -
         bound=bound,
         n=n,
         text=f"{measured.what}: {_told(question, interval, bound)}"
-        + (f"; these are {n} observations, {question.minimum_n} are needed" if few else ""),
+        + (f"; these are {n} observations, {question.minimum_n} are needed" if few else "")
+        + (_outlook(question, measured) if verdict is Verdict.INCONCLUSIVE else ""),
         role=rule.role,
         alpha=measured.alpha,
     )
@@ -96,6 +102,16 @@ def _told(question: Question, interval: Interval, bound: float) -> str:
     way = "least" if question.higher else "most"
     asked = {"success": f"better than {bound:g} is wanted"}.get(question.rule.role, f"at {way} {bound:g} is allowed")
     return f"{interval.estimate:.4f} (between {interval.low:.4f} and {interval.high:.4f}), {asked}"
+
+
+def _outlook(question: Question, measured: Measured) -> str:
+    """When a candidate as good as stable would be through."""
+    rule = question.rule
+    if measured.variance is None or rule.role != "guardrail" or not rule.margin or question.stage.looks:
+        return ""
+    beta = rule.beta or BETA
+    enough = observations_needed(measured.variance, rule.margin, measured.alpha, beta, measured.tuned_at)
+    return f"; an equal candidate shows it by {enough} observations in {1 - beta:.0%} of rollouts"
 
 
 def _finite(value: float) -> float | None:

@@ -100,7 +100,7 @@ class Kind:
     open_limits: bool = False
     """Whether the ends of ``limits`` can never be kept: an interval never touches them."""
     interval: bool = True
-    """Whether it has an interval, and with it takes ``alpha`` and ``beta``."""
+    """Whether it has an interval, and with it takes ``alpha``."""
     counted: bool = True
     """Whether it takes ``minimum_n``."""
     sliced: bool = False
@@ -110,7 +110,7 @@ class Kind:
     widest: float | None = None
     """Margins from this on can never be broken."""
     planned: bool = False
-    """Whether it rests on a mean: a stage of fixed looks asks it at those looks only."""
+    """Whether it rests on a mean, so that it can be planned: ``beta``, and stages of fixed looks."""
 
     def takes(self, role: str) -> frozenset[str]:
         """Keys beside metric, role, direction and maximum_hours that a rule in this role may have."""
@@ -120,7 +120,7 @@ class Kind:
             "relative_margin": role in self.relative,
             "limit": not comparing and self.limits is not None,
             "alpha": self.interval,
-            "beta": self.interval,
+            "beta": self.planned and role == "guardrail",
             "minimum_n": self.counted,
             "per_slice": self.sliced and role != "success",
         }

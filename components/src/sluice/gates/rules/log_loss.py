@@ -32,9 +32,13 @@ def _paired(question: Question) -> tuple[Reason, ...]:
 
 
 def _of_pairs(question: Question, loss: Moments, alpha: float) -> Measured:
-    critical = question.critical(loss.n, alpha, question.minimum_n)
-    interval = Estimate(loss.mean, loss.variance / loss.n, loss.n).within(critical)
-    return Measured(interval, loss.n, "log loss against stable on the same requests", alpha)
+    found = Estimate(loss.mean, loss.variance / loss.n, loss.n)
+    return _measured(question, found, alpha, question.minimum_n, "log loss against stable on the same requests")
+
+
+def _measured(question: Question, found: Estimate, alpha: float, tuned_at: float, what: str) -> Measured:
+    interval = found.within(question.critical(found.n, alpha, tuned_at))
+    return Measured(interval, found.n, what, alpha, variance=found.n * found.variance, tuned_at=tuned_at)
 
 
 def _stratified(question: Question) -> tuple[Reason, ...]:
@@ -50,9 +54,8 @@ def _stratified(question: Question) -> tuple[Reason, ...]:
 
 
 def _of_strata(question: Question, strata: _Strata, alpha: float) -> Measured:
-    found = stratified(strata)
-    interval = found.within(question.critical(found.n, alpha, 2 * question.minimum_n))
-    return Measured(interval, found.n, f"log loss against stable in the same windows{_partial(question)}", alpha)
+    what = f"log loss against stable in the same windows{_partial(question)}"
+    return _measured(question, stratified(strata), alpha, 2 * question.minimum_n, what)
 
 
 def _partial(question: Question) -> str:
