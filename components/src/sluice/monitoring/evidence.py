@@ -6,7 +6,7 @@ Everything but the timings repeats exactly when the same traffic is replayed; ``
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -214,5 +214,5 @@ class Evidence(_Frozen):
     def digest(self) -> str:
         """Over all that repeats: without timings, restarts, and the commit that was applied."""
         process = {"restarts", "hours"}
-        changing = {"timings": True, "applied": {"commit"}, "candidate": process, "stable": process}
+        changing: dict[str, Any] = {"timings": True, "applied": {"commit"}, "candidate": process, "stable": process}
         return digest_of_value(self.model_dump(mode="json", exclude=changing))
