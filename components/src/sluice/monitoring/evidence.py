@@ -49,7 +49,7 @@ class Share(_Frozen):
 
 
 class Histogram(_Frozen):
-    """Counts in the bins that ``LATENCY_BOUNDS_MS`` ends; the last one is open, so there is one count more than bounds."""
+    """Counts in the bins that ``LATENCY_BOUNDS_MS`` ends; the last one is open: one count more than bounds."""
 
     counts: tuple[Count, ...] = Field(min_length=len(LATENCY_BOUNDS_MS) + 1, max_length=len(LATENCY_BOUNDS_MS) + 1)
 
@@ -208,7 +208,7 @@ class Evidence(_Frozen):
     """By ``name=value``, for example ``carrier=FL``."""
     sources: tuple[Source, ...] = ()
     problems: tuple[str, ...] = ()
-    """What a source could not say, or said badly (down, NaN, several series, …), a line each: a look with one is refused."""
+    """What a source could not say, or said badly (down, NaN, several series, …), a line each: one refuses the look."""
 
     @property
     def digest(self) -> str:
