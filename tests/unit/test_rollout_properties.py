@@ -27,10 +27,9 @@ _MANY = settings(max_examples=120, deadline=None)
 
 
 @st.composite
-def _stage(draw: st.DrawFn, hours: st.SearchStrategy[float] | None = None) -> dict[str, Any]:
-    most = draw(hours or st.sampled_from([12, 30, 72, 100]))
+def _stage(draw: st.DrawFn) -> dict[str, Any]:
     return {
-        "maximum_hours": most,
+        "maximum_hours": draw(st.sampled_from([30, 72, 100])),
         "soak_hours": draw(st.sampled_from([0, 5, 12, 29])),
         "approval": draw(st.booleans()),
     }
@@ -175,7 +174,7 @@ def test_without_a_person_nothing_leaves_a_stage_that_asks_for_one(policy: GateP
 _MOMENTS = st.datetimes().map(lambda moment: moment.isoformat() + "Z") | st.sampled_from(
     [SINCE, "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"]
 )
-_HOURS = st.sampled_from([1e-9, 1.0, 72.0, 1e300])
+_HOURS = st.sampled_from([12.0, 72.0, 1e300])
 
 
 @st.composite
@@ -219,13 +218,10 @@ def _any_evidence(draw: st.DrawFn, state: ReleaseState) -> Evidence:
 def test_it_answers_whatever_is_asked(
     data: st.DataObject, state: ReleaseState, online: dict[str, Any], road: str | None, now: str
 ) -> None:
-    hours = {"maximum_hours": data.draw(_HOURS), "soak_hours": data.draw(_HOURS)}
+    hours = {"maximum_hours": data.draw(_HOURS), "soak_hours": data.draw(st.sampled_from([0, 1e-9, 12]))}
     stages: dict[str, Any] = {road: hours} if road else {}
     shadow = hours if road is None or data.draw(st.booleans()) else None
-    try:
-        policy = policy_with(shadow=shadow, **stages, confirm=hours, **online)
-    except ValueError:
-        assume(False)
+    policy = policy_with(shadow=shadow, **stages, confirm=hours, **online)
     evidence = data.draw(_any_evidence(state))
     advice = advance(state, evidence, policy, now)
     assert advice.action in _ACTIONS

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator
-from datetime import timedelta
 from functools import cache
 from typing import Any
 
@@ -68,8 +67,8 @@ def _timely(evidence: Evidence, state: ReleaseState, policy: GatePolicy, now: st
         ages[f"what {source.name} was asked"] = moment_of(source.taken)
         ages[f"what {source.name} was asked about"] = moment_of(source.last or source.taken)
     for what, then in ages.items():
-        if moment - then > timedelta(hours=hours):
-            age = (moment - then).total_seconds() / 3600
+        age = (moment - then).total_seconds() / 3600
+        if age > hours:
             yield "evidence.age", f"{what} is {age:g} hours old, at most {hours:g} are allowed"
 
 
