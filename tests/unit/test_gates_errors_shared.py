@@ -149,6 +149,19 @@ def test_slices_share_alpha_so_that_more_of_them_later_cost_no_more() -> None:
         assert alphas == pytest.approx([0.05 / (count * (count + 1))] * count)
 
 
+def test_slices_that_must_all_pass_do_so_at_the_whole_alpha_and_fail_at_their_share() -> None:
+    slices = _sliced(**{f"c{number}": (900, 0.09) for number in range(5)})
+    rule = _SLICED.replace("deterioration", "guardrail")
+    found, (alone,) = spoken("shadow", rule, slices=slices), spoken("shadow", rule, slices=dict([*slices.items()][:1]))
+    shared = spoken("shadow", _SLICED, slices=slices)[0]
+    assert [reason.verdict for reason in found] == [_I] * 5
+    assert {(reason.alpha, reason.high) for reason in found} == {(0.05, alone.high)}
+    assert {reason.low for reason in found} == {shared.low}
+    assert shared.high is not None
+    assert alone.high is not None
+    assert alone.high < shared.high
+
+
 def test_false_alarms_over_all_slices_and_looks_keep_alpha_while_slices_grow() -> None:
     """Slices of very different traffic, so that K grows from look to look; each is exactly at the margin."""
     draw, runs, rule = np.random.default_rng(41), 120, f"{_SLICED}, alpha: 0.2"

@@ -36,7 +36,7 @@ class Reason(BaseModel):
     role: str | None = None
     """success, guardrail, deterioration, limit or quality; ``None`` for what no policy rule asks."""
     alpha: float | None = None
-    """Error of the interval, over all looks together."""
+    """Error of the interval, over all looks together; of a slice that may pass and fail, of the end that passes it."""
 
 
 class Decision(BaseModel):
