@@ -114,7 +114,7 @@ class Predictor:
         except BadRequest:
             raise
         except Exception:
-            self._record_failure(asked, context, started, "features")
+            self._record_failure(asked, context, started, "features", [{} for _ in asked.instances])
             raise
         return Rows(asked, context, features, missing, stale, version, started)
 
@@ -146,7 +146,7 @@ class Predictor:
             if not all(map(math.isfinite, scores)):
                 raise ArithmeticError("the model gave a score that is not finite")
         except Exception:
-            self._record_failure(rows.asked, rows.context, rows.started, "model")
+            self._record_failure(rows.asked, rows.context, rows.started, "model", rows.features)
             raise
         self._record(rows, scores)
         self.answered += len(scores)
@@ -184,14 +184,16 @@ class Predictor:
             for i, (instance, features, missing, stale, score) in enumerate(told)
         )
 
-    def _record_failure(self, asked: Asked, context: Context, started: float, cause: Cause) -> None:
+    def _record_failure(
+        self, asked: Asked, context: Context, started: float, cause: Cause, features: list[dict[str, Any]]
+    ) -> None:
         taken = _milliseconds_since(started)
         self.metrics.failed(context.route, cause, len(asked.instances), taken, context.event_time)
         self.failed += len(asked.instances)
         if self.log is None:
             return
         self.log.write(
-            self._line(asked, context, i, taken, (instance, {}, [], [], None, 500))
+            self._line(asked, context, i, taken, (instance, features[i], [], [], None, 500))
             for i, instance in enumerate(asked.instances)
         )
 

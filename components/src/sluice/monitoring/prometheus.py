@@ -88,8 +88,8 @@ class PrometheusSource:
 
     def _lives(self, state: ReleaseState, now: datetime) -> list[Life]:
         begin, end = self._begin(state), now.timestamp()
-        if end <= begin:
-            return []
+        if end < begin + 1:
+            return []  # the stage has hardly begun
         matchers = {**self.matchers, "task": state.task}
         reading = Reading(self.api, matchers, ("stable", _route(state)), begin, end, self.fresh_seconds)
         lives = reading.lives()

@@ -204,8 +204,10 @@ class PrometheusApi:
                 if time.monotonic() >= deadline:
                     raise TimeoutError
                 socket.settimeout(max(deadline - time.monotonic(), 0.001))
-                pieces.append(response.read1(_PIECE))
-                size += len(pieces[-1])
+                if not (piece := response.read1(_PIECE)):
+                    break
+                pieces.append(piece)
+                size += len(piece)
                 if size > self.limits.maximum_bytes:
                     raise BadAnswer(query, f"answers with more than {self.limits.maximum_bytes} bytes")
             if response.length:

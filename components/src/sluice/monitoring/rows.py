@@ -76,18 +76,17 @@ def decoded(
     types: dict[str, pl.DataType | type[pl.DataType]] = {
         name: pl.Float64 if profile.kind == "numeric" else pl.String for name, profile in profiles.items()
     }
-    vector = _read(rows["features"], types)
+    features = _read(rows["features"], {**carried, **types} if slices else types)
+    vector = features.struct.unnest().select(*types).to_struct() if types else _read(rows["features"], {})
     found = rows.with_columns(vector.alias(_VECTOR))
-    return found.hstack(_slices(found, slices, carried)) if slices else found
+    return found.hstack(_slices(rows, features.struct.unnest(), slices, carried)) if slices else found
 
 
-def _slices(rows: pl.DataFrame, slices: Sequence[Slice], carried: Types) -> pl.DataFrame:
-    """One column a slice; a request that failed has no features, but it still says what it carried."""
-    vector, keys = rows[_VECTOR].struct.unnest(), _read(rows["keys"], carried).struct.unnest()
-    both = {
-        name: pl.select(pl.coalesce(keys[name], vector[name])).to_series() for name in keys.columns if name in vector
-    }
-    columns = pl.DataFrame(vector.to_dict() | keys.to_dict() | both)
+def _slices(rows: pl.DataFrame, features: pl.DataFrame, slices: Sequence[Slice], carried: Types) -> pl.DataFrame:
+    """One column a slice; a request that failed may have no features, but it still says what it carried."""
+    keys = _read(rows["keys"], carried).struct.unnest()
+    either = {name: pl.select(pl.coalesce(keys[name], features[name])).to_series() for name in keys.columns}
+    columns = pl.DataFrame(features.to_dict() | either)
     served = rows["features"].is_in(["", "{}"]).not_() & rows["features"].is_not_null()
     made = []
     for each in slices:
