@@ -15,14 +15,14 @@ from sluice.errors import BadInput
 from sluice.gates.policy import read_policy
 from sluice.gates.simulation import command
 from sluice.gates.simulation.comparison import compare, pairing
-from sluice.gates.simulation.evidence import Side, Sums, Tally
+from sluice.gates.simulation.counting import Side, Sums, Tally
 from sluice.gates.simulation.peers import PEERS, Peer, Points, Seen, Terms, argo, flagger, kayenta, play_peer
 from sluice.gates.simulation.picture import endings, mistakes
 from sluice.gates.simulation.play import Outcome
 from sluice.gates.simulation.report import Simulated, percent, rewrite
 from sluice.gates.simulation.run import Rival, simulate
 from sluice.gates.simulation.traffic import Traffic
-from sluice.gates.simulation.worlds import WORLDS, scale_of, worlds_named
+from sluice.gates.simulation.worlds import scale_of, worlds_for, worlds_named
 from sluice.release.rollout import advance
 
 ROOT = Path(__file__).parents[2]
@@ -38,11 +38,11 @@ def look(candidate: float, stable: float = 0.5, errors: int = 0, n: int = 100) -
         Side(n=n, errors=wrong, due=n, labelled=n, loss=Sums(n, n * mean, n * mean * mean))
         for mean, wrong in ((candidate, errors), (stable, 0))
     ]
-    return Tally(0.0, 2 * n, sides[0], sides[1])
+    return Tally(sides[0], sides[1])
 
 
 def seen(*looks: Tally, failed_before: int = 0) -> Seen:
-    return Seen(TERMS, measured=list(looks), current=list(looks), failed_before=failed_before)
+    return Seen(TERMS, measured=list(looks), failed_before=failed_before)
 
 
 def peer(name: str) -> Peer:
@@ -98,7 +98,8 @@ def test_a_peer_that_never_hears_anything_ends_by_its_deadline() -> None:
     silent = Peer("silent", lambda _: "wait", 1, 0)
     (world,) = worlds_named(["equal"])
     outcome = play_peer(Traffic(world, SCALE, 1, 0), POLICY, silent)
-    assert (outcome.end, outcome.hours) == ("timed out", POLICY.online.canary.maximum_hours)
+    longest = sum(stage.maximum_hours for stage in POLICY.online.stages.values())
+    assert (outcome.end, outcome.hours) == ("timed out", longest)
 
 
 def test_all_rules_meet_the_same_requests() -> None:
@@ -157,7 +158,7 @@ def test_the_committed_page_is_about_the_shipped_policy() -> None:
     assert page.count(f"policy {DIGEST[:19]}") == 2
     for mark in ("simulate", "compare"):
         assert f"<!-- {mark}:begin -->" in page
-    for world in WORLDS:
+    for world in worlds_for(SCALE, ()):
         assert page.count(f"| {world.name} | {world.truth} |") == 3
 
 

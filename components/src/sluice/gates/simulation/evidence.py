@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
-from sluice.gates.simulation.counting import Counted, Road, Side, Sums, Tally, When, counted, tally_of, when
+from sluice.gates.simulation.counting import Counted, Road, Side, Sums, Tally, When, counted, tally_of, unchecked, when
 from sluice.gates.simulation.population import SLICES, Floats
 from sluice.gates.simulation.traffic import BLOCK, Traffic
 from sluice.monitoring.evidence import (
@@ -33,6 +34,8 @@ from sluice.release.state import Applied, ReleaseState, iso
 BEGIN = datetime(2020, 1, 1, tzinfo=UTC)
 _CELLS = 1000
 _STILL = [0.0] * 19
+_NOTHING = Tally(Side(), Side())
+_ALL = np.arange(BLOCK)
 
 
 class Stretch(NamedTuple):
@@ -50,8 +53,8 @@ class Seen(NamedTuple):
     changing: Floats
     fixed: Floats
     bins: Floats
-    slices: Floats
     shares: Floats
+    slices: Floats
 
 
 class Watch:
@@ -62,21 +65,36 @@ class Watch:
         self.traffic, self.maturity = traffic, maturity
         self._when: dict[int, When] = {}
         self._counted: dict[tuple[int, Road], Counted] = {}
+        self._seen: dict[Stretch, tuple[int, Seen]] = {}
         self._strata: dict[int, tuple[list[float], Stratum]] = {}
 
     def seen(self, stretch: Stretch, look: int) -> Seen:
         """The windows of a stretch as they are known when window ``look`` begins."""
-        found = []
+        kept = self._seen.get(stretch)
+        if kept and kept[0] <= look:
+            return kept[1]
+        made, final = self._made(stretch, look)
+        if final <= look:  # no label is still to come
+            self._seen[stretch] = (look, made)
+        return made
+
+    def _made(self, stretch: Stretch, look: int) -> tuple[Seen, int]:
+        """And the look from which on nothing changes any more."""
+        found, final = [], 0
         for block in range(stretch.first // BLOCK, (stretch.end - 1) // BLOCK + 1):
-            counts = self._block(block, stretch.road)
-            windows = np.arange(max(stretch.first, block * BLOCK), min(stretch.end, (block + 1) * BLOCK))
-            local = windows - block * BLOCK
-            delay = np.minimum(look - windows, counts.changing.shape[1] - 1)
-            kept = (column[local] if len(column) else column for column in (counts.fixed, counts.bins))
-            sliced = (counts.slices[local, delay], counts.shares[local]) if len(counts.slices) else counts[3:]
-            found.append((counts.changing[local, delay], *kept, *sliced))
+            counts, begin = self._block(block, stretch.road), block * BLOCK
+            first, end, most = (
+                max(stretch.first - begin, 0),
+                min(stretch.end - begin, BLOCK),
+                len(counts.changing[0]) - 1,
+            )
+            local, delay = _ALL[first:end], np.minimum(look - begin - _ALL[first:end], most)
+            still = (column[first:end] for column in (counts.fixed, counts.bins, counts.shares))
+            sliced = counts.slices[local, delay] if len(counts.slices) else counts.slices
+            found.append((counts.changing[local, delay], *still, sliced))
+            final = max(final, begin + end - 1 + most)
         whole = found[0] if len(found) == 1 else [np.concatenate(parts) for parts in zip(*found, strict=True)]
-        return Seen(range(stretch.first, stretch.end), *whole)
+        return Seen(range(stretch.first, stretch.end), *whole), final
 
     def tally(self, stretch: Stretch, look: int) -> Tally:
         """All windows of a stretch together."""
@@ -112,20 +130,37 @@ def share_of(traffic: Traffic, planned: int) -> float:
     return planned / 100 * traffic.world.road
 
 
-def evidence_of(state: ReleaseState, watch: Watch, stage: Stretch, earlier: Sequence[Stretch], look: int) -> Evidence:
+class Glance(NamedTuple):
+    """What a look sees: the windows of the stage, those whose labels are compared, and all together."""
+
+    live: Seen
+    judged: tuple[Seen, ...]
+    tally: Tally
+
+    @property
+    def strata(self) -> Floats:
+        """(windows, 21): ``changing`` of the judged windows."""
+        return self.live.changing if len(self.judged) == 1 else np.concatenate([one.changing for one in self.judged])
+
+
+def glance(watch: Watch, stage: Stretch, earlier: Sequence[Stretch], look: int) -> Glance:
     """
-    The document that a look is given when window ``look`` begins.
+    What there is to see when window ``look`` begins.
 
     Args:
         stage: windows of the state's own stage.
         earlier: canary windows, which confirm takes into its cohort.
     """
     live = watch.seen(stage, look)
-    judged = [*(watch.seen(stretch, look) for stretch in earlier), live]
-    labels = live.changing if not earlier else np.concatenate([seen.changing for seen in judged])
-    mine = tally_of(labels.sum(axis=0).tolist(), live.fixed.sum(axis=0).tolist())
+    made = Glance(live, (*(watch.seen(stretch, look) for stretch in earlier), live), _NOTHING)
+    return made._replace(tally=tally_of(made.strata.sum(axis=0).tolist(), live.fixed.sum(axis=0).tolist()))
+
+
+def evidence_of(state: ReleaseState, watch: Watch, found: Glance, look: int) -> Evidence:
+    """The document that a look is given when window ``look`` begins."""
+    live, judged, mine = found
     now, n, world = clock(look * watch.traffic.scale.look_hours), int(mine.candidate.n), watch.traffic.world
-    shadow = stage.road.shadow
+    shadow = state.stage == "shadow"
     return Evidence(
         task=state.task,
         environment=state.environment,
@@ -149,6 +184,7 @@ def evidence_of(state: ReleaseState, watch: Watch, stage: Stretch, earlier: Sequ
     )
 
 
+@lru_cache(maxsize=4096)
 def clock(hours: float) -> str:
     """Hours since the rollout began, as the ISO time that documents carry."""
     return iso(BEGIN + timedelta(hours=hours))
@@ -182,36 +218,43 @@ def _stratum(window: str, row: list[float]) -> Stratum:
     missing = candidate.due > candidate.labelled or stable.due > stable.labelled
     if missing and candidate.labelled and stable.labelled:
         imputed = _imputed(candidate), _imputed(stable)
-    return Stratum(
+    return _plain_stratum(window, candidate.loss, stable.loss, imputed)
+
+
+def _plain_stratum(
+    window: str, candidate: Sums, stable: Sums, imputed: tuple[Imputed | None, Imputed | None]
+) -> Stratum:
+    return unchecked(
+        Stratum,
         window=window,
-        candidate=candidate.loss.known(),
-        stable=stable.loss.known(),
+        candidate=candidate.known(),
+        stable=stable.known(),
         candidate_imputed=imputed[0],
         stable_imputed=imputed[1],
     )
 
 
 def _imputed(found: Side) -> Imputed:
-    return Imputed(every=found.expected.known(), rectifier=found.rectifier.known())
+    return unchecked(Imputed, every=found.expected.known(), rectifier=found.rectifier.known())
 
 
 def _pairs(found: Tally) -> Pairs:
     shift, same = found.pair_shift, None
     if shift.n:
-        same = Share(n=int(shift.n), hits=int(found.agreed))
+        same = unchecked(Share, n=int(shift.n), hits=int(found.agreed))
     return Pairs(shift=shift.moments(), loss=found.pair_loss.moments(), agreement=same)
 
 
 def _timings(found: Tally, bins: Floats) -> Timings:
-    if not len(bins):
+    if not found.stable.milliseconds.n and not found.candidate.milliseconds.n:
         return Timings()
-    counts = bins.sum(axis=0).astype(int).tolist()
+    counts = bins.sum(axis=0).astype(int).tolist() if len(bins) else ()
     return Timings(
         candidate=found.candidate.milliseconds.moments(),
         stable=found.stable.milliseconds.moments(),
         difference=found.pair_milliseconds.moments(),
-        candidate_bins=Histogram(counts=tuple(counts[0])) if found.candidate.n else None,
-        stable_bins=Histogram(counts=tuple(counts[1])) if found.stable.n else None,
+        candidate_bins=Histogram(counts=tuple(counts[0])) if counts and found.candidate.n else None,
+        stable_bins=Histogram(counts=tuple(counts[1])) if counts and found.stable.n else None,
     )
 
 
@@ -229,9 +272,10 @@ def _slices(
             continue
         yield (
             f"part={part:02}",
-            SliceEvidence(
-                candidate=Share(n=int(n), hits=int(errors)) if n else None,
-                stable=Share(n=int(others), hits=int(failures)) if others else None,
+            unchecked(
+                SliceEvidence,
+                candidate=unchecked(Share, n=int(n), hits=int(errors)) if n else None,
+                stable=unchecked(Share, n=int(others), hits=int(failures)) if others else None,
                 strata=tuple(_sliced(windows, rows[part], traffic.scale.look_hours)) if rows else (),
                 pairs=Sums(*pairs[part]).moments(),
             ),
@@ -242,7 +286,7 @@ def _sliced(windows: Sequence[int], rows: Sequence[list[float]], hours: float) -
     for window, row in zip(windows, rows, strict=True):
         candidate, stable = Sums(*row[:3]), Sums(*row[3:])
         if min(candidate.n, stable.n) > 1:
-            yield Stratum(window=name_of(window, hours), candidate=candidate.known(), stable=stable.known())
+            yield _plain_stratum(name_of(window, hours), candidate, stable, (None, None))
 
 
 def name_of(window: int, hours: float) -> str:

@@ -3,8 +3,8 @@ How other tools decide a canary, one small function each, on the same requests.
 
 A rule reads what is measured in one canary step and says ``pass`` (the next step, or promoted), ``fail`` (rolled back)
 or ``wait``. All are given the policy's own margins as their thresholds, the policy's canary steps (the fixed-n test:
-its last step only), its look interval, and the canary's ``maximum_hours`` a step as a deadline. A policy without a
-canary lends them a step of 50 % with the hours of its confirm stage.
+its last step only; 50 % where there is no canary), its look interval, and as a deadline for each step the
+``maximum_hours`` of all its stages together.
 """
 
 from __future__ import annotations
@@ -190,8 +190,8 @@ def play_peer(traffic: Traffic, policy: GatePolicy, peer: Peer, budget: int = 1,
 
 def _canary(policy: GatePolicy) -> tuple[Sequence[int], float]:
     """Steps, and the hours that one may last."""
-    canary = policy.online.canary
-    return (canary.steps, canary.maximum_hours) if canary else ((50,), policy.online.confirm.maximum_hours)
+    longest = sum(stage.maximum_hours for stage in policy.online.stages.values())
+    return policy.online.canary.steps if policy.online.canary else (50,), longest
 
 
 def terms_of(traffic: Traffic, policy: GatePolicy, peer: Peer, budget: int, slack: float | None, weight: int) -> Terms:

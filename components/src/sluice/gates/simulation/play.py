@@ -11,7 +11,8 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from sluice.gates.policy import GatePolicy
 from sluice.gates.simulation.counting import Road
-from sluice.gates.simulation.evidence import Stretch, Watch, clock, evidence_of, share_of
+from sluice.gates.simulation.evidence import Glance, Stretch, Watch, clock, evidence_of, glance, share_of
+from sluice.gates.simulation.idle import Look, idle
 from sluice.gates.simulation.traffic import Traffic
 from sluice.monitoring.evidence import Evidence
 from sluice.release.state import ReleaseState
@@ -50,8 +51,13 @@ class Outcome(NamedTuple):
     """Requests that users got the candidate's answer to."""
 
 
-def play(traffic: Traffic, policy: GatePolicy, decide: Decide) -> Outcome:
-    """Play one rollout from its first stage to its end; every stage has a deadline, so there is one."""
+def play(traffic: Traffic, policy: GatePolicy, decide: Decide, *, every_look: bool = False) -> Outcome:
+    """
+    Play one rollout from its first stage to its end; every stage has a deadline, so there is one.
+
+    Args:
+        every_look: ask ``decide`` at looks too at which surely nothing is decided (``idle``).
+    """
     watch = Watch(traffic, policy.online.label_maturity_hours)
     state, hours, look = begun(policy), traffic.scale.look_hours, 0
     ended: list[Stretch] = []
@@ -60,7 +66,10 @@ def play(traffic: Traffic, policy: GatePolicy, decide: Decide) -> Outcome:
         look += 1
         stage = stage._replace(end=look)
         earlier = [one for one in ended if not one.road.shadow] if state.stage == "confirm" else []
-        evidence = evidence_of(state, watch, stage, earlier, look)
+        found = glance(watch, stage, earlier, look)
+        if not every_look and idle(_look(state, found, traffic, (look - stage.first) * hours), policy.online):
+            continue
+        evidence = evidence_of(state, watch, found, look)
         advice = decide(state, evidence, policy, clock(look * hours))
         if advice.action == "wait":
             continue
@@ -100,6 +109,19 @@ def begun(policy: GatePolicy) -> ReleaseState:
         stable=STABLE,
         candidate=CANDIDATE,
         **begins,
+    )
+
+
+def _look(state: ReleaseState, found: Glance, traffic: Traffic, hours: float) -> Look:
+    return Look(
+        stage=state.stage,
+        weight=state.mirror_percent if state.stage == "shadow" else state.candidate_weight,
+        hours=hours,
+        tally=found.tally,
+        strata=found.strata,
+        bins=found.live.bins,
+        slices=found.live.slices.sum(axis=0) if len(found.live.slices) else found.live.slices,
+        mismatch=traffic.world.mismatch,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass, field
+from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,9 +18,14 @@ BLOCK = 8
 HEALTHY = 0.1
 """Stable's rate of failed answers, in allowed rates."""
 _STABLE_MS, _SPREAD = 3.0, 0.5
+_GRID = 1 << 13
+_NORMAL = np.array([NormalDist().inv_cdf((step + 0.5) / _GRID) for step in range(_GRID)])
+"""Standard normal quantiles: to look one up is five times as fast as to draw one."""
+_MILLISECONDS = _STABLE_MS * np.exp(_SPREAD * _NORMAL - _SPREAD**2 / 2)
 _TAIL = 20.0
 """How many times as long a request takes that is in the tail."""
-_LABEL_SPREAD = 0.5
+_DELAYS = np.exp(0.5 * _NORMAL)
+"""Of labels, in medians."""
 _POSITIVE_LATER = 1.5
 _BAND = 0.1
 """A burst's requests come from a tenth of the population."""
@@ -138,13 +144,13 @@ class Traffic:
 
     def _label_times(self, at: Floats, labels: Floats) -> Floats:
         random, world = self._random, self.world
-        delay = world.label_hours * np.exp(_LABEL_SPREAD * random.standard_normal(len(at)))
-        delay *= np.where(labels > 0, _POSITIVE_LATER, 1.0)
-        return np.where(random.random(len(at)) < world.label_missing, np.inf, at + delay)
+        place, missing = random.random((2, len(at)))
+        delay = world.label_hours * _DELAYS[(place * _GRID).astype(np.int64)] * (1 + (_POSITIVE_LATER - 1) * labels)
+        return np.where(missing < world.label_missing, np.inf, at + delay)
 
     def _timings(self, n: int, ratio: float, tail: float) -> Floats:
         """Milliseconds, log-normal; only where the policy reads them."""
         if not self.scale.asks_latency:
             return np.empty(0)
-        made = ratio * _STABLE_MS * np.exp(_SPREAD * self._random.standard_normal(n) - _SPREAD**2 / 2)
+        made = ratio * _MILLISECONDS[(self._random.random(n) * _GRID).astype(np.int64)]
         return np.asarray(np.where(self._random.random(n) < tail, _TAIL * made, made) if tail else made)

@@ -52,7 +52,7 @@ class World:
     road: float = 1.0
     """Share of the planned traffic that reaches the candidate."""
     needs: str | None = None
-    """The metric that a policy must ask of to tell, where it is not asked by every policy."""
+    """The metric that tells; a policy that does not ask of it is not played in this world, unless it is named."""
 
     @property
     def later(self) -> float:
@@ -72,7 +72,7 @@ WORLDS: tuple[World, ...] = (
     World("slice", "bad", "one slice of 5 % loses ten margins, all together half of one", gap=0.5, slice_share=0.05),
     World("errors", "bad", "twice the allowed error rate", errors=2),
     World("slow", "bad", "answers take three times as long", latency=3, needs="latency"),
-    World("slow-tail", "bad", "one answer in fifty takes twenty times as long", tail=0.02, needs="latency_p99"),
+    World("slow-tail", "bad", "one answer in twenty takes twenty times as long", tail=0.05, needs="latency_p99"),
     World("mismatch", "bad", "one served cell in twenty is not what training saw", mismatch=0.05, needs="parity"),
     World("skew", "bad", "a served feature is nothing like its training profile", skew=0.8, needs="skew"),
     World("stale", "road", "every second request lacks a fresh feature", stale=0.5, needs="freshness"),
@@ -103,6 +103,11 @@ class Scale:
         """Whether any rule reads how long answers take."""
         return any(metric.startswith("latency") for metric in self.asked)
 
+    @property
+    def asks_quantiles(self) -> bool:
+        """Whether any rule reads how long most answers take."""
+        return any(metric.startswith("latency_") for metric in self.asked)
+
     def asks_slices(self, *, shadow: bool) -> bool:
         """Whether the shadow, or any stage after it, asks of every slice."""
         return "shadow" in self.sliced if shadow else bool(self.sliced - {"shadow"})
@@ -123,9 +128,19 @@ def scale_of(policy: GatePolicy, requests_a_day: float, look_hours: float | None
     )
 
 
+def worlds_for(scale: Scale, names: Sequence[str]) -> tuple[World, ...]:
+    """
+    The worlds of these names; where there are none, all in which the policy asks of what tells.
+
+    Raises:
+        BadInput: there is no such world.
+    """
+    return worlds_named(names) if names else tuple(world for world in WORLDS if world.needs in {None, *scale.asked})
+
+
 def worlds_named(names: Sequence[str]) -> tuple[World, ...]:
     """
-    The worlds of these names, all where there are none.
+    The worlds of these names.
 
     Raises:
         BadInput: there is no such world.
@@ -134,7 +149,7 @@ def worlds_named(names: Sequence[str]) -> tuple[World, ...]:
     for name in names:
         if name not in known:
             raise BadInput(f"world {name!r}", "is not known", f"use one of {', '.join(known)}")
-    return tuple(known[name] for name in names) or WORLDS
+    return tuple(known[name] for name in names)
 
 
 def _least(values: Iterable[float | None], otherwise: float) -> float:
