@@ -82,10 +82,9 @@ class _Walk:
         before, terms = self.state, terms_of(self.state, self.policy)
         assert terms
         spent = (moment_of(self.now) - moment_of(before.since or "")).total_seconds() / 3600
-        if kind == "approve" and before.paused:
-            if spent < terms.maximum_hours:
-                _, self.state = forward(before, self.policy, self.now)
-                self.passed.append(f"{before.stage}{before.step}")
+        if kind == "approve" and before.paused and spent < terms.maximum_hours:
+            _, self.state = forward(before, self.policy, self.now)
+            self.passed.append(f"{before.stage}{before.step}")
             return
         evidence = _evidence(kind, before, self.now)
         advice = advance(before, evidence, self.policy, self.now)
