@@ -168,8 +168,8 @@ class PrometheusApi:
         """The body of an answer with status 200."""
         rule = ""
         for attempt in range(self.limits.attempts):
-            if attempt:
-                self.pause(min(0.1 * 2**attempt * self._jitter.uniform(0.5, 1.5), max(self._left(), 0.0)))
+            if attempt and self._left() > 0:
+                self.pause(min(0.1 * 2**attempt * self._jitter.uniform(0.5, 1.5), self._left()))
             if self._left() <= 0:
                 raise BadAnswer(query, f"the reading took over {self.limits.total_seconds:g} s" + _after(rule))
             try:
