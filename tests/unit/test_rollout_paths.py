@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from sluice.gates.online_policy import OnlineRule
 from sluice.gates.policy import GatePolicy
 from sluice.gates.verdict import Reason, Verdict
 from sluice.release.message import commit_message
 from sluice.release.rollout import Advice, advance, decided, forward, look, propose
 from sluice.release.state import ReleaseState, iso, moment_of
+from sluice.release.terms import Terms, overdue
 from tests.unit.release_sample import (
     GOOD,
     LATE,
@@ -234,6 +236,48 @@ def test_a_rule_that_cannot_tell_for_longer_than_its_own_wait_ends_the_stage() -
     paused = state.model_copy(update={"paused": True})
     waiting = advance(paused, unclear(paused, _after(30)), policy, _after(30))
     assert waiting.action == "wait", "a pause has its answer"
+
+
+@pytest.mark.parametrize(
+    ("rule", "verdicts", "ended"),
+    [
+        ({"metric": "log_loss", "role": "guardrail"}, {"log_loss": "INCONCLUSIVE"}, "maximum_hours[log_loss]"),
+        ({"metric": "log_loss", "role": "guardrail"}, {"log_loss[region=north]": "INCONCLUSIVE"}, None),
+        (
+            {"metric": "log_loss", "role": "guardrail", "per_slice": True},
+            {"log_loss": "INCONCLUSIVE", "log_loss[region=north]": "INCONCLUSIVE"},
+            "maximum_hours[log_loss[region=north]]",
+        ),
+        (
+            {"metric": "log_loss", "role": "guardrail", "per_slice": True},
+            {"log_loss[slices]": "INCONCLUSIVE"},
+            "maximum_hours[log_loss[slices]]",
+        ),
+        ({"metric": "log_loss", "role": "deterioration"}, {"log_loss": "INCONCLUSIVE"}, None),
+        ({"metric": "log_loss", "role": "guardrail"}, {"log_loss": "PASS", "latency": "INCONCLUSIVE"}, None),
+        ({"metric": "skew", "role": "guardrail"}, {"skew[speed]": "INCONCLUSIVE"}, "maximum_hours[skew[speed]]"),
+    ],
+)
+def test_a_rules_wait_is_that_rules_alone(rule: dict[str, Any], verdicts: dict[str, str], ended: str | None) -> None:
+    terms = Terms(0, 72, approval=False, rules=(OnlineRule(**rule, maximum_hours=24),))
+    assert _ended(terms, [_said(name, verdict) for name, verdict in verdicts.items()]) == ended
+
+
+def test_success_in_one_rule_ends_the_wait_of_the_others() -> None:
+    rules = tuple(OnlineRule(metric=name, role="success", maximum_hours=24) for name in ("log_loss", "latency"))
+    terms = Terms(0, 72, approval=False, rules=rules)
+    unsure = _said("log_loss", "INCONCLUSIVE", "success")
+    assert _ended(terms, [unsure, _said("latency", "FAIL", "success")]) == "maximum_hours[log_loss]"
+    assert _ended(terms, [unsure, _said("latency", "PASS", "success")]) is None
+
+
+def _said(rule: str, verdict: str, role: str = "guardrail") -> Reason:
+    return Reason(rule=rule, verdict=Verdict(verdict), observed=None, bound=None, n=0, text="", role=role)
+
+
+def _ended(terms: Terms, reasons: list[Reason]) -> str | None:
+    late = overdue(state_in("canary"), terms, reasons, _after(24))
+    return late.rule if late else None
 
 
 @pytest.mark.parametrize("stage", ["shadow", "canary", "confirm"])

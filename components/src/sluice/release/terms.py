@@ -86,11 +86,11 @@ def overdue(state: ReleaseState, terms: Terms, reasons: Sequence[Reason], now: s
         what = "an approval" if state.paused else "an answer"
         text = f"timed out: {spent:g} of at most {terms.maximum_hours:g} hours without {what}"
         return _inconclusive("maximum_hours", text)
-    for rule in () if state.paused else terms.rules:
-        for reason in reasons:
-            if rule.maximum_hours is not None and spent >= rule.maximum_hours and _cannot_tell(reason, rule):
-                text = f"timed out: {reason.rule} cannot tell after {spent:g} of at most {rule.maximum_hours:g} hours"
-                return _inconclusive(f"maximum_hours[{reason.rule}]", text)
+    waited = [rule for rule in terms.rules if rule.maximum_hours is not None and spent >= rule.maximum_hours]
+    for reason in () if state.paused else _open(reasons):
+        if any(_asks(rule, reason) for rule in waited):
+            text = f"timed out: {reason.rule} still cannot tell after {spent:g} hours, longer than its rule may wait"
+            return _inconclusive(f"maximum_hours[{reason.rule}]", text)
     return None
 
 
@@ -99,11 +99,17 @@ def hours_spent(state: ReleaseState, now: str) -> float:
     return (moment_of(now) - moment_of(state.since or now)).total_seconds() / 3600
 
 
-def _cannot_tell(reason: Reason, rule: OnlineRule) -> bool:
+def _open(reasons: Sequence[Reason]) -> list[Reason]:
+    """Those that cannot tell yet, and are still asked: success in one rule answers for all rules of success."""
+    better = any(reason.role == "success" and reason.verdict is Verdict.PASS for reason in reasons)
+    unsure = [reason for reason in reasons if reason.verdict is Verdict.INCONCLUSIVE]
+    return [reason for reason in unsure if not (better and reason.role == "success")]
+
+
+def _asks(rule: OnlineRule, reason: Reason) -> bool:
     name, _, about = reason.rule.partition("[")
     sliced = "=" in about or about == "slices]"  # in brackets there may be a feature too
-    asked = name == rule.metric and reason.role == rule.role and sliced == rule.per_slice
-    return asked and reason.verdict is Verdict.INCONCLUSIVE
+    return name == rule.metric and reason.role == rule.role and sliced == rule.per_slice
 
 
 def _after(state: ReleaseState, hours: float) -> str | None:
