@@ -2,8 +2,8 @@
 Looks at which nothing can be decided, found from sums alone, so that the rules need not be asked.
 
 Nothing is decided while no rule can FAIL, some rule cannot PASS, and no time is over. What a rule can is bounded from
-outside: an estimate lies inside its interval, and a confidence sequence is never narrower than √(2 ln(1/α)) standard
-errors on either side. What is not bounded here may do anything, so the rules are asked. A test plays both ways.
+outside: an estimate lies inside its interval, and an interval of a mean is as wide as its critical value says. What is
+not bounded here may do anything, so the rules are asked. A test plays both ways.
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ from typing import NamedTuple
 import numpy as np
 
 from sluice.gates.online_policy import Online, OnlineRule, OnlineStage
+from sluice.gates.sequential import critical_value
 from sluice.gates.simulation.counting import Sums, Tally
 from sluice.gates.simulation.population import Floats
 from sluice.monitoring.evidence import LATENCY_BOUNDS_MS
 
-_LEAST = 0.6
-"""Share of the width left where some labels are missing: predictions stand in for them and narrow it."""
+_LEAST = 0.8
+"""Share of the width that is left at least where labels are missing: predictions stand in for them and narrow it."""
+_SURELY = 0.999
+"""Room for rounding."""
 _SPLIT = 2.0
 """Standard errors from which a split may be broken; at an alpha of 0.1 it takes more than that."""
 
@@ -87,14 +90,24 @@ def _parity(look: Look, rule: OnlineRule, _: OnlineStage, __: Online) -> Can:
 
 def _coverage(look: Look, rule: OnlineRule, stage: OnlineStage, _: Online) -> Can:
     """Never a FAIL: labels that are missing blame nobody."""
-    return Can(passing=look.tally.candidate.due >= (rule.minimum_n or stage.minimum_n), failing=False)
+    due, labelled = look.tally.candidate.due, look.tally.candidate.labelled
+    enough = due >= (rule.minimum_n or stage.minimum_n) and labelled >= (rule.limit or 0) * due
+    return Can(passing=enough, failing=False)
 
 
-def _errors(look: Look, rule: OnlineRule, _: OnlineStage, __: Online) -> Can:
-    side = look.tally.candidate
-    if rule.role != "limit" or side.n == 0:
+def _errors(look: Look, rule: OnlineRule, stage: OnlineStage, online: Online) -> Can:
+    """A mixture of likelihoods is at most the greatest of them: what that does not reject is inside the interval."""
+    side, limit = look.tally.candidate, rule.limit or 0.0
+    if rule.role != "limit" or side.n == 0 or not 0 < limit < 1:
         return ANYTHING
-    return Can(passing=True, failing=side.errors > (rule.limit or 0) * side.n)
+    hits, misses = side.errors, side.n - side.errors
+    ratio = (hits * math.log(hits / side.n / limit) if hits else 0.0) + (
+        misses * math.log(misses / side.n / (1 - limit)) if misses else 0.0
+    )
+    told = ratio >= _SURELY * math.log(1 / (rule.alpha or online.alpha))
+    above = hits > limit * side.n
+    enough = side.n >= (rule.minimum_n or stage.minimum_n)
+    return Can(passing=told and not above and enough, failing=told and above)
 
 
 def _latency(look: Look, rule: OnlineRule, _: OnlineStage, __: Online) -> Can:
@@ -118,26 +131,26 @@ def _log_loss(look: Look, rule: OnlineRule, stage: OnlineStage, online: Online) 
     if rule.role != "guardrail":
         return ANYTHING
     margin, needed = rule.margin or 0.0, rule.minimum_n or stage.minimum_n
-    width = math.sqrt(2 * math.log(1 / (rule.alpha or online.alpha)))
+    alpha = rule.alpha or online.alpha
     if look.stage != "shadow":
-        return ANYTHING if rule.per_slice else _stratified(look, margin, needed, _LEAST * width)
+        return ANYTHING if rule.per_slice else _stratified(look, margin, needed, alpha)
     if not rule.per_slice:
-        return _of(look.tally.pair_loss, margin, needed, width)
-    found = [_of(Sums(*row), margin, needed, width) for row in look.slices[:, :3].tolist() if row[0] >= needed]
+        return _paired(look.tally.pair_loss, margin, needed, alpha)
+    found = [_paired(Sums(*row), margin, needed, alpha) for row in look.slices[:, :3].tolist() if row[0] >= needed]
     passing = bool(found) and all(can.passing for can in found)
     return Can(passing=passing, failing=any(can.failing for can in found))
 
 
-def _of(found: Sums, margin: float, needed: float, width: float) -> Can:
+def _paired(found: Sums, margin: float, needed: float, alpha: float) -> Can:
     n, total, squares = found
     if n < 2:
         return Can(passing=False, failing=False)
     mean = total / n
-    half = width * math.sqrt(max(squares - n * mean * mean, 0.0) / (n - 1) / n)
+    half = _SURELY * critical_value(n, alpha, needed) * math.sqrt(max(squares - n * mean * mean, 0.0) / (n - 1) / n)
     return Can(passing=n >= needed and mean + half <= margin, failing=mean - half > margin)
 
 
-def _stratified(look: Look, margin: float, needed: float, width: float) -> Can:
+def _stratified(look: Look, margin: float, needed: float, alpha: float) -> Can:
     """As ``sluice.gates.sequential.stratified``, of all windows at once."""
     n, total, squares, due = (look.strata[:, [column, column + 9]] for column in range(4))
     kept = (n > 1).all(axis=1)
@@ -150,7 +163,7 @@ def _stratified(look: Look, margin: float, needed: float, width: float) -> Can:
     weights = n.prod(axis=1) / n.sum(axis=1)
     weights /= weights.sum()
     mean = float(weights @ (means[:, 0] - means[:, 1]))
-    half = width * math.sqrt(float(weights**2 @ errors))
+    half = _LEAST * critical_value(float(n.sum()), alpha, 2 * needed) * math.sqrt(float(weights**2 @ errors))
     return Can(passing=enough and mean + half <= margin, failing=mean - half > margin)
 
 

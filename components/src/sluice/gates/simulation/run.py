@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -19,6 +20,8 @@ from sluice.gates.simulation.worlds import Scale, World
 
 OURS = "sluice"
 _CHUNK = 50
+_GARBAGE = 100_000
+"""Objects between two collections; there is next to nothing to collect."""
 Progress = Callable[[int, int], None]
 
 
@@ -96,7 +99,7 @@ def _spread_over(jobs: Sequence[Job], cores: int) -> Iterator[tuple[int, dict[Ri
         yield from ((index, _played(job)) for index, job in enumerate(jobs))
         return
     # spawned, not forked: this process may hold threads of polars
-    pool = ProcessPoolExecutor(cores, multiprocessing.get_context("spawn"), initializer=_deaf)
+    pool = ProcessPoolExecutor(cores, multiprocessing.get_context("spawn"), initializer=_prepared)
     try:
         numbers = {pool.submit(_played, job): index for index, job in enumerate(jobs)}
         for future in as_completed(numbers):
@@ -105,9 +108,11 @@ def _spread_over(jobs: Sequence[Job], cores: int) -> Iterator[tuple[int, dict[Ri
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _deaf() -> None:
-    """Ctrl-C reaches every process of the terminal; the parent alone answers it."""
+def _prepared() -> None:
+    """Ctrl-C reaches every process of the terminal, and the parent alone answers it; documents have no cycles."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.freeze()
+    gc.set_threshold(_GARBAGE)
 
 
 def _played(job: Job) -> dict[Rival, list[Outcome]]:
