@@ -135,6 +135,14 @@ def test_a_preview_is_not_switched_on_anything_else(changed: dict[str, Any], rul
     assert advance(state, evidence, policy, LATE).action == "time-out"
 
 
+@pytest.mark.parametrize("hours", [{"soak_hours": 73}, {"maximum_hours": 5}])
+@pytest.mark.parametrize("stage", ["shadow", "canary", "blue_green", "confirm"])
+def test_a_stage_that_could_only_time_out_is_refused(stage: str, hours: dict[str, float]) -> None:
+    other: dict[str, Any] = {"shadow": {}} if stage == "confirm" else {}
+    with pytest.raises(ValueError, match=r"could only time out|before the first look"):
+        policy_with(**other, **{stage: hours})
+
+
 @pytest.mark.parametrize("stage", ["shadow", "canary", "confirm"])
 def test_a_pass_counts_when_the_stage_has_soaked_and_a_fail_at_once(stage: str) -> None:
     soaking = {stage: {"soak_hours": 24}}

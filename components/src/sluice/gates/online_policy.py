@@ -117,7 +117,7 @@ class BlueGreenStage(_Strict):
     """
 
     soak_hours: Hours = 0
-    """Event hours between its servers being ready and the switch."""
+    """Event hours from the start of its servers to the switch, at least."""
     maximum_hours: float = Field(gt=0)
     """Event hours after which servers that never became ready end the rollout: timed out."""
     approval: bool = False
@@ -161,10 +161,16 @@ class Online(_Strict):
         if self.evidence_hours is not None and self.evidence_hours < every:
             text = f"evidence is too old after {self.evidence_hours:g} hours and looked at every {every:g}"
             yield Contradiction(("evidence_hours",), text, "let it be at least look_every_hours")
-        for name, stage in self.stages.items():
-            if stage.maximum_hours < every:
-                text = f"ends after {stage.maximum_hours:g} hours, before the first look at {every:g}"
+        timed: dict[str, OnlineStage | BlueGreenStage] = {**self.stages}
+        timed |= {"blue_green": self.blue_green} if self.blue_green else {}
+        for name, one in timed.items():
+            if one.soak_hours > one.maximum_hours:
+                text = f"soaks {one.soak_hours:g} hours and ends after {one.maximum_hours:g}: it could only time out"
+                yield Contradiction((name, "soak_hours"), text, "let maximum_hours be the longer one")
+            if one.maximum_hours < every:
+                text = f"ends after {one.maximum_hours:g} hours, before the first look at {every:g}"
                 yield Contradiction((name, "maximum_hours"), text, "let it be at least look_every_hours")
+        for name, stage in self.stages.items():
             if stage.looks is not None and stage.maximum_hours / stage.looks < every:
                 text = f"asks for {stage.looks} looks in {stage.maximum_hours:g} hours, and looks every {every:g}"
                 most = int(stage.maximum_hours / every)
