@@ -13,12 +13,13 @@ import pytest
 from sluice.errors import BadInput
 from sluice.gates.policy import GatePolicy, read_policy
 from sluice.gates.simulation.counting import Road
-from sluice.gates.simulation.evidence import Stretch, Watch, clock, evidence_of, glance
+from sluice.gates.simulation.evidence import clock, evidence_of
 from sluice.gates.simulation.play import CANDIDATE, STABLE, Outcome, begun, play
 from sluice.gates.simulation.population import population
 from sluice.gates.simulation.run import Rival, simulate
 from sluice.gates.simulation.summary import summary_of, wilson
 from sluice.gates.simulation.traffic import Traffic
+from sluice.gates.simulation.watch import Stretch, Watch, glance
 from sluice.gates.simulation.worlds import WORLDS, Scale, World, scale_of, worlds_named
 from sluice.gates.verdict import Reason, Verdict
 from sluice.monitoring.collect import collect_evidence

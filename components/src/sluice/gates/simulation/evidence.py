@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 
-from sluice.gates.simulation.counting import Counted, Road, Side, Sums, Tally, When, counted, tally_of, unchecked, when
+from sluice.gates.simulation.counting import Side, Sums, Tally, tally_of, unchecked
 from sluice.gates.simulation.population import SLICES, Floats
-from sluice.gates.simulation.traffic import BLOCK, Traffic
+from sluice.gates.simulation.traffic import Traffic
+from sluice.gates.simulation.watch import Glance, Seen, Watch
 from sluice.monitoring.evidence import (
     Arm,
     Cells,
@@ -34,126 +34,6 @@ from sluice.release.state import Applied, ReleaseState, iso
 BEGIN = datetime(2020, 1, 1, tzinfo=UTC)
 _CELLS = 1000
 _STILL = [0.0] * 19
-_NOTHING = Tally(Side(), Side())
-_ALL = np.arange(BLOCK)
-
-
-class Stretch(NamedTuple):
-    """Windows of one stage."""
-
-    first: int
-    end: int
-    road: Road
-
-
-class Seen(NamedTuple):
-    """Windows as one look sees them: arrays with one entry a window, columns as in ``Counted``."""
-
-    windows: range
-    changing: Floats
-    fixed: Floats
-    bins: Floats
-    shares: Floats
-    slices: Floats
-
-
-class Watch:
-    """Looks at one rollout; a block is counted once a road, and a stratum that no label changed is not made again."""
-
-    def __init__(self, traffic: Traffic, maturity: float) -> None:
-        """Nothing is seen yet; ``maturity``: hours after which a label is due."""
-        self.traffic, self.maturity = traffic, maturity
-        self._when: dict[int, When] = {}
-        self._counted: dict[tuple[int, Road], Counted] = {}
-        self._seen: dict[Stretch, tuple[int, Seen]] = {}
-        self._strata: dict[int, tuple[list[float], Stratum]] = {}
-
-    def seen(self, stretch: Stretch, look: int) -> Seen:
-        """The windows of a stretch as they are known when window ``look`` begins."""
-        kept = self._seen.get(stretch)
-        if kept and kept[0] <= look:
-            return kept[1]
-        made, final = self._made(stretch, look)
-        if final <= look:  # no label is still to come
-            self._seen[stretch] = (look, made)
-        return made
-
-    def _made(self, stretch: Stretch, look: int) -> tuple[Seen, int]:
-        """And the look from which on nothing changes any more."""
-        found, final = [], 0
-        for block in range(stretch.first // BLOCK, (stretch.end - 1) // BLOCK + 1):
-            counts, begin = self._block(block, stretch.road), block * BLOCK
-            first, end, most = (
-                max(stretch.first - begin, 0),
-                min(stretch.end - begin, BLOCK),
-                len(counts.changing[0]) - 1,
-            )
-            local, delay = _ALL[first:end], np.minimum(look - begin - _ALL[first:end], most)
-            still = (column[first:end] for column in (counts.fixed, counts.bins, counts.shares))
-            sliced = counts.slices[local, delay] if len(counts.slices) else counts.slices
-            found.append((counts.changing[local, delay], *still, sliced))
-            final = max(final, begin + end - 1 + most)
-        whole = found[0] if len(found) == 1 else [np.concatenate(parts) for parts in zip(*found, strict=True)]
-        return Seen(range(stretch.first, stretch.end), *whole), final
-
-    def tally(self, stretch: Stretch, look: int) -> Tally:
-        """All windows of a stretch together."""
-        found = self.seen(stretch, look)
-        return tally_of(found.changing.sum(axis=0).tolist(), found.fixed.sum(axis=0).tolist())
-
-    def exposed(self, stretch: Stretch) -> int:
-        """Requests that the candidate answered."""
-        return int(self.seen(stretch, stretch.end).fixed[:, 0].sum())
-
-    def stratum(self, window: int, row: list[float]) -> Stratum | None:
-        """Of one row of ``changing``; ``None`` where an arm has fewer than two labels."""
-        if row[0] < 2 or row[9] < 2:
-            return None
-        kept = self._strata.get(window)
-        if kept and kept[0] == row:
-            return kept[1]
-        made = _stratum(name_of(window, self.traffic.scale.look_hours), row)
-        self._strata[window] = (row, made)
-        return made
-
-    def _block(self, block: int, road: Road) -> Counted:
-        key = (block, road)
-        if key not in self._counted:
-            if block not in self._when:
-                self._when[block] = when(self.traffic, block, self.maturity)
-            self._counted[key] = counted(self.traffic, block, road, self._when[block])
-        return self._counted[key]
-
-
-def share_of(traffic: Traffic, planned: int) -> float:
-    """Share of the requests that truly reaches the candidate; a broken road loses some even of all."""
-    return planned / 100 * traffic.world.road
-
-
-class Glance(NamedTuple):
-    """What a look sees: the windows of the stage, those whose labels are compared, and all together."""
-
-    live: Seen
-    judged: tuple[Seen, ...]
-    tally: Tally
-
-    @property
-    def strata(self) -> Floats:
-        """(windows, 21): ``changing`` of the judged windows."""
-        return self.live.changing if len(self.judged) == 1 else np.concatenate([one.changing for one in self.judged])
-
-
-def glance(watch: Watch, stage: Stretch, earlier: Sequence[Stretch], look: int) -> Glance:
-    """
-    What there is to see when window ``look`` begins.
-
-    Args:
-        stage: windows of the state's own stage.
-        earlier: canary windows, which confirm takes into its cohort.
-    """
-    live = watch.seen(stage, look)
-    made = Glance(live, (*(watch.seen(stretch, look) for stretch in earlier), live), _NOTHING)
-    return made._replace(tally=tally_of(made.strata.sum(axis=0).tolist(), live.fixed.sum(axis=0).tolist()))
 
 
 def evidence_of(state: ReleaseState, watch: Watch, found: Glance, look: int) -> Evidence:
@@ -207,8 +87,18 @@ def _arm(digest: str | None, found: Side, since: str | None, now: str) -> Arm:
 def _strata(watch: Watch, judged: Sequence[Seen]) -> Iterator[Stratum]:
     for seen in judged:
         for window, row in zip(seen.windows, seen.changing.tolist(), strict=True):
-            if found := watch.stratum(window, row):
-                yield found
+            if min(row[0], row[9]) > 1:
+                yield _kept(watch, window, row)
+
+
+def _kept(watch: Watch, window: int, row: list[float]) -> Stratum:
+    """A stratum that no new label changed is not made again."""
+    kept = watch.strata.get(window)
+    if kept and kept[0] == row:
+        return kept[1]
+    made = _stratum(name_of(window, watch.traffic.scale.look_hours), row)
+    watch.strata[window] = (row, made)
+    return made
 
 
 def _stratum(window: str, row: list[float]) -> Stratum:

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from sluice.gates.policy import GatePolicy
 from sluice.gates.simulation.counting import Road, Side, Sums, Tally
-from sluice.gates.simulation.evidence import Stretch, Watch, share_of
 from sluice.gates.simulation.play import Outcome
 from sluice.gates.simulation.population import Floats
 from sluice.gates.simulation.traffic import Traffic
+from sluice.gates.simulation.watch import Stretch, Watch, share_of
 
 Answer = Literal["pass", "fail", "wait"]
 _LEAST = 2

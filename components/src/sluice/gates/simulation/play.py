@@ -11,9 +11,10 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from sluice.gates.policy import GatePolicy
 from sluice.gates.simulation.counting import Road
-from sluice.gates.simulation.evidence import Glance, Stretch, Watch, clock, evidence_of, glance, share_of
+from sluice.gates.simulation.evidence import clock, evidence_of
 from sluice.gates.simulation.idle import Look, idle
 from sluice.gates.simulation.traffic import Traffic
+from sluice.gates.simulation.watch import Glance, Stretch, Watch, glance, share_of
 from sluice.monitoring.evidence import Evidence
 from sluice.release.state import ReleaseState
 
