@@ -11,38 +11,39 @@ decision record. Killed before it, nothing happened; killed after it, all of it 
 
 from __future__ import annotations
 
-import json
 import random
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from sluice.content import digest_of_bytes
-from sluice.errors import BadArtifact, BadInput, Busy
-from sluice.gates.policy import GatePolicy, parse_policy
+from sluice.errors import BadArtifact, BadInput, Busy, SluiceError
 from sluice.gates.verdict import Decision
-from sluice.release.document import parse_holds, parse_release, render_holds, render_release
-from sluice.release.git import Clone, GitFailed, create_bare
+from sluice.release.break_glass import Glass, decision_of, effective
+from sluice.release.clone import Clone
+from sluice.release.document import render_holds, render_release
+from sluice.release.git import GitFailed, create_bare
 from sluice.release.history import History, read_commits
 from sluice.release.message import commit_message
 from sluice.release.record import decode_record, encode_record, number_of, record_path
+from sluice.release.snapshot import OVERLAYS, Snapshot, overlay_of, parse_snapshot, parse_state, paths_of, present
 from sluice.release.state import ReleaseState, state_of
+from sluice.release.trail import Step, Trail, read_records, read_trail
+from sluice.release.turn import in_turn
+
+__all__ = ["GitOps", "Snapshot", "UnreachableError", "Written"]
 
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
+_Read = TypeVar("_Read")
 ATTEMPTS = 40
 """Lost races before the writer gives up."""
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """All that a decision starts from, read from one commit."""
-
-    commit: str
-    state: ReleaseState
-    policy: GatePolicy
-    policy_digest: str
+class UnreachableError(BadInput):
+    """The repository cannot be read or written now."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class GitOps:
     Args:
         remote: path or URL of the repository that Argo CD (or its stand-in) follows.
         environment: which overlay.
-        clone: where the private bare copy lives; by default beside a local remote.
+        clone: where the private bare copy lives; by default beside a local remote. Break-glass records lie beside it.
         seed: of the waiting times after a lost race.
     """
 
@@ -72,10 +73,12 @@ class GitOps:
         self.environment = environment
         self._clone = Clone(self.remote, clone or local.with_name(f".{local.name}.clone"))
         self._jitter = random.Random(seed)  # noqa: S311  spreads retries, no secret
+        self._last: Snapshot | None = None
+        self.glass = Glass(self._clone.directory.with_name("break-glass") / f"{environment}.json")
 
     @property
     def _overlay(self) -> str:
-        return f"manifests/overlays/{self.environment}"
+        return overlay_of(self.environment)
 
     def seed(self, checkout: Path, now: str = "2013-01-01T00:00:00Z") -> str:
         """
@@ -93,10 +96,9 @@ class GitOps:
                 return self._clone.fetch()
             except GitFailed:
                 files = _seed_files(checkout)
-            state = self._read_state(files.get)
+            state = parse_state(self.environment, files.get)
             subject = f"{state.task} {self.environment}: manifests and gate policy, nothing released yet\n"
-            commit = self._clone.commit(self._clone.tree(None, files), None, subject, now)
-            self._clone.push(commit)
+            self._clone.push(self._clone.commit(None, files, subject, now))
             return self._clone.fetch()
 
     def snapshot(self) -> Snapshot:
@@ -105,31 +107,89 @@ class GitOps:
 
         Raises:
             BadInput: the repository cannot be read, or its policy is wrong.
-            BadArtifact: the release file or the holds were edited into nonsense.
+            BadArtifact: the release file or the holds were edited into nonsense, or the history was rewritten.
+        """
+        return self._newest(self._snapshot)
+
+    def last_known(self) -> Snapshot:
+        """
+        The newest state and policy that were seen here; the repository is not asked.
+
+        Raises:
+            BadInput: nothing was seen here.
         """
         with self._clone.held():
-            return self._snapshot(self._fetch())
+            try:
+                commit = self._clone.last_known()
+            except GitFailed:
+                commit = None
+            if commit is None:
+                rule = f"has no copy of {self.remote}, and that cannot be read"
+                raise BadInput(str(self._clone.directory), rule, "restore the repository")
+            return self._snapshot(commit)
+
+    def served(self) -> Snapshot:
+        """
+        What has to be brought about: the newest state, and a break-glass rollback whether Git knows of it or not.
+
+        Raises:
+            as ``snapshot``, where no break-glass rollback stands.
+        """
+        record = self.glass.standing()
+        if record is None:
+            return self.snapshot()
+        try:
+            self.reconcile()
+            return self.snapshot()
+        except SluiceError:  # whatever keeps it from Git: the person's word holds here
+            known = self.last_known()
+            return Snapshot(known.commit, effective(known.state, record), known.policy, known.policy_digest)
 
     def commit(self, decide: Callable[[Snapshot], Decision | None]) -> Written | None:
         """
         Let ``decide`` look at the newest state and write what it decides; ``None`` from it writes nothing.
 
         After a lost race it is asked again, about the fresh state. A decision whose id is already in the history is
-        returned as it stands there. Its ``after`` becomes the release file; a record changes nothing else.
+        returned as it stands there. Its ``after`` becomes the release file; a record changes nothing else. A
+        break-glass rollback that stands is written first.
 
         Raises:
             BadInput: the repository cannot be read or written.
+            BadArtifact: the release file or the holds were edited into nonsense, or the history was rewritten.
             Busy: other writers won every race.
         """
+        with in_turn(self.remote):
+            return self._raced(decide, self.reconcile)
+
+    def reconcile(self) -> Written | None:
+        """
+        Write the break-glass rollback that stands, if one does: one commit, however often this is called or killed.
+
+        Raises: as ``commit``.
+        """
+        if self.glass.standing() is None:
+            return None
+        with self.glass.held(wait=True):
+            record = self.glass.standing()
+            if record is None:
+                return None
+            written = self._raced(lambda snapshot: decision_of(record, snapshot), lambda: None)
+            self.glass.remove()
+            return written
+
+    def _raced(self, decide: Callable[[Snapshot], Decision | None], before: Callable[[], object]) -> Written | None:
         for attempt in range(ATTEMPTS):
-            if attempt:
-                time.sleep(self._jitter.uniform(0, min(1.0, 0.02 * 2**attempt)))
+            started = time.monotonic()
+            before()
             snapshot = self.snapshot()
             decision = decide(snapshot)
             if decision is None:
                 return None
             if written := self._write(snapshot, decision):
                 return written
+            # who has lost often waits least, so that nobody loses for ever
+            spent = min(1.0, time.monotonic() - started)
+            time.sleep(self._jitter.uniform(0, spent * max(1, 8 - attempt)))
         raise Busy(self.remote, f"other writers were first {ATTEMPTS} times", "try again when they are done")
 
     def decisions(self) -> list[Decision]:
@@ -138,13 +198,26 @@ class GitOps:
 
     def records(self) -> list[tuple[str, bytes]]:
         """Path and bytes of every decision record, oldest first, unparsed."""
-        with self._clone.held():
-            return self._records(self._fetch())
+        return self._newest(self._records)
 
-    def commits(self) -> dict[str, str]:
-        """Decision id → commit, for the whole history."""
+    def trail(self, commit: str | None = None) -> Trail:
+        """What the commits up to one that was read before (default: the newest) say of their decisions; no record."""
+        if commit is None:
+            return self._newest(lambda tip: read_trail(self._clone, tip))
         with self._clone.held():
-            return self._commits(self._fetch())
+            return read_trail(self._clone, commit)
+
+    def records_of(self, steps: Sequence[Step]) -> list[tuple[Step, str, Decision]]:
+        """
+        Path and decision of each step of this environment's trail; a step that brought no record is left out.
+
+        Raises:
+            BadArtifact: a record is not one.
+        """
+        with self._clone.held():
+            found = read_records(self._clone, [step.commit for step in steps], self._overlay)
+        told = [(step, *found[step.commit]) for step in steps if step.commit in found]
+        return [(step, path, decode_record(text, path).decision) for step, path, text in told]
 
     def history(self) -> History:
         """
@@ -154,13 +227,32 @@ class GitOps:
             BadInput: the repository cannot be read.
             BadArtifact: one of its objects is missing or broken.
         """
+
+        def read(tip: str) -> History:
+            return History(self._overlay, read_commits(self._clone, tip), dict(self._records(tip)))
+
+        try:
+            return self._newest(read)
+        except GitFailed as failed:
+            rule = f"has broken objects ({failed.said})"
+            raise BadArtifact(self.remote, rule, "`git fsck` names them; restore it from a clone") from failed
+
+    def accept(self) -> tuple[str | None, str]:
+        """
+        Take a history that was rewritten: the newest commit seen before, and the newest one now.
+
+        Raises:
+            BadInput: the repository cannot be read.
+        """
         with self._clone.held():
-            tip = self._fetch()
             try:
-                return History(self._overlay, read_commits(self._clone, tip), dict(self._records(tip)))
+                return self._clone.accept()
             except GitFailed as failed:
-                rule = f"has broken objects ({failed.said})"
-                raise BadArtifact(self.remote, rule, "`git fsck` names them; restore it from a clone") from failed
+                raise self._unreachable("read", failed) from failed
+
+    def seen(self) -> str | None:
+        """The newest commit that was seen here before; the repository is not asked."""
+        return self._clone.seen()
 
     def state(self, commit: str) -> ReleaseState:
         """
@@ -170,7 +262,7 @@ class GitOps:
             BadArtifact: the release file or the holds were edited into nonsense.
         """
         with self._clone.held():
-            return self._read_state(lambda path: self._clone.read([f"{commit}:{path}"])[0])
+            return parse_state(self.environment, lambda path: self._clone.read([f"{commit}:{path}"])[0])
 
     def file(self, path: str, commit: str | None = None) -> bytes | None:
         """A file's bytes at a commit (default: the newest), or ``None``."""
@@ -185,85 +277,89 @@ class GitOps:
             self._clone.check_out(commit, directory.absolute())
             return commit
 
+    def _newest(self, read: Callable[[str], _Read]) -> _Read:
+        """What ``read`` finds at the newest commit; asked again in a new clone when this one has lost objects."""
+        with self._clone.held():
+            tip = self._fetch()
+            try:
+                return read(tip)
+            except (GitFailed, SluiceError):
+                if self._clone.is_whole():
+                    raise
+                return read(self._replaced())
+
     def _fetch(self) -> str:
         try:
             return self._clone.fetch()
         except GitFailed as failed:
-            fix = "restore the repository, or begin anew with `sluice run --fresh`"
-            raise BadInput(self.remote, f"cannot be read ({failed.said})", fix) from failed
+            raise self._unreachable("read", failed) from failed
+
+    def _replaced(self) -> str:
+        try:
+            return self._clone.replace()
+        except GitFailed as failed:
+            raise self._unreachable("read", failed) from failed
+
+    def _unreachable(self, what: str, failed: GitFailed) -> UnreachableError:
+        fix = "restore the repository, or begin anew with `sluice run --fresh`"
+        return UnreachableError(self.remote, f"cannot be {what} ({failed.said})", fix)
 
     def _snapshot(self, commit: str) -> Snapshot:
-        paths = [self._path(name) for name in ("release/kustomization.yaml", "release/holds.yaml", "gate-policy.yaml")]
-        found = dict(zip(paths, self._clone.read([f"{commit}:{path}" for path in paths]), strict=True))
-        if not any(found.values()):
-            raise BadInput(
-                f"environment {self.environment!r}", "is not in the GitOps repository", self._known_ones(commit)
-            )
-        text = _present(found[paths[2]], paths[2])
-        policy = parse_policy(text, paths[2])
-        state = self._read_state(found.get)
-        if (policy.task, policy.environment) != (state.task, state.environment):
-            rule = f"is for {policy.task} {policy.environment}, the release is {state.task} {state.environment}"
-            raise BadInput(paths[2], rule, "give the environment its own policy")
-        return Snapshot(commit, state, policy, digest_of_bytes(text))
+        if self._last is None or self._last.commit != commit:
+            paths = paths_of(self.environment)
+            found = dict(zip(paths, self._clone.read([f"{commit}:{path}" for path in paths]), strict=True))
+            if not any(found.values()):
+                thing = f"environment {self.environment!r}"
+                raise BadInput(thing, "is not in the GitOps repository", self._known_ones(commit))
+            self._last = parse_snapshot(self.environment, commit, found)
+        return self._last
 
     def _known_ones(self, commit: str) -> str:
-        listed = self._clone.run("ls-tree", "--name-only", commit, "manifests/overlays/").decode().split()
-        return f"name one of: {', '.join(path.rpartition('/')[2] for path in listed)}"
-
-    def _read_state(self, read: Callable[[str], bytes | None]) -> ReleaseState:
-        release, held = self._path("release/kustomization.yaml"), self._path("release/holds.yaml")
-        holds = parse_holds(_present(read(held), held), held)
-        state = parse_release(_present(read(release), release), release, holds)
-        if state.environment != self.environment:
-            rule = f"is {state.environment!r} in the overlay of {self.environment!r}"
-            raise BadArtifact(f"{release}: environment", rule, "restore the file from its last commit")
-        return state
-
-    def _path(self, name: str) -> str:
-        return f"{self._overlay}/{name}"
-
-    def _commits(self, tip: str) -> dict[str, str]:
-        text = self._clone.run("log", "--format=%H %(trailers:key=Sluice-Decision,valueonly,separator=%x20)", tip)
-        pairs = (line.split(" ", 1) for line in text.decode().splitlines())
-        return {decision: commit for commit, decision in pairs if decision}
+        return f"name one of: {', '.join(name.rstrip('/') for name in self._clone.entries(f'{commit}:{OVERLAYS}'))}"
 
     def _records(self, commit: str) -> list[tuple[str, bytes]]:
-        paths = self._listed(commit)
+        paths = self._listed(f"{commit}:{self._overlay}/decisions", f"{self._overlay}/decisions/")
         blobs = self._clone.read(list(paths.values()))
-        return [(path, _present(blob, path)) for path, blob in zip(paths, blobs, strict=True)]
+        return [(path, present(blob, path)) for path, blob in zip(paths, blobs, strict=True)]
 
-    def _listed(self, commit: str) -> dict[str, str]:
-        """Path → blob of every record at a commit, by number: git's own order puts 10000 before 9999."""
-        listing = self._clone.run("ls-tree", "-r", commit, self._path("decisions/")).decode().splitlines()
-        blobs = {row.split("\t")[1]: row.split()[2] for row in listing}
+    def _listed(self, tree: str, folder: str) -> dict[str, str]:
+        """Path → blob of every record in a tree, by number: git's own order puts 10000 before 9999."""
+        blobs: dict[str, str] = {}
+        for name, entry in self._clone.entries(tree).items():
+            blobs |= self._listed(entry, folder + name) if name.endswith("/") else {folder + name: entry}
         numbers = {path: number for path in blobs if (number := number_of(path)) is not None}
         return {path: blobs[path] for path in sorted(numbers, key=lambda path: (numbers[path], path))}
 
     def _write(self, snapshot: Snapshot, decision: Decision) -> Written | None:
         with self._clone.held():
-            if known := self._known(snapshot.commit, decision.id):
-                return known
-            path, record = self._record(snapshot.commit, decision)
-            tree = self._clone.tree(snapshot.commit, {path: record} | self._files(snapshot, decision))
-            message = commit_message(decision, digest_of_bytes(record))
-            commit = self._clone.commit(tree, snapshot.commit, message, decision.now)
             try:
+                if known := self._known(snapshot.commit, decision.id):
+                    return known
+                path, record = self._record(snapshot.commit, decision)
+                files = {path: record} | self._files(snapshot, decision)
+                message = commit_message(decision, digest_of_bytes(record))
+                commit = self._clone.commit(snapshot.commit, files, message, decision.now)
                 landed = self._clone.push(commit)
             except GitFailed as failed:
+                if not self._clone.is_whole():
+                    self._replaced()
+                    return None
                 # the answer may have been lost after the push landed: the history knows
                 if known := self._known(self._fetch(), decision.id):
                     return known
-                raise BadInput(self.remote, f"cannot be written ({failed.said})", "mend it and run again") from failed
+                raise self._unreachable("written", failed) from failed
             return Written(commit, decision) if landed else self._known(self._fetch(), decision.id)
 
     def _known(self, tip: str, decision_id: str) -> Written | None:
-        commit = self._commits(tip).get(decision_id)
+        commit = read_trail(self._clone, tip).commit_of(decision_id)
         if commit is None:
             return None
-        marker = json.dumps(decision_id).encode()
-        matches = (decode_record(text, path).decision for path, text in self._records(commit) if marker in text)
-        return Written(commit, next(decision for decision in matches if decision.id == decision_id))
+        found = read_records(self._clone, [commit])
+        if commit not in found:
+            rule = f"names {decision_id} and brings no record"
+            raise BadArtifact(f"commit {commit[:12]}", rule, "see `sluice ledger verify`")
+        path, text = found[commit]
+        return Written(commit, decode_record(text, path).decision)
 
     def _record(self, tip: str, decision: Decision) -> tuple[str, bytes]:
         """
@@ -271,9 +367,16 @@ class GitOps:
 
         One more than the highest number: a record that somebody removed leaves a gap, not a number to write over.
         """
-        listed = self._listed(tip)
+        folder = f"{self._overlay}/decisions/"
+        entries = self._clone.entries(f"{tip}:{folder.rstrip('/')}")
+        shards = [name for name in entries if name.endswith("/")]
+        if entries and len(shards) == len(entries) and all(name[:-1].isdigit() for name in shards):
+            newest = max(shards, key=lambda name: int(name[:-1]))
+            listed = self._listed(entries[newest], folder + newest)
+        else:
+            listed = self._listed(f"{tip}:{folder.rstrip('/')}", folder)
         last = next(reversed(listed), None)
-        previous = _present(self._clone.read([listed[last]])[0], last) if last else None
+        previous = present(self._clone.read([listed[last]])[0], last) if last else None
         number = (number_of(last) or 0) + 1 if last else 1
         return record_path(self._overlay, number, decision), encode_record(number, previous, decision)
 
@@ -282,10 +385,11 @@ class GitOps:
             raise ValueError(f"{decision.id} was not decided on the state of {snapshot.commit}")
         files: dict[str, bytes] = {}
         after = state_of(decision.after, f"{decision.id}: after")
+        release, holds, _ = paths_of(self.environment)
         if after.model_copy(update={"holds": ()}) != snapshot.state.model_copy(update={"holds": ()}):
-            files[self._path("release/kustomization.yaml")] = render_release(after)
+            files[release] = render_release(after)
         if after.holds != snapshot.state.holds:
-            files[self._path("release/holds.yaml")] = render_holds(after.holds)
+            files[holds] = render_holds(after.holds)
         return files
 
 
@@ -297,9 +401,3 @@ def _seed_files(checkout: Path) -> dict[str, bytes]:
         raise BadInput(
             str(error.filename), f"cannot be read ({error.strerror})", "seed from a whole checkout"
         ) from error
-
-
-def _present(data: bytes | None, path: str) -> bytes:
-    if data is None:
-        raise BadArtifact(path, "is missing in the GitOps repository", "restore it from an older commit")
-    return data
