@@ -188,8 +188,8 @@ class GitOps:
             if written := self._write(snapshot, decision):
                 return written
             # who has lost often waits least, so that nobody loses for ever
-            spent = min(1.0, time.monotonic() - started)
-            time.sleep(self._jitter.uniform(0, spent * max(1, 8 - attempt)))
+            spent = time.monotonic() - started
+            time.sleep(self._jitter.uniform(0, min(1.0, spent * max(1, 8 - attempt))))
         raise Busy(self.remote, f"other writers were first {ATTEMPTS} times", "try again when they are done")
 
     def decisions(self) -> list[Decision]:

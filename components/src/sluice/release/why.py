@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
@@ -19,7 +18,7 @@ from sluice.release.trail import Step, Trail
 _Found = TypeVar("_Found")
 _SHORTEST = 4
 _TOGETHER = 16
-"""Records that are read at once in search of a run: nearly always the newest has it."""
+"""Records that are read at once in search of a run: nearly always the newest decision has it, or the proposal."""
 _FIX = f"name a digest or a decision of this history; at least {_SHORTEST} digits of a digest"
 _HEX = re.compile(r"(?:sha256[:-])?([0-9a-f]{4,64})")
 _COLOURS = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow"}
@@ -103,12 +102,15 @@ def _about_decision(gitops: GitOps, trail: Trail, state: ReleaseState, step: Ste
 
 
 def run_of(gitops: GitOps, trail: Trail, digest: str | None) -> dict[str, Any]:
-    """Where the digest comes from, as the last decision on it that says so tells; empty when none does."""
-    steps = trail.steps(gitops.environment, f"Sluice-Candidate: {digest}")
-    for together in iter(lambda: list(itertools.islice(steps, _TOGETHER)), []):
-        runs = [made.run for _, _, made in gitops.records_of(together) if made.run]
-        if runs:
-            return dict(runs[0])
+    """
+    Where the digest comes from, as the newest decisions on it tell, else the oldest that does; empty when none does.
+    """
+    steps = list(trail.steps(gitops.environment, f"Sluice-Candidate: {digest}"))
+    order = steps[:_TOGETHER] + steps[: _TOGETHER - 1 : -1]
+    for start in range(0, len(order), _TOGETHER):
+        found = gitops.records_of(order[start : start + _TOGETHER])
+        if run := next((made.run for _, _, made in found if made.run), None):
+            return dict(run)
     return {}
 
 
