@@ -149,13 +149,15 @@ class Clone:
         Returns:
             the newest commit that was seen before, and the newest one now.
         """
-        seen = self.last_known() or self.seen()
-        if self.last_known():
-            self.run("update-ref", f"refs/sluice/given-up/{seen}", str(seen))
+        known, seen = self.last_known(), self.seen()
+        for commit in {known, seen} - {None}:
+            with contextlib.suppress(GitFailed):  # seen, and thrown away with an older copy
+                self.run("update-ref", f"refs/sluice/given-up/{commit}", str(commit))
+        if known:
             self.run("update-ref", "-d", _MAIN)
         self._memory.unlink(missing_ok=True)
-        self.forget_trail()
-        return seen, self._fetch()
+        self.trail.unlink(missing_ok=True)
+        return seen or known, self._fetch()
 
     def last_known(self) -> str | None:
         """The newest commit that was seen; the remote is not asked."""
@@ -175,10 +177,6 @@ class Clone:
     def trail(self) -> Path:
         """Where ``trail`` keeps what it read of the commits."""
         return self.directory / "sluice-trail"
-
-    def forget_trail(self) -> None:
-        """For when the history is no longer the one that was read."""
-        self.trail.unlink(missing_ok=True)
 
     def run(self, *arguments: str, data: bytes | None = None, timeout_s: float | None = None) -> bytes:
         """A git command in the clone."""

@@ -15,7 +15,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -130,7 +130,7 @@ class GitOps:
 
     def served(self) -> Snapshot:
         """
-        What has to be brought about: the newest state, and a break-glass rollback whether Git knows of it or not.
+        What has to be brought about. While a break-glass rollback stands: the last state seen, with it done, at once.
 
         Raises:
             as ``snapshot``, where no break-glass rollback stands.
@@ -138,12 +138,8 @@ class GitOps:
         record = self.glass.standing()
         if record is None:
             return self.snapshot()
-        try:
-            self.reconcile()
-            return self.snapshot()
-        except SluiceError:  # whatever keeps it from Git: the person's word holds here
-            known = self.last_known()
-            return Snapshot(known.commit, effective(known.state, record), known.policy, known.policy_digest)
+        known = self.last_known()
+        return replace(known, state=effective(known.state, record))
 
     def commit(self, decide: Callable[[Snapshot], Decision | None]) -> Written | None:
         """
@@ -199,6 +195,15 @@ class GitOps:
     def records(self) -> list[tuple[str, bytes]]:
         """Path and bytes of every decision record, oldest first, unparsed."""
         return self._newest(self._records)
+
+    def latest(self, commit: str) -> list[Decision]:
+        """The newest decision of each stage and action at a commit that was read before, oldest first."""
+        with self._clone.held():
+            listed = self._listed(f"{commit}:{self._overlay}/decisions", f"{self._overlay}/decisions/")
+            newest = {path.rpartition("/")[2].partition("-")[2]: path for path in listed}
+            paths = sorted(newest.values(), key=list(listed).index)
+            texts = self._clone.read([listed[path] for path in paths])
+        return [decode_record(present(text, path), path).decision for path, text in zip(paths, texts, strict=True)]
 
     def trail(self, commit: str | None = None) -> Trail:
         """What the commits up to one that was read before (default: the newest) say of their decisions; no record."""
@@ -339,6 +344,8 @@ class GitOps:
                 files = {path: record} | self._files(snapshot, decision)
                 message = commit_message(decision, digest_of_bytes(record))
                 commit = self._clone.commit(snapshot.commit, files, message, decision.now)
+                if (record_here := self.glass.standing()) and record_here.id != decision.id:
+                    return None  # the glass was broken meanwhile: that goes first
                 landed = self._clone.push(commit)
             except GitFailed as failed:
                 if not self._clone.is_whole():
