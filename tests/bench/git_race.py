@@ -117,6 +117,11 @@ def peer(folder: Path, writers: int, each: int) -> Race:
     return race("fetch, commit, push, again", remote, commands)
 
 
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
 def main() -> None:
     """Print the table, the races in an order drawn by chance."""
     parser = argparse.ArgumentParser()
@@ -130,10 +135,10 @@ def main() -> None:
         lambda folder: peer(folder, asked.writers, asked.each),
     ]
     random.shuffle(races)
-    print(f"{asked.writers} writers x {asked.each}, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n{_HEAD}")
+    _say(f"{asked.writers} writers x {asked.each}, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n{_HEAD}")
     for run in races:
         with tempfile.TemporaryDirectory(prefix="sluice-race-") as folder:
-            print(run(Path(folder)).row(), f"  load {os.getloadavg()[0]:.1f}", flush=True)
+            _say(f"{run(Path(folder)).row()}   load {os.getloadavg()[0]:.1f}")
 
 
 if __name__ == "__main__":

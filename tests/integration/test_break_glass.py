@@ -1,4 +1,4 @@
-"""An incident with Git down: acted on at once, told to Git once, whatever was killed and whatever happened meanwhile."""
+"""An incident with Git down: acted on at once, told to Git once, whatever was killed or happened meanwhile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is served while Git does not know of a rollback: never the digest that a person took out, always a good state."""
+"""What is served while Git does not know of a rollback: never the digest that a person took out."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _record(digest: str, *earlier: str) -> BreakGlass:
 
 
 @pytest.mark.parametrize(
-    ("state", "digest", "earlier"), itertools.product(STATES, (A, B, C), ((), (C,), (A, B, C, D), (D,)))
+    ("state", "digest", "earlier"), list(itertools.product(STATES, (A, B, C), ((), (C,), (A, B, C, D), (D,))))
 )
 def test_the_digest_is_never_served_and_always_held(state: ReleaseState, digest: str, earlier: tuple[str, ...]) -> None:
     record = _record(digest, *(one for one in earlier if one != digest))

@@ -17,33 +17,36 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 from sluice.content import digest_of_bytes
-from sluice.errors import BadArtifact, BadInput, Busy, SluiceError
+from sluice.errors import BadArtifact, BadInput, Busy
 from sluice.gates.verdict import Decision
 from sluice.release.break_glass import Glass, decision_of, effective
-from sluice.release.clone import Clone
-from sluice.release.document import render_holds, render_release
 from sluice.release.git import GitFailed, create_bare
 from sluice.release.history import History, read_commits
 from sluice.release.message import commit_message
-from sluice.release.record import decode_record, encode_record, number_of, record_path
-from sluice.release.snapshot import OVERLAYS, Snapshot, overlay_of, parse_snapshot, parse_state, paths_of, present
-from sluice.release.state import ReleaseState, state_of
+from sluice.release.record import decode_record
+from sluice.release.record_files import changed_files, list_records, next_record
+from sluice.release.repository import Repository, UnreachableError
+from sluice.release.snapshot import (
+    OVERLAYS,
+    Snapshot,
+    overlay_of,
+    parse_snapshot,
+    parse_state,
+    paths_of,
+    present,
+    seed_files,
+)
+from sluice.release.state import ReleaseState
 from sluice.release.trail import Step, Trail, read_records, read_trail
 from sluice.release.turn import in_turn
 
 __all__ = ["GitOps", "Snapshot", "UnreachableError", "Written"]
 
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
-_Read = TypeVar("_Read")
 ATTEMPTS = 40
 """Lost races before the writer gives up."""
-
-
-class UnreachableError(BadInput):
-    """The repository cannot be read or written now."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Written:
     decision: Decision
 
 
-class GitOps:
+class GitOps(Repository):
     """
     Reads and writes the release of one environment.
 
@@ -66,15 +69,13 @@ class GitOps:
     """
 
     def __init__(self, remote: Path | str, environment: str, *, clone: Path | None = None, seed: int = 0) -> None:
-        local = Path(remote).absolute()
-        self.remote = str(local) if isinstance(remote, Path) or local.exists() else remote
+        super().__init__(remote, clone)
         if not _NAME.fullmatch(environment):
             raise BadInput(f"environment {environment!r}", "is not a name", "use small letters, digits and hyphens")
         self.environment = environment
-        self._clone = Clone(self.remote, clone or local.with_name(f".{local.name}.clone"))
         self._jitter = random.Random(seed)  # noqa: S311  spreads retries, no secret
         self._last: Snapshot | None = None
-        self.glass = Glass(self._clone.directory.with_name("break-glass") / f"{environment}.json")
+        self.glass = Glass(self.clone.directory.with_name("break-glass") / f"{environment}.json")
 
     @property
     def _overlay(self) -> str:
@@ -91,15 +92,15 @@ class GitOps:
             BadInput, BadArtifact: the checkout lacks a file of this environment, or one of them is wrong.
         """
         create_bare(Path(self.remote))
-        with self._clone.held():
+        with self.clone.held():
             try:
-                return self._clone.fetch()
+                return self.clone.fetch()
             except GitFailed:
-                files = _seed_files(checkout)
+                files = seed_files(checkout)
             state = parse_state(self.environment, files.get)
             subject = f"{state.task} {self.environment}: manifests and gate policy, nothing released yet\n"
-            self._clone.push(self._clone.commit(None, files, subject, now))
-            return self._clone.fetch()
+            self.clone.push(self.clone.commit(None, files, subject, now))
+            return self.clone.fetch()
 
     def snapshot(self) -> Snapshot:
         """
@@ -109,7 +110,7 @@ class GitOps:
             BadInput: the repository cannot be read, or its policy is wrong.
             BadArtifact: the release file or the holds were edited into nonsense, or the history was rewritten.
         """
-        return self._newest(self._snapshot)
+        return self.newest(self._snapshot)
 
     def last_known(self) -> Snapshot:
         """
@@ -118,14 +119,14 @@ class GitOps:
         Raises:
             BadInput: nothing was seen here.
         """
-        with self._clone.held():
+        with self.clone.held():
             try:
-                commit = self._clone.last_known()
+                commit = self.clone.last_known()
             except GitFailed:
                 commit = None
             if commit is None:
                 rule = f"has no copy of {self.remote}, and that cannot be read"
-                raise BadInput(str(self._clone.directory), rule, "restore the repository")
+                raise BadInput(str(self.clone.directory), rule, "restore the repository")
             return self._snapshot(commit)
 
     def served(self) -> Snapshot:
@@ -194,23 +195,23 @@ class GitOps:
 
     def records(self) -> list[tuple[str, bytes]]:
         """Path and bytes of every decision record, oldest first, unparsed."""
-        return self._newest(self._records)
+        return self.newest(self._records)
 
     def latest(self, commit: str) -> list[Decision]:
         """The newest decision of each stage and action at a commit that was read before, oldest first."""
-        with self._clone.held():
-            listed = self._listed(f"{commit}:{self._overlay}/decisions", f"{self._overlay}/decisions/")
+        with self.clone.held():
+            listed = list_records(self.clone, commit, self.environment)
             newest = {path.rpartition("/")[2].partition("-")[2]: path for path in listed}
             paths = sorted(newest.values(), key=list(listed).index)
-            texts = self._clone.read([listed[path] for path in paths])
+            texts = self.clone.read([listed[path] for path in paths])
         return [decode_record(present(text, path), path).decision for path, text in zip(paths, texts, strict=True)]
 
     def trail(self, commit: str | None = None) -> Trail:
         """What the commits up to one that was read before (default: the newest) say of their decisions; no record."""
         if commit is None:
-            return self._newest(lambda tip: read_trail(self._clone, tip))
-        with self._clone.held():
-            return read_trail(self._clone, commit)
+            return self.newest(lambda tip: read_trail(self.clone, tip))
+        with self.clone.held():
+            return read_trail(self.clone, commit)
 
     def records_of(self, steps: Sequence[Step]) -> list[tuple[Step, str, Decision]]:
         """
@@ -219,8 +220,8 @@ class GitOps:
         Raises:
             BadArtifact: a record is not one.
         """
-        with self._clone.held():
-            found = read_records(self._clone, [step.commit for step in steps], self._overlay)
+        with self.clone.held():
+            found = read_records(self.clone, [step.commit for step in steps], self._overlay)
         told = [(step, *found[step.commit]) for step in steps if step.commit in found]
         return [(step, path, decode_record(text, path).decision) for step, path, text in told]
 
@@ -234,30 +235,13 @@ class GitOps:
         """
 
         def read(tip: str) -> History:
-            return History(self._overlay, read_commits(self._clone, tip), dict(self._records(tip)))
+            return History(self._overlay, read_commits(self.clone, tip), dict(self._records(tip)))
 
         try:
-            return self._newest(read)
+            return self.newest(read)
         except GitFailed as failed:
             rule = f"has broken objects ({failed.said})"
             raise BadArtifact(self.remote, rule, "`git fsck` names them; restore it from a clone") from failed
-
-    def accept(self) -> tuple[str | None, str]:
-        """
-        Take a history that was rewritten: the newest commit seen before, and the newest one now.
-
-        Raises:
-            BadInput: the repository cannot be read.
-        """
-        with self._clone.held():
-            try:
-                return self._clone.accept()
-            except GitFailed as failed:
-                raise self._unreachable("read", failed) from failed
-
-    def seen(self) -> str | None:
-        """The newest commit that was seen here before; the repository is not asked."""
-        return self._clone.seen()
 
     def state(self, commit: str) -> ReleaseState:
         """
@@ -266,53 +250,26 @@ class GitOps:
         Raises:
             BadArtifact: the release file or the holds were edited into nonsense.
         """
-        with self._clone.held():
-            return parse_state(self.environment, lambda path: self._clone.read([f"{commit}:{path}"])[0])
+        with self.clone.held():
+            return parse_state(self.environment, lambda path: self.clone.read([f"{commit}:{path}"])[0])
 
     def file(self, path: str, commit: str | None = None) -> bytes | None:
         """A file's bytes at a commit (default: the newest), or ``None``."""
-        with self._clone.held():
-            return self._clone.read([f"{commit or self._fetch()}:{path}"])[0]
+        with self.clone.held():
+            return self.clone.read([f"{commit or self.fetch()}:{path}"])[0]
 
     def export(self, directory: Path, commit: str | None = None) -> str:
         """Lay the tree of a commit (default: the newest) into an empty directory; returns the commit."""
-        with self._clone.held():
-            commit = commit or self._fetch()
+        with self.clone.held():
+            commit = commit or self.fetch()
             directory.mkdir(parents=True, exist_ok=True)
-            self._clone.check_out(commit, directory.absolute())
+            self.clone.check_out(commit, directory.absolute())
             return commit
-
-    def _newest(self, read: Callable[[str], _Read]) -> _Read:
-        """What ``read`` finds at the newest commit; asked again in a new clone when this one has lost objects."""
-        with self._clone.held():
-            tip = self._fetch()
-            try:
-                return read(tip)
-            except (GitFailed, SluiceError):
-                if self._clone.is_whole():
-                    raise
-                return read(self._replaced())
-
-    def _fetch(self) -> str:
-        try:
-            return self._clone.fetch()
-        except GitFailed as failed:
-            raise self._unreachable("read", failed) from failed
-
-    def _replaced(self) -> str:
-        try:
-            return self._clone.replace()
-        except GitFailed as failed:
-            raise self._unreachable("read", failed) from failed
-
-    def _unreachable(self, what: str, failed: GitFailed) -> UnreachableError:
-        fix = "restore the repository, or begin anew with `sluice run --fresh`"
-        return UnreachableError(self.remote, f"cannot be {what} ({failed.said})", fix)
 
     def _snapshot(self, commit: str) -> Snapshot:
         if self._last is None or self._last.commit != commit:
             paths = paths_of(self.environment)
-            found = dict(zip(paths, self._clone.read([f"{commit}:{path}" for path in paths]), strict=True))
+            found = dict(zip(paths, self.clone.read([f"{commit}:{path}" for path in paths]), strict=True))
             if not any(found.values()):
                 thing = f"environment {self.environment!r}"
                 raise BadInput(thing, "is not in the GitOps repository", self._known_ones(commit))
@@ -320,91 +277,42 @@ class GitOps:
         return self._last
 
     def _known_ones(self, commit: str) -> str:
-        return f"name one of: {', '.join(name.rstrip('/') for name in self._clone.entries(f'{commit}:{OVERLAYS}'))}"
+        return f"name one of: {', '.join(name.rstrip('/') for name in self.clone.entries(f'{commit}:{OVERLAYS}'))}"
 
     def _records(self, commit: str) -> list[tuple[str, bytes]]:
-        paths = self._listed(f"{commit}:{self._overlay}/decisions", f"{self._overlay}/decisions/")
-        blobs = self._clone.read(list(paths.values()))
+        paths = list_records(self.clone, commit, self.environment)
+        blobs = self.clone.read(list(paths.values()))
         return [(path, present(blob, path)) for path, blob in zip(paths, blobs, strict=True)]
 
-    def _listed(self, tree: str, folder: str) -> dict[str, str]:
-        """Path → blob of every record in a tree, by number: git's own order puts 10000 before 9999."""
-        blobs: dict[str, str] = {}
-        for name, entry in self._clone.entries(tree).items():
-            blobs |= self._listed(entry, folder + name) if name.endswith("/") else {folder + name: entry}
-        numbers = {path: number for path in blobs if (number := number_of(path)) is not None}
-        return {path: blobs[path] for path in sorted(numbers, key=lambda path: (numbers[path], path))}
-
     def _write(self, snapshot: Snapshot, decision: Decision) -> Written | None:
-        with self._clone.held():
+        with self.clone.held():
             try:
                 if known := self._known(snapshot.commit, decision.id):
                     return known
-                path, record = self._record(snapshot.commit, decision)
-                files = {path: record} | self._files(snapshot, decision)
+                path, record = next_record(self.clone, snapshot.commit, decision)
+                files = {path: record} | changed_files(snapshot, decision)
                 message = commit_message(decision, digest_of_bytes(record))
-                commit = self._clone.commit(snapshot.commit, files, message, decision.now)
+                commit = self.clone.commit(snapshot.commit, files, message, decision.now)
                 if (record_here := self.glass.standing()) and record_here.id != decision.id:
                     return None  # the glass was broken meanwhile: that goes first
-                landed = self._clone.push(commit)
+                landed = self.clone.push(commit)
             except GitFailed as failed:
-                if not self._clone.is_whole():
-                    self._replaced()
+                if not self.clone.is_whole():
+                    self.replaced()
                     return None
                 # the answer may have been lost after the push landed: the history knows
-                if known := self._known(self._fetch(), decision.id):
+                if known := self._known(self.fetch(), decision.id):
                     return known
-                raise self._unreachable("written", failed) from failed
-            return Written(commit, decision) if landed else self._known(self._fetch(), decision.id)
+                raise self.unreachable("written", failed) from failed
+            return Written(commit, decision) if landed else self._known(self.fetch(), decision.id)
 
     def _known(self, tip: str, decision_id: str) -> Written | None:
-        commit = read_trail(self._clone, tip).commit_of(decision_id)
+        commit = read_trail(self.clone, tip).commit_of(decision_id)
         if commit is None:
             return None
-        found = read_records(self._clone, [commit])
+        found = read_records(self.clone, [commit])
         if commit not in found:
             rule = f"names {decision_id} and brings no record"
             raise BadArtifact(f"commit {commit[:12]}", rule, "see `sluice ledger verify`")
         path, text = found[commit]
         return Written(commit, decode_record(text, path).decision)
-
-    def _record(self, tip: str, decision: Decision) -> tuple[str, bytes]:
-        """
-        Path and bytes of the record that follows the last one at ``tip``.
-
-        One more than the highest number: a record that somebody removed leaves a gap, not a number to write over.
-        """
-        folder = f"{self._overlay}/decisions/"
-        entries = self._clone.entries(f"{tip}:{folder.rstrip('/')}")
-        shards = [name for name in entries if name.endswith("/")]
-        if entries and len(shards) == len(entries) and all(name[:-1].isdigit() for name in shards):
-            newest = max(shards, key=lambda name: int(name[:-1]))
-            listed = self._listed(entries[newest], folder + newest)
-        else:
-            listed = self._listed(f"{tip}:{folder.rstrip('/')}", folder)
-        last = next(reversed(listed), None)
-        previous = present(self._clone.read([listed[last]])[0], last) if last else None
-        number = (number_of(last) or 0) + 1 if last else 1
-        return record_path(self._overlay, number, decision), encode_record(number, previous, decision)
-
-    def _files(self, snapshot: Snapshot, decision: Decision) -> dict[str, bytes]:
-        if decision.before != snapshot.state.model_dump(mode="json"):
-            raise ValueError(f"{decision.id} was not decided on the state of {snapshot.commit}")
-        files: dict[str, bytes] = {}
-        after = state_of(decision.after, f"{decision.id}: after")
-        release, holds, _ = paths_of(self.environment)
-        if after.model_copy(update={"holds": ()}) != snapshot.state.model_copy(update={"holds": ()}):
-            files[release] = render_release(after)
-        if after.holds != snapshot.state.holds:
-            files[holds] = render_holds(after.holds)
-        return files
-
-
-def _seed_files(checkout: Path) -> dict[str, bytes]:
-    paths = [checkout / "kustomization.yaml", *sorted((checkout / "manifests").rglob("*.yaml"))]
-    try:
-        return {path.relative_to(checkout).as_posix(): path.read_bytes() for path in paths}
-    except OSError as error:
-        raise BadInput(
-            str(error.filename), f"cannot be read ({error.strerror})", "seed from a whole checkout"
-        ) from error

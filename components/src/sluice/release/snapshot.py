@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from sluice.content import digest_of_bytes
 from sluice.errors import BadArtifact, BadInput
@@ -76,3 +77,19 @@ def present(data: bytes | None, path: str) -> bytes:
     if data is None:
         raise BadArtifact(path, "is missing in the GitOps repository", "restore it from an older commit")
     return data
+
+
+def seed_files(checkout: Path) -> dict[str, bytes]:
+    """
+    What a new repository begins with: ``manifests/`` and the top-level kustomization of a checkout.
+
+    Raises:
+        BadInput: one of the files cannot be read.
+    """
+    paths = [checkout / "kustomization.yaml", *sorted((checkout / "manifests").rglob("*.yaml"))]
+    try:
+        return {path.relative_to(checkout).as_posix(): path.read_bytes() for path in paths}
+    except OSError as error:
+        raise BadInput(
+            str(error.filename), f"cannot be read ({error.strerror})", "seed from a whole checkout"
+        ) from error

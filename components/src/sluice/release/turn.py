@@ -52,16 +52,16 @@ def _drawn(line: Path) -> Iterator[Path]:
 
 def _wait(line: Path, ticket: Path) -> None:
     end = time.monotonic() + _PATIENCE_SECONDS
-    for earlier in _earlier(line, ticket):
-        while time.monotonic() < end and _is_taken(earlier):
-            time.sleep(_PAUSE_SECONDS)
+    while (ahead := _ahead(line, ticket)) and time.monotonic() < end:
+        if _is_taken(ahead[0]):
+            time.sleep(_PAUSE_SECONDS * len(ahead))
 
 
-def _earlier(line: Path, ticket: Path) -> list[Path]:
+def _ahead(line: Path, ticket: Path) -> list[Path]:
+    """Tickets of other processes that were drawn earlier, the first one first."""
     mine = ticket.name.partition(".")[2]
     shown = [path for path in line.iterdir() if not path.name.startswith(".") and path.name < ticket.name]
-    others = [path for path in shown if path.name.partition(".")[2] != mine]
-    return sorted(others, reverse=True)
+    return sorted(path for path in shown if path.name.partition(".")[2] != mine)
 
 
 def _is_taken(ticket: Path) -> bool:
