@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,7 +129,7 @@ def main() -> None:
     parser.add_argument("--writers", type=int, default=16)
     parser.add_argument("--each", type=int, default=25)
     asked = parser.parse_args()
-    races = [
+    races: list[Callable[[Path], Race]] = [
         lambda folder: ours(folder, asked.writers, asked.each, apart=False, url=False),
         lambda folder: ours(folder, asked.writers, asked.each, apart=True, url=False),
         lambda folder: ours(folder, asked.writers, asked.each, apart=False, url=True),

@@ -27,7 +27,7 @@ SLUICE = Path(sys.executable).with_name("sluice")
 NOW = "2020-03-01T00:00:00Z"
 GIT = """#!/bin/sh
 # the real git, and a SIGKILL for whoever called it at the point that POINT names
-case "$* " in *" $VERB "*) hit=1;; esac
+case "$* " in *" $VERB "*) echo >> $CALLS; [ $(wc -l < $CALLS) = $NTH ] && hit=1;; esac
 [ "$hit$WHEN" = 1before ] && kill -9 $PPID && exit 1
 %s "$@"
 status=$?
@@ -69,8 +69,12 @@ def elsewhere(gitops: GitOps, tmp_path: Path) -> GitOps:
 
 def _down(gitops: GitOps) -> Callable[[], None]:
     remote = Path(gitops.remote)
-    remote.rename(remote.with_name("gone"))
-    return lambda: remote.with_name("gone").rename(remote) and None  # type: ignore[func-returns-value]
+    gone = remote.rename(remote.with_name("gone"))
+
+    def up() -> None:
+        gone.rename(remote)
+
+    return up
 
 
 def _broken(gitops: GitOps) -> None:
@@ -123,6 +127,7 @@ def test_the_copy_survives_a_remote_that_is_gone_for_good(gitops: GitOps) -> Non
 
 def test_without_a_copy_nothing_can_be_rolled_back(gitops: GitOps, tmp_path: Path) -> None:
     stranger = GitOps(Path(gitops.remote), "dev", clone=tmp_path / "new" / "clone")
+    _down(gitops)
     with pytest.raises(BadInput, match="has no copy of"):
         _broken(stranger)
     assert stranger.glass.standing() is None
@@ -250,9 +255,9 @@ def test_a_model_to_go_back_to_that_was_held_meanwhile_is_passed_over(gitops: Gi
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("verb", ["fetch", "fast-import", "push"])
+@pytest.mark.parametrize(("verb", "nth"), [("fetch", 1), ("fetch", 2), ("fast-import", 1), ("push", 1)])
 def test_killed_anywhere_on_the_way_to_git_it_is_written_once(
-    gitops: GitOps, tmp_path: Path, verb: str, when: str
+    gitops: GitOps, tmp_path: Path, verb: str, nth: int, when: str
 ) -> None:
     real = shutil.which("git")
     wrapper = tmp_path / "bin" / "git"
@@ -260,9 +265,13 @@ def test_killed_anywhere_on_the_way_to_git_it_is_written_once(
     wrapper.write_text(GIT % real)
     wrapper.chmod(0o755)
     home = Path(gitops.remote).parent
-    killing = {"PATH": f"{wrapper.parent}:{os.environ['PATH']}", "VERB": verb, "WHEN": when}
-    done = _run(home, "rollback", "--break-glass", "--reason", "wrong scores", "--json", env=killing)
+    killing = {"PATH": f"{wrapper.parent}:{os.environ['PATH']}", "VERB": verb, "NTH": str(nth), "WHEN": when}
+    killing["CALLS"] = str(tmp_path / "calls")
+    done = _run(home, "rollback", "--break-glass", "--reason", "wrong scores", env=killing)
     assert done.returncode == -9, done
+    if (verb, nth) == ("fetch", 1):  # nothing was promised yet
+        assert gitops.glass.standing() is None
+        _broken(gitops)
     record = gitops.glass.standing()
     assert record
     assert record.digest == B
@@ -317,3 +326,31 @@ def test_a_rewritten_history_does_not_undo_it(gitops: GitOps) -> None:
         gitops.reconcile()
     assert gitops.served().state.stable == A
     assert gitops.glass.standing() is not None
+
+
+def test_what_was_seen_here_may_be_old_so_git_is_asked_first(gitops: GitOps, elsewhere: GitOps) -> None:
+    _another(elsewhere)
+    _broken(gitops)
+    record = gitops.glass.standing()
+    assert record
+    assert record.digest == C
+
+
+def test_it_waits_for_nobody(gitops: GitOps) -> None:
+    """Another process is stuck in the clone, as with a remote that never answers."""
+    lock = Path(gitops.remote).with_name(".gitops.git.lock")
+    code = "import fcntl, sys, time; stream = open(sys.argv[1], 'w'); fcntl.flock(stream, fcntl.LOCK_EX)\n"
+    code += "print('held', flush=True); time.sleep(100)"
+    stuck = subprocess.Popen([sys.executable, "-c", code, str(lock)], stdout=subprocess.PIPE)
+    assert stuck.stdout
+    stuck.stdout.readline()
+    try:
+        hasty = GitOps(Path(gitops.remote), "dev", patience_s=0.2)
+        _broken(hasty)
+        assert gitops.served().state.stable == A
+        with pytest.raises(BadInput, match="another process is busy"):
+            hasty.reconcile()
+    finally:
+        stuck.kill()
+        stuck.wait()
+    assert gitops.reconcile() is not None

@@ -52,6 +52,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Text = Annotated[str, typer.Option("--reason", help="Why; it is written into the commit.")]
 
 
+_PATIENCE_S = 5.0
+"""How long an incident waits for Git before it goes on with what was last seen."""
+
+
 def release_history(environment: str) -> GitOps:
     """
     The GitOps repository of the workspace that the environment variables name.
@@ -138,10 +142,12 @@ def rollback(
     from sluice.release.gitops import GitOps, UnreachableError
     from sluice.release.operator import break_the_glass, roll_back
 
-    gitops = GitOps(Workspace.from_environment().gitops, env)
+    gitops = GitOps(Workspace.from_environment().gitops, env, patience_s=_PATIENCE_S if break_glass else None)
+    if not gitops.clone.directory.exists():
+        release_history(env)
     if break_glass:
         record = break_the_glass(gitops, reason, _who(), _now())
-        done = f"{record.digest} is out of service on this machine; {reason}"
+        done = f"{record.digest} is out of service on this machine (as of commit {record.base[:12]}); {reason}"
         try:
             written = gitops.reconcile()
             told = {"commit": written.commit if written else None, "pending": None}

@@ -19,6 +19,7 @@ import tarfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from sluice.content import write_bytes
 from sluice.errors import BadArtifact
@@ -43,22 +44,48 @@ class Clone:
     Args:
         remote: path or URL.
         directory: of the copy; its folder must exist or be creatable.
+        patience_s: how long to wait for the remote to answer, and for another process to let go of the copy; then
+            what is here has to do. By default a minute for the one, and for ever for the other.
     """
 
-    def __init__(self, remote: str, directory: Path) -> None:
-        self.remote, self.directory = remote, directory
+    def __init__(self, remote: str, directory: Path, patience_s: float | None = None) -> None:
+        self.remote, self.directory, self._patience_s = remote, directory, patience_s
         self._reader: Reader | None = None
+        self.is_held = False
+        """Whether this process may write; else it only reads what is here."""
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Holds the lock file; it goes with its holder, so SIGKILL leaves nothing behind."""
+        """Holds the lock file, which goes with its holder; without it where ``patience_s`` ran out."""
         self.directory.parent.mkdir(parents=True, exist_ok=True)
         with self.directory.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            self.is_held = self._locked(lock)
             try:
                 yield
             finally:
+                self.is_held = False
                 self._close()
+
+    @contextlib.contextmanager
+    def unheld(self) -> Iterator[None]:
+        """Reads what is here without waiting for anybody."""
+        try:
+            yield
+        finally:
+            self._close()
+
+    def _locked(self, lock: IO[str]) -> bool:
+        if self._patience_s is None:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return True
+        end = time.monotonic() + self._patience_s
+        while True:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.05)
 
     def fetch(self) -> str:
         """
@@ -71,6 +98,8 @@ class Clone:
             GitFailed: the remote cannot be read, or has no ``main``.
             HistoryRewrittenError: see above; the clone keeps what it had.
         """
+        if not self.is_held:
+            raise GitFailed(self.directory, ["fetch"], "fatal: another process is busy with it")
         try:
             return self._fetch()
         except GitFailed:
@@ -78,7 +107,7 @@ class Clone:
 
     def replace(self) -> str:
         """Fetch everything anew; returns the newest commit. Raises as ``fetch``."""
-        fresh = Clone(self.remote, self.directory.with_name(f"{self.directory.name}.new"))
+        fresh = Clone(self.remote, self.directory.with_name(f"{self.directory.name}.new"), self._patience_s)
         self._close()
         shutil.rmtree(fresh.directory, ignore_errors=True)
         try:
@@ -100,7 +129,7 @@ class Clone:
         # without + : git itself refuses a tip that does not descend from ours
         options = ("--no-tags", "--no-write-fetch-head", "--no-auto-maintenance")
         try:
-            self.run("fetch", *options, self.remote, f"{_MAIN}:{_MAIN}", timeout_s=_ANSWER_SECONDS)
+            self.run("fetch", *options, self.remote, f"{_MAIN}:{_MAIN}", timeout_s=self._patience_s or _ANSWER_SECONDS)
         except GitFailed as failed:
             if "non-fast-forward" in failed.output:
                 self._refuse(before or "")
@@ -234,7 +263,9 @@ class Clone:
         """
         self._clear_stale_lock()
         try:
-            self.run("push", "--porcelain", self.remote, f"{commit}:{_MAIN}", timeout_s=_ANSWER_SECONDS)
+            self.run(
+                "push", "--porcelain", self.remote, f"{commit}:{_MAIN}", timeout_s=self._patience_s or _ANSWER_SECONDS
+            )
         except GitFailed as failed:
             if any(reason in failed.output for reason in _LOST_RACE):
                 return False

@@ -11,6 +11,7 @@ decision record. Killed before it, nothing happened; killed after it, all of it 
 
 from __future__ import annotations
 
+import contextlib
 import random
 import re
 import time
@@ -22,6 +23,7 @@ from sluice.content import digest_of_bytes
 from sluice.errors import BadArtifact, BadInput, Busy
 from sluice.gates.verdict import Decision
 from sluice.release.break_glass import Glass, decision_of, effective
+from sluice.release.clone import HistoryRewrittenError
 from sluice.release.git import GitFailed, create_bare
 from sluice.release.history import History, read_commits
 from sluice.release.message import commit_message
@@ -66,10 +68,19 @@ class GitOps(Repository):
         environment: which overlay.
         clone: where the private bare copy lives; by default beside a local remote. Break-glass records lie beside it.
         seed: of the waiting times after a lost race.
+        patience_s: as of ``Clone``: for when the state here matters more than the newest one.
     """
 
-    def __init__(self, remote: Path | str, environment: str, *, clone: Path | None = None, seed: int = 0) -> None:
-        super().__init__(remote, clone)
+    def __init__(
+        self,
+        remote: Path | str,
+        environment: str,
+        *,
+        clone: Path | None = None,
+        seed: int = 0,
+        patience_s: float | None = None,
+    ) -> None:
+        super().__init__(remote, clone, patience_s)
         if not _NAME.fullmatch(environment):
             raise BadInput(f"environment {environment!r}", "is not a name", "use small letters, digits and hyphens")
         self.environment = environment
@@ -83,10 +94,7 @@ class GitOps(Repository):
 
     def seed(self, checkout: Path, now: str = "2013-01-01T00:00:00Z") -> str:
         """
-        The first commit: ``manifests/`` and the top-level kustomization of a checkout. Does nothing when there is one.
-
-        Returns:
-            the newest commit.
+        The first commit, where there is none: manifests and kustomization of a checkout. Returns the newest one.
 
         Raises:
             BadInput, BadArtifact: the checkout lacks a file of this environment, or one of them is wrong.
@@ -112,15 +120,17 @@ class GitOps(Repository):
         """
         return self.newest(self._snapshot)
 
-    def last_known(self) -> Snapshot:
+    def last_known(self, *, ask: bool = False) -> Snapshot:
         """
-        The newest state and policy that were seen here; the repository is not asked.
+        The newest state and policy that were seen here; the repository is not asked, or (``ask``) need not answer.
 
         Raises:
             BadInput: nothing was seen here.
         """
-        with self.clone.held():
+        with self.clone.held() if ask else self.clone.unheld():
             try:
+                with contextlib.suppress(GitFailed, HistoryRewrittenError):
+                    return self._snapshot(self.clone.fetch())
                 commit = self.clone.last_known()
             except GitFailed:
                 commit = None

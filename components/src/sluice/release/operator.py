@@ -52,13 +52,16 @@ def break_the_glass(gitops: GitOps, reason: str, by: str, now: str) -> BreakGlas
     Roll back here and now from what was last seen of Git, which need not be there: a record on disk that everything
     on this machine obeys, and that the next writer that reaches Git turns into a commit.
 
+    Args:
+        gitops: with a ``patience_s`` of seconds: Git is asked first, since what was seen here may be old.
+
     Raises:
         BadInput: the reason is not plain text, or nothing was ever seen of Git here.
         Refused: as ``roll_back``, or such a record stands already.
     """
     for name, text in (("reason", reason), ("by", by)):
         _check_text(name, text)
-    known = gitops.last_known()
+    known = gitops.last_known(ask=True)
     about = known.state.candidate or known.state.stable
     run, earlier = run_of(gitops, gitops.trail(known.commit), about), _earlier(gitops, known)
     record = break_glass(known.state, known.commit, earlier, run, reason=reason, by=by, at=now)

@@ -22,12 +22,13 @@ class Repository:
     Args:
         remote: path or URL of the repository that Argo CD (or its stand-in) follows.
         clone: where the private bare copy lives; by default beside a local remote.
+        patience_s: as of ``Clone``.
     """
 
-    def __init__(self, remote: Path | str, clone: Path | None = None) -> None:
+    def __init__(self, remote: Path | str, clone: Path | None = None, patience_s: float | None = None) -> None:
         local = Path(remote).absolute()
         self.remote = str(local) if isinstance(remote, Path) or local.exists() else remote
-        self.clone = Clone(self.remote, clone or local.with_name(f".{local.name}.clone"))
+        self.clone = Clone(self.remote, clone or local.with_name(f".{local.name}.clone"), patience_s)
 
     def newest(self, read: Callable[[str], _Read]) -> _Read:
         """

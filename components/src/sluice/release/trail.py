@@ -99,8 +99,9 @@ def read_trail(clone: Clone, tip: str) -> Trail:
     reach = f"{last}..{tip}" if last else tip
     fresh = clone.run("log", "--reverse", "--topo-order", f"--format={_FORMAT}", reach)
     added = _completed(clone, fresh)
-    with clone.trail.open("ab" if known else "wb") as stream:
-        stream.write(added)
+    if clone.is_held:
+        with clone.trail.open("ab" if known else "wb") as stream:
+            stream.write(added)
     return Trail(known + added)
 
 
