@@ -8,11 +8,13 @@ grows at its end, and is made anew when its last line is not whole.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sluice.errors import BadArtifact
 from sluice.release.clone import Clone
+from sluice.release.git import GitFailed
 from sluice.release.message import NOTHING, trailers
 from sluice.release.record import number_of, plain_decision
 
@@ -91,18 +93,24 @@ def read_trail(clone: Clone, tip: str) -> Trail:
         GitFailed: a commit is missing or broken.
     """
     known = clone.trail.read_bytes() if clone.trail.exists() else b""
-    if not known.endswith(b"\n"):
-        known = b""
     last = known[known.rfind(b"\n", 0, -1) + 1 :].split(b"\t")[0].strip().decode(errors="replace")
-    if last == tip:
+    if last == tip and known.endswith(b"\n"):
         return Trail(known)
-    reach = f"{last}..{tip}" if last else tip
-    fresh = clone.run("log", "--reverse", "--topo-order", f"--format={_FORMAT}", reach)
+    fresh = None
+    if known.endswith(b"\n"):
+        with contextlib.suppress(GitFailed):  # the last line is nonsense: all of it is read again
+            fresh = _log(clone, f"{last}..{tip}")
+    if fresh is None:
+        known, fresh = b"", _log(clone, tip)
     added = _completed(clone, fresh)
     if clone.is_held:
         with clone.trail.open("ab" if known else "wb") as stream:
             stream.write(added)
     return Trail(known + added)
+
+
+def _log(clone: Clone, reach: str) -> bytes:
+    return clone.run("log", "--reverse", "--topo-order", f"--format={_FORMAT}", reach)
 
 
 def _completed(clone: Clone, fresh: bytes) -> bytes:
