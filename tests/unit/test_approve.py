@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from sluice.release.operator import add_hold, roll_back
 from sluice.release.rollout import forward, look, propose
 from sluice.release.state import ReleaseState
 from sluice.release.status import describe, status_of
+from sluice.release.trail import Step
 from tests.unit.release_sample import GOOD, A, B, C, failing, passing, unclear
 
 ROOT = Path(__file__).parents[2]
@@ -106,7 +108,7 @@ def test_every_stage_that_asks_waits_again_and_the_last_one_ends_in_stable(gitop
     assert gitops.snapshot().state.stable == B
     actions = [made.action for made in gitops.decisions()][2:]
     assert actions == ["set-weight", "pause", "approve", "pause", "approve", "pause", "approve"]
-    last = gitops.commits()[gitops.decisions()[-1].id]
+    last = str(gitops.trail(gitops.snapshot().commit).commit_of(gitops.decisions()[-1].id))
     subject = subprocess.run(
         ["git", f"--git-dir={gitops.remote}", "log", "-1", "--format=%s", last],
         capture_output=True,
@@ -143,8 +145,8 @@ def test_it_decides_again_after_a_lost_race(gitops: GitOps, tmp_path: Path) -> N
     class Loses(GitOps):
         raced = False
 
-        def records(self) -> list[tuple[str, bytes]]:
-            found = super().records()
+        def records_of(self, steps: Sequence[Step]) -> list[tuple[Step, str, Decision]]:
+            found = super().records_of(steps)
             if not self.raced:  # a look fails the candidate between our reading and our writing
                 self.raced = True
                 _look(other, 5, failing)
@@ -161,8 +163,8 @@ def test_another_pause_is_not_the_one_that_was_seen(gitops: GitOps, tmp_path: Pa
     class Loses(GitOps):
         raced = False
 
-        def records(self) -> list[tuple[str, bytes]]:
-            found = super().records()
+        def records_of(self, steps: Sequence[Step]) -> list[tuple[Step, str, Decision]]:
+            found = super().records_of(steps)
             if not self.raced:  # somebody approves the first step, and the second one passes
                 self.raced = True
                 approve(other, "first", "lee", _day(5))

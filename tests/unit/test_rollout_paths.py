@@ -116,7 +116,7 @@ def test_a_preview_passes_when_its_servers_say_the_digest_and_without_any_reques
     ("changed", "rule"),
     [
         ({"applied": applied_of(state_in("preview"), candidate=None)}, "candidate-lost"),
-        ({"applied": applied_of(state_in("preview"), candidate=C)}, "candidate-lost"),
+        ({"applied": applied_of(state_in("preview"), candidate=C)}, "applied"),
         ({"applied": applied_of(state_in("preview"), stable=None)}, "stable-lost"),
         ({"applied": applied_of(state_in("preview"), candidate_weight=100, stable_weight=0)}, "applied"),
         ({"stage": "shadow"}, "evidence.stage"),
@@ -310,15 +310,34 @@ def test_with_stable_lost_nothing_is_promoted_and_the_deadline_brings_it_back(st
 
 
 @pytest.mark.parametrize("stage", ["bootstrap", "shadow", "canary", "confirm"])
-@pytest.mark.parametrize("make", [passing, failing, unclear])
-def test_with_the_candidate_lost_nothing_is_read_until_the_deadline(stage: str, make: Any) -> None:
+@pytest.mark.parametrize("make", [passing, unclear])
+def test_a_lost_candidate_does_not_pass_and_is_timed_out(stage: str, make: Any) -> None:
     state = state_in(stage)
-    for served in (None, C):
-        applied = applied_of(state, candidate=served)
-        evidence = make(state).model_copy(update={"applied": applied})
-        advice = advance(state, evidence, POLICY, NOW)
-        assert (advice.action, _rules(advice)) == ("wait", {"candidate-lost": "INCONCLUSIVE"})
-        assert advance(state, evidence, POLICY, LATE).action == "time-out"
+    evidence = make(state).model_copy(update={"applied": applied_of(state, candidate=None)})
+    advice = advance(state, evidence, POLICY, NOW)
+    assert (advice.action, _rules(advice)["candidate-lost"]) == ("wait", "INCONCLUSIVE")
+    assert advance(state, make(state, LATE).model_copy(update={"applied": evidence.applied}), POLICY, LATE).action == (
+        "time-out"
+    )
+
+
+@pytest.mark.parametrize("stage", ["bootstrap", "shadow", "canary", "confirm"])
+def test_a_lost_candidate_whose_requests_fail_is_rolled_back_without_a_hold(stage: str) -> None:
+    state = state_in(stage)
+    evidence = failing(state).model_copy(update={"applied": applied_of(state, candidate=None)})
+    advice = advance(state, evidence, POLICY, NOW)
+    assert (advice.action, advice.verdict, advice.after.holds) == ("rollback", "FAIL", ())
+    assert advice.after.stable == state.stable
+
+
+@pytest.mark.parametrize("stage", ["bootstrap", "shadow", "canary", "confirm"])
+@pytest.mark.parametrize("make", [passing, failing, unclear])
+def test_with_another_digest_in_its_place_nothing_is_read_until_the_deadline(stage: str, make: Any) -> None:
+    state = state_in(stage)
+    evidence = make(state).model_copy(update={"applied": applied_of(state, candidate=C)})
+    advice = advance(state, evidence, POLICY, NOW)
+    assert (advice.action, _rules(advice)) == ("wait", {"applied": "INCONCLUSIVE"})
+    assert advance(state, evidence, POLICY, LATE).action == "time-out"
 
 
 def test_both_sides_lost_is_a_step_that_is_not_applied() -> None:

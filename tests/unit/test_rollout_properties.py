@@ -20,7 +20,17 @@ from tests.unit.rollout_policies import policy_with, seen
 
 _FORWARDS = {"start-preview", "set-weight", "promote", "confirm"}
 _ACTIONS = _FORWARDS | {"pause", "rollback", "time-out", "wait"}
-_LOOKS = ("PASS", "FAIL", "INCONCLUSIVE", "unapplied", "stable-lost", "candidate-lost", "foreign", "approve")
+_LOOKS = (
+    "PASS",
+    "FAIL",
+    "INCONCLUSIVE",
+    "unapplied",
+    "stable-lost",
+    "candidate-lost",
+    "replaced",
+    "foreign",
+    "approve",
+)
 _MOSTLY = st.sampled_from(_LOOKS + ("PASS", "approve") * 5)
 """Most looks pass, so that many rollouts get far."""
 _MANY = settings(max_examples=120, deadline=None)
@@ -51,7 +61,8 @@ def _policies(draw: st.DrawFn) -> GatePolicy:
 def _evidence(kind: str, state: ReleaseState, now: str) -> Evidence:
     wrong: dict[str, dict[str, Any]] = {
         "stable-lost": {"stable": None if state.stable else C},
-        "candidate-lost": {"candidate": C},
+        "candidate-lost": {"candidate": None},
+        "replaced": {"candidate": C},
         "unapplied": {"mirror_percent": state.mirror_percent + 1},
     }
     if kind in wrong:

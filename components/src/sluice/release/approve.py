@@ -6,7 +6,6 @@ from sluice.errors import Refused
 from sluice.gates.verdict import Decision
 from sluice.release.gitops import GitOps, Snapshot
 from sluice.release.operator import commit_word
-from sluice.release.record import decode_record
 from sluice.release.rollout import forward
 from sluice.release.state import ReleaseState, iso, moment_of
 from sluice.release.terms import deadline_of, hours_spent, terms_of
@@ -47,13 +46,15 @@ def approve(gitops: GitOps, reason: str, by: str, now: str) -> Decision:
 
 def _pause(gitops: GitOps) -> Decision:
     """The decision that the rollout waits since."""
-    state = gitops.snapshot().state
+    snapshot = gitops.snapshot()
+    state = snapshot.state
     if not state.paused:
         raise Refused(_thing(state), "waits for no approval", "see `sluice status`")
-    for path, text in reversed(gitops.records()):
-        made = decode_record(text, path).decision
-        if made.action == "pause":
-            return made
+    about = f"Sluice-Candidate: {state.candidate}"
+    for step in gitops.trail(snapshot.commit).steps(state.environment, about):
+        for _, _, made in gitops.records_of([step]):
+            if made.action == "pause":
+                return made
     raise Refused(_thing(state), "is paused by no decision on record", "see `git log` of the release file")
 
 

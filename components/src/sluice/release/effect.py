@@ -6,7 +6,7 @@ from sluice.gates.verdict import Reason, Verdict
 from sluice.release.message import short
 from sluice.release.state import Applied, ReleaseState
 
-STABLE_LOST = "stable-lost"
+STABLE_LOST, CANDIDATE_LOST = "stable-lost", "candidate-lost"
 _TRAFFIC = ("stable_weight", "candidate_weight", "mirror_percent")
 
 
@@ -14,8 +14,9 @@ def judge_effect(state: ReleaseState, applied: Applied) -> Reason:
     """
     PASS where all is as decided, else INCONCLUSIVE; the rule says which case it is.
 
-    ``stable-lost`` and ``candidate-lost``: traffic goes as decided, and of the two sides just this one serves nothing
-    or another digest. ``applied``: any other difference, so also both sides lost, and a step that is not done yet.
+    ``stable-lost``: traffic goes as decided, and stable serves nothing or another digest. ``candidate-lost``: the same,
+    and the candidate serves nothing. ``applied``: any other difference, so also both sides lost, a candidate's place
+    taken by another digest, and a step that is not done yet.
     """
     lost = [side for side in ("stable", "candidate") if getattr(state, side) != getattr(applied, side)]
     moved = [key for key in _TRAFFIC if getattr(state, key) != getattr(applied, key)]
@@ -24,9 +25,9 @@ def judge_effect(state: ReleaseState, applied: Applied) -> Reason:
     if lost == ["stable"] and state.stable and not moved:
         text = f"{_served(state, applied, 'stable')}; nothing is promoted without it, the weights stay as they are, "
         return _reason(STABLE_LOST, Verdict.INCONCLUSIVE, text + "and going back starts it again by its digest")
-    if lost == ["candidate"] and state.candidate and not moved:
-        text = f"{_served(state, applied, 'candidate')}; it never came up or was lost, so its numbers say nothing"
-        return _reason("candidate-lost", Verdict.INCONCLUSIVE, text)
+    if lost == ["candidate"] and state.candidate and applied.candidate is None and not moved:
+        text = f"{_served(state, applied, 'candidate')}; it never came up or was lost, so it cannot pass; "
+        return _reason(CANDIDATE_LOST, Verdict.INCONCLUSIVE, text + "failed requests that were sent to it still count")
     wrong = [_served(state, applied, side) for side in lost]
     wrong += [f"{key} is {getattr(applied, key)}, decided was {getattr(state, key)}" for key in moved]
     return _reason("applied", Verdict.INCONCLUSIVE, f"not applied yet: {'; '.join(wrong)}")

@@ -7,10 +7,11 @@ from sluice.gates.online import judge_bootstrap, judge_look
 from sluice.gates.policy import GatePolicy
 from sluice.gates.verdict import Reason, Verdict
 from sluice.monitoring.evidence import Evidence
-from sluice.release.effect import STABLE_LOST, judge_effect
+from sluice.release.effect import CANDIDATE_LOST, STABLE_LOST, judge_effect
 from sluice.release.state import ReleaseState, moment_of
 from sluice.release.terms import Terms, soak
 
+_LOST = frozenset({STABLE_LOST, CANDIDATE_LOST})
 _ABOUT = ("task", "environment", "rollout", "stage", "step", "since", "digest", "future")
 _OF_PREVIEW = frozenset(f"evidence.{guard}" for guard in _ABOUT)
 """Guards on what evidence is about: no request reaches a preview, so its evidence may well be empty or old."""
@@ -20,17 +21,19 @@ def judge(state: ReleaseState, evidence: Evidence, policy: GatePolicy, terms: Te
     """
     One reason a rule, or the reasons why no rule is asked.
 
-    With stable lost all rules are asked and the loss is INCONCLUSIVE beside them: evidence can fail the candidate
-    then, but not pass it. A preview gets no requests: its servers must say the candidate's digest, that is all.
+    With one side lost all rules are asked and the loss is INCONCLUSIVE beside them: evidence can fail the candidate
+    then, but not pass it, so a candidate that crashes while it answers users does not keep them until its deadline. A
+    preview gets no requests: its servers must say the candidate's digest, that is all.
     """
     if refused := _refusals(state, evidence, policy, now):
         return refused
     effect = judge_effect(state, evidence.applied)
-    if effect.verdict is not Verdict.PASS and effect.rule != STABLE_LOST:
+    lost = effect.rule in _LOST
+    if effect.verdict is not Verdict.PASS and not lost:
         return (effect,)
     soaking = soak(state, terms, now)
     asked = (*_rules(state, evidence, policy), *((soaking,) if soaking else ()))
-    return (*asked, effect) if effect.rule == STABLE_LOST or state.stage == "preview" else asked
+    return (*asked, effect) if lost or state.stage == "preview" else asked
 
 
 def _refusals(state: ReleaseState, evidence: Evidence, policy: GatePolicy, now: str) -> tuple[Reason, ...]:

@@ -21,6 +21,7 @@ from sluice.content import digest_of_value
 from sluice.gates.policy import GatePolicy
 from sluice.gates.verdict import Decision, Reason, Verdict, overall
 from sluice.monitoring.evidence import Evidence
+from sluice.release.effect import CANDIDATE_LOST
 from sluice.release.gitops import Snapshot
 from sluice.release.judge import judge
 from sluice.release.message import short
@@ -138,11 +139,12 @@ def advance(state: ReleaseState, evidence: Evidence, policy: GatePolicy, now: st
 
     Nothing is read from evidence that breaks a guard (about something else, old, from the future, not finite, empty),
     or while the servers do not do what the state says; both are INCONCLUSIVE, and so is a PASS before the stage has
-    lasted its ``soak_hours``. With stable lost, evidence may still fail the candidate, but not pass it.
+    lasted its ``soak_hours``. With one side lost, evidence may still fail the candidate, but not pass it.
 
     Out of time ends it *without* a hold: time running out says that there was too little traffic or too wide an
     interval, not that the digest is bad; it may be proposed again and starts from the first stage. A broken traffic
-    split likewise blames the road, not the model. Every other FAIL holds the digest. A stage that the policy no longer
+    split likewise blames the road, and failures beside a candidate that is gone blame its server, not the model. Every
+    other FAIL holds the digest. A stage that the policy no longer
     has ends like one out of time; one that it still has is judged by the policy of now.
 
     A stage that waits for a person goes forwards by ``sluice approve`` alone; FAIL and its deadline still end it.
@@ -158,7 +160,8 @@ def advance(state: ReleaseState, evidence: Evidence, policy: GatePolicy, now: st
     verdict = overall(reasons)
     if verdict is Verdict.FAIL:
         failed = [reason for reason in reasons if reason.verdict is Verdict.FAIL]
-        blamed = any(reason.rule != "split" for reason in failed)
+        lost = any(reason.rule == CANDIDATE_LOST for reason in reasons)
+        blamed = not lost and any(reason.rule != "split" for reason in failed)
         return Advice("rollback", verdict, reasons, back(state, now, _why(failed) if blamed else None))
     if verdict is Verdict.PASS and not (terms.approval or state.paused):
         action, after = forward(state, policy, now)
