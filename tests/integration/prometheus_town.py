@@ -106,6 +106,8 @@ class Town:
 
     def open(self) -> None:
         """Start all; the Prometheus scrapes once a second."""
+        if shutil.which("prometheus") is None:
+            pytest.skip("the binary `prometheus` is absent; Debian: apt-get install prometheus")
         splitter = start_splitter(self.workspace)
         self._open.callback(splitter.stop)
         for role in self.digests:
@@ -141,10 +143,7 @@ class Town:
 
     def start_prometheus(self) -> None:
         """Start it on its data."""
-        binary = shutil.which("prometheus")
-        if binary is None:
-            pytest.skip("the binary `prometheus` is absent; Debian: apt-get install prometheus")
-        command = [binary, f"--config.file={self.home / 'prometheus.yml'}", "--log.level=error"]
+        command = ["prometheus", f"--config.file={self.home / 'prometheus.yml'}", "--log.level=error"]
         command += [f"--storage.tsdb.path={self.home / 'tsdb'}"]
         command += [f"--web.listen-address=127.0.0.1:{self.ports['prometheus']}"]
         self._prometheus = self._child(command)

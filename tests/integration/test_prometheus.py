@@ -172,6 +172,7 @@ def test_clients_cannot_make_series(town: Town) -> None:
         connection = http.client.HTTPConnection(f"127.0.0.1:{town.ports['stable']}")
         connection.request("GET", "/metrics")
         lines = connection.getresponse().read().splitlines()
+        assert any(line.startswith(b"request_predict_seconds_bucket") for line in lines), "kserve's own stay"
         return sorted(line.rpartition(b" ")[0] for line in lines if line.startswith(b"sluice_"))
 
     before = series()

@@ -6,7 +6,19 @@ from typing import Any
 
 from sluice.gates.policy import GatePolicy, parse_policy
 from sluice.gates.verdict import Reason, Verdict
-from sluice.monitoring.evidence import Arm, Cells, Evidence, Moments, Pairs, Stratum, Timings
+from sluice.monitoring.evidence import (
+    LATENCY_BOUNDS_MS,
+    Arm,
+    Cells,
+    Evidence,
+    Histogram,
+    Moments,
+    Pairs,
+    Share,
+    SliceEvidence,
+    Stratum,
+    Timings,
+)
 from sluice.release.gitops import Snapshot
 from sluice.release.state import Applied, Hold, ReleaseState
 
@@ -114,15 +126,35 @@ def evidence_of(state: ReleaseState, n: int = 4000, worse: float = 0.0, *, now: 
         "skew_n": n,
         "skew": {"speed": 0.02, "colour": 0.01},
         "cells": Cells(compared=1000, different=0),
-        "timings": Timings(candidate=Moments(n=n, mean=2.0, variance=1.0), stable=Moments(n=n, mean=2.0, variance=1.0))
-        if n
-        else Timings(),
+        "timings": _timings(n),
+        "slices": {"region=north": _slice(n, worse)} if n else {},
     }
     values |= changed
     for side in ("candidate", "stable"):
         if values[side]:
             values[side] = values[side].model_copy(update={"first": state.since or SINCE, "last": now})
     return Evidence.model_validate(values)
+
+
+def _timings(n: int) -> Timings:
+    """2 ms on both sides."""
+    if not n:
+        return Timings()
+    bins = tuple(n if bound == 2.0 else 0 for bound in (*LATENCY_BOUNDS_MS, None))
+    both, binned = Moments(n=n, mean=2.0, variance=1.0), Histogram(counts=bins)
+    return Timings(candidate=both, stable=both, candidate_bins=binned, stable_bins=binned)
+
+
+def _slice(n: int, worse: float) -> SliceEvidence:
+    """A slice of all requests."""
+    mean, peer = (Moments(n=n, mean=0.4 + more, variance=0.09) for more in (worse, 0.0))
+    answered = Share(n=n, hits=0)
+    return SliceEvidence(
+        candidate=answered,
+        stable=answered,
+        strata=(Stratum(window=SINCE, candidate=mean, stable=peer),),
+        pairs=Moments(n=n, mean=worse, variance=0.04),
+    )
 
 
 def passing(state: ReleaseState, now: str = NOW) -> Evidence:

@@ -220,6 +220,23 @@ def test_too_late_is_refused_and_the_next_look_ends_it(gitops: GitOps, now: str)
     assert ended.decision.action == "time-out"
 
 
+def test_a_stage_that_the_policy_lost_cannot_be_approved(gitops: GitOps, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    git = ["git", "-C", str(work), "-c", "user.name=lee", "-c", "user.email=lee@localhost"]
+    subprocess.run(["git", "clone", "--quiet", "--branch=main", gitops.remote, work], check=True)
+    policy = work / "manifests/overlays/dev/gate-policy.yaml"
+    canary = POLICY[POLICY.index("  canary:") : POLICY.index("    rules:")]
+    policy.write_text(POLICY.replace(canary, "  shadow:\n    minimum_n: 500\n    maximum_hours: 96\n"))
+    subprocess.run([*git, "commit", "--quiet", "-am", "shadow instead of a canary"], check=True)
+    subprocess.run([*git, "push", "--quiet", "origin", "HEAD:main"], check=True)
+    with pytest.raises(Refused, match="the policy no longer has"):
+        approve(gitops, "looks right", "kim", _day(5))
+    assert "the policy has no such stage" in "\n".join(describe(status_of(gitops)))
+    ended = _look(gitops, 5)
+    assert ended
+    assert (ended.decision.action, gitops.snapshot().state.stage) == ("time-out", "stable")
+
+
 @pytest.mark.parametrize(("reason", "by"), [("", "kim"), ("two\nlines", "kim"), ("right", ""), ("x" * 501, "kim")])
 def test_name_and_reason_are_one_plain_line(gitops: GitOps, reason: str, by: str) -> None:
     with pytest.raises(BadInput, match="the text of"):

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from sluice.gates.online import judge_look
+from sluice.gates.quantiles import quantile_interval
+from sluice.gates.rates import apart, poisson_interval, proportion_interval, ratio
 from sluice.gates.sequential import Estimate, critical_value
 from sluice.gates.verdict import Verdict, overall
 from sluice.monitoring.evidence import (
+    LATENCY_BOUNDS_MS,
     Evidence,
     Imputed,
     Moments,
@@ -21,7 +24,7 @@ from sluice.monitoring.evidence import (
 )
 from tests.unit.coverage import ALPHA, allowed
 from tests.unit.release_sample import A, B, arm, evidence_of, state_in
-from tests.unit.rule_sample import policy_with, spoken, strata_of, timings_of
+from tests.unit.rule_sample import policy_with, restarts_of, spoken, strata_of, timings_of
 
 _P, _F, _I = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
 
@@ -74,6 +77,24 @@ class TestAlpha:
             "metric: latency, role: success, margin: 1, alpha: 0.01",
         )
         assert [reason.alpha for reason in spoken("canary", *asked)] == [0.05, 0.01]
+
+
+def test_two_sides_of_a_comparison_have_half_the_error_each() -> None:
+    arms: dict[str, Any] = {"candidate": arm(B, 4000, 60), "stable": arm(A, 9000, 90)}
+    ours, theirs = proportion_interval(60, 4000, 0.01), proportion_interval(90, 9000, 0.01)
+    (gap,) = spoken("canary", "metric: error_rate, role: guardrail, margin: 0.1, alpha: 0.02", **arms)
+    assert (gap.observed, gap.low, gap.high) == apart(ours, theirs)
+    (times,) = spoken("canary", "metric: error_rate, role: deterioration, relative_margin: 1, alpha: 0.02", **arms)
+    assert (times.observed, times.low, times.high) == ratio(ours, theirs)
+    counted = restarts_of(30, 20)
+    rates = [poisson_interval(count, 100.0, 0.01) for count in (30, 20)]
+    (more,) = spoken("canary", "metric: restarts, role: guardrail, margin: 1, alpha: 0.02", **counted)
+    assert (more.observed, more.low, more.high) == apart(*rates)
+    timings = timings_of(30.0)
+    sides = [side.counts for side in (timings.candidate_bins, timings.stable_bins) if side]
+    times_of = [quantile_interval(counts, LATENCY_BOUNDS_MS, 0.9, 0.01) for counts in sides]
+    (slower,) = spoken("canary", "metric: latency_p90, role: guardrail, margin: 90, alpha: 0.02", timings=timings)
+    assert (slower.observed, slower.low, slower.high) == apart(*times_of)
 
 
 def test_one_success_is_enough_and_none_of_them_is_a_failure() -> None:
@@ -135,7 +156,7 @@ def test_errors_in_one_slice_fail_it(rule: str) -> None:
 
 
 def test_no_slice_to_judge_is_inconclusive_and_said() -> None:
-    (none,) = spoken("shadow", _SLICED)
+    (none,) = spoken("shadow", _SLICED, slices={})
     (small,) = spoken("shadow", _SLICED, slices=_sliced(red=(40, 0.0)))
     assert (none.verdict, small.verdict) == (_I, _I)
     assert "has no slices" in none.text

@@ -259,6 +259,18 @@ def test_a_reading_has_a_budget(scripted: ScriptedPrometheus) -> None:
     assert len(scripted.asked) <= 3
 
 
+def test_a_server_that_began_anew_before_its_first_sample_of_the_stage_counts_from_nothing(
+    scripted: ScriptedPrometheus,
+) -> None:
+    def earlier(document: dict[str, Any]) -> None:
+        for one in of(document, B):
+            one["value"][1] = str(HOUR_AGO - 900) if "start_time" in one["metric"]["__name__"] else "50"
+
+    scripted.fault = on("before", earlier)
+    found = read(scripted.url)
+    assert (found.problems, found.split) == ((), (900, 300))
+
+
 def test_silence_of_what_needs_labels_is_a_problem(scripted: ScriptedPrometheus) -> None:
     found = read(scripted.url, joined=True)
     assert "is empty: nothing exposes the numbers that need labels" in found.problems[0]

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -25,6 +28,7 @@ from sluice.gates.simulation.traffic import Traffic
 from sluice.gates.simulation.worlds import scale_of, worlds_for, worlds_named
 from sluice.release.rollout import advance
 
+T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "manifests/overlays/dev/gate-policy.yaml"
 POLICY, DIGEST = read_policy(SHIPPED)
@@ -174,6 +178,45 @@ def test_the_command_prints_figures_for_scripts() -> None:
     assert (document["seed"], document["rollouts"], document["policy_digest"]) == (4, 10, DIGEST)
     (world,) = document["rules"][0]["worlds"]
     assert (world["world"], world["rolled_back"][0]) == ("much-worse", 1.0)
+
+
+def test_a_killed_simulation_leaves_no_process() -> None:
+    call = [
+        sys.executable,
+        "-c",
+        "from sluice.cli import main; main()",
+        "simulate",
+        str(SHIPPED),
+        "--rollouts",
+        "90000",
+    ]
+    parent = subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        workers = awaited(lambda: [pid for pid in children(parent.pid) if "spawn_main" in command_of(pid)])
+        assert workers
+    finally:
+        parent.kill()
+        parent.wait()
+    assert awaited(lambda: not any("spawn_main" in command_of(pid) for pid in workers))
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def command_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
+
+
+def awaited(ask: Callable[[], T]) -> T:
+    """The answer as soon as it is true, or what it is after a minute."""
+    until = time.monotonic() + 60
+    while not (found := ask()) and time.monotonic() < until:
+        time.sleep(0.2)
+    return found
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,8 @@ class PrometheusSource:
         if end < begin + 1:
             return []  # the stage has hardly begun
         matchers = {**self.matchers, "task": state.task}
-        reading = Reading(self.api, matchers, ("stable", _route(state)), begin, end, self.fresh_seconds)
+        routes, before = ("stable", _route(state)), self.settle_seconds + self.fresh_seconds
+        reading = Reading(self.api, matchers, routes, begin, end, before, self.fresh_seconds)
         lives = reading.lives()
         for digest in (state.candidate, state.stable):
             if digest and not any(life.alive for life in lives if life.digest == digest):

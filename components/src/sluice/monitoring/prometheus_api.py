@@ -10,6 +10,7 @@ import http.client
 import json
 import math
 import random
+import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -197,24 +198,30 @@ class PrometheusApi:
             headers = {"content-type": "application/x-www-form-urlencoded", "accept": "application/json"}
             headers |= {"authorization": f"Bearer {self.token}"} if self.token else {}
             connection.request("POST", address.path.rstrip("/") + "/api/v1/query", body, headers)
-            socket = connection.sock  # an answer that closes takes it away from the connection
+            open_socket = connection.sock  # an answer that closes takes it away from the connection
             response = connection.getresponse()
-            pieces, size = [], 0
-            while not response.isclosed():
-                if time.monotonic() >= deadline:
-                    raise TimeoutError
-                socket.settimeout(max(deadline - time.monotonic(), 0.001))
-                if not (piece := response.read1(_PIECE)):
-                    break
-                pieces.append(piece)
-                size += len(piece)
-                if size > self.limits.maximum_bytes:
-                    raise BadAnswer(query, f"answers with more than {self.limits.maximum_bytes} bytes")
-            if response.length:
-                raise http.client.IncompleteRead(b"")
-            return response.status, b"".join(pieces)
+            return response.status, self._whole(query, response, open_socket, deadline)
         finally:
             connection.close()
+
+    def _whole(
+        self, query: str, response: http.client.HTTPResponse, open_socket: socket.socket, deadline: float
+    ) -> bytes:
+        """The body, read in pieces: a server that drips must not outlast its time, nor one that floods our memory."""
+        pieces, size = [], 0
+        while not response.isclosed():
+            if time.monotonic() >= deadline:
+                raise TimeoutError
+            open_socket.settimeout(max(deadline - time.monotonic(), 0.001))
+            if not (piece := response.read1(_PIECE)):
+                break
+            pieces.append(piece)
+            size += len(piece)
+            if size > self.limits.maximum_bytes:
+                raise BadAnswer(query, f"answers with more than {self.limits.maximum_bytes} bytes")
+        if response.length:
+            raise http.client.IncompleteRead(b"")
+        return b"".join(pieces)
 
 
 def checked_url(url: str) -> SplitResult:

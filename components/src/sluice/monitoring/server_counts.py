@@ -71,6 +71,7 @@ class Reading:
     Args:
         matchers: labels that every query pins: the task, and what the installation adds, such as a namespace.
         routes: those that must be there.
+        before: seconds before ``begin`` in which the samples to count from are looked for; a scrape may fail.
         fresh: age in seconds of the newest sample, up to which a server counts as alive.
     """
 
@@ -79,6 +80,7 @@ class Reading:
     routes: tuple[str, ...]
     begin: float
     end: float
+    before: float
     fresh: float
 
     @property
@@ -91,7 +93,7 @@ class Reading:
         start, every = self._selector({}, _START), self._selector({})
         return (
             f"last_over_time({every}[{self.window}])",
-            every,
+            f"last_over_time({every}[{self.before:g}s])",
             f"timestamp({start})",
             f"changes({start}[{self.window}])",
         )

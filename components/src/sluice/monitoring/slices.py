@@ -1,4 +1,4 @@
-"""The same comparison in every slice: a candidate that is broken for one airport only is broken."""
+"""The same comparison in every slice: a candidate that is broken for one shop only is broken."""
 
 from __future__ import annotations
 

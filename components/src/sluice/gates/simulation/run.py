@@ -6,6 +6,7 @@ import gc
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -111,8 +112,17 @@ def _spread_over(jobs: Sequence[Job], cores: int) -> Iterator[tuple[int, dict[Ri
 def _prepared() -> None:
     """Ctrl-C reaches every process of the terminal, and the parent alone answers it; documents have no cycles."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     gc.freeze()
     gc.set_threshold(_GARBAGE)
+
+
+def _end_with_parent() -> None:
+    """However the parent ends, nobody waits for the rest; the pool alone would go on where it was killed."""
+    parent = multiprocessing.parent_process()
+    if parent:
+        parent.join()
+        os._exit(1)
 
 
 def _played(job: Job) -> dict[Rival, list[Outcome]]:
