@@ -139,17 +139,17 @@ class GitOps(ReleaseReader):
 
     def _raced(self, decide: Callable[[Snapshot], Decision | None], before: Callable[[], object]) -> Written | None:
         for attempt in range(ATTEMPTS):
-            started = time.monotonic()
             before()
             snapshot = self.snapshot()
             decision = decide(snapshot)
             if decision is None:
                 return None
+            started = time.monotonic()
             if written := self._write(snapshot, decision):
                 return written
-            # who has lost often waits least, so that nobody loses for ever
+            # newcomers step back for as long as several writes take, and who has lost often hardly waits
             spent = time.monotonic() - started
-            time.sleep(self._jitter.uniform(0, min(1.0, spent * max(1, 8 - attempt))))
+            time.sleep(self._jitter.uniform(0, min(10.0, spent * max(0.5, 12 - 3 * attempt))))
         raise Busy(self.remote, f"other writers were first {ATTEMPTS} times", "try again when they are done")
 
     def _write(self, snapshot: Snapshot, decision: Decision) -> Written | None:
