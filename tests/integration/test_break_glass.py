@@ -20,7 +20,7 @@ from sluice.release.ledger import verify
 from sluice.release.operator import add_hold, break_the_glass, release_hold, roll_back
 from sluice.release.rollout import look, propose
 from sluice.release.status import describe, status_of
-from tests.unit.release_sample import GOOD, A, B, C, passing, unclear
+from tests.unit.release_sample import GOOD, A, B, C, passing, sample_checkout, unclear
 
 ROOT = Path(__file__).parents[2]
 SLUICE = Path(sys.executable).with_name("sluice")
@@ -52,7 +52,7 @@ def _look(gitops: GitOps, day: int, make: object = passing) -> None:
 def gitops(tmp_path: Path) -> GitOps:
     """A is stable, B in the canary at 10 %."""
     made = GitOps(tmp_path / "home" / "gitops.git", "dev")
-    made.seed(ROOT)
+    made.seed(sample_checkout())
     made.commit(_propose(A, 1))
     _look(made, 2)
     made.commit(_propose(B, 3))

@@ -19,7 +19,7 @@ from sluice.release.gitops import GitOps, Snapshot
 from sluice.release.operator import add_hold, release_hold, roll_back
 from sluice.release.rollout import look, propose
 from sluice.release.why import why
-from tests.unit.release_sample import BAD, GOOD, A, B, C, failing, passing
+from tests.unit.release_sample import BAD, GOOD, A, B, C, failing, passing, sample_checkout
 
 ROOT = Path(__file__).parents[2]
 RELEASE = "manifests/overlays/dev/release/kustomization.yaml"
@@ -42,7 +42,7 @@ for digest in digests:
 @pytest.fixture
 def gitops(tmp_path: Path) -> GitOps:
     made = GitOps(tmp_path / "gitops.git", "dev")
-    made.seed(ROOT)
+    made.seed(sample_checkout())
     return made
 
 
@@ -113,14 +113,14 @@ def test_equal_decisions_give_equal_commits_whatever_git_config_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = GitOps(tmp_path / "one.git", "dev"), GitOps(tmp_path / "two.git", "dev")
-    first.seed(ROOT)
+    first.seed(sample_checkout())
     _play(first)
     home = tmp_path / "home"
     home.mkdir()
     (home / ".gitconfig").write_text("[user]\nname = Somebody\n[commit]\ngpgsign = true\n[core]\nautocrlf = true\n")
     for key, value in {"HOME": str(home), "GIT_DIR": "/nowhere", "GIT_AUTHOR_NAME": "Else"}.items():
         monkeypatch.setenv(key, value)
-    second.seed(ROOT)
+    second.seed(sample_checkout())
     _play(second)
     assert _log(first, "%H %an %ae %aI") == _log(second, "%H %an %ae %aI")
     assert _log(second, "%an <%ae> %cI")[-1] == "Sluice <sluice@localhost> 2020-01-11T00:00:00+00:00"
@@ -136,7 +136,7 @@ def test_a_repeated_decision_is_written_once(gitops: GitOps) -> None:
 
 def test_nothing_decided_writes_nothing(gitops: GitOps) -> None:
     assert gitops.commit(lambda _: None) is None
-    assert gitops.seed(ROOT) == gitops.snapshot().commit
+    assert gitops.seed(sample_checkout()) == gitops.snapshot().commit
     assert len(_log(gitops)) == 1
 
 
@@ -224,7 +224,7 @@ def test_missing_repository_and_missing_manifests_are_bad_input(tmp_path: Path) 
     with pytest.raises(BadInput, match=r"kustomization\.yaml"):
         GitOps(tmp_path / "gitops.git", "dev").seed(tmp_path)
     with pytest.raises(BadArtifact, match=r"overlays/prod/release/holds\.yaml"):
-        GitOps(tmp_path / "gitops.git", "prod").seed(ROOT)
+        GitOps(tmp_path / "gitops.git", "prod").seed(sample_checkout())
 
 
 def test_people_can_roll_back_hold_and_lift(gitops: GitOps) -> None:

@@ -27,7 +27,7 @@ from sluice.release.record import decode_record
 from sluice.release.rollout import look, propose
 from sluice.release.why import why
 from tests.integration.ledger_sample import OVERLAY, commit_text, lengthen, rewritten
-from tests.unit.release_sample import GOOD, A, B, C, failing, passing
+from tests.unit.release_sample import GOOD, A, B, C, failing, passing, sample_checkout
 
 ROOT = Path(__file__).parents[2]
 SLUICE = Path(sys.executable).with_name("sluice")
@@ -50,7 +50,7 @@ def _look(make: object, day: int) -> Callable[[Snapshot], Decision | None]:
 def played(tmp_path_factory: pytest.TempPathFactory) -> GitOps:
     """Six decisions: bootstrap, confirm, shadow, rollback with a hold, a person's hold, shadow."""
     gitops = GitOps(tmp_path_factory.mktemp("ledger") / "gitops.git", "dev")
-    gitops.seed(ROOT)
+    gitops.seed(sample_checkout())
     gitops.commit(_propose(A, 1))
     gitops.commit(_look(passing, 2))
     gitops.commit(_propose(C, 3))
@@ -85,7 +85,7 @@ def test_records_are_numbered_and_chained(played: GitOps) -> None:
 
 def test_an_id_does_not_know_its_place_in_the_chain(played: GitOps, tmp_path: Path) -> None:
     other = GitOps(tmp_path / "other.git", "dev")
-    other.seed(ROOT)
+    other.seed(sample_checkout())
 
     def slower(state: object, now: str) -> object:
         return passing(state, now).model_copy(update={"timings": Timings()})  # type: ignore[arg-type]
@@ -282,7 +282,7 @@ def test_a_repository_that_git_cannot_read_is_refused(gitops: GitOps) -> None:
 
 def test_a_thousand_decisions_are_verified_and_explained(tmp_path: Path) -> None:
     gitops = GitOps(tmp_path / "gitops.git", "dev")
-    gitops.seed(ROOT)
+    gitops.seed(sample_checkout())
     gitops.commit(_propose(A, 1))
     gitops.commit(_look(passing, 2))
     gitops.commit(_propose(B, 3))
@@ -302,7 +302,7 @@ def test_a_thousand_decisions_are_verified_and_explained(tmp_path: Path) -> None
 def test_ten_thousand_records_keep_their_order(tmp_path: Path) -> None:
     """Git's order of names puts 10000 before 9999."""
     gitops = GitOps(tmp_path / "gitops.git", "dev")
-    gitops.seed(ROOT)
+    gitops.seed(sample_checkout())
     files = {f"{OVERLAY}/decisions/{n // 100:02d}/{n:04d}-hold-hold.json": b"{}" for n in (99, 100, 9999, 10000)}
     _append(gitops, "names only", files)
     assert [path.rpartition("/")[2][:5] for path, _ in gitops.records()] == ["0099-", "0100-", "9999-", "10000"]

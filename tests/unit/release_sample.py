@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import shutil
+import tempfile
+from pathlib import Path
 from typing import Any
 
 from sluice.gates.policy import GatePolicy, parse_policy
@@ -57,6 +61,23 @@ online:
 """
 POLICY: GatePolicy = parse_policy(POLICY_TEXT, "policy")
 STAGES = ("bootstrap", "shadow", "canary", "confirm")
+_ROOT = Path(__file__).parents[2]
+
+
+@functools.cache
+def _checkout() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="sluice-checkout-")
+
+
+def sample_checkout() -> Path:
+    """The manifests with the sample's policy, so that a change of the shipped numbers breaks no test of Git."""
+    folder = Path(_checkout().name)
+    if not (folder / "manifests").exists():
+        shutil.copytree(_ROOT / "manifests", folder / "manifests")
+        shutil.copy(_ROOT / "kustomization.yaml", folder)
+        policy = POLICY_TEXT.replace(b"task: toy", b"task: flights")
+        (folder / "manifests/overlays/dev/gate-policy.yaml").write_bytes(policy)
+    return folder
 
 
 def state_in(stage: str, step: int = 0, **changed: Any) -> ReleaseState:

@@ -13,7 +13,7 @@ from sluice.release.operator import add_hold, release_hold, roll_back
 from sluice.release.rollout import look, propose
 from sluice.release.status import describe, status_of
 from sluice.release.trail import Trail
-from tests.unit.release_sample import GOOD, A, B, C, passing
+from tests.unit.release_sample import GOOD, A, B, C, passing, sample_checkout
 
 ROOT = Path(__file__).parents[2]
 NOW = "2026-01-01T00:00:00Z"
@@ -23,7 +23,7 @@ NOW = "2026-01-01T00:00:00Z"
 def gitops(tmp_path: Path) -> GitOps:
     """A is stable."""
     made = GitOps(tmp_path / "gitops.git", "dev")
-    made.seed(ROOT)
+    made.seed(sample_checkout())
     _promote(made, A, 1)
     return made
 
