@@ -175,7 +175,7 @@ class Clone:
         Raises:
             GitFailed: the push failed for another reason than a lost race.
         """
-        self._clear_stale_lock()
+        self._clear_stale_locks()
         try:
             self.run("push", "--porcelain", self.remote, f"{commit}:refs/heads/main")
         except GitFailed as failed:
@@ -184,9 +184,11 @@ class Clone:
             raise
         return True
 
-    def _clear_stale_lock(self) -> None:
-        # git holds this lock for milliseconds; an older one belongs to a process that was killed inside the update
-        lock = Path(self.remote) / "refs/heads/main.lock"
-        with contextlib.suppress(OSError):
-            if time.time() - lock.stat().st_mtime > _STALE_SECONDS:
-                lock.unlink()
+    def _clear_stale_locks(self) -> None:
+        # git holds these locks for milliseconds; an older one belongs to a process that was killed inside the update,
+        # which locks HEAD too where that names the branch
+        for name in ("refs/heads/main.lock", "HEAD.lock"):
+            lock = Path(self.remote) / name
+            with contextlib.suppress(OSError):
+                if time.time() - lock.stat().st_mtime > _STALE_SECONDS:
+                    lock.unlink()
