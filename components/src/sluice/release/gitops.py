@@ -97,7 +97,7 @@ class GitOps:
             subject = f"{state.task} {self.environment}: manifests and gate policy, nothing released yet\n"
             commit = self._clone.commit(self._clone.tree(None, files), None, subject, now)
             self._clone.push(commit)
-            return self._clone.fetch()
+            return self._fetch()
 
     def snapshot(self) -> Snapshot:
         """
