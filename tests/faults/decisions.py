@@ -112,7 +112,7 @@ def forbidden_proposal(_: Path, name: str, number: int) -> Trial:
 
 
 def _played(names: tuple[str, ...], short: int) -> Callable[[bool], list[tuple[Any, ...]]]:
-    return lambda full: [(name, number) for name in names for number in range(400 if full else short)]
+    return lambda full: [(name, number) for name in names for number in range(100 if full else short)]
 
 
 def _row(name: str, names: tuple[str, ...]) -> Row:

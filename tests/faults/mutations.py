@@ -264,11 +264,11 @@ MUTATIONS = (
         ("downgrade: files of a newer version",),
     ),
     Mutation(
-        "digest of a record in its commit",
+        "records against their commits",
         "release/ledger.py",
-        "examine",
-        "return _problems(history, _entries(history))",
-        "return iter(())",
+        "verify",
+        "*_problems(history, entries), ",
+        "",
         ("ledger: a byte changed by hand",),
     ),
 )

@@ -51,7 +51,8 @@ class Outcome:
 
 def grid_of(outcome: Outcome) -> Table:
     """For a terminal."""
-    grid = Table(*HEADINGS, box=SIMPLE_HEAD)
+    grid = Table("fault", "trials", "fired", "survived", "wrong", "lost", "open", box=SIMPLE_HEAD)
+    grid.columns[0].no_wrap = True
     for row, tally in outcome.tallies:
         grid.add_row(*_cells(row, tally), style=None if tally.is_green else "red")
     return grid
@@ -106,7 +107,7 @@ SIGKILL struck at {points} distinct labelled points. {guards} guards were taken 
     .venv/bin/python -m tests.faults --row "git: acknowledgement lost"     # one row
 
 - **Fired**: the injector proved that the fault was there (a process that ended with SIGKILL, a call that was answered
-  with a failure, rows that are not what they were). A trial without that proof is void; a void trial makes the suite red.
+  with a failure, rows that are not what they were). A trial without that proof is void, and that is red too.
 - **Wrong promotion**: a step forward by a candidate that is bad, or on evidence from which nothing can be known.
 - **Lost or doubled**: a decision that is not in the ledger after recovery, or is there twice.
 - **Inconclusive**: the rollout ran into its deadline without an answer. That is no failure; never ending would be.
