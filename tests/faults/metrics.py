@@ -102,7 +102,7 @@ def _few(look: Look) -> bool:
     return _changed(look, look.frame.filter(number % kept == 0))
 
 
-_KEPT = {"bootstrap": 34, "shadow": 9, "canary 20 %": 9, "canary 50 %": 22, "confirm": 11}
+_KEPT = {"bootstrap": 34, "shadow": 9, "canary 20 %": 12, "canary 50 %": 28, "confirm": 11}
 
 
 def _not_applied(look: Look) -> bool:

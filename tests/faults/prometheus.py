@@ -6,6 +6,7 @@ For sources of evidence that speak its HTTP API: they take ``url`` as their base
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -111,11 +112,15 @@ def _handler(owner: FakePrometheus) -> type[BaseHTTPRequestHandler]:
                 time.sleep(owner.slow_s)
             status = 503 if owner.fault == "5xx" else 200 if path.startswith("/api/v1/query") else 404
             body = json.dumps(owner.document(path, query)) if status == 200 else "<h1>Service Unavailable</h1>"
+            with contextlib.suppress(OSError):  # the client did not wait
+                self._send(status, body.encode())
+
+        def _send(self, status: int, body: bytes) -> None:
             self.send_response(status)
             self.send_header("Content-Type", "application/json" if status == 200 else "text/html")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body.encode())
+            self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the base class' name
             """Say nothing."""
