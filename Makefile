@@ -7,7 +7,7 @@ READY := .venv/.ready
 export UV_PROJECT_ENVIRONMENT := $(CURDIR)/.venv
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help setup run test check compile schemas simulate format clean
+.PHONY: help setup run test check compile schemas simulate reliability format clean
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -44,6 +44,10 @@ POLICY ?= manifests/overlays/dev/gate-policy.yaml
 simulate: $(READY)  ## play the shipped policy against known worlds; rewrites docs/simulation.md and its pictures
 	$(BIN)/sluice simulate $(POLICY) --rollouts 10000 --write docs/simulation.md
 	$(BIN)/sluice simulate $(POLICY) --compare --rollouts 200 --write docs/simulation.md
+
+REPORT ?= docs/reliability.md
+reliability: $(READY)  ## break the release on purpose, row by row; rewrites docs/reliability.md (FULL=1: hours of it)
+	@$(BIN)/python -W ignore -m tests.faults $(if $(FULL),--full) --report $(REPORT)
 
 format: $(READY)  ## format the code
 	$(BIN)/ruff check --fix .

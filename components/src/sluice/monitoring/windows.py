@@ -50,17 +50,22 @@ def read_window(window: Window) -> pl.DataFrame:
     Its rows, with ``window`` (its start, ISO 8601) added.
 
     Raises:
-        BadArtifact: a truncated or unreadable file, or one without the log's columns.
+        BadArtifact: a truncated or unreadable file, one without the log's columns or with other values in them.
     """
+    fix = "delete it: `sluice run` replays the window"
     try:
         frame = pl.read_parquet(window.path)
     # A damaged page can end in a panic of the reader, which is no PolarsError.
     except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        rule = f"cannot be read as parquet ({str(error).splitlines()[0]})"
-        raise BadArtifact(str(window.path), rule, "delete it: `sluice run` replays the window") from error
+        raise BadArtifact(str(window.path), f"cannot be read as parquet ({str(error).splitlines()[0]})", fix) from error
     if absent := sorted(set(WINDOW_SCHEMA) - set(frame.columns)):
+        raise BadArtifact(str(window.path), f"has no column {absent[0]!r}", fix)
+    try:
+        typed = frame.select(pl.col(name).cast(dtype) for name, dtype in WINDOW_SCHEMA.items())
+    except pl.exceptions.PolarsError as error:
         raise BadArtifact(
-            str(window.path), f"has no column {absent[0]!r}", "delete it: `sluice run` replays the window"
-        )
-    typed = frame.select(pl.col(name).cast(dtype) for name, dtype in WINDOW_SCHEMA.items())
+            str(window.path), f"has values of another type ({str(error).splitlines()[0]})", fix
+        ) from error
+    if not typed["latency_ms"].is_finite().all():
+        raise BadArtifact(str(window.path), "has a latency_ms that is NaN or infinite", fix)
     return typed.with_columns(window=pl.lit(iso(window.start)))

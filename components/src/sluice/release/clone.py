@@ -261,7 +261,7 @@ class Clone:
         Raises:
             GitFailed: the push failed for another reason than a lost race.
         """
-        self._clear_stale_lock()
+        self._clear_stale_locks()
         try:
             self.run(
                 "push", "--porcelain", self.remote, f"{commit}:{_MAIN}", timeout_s=self._patience_s or _ANSWER_SECONDS
@@ -273,9 +273,11 @@ class Clone:
         self._remember(commit)
         return True
 
-    def _clear_stale_lock(self) -> None:
-        # git holds this lock for milliseconds; an older one belongs to a process that was killed inside the update
-        lock = Path(self.remote) / f"{_MAIN}.lock"
-        with contextlib.suppress(OSError):
-            if time.time() - lock.stat().st_mtime > _STALE_SECONDS:
-                lock.unlink()
+    def _clear_stale_locks(self) -> None:
+        # git holds these locks for milliseconds; an older one belongs to a process that was killed inside the update,
+        # which locks HEAD too where that names the branch
+        for name in (f"{_MAIN}.lock", "HEAD.lock"):
+            lock = Path(self.remote) / name
+            with contextlib.suppress(OSError):
+                if time.time() - lock.stat().st_mtime > _STALE_SECONDS:
+                    lock.unlink()

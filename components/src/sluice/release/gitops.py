@@ -90,7 +90,7 @@ class GitOps(ReleaseReader):
             state = parse_state(self.environment, files.get)
             subject = f"{state.task} {self.environment}: manifests and gate policy, nothing released yet\n"
             self.clone.push(self.clone.commit(None, files, subject, now))
-            return self.clone.fetch()
+            return self.fetch()
 
     def served(self) -> Snapshot:
         """

@@ -1,0 +1,326 @@
+"""
+The guards of the product, each taken out of a copy of its source in turn: a row of the table must then go red.
+
+A change is made in the text of one function, so it is loud when the function has moved on: then mend the entry here.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import sluice
+
+_ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """
+    One guard out of order.
+
+    Attributes:
+        guard: what is taken out, as the table names it.
+        file: in ``components/src/sluice``.
+        function: in which the text stands; a method as ``Class.name``, a class by its name.
+        text: replaced by ``by``; must be there once.
+        rows: that are asked, the likeliest first.
+    """
+
+    guard: str
+    file: str
+    function: str
+    text: str
+    by: str
+    rows: tuple[str, ...]
+
+
+_GUARDS, _ONLINE, _ROLLOUT = "gates/guards.py", "gates/online.py", "release/rollout.py"
+_GITOPS, _GIT, _STATE = "release/gitops.py", "release/git.py", "release/state.py"
+_PROPOSALS = ("decisions: forbidden proposals",)
+_ABOUT = ("metrics: evidence about something else",)
+MUTATIONS = (
+    Mutation(
+        "enough requests (n minimum)",
+        _ONLINE,
+        "_size",
+        "if n >= rules.minimum_n else",
+        "if n >= 0 else",
+        ("metrics: too few requests",),
+    ),
+    Mutation(
+        "enough requests for a first model",
+        _ONLINE,
+        "judge_bootstrap",
+        "if n >= needed else",
+        "if n >= 0 else",
+        ("metrics: too few requests",),
+    ),
+    Mutation(
+        "age of the evidence",
+        _GUARDS,
+        "_timely",
+        "if age > timedelta(hours=hours)",
+        "if False",
+        ("metrics: traffic stops", "metrics: stale by 10 minutes"),
+    ),
+    Mutation(
+        "evidence from the future",
+        _GUARDS,
+        "_timely",
+        "if taken > moment",
+        "if False",
+        ("metrics: evidence from the future",),
+    ),
+    Mutation(
+        "requests from the future",
+        _GUARDS,
+        "_timely",
+        "if arm.last and moment_of(arm.last) > taken",
+        "if False",
+        ("metrics: evidence from the future",),
+    ),
+    Mutation(
+        "requests of an earlier stage", _GUARDS, "_timely", "if arm.first and state.since and", "if False and", _ABOUT
+    ),
+    Mutation(
+        "what the evidence is about",
+        _GUARDS,
+        "_about",
+        "getattr(evidence, key), getattr(state, key)",
+        "getattr(state, key), getattr(state, key)",
+        _ABOUT,
+    ),
+    Mutation(
+        "whose evidence it is (digest)",
+        _GUARDS,
+        "_about",
+        "arm.digest if arm else None, getattr(state, side)",
+        "getattr(state, side), getattr(state, side)",
+        ("metrics: another revision's data",),
+    ),
+    Mutation("finite numbers", _GUARDS, "_finite", "if not math.isfinite(value)", "if False", ("metrics: NaN",)),
+    Mutation(
+        "answers of a digest that is not released",
+        _ONLINE,
+        "_foreign",
+        "if not evidence.foreign",
+        "if True",
+        ("metrics: two series", "metrics: another revision's data"),
+    ),
+    Mutation(
+        "traffic split",
+        _ONLINE,
+        "_split",
+        "broken = evidence_against >= bound",
+        "broken = False",
+        ("metrics: half the planned traffic arrives", "decisions: a broken traffic split"),
+    ),
+    Mutation(
+        "a broken split blames the road",
+        _ROLLOUT,
+        "advance",
+        'any(reason.rule != "split" for reason in failed)',
+        "True",
+        ("metrics: half the planned traffic arrives",),
+    ),
+    Mutation(
+        "label coverage",
+        _ONLINE,
+        "_coverage",
+        "if share >= needed else",
+        "if share >= 0 else",
+        ("metrics: half the labels never come",),
+    ),
+    Mutation(
+        "error rate",
+        _ONLINE,
+        "_errors",
+        "if bound is None:",
+        "if True:",
+        ("decisions: a failing candidate",),
+    ),
+    Mutation("log loss", _ONLINE, "_log_loss", "if bound is None:", "if True:", ("decisions: a worse candidate",)),
+    Mutation(
+        "effect read back",
+        _ROLLOUT,
+        "_judge",
+        "if not state.is_applied(evidence.applied)",
+        "if False",
+        ("metrics: cluster does not do what Git says",),
+    ),
+    Mutation(
+        "deadline",
+        _ROLLOUT,
+        "_late",
+        "if spent < timedelta(hours=hours)",
+        "if True",
+        ("metrics: evidence source down",),
+    ),
+    Mutation(
+        "a failed candidate is held",
+        _ROLLOUT,
+        "advance",
+        "_why(failed) if blamed else None",
+        "None",
+        ("metrics: clocks 5 minutes apart", "metrics: NaN"),
+    ),
+    Mutation("hold", _ROLLOUT, "_forbidden", "hold is not None,", "False,", _PROPOSALS),
+    Mutation("one rollout at a time", _ROLLOUT, "_forbidden", "state.rollout is not None,", "False,", _PROPOSALS),
+    Mutation(
+        "stable is not proposed again", _ROLLOUT, "_forbidden", "state.stable == candidate,", "False,", _PROPOSALS
+    ),
+    Mutation(
+        "first models only where allowed",
+        _ROLLOUT,
+        "_forbidden",
+        "state.stable is None and not snapshot.policy.bootstrap.allowed,",
+        "False,",
+        _PROPOSALS,
+    ),
+    Mutation(
+        "offline verdict",
+        _ROLLOUT,
+        "propose",
+        "verdict = overall(reasons)",
+        "verdict = Verdict.FAIL if broken else Verdict.PASS",
+        _PROPOSALS,
+    ),
+    Mutation(
+        "compare-and-swap",
+        _GIT,
+        "Clone.push",
+        '"push", "--porcelain",',
+        '"push", "--force", "--porcelain",',
+        ("git: writers racing", "git: two promotions at once"),
+    ),
+    Mutation(
+        "decide again after a lost race",
+        _GITOPS,
+        "GitOps.commit",
+        "decision = decide(snapshot)",
+        "decision = locals().get('decision') or decide(snapshot)",
+        ("git: writers racing", "git: two promotions at once"),
+    ),
+    Mutation(
+        "state that a decision was made on",
+        _GITOPS,
+        "GitOps._files",
+        'if decision.before != snapshot.state.model_dump(mode="json")',
+        "if False",
+        ("git: a decision about an older state",),
+    ),
+    Mutation(
+        "one id, one decision",
+        _GITOPS,
+        "GitOps._write",
+        "if known := self._known(snapshot.commit, decision.id)",
+        "if known := None",
+        ("git: repository out of reach", "SIGKILL: any time, git too"),
+    ),
+    Mutation(
+        "history asked after a lost answer",
+        _GITOPS,
+        "GitOps._write",
+        "if known := self._known(self._fetch(), decision.id)",
+        "if known := None",
+        ("git: acknowledgement lost",),
+    ),
+    Mutation(
+        "a broken private copy is replaced",
+        _GIT,
+        "Clone.fetch",
+        "return self._replaced()",
+        "raise",
+        ("git: private copy damaged",),
+    ),
+    Mutation(
+        "locks of killed writers are cleared",
+        _GIT,
+        "Clone._clear_stale_locks",
+        'for name in ("refs/heads/main.lock", "HEAD.lock")',
+        "for name in ()",
+        ("SIGKILL: while the branch moves",),
+    ),
+    Mutation(
+        "unknown keys of a hold",
+        _STATE,
+        "_Frozen",
+        'extra="forbid"',
+        'extra="ignore"',
+        ("downgrade: files of a newer version",),
+    ),
+    Mutation(
+        "unknown rules of a policy",
+        "gates/policy.py",
+        "_Strict",
+        'extra="forbid"',
+        'extra="ignore"',
+        ("downgrade: files of a newer version",),
+    ),
+    Mutation(
+        "records against their commits",
+        "release/ledger.py",
+        "verify",
+        "*_problems(history, entries), ",
+        "",
+        ("ledger: a byte changed by hand",),
+    ),
+)
+
+
+def mutated(source: str, mutation: Mutation) -> str:
+    """
+    The file without the guard.
+
+    Raises:
+        ValueError: the function, or the text in it, is not there once.
+    """
+    node = _named(ast.parse(source), mutation.function.split("."))
+    lines = source.splitlines(keepends=True)
+    start, end = (node.lineno - 1, node.end_lineno) if node else (0, 0)
+    text = "".join(lines[start:end])
+    if text.count(mutation.text) != 1:
+        raise ValueError(
+            f"{mutation.file}, {mutation.function}: {mutation.text!r} is there {text.count(mutation.text)} times"
+        )
+    return "".join(lines[:start]) + text.replace(mutation.text, mutation.by) + "".join(lines[end:])
+
+
+def _named(tree: ast.AST, names: list[str]) -> ast.FunctionDef | ast.ClassDef | None:
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == names[0]:
+            return _named(node, names[1:]) if len(names) > 1 else node
+    return None
+
+
+def caught_by(mutation: Mutation, directory: Path) -> str | None:
+    """
+    The first row that goes red without the guard, asked in a process of its own; ``None`` when all stay green.
+
+    Raises:
+        ValueError: the copy could not be made, or was not what the process used.
+    """
+    copy = directory / "source" / "sluice"
+    shutil.copytree(Path(sluice.__path__[0]), copy, ignore=shutil.ignore_patterns("__pycache__"))
+    file = copy / mutation.file
+    file.write_text(mutated(file.read_text(), mutation))
+    path = os.pathsep.join([str(copy.parent), str(_ROOT)])
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.faults.mutant", str(directory), *mutation.rows],
+        cwd=_ROOT,
+        env={**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": "ignore"},
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    words = done.stdout.strip().splitlines()
+    if done.returncode or len(words) != 2 or words[0] != str(copy):
+        raise ValueError(f"{mutation.guard}: {(done.stderr or done.stdout).strip()[-300:]}")
+    return words[1] if words[1] != "-" else None
