@@ -34,6 +34,7 @@ from sluice.models.request_headers import Context, parse_context
 from sluice.monitoring.prediction_log import LogWriter, Record
 
 if TYPE_CHECKING:
+    from serving.metrics import Cause, ServingMetrics
     from sluice.features.reader import FeatureRows, OnlineReader
 
 
@@ -82,10 +83,12 @@ class Rows:
 
 
 class Predictor:
-    """One bundle, one optional feature store, one optional log: everything but HTTP."""
+    """One bundle, its counts, one optional feature store, one optional log: everything but HTTP."""
 
-    def __init__(self, bundle: Bundle, reader: OnlineReader | None, log: LogWriter | None, role: str) -> None:
-        self.bundle, self.reader, self.log, self.role = bundle, reader, log, role
+    def __init__(
+        self, bundle: Bundle, metrics: ServingMetrics, reader: OnlineReader | None, log: LogWriter | None, role: str
+    ) -> None:
+        self.bundle, self.metrics, self.reader, self.log, self.role = bundle, metrics, reader, log, role
         self.manifest = bundle.manifest.features
         self.answered = self.failed = 0
         self._warm()
@@ -111,7 +114,7 @@ class Predictor:
         except BadRequest:
             raise
         except Exception:
-            self._record_failure(asked, context, started)
+            self._record_failure(asked, context, started, "features", [{} for _ in asked.instances])
             raise
         return Rows(asked, context, features, missing, stale, version, started)
 
@@ -143,7 +146,7 @@ class Predictor:
             if not all(map(math.isfinite, scores)):
                 raise ArithmeticError("the model gave a score that is not finite")
         except Exception:
-            self._record_failure(rows.asked, rows.context, rows.started)
+            self._record_failure(rows.asked, rows.context, rows.started, "model", rows.features)
             raise
         self._record(rows, scores)
         self.answered += len(scores)
@@ -170,22 +173,27 @@ class Predictor:
         return orjson.dumps(document)
 
     def _record(self, rows: Rows, scores: list[float]) -> None:
+        taken = _milliseconds_since(rows.started)
+        lacking = sum(1 for missing, stale in zip(rows.missing, rows.stale, strict=True) if missing or stale)
+        self.metrics.answered(rows.context.route, len(scores), lacking, taken, rows.context.event_time)
         if self.log is None:
             return
-        taken = (time.perf_counter() - rows.started) * 1000
         told = zip(rows.asked.instances, rows.features, rows.missing, rows.stale, scores, strict=True)
         self.log.write(
             self._line(rows.asked, rows.context, i, taken, (instance, features, missing, stale, score, 200))
             for i, (instance, features, missing, stale, score) in enumerate(told)
         )
 
-    def _record_failure(self, asked: Asked, context: Context, started: float) -> None:
+    def _record_failure(
+        self, asked: Asked, context: Context, started: float, cause: Cause, features: list[dict[str, Any]]
+    ) -> None:
+        taken = _milliseconds_since(started)
+        self.metrics.failed(context.route, cause, len(asked.instances), taken, context.event_time)
         self.failed += len(asked.instances)
         if self.log is None:
             return
-        taken = (time.perf_counter() - started) * 1000
         self.log.write(
-            self._line(asked, context, i, taken, (instance, {}, [], [], None, 500))
+            self._line(asked, context, i, taken, (instance, features[i], [], [], None, 500))
             for i, instance in enumerate(asked.instances)
         )
 
@@ -200,7 +208,7 @@ class Predictor:
             digest=self.bundle.digest,
             score=score,
             status=status,
-            latency_ms=round(taken_ms, 4),
+            latency_ms=taken_ms,
             features=features,
             missing=missing,
             stale=stale,
@@ -212,6 +220,10 @@ class Predictor:
         datatypes = {"float": "FP64", "int": "INT64", "string": "BYTES"}
         features = self.manifest.features
         return [{"name": each.name, "datatype": datatypes[each.dtype], "shape": [-1]} for each in features]
+
+    def refuse(self, headers: Mapping[str, str]) -> None:
+        """Count a request that was the client's own fault; it is in no log."""
+        self.metrics.refused(headers.get("x-sluice-route"))
 
     def describe(self) -> dict[str, Any]:
         """What this process serves and has done, for ``GET /-/sluice``."""
@@ -233,6 +245,11 @@ class Predictor:
         }
 
 
+def _milliseconds_since(started: float) -> float:
+    """Rounded once, so that the log and the metrics put it into the same bin."""
+    return round((time.perf_counter() - started) * 1000, 4)
+
+
 def load(options: argparse.Namespace) -> Predictor:
     """
     The predictor of a command line, verified and warm.
@@ -247,15 +264,20 @@ def load(options: argparse.Namespace) -> Predictor:
 
         reader = OnlineReader(options.store, bundle.manifest.features)
     log = LogWriter(options.log) if options.log is not None else None
-    return Predictor(bundle, reader, log, options.role)
+    from serving.metrics import ServingMetrics
+
+    return Predictor(bundle, ServingMetrics(bundle.manifest.task, bundle.digest), reader, log, options.role)
 
 
 def serve(predictor: Predictor, options: argparse.Namespace) -> None:
     """Answer requests until SIGTERM."""
     # kserve parses sys.argv when it is imported and would take our --log for an abbreviation of its own option.
     sys.argv = sys.argv[:1]
+    from prometheus_client import REGISTRY
+
     from serving.server import SluiceModel, StrictModelServer, listen
 
+    REGISTRY.register(predictor.metrics)
     listener = listen(options.host, options.http_port)
     server = StrictModelServer(listener)
     host, port = listener.getsockname()[:2]

@@ -53,6 +53,9 @@ class Answering(Protocol):
     def answer(self, rows: Any) -> bytes:
         """The body of the answer."""
 
+    def refuse(self, headers: Mapping[str, str]) -> None:
+        """Count a request that was the client's own fault."""
+
     def describe(self) -> dict[str, Any]:
         """What is served."""
 
@@ -122,8 +125,12 @@ class StrictRESTServer(RESTServer):  # type: ignore[misc]  # kserve has no types
         version: Version = "v1" if request.url.path.startswith("/v1/") else "v2"
         if not await self.dataplane.model_ready(name, disable_predictor_health_check=True):
             raise ModelNotReady(name)
-        call = Call(version, await bounded_body(request))
-        answer, _ = await self.dataplane.infer(name, call, dict(request.headers))
+        headers = dict(request.headers)
+        try:
+            answer, _ = await self.dataplane.infer(name, Call(version, await bounded_body(request)), headers)
+        except BadRequest:
+            self.dataplane.model_registry.get_model(name).predictor.refuse(headers)
+            raise
         return Response(answer, media_type="application/json")
 
     async def describe(self, _: Request) -> Response:

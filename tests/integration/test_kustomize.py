@@ -125,9 +125,10 @@ def gitops_empty() -> ReleaseState:
     return ReleaseState.empty("flights", "dev")
 
 
-@pytest.mark.parametrize("stage", ["bootstrap", "shadow", "canary", "confirm", "stable"])
-def test_the_task_names_the_objects(tmp_path: Path, stage: str) -> None:
-    state = state_in(stage, task="two-words")
+@pytest.mark.parametrize("paused", [False, True])
+@pytest.mark.parametrize("stage", ["bootstrap", "shadow", "preview", "canary", "confirm", "stable"])
+def test_the_task_names_the_objects(tmp_path: Path, stage: str, *, paused: bool) -> None:
+    state = state_in(stage, task="two-words", paused=paused and stage not in ("bootstrap", "stable"))
     shutil.copytree(ROOT / "manifests", tmp_path / "manifests")
     (tmp_path / "manifests/overlays/dev/release/kustomization.yaml").write_bytes(render_release(state))
     _assert_says(_render(tmp_path / "manifests/overlays/dev"), state)

@@ -6,7 +6,19 @@ from typing import Any
 
 from sluice.gates.policy import GatePolicy, parse_policy
 from sluice.gates.verdict import Reason, Verdict
-from sluice.monitoring.evidence import Arm, Cells, Evidence, Moments, Pairs, Stratum, Timings
+from sluice.monitoring.evidence import (
+    LATENCY_BOUNDS_MS,
+    Arm,
+    Cells,
+    Evidence,
+    Histogram,
+    Moments,
+    Pairs,
+    Share,
+    SliceEvidence,
+    Stratum,
+    Timings,
+)
 from sluice.release.gitops import Snapshot
 from sluice.release.state import Applied, Hold, ReleaseState
 
@@ -24,10 +36,24 @@ select: {}
 offline: [{metric: auc, role: success, against: best-baseline}]
 bootstrap: {allowed: true, minimum_n: 100}
 online:
-  shadow: &rules {minimum_n: 500, maximum_hours: 72, maximum_error_rate: 0.05, maximum_skew: 0.2,
-    maximum_mismatch: 0.01, log_loss_margin: 0.1, score_shift: 0.2, latency_ratio: 2, split_alpha: 0.001}
-  canary: {<<: *rules, score_shift: null, steps: [10, 50]}
-  confirm: {<<: *rules, score_shift: null, split_alpha: null, minimum_label_coverage: 0.9}
+  alpha: 0.05
+  shadow:
+    minimum_n: 500
+    maximum_hours: 72
+    rules:
+      - &split {metric: split, role: quality, alpha: 0.001}
+      - &errors {metric: error_rate, role: limit, limit: 0.05}
+      - &skew {metric: skew, role: quality, limit: 0.2}
+      - &parity {metric: parity, role: quality, limit: 0.01}
+      - &loss {metric: log_loss, role: guardrail, margin: 0.1}
+      - &latency {metric: latency, role: deterioration, relative_margin: 1}
+      - {metric: score_shift, role: limit, limit: 0.2}
+  canary:
+    {minimum_n: 500, maximum_hours: 72, steps: [10, 50], rules: [*split, *errors, *skew, *parity, *loss, *latency]}
+  confirm:
+    minimum_n: 500
+    maximum_hours: 72
+    rules: [*errors, *skew, *parity, *loss, *latency, {metric: label_coverage, role: quality, limit: 0.9}]
 """
 POLICY: GatePolicy = parse_policy(_POLICY, "policy")
 STAGES = ("bootstrap", "shadow", "canary", "confirm")
@@ -100,15 +126,35 @@ def evidence_of(state: ReleaseState, n: int = 4000, worse: float = 0.0, *, now: 
         "skew_n": n,
         "skew": {"speed": 0.02, "colour": 0.01},
         "cells": Cells(compared=1000, different=0),
-        "timings": Timings(candidate=Moments(n=n, mean=2.0, variance=1.0), stable=Moments(n=n, mean=2.0, variance=1.0))
-        if n
-        else Timings(),
+        "timings": _timings(n),
+        "slices": {"region=north": _slice(n, worse)} if n else {},
     }
     values |= changed
     for side in ("candidate", "stable"):
         if values[side]:
             values[side] = values[side].model_copy(update={"first": state.since or SINCE, "last": now})
     return Evidence.model_validate(values)
+
+
+def _timings(n: int) -> Timings:
+    """2 ms on both sides."""
+    if not n:
+        return Timings()
+    bins = tuple(n if bound == 2.0 else 0 for bound in (*LATENCY_BOUNDS_MS, None))
+    both, binned = Moments(n=n, mean=2.0, variance=1.0), Histogram(counts=bins)
+    return Timings(candidate=both, stable=both, candidate_bins=binned, stable_bins=binned)
+
+
+def _slice(n: int, worse: float) -> SliceEvidence:
+    """A slice of all requests."""
+    mean, peer = (Moments(n=n, mean=0.4 + more, variance=0.09) for more in (worse, 0.0))
+    answered = Share(n=n, hits=0)
+    return SliceEvidence(
+        candidate=answered,
+        stable=answered,
+        strata=(Stratum(window=SINCE, candidate=mean, stable=peer),),
+        pairs=Moments(n=n, mean=worse, variance=0.04),
+    )
 
 
 def passing(state: ReleaseState, now: str = NOW) -> Evidence:

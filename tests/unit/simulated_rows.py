@@ -2,53 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import numpy as np
 import polars as pl
 
-from sluice.gates.simulation.evidence import BEGIN
+from sluice.gates.simulation.evidence import BEGIN, name_of
 from sluice.gates.simulation.play import CANDIDATE, STABLE
 from sluice.gates.simulation.traffic import Traffic
+from sluice.gates.simulation.watch import Stretch
+from sluice.tasks.task import Slice
+
+SLICES = (Slice("part", "part"),)
+CARRIED = {"part": pl.String}
+THRESHOLDS = {CANDIDATE: 0.5, STABLE: 0.5}
 
 
-def rows_of(traffic: Traffic, roads: list[tuple[bool, float]]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Predictions and labels of the first windows; ``roads``: is a window mirrored, and the candidate's share."""
-    people, frames, labels = traffic.population, [], []
-    for index, (shadow, share) in enumerate(roads):
-        window = traffic.window(index)
-        names = np.array([f"{index}-{number}" for number in range(window.n)])
-        ours = window.draw < share
-        everyone = np.ones(window.n, dtype=bool)
+def rows_of(traffic: Traffic, stretches: Sequence[Stretch]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Predictions and labels of all windows of the stretches."""
+    frames, labels = [], []
+    for stretch in stretches:
+        people = traffic.population(shadow=stretch.road.shadow)
+        found = traffic.span(stretch.first, stretch.end)
+        names = np.array([f"{stretch.first}-{number}" for number in range(len(found.at))])
+        ours = found.draw < stretch.road.share
+        everyone = np.ones(len(ours), dtype=bool)
+        shadow = stretch.road.shadow
+        route, theirs = ("shadow", everyone) if shadow else ("candidate", ~ours)
         arms = [
-            ("shadow" if shadow else "candidate", CANDIDATE, ours, window.candidate_fails, people.candidate_scores),
-            ("stable", STABLE, everyone if shadow else ~ours, window.stable_fails, people.stable_scores),
+            (route, CANDIDATE, ours, found.candidate_fails, people.candidate_scores, found.candidate_ms),
+            ("stable", STABLE, theirs, found.stable_fails, people.stable_scores, found.stable_ms),
         ]
-        for route, digest, chosen, fails, scores in arms:
+        for name, digest, chosen, fails, scores, milliseconds in arms:
             good = ~fails[chosen]
-            frames.append(
-                pl.DataFrame(
-                    {
-                        "request_id": names[chosen],
-                        "event_time": [BEGIN + timedelta(hours=float(hour)) for hour in window.at[chosen]],
-                        "route": route,
-                        "digest": digest,
-                        "score": np.where(good, scores[window.row[chosen]], np.nan),
-                        "status": np.where(good, 200, 500),
-                        "latency_ms": 3.0,
-                        "features": "{}",
-                        "window": f"{window.start:010.3f}",
-                    }
-                )
-            )
-        came = np.isfinite(window.label_at)
+            columns = {
+                "request_id": names[chosen],
+                "event_time": [BEGIN + timedelta(hours=float(hour)) for hour in found.at[chosen]],
+                "route": name,
+                "digest": digest,
+                "score": np.where(good, scores[found.row[chosen]], np.nan),
+                "status": np.where(good, 200, 500),
+                "latency_ms": milliseconds[chosen],
+                "features": "{}",
+                "missing": found.stale[chosen].astype(np.int16),
+                "stale": 0,
+                "keys": [f'{{"part": "{part:02}"}}' for part in people.parts[found.row[chosen]]],
+                "window": [name_of(window, traffic.scale.look_hours) for window in found.window[chosen]],
+            }
+            frames.append(pl.DataFrame(columns, schema_overrides={"window": pl.String, "keys": pl.String}))
+        came = np.isfinite(found.label_at)
         labels.append(
             pl.DataFrame(
                 {
                     "example_id": names[came],
-                    "label": people.labels[window.row[came]],
-                    "label_time": [BEGIN + timedelta(hours=float(hour)) for hour in window.label_at[came]],
+                    "label": people.labels[found.row[came]],
+                    "label_time": [BEGIN + timedelta(hours=float(hour)) for hour in found.label_at[came]],
                 }
             )
         )
-    return pl.concat(frames), pl.concat(labels)
+    return pl.concat([frame for frame in frames if frame.height]), pl.concat(labels)

@@ -13,10 +13,12 @@ import pytest
 
 from sluice.data.divergence import profile_of
 from sluice.errors import BadArtifact
-from sluice.monitoring.evidence import Evidence, collect_evidence
+from sluice.monitoring.collect import collect_evidence
+from sluice.monitoring.evidence import LATENCY_BOUNDS_MS, Evidence
 from sluice.monitoring.prediction_log import WINDOW_SCHEMA, window_path, write_window
-from sluice.monitoring.windows import read_rollout
+from sluice.monitoring.windows import list_windows, read_window
 from sluice.release.state import ReleaseState
+from sluice.tasks.task import Slice
 from tests.unit.release_sample import A, B, C, applied_of, state_in
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
@@ -53,9 +55,13 @@ def _labels(n: int, delay: timedelta = timedelta(hours=1)) -> pl.DataFrame:
     )
 
 
-def _collect(rows: list[dict[str, Any]], state: ReleaseState, labels: pl.DataFrame | None = None) -> Evidence:
+def _collect(
+    rows: list[dict[str, Any]], state: ReleaseState, labels: pl.DataFrame | None = None, **more: Any
+) -> Evidence:
     labels = _labels(2000) if labels is None else labels
-    return collect_evidence(_frame(rows), labels, state, applied_of(state), PROFILES, now=NOW, label_maturity_hours=6)
+    return collect_evidence(
+        _frame(rows), labels, state, applied_of(state), PROFILES, now=NOW, label_maturity_hours=6, **more
+    )
 
 
 def _shadow(n: int = 600) -> list[dict[str, Any]]:
@@ -149,19 +155,6 @@ def test_no_traffic_is_evidence_of_nothing() -> None:
     assert (found.candidate.n, found.skew, found.strata, found.pairs.shift) == (0, {}, (), None)
 
 
-def test_windows_are_read_in_order_and_only_when_whole(tmp_path: Path) -> None:
-    for day in (1, 0):
-        start = START + timedelta(days=day)
-        rows = [_row(day * 1440 + k, "stable", A, rollout="" if k == 0 else "r0004-b") for k in range(5)]
-        write_window(window_path(tmp_path, start, start + timedelta(days=1)), _frame(rows))
-    found = read_rollout(tmp_path, "r0004-b", START + timedelta(days=2))
-    assert found.height == 8
-    assert found["event_time"].is_sorted()
-    assert found["window"].unique().sort().to_list() == ["2020-01-01T00:00:00Z", "2020-01-02T00:00:00Z"]
-    assert read_rollout(tmp_path, "r0004-b", START + timedelta(days=1)).height == 4
-    assert read_rollout(tmp_path / "none", "r0004-b", NOW).is_empty()
-
-
 @pytest.mark.parametrize("damage", ["truncated", "no column", "name"])
 def test_a_broken_window_is_refused_by_name(tmp_path: Path, damage: str) -> None:
     path = window_path(tmp_path, START, NOW)
@@ -173,4 +166,102 @@ def test_a_broken_window_is_refused_by_name(tmp_path: Path, damage: str) -> None
     else:
         path = path.rename(tmp_path / "yesterday.parquet")
     with pytest.raises(BadArtifact, match=path.name):
-        read_rollout(tmp_path, "r0004-b", NOW)
+        [read_window(window) for window in list_windows(tmp_path)]
+
+
+SLICES = (Slice("shop", "shop"), Slice("pace", "CASE WHEN speed < 25 THEN 'slow' ELSE 'fast' END"))
+CARRIED = {"shop": pl.String}
+
+
+def _in_shops(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [row | {"keys": json.dumps({"shop": "oak" if k // 2 % 3 == 0 else "elm"})} for k, row in enumerate(rows)]
+
+
+def test_a_slice_counts_its_own_requests_only() -> None:
+    rows = _in_shops(_shadow(600))
+    for row in rows[::60]:
+        row |= {"status": 500, "score": None, "features": "{}"}  # every tenth pair from the first on: all of oak
+    found = _collect(rows, state_in("shadow"), slices=SLICES, carried=CARRIED)
+    assert list(found.slices) == ["shop=elm", "shop=oak", "pace=fast", "pace=slow"]
+    oak, elm = found.slices["shop=oak"], found.slices["shop=elm"]
+    assert oak.stable is not None
+    assert elm.stable is not None
+    assert ((oak.stable.n, oak.stable.hits), (elm.stable.n, elm.stable.hits)) == ((200, 20), (400, 0))
+    parts = [found.slices[f"pace={pace}"].stable for pace in ("fast", "slow")]
+    assert [(part.n, part.hits) for part in parts if part] == [(292, 0), (288, 0)], "no features, no pace"
+    apart = [found.slices[f"shop={shop}"] for shop in ("oak", "elm")]
+    assert [stratum.candidate.n for part in apart for stratum in part.strata] == [200, 400]
+    assert [part.pairs.n for part in apart if part.pairs] == [180, 400]
+    assert found.pairs.loss is not None
+    whole = sum(part.pairs.n * part.pairs.mean for part in apart if part.pairs)
+    assert whole == pytest.approx(found.pairs.loss.n * found.pairs.loss.mean)
+
+
+def test_a_candidate_that_is_bad_in_one_slice_only_shows_there() -> None:
+    rows = _in_shops(_shadow(600))
+    for row in rows:
+        if row["route"] == "shadow" and "oak" in row["keys"]:
+            row |= {"score": 0.999}
+    found = _collect(rows, state_in("shadow"), slices=SLICES, carried=CARRIED)
+    oak, elm = (found.slices[f"shop={shop}"].pairs for shop in ("oak", "elm"))
+    assert oak is not None
+    assert elm is not None
+    assert oak.mean > 3
+    assert elm.mean < 0.5
+
+
+def test_slices_do_not_depend_on_the_order_of_rows() -> None:
+    rows = _in_shops(_shadow(300))
+    first, second = (
+        _collect(these, state_in("shadow"), slices=SLICES, carried=CARRIED) for these in (rows, list(reversed(rows)))
+    )
+    assert first.slices == second.slices
+    assert first.digest == second.digest
+
+
+def test_both_decide_at_their_own_thresholds() -> None:
+    rows = _shadow(100)
+    assert _collect(rows, state_in("shadow")).pairs.agreement is None
+    same = _collect(rows, state_in("shadow"), thresholds={A: 0.2, B: 0.4}).pairs.agreement
+    apart = _collect(rows, state_in("shadow"), thresholds={A: 0.3, B: 0.4}).pairs.agreement
+    assert same is not None
+    assert apart is not None
+    assert ((same.n, same.hits), (apart.n, apart.hits)) == ((100, 100), (100, 0))
+
+
+def test_what_labels_that_never_come_would_cost_is_imputed() -> None:
+    labels = _labels(600).filter(pl.int_range(pl.len()) % 3 > 0)
+    found = _collect(_shadow(600), state_in("shadow"), labels)
+    (stratum,) = found.strata
+    ours, theirs = stratum.candidate_imputed, stratum.stable_imputed
+    assert ours is not None
+    assert theirs is not None
+    assert (ours.every.n, ours.rectifier.n) == (600, 400)
+    assert ours.every.mean == pytest.approx(math.log(2))
+    assert theirs.every.mean == pytest.approx(-0.25 * math.log(0.25) - 0.75 * math.log(0.75))
+    assert theirs.every.mean + theirs.rectifier.mean == pytest.approx(stratum.stable.mean)
+    assert _collect(_shadow(600), state_in("shadow")).strata[0].candidate_imputed is None, "all labels are in"
+
+
+def test_latencies_are_counted_in_the_bins_that_servers_use() -> None:
+    rows = _shadow(4)
+    for row, milliseconds in zip(rows, [0.25, 0.25, 0.2501, 0.1, 32768.0, 5.0, 40000.0, 5.0], strict=True):
+        row |= {"latency_ms": milliseconds}
+    found = _collect(rows, state_in("shadow")).timings
+    assert found.stable_bins is not None
+    counts = {place: n for place, n in enumerate(found.stable_bins.counts) if n}
+    assert counts == {0: 1, 1: 1, len(LATENCY_BOUNDS_MS) - 1: 1, len(LATENCY_BOUNDS_MS): 1}
+    assert found.difference is not None
+    assert found.difference.n == 4
+    assert found.difference.mean == pytest.approx((0 - 0.1501 - 32763 - 39995) / 4)
+
+
+def test_answers_without_a_fresh_vector_are_counted() -> None:
+    rows = _shadow(10)
+    rows[1] |= {"missing": 2}
+    rows[3] |= {"stale": 1}
+    rows[5] |= {"stale": 1, "status": 500, "score": None}
+    found = _collect(rows, state_in("shadow"))
+    assert found.candidate is not None
+    assert found.stable is not None
+    assert (found.candidate.stale, found.stable.stale) == (2, 0)

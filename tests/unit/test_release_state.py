@@ -17,17 +17,66 @@ STATES = [
     state_in("shadow"),
     state_in("canary"),
     state_in("canary", 1),
+    state_in("preview"),
     state_in("confirm"),
     state_in("stable"),
+    *(state_in(stage, paused=True) for stage in ("shadow", "preview", "canary", "confirm")),
 ]
+BEFORE_PAUSES = f"""# Sluice writes this file: one commit a decision. Change it with `sluice`, not by hand.
+apiVersion: kustomize.config.k8s.io/v1alpha1
+kind: Component
+components: [../../../strategies/weighted]
+configMapGenerator:
+- name: release
+  literals:
+  - "task=toy"
+  - "environment=dev"
+  - "sequence=4"
+  - "rollout=r0004-b"
+  - "stage=canary"
+  - "step=1"
+  - "since=2020-01-01T00:00:00Z"
+  - "stable={A}"
+  - "candidate={B}"
+  - "stable-weight=50"
+  - "candidate-weight=50"
+  - "mirror-percent=0"
+  - "stable-bundle={A.replace(":", "-")}"
+  - "candidate-bundle={B.replace(":", "-")}"
+  options:
+    disableNameSuffixHash: true
+""".encode()
+"""A release file in the middle of a canary, of the version before a rollout could be paused."""
 
 
-@pytest.mark.parametrize("state", STATES, ids=lambda state: f"{state.stage}-{state.step}")
+@pytest.mark.parametrize("state", STATES, ids=lambda state: f"{state.stage}-{state.step}-{state.paused}")
 def test_every_state_survives_the_file(state: ReleaseState) -> None:
     text = render_release(state)
     assert parse_release(text, NAME) == state
     assert render_release(parse_release(text, NAME)) == text
     assert text.startswith(b"# Sluice writes this file")
+
+
+def test_a_file_of_an_older_version_reads_and_stays_byte_for_byte() -> None:
+    state = parse_release(BEFORE_PAUSES, NAME)
+    assert state == state_in("canary", 1)
+    assert render_release(state) == BEFORE_PAUSES
+
+
+def test_a_document_of_an_older_version_reads_and_stays_the_same() -> None:
+    document = state_in("canary").model_dump(mode="json")
+    assert "paused" not in document
+    assert ReleaseState.model_validate(document).model_dump(mode="json") == document
+    assert state_in("canary", paused=True).model_dump(mode="json") == document | {"paused": True}
+
+
+def test_an_older_version_refuses_a_pause_by_name_and_loses_nothing() -> None:
+    """It knows these keys and no other (its rule is the one for any unknown key)."""
+    known = {line.split("=")[0] for line in BEFORE_PAUSES.decode().splitlines() if '- "' in line}
+    paused = render_release(state_in("canary", 1, paused=True))
+    new = {line.split("=")[0] for line in paused.decode().splitlines() if '- "' in line}
+    assert new - known == {'  - "paused'}
+    assert paused.replace(b'  - "paused=true"\n', b"") == BEFORE_PAUSES
 
 
 @pytest.mark.parametrize(
@@ -40,6 +89,9 @@ def test_every_state_survives_the_file(state: ReleaseState) -> None:
         (b"mirror-percent=0", b"mirror-percent=30", "mirror_percent", "stage canary has none"),
         (b"mirror-percent=0", b"mirror-percent=lots", "mirror-percent", "not a whole number"),
         (b'"step=0"', b'"step=0"\n  - "colour=red"', "colour", "unknown key"),
+        (b"-percent=0", b'-percent=0"\n  - "paused=false', "paused", "is 'true' or absent"),
+        (b"-percent=0", b'-percent=0"\n  - "paused=yes', "paused", "got 'yes'"),
+        (b'"step=0"', b'"step=0"\n  - "paused=true"', "", "not what Sluice writes"),
         (b'  - "step=0"\n', b"", "step", "is missing"),
         (b"kind: Component", b"kind: Component\nreplicas: 3", "replicas", "unknown key"),
         (b"strategies/weighted", b"strategies/plain", "components", "stage canary needs"),
@@ -71,12 +123,20 @@ def test_nonsense_is_refused_by_file_key_and_rule(old: bytes, new: bytes, key: s
         {"holds": (HOLD.model_copy(update={"digest": B}),)},
         {"holds": (HOLD.model_copy(update={"digest": A}),)},
         {"task": "Not A Label"},
+        {"stage": "preview", "stable_weight": 100, "candidate_weight": 0, "mirror_percent": 10},
+        {"stage": "preview"},
     ],
     ids=str,
 )
 def test_a_state_that_contradicts_itself_cannot_be_built(changed: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         ReleaseState.model_validate(state_in("canary").model_dump() | changed)
+
+
+@pytest.mark.parametrize("stage", ["empty", "bootstrap", "stable"])
+def test_only_a_stage_that_a_person_can_approve_waits_for_one(stage: str) -> None:
+    with pytest.raises(ValidationError, match="never waits for a person"):
+        state_in(stage, paused=True)
 
 
 def test_holds_survive_their_file_whatever_people_write() -> None:

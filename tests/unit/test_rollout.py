@@ -68,12 +68,13 @@ def test_every_stage_and_verdict(  # noqa: PLR0917  one argument a column of the
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_time_runs_out_into_a_rollback_without_a_hold(stage: str) -> None:
+def test_time_runs_out_and_nothing_is_held(stage: str) -> None:
     state = state_in(stage)
     advice = advance(state, unclear(state), POLICY, LATE)
-    assert advice.action == "rollback"
+    assert (advice.action, advice.verdict) == ("time-out", Verdict.INCONCLUSIVE)
     assert advice.after.stage == ("empty" if stage == "bootstrap" else "stable")
     assert advice.after.holds == ()
+    assert advice.reasons[-1].rule == "maximum_hours"
     assert "timed out" in advice.reasons[-1].text
 
 
@@ -83,14 +84,22 @@ def test_confirmed_candidate_becomes_stable_and_the_failed_one_never_does() -> N
     assert advance(state, failing(state), POLICY, NOW).after.stable == A
 
 
-@pytest.mark.parametrize("wrong", [{"candidate": C}, {"candidate_weight": 0}, {"stable": C}, {"mirror_percent": 3}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"candidate_weight": 0},
+        {"mirror_percent": 3},
+        {"stable": None, "candidate": C},
+        {"stable": C, "stable_weight": 5},
+    ],
+)
 @pytest.mark.parametrize("make", [passing, failing])
 def test_nothing_is_read_before_the_state_is_applied(wrong: dict[str, Any], make: Any) -> None:
     state = state_in("canary")
     evidence = make(state).model_copy(update={"applied": applied_of(state, **wrong)})
     advice = advance(state, evidence, POLICY, NOW)
     assert (advice.action, [reason.rule for reason in advice.reasons]) == ("wait", ["applied"])
-    assert advance(state, evidence, POLICY, LATE).action == "rollback"
+    assert advance(state, evidence, POLICY, LATE).action == "time-out"
 
 
 @pytest.mark.parametrize(
@@ -115,8 +124,8 @@ def test_between_rollouts_there_is_nothing_to_do() -> None:
         ("shadow", {"split": (500, 3500)}, "split", "FAIL", False),
         ("shadow", {"skew_n": 250, "skew": {"speed": 0.7, "colour": 0.1}}, "skew[speed]", "FAIL", True),
         ("shadow", {"skew_n": 150, "skew": {"speed": 0.7}}, "skew[speed]", "INCONCLUSIVE", False),
-        ("canary", {"cells": Cells(compared=900, different=90, worst="speed")}, "mismatch", "FAIL", True),
-        ("canary", {"cells": None}, "mismatch", "INCONCLUSIVE", False),
+        ("canary", {"cells": Cells(compared=900, different=90, worst="speed")}, "parity", "FAIL", True),
+        ("canary", {"cells": None}, "parity", "INCONCLUSIVE", False),
         ("canary", {"candidate": arm(B, 499)}, "minimum_n", "INCONCLUSIVE", False),
         ("canary", {"foreign": 3}, "digest", "INCONCLUSIVE", False),
         ("canary", {"strata": ()}, "log_loss", "INCONCLUSIVE", False),

@@ -68,7 +68,7 @@ def test_keys_carry_the_words_of_the_code() -> None:
 @pytest.mark.parametrize(
     ("name", "document"),
     [
-        ("release-state", state_in("canary").model_dump(mode="json")),
+        ("release-state", state_in("canary", paused=True).model_dump(mode="json")),
         ("evidence", evidence_of(state_in("canary")).model_dump(mode="json")),
     ],
 )

@@ -12,17 +12,22 @@ import pytest
 
 from sluice.errors import BadInput
 from sluice.gates.policy import GatePolicy, read_policy
-from sluice.gates.simulation.evidence import Watch, clock, evidence_of, share_of
-from sluice.gates.simulation.play import Outcome, begun, play
+from sluice.gates.simulation.counting import Road
+from sluice.gates.simulation.evidence import clock, evidence_of
+from sluice.gates.simulation.play import CANDIDATE, STABLE, Outcome, begun, play
 from sluice.gates.simulation.population import population
 from sluice.gates.simulation.run import Rival, simulate
 from sluice.gates.simulation.summary import summary_of, wilson
 from sluice.gates.simulation.traffic import Traffic
+from sluice.gates.simulation.watch import Stretch, Watch, glance
 from sluice.gates.simulation.worlds import WORLDS, Scale, World, scale_of, worlds_named
-from sluice.monitoring.evidence import Evidence, collect_evidence
-from sluice.release.rollout import Advice, advance
+from sluice.gates.verdict import Reason, Verdict
+from sluice.monitoring.collect import collect_evidence
+from sluice.monitoring.evidence import Evidence
+from sluice.release.gitops import Snapshot
+from sluice.release.rollout import Advice, advance, propose
 from sluice.release.state import ReleaseState, moment_of
-from tests.unit.simulated_rows import rows_of
+from tests.unit.simulated_rows import CARRIED, SLICES, THRESHOLDS, rows_of
 
 ROOT = Path(__file__).parents[2]
 POLICY, DIGEST = read_policy(ROOT / "manifests/overlays/dev/gate-policy.yaml")
@@ -41,35 +46,58 @@ def share(found: list[Outcome], end: str) -> float:
 # -- the evidence is what the collector would say -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["equal", "late-labels", "errors", "split"])
-@pytest.mark.parametrize("stage", ["shadow", "canary", "confirm"])
+STAGES = {
+    "shadow": [Stretch(0, 3, Road(True, 1.0))],
+    "canary": [Stretch(5, 9, Road(False, 0.5))],
+    "confirm": [Stretch(3, 6, Road(False, 0.2)), Stretch(6, 12, Road(False, 0.5)), Stretch(12, 15, Road(False, 1.0))],
+}
+EVERYWHERE = replace(SCALE, sliced=frozenset(STAGES), asked=SCALE.asked | {"latency", "latency_p99"})
+
+
+def watched(world: World, stage: str) -> tuple[Evidence, Evidence]:
+    """The simulator's document and the collector's of one look."""
+    traffic = Traffic(world, EVERYWHERE, 3, 0)
+    maturity, share = POLICY.online.label_maturity_hours, world.road
+    stretches = [one._replace(road=one.road._replace(share=one.road.share * share)) for one in STAGES[stage]]
+    *earlier, live = stretches
+    look, weight = live.end, {"shadow": 0, "canary": 50, "confirm": 100}[stage]
+    changed = {"stage": stage, "since": clock(live.first * SCALE.look_hours), "candidate_weight": weight}
+    changed |= {"stable_weight": 100 - weight, "mirror_percent": 100 if stage == "shadow" else 0}
+    state = ReleaseState.model_validate(begun(POLICY).model_dump() | changed)
+    watch = Watch(traffic, maturity)
+    made = evidence_of(state, watch, glance(watch, live, earlier, look), look)
+    rows, labels = rows_of(traffic, stretches)
+    real = collect_evidence(
+        rows,
+        labels,
+        state,
+        made.applied,
+        {},
+        now=moment_of(made.now),
+        label_maturity_hours=maturity,
+        slices=SLICES,
+        carried=CARRIED,
+        thresholds=THRESHOLDS,
+    )
+    return made, real
+
+
+@pytest.mark.parametrize("name", ["equal", "late-labels", "errors", "slow-tail", "stale", "turns-worse", "split"])
+@pytest.mark.parametrize("stage", list(STAGES))
 def test_evidence_is_what_the_collector_says_of_the_same_rows(name: str, stage: str) -> None:
     (world,) = worlds_named([name])
-    traffic = Traffic(world, SCALE, 3, 0)
-    weight = {"shadow": 0, "canary": 50, "confirm": 100}[stage]
-    roads = [(True, share_of(traffic, 100))] * 2 if stage == "shadow" else [(False, share_of(traffic, 50))] * 2
-    roads += [(False, share_of(traffic, 100))] if stage == "confirm" else []
-    hours = len(roads) * SCALE.look_hours
-    state = begun(POLICY)
-    if stage != "shadow":
-        since = clock(2 * SCALE.look_hours if stage == "confirm" else 0)
-        changed = {"stage": stage, "since": since, "mirror_percent": 0}
-        changed |= {"candidate_weight": weight, "stable_weight": 100 - weight}
-        state = ReleaseState.model_validate(state.model_dump() | changed)
-    maturity = POLICY.online.label_maturity_hours
-    watch = Watch(traffic, maturity)
-    tallies = [watch.tally(i, shadow=shadow, share=part, now=hours) for i, (shadow, part) in enumerate(roads)]
-    began = 2 if stage == "confirm" else 0
-    made = Evidence.model_validate(evidence_of(state, tallies[began:], tallies[:began], hours).model_dump())
-    rows, labels = rows_of(traffic, roads)
-    real = collect_evidence(
-        rows, labels, state, made.applied, {}, now=moment_of(clock(hours)), label_maturity_hours=maturity
-    )
-    unlike = {"skew", "cells", "timings"}
+    made, real = watched(world, stage)
+    unlike = {"skew", "cells"}
+    if stage == "shadow":  # no rule reads strata there, and the simulator does not make them
+        unlike |= {"strata"}
+        real = real.model_copy(
+            update={"slices": {k: one.model_copy(update={"strata": ()}) for k, one in real.slices.items()}}
+        )
     mine, theirs = made.model_dump(exclude=unlike), real.model_dump(exclude=unlike)
     for document in (mine, theirs):  # the simulator does not keep the times of single requests
         for arm in ("candidate", "stable"):
             document[arm] |= {"first": None, "last": None}
+    assert len(mine["slices"]) == 20
     assert close(mine, theirs)
 
 
@@ -98,35 +126,64 @@ def test_every_step_is_what_advance_says_of_the_validated_document(name: str) ->
         return slow
 
     assert outcomes(name, 2, strict) == outcomes(name, 2)
-    assert seen[-1] in {"confirm", "rollback"}
+    assert seen[-1] in {"confirm", "rollback", "time-out"}
+
+
+@pytest.mark.parametrize("world", WORLDS, ids=lambda world: world.name)
+def test_looks_that_are_left_out_would_have_decided_nothing(world: World) -> None:
+    asked = {True: 0, False: 0}
+
+    def played(number: int, *, every_look: bool) -> Outcome:
+        def counted(state: ReleaseState, evidence: Evidence, policy: GatePolicy, now: str) -> Advice:
+            asked[every_look] += 1
+            return advance(state, evidence, policy, now)
+
+        return play(Traffic(world, SCALE, 8, number), POLICY, counted, every_look=every_look)
+
+    assert [played(n, every_look=False) for n in range(5)] == [played(n, every_look=True) for n in range(5)]
+    assert asked[False] <= asked[True]
 
 
 # -- what comes out ---------------------------------------------------------------------------------------------------
 
 
-def test_bad_candidates_are_hardly_ever_promoted_and_equal_ones_hardly_ever_rolled_back() -> None:
-    assert share(outcomes("worse", 60), "promoted") == 0
-    assert share(outcomes("errors", 60), "promoted") == 0
-    assert share(outcomes("split", 20), "promoted") == 0
-    equal = outcomes("equal", 60)
+def test_equal_candidates_are_hardly_ever_stopped() -> None:
+    equal = outcomes("equal", 40)
     assert share(equal, "promoted") > 0.9
     assert share(equal, "rolled back") == 0
 
 
-@pytest.mark.parametrize(("rule", "world"), [("log_loss", "worse"), ("error_rate", "errors"), ("split", "split")])
-def test_a_broken_rule_shows(rule: str, world: str) -> None:
-    """Without one rule, the world that it is there for is promoted: the test above would be red."""
+def without(policy: GatePolicy, metric: str, *, sliced_only: bool = False) -> GatePolicy:
+    """The policy with no rule on this metric in any stage, or with none on it that is asked of every slice."""
+    stages = {}
+    for name, stage in policy.online.stages.items():
+        kept = tuple(rule for rule in stage.rules if rule.metric != metric or (sliced_only and not rule.per_slice))
+        stages[name] = stage.model_copy(update={"rules": kept})
+    return policy.model_copy(update={"online": policy.online.model_copy(update=stages)})
 
-    def broken(state: ReleaseState, evidence: Evidence, policy: GatePolicy, now: str) -> Advice:
-        online = policy.online
-        keys = {"log_loss": "log_loss_margin", "error_rate": "maximum_error_rate", "split": "split_alpha"}
-        stages = {
-            name: getattr(online, name).model_copy(update={keys[rule]: None})
-            for name in ("shadow", "canary", "confirm")
-        }
-        return advance(state, evidence, policy.model_copy(update={"online": online.model_copy(update=stages)}), now)
 
-    assert share(outcomes(world, 12, broken), "promoted") > 0.9
+HELD_BY = {
+    "worse": without(POLICY, "log_loss"),
+    "turns-much-worse": without(POLICY, "log_loss"),
+    "slice": without(POLICY, "log_loss", sliced_only=True),
+    "errors": without(POLICY, "error_rate"),
+    "slow": without(without(POLICY, "latency"), "latency_p99"),
+    "slow-tail": without(POLICY, "latency_p99"),
+    "mismatch": without(POLICY, "parity"),
+    "split": without(POLICY, "split"),
+}
+
+
+@pytest.mark.parametrize("world", HELD_BY)
+def test_each_world_is_held_by_its_rule(world: str) -> None:
+    """Without that rule it is promoted: no world is held by accident."""
+    (found,) = worlds_named([world])
+
+    def promoted(policy: GatePolicy) -> int:
+        return [play(Traffic(found, SCALE, 4, number), policy, advance).end for number in range(10)].count("promoted")
+
+    assert promoted(POLICY) == 0
+    assert promoted(HELD_BY[world]) >= 5
 
 
 def test_looking_every_hour_promotes_no_bad_one() -> None:
@@ -164,29 +221,82 @@ def test_a_slice_carries_the_whole_gap() -> None:
 
 
 def test_traffic_is_what_the_world_says() -> None:
+    daily = replace(SCALE, look_hours=24)
     bursty, even, drifting, late = (
-        Traffic(world, SCALE, 1, 0) for world in worlds_named(("bursty", "equal", "drifting", "late-labels"))
+        Traffic(world, daily, 1, 0) for world in worlds_named(("bursty", "equal", "drifting", "late-labels"))
     )
-    counts = [np.std([traffic.window(day).n for day in range(20)]) for traffic in (bursty, even)]
-    assert counts[0] > 3 * counts[1]
-    assert np.mean([even.window(day).n for day in range(20)]) == pytest.approx(900, rel=0.03)
-    losses = drifting.population.stable_losses
-    assert losses[drifting.window(15).row].mean() > losses[drifting.window(0).row].mean() + 0.05
-    delays = late.window(0).label_at - late.window(0).at
-    assert np.median(delays) == pytest.approx(13, abs=2)
-    assert np.isinf(delays).mean() == pytest.approx(0.04, abs=0.02)
+    days = [[traffic.span(day, day + 1) for day in range(20)] for traffic in (bursty, even, drifting)]
+    counts = [[len(found.at) for found in traffic] for traffic in days]
+    assert np.std(counts[0]) > 3 * np.std(counts[1])
+    assert np.mean(counts[1]) == pytest.approx(900, rel=0.03)
+    assert all(((found.at >= 24 * day) & (found.at <= 24 * day + 24)).all() for day, found in enumerate(days[0]))
+    losses = drifting.population(shadow=True).stable_losses
+    assert losses[days[2][15].row].mean() > losses[days[2][0].row].mean() + 0.05
+    found = late.span(0, 1)
+    assert np.median(found.label_at - found.at) == pytest.approx(13, abs=2)
+    assert np.isinf(found.label_at).mean() == pytest.approx(0.04, abs=0.02)
 
 
-def test_a_slow_candidate_is_slow_and_a_policy_that_asks_stops_it() -> None:
-    online = POLICY.online
-    shadow = online.shadow.model_copy(update={"latency_ratio": 2.0})
-    policy = POLICY.model_copy(update={"online": online.model_copy(update={"shadow": shadow})})
-    scale = scale_of(policy, 900)
-    (slow,) = worlds_named(["slow"])
-    ends = [play(Traffic(slow, scale, 1, number), policy, advance).end for number in range(10)]
-    assert set(ends) == {"rolled back"}
-    equal = replace(slow, latency=1.0)
-    assert play(Traffic(equal, scale, 1, 0), policy, advance).end == "promoted"
+def test_a_candidate_may_turn_worse_after_the_shadow() -> None:
+    (world,) = worlds_named(["turns-worse"])
+    before, after = (Traffic(world, SCALE, 1, 0).population(shadow=shadow).gap for shadow in (True, False))
+    assert before == pytest.approx(0, abs=1e-4)
+    assert after == pytest.approx(2 * SCALE.margin, abs=1e-4)
+
+
+def test_timings_are_log_normal_with_a_tail() -> None:
+    (slow, tail) = (Traffic(world, SCALE, 1, 0).span(0, 40) for world in worlds_named(("slow", "slow-tail")))
+    assert slow.candidate_ms.mean() == pytest.approx(3 * slow.stable_ms.mean(), rel=0.03)
+    assert np.std(np.log(slow.stable_ms)) == pytest.approx(0.5, rel=0.03)
+    assert np.median(tail.candidate_ms) == pytest.approx(np.median(tail.stable_ms), rel=0.05)
+    assert np.quantile(tail.candidate_ms, 0.99) > 4 * np.quantile(tail.stable_ms, 0.99)
+
+
+# -- other policies ---------------------------------------------------------------------------------------------------
+
+
+def shaped(**stages: object) -> GatePolicy:
+    """The shipped policy with these stages in place of its own."""
+    document = POLICY.model_dump(mode="json", exclude_none=True)
+    document["online"] = {key: value for key, value in (document["online"] | stages).items() if value is not None}
+    return GatePolicy.model_validate(document)
+
+
+@pytest.mark.parametrize(
+    ("policy", "stages"),
+    [
+        (shaped(shadow=None), {"canary", "confirm"}),
+        (shaped(canary=None, blue_green={"maximum_hours": 24, "soak_hours": 6}), {"shadow", "confirm"}),
+        (shaped(confirm=POLICY.online.confirm.model_copy(update={"approval": True})), {"shadow"}),
+    ],
+    ids=["canary alone", "shadow, then blue/green", "confirm with approval"],
+)
+def test_any_stages_are_played(policy: GatePolicy, stages: set[str]) -> None:
+    (equal, worse) = worlds_named(("equal", "much-worse"))
+    (good, bad) = simulate(policy, advance, (equal, worse), scale_of(policy, 900), rollouts=4, seed=1, cores=1)[
+        Rival("sluice")
+    ]
+    assert good.rolled_back.share == 0
+    assert bad.promoted.share == 0
+    assert set(bad.ended_in) <= stages
+
+
+@pytest.mark.parametrize(
+    "policy", [POLICY, shaped(shadow=None), shaped(shadow=None, canary=None, blue_green={"maximum_hours": 9})]
+)
+def test_a_rollout_begins_as_an_accepted_proposal_does(policy: GatePolicy) -> None:
+    settled = ReleaseState(
+        task=policy.task, environment=policy.environment, sequence=0, stage="stable", since=clock(0), stable=STABLE,
+        stable_weight=100,
+    )  # fmt: skip
+    snapshot = Snapshot(commit="0" * 40, state=settled, policy=policy, policy_digest=DIGEST)
+    passed = Reason(rule="x", verdict=Verdict.PASS, observed=None, bound=None, n=1, text="x")
+    proposed = propose(snapshot, CANDIDATE, [passed], {}, {}, clock(0))
+    assert begun(policy).model_dump(exclude={"rollout"}) == {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in proposed.after.items()
+        if key != "rollout"
+    }
 
 
 def test_an_unknown_world_is_named() -> None:
@@ -211,9 +321,10 @@ def test_equal_seeds_give_equal_figures_on_any_number_of_cores() -> None:
 def test_the_order_of_asking_changes_no_request() -> None:
     (world,) = worlds_named(["bursty"])
     first, second = Traffic(world, SCALE, 1, 4), Traffic(world, SCALE, 1, 4)
-    later = first.window(3)
+    later = first.span(25, 30)
     for index in range(4):
-        again = second.window(index)
+        second.block(index)
+    again = second.span(25, 30)
     assert all(np.array_equal(np.asarray(a), np.asarray(b)) for a, b in zip(later, again, strict=True))
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -15,16 +18,17 @@ from sluice.errors import BadInput
 from sluice.gates.policy import read_policy
 from sluice.gates.simulation import command
 from sluice.gates.simulation.comparison import compare, pairing
-from sluice.gates.simulation.evidence import Side, Sums, Tally
+from sluice.gates.simulation.counting import Side, Sums, Tally
 from sluice.gates.simulation.peers import PEERS, Peer, Points, Seen, Terms, argo, flagger, kayenta, play_peer
 from sluice.gates.simulation.picture import endings, mistakes
 from sluice.gates.simulation.play import Outcome
 from sluice.gates.simulation.report import Simulated, percent, rewrite
 from sluice.gates.simulation.run import Rival, simulate
 from sluice.gates.simulation.traffic import Traffic
-from sluice.gates.simulation.worlds import WORLDS, scale_of, worlds_named
+from sluice.gates.simulation.worlds import scale_of, worlds_for, worlds_named
 from sluice.release.rollout import advance
 
+T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "manifests/overlays/dev/gate-policy.yaml"
 POLICY, DIGEST = read_policy(SHIPPED)
@@ -38,11 +42,11 @@ def look(candidate: float, stable: float = 0.5, errors: int = 0, n: int = 100) -
         Side(n=n, errors=wrong, due=n, labelled=n, loss=Sums(n, n * mean, n * mean * mean))
         for mean, wrong in ((candidate, errors), (stable, 0))
     ]
-    return Tally(0.0, 2 * n, sides[0], sides[1])
+    return Tally(sides[0], sides[1])
 
 
 def seen(*looks: Tally, failed_before: int = 0) -> Seen:
-    return Seen(TERMS, measured=list(looks), current=list(looks), failed_before=failed_before)
+    return Seen(TERMS, measured=list(looks), failed_before=failed_before)
 
 
 def peer(name: str) -> Peer:
@@ -98,7 +102,8 @@ def test_a_peer_that_never_hears_anything_ends_by_its_deadline() -> None:
     silent = Peer("silent", lambda _: "wait", 1, 0)
     (world,) = worlds_named(["equal"])
     outcome = play_peer(Traffic(world, SCALE, 1, 0), POLICY, silent)
-    assert (outcome.end, outcome.hours) == ("timed out", POLICY.online.canary.maximum_hours)
+    longest = sum(stage.maximum_hours for stage in POLICY.online.stages.values())
+    assert (outcome.end, outcome.hours) == ("timed out", longest)
 
 
 def test_all_rules_meet_the_same_requests() -> None:
@@ -157,7 +162,7 @@ def test_the_committed_page_is_about_the_shipped_policy() -> None:
     assert page.count(f"policy {DIGEST[:19]}") == 2
     for mark in ("simulate", "compare"):
         assert f"<!-- {mark}:begin -->" in page
-    for world in WORLDS:
+    for world in worlds_for(SCALE, ()):
         assert page.count(f"| {world.name} | {world.truth} |") == 3
 
 
@@ -173,6 +178,45 @@ def test_the_command_prints_figures_for_scripts() -> None:
     assert (document["seed"], document["rollouts"], document["policy_digest"]) == (4, 10, DIGEST)
     (world,) = document["rules"][0]["worlds"]
     assert (world["world"], world["rolled_back"][0]) == ("much-worse", 1.0)
+
+
+def test_a_killed_simulation_leaves_no_process() -> None:
+    call = [
+        sys.executable,
+        "-c",
+        "from sluice.cli import main; main()",
+        "simulate",
+        str(SHIPPED),
+        "--rollouts",
+        "90000",
+    ]
+    parent = subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        workers = awaited(lambda: [pid for pid in children(parent.pid) if "spawn_main" in command_of(pid)])
+        assert workers
+    finally:
+        parent.kill()
+        parent.wait()
+    assert awaited(lambda: not any("spawn_main" in command_of(pid) for pid in workers))
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def command_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
+
+
+def awaited(ask: Callable[[], T]) -> T:
+    """The answer as soon as it is true, or what it is after a minute."""
+    until = time.monotonic() + 60
+    while not (found := ask()) and time.monotonic() < until:
+        time.sleep(0.2)
+    return found
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sluice.strict_yaml import read_yaml
+from sluice.strict_yaml import line_of, read_yaml
 
 
 def test_anchors_and_merge_keys_may_be_used() -> None:
@@ -36,3 +36,27 @@ def test_what_is_not_plain_is_refused_in_one_line(text: bytes, rule: str) -> Non
         read_yaml(text)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("keys", "line"),
+    [
+        ((), 1),
+        (("a",), 1),
+        (("a", "x"), 2),
+        (("b", 1, "y"), 6),
+        (("b", 1, "absent", "below"), 5),
+        (("b", 9), 3),
+        (("c", "x"), 2),
+        (("c", "z"), 9),
+        (("d", "x"), 2),
+        (("nothing",), 1),
+        (("a", "x", "deeper"), 2),
+    ],
+)
+def test_a_key_is_found_on_its_line_or_on_the_line_above_it_that_is_there(
+    keys: tuple[str | int, ...], line: int
+) -> None:
+    text = b"a: &a\n  x: 1\nb:\n  - 1\n  - x: 1\n    y: 2\nc:\n  <<: *a\n  z: 3\nd: *a\n"
+    assert read_yaml(text)
+    assert line_of(text, keys) == line

@@ -40,6 +40,7 @@ app = typer.Typer(
     "  sluice decide --policy P --state S.json --evidence E.json --now T   ask the gate itself\n\n"
     "  sluice ledger verify              whether every decision is as it was written\n\n"
     "  sluice simulate POLICY            what a policy would do, in worlds whose truth is known\n\n"
+    "  sluice approve --env dev --reason 'canary looks right'   let a paused rollout go on\n\n"
     "  sluice rollback --env dev --reason 'complaints from the night shift'\n",
 )
 hold = typer.Typer(no_args_is_help=True, help="Digests that no automation may promote.")
@@ -132,6 +133,29 @@ def rollback(reason: Text, env: Environment = "dev", as_json: AsJson = False) ->
 
     made = roll_back(release_history(env), reason, _who(), _now())
     _print(made.model_dump(mode="json"), as_json, [escape(f"{made.action}: {made.candidate} is held; {reason}")])
+
+
+@app.command()
+def approve(
+    reason: Text,
+    env: Environment = "dev",
+    now: Annotated[
+        str | None, typer.Option(help="Event time of the approval where it is replayed; else this machine's clock.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """
+    Let the rollout that waits for a person take its next step, in one commit.
+
+    Exits with 3 when nothing waits, or its time is over.
+
+    Example: sluice approve --env dev --reason "canary looks right"
+    """
+    from sluice.release.approve import approve as agree
+
+    made = agree(release_history(env), reason, _who(), now or _now())
+    then = f"{made.after['stage']}, {made.after['candidate_weight']} % to the candidate"
+    _print(made.model_dump(mode="json"), as_json, [escape(f"{made.action}: {made.candidate} goes on; now {then}")])
 
 
 @app.command()

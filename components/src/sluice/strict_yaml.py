@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import yaml
@@ -37,6 +37,36 @@ def read_yaml(text: bytes) -> Any:
         raise ValueError(f"is not YAML ({' '.join(str(error).split())[:300]})") from error
     except RecursionError as error:
         raise ValueError("is not YAML that can be read: it is too deep") from error
+
+
+def line_of(text: bytes, keys: Sequence[str | int]) -> int:
+    """
+    The line, from 1, of what ``keys`` lead to in a document that ``read_yaml`` reads; of the last key that is there.
+
+    Keys that come by way of an alias or a merge key are found where they are written.
+    """
+    node, mark = yaml.compose(text, yaml.SafeLoader), None
+    for key in keys:
+        found = _below(node, key)
+        if found is None:
+            break
+        node, mark = found
+    start = mark or (node.start_mark if node else None)
+    return start.line + 1 if start else 1
+
+
+def _below(node: yaml.Node | None, key: str | int) -> tuple[yaml.Node, yaml.Mark] | None:
+    """The node below ``key``, and where the key (or the item of a sequence) is written."""
+    if isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
+        return node.value[key], node.value[key].start_mark
+    if not isinstance(node, yaml.MappingNode):
+        return None
+    for name, value in node.value:
+        if isinstance(name, yaml.ScalarNode) and name.tag != _MERGE and name.value == key:
+            return value, name.start_mark
+    merged = [value for name, value in node.value if name.tag == _MERGE]
+    parts = [part for value in merged for part in (value.value if isinstance(value, yaml.SequenceNode) else [value])]
+    return next((found for part in parts if (found := _below(part, key))), None)
 
 
 def _measure(node: yaml.Node, sizes: dict[int, int]) -> int:

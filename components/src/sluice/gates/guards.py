@@ -8,23 +8,30 @@ wrong numbers well is still wrong.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from datetime import timedelta
+import re
+from collections.abc import Iterable, Iterator
+from functools import cache
+from typing import Any
+
+from pydantic import BaseModel
 
 from sluice.gates.policy import GatePolicy
 from sluice.gates.verdict import Reason, Verdict
-from sluice.monitoring.evidence import Arm, Evidence, Moments
+from sluice.monitoring.evidence import Arm, Evidence
 from sluice.release.state import ReleaseState, moment_of
 
 _ABOUT = ("task", "environment", "rollout", "stage", "step", "since")
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+_TO_THE_SECOND = len("2020-01-01T00:00:00")
 
 
 def refusals(evidence: Evidence, state: ReleaseState, policy: GatePolicy, now: str) -> tuple[Reason, ...]:
     """One INCONCLUSIVE reason for each guard that the evidence breaks, ``evidence.<guard>``; none: it may be read."""
     found = (
+        *(("evidence.problem", problem) for problem in evidence.problems),
         *_about(evidence, state),
         *_timely(evidence, state, policy, now),
-        *((f"evidence.{name}", text) for name, text in _finite(evidence)),
+        *_believable(evidence),
         *_some(evidence),
     )
     return tuple(
@@ -52,38 +59,82 @@ def _timely(evidence: Evidence, state: ReleaseState, policy: GatePolicy, now: st
     if taken > moment:
         yield "evidence.future", f"the evidence was taken at {evidence.now}, after {now}"
     for arm in arms:
-        if arm.last and moment_of(arm.last) > taken:
-            yield "evidence.future", f"a request of {arm.last} is counted in evidence taken at {evidence.now}"
         if arm.first and state.since and moment_of(arm.first) < moment_of(state.since):
             yield "evidence.window", f"a request of {arm.first} is counted in a stage that began at {state.since}"
     newest = max((moment_of(arm.last) for arm in arms if arm.last), default=taken)
-    age = moment - min(taken, newest)
-    if age > timedelta(hours=hours):
-        text = f"its newest request is {age.total_seconds() / 3600:g} hours old, at most {hours:g} are allowed"
-        yield "evidence.age", text
+    ages = {"its newest request": min(taken, newest)}
+    for source in evidence.sources:
+        ages[f"what {source.name} was asked"] = moment_of(source.taken)
+        ages[f"what {source.name} was asked about"] = moment_of(source.last or source.taken)
+    for what, then in ages.items():
+        age = (moment - then).total_seconds() / 3600
+        if age > hours:
+            yield "evidence.age", f"{what} is {age:g} hours old, at most {hours:g} are allowed"
 
 
-def _finite(evidence: Evidence) -> Iterator[tuple[str, str]]:
-    """Documents with NaN cannot be read at all; this holds for evidence that was built without that check too."""
-    numbers = {f"skew.{name}": value for name, value in evidence.skew.items()}
-    for name, moments in _moments(evidence):
-        if moments:
-            numbers |= {f"{name}.mean": moments.mean, f"{name}.variance": moments.variance}
-    for name, value in numbers.items():
-        if not math.isfinite(value):
-            yield "finite", f"{name} is {value}"
+def _believable(evidence: Evidence) -> Iterator[tuple[str, str]]:
+    """
+    Every number finite, every moment at or before the one at which the evidence was taken, wherever they stand.
+
+    Documents with NaN cannot be read at all; this holds for evidence that was built without that check too.
+    """
+    if not _suspicious(evidence):
+        return
+    for name, value in _leaves(evidence, ""):
+        if isinstance(value, float) and not math.isfinite(value):
+            yield "evidence.finite", f"{name} is {value}"
+        if isinstance(value, str) and _MOMENT.fullmatch(value) and moment_of(value) > moment_of(evidence.now):
+            yield "evidence.future", f"{name} is {value}, in evidence that was taken at {evidence.now}"
 
 
-def _moments(evidence: Evidence) -> Iterator[tuple[str, Moments | None]]:
-    for side in ("candidate", "stable"):
-        arm: Arm | None = getattr(evidence, side)
-        yield f"{side}.loss", arm.loss if arm else None
-        yield f"timings.{side}", getattr(evidence.timings, side)
-    yield "pairs.shift", evidence.pairs.shift
-    yield "pairs.loss", evidence.pairs.loss
-    for stratum in evidence.strata:
-        yield f"strata.{stratum.window}.candidate", stratum.candidate
-        yield f"strata.{stratum.window}.stable", stratum.stable
+def _suspicious(evidence: Evidence) -> bool:
+    """Whether a closer look is worth it; this one is taken thousands of times a second in a simulation."""
+    now = evidence.now
+    rest: list[Iterable[Any]] = [evidence.__dict__.values()]
+    while rest:
+        for value in rest.pop():
+            if value is None or value.__class__ is int:
+                continue
+            if isinstance(value, BaseModel):
+                inside = value.__dict__.values()
+                if not _only_numbers(value.__class__):
+                    rest.append(inside)
+                elif not math.isfinite(sum(inside)):
+                    return True
+            elif isinstance(value, dict):
+                rest.append(value.values())
+            elif isinstance(value, tuple | list):
+                rest.append(value)
+            elif _odd(value, now):
+                return True
+    return False
+
+
+def _odd(value: Any, now: str) -> bool:
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    late = isinstance(value, str) and value[-1:] == "Z" and value[:_TO_THE_SECOND] >= now[:_TO_THE_SECOND]
+    return late and value != now
+
+
+@cache
+def _only_numbers(document: type[BaseModel]) -> bool:
+    return all(field.annotation in (int, float) for field in document.model_fields.values())
+
+
+def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """Everything in a document that holds nothing else, by its keys from the top."""
+    if isinstance(value, BaseModel):
+        parts = list(value.__dict__.items())
+    elif isinstance(value, dict):
+        parts = list(value.items())
+    elif isinstance(value, tuple | list):
+        parts = [(str(index), part) for index, part in enumerate(value)]
+    else:
+        yield name, value
+        return
+    for key, part in parts:
+        yield from _leaves(part, f"{name}.{key}" if name else key)
 
 
 def _some(evidence: Evidence) -> Iterator[tuple[str, str]]:

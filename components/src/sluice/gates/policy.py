@@ -22,7 +22,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from sluice.content import digest_of_bytes
 from sluice.errors import BadInput
-from sluice.strict_yaml import read_yaml
+from sluice.gates.online_policy import CONTRADICTION, Online
+from sluice.strict_yaml import line_of, read_yaml
 
 Role = Literal["success", "guardrail", "deterioration", "limit"]
 Metric = Literal["auc", "pr_auc", "log_loss", "ece", "precision", "recall"]
@@ -69,74 +70,12 @@ class SelectPolicy(_Strict):
     maximum_latency_p99_us: float = Field(default=5000.0, gt=0)
 
 
-class OnlineRules(_Strict):
-    """What each look at live traffic asks; a rule that is absent is not asked."""
-
-    minimum_n: int = Field(ge=30)
-    """Requests of the candidate before any verdict but FAIL."""
-    maximum_hours: float = Field(gt=0)
-    """Event hours in this stage after which INCONCLUSIVE ends in a rollback."""
-    maximum_error_rate: Share | None = None
-    """Upper confidence bound of the candidate's share of 5xx answers."""
-    maximum_skew: Share | None = None
-    """Jensen-Shannon divergence (base 2, 0 to 1) of each served feature from the profile in the bundle."""
-    maximum_mismatch: Share | None = None
-    """Share of served feature cells that differ from the same cell read offline at the same moment."""
-    log_loss_margin: Margin | None = None
-    """Guardrail on log loss against stable, on requests whose labels are in."""
-    score_shift: Share | None = None
-    """Largest mean absolute difference of the paired scores in shadow."""
-    latency_ratio: float | None = Field(default=None, gt=1)
-    """Upper bound on candidate's mean latency over stable's."""
-    split_alpha: Annotated[float, Field(gt=0, lt=0.05)] | None = None
-    """Error of the sample-ratio test that is asked before anything else."""
-
-
-class ShadowStage(OnlineRules):
-    """The candidate answers copies of requests; nobody sees its answers."""
-
-    mirror_percent: int = Field(default=100, ge=1, le=100)
-
-
-class CanaryStage(OnlineRules):
-    """The candidate answers a growing share."""
-
-    steps: tuple[Annotated[int, Field(ge=1, le=99)], ...] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _rising(self) -> CanaryStage:
-        if list(self.steps) != sorted(set(self.steps)):
-            raise ValueError(f"steps must rise, got {list(self.steps)}")
-        return self
-
-
-class ConfirmStage(OnlineRules):
-    """The candidate answers everything; labels that mature confirm it or bring the old side back."""
-
-    minimum_label_coverage: Share = 0.9
-
-
 class BootstrapPolicy(_Strict):
     """What a first model into an empty production needs: there is nobody to compare with."""
 
     allowed: bool = False
     minimum_n: int = Field(default=200, ge=30)
     """Live requests without a failure before it counts as confirmed."""
-
-
-class Online(_Strict):
-    """The stages after the offline gate, in order."""
-
-    alpha: Annotated[float, Field(gt=0, le=0.2)] = 0.05
-    """Error of each confidence sequence, over all looks together."""
-    look_every_hours: float = Field(default=12, gt=0)
-    evidence_hours: float | None = Field(default=None, gt=0)
-    """Age from which evidence is too old to be read; by default the time between two looks."""
-    label_maturity_hours: float = Field(default=6, ge=0)
-    """Age at which a request's label counts as due."""
-    shadow: ShadowStage
-    canary: CanaryStage
-    confirm: ConfirmStage
 
 
 class GatePolicy(_Strict):
@@ -157,7 +96,8 @@ def parse_policy(text: bytes, name: str) -> GatePolicy:
     The policy in ``text``; ``name`` is how messages call it.
 
     Raises:
-        BadInput: not YAML, an unknown key, a missing one, or a value out of range; the first problem is named.
+        BadInput: not YAML, an unknown key, a missing one, a value out of range, or rules that contradict each other or
+            could never be kept; the first problem is named with its line and what to write instead.
     """
     try:
         # By way of JSON, where a list may stand for a tuple, to be strict: `margin: true` is not 1.
@@ -168,9 +108,12 @@ def parse_policy(text: bytes, name: str) -> GatePolicy:
         return GatePolicy.model_validate_json(document, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "the document"
+        told = first.get("ctx", {}) if first["type"] == CONTRADICTION else {}
+        keys = (*first["loc"], *told.get("at", ()))
+        key = ".".join(str(part) for part in keys) or "the document"
         rule = first["msg"].removeprefix("Value error, ")
-        raise BadInput(f"{name}: {key}", rule, "see docs/gates.md for the keys and their ranges") from error
+        fix = told.get("fix", "see docs/gates.md for the keys and their ranges")
+        raise BadInput(f"{name}, line {line_of(text, keys)}: {key}", rule, fix) from error
 
 
 def read_policy(path: Path) -> tuple[GatePolicy, str]:

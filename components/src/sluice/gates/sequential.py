@@ -9,10 +9,8 @@ fixed-n interval at the sample size it is tuned for.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
-
-_BISECTIONS = 60
 
 
 class Interval(NamedTuple):
@@ -23,25 +21,40 @@ class Interval(NamedTuple):
     high: float
 
 
-def mean_interval(estimate: float, variance: float, n: float, alpha: float, tuned_at: float) -> Interval:
+def critical_value(n: float, alpha: float, tuned_at: float) -> float:
     """
-    Asymptotic confidence sequence of a mean.
+    Standard errors on either side of a mean, for an asymptotic confidence sequence.
 
     Waudby-Smith, Arbour, Sinha, Kennedy, Ramdas, "Time-uniform central limit theory and asymptotic confidence
-    sequences", arXiv 2103.06476: half-width σ · sqrt( 2(nρ² + 1) / (n²ρ²) · ln( sqrt(nρ² + 1) / α ) ), with
-    ρ² = (−2 ln α + ln(1 − 2 ln α)) / n* narrowest near n = n*.
+    sequences", arXiv 2103.06476, eq. 9: half-width σ · sqrt( 2(nρ² + 1) / (n²ρ²) · ln( sqrt(nρ² + 1) / α ) ), with
+    ρ² = (−2 ln α + ln(1 − 2 ln α)) / n* (eq. 161) narrowest near n = n*; here in units of σ / √n.
 
     Args:
-        estimate: mean of ``n`` observations.
-        variance: of one observation.
-        n: observations (for a difference of two arms: of both; see ``difference``).
+        n: observations (for a difference of two arms: of both).
         alpha: two-sided error over all looks.
         tuned_at: n*; fixed before the first look.
     """
     rho2 = (-2 * math.log(alpha) + math.log(1 - 2 * math.log(alpha))) / tuned_at
     grown = n * rho2 + 1
-    half = math.sqrt(variance * 2 * grown / (n * n * rho2) * math.log(math.sqrt(grown) / alpha))
-    return Interval(estimate, estimate - half, estimate + half)
+    return math.sqrt(2 * grown / (n * rho2) * math.log(math.sqrt(grown) / alpha))
+
+
+class Estimate(NamedTuple):
+    """A value, the variance of that value (not of one observation), and the observations behind it."""
+
+    value: float
+    variance: float
+    n: int
+
+    def within(self, critical: float) -> Interval:
+        """Out to ``critical`` standard errors on either side."""
+        half = critical * math.sqrt(self.variance) if math.isfinite(critical) else math.inf
+        return Interval(self.value, self.value - half, self.value + half)
+
+
+def mean_interval(estimate: float, variance: float, n: int, alpha: float, tuned_at: float) -> Interval:
+    """The confidence sequence of a mean of ``n`` observations that each have ``variance``; see ``critical_value``."""
+    return Estimate(estimate, variance / n, n).within(critical_value(n, alpha, tuned_at))
 
 
 class Sample(NamedTuple):
@@ -52,37 +65,66 @@ class Sample(NamedTuple):
     variance: float
 
 
-def difference(pairs: Sequence[tuple[Sample, Sample]], alpha: float, tuned_at: float) -> Interval:
+def stratified(pairs: Sequence[tuple[Sample, Sample]]) -> Estimate:
     """
-    Confidence sequence of the mean of the first arm minus the second's, stratified.
+    The mean of the first arm minus the second's, over strata in which both arms saw the same mix of requests.
 
-    Each pair is one stratum, in which both arms saw the same mix of requests; with weights w = n₁n₂/(n₁+n₂) the
-    estimate is Σ w(m₁−m₂)/Σ w and its variance V = Σ w²(v₁/n₁ + v₂/n₂)/(Σ w)². With N observations in all, N·V is
-    the variance per observation that ``mean_interval`` asks for (GrowthBook's gbstats does the same for one stratum).
+    With weights w = n₁n₂/(n₁+n₂) it is Σ w(m₁−m₂)/Σ w, its variance Σ w²(v₁/n₁ + v₂/n₂)/(Σ w)² (GrowthBook's gbstats
+    has the same for one stratum).
     """
     weights = [first.n * second.n / (first.n + second.n) for first, second in pairs]
     total = sum(weights)
-    estimate = sum(w * (a.mean - b.mean) for w, (a, b) in zip(weights, pairs, strict=True)) / total
+    value = sum(w * (a.mean - b.mean) for w, (a, b) in zip(weights, pairs, strict=True)) / total
     variance = sum(w * w * (a.variance / a.n + b.variance / b.n) for w, (a, b) in zip(weights, pairs, strict=True))
-    n = sum(a.n + b.n for a, b in pairs)
-    return mean_interval(estimate, n * variance / total**2, n, alpha, tuned_at)
+    return Estimate(value, variance / total**2, sum(a.n + b.n for a, b in pairs))
 
 
-def proportion_interval(hits: int, n: int, alpha: float) -> Interval:
+def difference(pairs: Sequence[tuple[Sample, Sample]], alpha: float, tuned_at: float) -> Interval:
+    """The confidence sequence of ``stratified``."""
+    found = stratified(pairs)
+    return found.within(critical_value(found.n, alpha, tuned_at))
+
+
+def ratio_of_means(first: Sample, second: Sample, critical: float) -> Interval:
     """
-    Confidence sequence of a Bernoulli rate: all p that the Beta(½, ½) mixture does not reject.
+    The first arm's mean over the second's, which is above 0, out to ``critical`` standard errors.
 
-    Ville's inequality for the mixture martingale B(½+k, ½+n−k) / B(½, ½) / (pᵏ(1−p)ⁿ⁻ᵏ) < 1/α (Robbins 1970; the
-    binomial case of Lindon & Malek, arXiv 2011.03567). Exact at every n, rare events included.
+    All ratios r for which the first mean minus r times the second is not told from 0; the ends solve
+    (m₁ − r·m₂)² = z² (v₁/n₁ + r²·v₂/n₂) (Fieller 1954). At the true ratio that is one interval of one mean, so the
+    ratio's covers whenever that does. Where the second mean cannot be told from 0 the ends are 0 and infinite.
     """
+    if not math.isfinite(critical):
+        return Interval(first.mean / second.mean if second.mean > 0 else math.inf, 0.0, math.inf)
+    spread, below = critical**2 * first.variance / first.n, critical**2 * second.variance / second.n
+    a, b, c = second.mean**2 - below, first.mean * second.mean, first.mean**2 - spread
+    estimate = first.mean / second.mean if second.mean > 0 else math.inf
+    if a <= 0 or second.mean <= 0:
+        return Interval(estimate, 0.0, math.inf)
+    root = math.sqrt(max(b * b - a * c, 0.0))
+    return Interval(estimate, max(0.0, (b - root) / a), (b + root) / a)
 
-    def excess(p: float) -> float:
-        return _log_mixture(hits, n) - _log_likelihood(hits, n, p) + math.log(alpha)
 
-    rate = hits / n
-    low = 0.0 if hits == 0 else _root(excess, 0.0, rate)
-    high = 1.0 if hits == n else _root(excess, 1.0, rate)
-    return Interval(rate, low, high)
+def powered(every: Sample, rectifier: Sample, labelled: Sample) -> Sample:
+    """
+    A mean whose labels are in for some only, helped by a prediction for all.
+
+    Angelopoulos, Bates, Fannjiang, Jordan, Zrnic, "Prediction-powered inference", arXiv 2301.09633: the mean of the
+    predictions of all, plus the mean of what they miss where labels are in. Those with labels are among all here, so
+    the variance is v/N + r(1/n − 1/N), with v of the labelled observations and r of what predictions miss; it is v/n
+    for predictions that say nothing. Unbiased where labels are in by chance; where they are in depending on the score,
+    less biased than the labelled alone.
+
+    Args:
+        every: predictions of all N.
+        rectifier: observation minus prediction, of the n labelled.
+        labelled: the observations themselves, of the n labelled.
+
+    Returns:
+        n is that of the labelled; the variance is the one that n observations must have for a mean as certain.
+    """
+    both, n = max(every.n, rectifier.n), rectifier.n
+    certain = labelled.variance / both + rectifier.variance * (1 / n - 1 / both)
+    return Sample(n, every.mean + rectifier.mean, n * certain)
 
 
 def sample_ratio(first: int, second: int, planned: float, concentration: float = 100.0) -> float:
@@ -93,29 +135,10 @@ def sample_ratio(first: int, second: int, planned: float, concentration: float =
     with prior ``concentration`` · planned split, against the planned split. Valid at every look.
     """
     a, b = concentration * planned, concentration * (1 - planned)
-    mixture = _log_beta(a + first, b + second) - _log_beta(a, b)
+    mixture = log_beta(a + first, b + second) - log_beta(a, b)
     return mixture - first * math.log(planned) - second * math.log1p(-planned)
 
 
-def _log_mixture(hits: int, n: int) -> float:
-    return _log_beta(0.5 + hits, 0.5 + n - hits) - _log_beta(0.5, 0.5)
-
-
-def _log_likelihood(hits: int, n: int, p: float) -> float:
-    misses = n - hits
-    impossible = (hits and p <= 0) or (misses and p >= 1)
-    if impossible:
-        return -math.inf
-    return (hits * math.log(p) if hits else 0.0) + (misses * math.log1p(-p) if misses else 0.0)
-
-
-def _log_beta(a: float, b: float) -> float:
+def log_beta(a: float, b: float) -> float:
+    """Logarithm of the Beta function."""
     return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
-
-
-def _root(excess: Callable[[float], float], outside: float, inside: float) -> float:
-    """Where ``excess`` changes from positive (``outside``) to not positive (``inside``); errs to the outside."""
-    for _ in range(_BISECTIONS):
-        middle = (outside + inside) / 2
-        outside, inside = (middle, inside) if excess(middle) > 0 else (outside, middle)
-    return outside

@@ -33,6 +33,10 @@ class Reason(BaseModel):
     n: int
     text: str
     """One sentence for people, with the numbers in it."""
+    role: str | None = None
+    """success, guardrail, deterioration, limit or quality; ``None`` for what no policy rule asks."""
+    alpha: float | None = None
+    """Error of the interval, over all looks together; of a slice that may pass and fail, of the end that passes it."""
 
 
 class Decision(BaseModel):
@@ -49,9 +53,12 @@ class Decision(BaseModel):
     task: str
     environment: str
     stage: str
-    """offline, bootstrap, shadow, canary, full, confirm, propose, hold, rollback."""
+    """propose, offline, bootstrap, shadow, preview, canary, confirm, hold, rollback."""
     action: str
-    """What follows: refuse, propose, start-shadow, set-weight, promote, confirm, rollback, hold, wait, release-hold."""
+    """
+    What follows: refuse, bootstrap, start-shadow, start-preview, set-weight, promote, confirm, pause, approve,
+    time-out, rollback, hold, release-hold, wait.
+    """
     verdict: Verdict
     candidate: str | None
     stable: str | None
@@ -70,8 +77,18 @@ class Decision(BaseModel):
 
 
 def overall(reasons: Iterable[Reason]) -> Verdict:
-    """FAIL if any rule fails, else INCONCLUSIVE if any cannot tell or there is none, else PASS."""
-    verdicts = [reason.verdict for reason in reasons]
+    """
+    FAIL if any rule fails, else INCONCLUSIVE if any cannot tell or there is none, else PASS.
+
+    The success rules of an online stage are one question, "is it better in anything that we wanted?" (the decision rule
+    of Schultzberg, Ankargren, Frånberg 2024): one that passes is enough, and they fail when all of them do.
+    """
+    asked = list(reasons)
+    verdicts = [reason.verdict for reason in asked if reason.role != "success"]
+    hoped = {reason.verdict for reason in asked if reason.role == "success"}
+    if hoped:
+        better, worse = Verdict.PASS in hoped, hoped == {Verdict.FAIL}
+        verdicts.append(Verdict.PASS if better else Verdict.FAIL if worse else Verdict.INCONCLUSIVE)
     if Verdict.FAIL in verdicts:
         return Verdict.FAIL
     if not verdicts or Verdict.INCONCLUSIVE in verdicts:

@@ -20,6 +20,7 @@ import orjson
 import polars as pl
 
 from sluice.content import written_whole
+from sluice.release.state import iso
 
 WINDOW_SCHEMA: Mapping[str, Any] = {
     "request_id": pl.String,
@@ -61,11 +62,6 @@ class Record:
         """The record as one line of JSON, newline included."""
         document = {**self.__dict__, "event_time": iso(self.event_time)}
         return orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
-
-
-def iso(moment: datetime) -> str:
-    """ISO 8601 in UTC with ``Z``."""
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 class LogWriter:

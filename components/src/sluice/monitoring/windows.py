@@ -12,6 +12,8 @@ from sluice.errors import BadArtifact
 from sluice.monitoring.prediction_log import WINDOW_SCHEMA
 from sluice.release.state import iso
 
+ROW_SCHEMA = {**WINDOW_SCHEMA, "window": pl.String}
+"""Columns of the rows that ``read_window`` gives."""
 _STAMP = "%Y%m%dT%H%M%SZ"
 
 
@@ -67,11 +69,3 @@ def read_window(window: Window) -> pl.DataFrame:
     if not typed["latency_ms"].is_finite().all():
         raise BadArtifact(str(window.path), "has a latency_ms that is NaN or infinite", fix)
     return typed.with_columns(window=pl.lit(iso(window.start)))
-
-
-def read_rollout(directory: Path, rollout: str, until: datetime) -> pl.DataFrame:
-    """All predictions of one rollout in windows that ended by ``until``, by (event_time, request_id, route)."""
-    frames = [read_window(window) for window in list_windows(directory) if window.end <= until]
-    empty = pl.DataFrame(schema={**WINDOW_SCHEMA, "window": pl.String})
-    rows = pl.concat([empty, *frames]).filter(pl.col("rollout") == rollout)
-    return rows.sort("event_time", "request_id", "route")

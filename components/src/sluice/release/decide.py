@@ -53,7 +53,9 @@ def describe(decision: Decision) -> list[str]:
     ]
     if before["rollout"] is None:
         rows.append("  no rollout is going on, so there is nothing to decide")
-    if before != after:
+    if after.get("paused") and before != after:
+        rows.append("  then waits for a person: `sluice approve`")
+    elif before != after:
         rows.append(f"  then {after['stage']}, weights {after['stable_weight']} / {after['candidate_weight']} %")
     return rows
 

@@ -17,6 +17,8 @@ from sluice.release.state import STRATEGIES, Hold, ReleaseState, refusal
 from sluice.strict_yaml import read_yaml
 
 _FIX = "restore the file from its last commit; only Sluice writes it"
+_PAUSED = "paused"
+"""Written only where it is so: a file of an older version without the key reads, and stays, byte for byte the same."""
 _TEXTS = ("task", "environment", "rollout", "stage", "since", "stable", "candidate")
 _NUMBERS = ("sequence", "step", "stable-weight", "candidate-weight", "mirror-percent")
 _BUNDLES = ("stable-bundle", "candidate-bundle")
@@ -43,8 +45,9 @@ def render_release(state: ReleaseState) -> bytes:
 
 
 def _literals(state: ReleaseState) -> dict[str, str]:
-    values = state.model_dump(exclude={"holds"})
+    values = state.model_dump(exclude={"holds", _PAUSED})
     plain = {key.replace("_", "-"): "" if value is None else str(value) for key, value in values.items()}
+    plain |= {_PAUSED: "true"} if state.paused else {}
     return plain | {f"{side}-bundle": plain[side].replace(":", "-") for side in ("stable", "candidate")}
 
 
@@ -60,6 +63,7 @@ def parse_release(text: bytes, name: str, holds: tuple[Hold, ...] = ()) -> Relea
     values = _read_literals(document, name)
     fields: dict[str, Any] = {key: values[key] or None for key in _TEXTS}
     fields |= {key.replace("-", "_"): _number(values[key], f"{name}: {key}") for key in _NUMBERS}
+    fields |= {_PAUSED: _PAUSED in values}
     try:
         state = ReleaseState(**fields, holds=holds)
     except ValidationError as error:
@@ -88,7 +92,9 @@ def _read_literals(document: dict[str, Any], name: str) -> dict[str, str]:
     except (KeyError, TypeError, ValueError) as error:
         raise BadArtifact(f"{name}: configMapGenerator", "is not one ConfigMap of key=value literals", _FIX) from error
     wanted = {*_TEXTS, *_NUMBERS, *_BUNDLES}
-    _only(values, wanted, name)
+    _only(values, wanted | {_PAUSED}, name)
+    if values.get(_PAUSED, "true") != "true":
+        raise BadArtifact(f"{name}: {_PAUSED}", f"is 'true' or absent, got {values[_PAUSED]!r}", _FIX)
     if missing := sorted(wanted - set(values)):
         raise BadArtifact(f"{name}: {missing[0]}", "is missing", _FIX)
     if len(pairs) != len(values):

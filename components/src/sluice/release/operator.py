@@ -13,7 +13,9 @@ from sluice.release.rollout import back, identify, settled
 from sluice.release.state import Hold, ReleaseState
 
 _LONGEST = 500
-_Change = Callable[[Snapshot], tuple[str | None, ReleaseState]]
+Change = Callable[[Snapshot], tuple[str | None, ReleaseState]]
+"""From what is to the digest that it is about and what shall be."""
+_OF_A_RUN = ("rollback", "approve")
 
 
 def roll_back(gitops: GitOps, reason: str, by: str, now: str) -> Decision:
@@ -38,7 +40,7 @@ def roll_back(gitops: GitOps, reason: str, by: str, now: str) -> Decision:
         hold = Hold(digest=state.stable, reason=reason, by=by, at=now)
         return state.stable, settled(state, earlier, now, (*state.holds, hold))
 
-    return _commit(gitops, "rollback", "rollback", change, {"reason": reason, "by": by, "now": now})
+    return commit_word(gitops, "rollback", "rollback", change, {"reason": reason, "by": by, "now": now})
 
 
 def add_hold(gitops: GitOps, digest: str, reason: str, by: str, now: str) -> Decision:
@@ -58,7 +60,7 @@ def add_hold(gitops: GitOps, digest: str, reason: str, by: str, now: str) -> Dec
         hold = Hold(digest=_checked(digest), reason=reason, by=by, at=now)
         return digest, _with_holds(state, (*state.holds, hold))
 
-    return _commit(gitops, "hold", "hold", change, {"digest": digest, "reason": reason, "by": by, "now": now})
+    return commit_word(gitops, "hold", "hold", change, {"digest": digest, "reason": reason, "by": by, "now": now})
 
 
 def release_hold(gitops: GitOps, digest: str, reason: str, by: str, now: str) -> Decision:
@@ -75,10 +77,21 @@ def release_hold(gitops: GitOps, digest: str, reason: str, by: str, now: str) ->
             raise Refused(f"digest {digest}", "is not held", "see `sluice hold list`")
         return digest, _with_holds(state, tuple(hold for hold in state.holds if hold.digest != digest))
 
-    return _commit(gitops, "hold", "release-hold", change, {"digest": digest, "reason": reason, "by": by, "now": now})
+    return commit_word(
+        gitops, "hold", "release-hold", change, {"digest": digest, "reason": reason, "by": by, "now": now}
+    )
 
 
-def _commit(gitops: GitOps, stage: str, action: str, change: _Change, evidence: Mapping[str, Any]) -> Decision:
+def commit_word(gitops: GitOps, stage: str, action: str, change: Change, evidence: Mapping[str, Any]) -> Decision:
+    """
+    Commit what a person decided; ``change`` is asked again about the fresh state after a lost race.
+
+    Args:
+        evidence: at least ``reason``, ``by`` and ``now`` (event time of the decision).
+
+    Raises:
+        BadInput: the reason or the name is empty, too long or not plain text.
+    """
     for name in ("reason", "by"):
         _check_text(name, str(evidence[name]))
 
@@ -103,7 +116,7 @@ def _commit(gitops: GitOps, stage: str, action: str, change: _Change, evidence: 
             policy_digest=snapshot.policy_digest,
             before=state.model_dump(mode="json"),
             after=after.model_dump(mode="json"),
-            run=_run_of(gitops, about) if action == "rollback" else {},
+            run=_run_of(gitops, about) if action in _OF_A_RUN else {},
         )
 
     written = gitops.commit(decide)

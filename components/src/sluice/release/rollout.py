@@ -1,39 +1,44 @@
 """
 The rollout as pure functions: from a state and evidence to the next state.
 
-    proposal ─ PASS ─┬─ no stable ─► bootstrap ──────────────────────────────┬─ PASS ─► stable
-                     └─ stable ────► shadow ─► canary step 0 … n ─► confirm ─┘
+    proposal ─ PASS ─┬─ no stable ─► bootstrap ───────────────────────────────────────────────────────┬─ PASS ─► stable
+                     └─ stable ────► shadow ─► canary step 0 … n, or preview (blue/green) ─► confirm ─┘
+    any stage ─ PASS, approval asked ─► paused, until a person approves the next step
     any stage ─ FAIL ─────────► back to stable (or empty), the digest is held
     any stage ─ out of time ──► back to stable (or empty), no hold
     any stage ─ INCONCLUSIVE ─► wait, nothing is written
+
+The policy says which of shadow, canary and preview there are; a rollout begins in the first of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from sluice.content import digest_of_value
-from sluice.gates.guards import refusals
-from sluice.gates.online import judge_bootstrap, judge_look
-from sluice.gates.policy import GatePolicy, OnlineRules
+from sluice.gates.policy import GatePolicy
 from sluice.gates.verdict import Decision, Reason, Verdict, overall
 from sluice.monitoring.evidence import Evidence
 from sluice.release.gitops import Snapshot
+from sluice.release.judge import judge
 from sluice.release.message import short
-from sluice.release.state import Hold, ReleaseState, moment_of
+from sluice.release.state import Hold, ReleaseState
+from sluice.release.terms import Terms, deadline_of, overdue, terms_of
 
 BY = "sluice"
 """Who puts the holds that no person put."""
+_BEGUN = {"bootstrap": "bootstrap", "shadow": "start-shadow", "preview": "start-preview", "canary": "set-weight"}
+"""The action that begins a stage."""
 
 
 @dataclass(frozen=True)
 class Advice:
-    """What a look says: ``action`` is wait, set-weight, promote, confirm or rollback."""
+    """What a look says."""
 
     action: str
+    """start-preview, set-weight, promote, confirm, pause, rollback, time-out or wait."""
     verdict: Verdict
     reasons: tuple[Reason, ...]
     after: ReleaseState
@@ -65,7 +70,7 @@ def propose(
     verdict = overall(reasons)
     accepted = verdict is Verdict.PASS
     after = _started(state, candidate, snapshot.policy, now) if accepted else state
-    action = ("start-shadow" if after.stage == "shadow" else "bootstrap") if accepted else "refuse"
+    action = _BEGUN[after.stage] if accepted else "refuse"
     evidence_digest = digest_of_value(dict(evidence))
     identity = [state.task, state.environment, candidate, evidence_digest, snapshot.policy_digest, now, run.get("id")]
     return Decision(
@@ -100,6 +105,7 @@ def decided(
     """What ``advance`` advises as a decision, waiting too; only those that change something are committed."""
     advice = advance(state, evidence, policy, now)
     identity = [state.task, state.environment, state.rollout, state.stage, state.step, evidence.digest]
+    identity += ["paused"] if state.paused else []
     return Decision(
         id=identify(state.stage, [*identity, policy_digest, now]),
         task=state.task,
@@ -131,25 +137,47 @@ def advance(state: ReleaseState, evidence: Evidence, policy: GatePolicy, now: st
     The next step of a rollout that is going on.
 
     Nothing is read from evidence that breaks a guard (about something else, old, from the future, not finite, empty),
-    or while the servers do not yet do what the state says; both are INCONCLUSIVE.
-    Out of time means rolled back *without* a hold: time running out says that there was too little traffic or too
-    wide an interval, not that the digest is bad; it may be proposed again and starts from the shadow. A broken
-    traffic split likewise blames the road, not the model. Every other FAIL holds the digest.
+    or while the servers do not do what the state says; both are INCONCLUSIVE, and so is a PASS before the stage has
+    lasted its ``soak_hours``. With stable lost, evidence may still fail the candidate, but not pass it.
+
+    Out of time ends it *without* a hold: time running out says that there was too little traffic or too wide an
+    interval, not that the digest is bad; it may be proposed again and starts from the first stage. A broken traffic
+    split likewise blames the road, not the model. Every other FAIL holds the digest. A stage that the policy no longer
+    has ends like one out of time; one that it still has is judged by the policy of now.
+
+    A stage that waits for a person goes forwards by ``sluice approve`` alone; FAIL and its deadline still end it.
     """
     if state.rollout is None:
         return Advice("wait", Verdict.INCONCLUSIVE, (), state)
-    reasons = _judge(state, evidence, policy, now)
+    terms = terms_of(state, policy)
+    if terms is None:
+        name = "blue_green" if state.stage == "preview" else state.stage
+        gone = _undecided("policy", f"the policy has no {name} any more, so the rollout ends")
+        return Advice("time-out", Verdict.INCONCLUSIVE, (gone,), back(state, now, None))
+    reasons = judge(state, evidence, policy, terms, now)
     verdict = overall(reasons)
-    if verdict is Verdict.PASS:
-        action, after = _forward(state, policy, now)
-        return Advice(action, verdict, reasons, after)
     if verdict is Verdict.FAIL:
         failed = [reason for reason in reasons if reason.verdict is Verdict.FAIL]
         blamed = any(reason.rule != "split" for reason in failed)
         return Advice("rollback", verdict, reasons, back(state, now, _why(failed) if blamed else None))
-    late = _late(state, policy, now)
-    if late:
-        return Advice("rollback", verdict, (*reasons, late), back(state, now, None))
+    if verdict is Verdict.PASS and not (terms.approval or state.paused):
+        action, after = forward(state, policy, now)
+        return Advice(action, verdict, reasons, after)
+    return _without_a_step(state, policy, terms, reasons, now)
+
+
+def _without_a_step(
+    state: ReleaseState, policy: GatePolicy, terms: Terms, reasons: tuple[Reason, ...], now: str
+) -> Advice:
+    """Nothing failed, and the look alone leads nowhere: time is over, or a person is asked, or all wait."""
+    verdict = overall(reasons)
+    if late := overdue(state, terms, reasons, now):
+        return Advice("time-out", Verdict.INCONCLUSIVE, (*reasons, late), back(state, now, None))
+    if state.paused:
+        text = f"passed, and waits for `sluice approve` until {deadline_of(state, policy) or 'somebody does'}"
+        return Advice("wait", Verdict.INCONCLUSIVE, (*reasons, _undecided("approval", text)), state)
+    if verdict is Verdict.PASS:
+        return Advice("pause", verdict, reasons, _changed(state, paused=True))
     return Advice("wait", verdict, reasons, state)
 
 
@@ -173,66 +201,54 @@ def settled(state: ReleaseState, stable: str | None, now: str, holds: tuple[Hold
     )
 
 
-def rules_of(state: ReleaseState, policy: GatePolicy) -> OnlineRules:
-    """The rules of the state's stage; a first model is timed as the confirm stage is."""
-    stages: dict[str, OnlineRules] = {"shadow": policy.online.shadow, "canary": policy.online.canary}
-    return stages.get(state.stage, policy.online.confirm)
+def forward(state: ReleaseState, policy: GatePolicy, now: str) -> tuple[str, ReleaseState]:
+    """
+    The action and the state that a PASS leads to.
 
-
-def _judge(state: ReleaseState, evidence: Evidence, policy: GatePolicy, now: str) -> tuple[Reason, ...]:
-    if refused := refusals(evidence, state, policy, now):
-        return refused
-    if not state.is_applied(evidence.applied):
-        return (_reason("applied", Verdict.INCONCLUSIVE, "not applied yet: the servers do not do what Git says"),)
-    if state.stage == "bootstrap":
-        return judge_bootstrap(evidence, policy)
-    return judge_look(evidence, rules_of(state, policy), policy, state)
-
-
-def _late(state: ReleaseState, policy: GatePolicy, now: str) -> Reason | None:
-    hours = rules_of(state, policy).maximum_hours
-    spent = moment_of(now) - moment_of(state.since or now)
-    if spent < timedelta(hours=hours):
-        return None
-    text = f"timed out: {spent.total_seconds() / 3600:g} of at most {hours:g} hours without an answer"
-    return _reason("maximum_hours", Verdict.INCONCLUSIVE, text)
-
-
-def _forward(state: ReleaseState, policy: GatePolicy, now: str) -> tuple[str, ReleaseState]:
-    steps = policy.online.canary.steps
+    The next canary step is the first one above the weight of now, which is the one that follows unless the policy's
+    steps were changed on the way.
+    """
+    online = policy.online
     if state.stage in ("bootstrap", "confirm"):
         return "confirm", settled(state, state.candidate, now, state.holds)
-    step = 0 if state.stage == "shadow" else state.step + 1
-    if step < len(steps):
-        return "set-weight", _moved(state, now, stage="canary", step=step, weight=steps[step])
-    return "promote", _moved(state, now, stage="confirm", step=0, weight=100)
+    if state.stage == "shadow" and online.blue_green:
+        return "start-preview", _moved(state, now, stage="preview")
+    steps = online.canary.steps if online.canary and state.stage != "preview" else ()
+    step = next((step for step, weight in enumerate(steps) if weight > state.candidate_weight), None)
+    if step is None:
+        return "promote", _moved(state, now, stage="confirm", weight=100)
+    return "set-weight", _moved(state, now, stage="canary", step=step, weight=steps[step])
 
 
-def _moved(state: ReleaseState, now: str, *, stage: str, step: int, weight: int) -> ReleaseState:
-    changed = {
-        "sequence": state.sequence + 1,
-        "stage": stage,
-        "step": step,
-        "since": now,
-        "stable_weight": 100 - weight,
-        "candidate_weight": weight,
-        "mirror_percent": 0,
-    }
-    return ReleaseState.model_validate(state.model_dump() | changed)
+def _moved(state: ReleaseState, now: str, *, stage: str, step: int = 0, weight: int = 0) -> ReleaseState:
+    return _changed(
+        state,
+        stage=stage,
+        step=step,
+        since=now,
+        stable_weight=100 - weight,
+        candidate_weight=weight,
+        mirror_percent=0,
+        paused=False,
+    )
 
 
 def _started(state: ReleaseState, candidate: str, policy: GatePolicy, now: str) -> ReleaseState:
-    first = state.stable is None
-    changed = {
-        "sequence": state.sequence + 1,
-        "rollout": f"r{state.sequence + 1:04d}-{short(candidate)}",
-        "stage": "bootstrap" if first else "shadow",
-        "since": now,
-        "candidate": candidate,
-        "candidate_weight": 100 if first else 0,
-        "mirror_percent": 0 if first else policy.online.shadow.mirror_percent,
-    }
-    return ReleaseState.model_validate(state.model_dump() | changed)
+    online = policy.online
+    rollout = f"r{state.sequence + 1:04d}-{short(candidate)}"
+    begun = {"rollout": rollout, "candidate": candidate, "since": now}
+    if state.stable is None:
+        return _changed(state, **begun, stage="bootstrap", candidate_weight=100)
+    if online.shadow:
+        return _changed(state, **begun, stage="shadow", mirror_percent=online.shadow.mirror_percent)
+    if online.canary:
+        weight = online.canary.steps[0]
+        return _changed(state, **begun, stage="canary", stable_weight=100 - weight, candidate_weight=weight)
+    return _changed(state, **begun, stage="preview")
+
+
+def _changed(state: ReleaseState, **changed: Any) -> ReleaseState:
+    return ReleaseState.model_validate(state.model_dump() | {"sequence": state.sequence + 1} | changed)
 
 
 def _forbidden(snapshot: Snapshot, candidate: str) -> Reason | None:
@@ -258,6 +274,10 @@ def _forbidden(snapshot: Snapshot, candidate: str) -> Reason | None:
         ),
     )
     return next((_reason(rule, Verdict.FAIL, text) for broken, rule, text in rules if broken), None)
+
+
+def _undecided(rule: str, text: str) -> Reason:
+    return _reason(rule, Verdict.INCONCLUSIVE, text)
 
 
 def _reason(rule: str, verdict: Verdict, text: str) -> Reason:

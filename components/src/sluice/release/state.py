@@ -5,9 +5,12 @@ What is released in one environment, as Git holds it.
     empty       –       –          0 / 0     0       none: nothing is served
     bootstrap   –       yes        0 / 100   0       first
     shadow      yes     yes        100 / 0   1–100   shadow
+    preview     yes     yes        100 / 0   0       weighted (blue/green before the switch)
     canary      yes     yes        sum 100   0       weighted
     confirm     yes     yes        0 / 100   0       weighted (the old side stays warm)
     stable      yes     –          100 / 0   0       plain
+
+Any stage of a rollout but bootstrap may be ``paused``: it passed, and a person must agree to the next step.
 
 ``ReleaseState`` cannot be built in any other shape.
 """
@@ -16,13 +19,22 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from sluice.errors import BadArtifact, BadInput
 
-Stage = Literal["empty", "bootstrap", "shadow", "canary", "confirm", "stable"]
+Stage = Literal["empty", "bootstrap", "shadow", "preview", "canary", "confirm", "stable"]
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 Percent = Annotated[int, Field(ge=0, le=100)]
 Label = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$")]
@@ -39,6 +51,7 @@ STRATEGIES: dict[str, str | None] = {
     "empty": None,
     "bootstrap": "first",
     "shadow": "shadow",
+    "preview": "weighted",
     "canary": "weighted",
     "confirm": "weighted",
     "stable": "plain",
@@ -100,6 +113,7 @@ _TABLE: dict[str, _Row] = {
     "empty": _Row(stable=False, candidate=False, weights=(0, 0), mirrors=False),
     "bootstrap": _Row(stable=False, candidate=True, weights=(0, 100), mirrors=False),
     "shadow": _Row(stable=True, candidate=True, weights=(100, 0), mirrors=True),
+    "preview": _Row(stable=True, candidate=True, weights=(100, 0), mirrors=False),
     "canary": _Row(stable=True, candidate=True, weights=None, mirrors=False),
     "confirm": _Row(stable=True, candidate=True, weights=(0, 100), mirrors=False),
     "stable": _Row(stable=True, candidate=False, weights=(100, 0), mirrors=False),
@@ -125,6 +139,8 @@ class ReleaseState(_Frozen):
     stable_weight: Percent = 0
     candidate_weight: Percent = 0
     mirror_percent: Percent = 0
+    paused: bool = False
+    """The stage passed and waits for a person: ``sluice approve``."""
     holds: tuple[Hold, ...] = ()
 
     @classmethod
@@ -137,6 +153,12 @@ class ReleaseState(_Frozen):
         if found := contradiction(self):
             raise ValueError(f"{found[0]}: {found[1]}")
         return self
+
+    @model_serializer(mode="wrap")
+    def _plain(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without ``paused`` where it is not so: such a state's document is the one that older versions wrote."""
+        plain: dict[str, Any] = write(self)
+        return plain if self.paused else {key: value for key, value in plain.items() if key != "paused"}
 
     def held(self, digest: str) -> Hold | None:
         """The hold on a digest, if there is one."""
@@ -167,6 +189,11 @@ def contradiction(state: ReleaseState) -> tuple[str, str] | None:
         (state.since is not None or state.stage == "empty", "since", _presence(state.stage, needed=True)),
         (state.step == 0 or state.stage == "canary", "step", f"is {state.step}, only a canary has steps"),
         (state.stable is None or state.stable != state.candidate, "candidate", "is the stable digest"),
+        (
+            not state.paused or (rollout and state.stage != "bootstrap"),
+            "paused",
+            f"is set, stage {state.stage} never waits for a person",
+        ),
         (held is None, str(held), "is a digest with a hold"),
     )
     return next(((key, rule) for good, key, rule in rules if not good), None)

@@ -6,7 +6,8 @@ from typing import Any
 
 from rich.markup import escape
 
-from sluice.release.gitops import GitOps
+from sluice.release.gitops import GitOps, Snapshot
+from sluice.release.terms import deadline_of, soaked_at, terms_of
 
 
 def status_of(gitops: GitOps) -> dict[str, Any]:
@@ -14,8 +15,10 @@ def status_of(gitops: GitOps) -> dict[str, Any]:
     The environment's status as plain JSON.
 
     Keys: ``environment, task, commit, stage, since, stable, candidate`` (digests ``sha256:…`` or null),
-    ``stable_weight, candidate_weight, mirror_percent`` (percent), ``held`` (digests), ``holds`` and ``decisions`` (the
-    last one of each stage: id, action, verdict, candidate, now).
+    ``stable_weight, candidate_weight, mirror_percent`` (percent), ``held`` (digests), ``holds``, ``waits`` (null
+    between rollouts, else ``for``: approval or evidence, ``until``: the event time at which the stage times out, or
+    null, and ``not_before``: the end of its soak, or null) and ``decisions`` (the last one of each stage: id, action,
+    verdict, candidate, now).
     """
     snapshot = gitops.snapshot()
     state = snapshot.state.model_dump(mode="json")
@@ -34,7 +37,22 @@ def status_of(gitops: GitOps) -> dict[str, Any]:
         **{key: state[key] for key in ("stable_weight", "candidate_weight", "mirror_percent")},
         "commit": snapshot.commit,
         "held": [hold["digest"] for hold in state["holds"]],
+        "waits": _waits(snapshot),
         "decisions": last,
+    }
+
+
+def _waits(snapshot: Snapshot) -> dict[str, str | None] | None:
+    state, policy = snapshot.state, snapshot.policy
+    if state.rollout is None:
+        return None
+    if terms_of(state, policy) is None:
+        return {"for": "its end: the policy has no such stage", "until": None, "not_before": None}
+    soaking = None if state.paused else soaked_at(state, policy)
+    return {
+        "for": "approval" if state.paused else "evidence",
+        "until": deadline_of(state, policy),
+        "not_before": soaking,
     }
 
 
@@ -47,7 +65,16 @@ def describe(status: dict[str, Any]) -> list[str]:
         f"  candidate  {status['candidate'] or '–'}",
         f"  traffic    {weights}",
     ]
+    if waits := status["waits"]:
+        lines.append(f"  waits      {_waiting(waits)}")
     lines += [f"  held       {hold['digest']}  ({escape(hold['reason'])})" for hold in status["holds"]]
     for stage, made in status["decisions"].items():
         lines.append(f"  {stage:10} {made['verdict']} → {made['action']}  {made['now']}  {made['id']}")
     return lines
+
+
+def _waiting(waits: dict[str, str | None]) -> str:
+    asked = " by a person (`sluice approve`)" if waits["for"] == "approval" else ""
+    least = f", not before {waits['not_before']}" if waits["not_before"] else ""
+    most = f", at most until {waits['until']}" if waits["until"] else ""
+    return f"for {waits['for']}{asked}{least}{most}"

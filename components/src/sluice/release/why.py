@@ -149,7 +149,8 @@ def _standing(state: ReleaseState, digest: str | None) -> str:
     if digest and digest == state.stable:
         return f"stable in {state.environment}, with {state.stable_weight} % of the traffic"
     if digest and digest == state.candidate:
-        return f"the candidate in {state.stage}, with {state.candidate_weight} % of the traffic"
+        waits = ", and waits for approval" if state.paused else ""
+        return f"the candidate in {state.stage}, with {state.candidate_weight} % of the traffic{waits}"
     return "not released and not held"
 
 

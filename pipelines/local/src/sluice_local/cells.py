@@ -6,15 +6,32 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from sluice.features.parity import offline_cells
+from sluice.models.bundle import BundleManifest
 from sluice.monitoring.evidence import Cells
 from sluice.tasks.task import Task
+from sluice.training.frame import as_trained
 
+_SAMPLE = 200
+"""Requests of a look whose served features are read again offline."""
 _RELATIVE = 1e-6
 """Feast stores doubles; only the last bits may differ between its two paths."""
+
+
+def recheck_cells(served: pl.DataFrame, manifest: BundleManifest, task: Task, features: Path) -> Cells:
+    """A sample of the served rows against the training path, asked for the same moments."""
+    names = manifest.features.names
+    sample = served.sort(pl.col("request_id").hash(seed=0), "request_id").head(_SAMPLE)
+
+    def read(requests: pl.DataFrame) -> pl.DataFrame:
+        return as_trained(offline_cells(task, features, requests, names), manifest.recipe)
+
+    return compare_cells(sample, names, task, read)
 
 
 def compare_cells(

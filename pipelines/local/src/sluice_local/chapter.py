@@ -24,9 +24,9 @@ from sluice_local.rollout import walk_rollout
 from sluice_local.story import Chapter, ending_of
 from sluice_local.world import World
 
-_DONE = {"refuse": "Refused", "rollback": "Rolled back"}
+_DONE = {"refuse": "Refused", "rollback": "Rolled back", "time-out": "Timed out"}
 _GATE = {"propose": "the proposal", "rollback": "a person's word"} | {
-    stage: f"the {stage} gate" for stage in ("offline", "bootstrap", "shadow", "canary", "confirm")
+    stage: f"the {stage} gate" for stage in ("offline", "bootstrap", "shadow", "preview", "canary", "confirm")
 }
 
 
@@ -122,8 +122,8 @@ def _sentence(decisions: list[Decision]) -> str:
     last = decisions[-1]
     name = f" {last.candidate[7:19]}" if last.candidate else ""
     why = next((reason.text for reason in last.reasons if reason.verdict == last.verdict), "")
-    if last.action == "confirm":
-        by = "labels" if last.stage == "confirm" else "live requests without a failure"
+    if last.action in ("confirm", "approve"):
+        by = {"confirm": "labels", "approve": "a person"}.get(last.stage, "live requests without a failure")
         return f"Promoted{name} in {len(decisions)} commits, confirmed by {by}."
     held = any(hold["digest"] == last.candidate for hold in last.after.get("holds", ())) and last.action == "rollback"
     done = _DONE.get(last.action, last.action) + (" and held" if held else "")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +14,19 @@ import polars as pl
 
 from sluice.content import write_bytes
 from sluice.errors import BadInput
-from sluice.features.parity import offline_cells
 from sluice.gates.verdict import Decision, Reason, Verdict
-from sluice.models.bundle import Bundle, load_bundle
-from sluice.monitoring.evidence import Cells, Evidence, collect_evidence
-from sluice.monitoring.windows import list_windows, read_rollout
+from sluice.models.bundle import BundleManifest, load_bundle
+from sluice.monitoring.evidence import Cells, Evidence
+from sluice.monitoring.prediction_source import PredictionSource
+from sluice.monitoring.source import EvidenceSource
+from sluice.monitoring.windows import list_windows
 from sluice.release.gitops import Snapshot
 from sluice.release.rollout import Advice, advance, look
 from sluice.release.state import Applied, ReleaseState, iso, moment_of
-from sluice.training.frame import as_trained
-from sluice_local.cells import compare_cells
+from sluice_local.cells import recheck_cells
 from sluice_local.world import World
 
 LOOKS = "looks.jsonl"
-_SAMPLE = 200
-"""Requests of a look whose served features are read again offline."""
 
 
 def walk_rollout(world: World, record: Path, *, interrupt: bool) -> None:
@@ -66,11 +64,23 @@ class _Walk:
     world: World
     record: Path
     interrupt: bool
-    _bundles: dict[str, Bundle] = field(default_factory=dict)
 
     @property
     def _predictions(self) -> Path:
         return self.world.workspace.predictions / self.world.story.environment
+
+    @cached_property
+    def _source(self) -> EvidenceSource:
+        task, workspace = self.world.task, self.world.workspace
+
+        @cache
+        def manifest(digest: str) -> BundleManifest:
+            return load_bundle(workspace.bundle(digest), digest).manifest
+
+        def recheck(served: pl.DataFrame, manifest: BundleManifest) -> Cells:
+            return recheck_cells(served, manifest, task, workspace.features)
+
+        return PredictionSource(self._predictions, task, manifest, recheck)
 
     @cached_property
     def _run(self) -> Mapping[str, Any]:
@@ -113,7 +123,7 @@ class _Walk:
         snapshot = self.world.gitops.snapshot()
         if snapshot.state.rollout is None:
             return snapshot
-        evidence = self._evidence(snapshot, applied, moment)
+        evidence = self._source.read(snapshot.state, snapshot.policy, applied, moment)
         advice = advance(snapshot.state, evidence, snapshot.policy, now)
         self._write_down(snapshot.state, evidence, advice, now)
 
@@ -122,44 +132,6 @@ class _Walk:
 
         self.world.gitops.commit(decide)
         return self.world.gitops.snapshot()
-
-    def _evidence(self, snapshot: Snapshot, applied: Applied, moment: datetime) -> Evidence:
-        state = snapshot.state
-        rollout = read_rollout(self._predictions, state.rollout or "", moment)
-        live = self.world.task.splits.live
-        bundle = self._bundle(state.candidate or "")
-        return collect_evidence(
-            rollout,
-            self.world.task.read_examples(live, moment).select("example_id", "label", "label_time"),
-            state,
-            applied,
-            bundle.manifest.profiles,
-            now=moment,
-            label_maturity_hours=snapshot.policy.online.label_maturity_hours,
-            cells=self._cells(rollout, bundle, state),
-        )
-
-    def _bundle(self, digest: str) -> Bundle:
-        if digest not in self._bundles:
-            self._bundles[digest] = load_bundle(self.world.workspace.bundle(digest), digest)
-        return self._bundles[digest]
-
-    def _cells(self, rollout: pl.DataFrame, bundle: Bundle, state: ReleaseState) -> Cells | None:
-        """Served cells of the candidate against its training path, asked for the same moments."""
-        since = moment_of(state.since or "")
-        served = rollout.filter(
-            pl.col("event_time") >= since, pl.col("digest") == bundle.digest, pl.col("status") < 400
-        ).sort(pl.col("request_id").hash(seed=0), "request_id")
-        if served.is_empty():
-            return None
-        names = bundle.manifest.features.names
-        sample = served.head(_SAMPLE)
-
-        def read(requests: pl.DataFrame) -> pl.DataFrame:
-            cells = offline_cells(self.world.task, self.world.workspace.features, requests, names)
-            return as_trained(cells, bundle.manifest.recipe)
-
-        return compare_cells(sample, names, self.world.task, read)
 
     def _write_down(self, state: ReleaseState, evidence: Evidence, advice: Advice, now: str) -> None:
         entry = {

@@ -14,8 +14,8 @@ import orjson
 import polars as pl
 
 from sluice.errors import BadInput
-from sluice.monitoring.prediction_log import iso, log_sizes, read_lines, window_frame, window_path, write_window
-from sluice.release.state import ReleaseState
+from sluice.monitoring.prediction_log import log_sizes, read_lines, window_frame, window_path, write_window
+from sluice.release.state import ReleaseState, iso
 from sluice.tasks.task import Task
 from sluice.workspace import Workspace
 from sluice_local.connection import Answer, Client, Unreachable
@@ -213,10 +213,11 @@ def expected_lines(
     found = {(line["request_id"], line["route"]): line for line in lines if line["rollout"] == routes.rollout}
     for request in requests:
         arm = routes.arm(request.request_id) or "stable"
-        # A late answer that was logged after the client had given up is still a failure to the client.
         failure = failures.get(request.request_id)
         line = found.get((request.request_id, arm))
-        yield _failed(request, arm, routes.rollout, failure or _Failure(503, 0.0)) if failure or not line else line
+        # A late answer that was logged after the client had given up is still a failure to the client.
+        lost = line is None or (failure is not None and line["status"] < 400)
+        yield _failed(request, arm, routes.rollout, failure or _Failure(503, 0.0)) if lost or line is None else line
         if routes.mirrored(request.request_id):
             copy = found.get((request.request_id, "shadow"))
             yield copy or _failed(request, "shadow", routes.rollout, _Failure(503, 0.0))

@@ -28,7 +28,7 @@ from sluice.gates.simulation.report import (
     rows_of,
 )
 from sluice.gates.simulation.run import simulate
-from sluice.gates.simulation.worlds import scale_of, worlds_named
+from sluice.gates.simulation.worlds import scale_of, worlds_for
 
 _PAIRS = 300
 _WIDE = 140
@@ -57,7 +57,8 @@ def played(
         if value is not None and value <= 0:
             raise BadInput(key, f"is {value:g}", "give a number above 0")
     policy, digest = read_policy(path)
-    worlds, scale = worlds_named(names), scale_of(policy, requests_a_day, look_hours)
+    scale = scale_of(policy, requests_a_day, look_hours)
+    worlds = worlds_for(scale, names)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,}"), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("rollouts", total=None)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sluice.gates.policy import GatePolicy
 from sluice.gates.sequential import Sample, difference, mean_interval
-from sluice.gates.simulation.evidence import Sums
+from sluice.gates.simulation.counting import Sums
 from sluice.gates.simulation.peers import PEERS
 from sluice.gates.simulation.play import Decide
 from sluice.gates.simulation.population import Floats, population
@@ -21,8 +21,8 @@ from sluice.gates.simulation.worlds import Scale, World, worlds_named
 
 AS_THEY_COME: tuple[Rival, ...] = (Rival(OURS), *(Rival(peer.name) for peer in PEERS))
 TUNINGS: tuple[Rival, ...] = (
-    *(Rival(name, budget, slack) for name in ("argo", "flagger") for budget in (1, 2, 4) for slack in (0.2, 0.4)),
-    *(Rival("kayenta", budget) for budget in (1, 2, 4)),
+    *(Rival(name, budget, slack) for name in ("argo", "flagger") for budget in (1, 2, 4, 8) for slack in (0.2, 0.4)),
+    *(Rival("kayenta", budget) for budget in (1, 2, 4, 8)),
     *(Rival("fixed-n", budget) for budget in (1, 2, 3, 4)),
 )
 """Parameters that are tried to bring a peer's mistakes down to ours."""
@@ -118,7 +118,7 @@ def pairing(policy: GatePolicy, scale: Scale, *, rollouts: int, seed: int) -> Pa
     requests; the policy's ``minimum_n`` only tunes the sequences, it holds nobody up.
     """
     people, random = population(0.0), np.random.default_rng([seed, 7])
-    tuned_at, alpha = policy.online.shadow.minimum_n, policy.online.alpha
+    tuned_at, alpha = (policy.online.shadow or policy.online.confirm).minimum_n, policy.online.alpha
     needs: list[tuple[int, int]] = []
     for _ in range(rollouts):
         rows = random.integers(0, len(people.labels), _LOOKS[-1])
@@ -151,8 +151,8 @@ def _paired_need(found: Sequence[Sums], margin: float, alpha: float, tuned_at: i
     for one in found:
         moments = one.moments()
         if moments and mean_interval(moments.mean, moments.variance, moments.n, alpha, tuned_at).high <= margin:
-            return one.n
-    return found[-1].n
+            return moments.n
+    return int(found[-1].n)
 
 
 def _split_need(

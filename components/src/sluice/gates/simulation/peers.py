@@ -3,14 +3,16 @@ How other tools decide a canary, one small function each, on the same requests.
 
 A rule reads what is measured in one canary step and says ``pass`` (the next step, or promoted), ``fail`` (rolled back)
 or ``wait``. All are given the policy's own margins as their thresholds, the policy's canary steps (the fixed-n test:
-its last step only), its look interval, and the canary's ``maximum_hours`` a step as a deadline.
+its last step only; 50 % where there is no canary), its look interval, and as a deadline for each step the
+``maximum_hours`` of all its stages together.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from statistics import NormalDist
 from typing import Literal, NamedTuple
 
@@ -18,10 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sluice.gates.policy import GatePolicy
-from sluice.gates.simulation.evidence import Side, Sums, Tally, Watch, share_of
+from sluice.gates.simulation.counting import Road, Side, Sums, Tally
 from sluice.gates.simulation.play import Outcome
 from sluice.gates.simulation.population import Floats
 from sluice.gates.simulation.traffic import Traffic
+from sluice.gates.simulation.watch import Stretch, Watch, share_of
 
 Answer = Literal["pass", "fail", "wait"]
 _LEAST = 2
@@ -34,6 +37,7 @@ class Points(NamedTuple):
     errors: Floats
 
 
+_NOTHING = Tally(Side(), Side())
 _NONE = Points(np.empty(0), np.empty(0))
 
 
@@ -61,12 +65,12 @@ class Seen:
     terms: Terms
     measured: list[Tally] = field(default_factory=list)
     """One a look, as it was then."""
-    current: list[Tally] = field(default_factory=list)
-    """The same windows as they are known now."""
+    whole: Callable[[], Tally] = field(default=lambda: _NOTHING)
+    """All windows together as they are known now; made only for a rule that asks."""
     failed_before: int = 0
     """Failed checks of earlier steps."""
     points: Callable[[], tuple[Points, Points]] = field(default=lambda: (_NONE, _NONE))
-    """Candidate's and stable's points of the step; made only for a rule that asks."""
+    """Candidate's and stable's points of the step; likewise."""
 
 
 Rule = Callable[[Seen], Answer]
@@ -117,7 +121,7 @@ def fixed_n(seen: Seen) -> Answer:
 
     Planned on stable's variance for the margin, at alpha one-sided and power 0.8; errors by the same test of rates.
     """
-    candidate, stable = _total(seen.current)
+    candidate, stable, *_ = seen.whole()
     if min(candidate.loss.n, stable.loss.n) < seen.terms.needed:
         return "wait"
     z = NormalDist().inv_cdf(1 - seen.terms.alpha)
@@ -161,36 +165,38 @@ def play_peer(traffic: Traffic, policy: GatePolicy, peer: Peer, budget: int = 1,
         budget: multiplies its looks (its n) and the deadline.
         slack: share of the checks that may fail, in place of the peer's own number.
     """
-    scale = traffic.scale
-    steps = policy.online.canary.steps[-1:] if peer.last_step_only else policy.online.canary.steps
+    hours, (steps, longest) = traffic.scale.look_hours, _canary(policy)
     watch = Watch(traffic, policy.online.label_maturity_hours)
     looks, exposed, failed = 0, 0, 0
-    deadline = max(1, math.ceil(policy.online.canary.maximum_hours / scale.look_hours)) * budget
-    for weight in steps:
+    deadline = max(1, math.ceil(longest / hours)) * budget
+    for weight in steps[-1:] if peer.last_step_only else steps:
         seen = Seen(terms_of(traffic, policy, peer, budget, slack, weight), failed_before=failed)
         answer: Answer = "wait"
-        first, share = looks, share_of(traffic, weight)
-        while answer == "wait" and looks - first < deadline:
+        step = Stretch(looks, looks, Road(shadow=False, share=share_of(traffic, weight)))
+        while answer == "wait" and looks - step.first < deadline:
             looks += 1
-            now = looks * scale.look_hours
-            seen.current = [watch.tally(i, shadow=False, share=share, now=now) for i in range(first, looks)]
-            seen.measured.append(seen.current[-1])
-            seen.points = lambda at=now, begin=first, part=share: _points(traffic, begin, at, part)  # type: ignore[misc]
-            exposed += seen.current[-1].candidate.n
+            step = step._replace(end=looks)
+            seen.measured.append(watch.tally(step._replace(first=looks - 1), looks))
+            seen.whole = partial(watch.tally, step, looks)
+            seen.points = partial(_points, traffic, step)
             answer = peer.rule(seen)
+        exposed += watch.exposed(step)
         failed += [_below(look, seen.terms) for look in seen.measured].count(False)
         if answer != "pass":
             end: Literal["rolled back", "timed out"] = "rolled back" if answer == "fail" else "timed out"
-            return Outcome(
-                end, f"{weight} %", answer == "fail", traffic.requests(looks), looks * scale.look_hours, exposed
-            )
-    hours = looks * scale.look_hours
-    return Outcome("promoted", "confirm", held=False, requests=traffic.requests(looks), hours=hours, exposed=exposed)
+            return Outcome(end, f"{weight} %", answer == "fail", traffic.requests(looks), looks * hours, exposed)
+    return Outcome("promoted", "confirm", False, traffic.requests(looks), looks * hours, exposed)
+
+
+def _canary(policy: GatePolicy) -> tuple[Sequence[int], float]:
+    """Steps, and the hours that one may last."""
+    longest = sum(stage.maximum_hours for stage in policy.online.stages.values())
+    return policy.online.canary.steps if policy.online.canary else (50,), longest
 
 
 def terms_of(traffic: Traffic, policy: GatePolicy, peer: Peer, budget: int, slack: float | None, weight: int) -> Terms:
     """What the rule is told at this weight; budget and slack as in ``play_peer``."""
-    people, scale, looks = traffic.population, traffic.scale, peer.looks * budget
+    people, scale, looks = traffic.population(shadow=False), traffic.scale, peer.looks * budget
     z = sum(NormalDist().inv_cdf(p) for p in (1 - policy.online.alpha, 0.8))
     variance, ratio = float(people.stable_losses.var()), weight / (100 - weight)
     needed = math.ceil(budget * z * z * variance * (1 + ratio) / scale.margin**2)
@@ -236,30 +242,24 @@ def _high(candidate: Floats, stable: Floats) -> bool:
     return bool(differences[below] > _TOLERANCE * abs(estimate) and candidate.mean() >= stable.mean())
 
 
-def _points(traffic: Traffic, first: int, now: float, share: float) -> tuple[Points, Points]:
-    people, hours = traffic.population, traffic.scale.look_hours
-    windows = [traffic.window(index) for index in range(first, round(now / hours))]
-    at, row, draw, label_at = (np.concatenate([window[field] for window in windows]) for field in (2, 3, 4, 7))
-    bins = ((at - at.min(initial=np.inf)) / min(_POINT_HOURS, hours)).astype(np.int64)
-    made = []
-    for ours, name in ((draw < share, "candidate"), (draw >= share, "stable")):
-        fails = np.concatenate([window[5 if name == "candidate" else 6] for window in windows])
-        losses = people.candidate_losses if name == "candidate" else people.stable_losses
-        known = ours & ~fails & (label_at <= now)
-        made.append(Points(_means(bins[known], losses[row[known]]), _means(bins[ours], fails[ours].astype(np.float64))))
+def _points(traffic: Traffic, step: Stretch) -> tuple[Points, Points]:
+    people, hours, now = traffic.population(shadow=False), traffic.scale.look_hours, step.end * traffic.scale.look_hours
+    found = traffic.span(step.first, step.end)
+    bins = ((found.at - found.at.min(initial=np.inf)) / min(_POINT_HOURS, hours)).astype(np.int64)
+    ours, made = found.draw < step.road.share, []
+    for chosen, fails, losses in (
+        (ours, found.candidate_fails, people.candidate_losses),
+        (~ours, found.stable_fails, people.stable_losses),
+    ):
+        known = chosen & ~fails & (found.label_at <= now)
+        rates = _means(bins[chosen], fails[chosen].astype(np.float64))
+        made.append(Points(_means(bins[known], losses[found.row[known]]), rates))
     return made[0], made[1]
 
 
 def _means(bins: NDArray[np.int64], values: Floats) -> Floats:
     counts = np.bincount(bins)
     return np.asarray(np.bincount(bins, weights=values)[counts > 0] / counts[counts > 0])
-
-
-def _total(tallies: list[Tally]) -> tuple[Side, Side]:
-    candidate, stable = Side(), Side()
-    for tally in tallies:
-        candidate, stable = candidate.plus(tally.candidate), stable.plus(tally.stable)
-    return candidate, stable
 
 
 def _mean_and_error(found: Sums) -> tuple[float, float]:

@@ -7,11 +7,14 @@ One rollout of a policy, start to end, decided by the real ``advance``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from sluice.gates.policy import GatePolicy
-from sluice.gates.simulation.evidence import Watch, clock, evidence_of, share_of
+from sluice.gates.simulation.counting import Road
+from sluice.gates.simulation.evidence import clock, evidence_of
+from sluice.gates.simulation.idle import Look, idle
 from sluice.gates.simulation.traffic import Traffic
+from sluice.gates.simulation.watch import Glance, Stretch, Watch, glance, share_of
 from sluice.monitoring.evidence import Evidence
 from sluice.release.state import ReleaseState
 
@@ -24,15 +27,11 @@ class Advised(Protocol):
 
     @property
     def action(self) -> str:
-        """wait, set-weight, promote, confirm or rollback."""
+        """wait, set-weight, promote, confirm, time-out, rollback."""
 
     @property
     def after(self) -> ReleaseState:
         """The next state."""
-
-    @property
-    def verdict(self) -> str:
-        """PASS, FAIL or INCONCLUSIVE."""
 
 
 Decide = Callable[[ReleaseState, Evidence, GatePolicy, str], Advised]
@@ -53,54 +52,81 @@ class Outcome(NamedTuple):
     """Requests that users got the candidate's answer to."""
 
 
-def play(traffic: Traffic, policy: GatePolicy, decide: Decide) -> Outcome:
-    """Play one rollout from the start of its shadow to its end; every stage has a deadline, so there is one."""
+def play(traffic: Traffic, policy: GatePolicy, decide: Decide, *, every_look: bool = False) -> Outcome:
+    """
+    Play one rollout from its first stage to its end; every stage has a deadline, so there is one.
+
+    Args:
+        every_look: ask ``decide`` at looks too at which surely nothing is decided (``idle``).
+    """
     watch = Watch(traffic, policy.online.label_maturity_hours)
-    state = begun(policy)
-    roads: list[tuple[bool, float]] = []
-    began, canary_began, exposed = 0, 0, 0
+    state, hours, look = begun(policy), traffic.scale.look_hours, 0
+    ended: list[Stretch] = []
+    stage = Stretch(0, 0, _road(state, traffic))
     while state.rollout is not None:
-        roads.append(_road(state, traffic))
-        now = len(roads) * traffic.scale.look_hours
-        first = canary_began if state.stage == "confirm" else began
-        tallies = [
-            watch.tally(index, shadow=roads[index][0], share=roads[index][1], now=now)
-            for index in range(first, len(roads))
-        ]
-        evidence = evidence_of(state, tallies[began - first :], tallies[: began - first], now)
-        exposed += tallies[-1].candidate.n if state.stage != "shadow" else 0
-        advice = decide(state, evidence, policy, clock(now))
+        look += 1
+        stage = stage._replace(end=look)
+        earlier = [one for one in ended if not one.road.shadow] if state.stage == "confirm" else []
+        found = glance(watch, stage, earlier, look)
+        if not every_look and idle(_look(state, found, traffic, (look - stage.first) * hours), policy.online):
+            continue
+        evidence = evidence_of(state, watch, found, look)
+        advice = decide(state, evidence, policy, clock(look * hours))
         if advice.action == "wait":
             continue
-        before, state, began = state, advice.after, len(roads)
-        canary_began = began if before.stage == "shadow" else canary_began
+        before, state = state, advice.after
+        ended.append(stage)
+        stage = Stretch(look, look, _road(state, traffic))
+    end: End = "timed out" if advice.action == "time-out" else "rolled back"
+    if state.stable == CANDIDATE:
+        end = "promoted"
     held = state.held(CANDIDATE) is not None
-    return Outcome(_end(state, advice.verdict), before.stage, held, traffic.requests(len(roads)), now, exposed)
+    exposed = sum(watch.exposed(one) for one in ended if not one.road.shadow)
+    return Outcome(end, before.stage, held, traffic.requests(look), look * hours, exposed)
+
+
+def unattended(policy: GatePolicy) -> GatePolicy:
+    """The policy as it goes when every approval is given at once."""
+    stages = {name: getattr(policy.online, name) for name in ("shadow", "canary", "blue_green", "confirm")}
+    agreed = {name: stage.model_copy(update={"approval": False}) for name, stage in stages.items() if stage}
+    return policy.model_copy(update={"online": policy.online.model_copy(update=agreed)})
 
 
 def begun(policy: GatePolicy) -> ReleaseState:
     """The state that an accepted proposal leads to."""
+    online = policy.online
+    begins: dict[str, Any] = {"stage": "preview", "stable_weight": 100}
+    if online.shadow:
+        begins |= {"stage": "shadow", "mirror_percent": online.shadow.mirror_percent}
+    elif online.canary:
+        weight = online.canary.steps[0]
+        begins = {"stage": "canary", "stable_weight": 100 - weight, "candidate_weight": weight}
     return ReleaseState(
         task=policy.task,
         environment=policy.environment,
         sequence=1,
         rollout="r0001-simulated",
-        stage="shadow",
         since=clock(0),
         stable=STABLE,
         candidate=CANDIDATE,
-        stable_weight=100,
-        mirror_percent=policy.online.shadow.mirror_percent,
+        **begins,
     )
 
 
-def _road(state: ReleaseState, traffic: Traffic) -> tuple[bool, float]:
+def _look(state: ReleaseState, found: Glance, traffic: Traffic, hours: float) -> Look:
+    return Look(
+        stage=state.stage,
+        weight=state.mirror_percent if state.stage == "shadow" else state.candidate_weight,
+        hours=hours,
+        tally=found.tally,
+        strata=found.strata,
+        bins=found.live.bins,
+        slices=found.live.slices.sum(axis=0) if len(found.live.slices) else found.live.slices,
+        mismatch=traffic.world.mismatch,
+    )
+
+
+def _road(state: ReleaseState, traffic: Traffic) -> Road:
     """Whether requests are mirrored, and the share that truly reaches the candidate."""
     shadow = state.stage == "shadow"
-    return shadow, share_of(traffic, state.mirror_percent if shadow else state.candidate_weight)
-
-
-def _end(state: ReleaseState, verdict: str) -> End:
-    if state.stable == CANDIDATE:
-        return "promoted"
-    return "rolled back" if verdict == "FAIL" else "timed out"
+    return Road(shadow, share_of(traffic, state.mirror_percent if shadow else state.candidate_weight))

@@ -10,17 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 SIZE = 1 << 16
+CLIP = 1e-7
 _SHARED, _OWN = 0.9, 0.25
 _BISECTIONS = 40
 _MOST = 0.9
 """Share of the shared error that a better candidate may lose."""
+SLICES = 20
+"""Slices of equal size that every request falls into one of."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +31,11 @@ class Population:
     """
     ``SIZE`` requests in rising order of risk; drawing a position evenly draws a request fairly.
 
-    All arrays have shape (SIZE,), float64; ``labels`` holds 0 and 1.
+    All arrays have shape (SIZE,), float64; ``labels`` holds 0 and 1, ``parts`` (int64) the number of the slice.
     """
 
     labels: Floats
+    parts: NDArray[np.int64]
     stable_scores: Floats
     candidate_scores: Floats
     stable_losses: Floats
@@ -39,10 +43,15 @@ class Population:
     gap: float
     """Candidate's mean loss minus stable's: the truth, exactly."""
 
-    @property
-    def shifts(self) -> Floats:
-        """Absolute differences of the two scores."""
-        return np.abs(self.candidate_scores - self.stable_scores)
+    @cached_property
+    def candidate_expected(self) -> Floats:
+        """Log loss that a request's score expects of itself (``Imputed``)."""
+        return _entropy(self.candidate_scores)
+
+    @cached_property
+    def stable_expected(self) -> Floats:
+        """As ``candidate_expected``."""
+        return _entropy(self.stable_scores)
 
 
 @lru_cache(maxsize=32)
@@ -52,13 +61,14 @@ def population(gap: float, slice_share: float = 1.0) -> Population:
 
     Args:
         gap: nats; a negative one is met as far as losing nine tenths of the shared error allows.
-        slice_share: share of the requests that carry all of a positive gap.
+        slice_share: share of the requests that carry all of a positive gap: the first slices.
     """
     random = np.random.default_rng(20130101)
     risk = np.sort(random.normal(-1.3, 1.3, SIZE))
     labels = (random.random(SIZE) < _sigmoid(risk)).astype(np.float64)
     shared, first, second, more = (random.normal(0.0, scale, SIZE) for scale in (_SHARED, _OWN, _OWN, 1.0))
-    in_slice = random.random(SIZE) < slice_share
+    parts = (random.random(SIZE) * SLICES).astype(np.int64)
+    in_slice = parts < round(slice_share * SLICES)
     stable = risk + shared + first
     stable_losses = _losses(stable, labels)
 
@@ -73,7 +83,7 @@ def population(gap: float, slice_share: float = 1.0) -> Population:
     logits = candidate(_solved(excess, 1.0 if gap < 0 else 64.0, rising=gap >= 0))
     losses = _losses(logits, labels)
     found = float((losses - stable_losses).mean())
-    return Population(labels, _sigmoid(stable), _sigmoid(logits), stable_losses, losses, found)
+    return Population(labels, parts, _sigmoid(stable), _sigmoid(logits), stable_losses, losses, found)
 
 
 def _solved(excess: Callable[[float], float], most: float, *, rising: bool) -> float:
@@ -89,7 +99,12 @@ def _sigmoid(logits: Floats) -> Floats:
     return np.asarray(1 / (1 + np.exp(-logits)), dtype=np.float64)
 
 
+def _entropy(scores: Floats) -> Floats:
+    scores = np.clip(scores, CLIP, 1 - CLIP)
+    return np.asarray(-(scores * np.log(scores) + (1 - scores) * np.log1p(-scores)), dtype=np.float64)
+
+
 def _losses(logits: Floats, labels: Floats) -> Floats:
     """Log loss in nats, with scores clipped as ``collect_evidence`` clips them."""
-    scores = np.clip(_sigmoid(logits), 1e-7, 1 - 1e-7)
+    scores = np.clip(_sigmoid(logits), CLIP, 1 - CLIP)
     return np.asarray(-(labels * np.log(scores) + (1 - labels) * np.log1p(-scores)), dtype=np.float64)

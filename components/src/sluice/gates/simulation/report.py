@@ -18,7 +18,7 @@ from sluice.gates.simulation.comparison import Matched, Pairing
 from sluice.gates.simulation.peers import PEERS
 from sluice.gates.simulation.run import OURS, Rival, Table
 from sluice.gates.simulation.summary import Share, Spread, Summary
-from sluice.gates.simulation.worlds import Scale, World
+from sluice.gates.simulation.worlds import WORLDS, Scale, World
 
 HEADINGS = (
     "world",
@@ -91,16 +91,14 @@ class Simulated:
 
     def notes(self) -> list[str]:
         """What the figures cannot show: that nothing was asked."""
-        found = []
+        found = [
+            f"{world.name}: not played, since the policy asks nothing of {world.needs}; such a model is promoted"
+            for world in WORLDS
+            if world.needs and world.needs not in self.scale.asked
+        ]
         for summary in self.ours:
-            if summary.world == "slow" and not self.scale.asks_latency:
-                found.append(
-                    "slow: the policy asks nothing about latency (latency_ratio), so nothing holds a slow model"
-                )
-            if summary.world == "slice" and summary.wrong.share > 0.05:
-                found.append(
-                    "slice: no online rule looks into slices; the offline gate's per_slice rules are all there is"
-                )
+            if summary.world == "slice" and not self.scale.sliced:
+                found.append("slice: no online rule is asked per_slice, so a slice is seen in the mean alone")
             if summary.truth == "good" and summary.timed_out.share > 0.05:
                 found.append(
                     f"{summary.world}: {percent(summary.timed_out.share)} run out of time; more hours or a wider margin"

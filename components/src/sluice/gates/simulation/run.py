@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -12,13 +14,15 @@ from typing import NamedTuple
 
 from sluice.gates.policy import GatePolicy
 from sluice.gates.simulation.peers import PEERS, play_peer
-from sluice.gates.simulation.play import Decide, Outcome, play
+from sluice.gates.simulation.play import Decide, Outcome, play, unattended
 from sluice.gates.simulation.summary import Summary, summary_of
 from sluice.gates.simulation.traffic import Traffic
 from sluice.gates.simulation.worlds import Scale, World
 
 OURS = "sluice"
 _CHUNK = 50
+_GARBAGE = 100_000
+"""Objects between two collections; there is next to nothing to collect."""
 Progress = Callable[[int, int], None]
 
 
@@ -69,8 +73,9 @@ def simulate(
     Returns:
         For each decider the summaries in the order of ``worlds``.
     """
+    asked = unattended(policy)
     jobs = [
-        Job(world, scale, policy, seed, range(at, min(at + _CHUNK, rollouts)), tuple(rivals), decide)
+        Job(world, scale, asked, seed, range(at, min(at + _CHUNK, rollouts)), tuple(rivals), decide)
         for world in worlds
         for at in range(0, rollouts, _CHUNK)
     ]
@@ -95,7 +100,7 @@ def _spread_over(jobs: Sequence[Job], cores: int) -> Iterator[tuple[int, dict[Ri
         yield from ((index, _played(job)) for index, job in enumerate(jobs))
         return
     # spawned, not forked: this process may hold threads of polars
-    pool = ProcessPoolExecutor(cores, multiprocessing.get_context("spawn"), initializer=_deaf)
+    pool = ProcessPoolExecutor(cores, multiprocessing.get_context("spawn"), initializer=_prepared)
     try:
         numbers = {pool.submit(_played, job): index for index, job in enumerate(jobs)}
         for future in as_completed(numbers):
@@ -104,9 +109,20 @@ def _spread_over(jobs: Sequence[Job], cores: int) -> Iterator[tuple[int, dict[Ri
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _deaf() -> None:
-    """Ctrl-C reaches every process of the terminal; the parent alone answers it."""
+def _prepared() -> None:
+    """Ctrl-C reaches every process of the terminal, and the parent alone answers it; documents have no cycles."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    gc.freeze()
+    gc.set_threshold(_GARBAGE)
+
+
+def _end_with_parent() -> None:
+    """However the parent ends, nobody waits for the rest; the pool alone would go on where it was killed."""
+    parent = multiprocessing.parent_process()
+    if parent:
+        parent.join()
+        os._exit(1)
 
 
 def _played(job: Job) -> dict[Rival, list[Outcome]]:

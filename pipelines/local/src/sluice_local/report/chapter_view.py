@@ -113,9 +113,9 @@ def _tag(decisions: Sequence[Decision]) -> str:
         return "no decision"
     last = decisions[-1]
     held = len(last.after.get("holds") or ()) > len(last.before.get("holds") or ())
-    where = {"rollback": f" in {last.stage}", "refuse": " offline" if last.stage == "offline" else ""}.get(
-        last.action, ""
-    )
+    offline = " offline" if last.stage == "offline" else ""
+    ended = f" in {last.stage}"
+    where = {"rollback": ended, "time-out": ended, "refuse": offline}.get(last.action, "")
     return action_name(last.action) + where + (", held" if held else "")
 
 

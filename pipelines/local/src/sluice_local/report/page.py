@@ -159,7 +159,7 @@ def _digests(chapters: Sequence[Chapter], decisions: Sequence[Decision]) -> list
 def _changes_of_state(decision: Decision) -> list[tuple[str, str, str]]:
     """(what, before, after) for what a decision changed in the release."""
     before, after = decision.before, decision.after
-    keys = ("stage", "step", "stable", "candidate", "stable_weight", "candidate_weight", "mirror_percent")
+    keys = ("stage", "step", "stable", "candidate", "stable_weight", "candidate_weight", "mirror_percent", "paused")
     found = [
         (key.replace("_", " "), _state_words(key, before.get(key)), _state_words(key, after.get(key)))
         for key in keys
@@ -173,6 +173,8 @@ def _changes_of_state(decision: Decision) -> list[tuple[str, str, str]]:
 def _state_words(key: str, value: Any) -> str:
     if key in {"stable", "candidate"}:
         return wording.short_digest(value)
+    if value is True:
+        return "yes"
     percent = " %" if key.endswith(("weight", "percent")) else ""
     return "–" if value is None else f"{value}{percent}"
 

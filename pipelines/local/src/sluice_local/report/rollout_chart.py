@@ -22,12 +22,15 @@ _NAMES = {
     "errors": "failed answers",
     "error_rate": "share of failed answers",
     "skew": "farthest served feature from its training profile (divergence, 0 to 1)",
-    "mismatch": "share of feature cells that differ online and offline",
+    "parity": "share of feature cells that differ online and offline",
+    "freshness": "share of answers made with a missing or stale feature",
     "score_shift": "mean distance of paired scores",
+    "agreement": "share of requests that both sides decide the same",
+    "restarts": "restarts of the candidate's servers per server hour",
     "latency": "mean latency, as a multiple of stable's",
     "label_coverage": "share of mature requests whose label is in",
 }
-_COUNTERS = frozenset({"minimum_n", "maximum_hours", "split", "digest", "evidence", "applied"})
+_COUNTERS = frozenset({"minimum_n", "maximum_hours", "split", "digest", "evidence", "applied", "soak"})
 """Rules about the look itself; the table of looks tells them."""
 
 

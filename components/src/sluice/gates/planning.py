@@ -1,0 +1,37 @@
+"""How many observations a rule will probably need."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from statistics import NormalDist
+
+from sluice.gates.sequential import critical_value
+
+BETA = 0.2
+"""Chance to miss an equal candidate where a policy names none."""
+_STEPS = 6
+"""The critical value grows like the square root of a logarithm, so few steps lead there."""
+
+
+def observations_needed(variance: float, margin: float, alpha: float, beta: float, tuned_at: float) -> int:
+    """
+    Observations from which a candidate as good as stable has shown, with chance 1 − ``beta``, that it keeps ``margin``.
+
+    Where (c(n) + Φ⁻¹(1 − β)) · √(variance / n) = margin, c the critical value of a confidence sequence at n.
+
+    Args:
+        variance: of one observation.
+        margin: above 0, in the unit of the observations.
+        alpha: of the confidence sequence.
+        tuned_at: its n*.
+    """
+    more, n = _quantile(1 - beta), tuned_at
+    for _ in range(_STEPS):
+        n = max(1.0, variance * ((critical_value(n, alpha, tuned_at) + more) / margin) ** 2)
+    return math.ceil(n)
+
+
+@lru_cache(maxsize=64)
+def _quantile(share: float) -> float:
+    return NormalDist().inv_cdf(share)

@@ -1,0 +1,28 @@
+"""How often do both sides decide the same?"""
+
+from __future__ import annotations
+
+from sluice.gates.rates import proportion_interval
+from sluice.gates.rules.answers import Measured, held, unknown
+from sluice.gates.rules.kind import Kind, Question
+from sluice.gates.verdict import Reason
+
+
+def _judge(question: Question) -> tuple[Reason, ...]:
+    same, alpha = question.evidence.pairs.agreement, question.alpha
+    if same is None:
+        return (unknown(question, "agreement", "no request was decided by both sides"),)
+    what = f"{same.hits} of {same.n} requests were decided the same by both sides"
+    return (held(question, "agreement", Measured(proportion_interval(same.hits, same.n, alpha), same.n, what, alpha)),)
+
+
+KIND = Kind(
+    metric="agreement",
+    about="Share of requests that both sides decide the same, each at its own threshold.",
+    unit="share of pairs",
+    judge=_judge,
+    roles=("limit",),
+    stages=("shadow",),
+    direction="higher",
+    open_limits=True,
+)

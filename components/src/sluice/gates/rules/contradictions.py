@@ -1,0 +1,127 @@
+"""What a stage of a policy may not ask: unknown, superfluous, or never to be answered."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from sluice.gates.rules.kind import COMPARING, Kind
+from sluice.gates.rules.registry import KINDS
+
+if TYPE_CHECKING:
+    from sluice.gates.online_policy import OnlineRule, OnlineStage
+
+_ASKED = ("margin", "relative_margin", "limit", "alpha", "beta", "per_slice", "minimum_n")
+
+
+class Contradiction(NamedTuple):
+    """What is wrong, where, and what to write instead."""
+
+    at: tuple[str | int, ...]
+    """Keys from the stage down."""
+    rule: str
+    fix: str
+
+
+def of_stage(name: str, stage: OnlineStage) -> Iterator[Contradiction]:
+    """Everything that is wrong with the rules of one stage, in the order of the file."""
+    seen: set[tuple[str, str, bool]] = set()
+    for index, rule in enumerate(stage.rules):
+        key = (rule.metric, rule.role, rule.per_slice)
+        if key in seen:
+            text = f"{rule.metric} is asked as {rule.role} twice in this stage"
+            yield Contradiction(("rules", index, "metric"), text, "keep the stricter one")
+        seen.add(key)
+        for found in _of_rule(name, stage, rule):
+            yield found._replace(at=("rules", index, *found.at))
+
+
+def _of_rule(name: str, stage: OnlineStage, rule: OnlineRule) -> Iterator[Contradiction]:
+    kind = KINDS.get(rule.metric)
+    if kind is None:
+        near = difflib.get_close_matches(rule.metric, KINDS, 1)
+        known = f"use one of {', '.join(KINDS)}"
+        yield Contradiction(("metric",), f"{rule.metric!r} is not known", f"did you mean {near[0]}?" if near else known)
+        return
+    if name not in kind.stages:
+        text = f"{rule.metric} cannot be asked in {name}"
+        yield Contradiction(("metric",), text, f"ask it in {' or '.join(kind.stages)}")
+    if rule.role not in kind.roles:
+        text = f"{rule.metric} cannot be {rule.role}"
+        yield Contradiction(("role",), text, f"use {' or '.join(kind.roles)}")
+        return
+    yield from _of_direction(kind, rule)
+    yield from _of_keys(kind, rule)
+    yield from _of_bounds(kind, rule)
+    yield from _of_looks(stage, kind, rule)
+    if rule.maximum_hours is not None and rule.maximum_hours > stage.maximum_hours:
+        text = f"waits {rule.maximum_hours:g} hours in a stage that ends after {stage.maximum_hours:g}"
+        yield Contradiction(("maximum_hours",), text, "leave it out, or let it be less than the stage's")
+
+
+def _of_direction(kind: Kind, rule: OnlineRule) -> Iterator[Contradiction]:
+    if rule.direction not in (None, kind.direction):
+        text = f"says that {rule.direction} {kind.metric} is better; {kind.direction} is"
+        yield Contradiction(("direction",), text, f"write {kind.direction}, or leave it out")
+
+
+def _of_keys(kind: Kind, rule: OnlineRule) -> Iterator[Contradiction]:
+    """Keys that this metric does not take in this role, and the bound that it needs."""
+    taken = kind.takes(rule.role)
+    for key in _ASKED:
+        value = getattr(rule, key)
+        if value is not None and value is not False and key not in taken:
+            others = f"it takes {', '.join(sorted(taken))}" if taken else "it takes no bound"
+            text = f"{kind.metric} as {rule.role} takes no {key}{_why(kind, rule, key)}"
+            yield Contradiction((key,), text, f"leave it out; {others}")
+    bounds = [key for key in ("margin", "relative_margin", "limit") if key in taken]
+    given = [key for key in bounds if getattr(rule, key) is not None]
+    if bounds and not given:
+        text = f"{kind.metric} as {rule.role} needs {' or '.join(bounds)}"
+        yield Contradiction((), text, f"add one, in {kind.unit}" if bounds != ["relative_margin"] else "add it")
+    if len(given) > 1:
+        yield Contradiction((given[1],), f"has both {given[0]} and {given[1]}", "keep one of them")
+
+
+def _why(kind: Kind, rule: OnlineRule, key: str) -> str:
+    if key == "relative_margin" and rule.role in COMPARING and kind.relative:
+        return ": stable's value may be 0, and nothing can be shown to keep a multiple of 0"
+    if key == "per_slice" and kind.sliced:
+        return ": one slice that is better says nothing of the others"
+    return ""
+
+
+def _of_bounds(kind: Kind, rule: OnlineRule) -> Iterator[Contradiction]:
+    """Bounds that no candidate keeps, or that none breaks."""
+    if rule.limit is not None and kind.limits is not None:
+        low, high = kind.limits
+        inside = low < rule.limit < high if kind.open_limits else low <= rule.limit <= high
+        if not inside:
+            way = "between" if kind.open_limits else "from"
+            to = "and" if kind.open_limits else "to"
+            text = f"is {rule.limit:g}; {kind.metric} can keep and break only limits {way} {low:g} {to} {high:g}"
+            yield Contradiction(("limit",), text, "write one of those")
+    if rule.role == "guardrail" and rule.margin == 0:
+        text = "is 0: an equal candidate can never be shown to be no worse at all"
+        yield Contradiction(("margin",), text, "allow a margin, or ask for success")
+    if rule.margin is not None and kind.widest is not None and rule.margin >= kind.widest:
+        text = f"is {rule.margin:g}; no candidate is {kind.widest:g} {kind.unit} from stable"
+        yield Contradiction(("margin",), text, f"write less than {kind.widest:g}")
+    if rule.relative_margin is not None:
+        yield from _of_relative(kind, rule, rule.relative_margin)
+
+
+def _of_relative(kind: Kind, rule: OnlineRule, margin: float) -> Iterator[Contradiction]:
+    if rule.role == "success" and margin >= 1:
+        text = f"is {margin:g}: nothing is better by all of stable's value"
+        yield Contradiction(("relative_margin",), text, "write less than 1")
+    if rule.role != "deterioration" and margin <= kind.finest:
+        text = f"is {margin:g}; {kind.metric} is counted in bins that are {kind.finest:.0%} wide, so it is never shown"
+        yield Contradiction(("relative_margin",), text, f"write more than {kind.finest:.2f}, or use latency, the mean")
+
+
+def _of_looks(stage: OnlineStage, kind: Kind, rule: OnlineRule) -> Iterator[Contradiction]:
+    if stage.looks is not None and rule.per_slice:
+        text = "cannot be asked in a stage of fixed looks: nobody knows beforehand how many slices will be large enough"
+        yield Contradiction(("per_slice",), text, f"leave out looks, or ask {kind.metric} of all requests together")

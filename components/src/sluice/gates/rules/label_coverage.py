@@ -1,0 +1,31 @@
+"""Are the labels of mature requests in?"""
+
+from __future__ import annotations
+
+from sluice.gates.rules.answers import share, unknown
+from sluice.gates.rules.kind import Kind, Question
+from sluice.gates.verdict import Reason, Verdict
+
+
+def _judge(question: Question) -> tuple[Reason, ...]:
+    arm, stable, needed = question.evidence.candidate, question.evidence.stable, question.minimum_n
+    if arm is None or arm.due < needed:
+        text = f"{arm.due if arm else 0} requests are old enough for labels, {needed} needed"
+        return (unknown(question, "label_coverage", text),)
+    observed, limit = arm.labelled / arm.due, question.rule.limit or 0.0
+    text = f"labels are in for {arm.labelled} of {arm.due} mature requests ({observed:.1%}); {limit:.0%} are needed"
+    if stable and stable.due:
+        text += f"; stable's cohort has {stable.labelled} of {stable.due}"
+    return (share(question, "label_coverage", observed, arm.due, text, otherwise=Verdict.INCONCLUSIVE),)
+
+
+KIND = Kind(
+    metric="label_coverage",
+    about="Share of the candidate's mature requests whose label is in; stable's is told beside it.",
+    unit="share of requests",
+    judge=_judge,
+    roles=("quality",),
+    stages=("confirm",),
+    direction="higher",
+    interval=False,
+)

@@ -1,0 +1,41 @@
+"""
+Every kind of rule, by metric. A new one is a file beside this one and a line here.
+
+A name that a policy has used keeps its meaning: old decisions are read again with the code of today.
+"""
+
+from __future__ import annotations
+
+from sluice.gates.rules import (
+    agreement,
+    error_rate,
+    freshness,
+    label_coverage,
+    latency,
+    latency_quantile,
+    log_loss,
+    parity,
+    restarts,
+    score_shift,
+    skew,
+    split,
+)
+from sluice.gates.rules.kind import Kind
+
+KINDS: dict[str, Kind] = {
+    kind.metric: kind
+    for kind in (
+        split.KIND,
+        parity.KIND,
+        freshness.KIND,
+        skew.KIND,
+        label_coverage.KIND,
+        error_rate.KIND,
+        log_loss.KIND,
+        score_shift.KIND,
+        agreement.KIND,
+        latency.KIND,
+        *latency_quantile.KINDS,
+        restarts.KIND,
+    )
+}

@@ -1,0 +1,47 @@
+"""How often do the candidate's servers begin anew?"""
+
+from __future__ import annotations
+
+from sluice.gates.rates import apart, poisson_interval, ratio
+from sluice.gates.rules.answers import Measured, held, unknown
+from sluice.gates.rules.kind import COMPARING, Kind, Question
+from sluice.gates.sequential import Interval
+from sluice.gates.verdict import Reason
+from sluice.monitoring.evidence import Arm
+
+
+def _judge(question: Question) -> tuple[Reason, ...]:
+    comparing, alpha = question.rule.role in COMPARING, question.alpha
+    arms = {"the candidate": question.evidence.candidate}
+    if comparing:
+        arms["stable"] = question.evidence.stable
+    rates = [_rate(arm, alpha / len(arms)) for arm in arms.values()]
+    missing = [name for name, rate in zip(arms, rates, strict=True) if rate is None]
+    found = [rate for rate in rates if rate is not None]
+    if missing:
+        return (unknown(question, "restarts", f"nobody counted the restarts of {' and '.join(missing)}"),)
+    n = sum(arm.n for arm in arms.values() if arm)
+    what = " against ".join(f"{arm.restarts} restarts in {arm.hours:g} server hours" for arm in arms.values() if arm)
+    if not comparing:
+        return (held(question, "restarts", Measured(found[0], n, f"{what}; an hour", alpha)),)
+    if question.rule.relative_margin is None:
+        return (held(question, "restarts", Measured(apart(*found), n, f"{what}; difference an hour", alpha)),)
+    return (held(question, "restarts", Measured(ratio(*found), n, f"{what}; ratio", alpha, base=1.0)),)
+
+
+def _rate(arm: Arm | None, alpha: float) -> Interval | None:
+    if arm is None or arm.restarts is None or arm.hours is None:
+        return None
+    return poisson_interval(arm.restarts, arm.hours, alpha)
+
+
+KIND = Kind(
+    metric="restarts",
+    about="Times that the candidate's server processes began anew, per server hour.",
+    unit="restarts an hour",
+    judge=_judge,
+    roles=("limit", "guardrail", "deterioration"),
+    relative=("deterioration",),
+    limits=(0.0, 3600.0),
+    open_limits=True,
+)

@@ -1,0 +1,50 @@
+"""Did requests go where the weights say? A wrong split makes every comparison worthless."""
+
+from __future__ import annotations
+
+import math
+
+from sluice.gates.rules.kind import Kind, Question
+from sluice.gates.sequential import sample_ratio
+from sluice.gates.verdict import Reason, Verdict
+
+_LOSSLESS = 0.995
+"""Planned share where the plan says all: a mirror is fire-and-forget and may lose a few."""
+
+
+def _judge(question: Question) -> tuple[Reason, ...]:
+    evidence, state = question.evidence, question.state
+    other, candidate = evidence.split
+    n = other + candidate
+    weight = state.mirror_percent if state.stage == "shadow" else state.candidate_weight
+    planned = min(weight / 100, _LOSSLESS)
+    share = candidate / n if n else None
+    above = weight == 100 and share is not None and share >= planned
+    evidence_against = sample_ratio(candidate, other, planned) if n and not above else -math.inf
+    broken = evidence_against >= -math.log(question.alpha)
+    what = "mirrored to the candidate" if state.stage == "shadow" else "sent to the candidate"
+    reason = Reason(
+        rule="split",
+        verdict=Verdict.FAIL if broken else Verdict.PASS if n else Verdict.INCONCLUSIVE,
+        observed=share,
+        bound=weight / 100,
+        n=n,
+        text=f"{candidate} of {n} requests were {what}, {weight} % were planned"
+        + ("; the traffic is not split as decided, so nothing else is read" if broken else ""),
+        role=question.rule.role,
+        alpha=question.alpha,
+    )
+    return (reason,)
+
+
+KIND = Kind(
+    metric="split",
+    about="Share of requests that reached the candidate, against the weight or mirror that was decided. Asked before "
+    "anything else, and when it fails nothing else is read; the candidate is rolled back without a hold.",
+    unit="share",
+    judge=_judge,
+    roles=("quality",),
+    direction="lower",
+    limits=None,
+    counted=False,
+)

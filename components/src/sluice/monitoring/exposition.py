@@ -1,0 +1,164 @@
+"""
+What only a join with labels knows, in Prometheus' text format: losses by window and slice, coverage, pairs, skew.
+
+    python -m sluice.monitoring.exposition --evidence joined.json --port 9090
+
+Whoever joins predictions with labels writes an evidence document (``collect_evidence``); this exporter renders the
+file anew at each scrape, and ``joined_parts`` reads the numbers back. Every series says what it is about (task,
+environment, rollout, stage, step, since), so that a stage never reads the numbers of another.
+
+    sluice_joined_now_seconds                               event time of the document
+    sluice_loss_{count,sum,squares}{route,window,slice}     log loss; window "" is the arm's whole cohort, slice "" all
+    sluice_imputed_…, sluice_rectifier_…{route,window}      parts of the prediction-powered mean
+    sluice_pair_loss_…{slice}, sluice_pair_shift_…          candidate against stable on the same request, in shadow
+    sluice_labels_{due,known}{route}, sluice_slice_{requests,errors}{route,slice}, sluice_agreement_{pairs,same}
+    sluice_skew{feature}, sluice_skew_rows, sluice_cells_{compared,different}
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import ValidationError
+
+from sluice.monitoring.evidence import Evidence, Imputed, Moments, SliceEvidence, Stratum
+from sluice.release.state import ReleaseState, moment_of
+
+ABOUT = ("task", "environment", "rollout", "stage", "step", "since")
+SIDES = ("candidate", "stable")
+
+
+class Sample(NamedTuple):
+    """One number with its name and labels."""
+
+    name: str
+    labels: Mapping[str, str]
+    value: float
+
+
+def about(what: Evidence | ReleaseState) -> dict[str, str]:
+    """The labels that all series of one stage have."""
+    return {key: str(getattr(what, key)) for key in ABOUT}
+
+
+def samples_of(evidence: Evidence) -> Iterator[Sample]:
+    """The joined part of a document; what servers count themselves is left to them."""
+    for name, labels, value in _numbers(evidence):
+        yield Sample(f"sluice_{name}", about(evidence) | labels, float(value))
+
+
+_Numbers = Iterator[tuple[str, dict[str, str], float]]
+
+
+def _numbers(evidence: Evidence) -> _Numbers:
+    yield "joined_now_seconds", {}, moment_of(evidence.now).timestamp()
+    for side in SIDES:
+        if arm := evidence.candidate if side == "candidate" else evidence.stable:
+            yield "labels_due", {"route": side}, arm.due
+            yield "labels_known", {"route": side}, arm.labelled
+            yield from _sums("loss", {"route": side, "window": "", "slice": ""}, arm.loss)
+    for stratum in evidence.strata:
+        yield from _stratum(stratum, "")
+    for name, part in evidence.slices.items():
+        yield from _slice(name, part)
+    yield from _sums("pair_loss", {"slice": ""}, evidence.pairs.loss)
+    yield from _sums("pair_shift", {}, evidence.pairs.shift)
+    if same := evidence.pairs.agreement:
+        yield "agreement_pairs", {}, same.n
+        yield "agreement_same", {}, same.hits
+    yield "skew_rows", {}, evidence.skew_n
+    for feature, distance in evidence.skew.items():
+        yield "skew", {"feature": feature}, distance
+    if evidence.cells:
+        yield "cells_compared", {}, evidence.cells.compared
+        yield "cells_different", {}, evidence.cells.different
+
+
+def _stratum(stratum: Stratum, part: str) -> _Numbers:
+    for side in SIDES:
+        labels = {"route": side, "window": stratum.window}
+        losses: Moments = getattr(stratum, side)
+        imputed: Imputed | None = getattr(stratum, f"{side}_imputed")
+        yield from _sums("loss", labels | {"slice": part}, losses)
+        if imputed:
+            yield from _sums("imputed", labels, imputed.every)
+            yield from _sums("rectifier", labels, imputed.rectifier)
+
+
+def _slice(name: str, part: SliceEvidence) -> _Numbers:
+    for side in SIDES:
+        if share := part.candidate if side == "candidate" else part.stable:
+            yield "slice_requests", {"route": side, "slice": name}, share.n
+            yield "slice_errors", {"route": side, "slice": name}, share.hits
+    for stratum in part.strata:
+        yield from _stratum(stratum, name)
+    yield from _sums("pair_loss", {"slice": name}, part.pairs)
+
+
+def _sums(name: str, labels: dict[str, str], found: Moments | None) -> _Numbers:
+    if found:
+        yield f"{name}_count", labels, found.n
+        yield f"{name}_sum", labels, found.n * found.mean
+        yield f"{name}_squares", labels, (found.n - 1) * found.variance + found.n * found.mean**2
+
+
+def render(evidence: Evidence) -> bytes:
+    """Prometheus' text format, all gauges: they are counted anew each time."""
+    lines, last = [], ""
+    for name, labels, value in sorted(samples_of(evidence), key=lambda sample: sample.name):
+        if name != last:
+            lines.append(f"# TYPE {name} gauge")
+            last = name
+        pairs = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
+        lines.append(f"{name}{{{pairs}}} {value!r}")
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """``GET /metrics``; a document that cannot be read fails the scrape, and the gate sees series that end."""
+
+    evidence: Path
+
+    def do_GET(self) -> None:
+        """Render the file as it is now."""
+        try:
+            status, body = 200, render(Evidence.model_validate_json(self.evidence.read_bytes()))
+        except (OSError, ValidationError) as error:
+            status, body = 503, f"{self.evidence.name}: {type(error).__name__}\n".encode()
+        if self.path != "/metrics":
+            status, body = 404, b"see /metrics\n"
+        self.send_response(status)
+        self.send_header("content-type", "text/plain; version=0.0.4; charset=utf-8")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Scrapes are not news."""
+
+
+def main() -> None:
+    """Serve until killed; prints ``ready http://host:port`` once it listens."""
+    parser = argparse.ArgumentParser(description="Expose the joined part of an evidence document to Prometheus.")
+    parser.add_argument("--evidence", type=Path, required=True, help="document that is written anew after each join")
+    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 inside a pod")
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free port")
+    options = parser.parse_args()
+    handler = type("Handler", (_Handler,), {"evidence": options.evidence})
+    with HTTPServer((options.host, options.port), handler) as server:
+        sys.stdout.write(f"ready http://{options.host}:{server.server_port}\n")
+        sys.stdout.flush()
+        server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

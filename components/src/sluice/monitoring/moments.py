@@ -1,0 +1,52 @@
+"""Counts and moments of columns; equal inputs give equal bits, whatever machine computes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from sluice.monitoring.evidence import LATENCY_BOUNDS_MS, Histogram, Moments
+
+_DIGITS = 12
+Floats = npt.NDArray[np.float64]
+
+
+def moments(values: pl.Series) -> Moments | None:
+    """Of the values that are there; numpy's summation order is fixed, polars' is not."""
+    return moments_of(values.drop_nulls().to_numpy().astype(np.float64))
+
+
+def moments_of(array: Floats) -> Moments | None:
+    """n, mean and sample variance of an array of shape (n,); ``None`` of nothing."""
+    if array.size == 0:
+        return None
+    variance = float(array.var(ddof=1)) if array.size > 1 else 0.0
+    return Moments(n=int(array.size), mean=rounded(float(array.mean())), variance=rounded(variance))
+
+
+def moments_by(rows: pl.DataFrame, keys: Sequence[str], column: str) -> dict[tuple[str, ...], Moments]:
+    """Moments of a column by the values of text columns, in the order of these; rows with a null are left out."""
+    ordered = rows.select(*keys, column).drop_nulls().sort(*keys, maintain_order=True)
+    values, start, found = ordered[column].to_numpy().astype(np.float64), 0, {}
+    for *key, n in ordered.group_by(*keys, maintain_order=True).len().iter_rows():
+        if made := moments_of(values[start : start + n]):
+            found[tuple(key)] = made
+        start += n
+    return found
+
+
+def histogram(milliseconds: pl.Series) -> Histogram | None:
+    """Counts in the latency bins, an observation on a bound in the bin that the bound ends; ``None`` of nothing."""
+    array = milliseconds.drop_nulls().to_numpy()
+    if array.size == 0:
+        return None
+    places = np.searchsorted(np.asarray(LATENCY_BOUNDS_MS), array, side="left")
+    return Histogram(counts=tuple(np.bincount(places, minlength=len(LATENCY_BOUNDS_MS) + 1).tolist()))
+
+
+def rounded(value: float) -> float:
+    """To 12 digits after the point, so that documents stay short."""
+    return round(value, _DIGITS)

@@ -1,0 +1,109 @@
+"""Prediction rows made ready for counting: labels joined, losses computed, JSON columns read once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import polars as pl
+
+from sluice.data.divergence import FeatureProfile
+from sluice.tasks.task import Slice
+
+_CLIP = 1e-7
+_VECTOR = "vector"
+Types = Mapping[str, pl.DataType | type[pl.DataType]]
+
+
+def with_labels(predictions: pl.DataFrame, labels: pl.DataFrame, now: datetime) -> pl.DataFrame:
+    """
+    Predictions before ``now`` in order of time, with
+
+        ok        the answer has a finite score
+        label     null where nobody knows it at ``now``
+        loss      log loss in nats; null without a label or a score
+        expected  the log loss to be expected if the score were the true probability; null without a score
+        window    the day, where the rows do not say
+    """
+    known = labels.filter(pl.col("label_time") <= now, pl.col("label").is_not_null())
+    rows = predictions.filter(pl.col("event_time") < now).join(
+        known.select(request_id="example_id", label=pl.col("label").cast(pl.Float64)).unique("request_id"),
+        on="request_id",
+        how="left",
+    )
+    if "window" not in rows.columns:
+        rows = rows.with_columns(window=pl.col("event_time").dt.date().cast(pl.String))
+    # an answer that failed before a model was asked carries no digest and still counts against its route
+    rows = rows.with_columns(digest=pl.when(pl.col("digest") != "").then("digest"))
+    ok = (pl.col("status") < 400) & pl.col("score").is_finite().fill_null(value=False)
+    p = pl.col("score").clip(_CLIP, 1 - _CLIP)
+    rows = rows.with_columns(ok=ok).with_columns(
+        loss=pl.when("ok").then(_cross_entropy(pl.col("label"), p)),
+        expected=pl.when("ok").then(_cross_entropy(p, p)),
+    )
+    return rows.sort("event_time", "request_id", "route")
+
+
+def _cross_entropy(truth: pl.Expr, p: pl.Expr) -> pl.Expr:
+    return -(truth * p.log() + (1 - truth) * (1 - p).log())
+
+
+def of_route(rows: pl.DataFrame, route: str, digest: str | None) -> pl.DataFrame:
+    """The rows of a route that a digest answered, and those that failed before any model was asked."""
+    return rows.filter(pl.col("route") == route, (pl.col("digest") == digest) | pl.col("digest").is_null())
+
+
+def failed() -> pl.Expr:
+    """An answer of 5xx, or one without a finite score."""
+    return (pl.col("status") >= 500) | ((pl.col("status") < 400) & ~pl.col("ok"))
+
+
+def decoded(
+    rows: pl.DataFrame, profiles: Mapping[str, FeatureProfile], slices: Sequence[Slice], carried: Types
+) -> pl.DataFrame:
+    """
+    The rows with the JSON of ``features`` and ``keys`` read: ``vector`` (a struct of the profiled features) and one
+    text column ``slice_<name>`` a slice. Rows that have them are returned as they are.
+
+    Args:
+        profiles: of the model's features.
+        slices: expressions over the features and what a request carries; null where they need features that were not
+            served.
+        carried: entity keys and request inputs with their types.
+    """
+    if _VECTOR in rows.columns:
+        return rows
+    types: dict[str, pl.DataType | type[pl.DataType]] = {
+        name: pl.Float64 if profile.kind == "numeric" else pl.String for name, profile in profiles.items()
+    }
+    features = _read(rows["features"], {**carried, **types} if slices else types)
+    vector = features.struct.unnest().select(*types).to_struct() if types else _read(rows["features"], {})
+    found = rows.with_columns(vector.alias(_VECTOR))
+    return found.hstack(_slices(rows, features.struct.unnest(), slices, carried)) if slices else found
+
+
+def _slices(rows: pl.DataFrame, features: pl.DataFrame, slices: Sequence[Slice], carried: Types) -> pl.DataFrame:
+    """One column a slice; a request that failed may have no features, but it still says what it carried."""
+    keys = _read(rows["keys"], carried).struct.unnest()
+    either = {name: pl.select(pl.coalesce(keys[name], features[name])).to_series() for name in keys.columns}
+    columns = pl.DataFrame(features.to_dict() | either)
+    served = rows["features"].is_in(["", "{}"]).not_() & rows["features"].is_not_null()
+    made = []
+    for each in slices:
+        expression = pl.sql_expr(each.expression).cast(pl.String)
+        if not set(expression.meta.root_names()) <= set(carried):
+            expression = pl.when(served).then(expression)
+        made.append(expression.alias(slice_column(each)))
+    return columns.select(made)
+
+
+def slice_column(part: Slice) -> str:
+    """The column of a slice's values."""
+    return f"slice_{part.name}"
+
+
+def _read(texts: pl.Series, types: Types) -> pl.Series:
+    if not types:
+        return pl.Series([{}] * len(texts), dtype=pl.Struct({}))
+    present = pl.select(pl.when(texts != "").then(texts)).to_series()
+    return present.str.json_decode(pl.Struct(dict(types)))

@@ -1,0 +1,238 @@
+"""A real Prometheus says what the prediction log says: to the last count, over restarts, and with the same verdict."""
+
+from __future__ import annotations
+
+import http.client
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from sluice.gates.policy import GatePolicy, parse_policy
+from sluice.gates.verdict import Verdict
+from sluice.monitoring.evidence import Evidence, Moments
+from sluice.monitoring.prometheus import PrometheusSource
+from sluice.release.rollout import Advice, advance
+from sluice.release.state import ReleaseState, iso
+from tests.integration.prometheus_town import Town, applied_of, town_in
+
+_POLICY = b"""
+apiVersion: sluice.dev/v1
+kind: GatePolicy
+task: tiny
+environment: dev
+select: {}
+offline: [{metric: auc, role: success, against: best-baseline}]
+online:
+  look_every_hours: 1
+  label_maturity_hours: 0
+  shadow:
+    minimum_n: 100
+    maximum_hours: 72
+    rules:
+      - {metric: split, role: quality, alpha: 0.001}
+      - {metric: error_rate, role: limit, limit: 0.2}
+      - {metric: log_loss, role: guardrail, margin: 0.5}
+      - {metric: agreement, role: limit, limit: 0.5}
+  canary:
+    minimum_n: 100
+    maximum_hours: 72
+    steps: [40]
+    rules:
+      - {metric: split, role: quality, alpha: 0.001}
+      - {metric: error_rate, role: limit, limit: 0.2}
+      - {metric: log_loss, role: guardrail, margin: 3, per_slice: true, minimum_n: 30}
+  confirm: {minimum_n: 100, maximum_hours: 72, rules: [{metric: error_rate, role: limit, limit: 0.2}]}
+"""
+POLICY: GatePolicy = parse_policy(_POLICY, "policy")
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    with town_in(tmp_path_factory.mktemp("town")) as found:
+        yield found
+
+
+def source_of(town: Town, *, joined: bool = True) -> PrometheusSource:
+    return PrometheusSource(town.api, settle_seconds=0, fresh_seconds=20, joined=joined)
+
+
+def both(town: Town, state: ReleaseState) -> tuple[Evidence, Evidence]:
+    """The same stage from the log, and from Prometheus once that has seen everything."""
+    now = datetime.now(UTC)
+    logged = town.log_source().read(state, POLICY, applied_of(state), now)
+    town.join(logged)
+    town.settle()
+    time.sleep(1.2)  # the exposition is scraped in a phase of its own
+    return logged, source_of(town).read(state, POLICY, applied_of(state), datetime.now(UTC))
+
+
+def decided(state: ReleaseState, evidence: Evidence) -> Advice:
+    return advance(state, evidence, POLICY, evidence.now)
+
+
+def same_counts(logged: Evidence, scraped: Evidence) -> None:
+    assert scraped.problems == ()
+    for side in ("candidate", "stable"):
+        ours, theirs = getattr(logged, side), getattr(scraped, side)
+        for key in ("digest", "n", "errors", "stale", "last", "due", "labelled"):
+            assert getattr(ours, key) == getattr(theirs, key), (side, key)
+        assert getattr(logged.timings, f"{side}_bins") == getattr(scraped.timings, f"{side}_bins")
+    assert (logged.split, logged.foreign, logged.skew) == (scraped.split, scraped.foreign, scraped.skew)
+    assert logged.pairs.agreement == scraped.pairs.agreement
+    assert [one.window for one in logged.strata] == [one.window for one in scraped.strata]
+    assert logged.slices.keys() == scraped.slices.keys()
+    for mine, other in zip(logged.strata, scraped.strata, strict=True):
+        same_moments(mine.candidate, other.candidate)
+        same_moments(mine.stable, other.stable)
+
+
+def same_moments(mine: Moments | None, other: Moments | None) -> None:
+    assert mine is not None
+    assert other is not None
+    assert (other.n, other.mean, other.variance) == pytest.approx((mine.n, mine.mean, mine.variance), rel=1e-8)
+
+
+def same_verdict(state: ReleaseState, logged: Evidence, scraped: Evidence) -> Advice:
+    first, second = decided(state, logged), decided(state, scraped)
+    assert (first.action, first.verdict) == (second.action, second.verdict)
+    assert [(one.rule, one.verdict) for one in first.reasons] == [(one.rule, one.verdict) for one in second.reasons]
+    return second
+
+
+def test_shadow_says_the_same_from_both(town: Town) -> None:
+    state = town.state(since := town.settle(), "shadow", 0)
+    town.route(state)
+    town.send(state, since, 300, cursed=6)
+    logged, scraped = both(town, state)
+    assert logged.candidate is not None
+    assert (logged.candidate.n, logged.candidate.errors, logged.split) == (300, 6, (0, 300))
+    same_counts(logged, scraped)
+    same_moments(logged.pairs.loss, scraped.pairs.loss)
+    same_moments(logged.pairs.shift, scraped.pairs.shift)
+    assert same_verdict(state, logged, scraped).verdict is Verdict.PASS
+
+
+def test_a_canary_that_fails_fails_from_both(town: Town) -> None:
+    state = town.state(since := town.settle(), "canary", 40)
+    town.route(state)
+    town.send(state, since, 400, cursed=200, refused=4)
+    logged, scraped = both(town, state)
+    same_counts(logged, scraped)
+    assert logged.slices.keys() == {"colour=blue", "colour=green", "colour=red"}
+    advice = same_verdict(state, logged, scraped)
+    assert advice.verdict is Verdict.FAIL
+    assert any(one.rule.startswith("error_rate") and one.verdict is Verdict.FAIL for one in advice.reasons)
+
+
+def test_counts_are_exact_over_a_restart_and_it_shows(town: Town) -> None:
+    state = town.state(since := town.settle(), "canary", 40)
+    town.route(state)
+    town.send(state, since, 200, cursed=20)
+    town.settle()  # what a server counted after its last scrape is lost with it
+    town.servers["candidate"].stop()
+    town.start("candidate")
+    town.send(state, town.settle(), 300, cursed=15)
+    logged, scraped = both(town, state)
+    same_counts(logged, scraped)
+    assert scraped.candidate is not None
+    assert (scraped.candidate.restarts, scraped.stable and scraped.stable.restarts) == (1, 0)
+    assert scraped.candidate.hours == pytest.approx((datetime.now(UTC) - since).total_seconds() / 3600, rel=0.2)
+    same_verdict(state, logged, scraped)
+
+
+def test_what_ran_before_the_stage_is_not_counted(town: Town) -> None:
+    before = town.state(start := town.settle(), "canary", 40)
+    town.route(before)
+    town.send(before, start, 50)
+    state = town.state(town.settle(), "canary", 40)
+    town.settle()
+    scraped = source_of(town, joined=False).read(state, POLICY, applied_of(state), datetime.now(UTC))
+    assert scraped.problems == ()
+    assert scraped.split == (0, 0)
+    assert decided(state, scraped).verdict is Verdict.INCONCLUSIVE
+
+
+def test_an_answer_of_a_digest_that_is_not_released_is_foreign(town: Town) -> None:
+    state = town.state(town.settle(), "canary", 40)
+    connection = http.client.HTTPConnection(f"127.0.0.1:{town.ports['candidate']}")
+    headers = {"content-type": "application/json", "x-sluice-route": "stable"}
+    body = b'{"instances": [{"amount": 1, "visits": 2, "colour": "red"}, {"amount": 2, "visits": 2, "colour": "red"}]}'
+    connection.request("POST", "/v1/models/tiny:predict", body, headers)
+    assert connection.getresponse().status == 200
+    town.settle()
+    scraped = source_of(town, joined=False).read(state, POLICY, applied_of(state), datetime.now(UTC))
+    assert (scraped.problems, scraped.foreign) == ((), 2)
+
+
+def test_clients_cannot_make_series(town: Town) -> None:
+    def series() -> list[bytes]:
+        connection = http.client.HTTPConnection(f"127.0.0.1:{town.ports['stable']}")
+        connection.request("GET", "/metrics")
+        lines = connection.getresponse().read().splitlines()
+        return sorted(line.rpartition(b" ")[0] for line in lines if line.startswith(b"sluice_"))
+
+    before = series()
+    for i in range(20):
+        connection = http.client.HTTPConnection(f"127.0.0.1:{town.ports['stable']}")
+        headers = {"content-type": "application/json", "x-sluice-route": f'ro"u{i}te', "x-sluice-rollout": f"r{i}"}
+        connection.request("POST", "/v1/models/tiny:predict", b"{}", headers | {"x-request-id": f"q{i}"})
+        assert connection.getresponse().status == 400
+    assert series() == before
+    other = [line for line in before if b'route="other"' in line and b"sluice_requests_total" in line]
+    assert len(other) == 4
+
+
+def test_a_label_job_that_stopped_is_seen(town: Town) -> None:
+    state = town.state(since := town.settle(), "canary", 40)
+    town.route(state)
+    town.send(state, since, 60)
+    logged = town.log_source().read(state, POLICY, applied_of(state), datetime.now(UTC))
+    town.join(logged.model_copy(update={"now": iso(datetime.now(UTC) - timedelta(hours=2))}))
+    town.settle()
+    time.sleep(1.2)
+    scraped = source_of(town).read(state, POLICY, applied_of(state), datetime.now(UTC))
+    assert len(scraped.problems) == 1
+    assert "hours old" in scraped.problems[0]
+    town.joined.write_text("{}")
+    time.sleep(2.5)
+    source = PrometheusSource(town.api, settle_seconds=0, fresh_seconds=1)
+    assert source.read(state, POLICY, applied_of(state), datetime.now(UTC)).problems
+
+
+def test_a_prometheus_that_dies_leaves_a_problem_and_no_verdict(town: Town) -> None:
+    state = town.state(since := town.settle(), "canary", 40)
+    town.route(state)
+    town.send(state, since, 300, cursed=250)
+    town.settle()
+    source = source_of(town, joined=False)
+    assert decided(state, source.read(state, POLICY, applied_of(state), datetime.now(UTC))).verdict is Verdict.FAIL
+    town.kill_prometheus()
+    try:
+        found = source.read(state, POLICY, applied_of(state), datetime.now(UTC))
+        advice = decided(state, found)
+        assert found.problems == ("prometheus: time(): no answer (ConnectionRefusedError), 4 times in a row",)
+        assert (advice.action, advice.verdict) == ("wait", Verdict.INCONCLUSIVE)
+        assert Path(town.home / "tsdb").is_dir()
+    finally:
+        town.start_prometheus()
+    town.settle()
+    again = source.read(state, POLICY, applied_of(state), datetime.now(UTC))
+    assert (again.problems, decided(state, again).verdict) == ((), Verdict.FAIL)
+
+
+def test_a_server_that_died_is_a_problem_and_not_a_quiet_success(town: Town) -> None:
+    state = town.state(since := town.settle(), "canary", 40)
+    town.route(state)
+    town.send(state, since, 200)
+    town.settle()
+    town.servers.pop("candidate").stop()
+    try:
+        town.settle()
+        found = source_of(town, joined=False).read(state, POLICY, applied_of(state), datetime.now(UTC))
+        assert "no server of sha256:" in found.problems[0]
+        assert decided(state, found).verdict is Verdict.INCONCLUSIVE
+    finally:
+        town.start("candidate")

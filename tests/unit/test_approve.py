@@ -1,0 +1,266 @@
+"""A person lets a paused rollout go on: one commit, on the numbers of the pause, and on nothing else."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sluice.errors import BadInput, Refused
+from sluice.gates.verdict import Decision
+from sluice.release.approve import approve
+from sluice.release.gitops import GitOps, Snapshot, Written
+from sluice.release.ledger import verify
+from sluice.release.operator import add_hold, roll_back
+from sluice.release.rollout import forward, look, propose
+from sluice.release.state import ReleaseState
+from sluice.release.status import describe, status_of
+from tests.unit.release_sample import GOOD, A, B, C, failing, passing, unclear
+
+ROOT = Path(__file__).parents[2]
+SLUICE = Path(sys.executable).with_name("sluice")
+POLICY = """
+apiVersion: sluice.dev/v1
+kind: GatePolicy
+task: flights
+environment: dev
+select: {}
+offline: [{metric: auc, role: success, against: best-baseline}]
+bootstrap: {allowed: true, minimum_n: 100}
+online:
+  look_every_hours: 24
+  canary:
+    steps: [10, 50]
+    minimum_n: 500
+    maximum_hours: 96
+    approval: true
+    rules: &rules [{metric: error_rate, role: limit, limit: 0.05}]
+  confirm: {minimum_n: 500, maximum_hours: 96, soak_hours: 24, approval: true, rules: *rules}
+"""
+RUN = {"id": "run-2", "name": "second"}
+
+
+def _day(number: int) -> str:
+    return f"2020-01-{number:02d}T00:00:00Z"
+
+
+@pytest.fixture(scope="module")
+def waiting(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository in which A is stable, and B passed the first canary step on 4 January and waits since."""
+    folder = tmp_path_factory.mktemp("waiting")
+    shutil.copytree(ROOT / "manifests", folder / "manifests")
+    shutil.copy(ROOT / "kustomization.yaml", folder)
+    (folder / "manifests/overlays/dev/gate-policy.yaml").write_text(POLICY)
+    made = GitOps(folder / "gitops.git", "dev")
+    made.seed(folder)
+    _propose(made, A, 1)
+    _look(made, 2)
+    _propose(made, B, 3)
+    _look(made, 4)
+    return folder / "gitops.git"
+
+
+@pytest.fixture
+def gitops(waiting: Path, tmp_path: Path) -> GitOps:
+    """A copy of it."""
+    shutil.copytree(waiting, tmp_path / "home/gitops.git")
+    return GitOps(tmp_path / "home/gitops.git", "dev")
+
+
+def _propose(gitops: GitOps, digest: str, day: int) -> None:
+    gitops.commit(lambda snapshot: propose(snapshot, digest, GOOD, {}, RUN, _day(day)))
+
+
+def _look(gitops: GitOps, day: int, make: Any = passing) -> Written | None:
+    return gitops.commit(lambda snapshot: look(snapshot, make(snapshot.state, _day(day)), _day(day), RUN))
+
+
+def test_it_takes_the_step_that_the_pause_held_back(gitops: GitOps) -> None:
+    paused = gitops.snapshot().state
+    assert (paused.stage, paused.step, paused.paused, paused.since) == ("canary", 0, True, _day(3))
+    made = approve(gitops, "looks right", "kim", _day(5))
+    state = gitops.snapshot().state
+    assert (state.stage, state.step, state.candidate_weight, state.paused) == ("canary", 1, 50, False)
+    assert state == forward(paused, gitops.snapshot().policy, _day(5))[1]
+    pause = gitops.decisions()[-2]
+    assert (made.action, made.evidence["pause"], made.run) == ("approve", pause.id, RUN)
+    assert made.reasons[0].text == "kim: looks right"
+    assert gitops.decisions()[-1] == made
+    verify(gitops, None).require_intact()
+
+
+def test_every_stage_that_asks_waits_again_and_the_last_one_ends_in_stable(gitops: GitOps) -> None:
+    for day in itertools.count(5):
+        if not gitops.snapshot().state.rollout:
+            break
+        if gitops.snapshot().state.paused:
+            approve(gitops, f"day {day}", "kim", _day(day))
+        else:
+            _look(gitops, day)
+    assert gitops.snapshot().state.stable == B
+    actions = [made.action for made in gitops.decisions()][2:]
+    assert actions == ["set-weight", "pause", "approve", "pause", "approve", "pause", "approve"]
+    last = gitops.commits()[gitops.decisions()[-1].id]
+    subject = subprocess.run(
+        ["git", f"--git-dir={gitops.remote}", "log", "-1", "--format=%s", last],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert subject.stdout == f"flights dev: {B[7:19]} approved in confirm, confirmed as stable  PASS\n"
+
+
+def test_nothing_that_waits_is_refused(gitops: GitOps) -> None:
+    approve(gitops, "looks right", "kim", _day(5))
+    count = len(gitops.decisions())
+    with pytest.raises(Refused, match="waits for no approval") as refused:
+        approve(gitops, "once more", "kim", _day(5))
+    assert refused.value.exit_code == 3
+    roll_back(gitops, "audit", "kim", _day(6))
+    with pytest.raises(Refused, match=r"rollout \(none\) in dev"):
+        approve(gitops, "once more", "kim", _day(6))
+    assert len(gitops.decisions()) == count + 1
+
+
+def test_a_fail_while_it_waits_takes_the_chance_away(gitops: GitOps) -> None:
+    assert _look(gitops, 5, unclear) is None
+    assert _look(gitops, 5) is None
+    assert _look(gitops, 6, failing)
+    with pytest.raises(Refused, match="waits for no approval"):
+        approve(gitops, "looks right", "kim", _day(6))
+    assert gitops.snapshot().state.held(B)
+
+
+def test_it_decides_again_after_a_lost_race(gitops: GitOps, tmp_path: Path) -> None:
+    other = GitOps(Path(gitops.remote), "dev", clone=tmp_path / "other")
+
+    class Loses(GitOps):
+        raced = False
+
+        def records(self) -> list[tuple[str, bytes]]:
+            found = super().records()
+            if not self.raced:  # a look fails the candidate between our reading and our writing
+                self.raced = True
+                _look(other, 5, failing)
+            return found
+
+    with pytest.raises(Refused, match="no longer waits"):
+        approve(Loses(Path(gitops.remote), "dev"), "looks right", "kim", _day(5))
+    assert gitops.snapshot().state.stage == "stable"
+
+
+def test_another_pause_is_not_the_one_that_was_seen(gitops: GitOps, tmp_path: Path) -> None:
+    other = GitOps(Path(gitops.remote), "dev", clone=tmp_path / "other")
+
+    class Loses(GitOps):
+        raced = False
+
+        def records(self) -> list[tuple[str, bytes]]:
+            found = super().records()
+            if not self.raced:  # somebody approves the first step, and the second one passes
+                self.raced = True
+                approve(other, "first", "lee", _day(5))
+                _look(other, 6)
+            return found
+
+    with pytest.raises(Refused, match="no longer waits"):
+        approve(Loses(Path(gitops.remote), "dev"), "looks right", "kim", _day(6))
+    state = gitops.snapshot().state
+    assert (state.step, state.paused) == (1, True)
+
+
+def test_a_hold_on_another_digest_meanwhile_does_not_matter(gitops: GitOps) -> None:
+    add_hold(gitops, C, "audit", "lee", _day(5))
+    approve(gitops, "looks right", "kim", _day(5))
+    assert [hold.digest for hold in gitops.snapshot().state.holds] == [C]
+
+
+def test_the_same_approval_made_twice_is_one_commit(gitops: GitOps) -> None:
+    """As after an acknowledgement that was lost: decided on the same base, written already."""
+    before: list[Snapshot] = []
+
+    class Twice(GitOps):
+        def commit(self, decide: Any) -> Written | None:
+            def again(snapshot: Snapshot) -> Decision:
+                before.append(snapshot)
+                made: Decision = decide(before[0])
+                return made
+
+            first = super().commit(again)
+            assert first
+            assert super().commit(again) == first
+            return first
+
+    approve(Twice(Path(gitops.remote), "dev"), "looks right", "kim", _day(5))
+    assert [made.action for made in gitops.decisions()].count("approve") == 1
+
+
+@pytest.mark.parametrize(("now", "since"), [(_day(1), _day(4)), (_day(4), _day(4)), ("2020-01-06T12:00:00", None)])
+def test_the_next_stage_never_begins_before_the_pause(gitops: GitOps, now: str, since: str | None) -> None:
+    """A clock that is late would else count requests of the old weights in the new stage."""
+    made = approve(gitops, "looks right", "kim", now)
+    assert made.after["since"] == (since or "2020-01-06T12:00:00Z")
+
+
+@pytest.mark.parametrize("now", [_day(7), "2026-01-01T00:00:00Z"])
+def test_too_late_is_refused_and_the_next_look_ends_it(gitops: GitOps, now: str) -> None:
+    with pytest.raises(Refused, match=f"waited until {_day(7)}"):
+        approve(gitops, "looks right", "kim", now)
+    assert gitops.snapshot().state.paused
+    ended = _look(gitops, 7)
+    assert ended
+    assert ended.decision.action == "time-out"
+
+
+@pytest.mark.parametrize(("reason", "by"), [("", "kim"), ("two\nlines", "kim"), ("right", ""), ("x" * 501, "kim")])
+def test_name_and_reason_are_one_plain_line(gitops: GitOps, reason: str, by: str) -> None:
+    with pytest.raises(BadInput, match="the text of"):
+        approve(gitops, reason, by, _day(5))
+
+
+def test_a_time_that_is_none_is_refused(gitops: GitOps) -> None:
+    with pytest.raises(BadInput, match="is not ISO 8601"):
+        approve(gitops, "looks right", "kim", "yesterday")
+
+
+def test_status_says_who_is_waited_for_and_until_when(gitops: GitOps) -> None:
+    found = status_of(gitops)
+    assert found["waits"] == {"for": "approval", "until": _day(7), "not_before": None}
+    assert any("by a person (`sluice approve`), at most until " + _day(7) in line for line in describe(found))
+    approve(gitops, "looks right", "kim", _day(5))
+    assert status_of(gitops)["waits"] == {"for": "evidence", "until": _day(9), "not_before": None}
+    _look(gitops, 6)
+    approve(gitops, "looks right", "kim", _day(6))
+    found = status_of(gitops)
+    assert found["waits"] == {"for": "evidence", "until": _day(10), "not_before": _day(7)}
+    assert any(f"for evidence, not before {_day(7)}, at most until {_day(10)}" in line for line in describe(found))
+    roll_back(gitops, "audit", "kim", _day(7))
+    assert status_of(gitops)["waits"] is None
+
+
+def test_the_command_exits_with_0_2_and_3(gitops: GitOps) -> None:
+    home = Path(gitops.remote).parent
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = {"SLUICE_HOME": str(home), "PATH": "/usr/bin:/bin", "COLUMNS": "200"}
+        return subprocess.run(
+            [SLUICE, "approve", *arguments], env=environment, capture_output=True, text=True, check=False
+        )
+
+    assert "sluice approve" in run("--help").stdout.split("Example:")[1]
+    assert run("--env", "dev").returncode == 2
+    late = run("--reason", "looks right")
+    assert (late.returncode, late.stdout) == (3, "")
+    assert len(late.stderr.strip().splitlines()) == 1
+    assert "--now" in late.stderr
+    done = run("--reason", "looks right", "--now", _day(5), "--json")
+    assert done.returncode == 0, done.stderr
+    assert ReleaseState.model_validate(json.loads(done.stdout)["after"]) == gitops.snapshot().state
+    again = run("--reason", "looks right", "--now", _day(5))
+    assert (again.returncode, "waits for no approval" in again.stderr) == (3, True)

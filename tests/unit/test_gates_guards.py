@@ -1,0 +1,139 @@
+"""Guards over all that evidence can hold: each number and each moment, found by walking it, is spoilt in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from sluice.gates.guards import refusals
+from sluice.gates.verdict import Verdict
+from sluice.monitoring.evidence import (
+    LATENCY_BOUNDS_MS,
+    Arm,
+    Cells,
+    Evidence,
+    Histogram,
+    Imputed,
+    Moments,
+    Pairs,
+    Share,
+    SliceEvidence,
+    Source,
+    Stratum,
+    Timings,
+)
+from sluice.release.rollout import advance
+from tests.unit.release_sample import LATE, NOW, POLICY, SINCE, A, B, arm, evidence_of, failing, passing, state_in
+
+STATE = state_in("canary")
+_M = Moments(n=500, mean=0.4, variance=0.1)
+_BINS = Histogram(counts=(0,) * 20 + (500,) + (0,) * (len(LATENCY_BOUNDS_MS) - 20))
+_IMPUTED = Imputed(every=_M, rectifier=_M)
+_STRATUM = Stratum(window=SINCE, candidate=_M, stable=_M, candidate_imputed=_IMPUTED, stable_imputed=_IMPUTED)
+
+
+def _full() -> Evidence:
+    """Evidence in which nothing is left out."""
+    counted = {"restarts": 1, "hours": 24.0}
+    return evidence_of(
+        STATE,
+        candidate=arm(B, 4000).model_copy(update=counted),
+        stable=arm(A, 36_000).model_copy(update=counted),
+        strata=(_STRATUM,),
+        pairs=Pairs(shift=_M, loss=_M, agreement=Share(n=500, hits=490)),
+        cells=Cells(compared=900, different=1, worst="speed"),
+        timings=Timings(candidate=_M, stable=_M, difference=_M, candidate_bins=_BINS, stable_bins=_BINS),
+        slices={
+            "colour=red": SliceEvidence(
+                candidate=Share(n=90, hits=1), stable=Share(n=90, hits=1), strata=(_STRATUM,), pairs=_M
+            )
+        },
+        sources=(Source(name="prometheus", query="up", first=SINCE, last=NOW, taken=NOW, n=12),),
+    )
+
+
+def _places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Every leaf of a document, by the attributes, keys and indices that lead to it."""
+    if isinstance(value, BaseModel):
+        parts: Any = [(name, getattr(value, name)) for name in type(value).model_fields]
+    elif isinstance(value, dict):
+        parts = value.items()
+    elif isinstance(value, tuple):
+        parts = enumerate(value)
+    else:
+        yield at, value
+        return
+    for key, part in parts:
+        yield from _places(part, (*at, key))
+
+
+def _spoilt(value: Any, at: tuple[Any, ...], new: Any) -> Any:
+    if not at:
+        return new
+    key, *rest = at
+    if isinstance(value, BaseModel):
+        return value.model_copy(update={key: _spoilt(getattr(value, key), tuple(rest), new)})
+    if isinstance(value, dict):
+        return value | {key: _spoilt(value[key], tuple(rest), new)}
+    return tuple(_spoilt(part, tuple(rest), new) if index == key else part for index, part in enumerate(value))
+
+
+NUMBERS = [at for at, value in _places(_full()) if isinstance(value, float) or (type(value) is int)]
+MOMENTS = [at for at, value in _places(_full()) if value in (SINCE, NOW) and at not in (("now",), ("since",))]
+
+
+def test_the_sample_leaves_nothing_out_and_passes() -> None:
+    full = _full()
+    empty = [at for at, value in _places(full) if value is None]
+    assert not empty
+    assert all(full.__dict__[name] not in ((), {}) for name in ("slices", "sources", "strata", "skew"))
+    assert refusals(full, STATE, POLICY, NOW) == ()
+    kinds = {"slices", "timings", "strata", "pairs", "candidate", "skew", "sources", "cells", "split", "applied"}
+    assert kinds <= {at[0] for at in NUMBERS}
+    assert {"candidate", "stable", "strata", "slices", "sources"} <= {at[0] for at in MOMENTS}
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_no_number_anywhere_may_be_none(number: float) -> None:
+    for at in NUMBERS:
+        found = refusals(_spoilt(_full(), at, number), STATE, POLICY, NOW)
+        name = ".".join(str(key) for key in at)
+        assert {reason.verdict for reason in found} == {Verdict.INCONCLUSIVE}, name
+        assert f"{name} is {number}" in [reason.text for reason in found if reason.rule == "evidence.finite"]
+
+
+@pytest.mark.parametrize("at", MOMENTS, ids=lambda at: ".".join(str(key) for key in at))
+@pytest.mark.parametrize("moment", ["2020-01-02T00:00:00.5Z", "2020-01-02T00:00:01Z", "2021-01-01T00:00:00Z"])
+def test_no_moment_anywhere_may_lie_ahead(at: tuple[Any, ...], moment: str) -> None:
+    found = refusals(_spoilt(_full(), at, moment), STATE, POLICY, NOW)
+    assert [reason.rule for reason in found] == ["evidence.future"]
+    assert moment in found[0].text
+
+
+@pytest.mark.parametrize(("key", "what"), [("taken", "was asked is 13"), ("last", "was asked about is 13")])
+def test_a_source_that_is_old_is_named(key: str, what: str) -> None:
+    old = _spoilt(_full(), ("sources", 0, key), "2020-01-01T11:00:00Z")
+    (reason,) = refusals(old, STATE, POLICY, NOW)
+    assert reason.rule == "evidence.age"
+    assert f"prometheus {what}" in reason.text
+
+
+@pytest.mark.parametrize("make", [passing, failing])
+def test_a_look_with_a_problem_says_nothing_but_that(make: Any) -> None:
+    problems = ("prometheus: connection refused", "prometheus: two series for one digest")
+    evidence = make(STATE).model_copy(update={"problems": problems})
+    advice = advance(STATE, evidence, POLICY, NOW)
+    assert (advice.action, advice.verdict) == ("wait", Verdict.INCONCLUSIVE)
+    assert [(reason.rule, reason.text) for reason in advice.reasons] == [
+        ("evidence.problem", problem) for problem in problems
+    ]
+    assert advance(STATE, evidence, POLICY, LATE).action == "time-out"
+
+
+def test_documents_keep_every_number_of_the_sample() -> None:
+    full = _full()
+    assert Evidence.model_validate_json(full.model_dump_json()) == full
+    assert set(Arm.model_fields) <= {at[1] for at, _ in _places(full) if at[0] == "candidate"}
