@@ -263,7 +263,8 @@ def state_in(phase: str, since: datetime) -> ReleaseState:
     """A state in one of ``PHASES`` that began at ``since``: candidate b, stable a where there is one."""
     stage, _, share = phase.partition(" ")
     weight = int(share.rstrip(" %") or (100 if stage in ("bootstrap", "confirm") else 0))
-    steps: Sequence[int] = policy().online.canary.steps
+    canary = policy().online.canary
+    steps: Sequence[int] = canary.steps if canary else ()
     return ReleaseState(
         task=TASK,
         environment=ENVIRONMENT,
