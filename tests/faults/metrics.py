@@ -12,7 +12,7 @@ import polars as pl
 
 from sluice.monitoring.evidence import Evidence, Moments
 from sluice.release.state import iso, moment_of
-from tests.faults import sample
+from tests.faults import prometheus, sample
 from tests.faults.registry import Row, Trial
 from tests.faults.rollouts import CANDIDATE, Fault, Look, SpoilDocument, rollout
 
@@ -203,21 +203,59 @@ def _about_something_else(look: Look, document: dict[str, Any]) -> None:
 
 
 FAULTS = (
-    Fault("evidence source down", _BLIND, True, _down, lambda *_: None),
-    Fault("source answers 5xx", _BLIND, True, _error_page, lambda *_: b"<h1>503 Service Unavailable</h1>"),
-    Fault("source slow", _BLIND, True, _late, _the_last),
-    Fault("NaN", _BLIND, True, _number(float("nan")), _put(float("nan")), _built(float("nan"))),
-    Fault("+Inf", _BLIND, True, _number(float("inf")), _put(float("inf")), _built(float("inf"))),
-    Fault("empty answer", _BLIND, True, _empty, lambda *_: b"{}"),
-    Fault("two series", _BLIND, True, _two_series, lambda _, sent, __: b"[%s,%s]" % (sent, sent)),
-    Fault("text for a number", _BLIND, True, _text, _edited(lambda _, found: found["candidate"].update(n="400"))),
-    Fault("stale by 10 minutes", _BLIND, True, _stale, _edited(_older)),
+    Fault("evidence source down", _BLIND, True, _down, lambda *_: None, prometheus=prometheus.down),
+    Fault(
+        "source answers 5xx",
+        _BLIND,
+        True,
+        _error_page,
+        lambda *_: b"<h1>503 Service Unavailable</h1>",
+        prometheus=prometheus.error_page,
+    ),
+    Fault("source slow", _BLIND, True, _late, _the_last, prometheus=prometheus.slow),
+    Fault(
+        "NaN",
+        _BLIND,
+        True,
+        _number(float("nan")),
+        _put(float("nan")),
+        _built(float("nan")),
+        prometheus=prometheus.value("NaN"),
+    ),
+    Fault(
+        "+Inf",
+        _BLIND,
+        True,
+        _number(float("inf")),
+        _put(float("inf")),
+        _built(float("inf")),
+        prometheus=prometheus.value("+Inf"),
+    ),
+    Fault("empty answer", _BLIND, True, _empty, lambda *_: b"{}", prometheus=prometheus.empty),
+    Fault(
+        "two series",
+        _BLIND,
+        True,
+        _two_series,
+        lambda _, sent, __: b"[%s,%s]" % (sent, sent),
+        prometheus=prometheus.two_series,
+    ),
+    Fault(
+        "text for a number",
+        _BLIND,
+        True,
+        _text,
+        _edited(lambda _, found: found["candidate"].update(n="400")),
+        prometheus=prometheus.value("fast"),
+    ),
+    Fault("stale by 10 minutes", _BLIND, True, _stale, _edited(_older), prometheus=prometheus.stale),
     Fault(
         "clocks 5 minutes apart",
         _TRUE,
         False,
         _skewed,
         _edited(lambda look, found: found.update(now=iso(look.now + timedelta(minutes=_minutes(look))))),
+        prometheus=prometheus.skewed,
     ),
     Fault(
         "another revision's data",
@@ -225,23 +263,29 @@ FAULTS = (
         True,
         _other_revision,
         _edited(lambda _, found: found["candidate"].update(digest=_OTHER)),
+        prometheus=prometheus.other_revision,
     ),
-    Fault("traffic stops", _BLIND, True, _stops, _frozen),
+    Fault("traffic stops", _BLIND, True, _stops, _frozen, at_servers=True),
     Fault("evidence from the future", _BLIND, True, None, _edited(_of_the_future)),
     Fault("evidence about something else", _BLIND, True, None, _edited(_about_something_else)),
-    Fault("too few requests", _BLIND, True, _few, None),
-    Fault("cluster does not do what Git says", _BLIND, True, _not_applied, None),
-    Fault("half the planned traffic arrives", _BLIND, True, _half_the_weight, phases=("shadow", *sample.PHASES[2:4])),
+    Fault("too few requests", _BLIND, True, _few, at_servers=True),
+    Fault("cluster does not do what Git says", _BLIND, True, _not_applied, at_servers=True),
+    Fault(
+        "half the planned traffic arrives",
+        _BLIND,
+        True,
+        _half_the_weight,
+        at_servers=True,
+        phases=("shadow", *sample.PHASES[2:4]),
+    ),
     Fault("half the labels never come", _BLIND, True, _unlabelled, phases=("confirm",)),
 )
 
 
 def _row(fault: Fault) -> Row:
-    ways = [way for way in ("log", "document", "built") if getattr(fault, way)]
-
     def cases(full: bool) -> Sequence[tuple[Any, ...]]:
         seeds = range(_SEEDS_FULL if full else _SEEDS_SHORT)
-        return [(phase, seed, way) for phase in fault.phases for seed in seeds for way in ways]
+        return [(phase, seed, way) for phase in fault.phases for seed in seeds for way in fault.ways]
 
     def trial(directory: Path, phase: str, seed: int, way: str) -> Trial:
         return rollout(directory, fault, phase, seed, way)

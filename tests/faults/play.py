@@ -22,7 +22,7 @@ from sluice.content import write_json
 from sluice.documents import read_document
 from sluice.gates.verdict import Decision
 from sluice.monitoring.prediction_log import LogWriter, read_lines, window_frame, window_path, write_window
-from sluice.monitoring.windows import list_windows, read_rollout
+from sluice.monitoring.windows import list_windows
 from sluice.release.gitops import GitOps, Snapshot
 from sluice.release.operator import add_hold, release_hold, roll_back
 from sluice.release.rollout import look, propose
@@ -76,7 +76,7 @@ class World:
         state = self.gitops.snapshot().state
         if state.rollout is None:
             return state
-        rows = read_rollout(self.windows, state.rollout, moment)
+        rows = sample.rows_of(self.windows, state, moment)
         evidence = sample.evidence_from(rows, state, applied, moment)
 
         def decide(snapshot: Snapshot) -> Decision | None:

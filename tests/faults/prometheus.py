@@ -1,128 +1,166 @@
-"""
-A Prometheus on loopback that answers ``/api/v1/query`` and ``/api/v1/query_range``, and fails by script.
-
-For sources of evidence that speak its HTTP API: they take ``url`` as their base URL.
-"""
+"""A Prometheus over the servers of a rollout in event time, which answers wrongly when it is told to."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import threading
+import copy
+import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Literal, NamedTuple, Self, get_args
-from urllib.parse import parse_qs, urlsplit
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
 
-Name = Literal[
-    "down", "5xx", "slow", "NaN", "+Inf", "empty", "two series", "text", "stale", "skew", "other revision", "stops"
-]
-FAULTS: tuple[Name, ...] = get_args(Name)
+import polars as pl
 
+from serving.metrics import ServingMetrics
+from sluice.gates.policy import GatePolicy
+from sluice.monitoring.evidence import Evidence
+from sluice.monitoring.prometheus import PrometheusSource
+from sluice.monitoring.prometheus_api import Limits, PrometheusApi
+from sluice.release.state import Applied, ReleaseState, moment_of
+from tests.faults import sample
+from tests.unit.scripted_prometheus import ScriptedPrometheus, rows_of
 
-class Series(NamedTuple):
-    """One series of an answer, with one value."""
-
-    labels: Mapping[str, str]
-    value: float
-
-
-Answer = Callable[[str, float], Sequence[Series]]
-"""From a query and a time (Unix seconds) to what a healthy server says."""
-
-
-class FakePrometheus:
-    """
-    Context manager: a server on a free port of loopback.
-
-    Args:
-        answer: of a healthy server.
-        slow_s: seconds that a slow answer takes.
-        revision: label that another revision's data carries another value of.
-    """
-
-    def __init__(self, answer: Answer, *, slow_s: float = 1.0, revision: str = "digest") -> None:
-        self.answer, self.slow_s, self.revision = answer, slow_s, revision
-        self.fault: Name | None = None
-        self.minutes = 5
-        """Of the skew; negative is behind."""
-        self.fired = 0
-        """Answers that were spoilt."""
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-
-    @property
-    def url(self) -> str:
-        """Base URL."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    def document(self, path: str, query: Mapping[str, str]) -> dict[str, Any]:
-        """The JSON of an answer, spoilt where the fault is one of the data."""
-        ranged = path.endswith("query_range")
-        moment = float(query.get("end" if ranged else "time") or time.time())
-        found = list(self.answer(query.get("query", ""), moment))
-        at = moment + {"stale": -600, "skew": 60 * self.minutes}.get(self.fault or "", 0)
-        if self.fault in ("empty", "stops"):
-            found = []
-        if self.fault == "two series":
-            found = [one for series in found for one in (series, self._other(series))]
-        if self.fault == "other revision":
-            found = [self._other(series) for series in found]
-        values = {"NaN": "NaN", "+Inf": "+Inf", "text": "fast"}
-        rows = [(series.labels, [at, values.get(self.fault or "", f"{series.value!r}")]) for series in found]
-        kind, key = ("matrix", "values") if ranged else ("vector", "value")
-        result = [{"metric": dict(labels), key: [sample] if ranged else sample} for labels, sample in rows]
-        return {"status": "success", "data": {"resultType": kind, "result": result}}
-
-    def _other(self, series: Series) -> Series:
-        return Series({**series.labels, self.revision: "sha256:" + "0" * 64}, series.value)
+SpoilAnswer = Callable[[str, dict[str, Any], float], Any]
+"""From the kind of a query, the right answer (one's own) and the time asked about to what is said instead."""
+_LIMITS = Limits(request_seconds=0.15, total_seconds=1.0, attempts=2, maximum_bytes=1 << 20)
+_SLOW_SECONDS = 0.3
 
 
-def _handler(owner: FakePrometheus) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self._reply(urlsplit(self.path).query)
+class Scraped(ScriptedPrometheus):
+    """Counters of a stage's servers, which begin with the stage."""
 
-        def do_POST(self) -> None:
-            self._reply(self.rfile.read(int(self.headers.get("Content-Length", 0))).decode())
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = 0.0
+        self.spoilt = 0
+        self._stage: str | None = None
+        self._servers: dict[str, ServingMetrics] = {}
 
-        def _reply(self, text: str) -> None:
-            path = urlsplit(self.path).path
-            query = {key: values[-1] for key, values in parse_qs(text).items()}
-            owner.fired += owner.fault is not None
-            if owner.fault == "down":
-                self.close_connection = True
-                self.connection.close()
-                return
-            if owner.fault == "slow":
-                time.sleep(owner.slow_s)
-            status = 503 if owner.fault == "5xx" else 200 if path.startswith("/api/v1/query") else 404
-            body = json.dumps(owner.document(path, query)) if status == 200 else "<h1>Service Unavailable</h1>"
-            with contextlib.suppress(OSError):  # the client did not wait
-                self._send(status, body.encode())
+    def answer(self, query: str, at: float) -> tuple[str, dict[str, Any]]:
+        """In event time."""
+        if query == "time()":
+            scalar = {"resultType": "scalar", "result": [self.clock, repr(self.clock)]}
+            return "clock", {"status": "success", "data": scalar}
+        return super().answer(query, at)
 
-        def _send(self, status: int, body: bytes) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json" if status == 200 else "text/html")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def serve(self, state: ReleaseState, frame: pl.DataFrame, now: datetime) -> None:
+        """One window's answers."""
+        if self._stage != state.since:
+            self._stage = state.since
+            self._servers = {one: ServingMetrics(state.task, one) for one in (state.stable, state.candidate) if one}
+            for metrics in self._servers.values():
+                metrics._start = (moment_of(state.since or "") - timedelta(minutes=10)).timestamp()
+            self.before = self._rows()
+        for row in frame.iter_rows(named=True):
+            metrics, moment = self._servers[row["digest"]], row["event_time"]
+            if row["status"] >= 500:
+                metrics.failed(row["route"], "model", 1, row["latency_ms"], moment)
+            else:
+                metrics.answered(row["route"], 1, 0, row["latency_ms"], moment)
+        self.clock, self.counts = now.timestamp(), self._rows()
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the base class' name
-            """Say nothing."""
+    def _rows(self) -> list[tuple[dict[str, str], float]]:
+        return [row for digest, metrics in self._servers.items() for row in rows_of(metrics, digest[7:9])]
 
-    return Handler
+    def read(
+        self, state: ReleaseState, policy: GatePolicy, applied: Applied, now: datetime, spoil: SpoilAnswer | None
+    ) -> Evidence:
+        """What the product's own source makes of the answers."""
+
+        def spoiling(kind: str, document: dict[str, Any]) -> Any:
+            said = spoil(kind, copy.deepcopy(document), self.clock) if spoil else document
+            self.spoilt += said != document
+            return said
+
+        self.fault = spoiling
+        with _nobody() if spoil is down else _here(self.url) as url:
+            self.spoilt += spoil is down
+            api = PrometheusApi(url, limits=_LIMITS, pause=lambda _: None)
+            return PrometheusSource(api, joined=False).read(state, policy, applied, now)
+
+
+@contextmanager
+def _here(url: str) -> Iterator[str]:
+    yield url
+
+
+@contextmanager
+def _nobody() -> Iterator[str]:
+    """An address at which nothing listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
+def down(_: str, document: dict[str, Any], __: float) -> Any:
+    """Never asked: there is no server."""
+    return document
+
+
+def error_page(_: str, __: dict[str, Any], ___: float) -> Any:
+    """Status 503."""
+    return 503, b"<h1>Service Unavailable</h1>"
+
+
+def slow(kind: str, document: dict[str, Any], _: float) -> Any:
+    """Longer than the source waits."""
+    if kind != "counts":
+        return document
+    time.sleep(_SLOW_SECONDS)
+    return 200, b"{}"
+
+
+def value(text: str) -> SpoilAnswer:
+    """The first count is ``text``."""
+
+    def spoil(kind: str, document: dict[str, Any], _: float) -> Any:
+        if kind == "counts":
+            document["data"]["result"][0]["value"][1] = text
+        return document
+
+    return spoil
+
+
+def empty(kind: str, document: dict[str, Any], _: float) -> Any:
+    """No series at all."""
+    if kind == "counts":
+        document["data"]["result"].clear()
+    return document
+
+
+def _candidate(document: dict[str, Any]) -> list[dict[str, Any]]:
+    return [one for one in document["data"]["result"] if one["metric"].get("digest") == sample.digest("b")]
+
+
+def two_series(kind: str, document: dict[str, Any], _: float) -> Any:
+    """The candidate's server is scraped by a second job."""
+    if kind == "counts":
+        again = copy.deepcopy(_candidate(document))
+        for one in again:
+            one["metric"] |= {"job": "another"}
+        document["data"]["result"] += again
+    return document
+
+
+def stale(kind: str, document: dict[str, Any], clock: float) -> Any:
+    """The candidate's server was seen ten minutes ago."""
+    if kind == "seen":
+        for one in _candidate(document):
+            one["value"][1] = repr(clock - 600)
+    return document
+
+
+def skewed(kind: str, document: dict[str, Any], clock: float) -> Any:
+    """Its clock is five minutes ahead."""
+    if kind == "clock":
+        document["data"]["result"][1] = repr(clock + 300)
+    return document
+
+
+def other_revision(kind: str, document: dict[str, Any], _: float) -> Any:
+    """The candidate's counts carry another digest."""
+    if kind == "counts":
+        for one in _candidate(document):
+            one["metric"]["digest"] = sample.digest("c")
+    return document

@@ -117,9 +117,10 @@ _METHOD = """
 How the rows are made:
 
 - *decisions* plays the shipped policy in the simulator's worlds, looked at every hour.
-- *metrics* plays rollouts by the prediction log and by evidence documents. The source breaks when the rollout reaches
-  a phase (bootstrap, shadow, both canary steps, confirm) and stays broken; with every other seed the candidate turns
-  bad at that moment. A rollout must end by the deadlines of its stages.
+- *metrics* plays rollouts by the prediction log, by evidence documents, and by a scripted Prometheus on loopback over
+  the servers' own counters. The source breaks when the rollout reaches a phase (bootstrap, shadow, both canary steps,
+  confirm) and stays broken; with every other seed the candidate turns bad at that moment. A rollout must end by the
+  deadlines of its stages.
 - *SIGKILL* and *git* play a history with a first model, a promotion, a rollback, holds and refusals against a real
   repository. The points are the entries and exits of the functions that an undisturbed run passes, found by watching
   it, so no product code knows of them. Afterwards the branch's tip must be the same commit: that covers release files,

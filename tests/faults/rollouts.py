@@ -13,13 +13,14 @@ import polars as pl
 from sluice.content import canonical_json
 from sluice.documents import read_document
 from sluice.errors import SluiceError
+from sluice.gates.policy import GatePolicy
 from sluice.gates.verdict import Verdict
 from sluice.monitoring.evidence import Evidence
 from sluice.monitoring.prediction_log import window_frame, window_path, write_window
-from sluice.monitoring.windows import read_rollout
 from sluice.release.rollout import advance
 from sluice.release.state import Applied, ReleaseState, iso
 from tests.faults import sample
+from tests.faults.prometheus import Scraped, SpoilAnswer
 from tests.faults.registry import Trial
 
 CANDIDATE = sample.digest("b")
@@ -62,6 +63,8 @@ class Fault:
         log: breaks the prediction log, the traffic or the cluster.
         document: breaks the evidence document on its way.
         built: breaks evidence that was never a document.
+        prometheus: breaks the answers of a Prometheus.
+        at_servers: ``log`` breaks what reaches the servers, so that a Prometheus sees it too.
     """
 
     name: str
@@ -70,7 +73,16 @@ class Fault:
     log: Spoil | None = None
     document: SpoilDocument | None = None
     built: Callable[[Look, Evidence], Evidence] | None = None
+    prometheus: SpoilAnswer | None = None
+    at_servers: bool = False
     phases: tuple[str, ...] = sample.PHASES
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """Where it can strike."""
+        ways = {"log": self.log, "document": self.document, "built": self.built}
+        scraped = self.prometheus or self.at_servers
+        return (*(way for way, spoil in ways.items() if spoil), *(("prometheus",) if scraped else ()))
 
 
 @dataclass
@@ -85,6 +97,7 @@ class _Rollout:
     documents: list[bytes] = field(default_factory=list)
     fired: bool = False
     wrong: int = 0
+    scraped: Scraped | None = None
     misheld: bool = False
     """A candidate that failed is free, or one that did not is held."""
 
@@ -110,21 +123,36 @@ class _Rollout:
             number=index - (self.broken_since or 0),
             seed=self.seed,
         )
-        in_force = broken and self.way == "log" and self.fault.log is not None and self.fault.log(look)
+        by_traffic = self.way == "log" or (self.scraped is not None and self.fault.at_servers)
+        in_force = broken and by_traffic and self.fault.log is not None and self.fault.log(look)
         _write(look)
         evidence, spoilt = self._evidence(look, broken=broken)
-        advice = advance(self.state, evidence, sample.policy(), iso(look.now))
+        advice = advance(self.state, evidence, self._policy, iso(look.now))
         self._count(advice.action, in_force=in_force or spoilt)
         self.state = advice.after
         blamed = any(one.verdict is Verdict.FAIL and one.rule != "split" for one in advice.reasons)
-        self.misheld |= advice.action == "rollback" and blamed != bool(self.state.held(CANDIDATE))
+        gone = self.state.rollout is None and self.state.stable != CANDIDATE
+        self.misheld |= gone and blamed != bool(self.state.held(CANDIDATE))
         return advice.verdict
+
+    @property
+    def _policy(self) -> GatePolicy:
+        return sample.policy_of_servers() if self.scraped else sample.policy()
+
+    def _from_prometheus(self, scraped: Scraped, look: Look, *, broken: bool) -> tuple[Evidence, bool]:
+        scraped.serve(look.state, look.frame, look.now)
+        before = scraped.spoilt
+        spoil = self.fault.prometheus if broken else None
+        evidence = scraped.read(look.state, self._policy, look.applied, look.now, spoil)
+        return evidence, scraped.spoilt > before
 
     def _evidence(self, look: Look, *, broken: bool) -> tuple[Evidence, bool]:
         """What arrives at the gate, and whether it was spoilt on the way; a source that fails shows nothing."""
+        if self.scraped:
+            return self._from_prometheus(self.scraped, look, broken=broken)
         nothing = sample.nothing_seen(look.state, look.applied, look.now)
         try:
-            rows = read_rollout(look.windows, look.state.rollout or "", look.now)
+            rows = sample.rows_of(look.windows, look.state, look.now)
             evidence = sample.evidence_from(rows, look.state, look.applied, look.now, unlabelled=look.unlabelled)
         except SluiceError:
             return nothing, False
@@ -170,9 +198,14 @@ def rollout(directory: Path, fault: Fault, phase: str, seed: int, way: str) -> T
     played = _Rollout(directory, fault, phase, seed, way, begun)
     most = int(sample.LONGEST / sample.LOOK)
     verdict, index = Verdict.INCONCLUSIVE, 0
-    while played.state.rollout is not None and index <= most:
-        verdict = played.look(index)
-        index += 1
+    played.scraped = Scraped() if way == "prometheus" else None
+    try:
+        while played.state.rollout is not None and index <= most:
+            verdict = played.look(index)
+            index += 1
+    finally:
+        if played.scraped:
+            played.scraped.close()
     hung = played.state.rollout is not None
     complaints = {
         f"still in {sample.phase_of(played.state)} after {index} hours": hung,

@@ -17,8 +17,10 @@ import polars as pl
 
 from sluice.gates.policy import GatePolicy, parse_policy
 from sluice.gates.verdict import Reason, Verdict
-from sluice.monitoring.evidence import Arm, Cells, Evidence, Pairs, Timings, collect_evidence
+from sluice.monitoring.collect import collect_evidence
+from sluice.monitoring.evidence import Arm, Cells, Evidence, Pairs, Timings
 from sluice.monitoring.prediction_log import Record
+from sluice.monitoring.windows import ROW_SCHEMA, list_windows, read_window
 from sluice.release.document import render_holds, render_release
 from sluice.release.state import Applied, ReleaseState, iso, moment_of
 
@@ -37,15 +39,32 @@ select: {}
 offline: [{metric: auc, role: success, against: best-baseline}]
 bootstrap: {allowed: true, minimum_n: 100}
 online:
-  look_every_hours: 1
-  evidence_hours: 0.1
+  look_every_hours: 0.1
   label_maturity_hours: 1
-  shadow: {minimum_n: 300, maximum_hours: 6, maximum_error_rate: 0.05, maximum_mismatch: 0.01, log_loss_margin: 0.2,
-    score_shift: 0.4, latency_ratio: 3, split_alpha: 0.001}
-  canary: {minimum_n: 60, maximum_hours: 6, maximum_error_rate: 0.2, maximum_mismatch: 0.01, log_loss_margin: 0.5,
-    latency_ratio: 3, split_alpha: 0.001, steps: [20, 50]}
-  confirm: {minimum_n: 300, maximum_hours: 8, maximum_error_rate: 0.05, maximum_mismatch: 0.01, log_loss_margin: 0.5,
-    minimum_label_coverage: 0.9}
+  shadow:
+    minimum_n: 300
+    maximum_hours: 6
+    rules:
+      - &split {metric: split, role: quality, alpha: 0.001}
+      - &few_errors {metric: error_rate, role: limit, limit: 0.05}
+      - &parity {metric: parity, role: quality, limit: 0.01}
+      - &latency {metric: latency, role: deterioration, relative_margin: 2}
+      - {metric: log_loss, role: guardrail, margin: 0.2}
+      - {metric: score_shift, role: limit, limit: 0.4}
+  canary:
+    minimum_n: 60
+    maximum_hours: 6
+    steps: [20, 50]
+    rules:
+      - *split
+      - {metric: error_rate, role: limit, limit: 0.2}
+      - *parity
+      - *latency
+      - &loss {metric: log_loss, role: guardrail, margin: 0.5}
+  confirm:
+    minimum_n: 300
+    maximum_hours: 8
+    rules: [*few_errors, *parity, *loss, {metric: label_coverage, role: quality, limit: 0.9}]
 """
 PHASES = ("bootstrap", "shadow", "canary 20 %", "canary 50 %", "confirm")
 PASSED = (Reason(rule="auc", verdict=Verdict.PASS, observed=0.8, bound=0.7, n=900, text="better"),)
@@ -63,6 +82,19 @@ def digest(name: str) -> str:
 def policy() -> GatePolicy:
     """The policy that ``POLICY_TEXT`` spells."""
     return parse_policy(POLICY_TEXT, "policy")
+
+
+@cache
+def policy_of_servers() -> GatePolicy:
+    """The same stages, asked only what servers can count themselves: no labels, no features, no pairs."""
+    online = policy().online
+    counted = {
+        name: stage.model_copy(
+            update={"rules": tuple(rule for rule in stage.rules if rule.metric in ("split", "error_rate", "latency"))}
+        )
+        for name, stage in online.stages.items()
+    }
+    return policy().model_copy(update={"online": online.model_copy(update=counted)})
 
 
 def phase_of(state: ReleaseState) -> str:
@@ -146,6 +178,13 @@ def _answering(state: ReleaseState, side: float) -> list[tuple[str, str]]:
     return [("candidate", state.candidate)] if side < state.candidate_weight else [("stable", state.stable)]
 
 
+def rows_of(windows: Path, state: ReleaseState, until: datetime) -> pl.DataFrame:
+    """All predictions of the rollout in windows that ended by ``until``."""
+    frames = [read_window(window) for window in list_windows(windows) if window.end <= until]
+    rows = pl.concat([pl.DataFrame(schema=ROW_SCHEMA), *frames])
+    return rows.filter(pl.col("rollout") == (state.rollout or "")).sort("event_time", "request_id", "route")
+
+
 def labels_of(rows: pl.DataFrame) -> pl.DataFrame:
     """The outcome of every request, half an hour later: 1 where its risk was above one half."""
     risk = pl.col("features").str.json_path_match("$.risk").cast(pl.Float64)
@@ -186,7 +225,11 @@ def nothing_seen(state: ReleaseState, applied: Applied, now: datetime) -> Eviden
     """What is known when the source of evidence does not answer: nothing."""
 
     def silent(side: str | None) -> Arm | None:
-        return Arm(digest=side, n=0, first=None, last=None, errors=0, due=0, labelled=0, loss=None) if side else None
+        return (
+            Arm(digest=side, n=0, first=None, last=None, errors=0, due=0, labelled=0, loss=None, stale=0)
+            if side
+            else None
+        )
 
     return Evidence(
         task=state.task,
@@ -220,7 +263,8 @@ def state_in(phase: str, since: datetime) -> ReleaseState:
     """A state in one of ``PHASES`` that began at ``since``: candidate b, stable a where there is one."""
     stage, _, share = phase.partition(" ")
     weight = int(share.rstrip(" %") or (100 if stage in ("bootstrap", "confirm") else 0))
-    steps: Sequence[int] = policy().online.canary.steps
+    canary = policy().online.canary
+    steps: Sequence[int] = canary.steps if canary else ()
     return ReleaseState(
         task=TASK,
         environment=ENVIRONMENT,

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-import urllib.error
-import urllib.parse
-import urllib.request
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +13,6 @@ from sluice.release.git import GitFailed, git
 from tests.faults import crashes, report, wrapped_git
 from tests.faults.history import lost_or_doubled, reference
 from tests.faults.mutations import MUTATIONS, mutated
-from tests.faults.prometheus import FAULTS, FakePrometheus, Series
 from tests.faults.registry import Row, Trial, all_rows, tally_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
@@ -27,6 +21,8 @@ QUICK = (
     ("metrics: NaN", ("canary 20 %", 1, "built")),
     ("metrics: traffic stops", ("confirm", 1, "log")),
     ("metrics: too few requests", ("bootstrap", 1, "log")),
+    ("metrics: two series", ("canary 50 %", 1, "prometheus")),
+    ("metrics: source slow", ("shadow", 1, "prometheus")),
     ("decisions: forbidden proposals", ("a held digest", 0)),
     ("SIGKILL: writing the commit", ("writing the commit", 0)),
     ("SIGKILL: between git's commands", ("between git's commands", 1)),
@@ -116,26 +112,3 @@ def test_a_wrapped_git_fails_as_often_as_it_was_told(tmp_path: Path) -> None:
                 git(tmp_path / "r.git", "rev-parse", "--git-dir")
         git(tmp_path / "r.git", "rev-parse", "--git-dir")
     assert script.fired == 2
-
-
-def _ask(server: FakePrometheus, path: str = "query", timeout: float = 5.0, **parameters: str) -> Any:
-    query = urllib.parse.urlencode({"query": "up", "time": "1000", **parameters})
-    with urllib.request.urlopen(f"{server.url}/api/v1/{path}?{query}", timeout=timeout) as answer:  # noqa: S310
-        return json.loads(answer.read())["data"]["result"]
-
-
-def test_the_fake_prometheus_answers_and_fails_by_script() -> None:
-    labels = {"digest": "sha256:" + "a" * 64}
-    with FakePrometheus(lambda query, _: [Series(labels, 3.0)] if query == "up" else [], slow_s=0.5) as server:
-        (healthy,) = _ask(server)
-        assert healthy == {"metric": labels, "value": [1000.0, "3.0"]}
-        assert _ask(server, "query_range", end="1200")[0]["values"] == [[1200.0, "3.0"]]
-        assert server.fired == 0
-        for fault in FAULTS:
-            server.fault = fault
-            if fault in ("down", "5xx", "slow"):
-                with pytest.raises((urllib.error.URLError, HTTPException, TimeoutError, ConnectionError)):
-                    _ask(server, timeout=0.2)
-            else:
-                assert _ask(server) != [healthy]
-        assert server.fired == len(FAULTS)

@@ -39,6 +39,7 @@ def _imported(name: str, home: Path) -> World:
 def upgraded(directory: Path, name: str, end: str) -> Trial:
     """What an older version began is read, and goes on to its end; its records stay as they are."""
     world = _imported(name, directory / "home")
+    said = _with_a_policy_of_today(world, directory)
     before = dict(world.gitops.records())
     begun = [made.id for made in world.gitops.decisions()]
     fired = world.gitops.snapshot().state.stage == "canary"
@@ -51,11 +52,18 @@ def upgraded(directory: Path, name: str, end: str) -> Trial:
     lost = lost_or_doubled(made[: len(begun)], begun) + sum(after.get(path) != text for path, text in before.items())
     state = world.gitops.snapshot().state
     stable = sample.digest("b" if end == "promoted" else "a")
-    problems = ledger_problems(world.gitops)
+    problems = [said] * bool(said) + ledger_problems(world.gitops)
     if (state.stage, state.stable) != ("stable", stable):
         problems.append(f"ended as {state.stage} with {state.stable}")
     wrong = int(end != "promoted" and state.stable != stable)
     return Trial(fired, not problems, wrong=wrong, lost=lost, said="; ".join(problems))
+
+
+def _with_a_policy_of_today(world: World, directory: Path) -> str:
+    """A policy in words of its time is refused by its first unknown key; a person commits one of today."""
+    said = _refusal(world.gitops.snapshot, "online.shadow")
+    _overwrite(world.gitops, _POLICY, sample.POLICY_TEXT, directory)
+    return said
 
 
 def _literal(text: bytes) -> bytes:
