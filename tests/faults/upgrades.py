@@ -39,7 +39,7 @@ def _imported(name: str, home: Path) -> World:
 def upgraded(directory: Path, name: str, end: str) -> Trial:
     """What an older version began is read, and goes on to its end; its records stay as they are."""
     world = _imported(name, directory / "home")
-    said = _with_a_policy_of_today(world, directory)
+    said = _with_a_policy_of_today(world)
     before = dict(world.gitops.records())
     begun = [made.id for made in world.gitops.decisions()]
     fired = world.gitops.snapshot().state.stage == "canary"
@@ -59,10 +59,10 @@ def upgraded(directory: Path, name: str, end: str) -> Trial:
     return Trial(fired, not problems, wrong=wrong, lost=lost, said="; ".join(problems))
 
 
-def _with_a_policy_of_today(world: World, directory: Path) -> str:
+def _with_a_policy_of_today(world: World) -> str:
     """A policy in words of its time is refused by its first unknown key; a person commits one of today."""
     said = _refusal(world.gitops.snapshot, "online.shadow")
-    _overwrite(world.gitops, _POLICY, sample.POLICY_TEXT, directory)
+    _overwrite(world.gitops, _POLICY, sample.POLICY_TEXT)
     return said
 
 
