@@ -48,7 +48,7 @@ online:
       - &split {metric: split, role: quality, alpha: 0.001}
       - &few_errors {metric: error_rate, role: limit, limit: 0.05}
       - &parity {metric: parity, role: quality, limit: 0.01}
-      - &latency {metric: latency, role: deterioration, relative_margin: 2}
+      - &latency {metric: latency, role: deterioration, relative_margin: 2, minimum_n: 30}
       - {metric: log_loss, role: guardrail, margin: 0.2}
       - {metric: score_shift, role: limit, limit: 0.4}
   canary:
@@ -57,10 +57,10 @@ online:
     steps: [20, 50]
     rules:
       - *split
-      - {metric: error_rate, role: limit, limit: 0.2}
+      - {metric: error_rate, role: limit, limit: 0.2, minimum_n: 30}
       - *parity
       - *latency
-      - &loss {metric: log_loss, role: guardrail, margin: 0.5}
+      - &loss {metric: log_loss, role: guardrail, margin: 0.5, minimum_n: 30}
   confirm:
     minimum_n: 300
     maximum_hours: 8
