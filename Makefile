@@ -43,7 +43,7 @@ schemas: $(READY)  ## write the published JSON schemas into docs/schemas/
 POLICY ?= manifests/overlays/dev/gate-policy.yaml
 simulate: $(READY)  ## play the shipped policy against known worlds; rewrites docs/simulation.md and its pictures
 	$(BIN)/sluice simulate $(POLICY) --rollouts 10000 --write docs/simulation.md
-	$(BIN)/sluice simulate $(POLICY) --compare --rollouts 200 --write docs/simulation.md
+	$(BIN)/sluice simulate $(POLICY) --compare --rollouts 500 --write docs/simulation.md
 
 REPORT ?= docs/reliability.md
 reliability: $(READY)  ## break the release on purpose, row by row; rewrites docs/reliability.md (FULL=1: hours of it)

@@ -11,12 +11,12 @@ from sluice.gates.simulation.summary import Summary
 _PROMOTED, _BACK, _LATE = "#2f6f9f", "#c8803a", "#c9c9c9"
 _WRONG, _INK, _FAINT = "#b3261e", "#222222", "#666666"
 _STYLE = "font-family='system-ui, sans-serif' font-size='13'"
-_ROW, _LEFT, _BAR = 30, 130, 420
+_ROW, _LEFT, _BAR = 30, 144, 420
 
 
 def endings(simulated: Simulated) -> str:
     """Bars of promoted, rolled back and timed out; a red frame around the wrong part."""
-    width, top = 960, 92
+    width, top = 974, 92
     height = top + _ROW * len(simulated.ours) + 34
     parts = [
         _text(16, 28, "How rollouts end, world by world", size=18, weight="600"),
