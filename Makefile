@@ -46,7 +46,7 @@ simulate: $(READY)  ## play the shipped policy against known worlds; rewrites do
 	$(BIN)/sluice simulate $(POLICY) --compare --rollouts 500 --write docs/simulation.md
 
 REPORT ?= docs/reliability.md
-reliability: $(READY)  ## break the release on purpose, row by row; rewrites docs/reliability.md (FULL=1: hours of it)
+reliability: $(READY)  ## break the release on purpose, row by row; rewrites docs/reliability.md (FULL=1: longer)
 	@$(BIN)/python -W ignore -m tests.faults $(if $(FULL),--full) --report $(REPORT)
 
 format: $(READY)  ## format the code
