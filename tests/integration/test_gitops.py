@@ -279,29 +279,3 @@ def test_why_tells_the_whole_story(gitops: GitOps) -> None:
     assert held.document()["links"][2]["evidence"]["skew"] == {"speed": 0.02, "colour": 0.01}
     with pytest.raises(BadInput, match="not in the history"):
         why(gitops, "123456")
-
-
-def test_why_is_quick_over_a_thousand_decisions(gitops: GitOps) -> None:
-    _play(gitops)
-    git(Path(gitops.remote), "fast-import", "--quiet", "--force", data=_thousand(gitops))
-    assert len(gitops.records()) > 1000
-    started = time.perf_counter()
-    explanation = why(gitops, C)
-    spent = time.perf_counter() - started
-    assert len(explanation.links) == 4
-    assert spent < 1
-
-
-def _thousand(gitops: GitOps) -> bytes:
-    decision = gitops.decisions()[4]
-    stream = []
-    for number in range(1000):
-        made = decision.model_copy(update={"id": f"canary-{number:012x}", "candidate": f"sha256:{number + 1:064x}"})
-        record = made.model_dump_json(indent=2).encode()
-        message = f"flights dev: canary\n\nSluice-Decision: {made.id}\n".encode()
-        path = f"manifests/overlays/dev/decisions/{number + 20:04d}-canary-set-weight.json"
-        parent = b"from refs/heads/main^0\n" if number == 0 else b""
-        stream.append(b"commit refs/heads/main\ncommitter Sluice <sluice@localhost> 1577836800 +0000\n")
-        stream.append(b"data %d\n%s\n%sM 100644 inline %s\n" % (len(message), message, parent, path.encode()))
-        stream.append(b"data %d\n%s\n" % (len(record), record))
-    return b"".join(stream)

@@ -15,7 +15,7 @@ SINCE, NOW, LATE = "2020-01-01T00:00:00Z", "2020-01-02T00:00:00Z", "2020-02-01T0
 HOLD = Hold(digest=C, reason="broke", by="kim", at=SINCE)
 GOOD = (Reason(rule="auc", verdict=Verdict.PASS, observed=0.8, bound=0.7, n=900, text="better"),)
 BAD = (Reason(rule="auc", verdict=Verdict.FAIL, observed=0.6, bound=0.7, n=900, text="worse"),)
-_POLICY = b"""
+POLICY_TEXT = b"""
 apiVersion: sluice.dev/v1
 kind: GatePolicy
 task: toy
@@ -29,7 +29,7 @@ online:
   canary: {<<: *rules, score_shift: null, steps: [10, 50]}
   confirm: {<<: *rules, score_shift: null, split_alpha: null, minimum_label_coverage: 0.9}
 """
-POLICY: GatePolicy = parse_policy(_POLICY, "policy")
+POLICY: GatePolicy = parse_policy(POLICY_TEXT, "policy")
 STAGES = ("bootstrap", "shadow", "canary", "confirm")
 
 

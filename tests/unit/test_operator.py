@@ -12,6 +12,7 @@ from sluice.release.gitops import GitOps
 from sluice.release.operator import add_hold, release_hold, roll_back
 from sluice.release.rollout import look, propose
 from sluice.release.status import describe, status_of
+from sluice.release.trail import Trail
 from tests.unit.release_sample import GOOD, A, B, C, passing
 
 ROOT = Path(__file__).parents[2]
@@ -56,12 +57,12 @@ def test_a_rollback_reads_the_history_again_after_a_lost_race(gitops: GitOps, tm
     first = True
 
     class Loses(GitOps):
-        def decisions(self) -> list:  # type: ignore[type-arg]
+        def trail(self, commit: str | None = None) -> Trail:
             nonlocal first
             if first:  # somebody promotes C between our reading and our writing
                 first = False
                 _promote(racing, C, 11)
-            return super().decisions()
+            return super().trail(commit)
 
     made = roll_back(Loses(Path(gitops.remote), "dev"), "worse", "kim", NOW)
     assert (made.candidate, made.stable) == (C, B)

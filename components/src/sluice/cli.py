@@ -52,6 +52,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Text = Annotated[str, typer.Option("--reason", help="Why; it is written into the commit.")]
 
 
+_PATIENCE_S = 5.0
+"""How long an incident waits for Git before it goes on with what was last seen."""
+
+
 def release_history(environment: str) -> GitOps:
     """
     The GitOps repository of the workspace that the environment variables name.
@@ -122,15 +126,41 @@ def why(
 
 
 @app.command()
-def rollback(reason: Text, env: Environment = "dev", as_json: AsJson = False) -> None:
+def rollback(
+    reason: Text,
+    env: Environment = "dev",
+    break_glass: Annotated[
+        bool, typer.Option("--break-glass", help="With Git down: act on this machine now, tell Git later.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """
     Go back to the last good model in one commit, and hold the digest that is left.
 
     Example: sluice rollback --env dev --reason "wrong scores since noon"
     """
-    from sluice.release.operator import roll_back
+    from sluice.release.gitops import GitOps, UnreachableError
+    from sluice.release.operator import break_the_glass, roll_back
 
-    made = roll_back(release_history(env), reason, _who(), _now())
+    gitops = GitOps(Workspace.from_environment().gitops, env, patience_s=_PATIENCE_S if break_glass else None)
+    if not gitops.clone.directory.exists():
+        release_history(env)
+    if break_glass:
+        record = break_the_glass(gitops, reason, _who(), _now())
+        done = f"{record.digest} is out of service on this machine (as of commit {record.base[:12]}); {reason}"
+        try:
+            written = gitops.reconcile()
+            told = {"commit": written.commit if written else None, "pending": None}
+        except SluiceError as error:
+            told = {"commit": None, "pending": str(error)}
+            done += f"\nnot in Git yet ({error.thing}: {error.rule}); the next command that reaches it writes it"
+        _print(record.model_dump(mode="json") | told, as_json, [escape(done)])
+        return
+    try:
+        made = roll_back(gitops, reason, _who(), _now())
+    except UnreachableError as error:
+        fix = "restore it, or act on this machine now with `sluice rollback --break-glass`"
+        raise BadInput(error.thing, error.rule, fix) from error
     _print(made.model_dump(mode="json"), as_json, [escape(f"{made.action}: {made.candidate} is held; {reason}")])
 
 
@@ -216,6 +246,21 @@ def ledger_verify(
     report = verify(release_history(env), expect)
     _print(report.document(), as_json, report.lines())
     report.require_intact()
+
+
+@ledger.command("accept")
+def ledger_accept(reason: Text, env: Environment = "dev", as_json: AsJson = False) -> None:
+    """
+    Go on with a history that somebody rewrote; the ledger keeps who took it, why, and what was given up.
+
+    Example: sluice ledger accept --reason "restored from Tuesday's copy"
+    """
+    from sluice.release.operator import accept_history
+
+    made = accept_history(release_history(env), reason, _who(), _now())
+    given_up, accepted = made.evidence["given_up"], made.evidence["accepted"]
+    line = f"accepted {accepted}; {given_up} was the newest commit before, and the private clone keeps it"
+    _print(made.model_dump(mode="json"), as_json, [escape(line)])
 
 
 @hold.command("list")

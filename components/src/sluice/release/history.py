@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sluice.release.git import Clone
+from sluice.release.clone import Clone
 
 # no commit message and no path can hold NUL
 _FORMAT = (

@@ -2,8 +2,9 @@
 Whether the ledger is what was written: every record there, unchanged, in its place, and in its own commit.
 
 What pins a record's bytes: the record after it names their digest, and so does the commit that brought it
-(``Sluice-Record``). Changing one record unseen therefore takes rewriting every later record and commit; to see even
-that, keep the head that a ``verify`` printed and ask for it next time.
+(``Sluice-Record``). Changing one record unseen therefore takes rewriting every later record and commit. Even that shows
+where the repository was seen before (the newest commit seen is kept beside the clone); elsewhere, keep the head that a
+``verify`` printed and ask for it next time.
 """
 
 from __future__ import annotations
@@ -62,6 +63,9 @@ def verify(gitops: GitOps, expect: str | None = None) -> LedgerReport:
         history = copy.history()
         entries = _entries(history)
         problems = [*_problems(history, entries), *_at_the_tip(copy, history, entries)]
+    seen = gitops.seen()
+    if seen and all(commit.id != seen for commit in history.commits):
+        problems.append(Problem(f"commit {seen}", "was seen here and is gone; the history was rewritten or cut"))
     if expect and all(entry.digest != expect for entry in entries):
         problems.append(Problem(expect, "is not the digest of any record here; the history was rewritten or cut"))
     return LedgerReport(

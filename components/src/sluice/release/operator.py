@@ -8,9 +8,12 @@ from typing import Any
 from sluice.content import digest_of_value
 from sluice.errors import BadInput, Refused
 from sluice.gates.verdict import Decision, Reason, Verdict
+from sluice.release.break_glass import BreakGlass, break_glass
+from sluice.release.clone import HistoryRewrittenError
 from sluice.release.gitops import GitOps, Snapshot
 from sluice.release.rollout import back, identify, settled
 from sluice.release.state import Hold, ReleaseState
+from sluice.release.why import run_of
 
 _LONGEST = 500
 _Change = Callable[[Snapshot], tuple[str | None, ReleaseState]]
@@ -34,11 +37,55 @@ def roll_back(gitops: GitOps, reason: str, by: str, now: str) -> Decision:
             return state.candidate, back(state, now, reason, by)
         if not state.stable:
             raise Refused(f"rollback in {state.environment}", "nothing is served", "propose a model first")
-        earlier = _earlier_stable(gitops.decisions(), state)
+        earlier = next(iter(_earlier(gitops, snapshot)), None)
+        if earlier is None:
+            rule = "there is no earlier model that is not held"
+            raise Refused(f"rollback in {state.environment}", rule, "propose another")
         hold = Hold(digest=state.stable, reason=reason, by=by, at=now)
         return state.stable, settled(state, earlier, now, (*state.holds, hold))
 
     return _commit(gitops, "rollback", "rollback", change, {"reason": reason, "by": by, "now": now})
+
+
+def break_the_glass(gitops: GitOps, reason: str, by: str, now: str) -> BreakGlass:
+    """
+    Roll back here and now from what was last seen of Git, which need not be there: a record on disk that everything
+    on this machine obeys, and that the next writer that reaches Git turns into a commit.
+
+    Args:
+        gitops: with a ``patience_s`` of seconds: Git is asked first, since what was seen here may be old.
+
+    Raises:
+        BadInput: the reason is not plain text, or nothing was ever seen of Git here.
+        Refused: as ``roll_back``, or such a record stands already.
+    """
+    for name, text in (("reason", reason), ("by", by)):
+        _check_text(name, text)
+    known = gitops.last_known(ask=True)
+    about = known.state.candidate or known.state.stable
+    run, earlier = run_of(gitops, gitops.trail(known.commit), about), _earlier(gitops, known)
+    record = break_glass(known.state, known.commit, earlier, run, reason=reason, by=by, at=now)
+    gitops.glass.write(record)
+    return record
+
+
+def accept_history(gitops: GitOps, reason: str, by: str, now: str) -> Decision:
+    """
+    Go on with a history that was rewritten; the ledger says who took it, and which commit was given up.
+
+    Raises:
+        Refused: it was not rewritten.
+    """
+    for name, text in (("reason", reason), ("by", by)):
+        _check_text(name, text)
+    try:
+        gitops.snapshot()
+    except HistoryRewrittenError:
+        seen, tip = gitops.accept()
+    else:
+        raise Refused("ledger accept", "the history was not rewritten since it was last seen here", "nothing to do")
+    evidence = {"given_up": seen, "accepted": tip, "reason": reason, "by": by, "now": now}
+    return _commit(gitops, "ledger", "accept-history", lambda snapshot: (None, snapshot.state), evidence)
 
 
 def add_hold(gitops: GitOps, digest: str, reason: str, by: str, now: str) -> Decision:
@@ -103,7 +150,7 @@ def _commit(gitops: GitOps, stage: str, action: str, change: _Change, evidence: 
             policy_digest=snapshot.policy_digest,
             before=state.model_dump(mode="json"),
             after=after.model_dump(mode="json"),
-            run=_run_of(gitops, about) if action == "rollback" else {},
+            run=run_of(gitops, gitops.trail(snapshot.commit), about) if action == "rollback" else {},
         )
 
     written = gitops.commit(decide)
@@ -112,18 +159,11 @@ def _commit(gitops: GitOps, stage: str, action: str, change: _Change, evidence: 
     return written.decision
 
 
-def _earlier_stable(history: list[Decision], state: ReleaseState) -> str:
-    served = [made.after.get("stable") for made in history]
-    for digest in reversed(served):
-        if digest and digest != state.stable and not state.held(digest):
-            return str(digest)
-    raise Refused(f"rollback in {state.environment}", "there is no earlier model that is not held", "propose another")
-
-
-def _run_of(gitops: GitOps, digest: str | None) -> dict[str, Any]:
-    """Where the digest comes from, as the last decision on it tells; empty when none does."""
-    runs = [made.run for made in gitops.decisions() if made.candidate == digest and made.run]
-    return dict(runs[-1]) if runs else {}
+def _earlier(gitops: GitOps, snapshot: Snapshot) -> list[str]:
+    """Models that were stable before the present one and are not held, the newest first."""
+    state = snapshot.state
+    served = dict.fromkeys(step.after for step in gitops.trail(snapshot.commit).steps(state.environment))
+    return [digest for digest in served if digest and digest != state.stable and not state.held(digest)]
 
 
 def _check_text(name: str, text: str) -> None:

@@ -14,10 +14,12 @@ def status_of(gitops: GitOps) -> dict[str, Any]:
     The environment's status as plain JSON.
 
     Keys: ``environment, task, commit, stage, since, stable, candidate`` (digests ``sha256:…`` or null),
-    ``stable_weight, candidate_weight, mirror_percent`` (percent), ``held`` (digests), ``holds`` and ``decisions`` (the
-    last one of each stage: id, action, verdict, candidate, now).
+    ``stable_weight, candidate_weight, mirror_percent`` (percent), ``held`` (digests), ``holds``, ``decisions`` (the
+    last one of each stage: id, action, verdict, candidate, now) and ``break_glass`` (a rollback that Git does not know
+    yet, or null; while there is one, Git is not asked, and the state is the last one seen with the rollback done).
     """
-    snapshot = gitops.snapshot()
+    record = gitops.glass.standing()
+    snapshot = gitops.served()
     state = snapshot.state.model_dump(mode="json")
     last: dict[str, dict[str, str | None]] = {
         made.stage: {
@@ -27,7 +29,7 @@ def status_of(gitops: GitOps) -> dict[str, Any]:
             "candidate": made.candidate,
             "now": made.now,
         }
-        for made in gitops.decisions()
+        for made in gitops.latest(snapshot.commit)
     }
     return {
         **{key: state[key] for key in ("environment", "task", "stage", "since", "stable", "candidate", "holds")},
@@ -35,6 +37,7 @@ def status_of(gitops: GitOps) -> dict[str, Any]:
         "commit": snapshot.commit,
         "held": [hold["digest"] for hold in state["holds"]],
         "decisions": last,
+        "break_glass": record.model_dump(mode="json") if record else None,
     }
 
 
@@ -47,6 +50,9 @@ def describe(status: dict[str, Any]) -> list[str]:
         f"  candidate  {status['candidate'] or '–'}",
         f"  traffic    {weights}",
     ]
+    if record := status["break_glass"]:
+        told = f"{record['digest']} was rolled back at {record['at']} by {record['by']}; Git does not know it yet"
+        lines.append(f"  [red]break-glass[/]  {escape(told)}")
     lines += [f"  held       {hold['digest']}  ({escape(hold['reason'])})" for hold in status["holds"]]
     for stage, made in status["decisions"].items():
         lines.append(f"  {stage:10} {made['verdict']} → {made['action']}  {made['now']}  {made['id']}")

@@ -12,12 +12,13 @@ from sluice.errors import BadInput
 from sluice.gates.verdict import Decision
 from sluice.release.gitops import GitOps
 from sluice.release.message import short
-from sluice.release.record import decode_record, plain_decision
 from sluice.release.state import ReleaseState
+from sluice.release.trail import Step, Trail
 
 _Found = TypeVar("_Found")
-_Mention = tuple[str, bytes, dict[str, Any]]
 _SHORTEST = 4
+_TOGETHER = 16
+"""Records that are read at once in search of a run: nearly always the newest decision has it, or the proposal."""
 _FIX = f"name a digest or a decision of this history; at least {_SHORTEST} digits of a digest"
 _HEX = re.compile(r"(?:sha256[:-])?([0-9a-f]{4,64})")
 _COLOURS = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow"}
@@ -78,45 +79,43 @@ def why(gitops: GitOps, token: str) -> Explanation:
     """
     if len(token) < _SHORTEST:
         raise BadInput(repr(token), f"is shorter than {_SHORTEST} letters", _FIX)
-    state = gitops.snapshot().state
-    found = _mentions(gitops, token)
-    named = {str(made["id"]): made for _, _, made in found if str(made["id"]).startswith(token)}
+    snapshot = gitops.snapshot()
+    state, trail = snapshot.state, gitops.trail(snapshot.commit)
+    named = {step.decision: step for step in trail.steps(state.environment, f"Sluice-Decision: {token}")}
     if named:
-        identity = str(_single(named, token)["id"])
-        return _about_decision(gitops, state, [entry for entry in found if entry[2]["id"] == identity])
+        return _about_decision(gitops, trail, state, _single(named, token))
     matched = _HEX.fullmatch(token)
     beginning = f"sha256:{matched[1]}" if matched else token
-    digests = {digest: digest for _, _, made in found for digest in _digests(made) if digest.startswith(beginning)}
+    mentions = list(trail.steps(state.environment, beginning))
+    digests = {digest: digest for step in mentions for digest in step.digests if digest.startswith(beginning)}
     digest = _single(digests, token)
-    chain = _links(gitops, [entry for entry in found if _is_about(entry[2], digest)])
+    about = [step for step in reversed(mentions) if digest in (step.candidate, step.replaced)]
+    chain = _links(gitops, about)
     return Explanation(digest, _standing(state, digest), _run(chain, digest), tuple(chain))
 
 
-def _about_decision(gitops: GitOps, state: ReleaseState, found: list[_Mention]) -> Explanation:
-    (link,) = _links(gitops, found)[:1]
+def _about_decision(gitops: GitOps, trail: Trail, state: ReleaseState, step: Step) -> Explanation:
+    (link,) = _links(gitops, [step])
     made = link.decision
-    about = _mentions(gitops, made.candidate) if made.candidate and not made.run else []
-    told = [one for one in about if one[2].get("run") and one[2].get("candidate") == made.candidate]
-    chain = _links(gitops, told[:1])
     standing = f"a decision about {made.candidate}, which is now {_standing(state, made.candidate)}"
-    return Explanation(made.id, standing, made.run or _run(chain, made.candidate), (link,))
+    return Explanation(made.id, standing, made.run or run_of(gitops, trail, made.candidate), (link,))
 
 
-def _mentions(gitops: GitOps, token: str) -> list[_Mention]:
+def run_of(gitops: GitOps, trail: Trail, digest: str | None) -> dict[str, Any]:
     """
-    Records whose bytes mention the token: path, bytes and the plain decision.
-
-    Not yet checked: most of a long ledger mentions the stable digest, and few of those are about it.
+    Where the digest comes from, as the newest decisions on it tell, else the oldest that does; empty when none does.
     """
-    matched = _HEX.fullmatch(token)
-    needle = (f"sha256:{matched[1]}" if matched else f'"{token}').encode()
-    return [(path, text, plain_decision(text, path)) for path, text in gitops.records() if needle in text]
+    steps = list(trail.steps(gitops.environment, f"Sluice-Candidate: {digest}"))
+    order = steps[:_TOGETHER] + steps[: _TOGETHER - 1 : -1]
+    for start in range(0, len(order), _TOGETHER):
+        found = gitops.records_of(order[start : start + _TOGETHER])
+        if run := next((made.run for _, _, made in found if made.run), None):
+            return dict(run)
+    return {}
 
 
-def _links(gitops: GitOps, found: list[_Mention]) -> list[Link]:
-    commits = gitops.commits() if found else {}
-    decisions = [(path, decode_record(text, path).decision) for path, text, _ in found]
-    return [Link(path, commits.get(decision.id, ""), decision) for path, decision in decisions]
+def _links(gitops: GitOps, steps: list[Step]) -> list[Link]:
+    return [Link(path, step.commit, made) for step, path, made in gitops.records_of(steps)]
 
 
 def _single(found: dict[str, _Found], token: str) -> _Found:
@@ -125,17 +124,6 @@ def _single(found: dict[str, _Found], token: str) -> _Found:
     if len(found) > 1:
         raise BadInput(repr(token), f"could be {', '.join(sorted(found)[:3])}", "give more digits")
     return next(iter(found.values()))
-
-
-def _digests(decision: dict[str, Any]) -> list[str]:
-    return [digest for digest in (decision.get("candidate"), decision.get("stable")) if digest]
-
-
-def _is_about(decision: dict[str, Any], digest: str) -> bool:
-    """Decided on the digest, or took its place away."""
-    before, after = decision.get("before", {}), decision.get("after", {})
-    lost = before.get("stable") == digest and after.get("stable") != digest
-    return bool(decision.get("candidate") == digest or lost)
 
 
 def _run(chain: list[Link], digest: str | None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
@@ -69,9 +70,10 @@ class Reconciler:
         Make it so, then read back what is so.
 
         New servers are started and ready before routes move; old ones stop after. When a server cannot be started,
-        routes stay as they are, ``problems`` says why, and the answer shows what still serves.
+        routes stay as they are, ``problems`` says why, and the answer shows what still serves. A break-glass rollback
+        is brought about before Git is asked, then told to Git.
         """
-        snapshot = self.gitops.snapshot()
+        snapshot = self.gitops.served()
         state = snapshot.state
         wanted = [digest for digest in (state.stable, state.candidate) if digest]
         self.problems = self._start_missing(state, wanted)
@@ -79,6 +81,8 @@ class Reconciler:
             routes = self._routes(snapshot.commit, state)
             ask(self.splitter_url, "/-/routes", "PUT", routes.model_dump())
             self._stop_others(wanted)
+        with contextlib.suppress(SluiceError):  # Git may still be down; the record stands until it is not
+            self.gitops.reconcile()
         return self._read_back()
 
     def close(self) -> None:

@@ -1,0 +1,95 @@
+"""All that a decision about one environment starts from, read from one commit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sluice.content import digest_of_bytes
+from sluice.errors import BadArtifact, BadInput
+from sluice.gates.policy import GatePolicy, parse_policy
+from sluice.release.document import parse_holds, parse_release
+from sluice.release.state import ReleaseState
+
+OVERLAYS = "manifests/overlays"
+RELEASE, HOLDS, POLICY = "release/kustomization.yaml", "release/holds.yaml", "gate-policy.yaml"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The state and the policy at a commit."""
+
+    commit: str
+    state: ReleaseState
+    policy: GatePolicy
+    policy_digest: str
+
+
+def overlay_of(environment: str) -> str:
+    """The environment's folder in the GitOps repository."""
+    return f"{OVERLAYS}/{environment}"
+
+
+def paths_of(environment: str) -> tuple[str, str, str]:
+    """Release file, holds and policy of an environment."""
+    folder = overlay_of(environment)
+    return f"{folder}/{RELEASE}", f"{folder}/{HOLDS}", f"{folder}/{POLICY}"
+
+
+def parse_snapshot(environment: str, commit: str, files: Mapping[str, bytes | None]) -> Snapshot:
+    """
+    The snapshot in an environment's files.
+
+    Args:
+        files: by path, at least those of ``paths_of``; ``None`` where there is none.
+
+    Raises:
+        BadInput: the policy is wrong, or another environment's.
+        BadArtifact: a file is missing, or was edited into nonsense.
+    """
+    path = paths_of(environment)[2]
+    text = present(files[path], path)
+    policy = parse_policy(text, path)
+    state = parse_state(environment, files.get)
+    if (policy.task, policy.environment) != (state.task, state.environment):
+        rule = f"is for {policy.task} {policy.environment}, the release is {state.task} {state.environment}"
+        raise BadInput(path, rule, "give the environment its own policy")
+    return Snapshot(commit, state, policy, digest_of_bytes(text))
+
+
+def parse_state(environment: str, read: Callable[[str], bytes | None]) -> ReleaseState:
+    """The release state alone, from what ``read`` answers to a path. Raises as ``parse_snapshot``."""
+    release, held, _ = paths_of(environment)
+    holds = parse_holds(present(read(held), held), held)
+    state = parse_release(present(read(release), release), release, holds)
+    if state.environment != environment:
+        rule = f"is {state.environment!r} in the overlay of {environment!r}"
+        raise BadArtifact(f"{release}: environment", rule, "restore the file from its last commit")
+    return state
+
+
+def present(data: bytes | None, path: str) -> bytes:
+    """
+    Raises:
+        BadArtifact: there is no such file.
+    """
+    if data is None:
+        raise BadArtifact(path, "is missing in the GitOps repository", "restore it from an older commit")
+    return data
+
+
+def seed_files(checkout: Path) -> dict[str, bytes]:
+    """
+    What a new repository begins with: ``manifests/`` and the top-level kustomization of a checkout.
+
+    Raises:
+        BadInput: one of the files cannot be read.
+    """
+    paths = [checkout / "kustomization.yaml", *sorted((checkout / "manifests").rglob("*.yaml"))]
+    try:
+        return {path.relative_to(checkout).as_posix(): path.read_bytes() for path in paths}
+    except OSError as error:
+        raise BadInput(
+            str(error.filename), f"cannot be read ({error.strerror})", "seed from a whole checkout"
+        ) from error

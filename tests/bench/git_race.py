@@ -1,0 +1,146 @@
+"""
+Many writers, one repository: ``python -m tests.bench.git_race [--writers 16] [--each 25]``.
+
+Races in one run: all on one environment; each on its own; the same without a line to stand in (a ``file://`` remote,
+as every remote on another machine is); and as a peer the loop that scripts use: fetch, commit, push, and again after
+a random pause. Prints a table; asserts that what landed is in the history once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sluice.release.git import create_bare, git
+from sluice.release.gitops import GitOps
+from sluice.release.ledger import verify
+from tests.integration.fleet_sample import in_flight, make_fleet
+
+_PEER = """
+import json, random, subprocess, sys, time
+remote, work, name, count = sys.argv[1:]
+dice = random.Random(name)
+def git(*arguments):
+    return subprocess.run(["git", "-C", work, "-c", "user.name=x", "-c", "user.email=x@localhost", *arguments],
+                          capture_output=True, text=True)
+subprocess.run(["git", "clone", "--quiet", remote, work], check=True, capture_output=True)
+for number in range(int(count)):
+    made, started = f"canary-{name}-{number:03d}", time.perf_counter()
+    for attempt in range(400):
+        git("fetch", "--quiet", "origin", "main")
+        git("reset", "--quiet", "--hard", "origin/main")
+        with open(f"{work}/{made}.json", "w") as stream:
+            stream.write(made * 20)
+        git("add", "--all")
+        git("commit", "--quiet", "-m", f"{made}\\n\\nSluice-Decision: {made}")
+        if not git("push", "--quiet", "origin", "HEAD:main").returncode:
+            ended = git("rev-parse", "HEAD").stdout.strip()
+            break
+        time.sleep(dice.uniform(0, min(1.0, 0.02 * 2**attempt)))
+    else:
+        ended = "gave up"
+    print(json.dumps({"id": made, "ended": ended, "seconds": time.perf_counter() - started}), flush=True)
+"""
+
+
+@dataclass(frozen=True)
+class Race:
+    """Seconds of each promotion, and how many ended how."""
+
+    name: str
+    seconds: list[float]
+    landed: int
+    refused: int
+    lost: int
+    doubled: int
+    wall: float
+
+    def row(self) -> str:
+        """A row of the table."""
+        p50, p99 = (sorted(self.seconds)[int(share * (len(self.seconds) - 1))] for share in (0.5, 0.99))
+        counts = f"{self.landed:6} {self.refused:7} {self.lost:4} {self.doubled:7}"
+        times = f"{p50:7.2f} {p99:7.2f} {max(self.seconds):7.2f} {self.wall:7.1f}"
+        return f"{self.name:34} {counts} {times} {len(self.seconds) / self.wall:6.1f}"
+
+
+_HEAD = f"{'race':34} landed refused lost doubled   p50 s   p99 s   max s  wall s   /s"
+
+
+def race(name: str, remote: Path, commands: list[list[str]]) -> Race:
+    """Run the writers at once, then hold what they say against the history."""
+    started = time.perf_counter()
+    writers = [subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ) for command in commands]
+    rows = [json.loads(line) for writer in writers for line in writer.communicate()[0].splitlines()]
+    wall = time.perf_counter() - started
+    shown = git(remote, "log", "--format=%(trailers:key=Sluice-Decision,valueonly,separator=%x20)", "main").decode()
+    kept = Counter(shown.split())
+    landed = [row["id"] for row in rows if " " not in row["ended"] and row["ended"]]
+    lost = sum(kept[one] == 0 for one in landed)
+    doubled = sum(count > 1 for count in kept.values())
+    return Race(name, [row["seconds"] for row in rows], len(landed), len(rows) - len(landed), lost, doubled, wall)
+
+
+def ours(folder: Path, writers: int, each: int, *, apart: bool, url: bool) -> Race:
+    """Sluice's writers, on one environment or on one each (``apart``)."""
+    remote = folder / "gitops.git"
+    make_fleet(remote, in_flight(writers if apart else 1))
+    module = [sys.executable, "-m", "tests.integration.race_writer", f"file://{remote}" if url else str(remote)]
+    commands = [
+        [*module, f"model-{k if apart else 0:03d}", str(folder / f"clone-{k}"), f"w{k:02d}", str(each)]
+        for k in range(writers)
+    ]
+    name = f"sluice, {'environments of their own' if apart else 'one environment'}{', URL' if url else ''}"
+    found = race(name, remote, commands)
+    for environment in {command[4] for command in commands}:
+        verify(GitOps(remote, environment)).require_intact()
+    return found
+
+
+def peer(folder: Path, writers: int, each: int) -> Race:
+    """The loop that scripts use."""
+    remote = folder / "gitops.git"
+    create_bare(remote)
+    make_fleet(remote, in_flight(1))
+    commands = [
+        [sys.executable, "-c", _PEER, str(remote), str(folder / f"work-{k}"), f"w{k:02d}", str(each)]
+        for k in range(writers)
+    ]
+    return race("fetch, commit, push, again", remote, commands)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Print the table, the races in an order drawn by chance."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--writers", type=int, default=16)
+    parser.add_argument("--each", type=int, default=25)
+    asked = parser.parse_args()
+    races: list[Callable[[Path], Race]] = [
+        lambda folder: ours(folder, asked.writers, asked.each, apart=False, url=False),
+        lambda folder: ours(folder, asked.writers, asked.each, apart=True, url=False),
+        lambda folder: ours(folder, asked.writers, asked.each, apart=False, url=True),
+        lambda folder: peer(folder, asked.writers, asked.each),
+    ]
+    random.shuffle(races)
+    _say(f"{asked.writers} writers x {asked.each}, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n{_HEAD}")
+    for run in races:
+        with tempfile.TemporaryDirectory(prefix="sluice-race-") as folder:
+            _say(f"{run(Path(folder)).row()}   load {os.getloadavg()[0]:.1f}")
+
+
+if __name__ == "__main__":
+    main()
