@@ -41,7 +41,7 @@ class Mutation:
 
 
 _GUARDS, _ONLINE, _ROLLOUT = "gates/guards.py", "gates/online.py", "release/rollout.py"
-_GITOPS, _GIT, _STATE = "release/gitops.py", "release/git.py", "release/state.py"
+_GITOPS, _CLONE, _STATE = "release/gitops.py", "release/clone.py", "release/state.py"
 _PROPOSALS = ("decisions: forbidden proposals",)
 _ABOUT = ("metrics: evidence about something else",)
 MUTATIONS = (
@@ -200,7 +200,7 @@ MUTATIONS = (
     ),
     Mutation(
         "compare-and-swap",
-        _GIT,
+        _CLONE,
         "Clone.push",
         '"push", "--porcelain",',
         '"push", "--force", "--porcelain",',
@@ -209,15 +209,15 @@ MUTATIONS = (
     Mutation(
         "decide again after a lost race",
         _GITOPS,
-        "GitOps.commit",
+        "GitOps._raced",
         "decision = decide(snapshot)",
         "decision = locals().get('decision') or decide(snapshot)",
         ("git: writers racing", "git: two promotions at once"),
     ),
     Mutation(
         "state that a decision was made on",
-        _GITOPS,
-        "GitOps._files",
+        "release/record_files.py",
+        "changed_files",
         'if decision.before != snapshot.state.model_dump(mode="json")',
         "if False",
         ("git: a decision about an older state",),
@@ -234,23 +234,23 @@ MUTATIONS = (
         "history asked after a lost answer",
         _GITOPS,
         "GitOps._write",
-        "if known := self._known(self._fetch(), decision.id)",
-        "if known := None",
+        "if known := self._known(self.fetch(), decision.id):",
+        "if known := None:",
         ("git: acknowledgement lost",),
     ),
     Mutation(
         "a broken private copy is replaced",
-        _GIT,
+        _CLONE,
         "Clone.fetch",
-        "return self._replaced()",
+        "return self.replace()",
         "raise",
         ("git: private copy damaged",),
     ),
     Mutation(
         "locks of killed writers are cleared",
-        _GIT,
+        _CLONE,
         "Clone._clear_stale_locks",
-        'for name in ("refs/heads/main.lock", "HEAD.lock")',
+        'for name in (_MAIN, "HEAD")',
         "for name in ()",
         ("SIGKILL: while the branch moves",),
     ),

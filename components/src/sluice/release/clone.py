@@ -276,8 +276,8 @@ class Clone:
     def _clear_stale_locks(self) -> None:
         # git holds these locks for milliseconds; an older one belongs to a process that was killed inside the update,
         # which locks HEAD too where that names the branch
-        for name in (f"{_MAIN}.lock", "HEAD.lock"):
-            lock = Path(self.remote) / name
+        for name in (_MAIN, "HEAD"):
+            lock = Path(self.remote) / f"{name}.lock"
             with contextlib.suppress(OSError):
                 if time.time() - lock.stat().st_mtime > _STALE_SECONDS:
                     lock.unlink()
