@@ -21,8 +21,8 @@ from sluice.training.curve import Curve
 from sluice.training.frame import Encoded
 from sluice.training.steps import Steps
 
-PREEMPTED = 75
-"""Exit code of a training that was stopped and can go on (EX_TEMPFAIL of sysexits.h)."""
+PREEMPTED = 175
+"""Exit code of a training that was stopped and can go on; a TFJob starts again only what ends with one above 127."""
 _PIECE = 50
 """Most steps between two looks at whether to stop."""
 
@@ -118,4 +118,4 @@ def _lost_worker_ends(strategy: Any) -> Iterator[None]:
     except lost as error:
         if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
             raise
-        raise _preempted(f"lost another worker ({' '.join(error.message.split())[:200]})") from error
+        raise _preempted(f"lost another worker ({type(error).__name__})") from error

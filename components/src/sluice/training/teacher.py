@@ -159,19 +159,19 @@ def _fit(splits: dict[str, Encoded], recipe: Recipe, progress: Progress, scale: 
     train, tune = splits["train"], splits["tune"]
     weight = float((1 - train.y.mean()) / train.y.mean())
     shift = float(np.log(weight))
+    predict = forward_logits if scale.in_steps else predicted_logits
+    curve = Curve(splits, recipe, shift, progress, predict)
     if scale.in_steps and not on_jax():
         keras, strategy = start_distributed(recipe.seed, scale.distribution)
-        curve = Curve(splits, recipe, shift, progress, forward_logits)
         train_in_steps(keras, strategy, train, recipe, weight, curve, Keeping(scale.store, scale.every, scale.chief))
     else:
         keras = _started(recipe, scale)
-        curve = Curve(splits, recipe, shift, progress)
         _fit_whole(keras, train, recipe, weight, curve)
     model = build(keras, train.x.shape[1], recipe.teacher, recipe.dropout)
     model.set_weights(curve.best_weights)
     temperature = best_temperature(tune.y, curve.logits(model, tune.x))
     _calibrate(model, shift, temperature)
-    logits = predicted_logits(model, tune.x)
+    logits = predict(model, tune.x)
     return model, TrainingRecord(
         epochs=len(curve.epochs),
         best_epoch=curve.best_epoch,
@@ -195,7 +195,7 @@ def _started(recipe: Recipe, scale: Scale) -> Any:
 
 def _fit_whole(keras: Any, train: Encoded, recipe: Recipe, weight: float, curve: Curve) -> None:
     """Keras's own loop: one process, from the first epoch to the last."""
-    rows = len(train.y)
+    rows = _shared_equally(keras, len(train.y), recipe)
     model = build(keras, train.x.shape[1], recipe.teacher, recipe.dropout, recipe.precision)
     model.compile(
         optimizer=optimizer_for(keras, recipe, rows),
@@ -204,14 +204,24 @@ def _fit_whole(keras: Any, train: Encoded, recipe: Recipe, weight: float, curve:
         jit_compile=on_jax(),  # else JAX runs operation by operation; TensorFlow's CPU kernels are as fast without
     )
     model.fit(
-        train.x,
-        train.y,
+        train.x[:rows],
+        train.y[:rows],
         epochs=recipe.epochs,
         batch_size=recipe.batch_size,
         class_weight={0: 1.0, 1: weight},
         verbose=0,
         callbacks=[curve.callback(keras)],
     )
+
+
+def _shared_equally(keras: Any, rows: int, recipe: Recipe) -> int:
+    """Rows that fill every device's share of every batch: at most one less than devices are left out."""
+    spread = keras.distribution.distribution()
+    devices = spread.device_mesh.shape[0] if spread else 1
+    if recipe.batch_size % devices:
+        rule = f"of {recipe.batch_size} rows cannot be shared equally by {devices} devices"
+        raise BadInput("recipe batch_size", rule, "choose a multiple of the devices")
+    return rows - rows % devices
 
 
 def _calibrate(model: Any, shift: float, temperature: float) -> None:
