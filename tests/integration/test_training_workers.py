@@ -140,7 +140,7 @@ def lost(
     while not (out / "checkpoint/checkpoint.npz").exists() and time.monotonic() < limit:
         time.sleep(0.02)
     workers[1].send_signal(signal.SIGKILL)
-    killed = [worker.communicate(timeout=100) for worker in workers]
+    killed = [worker.communicate(timeout=200) for worker in workers]
     codes = [worker.returncode for worker in workers]
     kept, whole = checkpoint_of(frame, out), (out / "teacher").exists()
     again = start_workers(frame, out, "TFJob")

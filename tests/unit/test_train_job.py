@@ -19,7 +19,7 @@ from sluice.models.recipe import Recipe
 from sluice.training.distribution import Distribution, read_cluster, strategy_for, tf_config
 from sluice.training.loop import PREEMPTED
 from sluice.training.teacher import Scale
-from sluice.training.train_job import Placement, TrainingJob, tf_job, train_job, training_runtime
+from sluice.training.train_job import Placement, TrainingJob, outcome, tf_job, train_job, training_runtime
 from sluice.training.worker import joined, main
 
 CRDS = Path(os.environ.get("SLUICE_CRDS", Path(__file__).parents[3] / "shared/cluster/crds"))
@@ -199,6 +199,24 @@ def test_what_can_go_on_is_started_again_and_wrong_input_is_not() -> None:
 def test_a_job_out_of_range_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=next(iter(change))):
         TrainingJob.model_validate(JOB.model_dump() | change)
+
+
+@pytest.mark.parametrize(
+    ("conditions", "expected"),
+    [
+        ([], (None, "waiting for the operator")),
+        ([("Running", "True", "2 pods")], (None, "Running: 2 pods")),
+        ([("Running", "False", ""), ("Succeeded", "True", "done")], (True, "Succeeded: done")),
+        ([("Complete", "True", "done")], (True, "Complete: done")),
+        ([("Complete", "False", ""), ("Failed", "True", "wrong input")], (False, "Failed: wrong input")),
+    ],
+)
+def test_the_operators_conditions_tell_how_a_job_stands(
+    conditions: list[tuple[str, str, str]], expected: tuple[bool | None, str]
+) -> None:
+    told = [{"type": kind, "status": status, "message": message} for kind, status, message in conditions]
+    assert outcome({"status": {"conditions": told}}) == expected
+    assert outcome({}) == (None, "waiting for the operator")
 
 
 CLUSTER = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 1}}

@@ -10,9 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 
-def build(
-    keras_namespace: Any, width: int, hidden: Sequence[int], dropout: float, precision: str = "float32"
-) -> Any:
+def build(keras_namespace: Any, width: int, hidden: Sequence[int], dropout: float, precision: str = "float32") -> Any:
     """
     A multi-layer perceptron: ``hidden`` ReLU layers with dropout between them, one logit out.
 

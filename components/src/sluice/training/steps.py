@@ -55,10 +55,10 @@ class Steps:
         self._sum = tf.function(self._summed)
 
     def take(self, done: int, count: int) -> None:
-        """Take ``count`` steps after the first ``done``, within one epoch."""
+        """Take ``count`` steps after the first ``done``, those that the last call ended with."""
         import tensorflow as tf
 
-        if self._batches is None or done % self.an_epoch == 0:
+        if self._batches is None:
             self._batches = iter(
                 self._strategy.distribute_datasets_from_function(lambda place: self._from(done, place))
             )
@@ -82,23 +82,27 @@ class Steps:
 
     def _from(self, done: int, place: Any) -> Any:
         """
-        Batches of this worker's replicas, in turn, for the rest of the epoch: (rows, labels, step, first row).
+        Batches of this worker's replicas, in turn, to the end of the training: (rows, labels, step, first row).
 
-        The order of the rows is a permutation drawn from seed and epoch; indices travel, rows are gathered beside the
-        device's work (faster than shuffling rows: see tests/bench/input_pipeline.py).
+        The order of the rows is a permutation drawn from seed and epoch. Indices are shuffled, and rows gathered while
+        the device works on the batch before (see tests/bench/input_pipeline.py).
         """
         import tensorflow as tf
 
-        epoch, first = divmod(done, self.an_epoch)
-        order = np.random.default_rng((self._recipe.seed, epoch)).permutation(len(self._train.y))
-        order = order[: self.an_epoch * self._batch].reshape(self.an_epoch, -1, self._share)
-        replicas = order.shape[1] // place.num_input_pipelines
-        mine = np.arange(replicas) + place.input_pipeline_id * replicas
-        rows = order[first:, mine].reshape(-1, self._share)
-        step = np.repeat(np.arange(done, done + self.an_epoch - first), replicas)
-        offset = np.tile(mine * self._share, self.an_epoch - first)
         x, y = tf.constant(self._train.x), tf.constant(self._train.y)
-        chosen = tf.data.Dataset.from_tensor_slices((rows, step, offset))
+        epoch, over = divmod(done, self.an_epoch)
+        replicas = self._batch // self._share // place.num_input_pipelines
+        mine = tf.range(replicas, dtype=tf.int64) + place.input_pipeline_id * replicas
+
+        def indices(epoch: Any) -> Any:
+            order = tf.random.experimental.stateless_shuffle(tf.range(len(y)), seed=(self._recipe.seed, epoch))
+            shares = tf.reshape(order[: self.an_epoch * self._batch], (self.an_epoch, -1, self._share))
+            steps = epoch * self.an_epoch + tf.range(self.an_epoch, dtype=tf.int64)
+            rows = tf.reshape(tf.gather(shares, mine, axis=1), (-1, self._share))
+            parts = rows, tf.repeat(steps, replicas), tf.tile(mine * self._share, (self.an_epoch,))
+            return tf.data.Dataset.from_tensor_slices(parts)
+
+        chosen = tf.data.Dataset.range(epoch, self._recipe.epochs).flat_map(indices).skip(over * replicas)
         gathered = chosen.map(lambda at, step, offset: (tf.gather(x, at), tf.gather(y, at), step, offset))
         return gathered.prefetch(tf.data.AUTOTUNE)
 

@@ -6,6 +6,7 @@ Plain dictionaries; nothing here talks to a cluster.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -169,6 +170,20 @@ def tf_job(job: TrainingJob, placement: Placement) -> dict[str, Any]:
             "tfReplicaSpecs": {"Worker": worker},
         },
     }
+
+
+def outcome(document: Mapping[str, Any]) -> tuple[bool | None, str]:
+    """
+    How a TrainJob or TFJob stands: True complete, False failed, None still going on, and what its operator says.
+
+    Args:
+        document: the object as the API server has it.
+    """
+    ends = {"Complete": True, "Succeeded": True, "Failed": False}
+    found = [each for each in document.get("status", {}).get("conditions", []) if each.get("status") == "True"]
+    said = "; ".join(f"{each['type']}: {each.get('message') or each.get('reason', '')}" for each in found)
+    ended = [ends[each["type"]] for each in found if each["type"] in ends]
+    return (ended[-1] if ended else None), said or "waiting for the operator"
 
 
 def _arguments(job: TrainingJob, placement: Placement) -> list[str]:
