@@ -98,8 +98,11 @@ def _preempted(why: str) -> SystemExit:
 
 @contextmanager
 def _sigterm_noted() -> Iterator[threading.Event]:
-    """SIGTERM sets the event instead of ending the process; the step that runs is not torn apart."""
+    """SIGTERM sets the event instead of ending the process; only the main thread may ask for that."""
     noted = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield noted
+        return
     previous = signal.signal(signal.SIGTERM, lambda _number, _frame: noted.set())
     try:
         yield noted
