@@ -4,8 +4,8 @@ How busy the input pipeline keeps the device: optimizer steps a second with it, 
     python tests/bench/input_pipeline.py [rounds]
 
 "no input" repeats one batch that is already there: the rate of the device alone. What the pipeline reaches of it is
-the share of time in which the device works. All feeds run in turn, each for one epoch, round after round. The best round
-of each counts (on a machine that others use too, the slow ones tell of the others), the median stands beside it.
+the share of time in which the device works. All feeds run in turn, each for one epoch, round after round. The best
+round of each counts (on a machine that others use too, the slow ones tell of the others), the median stands beside it.
 """
 
 from __future__ import annotations
