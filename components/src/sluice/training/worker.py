@@ -1,5 +1,5 @@
 """
-One process of a training job: ``python -m sluice.training.worker --task flights --recipe JSON --frame DIR --out DIR``.
+One process of a training job: ``python -m sluice.training.worker --task NAME --recipe JSON --frame DIR --out DIR``.
 
 A TFJob sets ``TF_CONFIG``. A TrainJob has no notion of it: there ``SLUICE_NODES`` lists the addresses, and Kubernetes
 numbers the pods by ``JOB_COMPLETION_INDEX``.
