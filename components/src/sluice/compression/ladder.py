@@ -22,10 +22,11 @@ from sluice.models.builder import build
 from sluice.models.encoder import Encoder
 from sluice.models.recipe import Recipe
 from sluice.models.runtime import LiteRTScorer
+from sluice.training.curve import predicted_logits
 from sluice.training.determinism import start_tensorflow
 from sluice.training.frame import Encoded, encoded_splits, prepared_frame
 from sluice.training.staging import whole_directory
-from sluice.training.teacher import WEIGHTS, predicted_logits
+from sluice.training.teacher import WEIGHTS
 
 _CHECKED_ROWS = 512
 _LATENCY_RUNS = 3000

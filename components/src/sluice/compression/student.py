@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ import numpy.typing as npt
 
 from sluice.models.builder import build
 from sluice.models.recipe import Recipe
+from sluice.training.determinism import on_jax
 
 _TEMPERATURE = 2.0
 _SOFT = 0.9
@@ -41,18 +43,27 @@ def distillation_loss(targets: Any, logits: Any) -> Any:
     Mean over a batch of ``s T² H(σ(t/T), σ(z/T)) + (1 - s) H(y, σ(z))``, H the cross-entropy of a binary choice.
 
     T² keeps the soft gradients' size when T changes (Hinton et al. 2015, section 2). Takes TensorFlow tensors, so
-    Keras 3 and tf_keras can both use it.
+    Keras 3 and tf_keras can both use it, and JAX's arrays where Keras runs on JAX.
 
     Args:
         targets: labels y and teacher logits t, shape (n, 2).
         logits: the student's z, shape (n, 1).
     """
+    entropy, sigmoid, mean = _operations()
+    hard = entropy(targets[:, :1], logits)
+    soft = entropy(sigmoid(targets[:, 1:] / _TEMPERATURE), logits / _TEMPERATURE)
+    return mean(_SOFT * _TEMPERATURE**2 * soft + (1 - _SOFT) * hard)
+
+
+def _operations() -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
+    """Cross-entropy of labels and logits, sigmoid and mean, for the tensors of the backend."""
+    if on_jax():
+        from keras import ops
+
+        return functools.partial(ops.binary_crossentropy, from_logits=True), ops.sigmoid, ops.mean
     import tensorflow as tf
 
-    entropy: Callable[..., Any] = tf.nn.sigmoid_cross_entropy_with_logits
-    hard = entropy(labels=targets[:, :1], logits=logits)
-    soft = entropy(labels=tf.sigmoid(targets[:, 1:] / _TEMPERATURE), logits=logits / _TEMPERATURE)
-    return tf.reduce_mean(_SOFT * _TEMPERATURE**2 * soft + (1 - _SOFT) * hard)
+    return tf.nn.sigmoid_cross_entropy_with_logits, tf.sigmoid, tf.reduce_mean
 
 
 def batch_size(rows: int, fewest_steps: int, largest: int) -> int:
@@ -72,7 +83,7 @@ def distil(keras: Any, lessons: Lessons, recipe: Recipe) -> Any:
         ),
         loss=distillation_loss,
         steps_per_execution=min(_STEPS_PER_EXECUTION, steps),
-        jit_compile=False,
+        jit_compile=on_jax(),
     )
     model.fit(lessons.x, lessons.targets, epochs=_EPOCHS, batch_size=batch, verbose=0)
     return model

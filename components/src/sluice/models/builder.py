@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 
-def build(keras_namespace: Any, width: int, hidden: Sequence[int], dropout: float) -> Any:
+def build(keras_namespace: Any, width: int, hidden: Sequence[int], dropout: float, precision: str = "float32") -> Any:
     """
     A multi-layer perceptron: ``hidden`` ReLU layers with dropout between them, one logit out.
 
@@ -19,6 +19,7 @@ def build(keras_namespace: Any, width: int, hidden: Sequence[int], dropout: floa
         width: columns of the encoded input, float32, shape (n, width).
         hidden: units of the hidden layers.
         dropout: share of units silenced while training; 0 leaves the layers out.
+        precision: what the hidden layers compute in; weights and the logit are float32 in any case.
 
     Returns:
         A Sequential model with output shape (n, 1), a logit.
@@ -26,8 +27,8 @@ def build(keras_namespace: Any, width: int, hidden: Sequence[int], dropout: floa
     layers = keras_namespace.layers
     stack = [layers.Input((width,), name="features")]
     for number, units in enumerate(hidden, start=1):
-        stack.append(layers.Dense(units, activation="relu", name=f"hidden_{number}"))
+        stack.append(layers.Dense(units, activation="relu", dtype=precision, name=f"hidden_{number}"))
         if dropout:
-            stack.append(layers.Dropout(dropout, name=f"dropout_{number}"))
-    stack.append(layers.Dense(1, name="logit"))
+            stack.append(layers.Dropout(dropout, dtype=precision, name=f"dropout_{number}"))
+    stack.append(layers.Dense(1, dtype="float32", name="logit"))
     return keras_namespace.Sequential(stack, name="mlp")  # a name of its own would count up and get into exported files

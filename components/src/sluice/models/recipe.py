@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+Precision = Literal["float32", "mixed_bfloat16"]
 Variant = Literal["teacher_f32", "student_f32", "student_int8", "student_pruned_int8", "student_qat_int8"]
 
 
@@ -33,6 +34,9 @@ class Recipe(BaseModel):
     batch_size: int = Field(default=1024, ge=1)
     learning_rate: float = Field(default=2e-3, gt=0)
     seed: int = Field(default=20130101, ge=0)
+    precision: Precision = Field(default="float32", exclude_if=lambda value: value == "float32")
+    """What the teacher's hidden layers compute in while it is trained: ``mixed_bfloat16`` is for devices that have it,
+    slower elsewhere. Left out of the document where it is float32."""
     variants: tuple[Variant, ...] = (
         "teacher_f32",
         "student_f32",

@@ -1,4 +1,4 @@
-"""TensorFlow, started so that equal inputs give equal bits, and without its greetings."""
+"""Keras, started so that equal inputs give equal bits, and without its backend's greetings."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import os
 import sys
 from collections.abc import Iterator
 from typing import Any
+
+from sluice.training.distribution import ONE_DEVICE, Distribution, keras_distribution, strategy_for
 
 _THREADS = 2
 """Fixed, not the number of cores: how a sum is cut into pieces decides its last bits."""
@@ -19,6 +21,19 @@ def start_tensorflow(seed: int) -> Any:
 
     Returns:
         The module ``keras`` (Keras 3).
+    """
+    return start_distributed(seed, ONE_DEVICE)[0]
+
+
+def start_distributed(seed: int, distribution: Distribution) -> tuple[Any, Any]:
+    """
+    ``start_tensorflow``, with the strategy that has to exist before the first operation.
+
+    Returns:
+        The module ``keras`` and a ``tf.distribute`` strategy.
+
+    Raises:
+        BadInput: the distribution does not fit TensorFlow or ``TF_CONFIG``.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # its kernels differ between processors
@@ -33,7 +48,30 @@ def start_tensorflow(seed: int) -> Any:
         tf.get_logger().setLevel(logging.ERROR)
         tf.config.experimental.enable_op_determinism()
         keras.utils.set_random_seed(seed)
+        strategy = strategy_for(distribution, os.environ)
         tf.constant(0.0)
+    return keras, strategy
+
+
+def on_jax() -> bool:
+    """Whether ``KERAS_BACKEND`` asks for JAX; nothing else but TensorFlow is known."""
+    return os.environ.get("KERAS_BACKEND", "tensorflow") == "jax"
+
+
+def start_jax(seed: int, distribution: Distribution) -> Any:
+    """
+    Keras 3 on JAX, seeded, with its devices arranged.
+
+    Returns:
+        The module ``keras``.
+
+    Raises:
+        BadInput: the distribution does not fit JAX or its devices.
+    """
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    keras.distribution.set_distribution(keras_distribution(keras, distribution))
     return keras
 
 

@@ -2,45 +2,44 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import polars as pl
 from pydantic import BaseModel, ConfigDict
 
 from sluice.content import write_json
+from sluice.errors import BadInput
 from sluice.models.builder import build
 from sluice.models.encoder import fit_encoder
 from sluice.models.recipe import Recipe
 from sluice.training.baselines import baseline_scores
-from sluice.training.determinism import start_tensorflow
+from sluice.training.checkpoint import CheckpointStore
+from sluice.training.curve import (
+    Curve,
+    Epoch,
+    Floats,
+    Logits,
+    Progress,
+    auc,
+    forward_logits,
+    log_loss,
+    predicted_logits,
+)
+from sluice.training.determinism import on_jax, start_distributed, start_jax
+from sluice.training.distribution import ONE_DEVICE, Distribution, read_cluster
 from sluice.training.frame import Encoded, encoded_splits, prepared_frame, reduced_manifest
+from sluice.training.loop import Keeping, train_in_steps
+from sluice.training.optimizer import optimizer_for
 from sluice.training.staging import whole_directory
 
 WEIGHTS = "teacher.weights.h5"
-_PATIENCE = 3
-_SAMPLE = 8192
-"""Rows of train that the learning curve is drawn on."""
 _TEMPERATURES = np.geomspace(1.0, 4.0, 61)
 """Never below 1: one calm month after train would make the model too sure of itself in the months that follow."""
-
-Logits = npt.NDArray[np.float64]
-Progress = Callable[[str], None]
-
-
-class Epoch(BaseModel):
-    """One point of the learning curves; both log losses are of calibrated probabilities, without class weights."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    epoch: int
-    train_log_loss: float
-    tune_log_loss: float
-    tune_auc: float
 
 
 class TrainingRecord(BaseModel):
@@ -62,12 +61,49 @@ class TrainingRecord(BaseModel):
     history: tuple[Epoch, ...]
 
 
+@dataclass(frozen=True)
+class Scale:
+    """
+    How a training is spread and kept; the default is one device and no checkpoint.
+
+    Attributes:
+        distribution: over which devices.
+        checkpoints: folder or fsspec URL of this training's checkpoint; empty keeps none.
+        every: optimizer steps between two checkpoints.
+    """
+
+    distribution: Distribution = ONE_DEVICE
+    checkpoints: str = ""
+    every: int = 200
+
+    def __post_init__(self) -> None:
+        """Raises BadInput where no step lies between two checkpoints."""
+        if self.every < 1:
+            raise BadInput("checkpoint interval", f"{self.every} steps are not one step", "give at least 1")
+
+    @property
+    def in_steps(self) -> bool:
+        """Whether it takes more than Keras's ``fit``."""
+        return bool(self.checkpoints) or self.distribution.kind != "single"
+
+    @property
+    def store(self) -> CheckpointStore | None:
+        """Where checkpoints are kept."""
+        return CheckpointStore(self.checkpoints) if self.checkpoints else None
+
+    @property
+    def chief(self) -> bool:
+        """Whether this process writes what comes of the training."""
+        return self.distribution.kind != "multi_worker" or read_cluster(os.environ).chief
+
+
 def train_teacher(
     frame_dir: Path,
     recipe: Recipe,
     out: Path,
     baseline_keys: Sequence[str] = (),
     progress: Progress | None = None,
+    scale: Scale = Scale(),
 ) -> TrainingRecord:
     """
     Train the recipe's teacher and the baselines.
@@ -75,35 +111,36 @@ def train_teacher(
     Args:
         frame_dir: holds ``frame.parquet`` and ``manifest.json``.
         recipe: what to train.
-        out: gets teacher.weights.h5, spec.json, encoder.json, manifest.json, history.json, baselines.parquet.
+        out: gets teacher.weights.h5, spec.json, encoder.json, manifest.json, history.json, baselines.parquet; of
+            several workers the chief writes it, the others write nothing.
         baseline_keys: columns whose combinations give the rate baseline.
         progress: called with one line an epoch; by default the line goes to standard output.
+        scale: devices and checkpoints.
 
     Raises:
-        BadInput: the recipe does not fit the frame, or the frame cannot be trained on.
+        BadInput: the recipe does not fit the frame, the frame cannot be trained on, or the scale does not fit.
     """
     manifest = reduced_manifest(frame_dir, recipe)
     frame = prepared_frame(frame_dir, recipe)
     encoder = fit_encoder(frame.filter(split="train"), manifest)
     splits = encoded_splits(frame, encoder)
+    if not scale.chief:
+        return _fit(splits, recipe, _unsaid, scale)[1]
     with whole_directory(out) as directory:
         baseline_scores(frame, splits, encoder, baseline_keys).write_parquet(directory / "baselines.parquet")
-        model, record = _fit(splits, recipe, progress or _to_stdout)
+        model, record = _fit(splits, recipe, progress or _to_stdout, scale)
         model.save_weights(directory / WEIGHTS)
         spec = {"width": encoder.width, "hidden": list(recipe.teacher), "dropout": recipe.dropout}
         write_json(directory / "spec.json", spec)
         write_json(directory / "encoder.json", encoder.model_dump(mode="json"))
         write_json(directory / "manifest.json", manifest.model_dump(mode="json"))
         write_json(directory / "history.json", record.model_dump(mode="json"))
+    if scale.store:
+        scale.store.forget()
     return record
 
 
-def log_loss(y: npt.NDArray[np.float32], logits: Logits) -> float:
-    """Mean negative log likelihood of labels (n,) under logits (n,), in nats."""
-    return float(np.mean(np.logaddexp(0.0, logits) - y * logits))
-
-
-def best_temperature(y: npt.NDArray[np.float32], logits: Logits) -> float:
+def best_temperature(y: Floats, logits: Logits) -> float:
     """The divisor of the logits that gives the least log loss."""
     losses = [log_loss(y, logits / temperature) for temperature in _TEMPERATURES]
     return float(_TEMPERATURES[int(np.argmin(losses))])
@@ -114,31 +151,32 @@ def _to_stdout(line: str) -> None:
     sys.stdout.flush()
 
 
-def _fit(splits: dict[str, Encoded], recipe: Recipe, progress: Progress) -> tuple[Any, TrainingRecord]:
-    keras = start_tensorflow(recipe.seed)
+def _unsaid(_line: str) -> None:
+    """The chief says it."""
+
+
+def _fit(splits: dict[str, Encoded], recipe: Recipe, progress: Progress, scale: Scale) -> tuple[Any, TrainingRecord]:
     train, tune = splits["train"], splits["tune"]
     weight = float((1 - train.y.mean()) / train.y.mean())
+    shift = float(np.log(weight))
+    predict = forward_logits if scale.in_steps else predicted_logits
+    curve = Curve(splits, recipe, shift, progress, predict)
+    if scale.in_steps and not on_jax():
+        keras, strategy = start_distributed(recipe.seed, scale.distribution)
+        train_in_steps(keras, strategy, train, recipe, weight, curve, Keeping(scale.store, scale.every, scale.chief))
+    else:
+        keras = _started(recipe, scale)
+        _fit_whole(keras, train, recipe, weight, curve)
     model = build(keras, train.x.shape[1], recipe.teacher, recipe.dropout)
-    _compile(keras, model, recipe, len(train.y))
-    curve = _Curve(keras, splits, recipe, float(np.log(weight)), progress)
-    model.fit(
-        train.x,
-        train.y,
-        epochs=recipe.epochs,
-        batch_size=recipe.batch_size,
-        class_weight={0: 1.0, 1: weight},
-        verbose=0,
-        callbacks=[curve.callback],
-    )
     model.set_weights(curve.best_weights)
     temperature = best_temperature(tune.y, curve.logits(model, tune.x))
-    _calibrate(model, float(np.log(weight)), temperature)
-    logits = predicted_logits(model, tune.x)
+    _calibrate(model, shift, temperature)
+    logits = predict(model, tune.x)
     return model, TrainingRecord(
         epochs=len(curve.epochs),
         best_epoch=curve.best_epoch,
         tune_log_loss=log_loss(tune.y, logits),
-        tune_auc=_auc(tune.y, logits),
+        tune_auc=auc(tune.y, logits),
         temperature=temperature,
         positive_weight=weight,
         parameters=model.count_params(),
@@ -147,20 +185,43 @@ def _fit(splits: dict[str, Encoded], recipe: Recipe, progress: Progress) -> tupl
     )
 
 
-def predicted_logits(model: Any, x: npt.NDArray[np.float32]) -> Logits:
-    """Logits of a Keras model for encoded rows, float64, shape (n,)."""
-    return np.asarray(model.predict(x, batch_size=8192, verbose=0)[:, 0], np.float64)
+def _started(recipe: Recipe, scale: Scale) -> Any:
+    if not on_jax():
+        return start_distributed(recipe.seed, scale.distribution)[0]
+    if scale.checkpoints:
+        raise BadInput("checkpoints", "need the TensorFlow backend of Keras", "unset KERAS_BACKEND, or keep none")
+    return start_jax(recipe.seed, scale.distribution)
 
 
-def _compile(keras: Any, model: Any, recipe: Recipe, rows: int) -> None:
-    steps = max(1, rows // recipe.batch_size) * recipe.epochs
-    rate = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, steps)
+def _fit_whole(keras: Any, train: Encoded, recipe: Recipe, weight: float, curve: Curve) -> None:
+    """Keras's own loop: one process, from the first epoch to the last."""
+    rows = _shared_equally(keras, len(train.y), recipe)
+    model = build(keras, train.x.shape[1], recipe.teacher, recipe.dropout, recipe.precision)
     model.compile(
-        optimizer=keras.optimizers.AdamW(rate, weight_decay=0.01),
+        optimizer=optimizer_for(keras, recipe, rows),
         loss=keras.losses.BinaryCrossentropy(from_logits=True),
         steps_per_execution=min(50, max(1, rows // recipe.batch_size)),
-        jit_compile=False,
+        jit_compile=on_jax(),  # else JAX runs operation by operation; TensorFlow's CPU kernels are as fast without
     )
+    model.fit(
+        train.x[:rows],
+        train.y[:rows],
+        epochs=recipe.epochs,
+        batch_size=recipe.batch_size,
+        class_weight={0: 1.0, 1: weight},
+        verbose=0,
+        callbacks=[curve.callback(keras)],
+    )
+
+
+def _shared_equally(keras: Any, rows: int, recipe: Recipe) -> int:
+    """Rows that fill every device's share of every batch: at most one less than devices are left out."""
+    spread = keras.distribution.distribution()
+    devices = spread.device_mesh.shape[0] if spread else 1
+    if recipe.batch_size % devices:
+        rule = f"of {recipe.batch_size} rows cannot be shared equally by {devices} devices"
+        raise BadInput("recipe batch_size", rule, "choose a multiple of the devices")
+    return rows - rows % devices
 
 
 def _calibrate(model: Any, shift: float, temperature: float) -> None:
@@ -174,49 +235,3 @@ def _calibrate(model: Any, shift: float, temperature: float) -> None:
     model.layers[-1].set_weights(
         [kernel / np.float32(temperature), (bias - np.float32(shift)) / np.float32(temperature)]
     )
-
-
-def _auc(y: npt.NDArray[np.float32], logits: Logits) -> float:
-    """Area under the ROC curve by mean ranks (Mann-Whitney); 0.5 where there is one class only."""
-    positives = int(y.sum())
-    pairs = positives * (len(y) - positives)
-    ranks = pl.Series(logits).rank("average").to_numpy()[y == 1]
-    return float(ranks.sum() - positives * (positives + 1) / 2) / pairs if pairs else 0.5
-
-
-class _Curve:
-    """Follows the training: one point an epoch, the best weights so far, and when to stop."""
-
-    def __init__(
-        self, keras: Any, splits: dict[str, Encoded], recipe: Recipe, shift: float, progress: Progress
-    ) -> None:
-        self.epochs: list[Epoch] = []
-        self.best_epoch = 0
-        self.best_weights: list[npt.NDArray[np.float32]] = []
-        self._train, self._tune = splits["train"], splits["tune"]
-        self._sample = np.unique(np.linspace(0, len(self._train.y) - 1, _SAMPLE).astype(np.intp))
-        self._recipe, self._shift, self._progress = recipe, shift, progress
-        self.callback = keras.callbacks.LambdaCallback(on_epoch_end=self._end_of_epoch)
-
-    def logits(self, model: Any, x: npt.NDArray[np.float32]) -> Logits:
-        """Logits without the effect of the class weights."""
-        return predicted_logits(model, x) - self._shift
-
-    def _end_of_epoch(self, number: int, _logs: Any) -> None:
-        model = self.callback.model
-        tune = self.logits(model, self._tune.x)
-        train = self.logits(model, self._train.x[self._sample])
-        point = Epoch(
-            epoch=number + 1,
-            train_log_loss=log_loss(self._train.y[self._sample], train),
-            tune_log_loss=log_loss(self._tune.y, tune),
-            tune_auc=_auc(self._tune.y, tune),
-        )
-        if not self.epochs or point.tune_log_loss < min(epoch.tune_log_loss for epoch in self.epochs):
-            self.best_epoch, self.best_weights = point.epoch, model.get_weights()
-        self.epochs.append(point)
-        self._progress(
-            f"epoch {point.epoch}/{self._recipe.epochs}  log loss train {point.train_log_loss:.4f} "
-            f"tune {point.tune_log_loss:.4f}  AUC tune {point.tune_auc:.4f}"
-        )
-        model.stop_training = point.epoch - self.best_epoch >= _PATIENCE

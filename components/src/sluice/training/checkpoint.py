@@ -1,0 +1,162 @@
+"""What a stopped training goes on from: one file, whole or absent, in a folder or in object storage."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sluice.content import canonical_json, digest_of_bytes, digest_of_value, write_bytes
+from sluice.errors import BadArtifact, BadInput
+from sluice.models.recipe import Recipe
+from sluice.training.curve import Epoch
+from sluice.training.frame import Encoded
+
+_NAME = "checkpoint.npz"
+_GROUPS = ("weights", "optimizer", "best")
+
+Arrays = list[npt.NDArray[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """
+    A training between two steps.
+
+    Attributes:
+        identity: digest of the recipe and the rows; see ``identity_of``.
+        step: optimizer steps that were taken; with the seed, this is the position in the data.
+        weights: the model's weights now.
+        optimizer: the optimizer's variables.
+        best: the weights of the best epoch so far; empty before the first ended.
+        best_epoch: its number, from 1; 0 before.
+        history: the learning curve so far.
+    """
+
+    identity: str
+    step: int
+    weights: Arrays
+    optimizer: Arrays
+    best: Arrays
+    best_epoch: int
+    history: tuple[Epoch, ...]
+
+
+def identity_of(recipe: Recipe, train: Encoded) -> str:
+    """What a checkpoint belongs to: the recipe and the encoded train rows, in their order."""
+    rows = [digest_of_bytes(np.ascontiguousarray(part).tobytes()) for part in (train.x, train.y)]
+    return digest_of_value({"recipe": recipe.model_dump(mode="json"), "rows": rows})
+
+
+class CheckpointStore:
+    """
+    The newest checkpoint of one training, below a folder or a URL that fsspec knows (``s3://``, ``gs://``).
+
+    A folder gets it beside its name and then renamed; object storage shows an object when all of it is there.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = f"{url.rstrip('/')}/{_NAME}"
+
+    def __str__(self) -> str:
+        return self._url
+
+    def read(self, identity: str) -> Checkpoint | None:
+        """
+        The checkpoint, or None where there is none yet.
+
+        Raises:
+            BadArtifact: the file is damaged.
+            BadInput: it belongs to another recipe or other rows, or the storage cannot be read.
+        """
+        data = self._load()
+        if data is None:
+            return None
+        try:
+            found = _unpacked(data)
+        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            reason = " ".join(str(error).split())
+            raise BadArtifact(self._url, f"cannot be read ({reason})", "delete it to train from the start") from error
+        if found.identity != identity:
+            rule = "belongs to another recipe or other rows"
+            raise BadInput(self._url, rule, "give every training a place of its own, or delete it")
+        return found
+
+    def write(self, checkpoint: Checkpoint) -> None:
+        """
+        Replace the checkpoint.
+
+        Raises:
+            BadInput: the storage cannot be written.
+        """
+        data = _packed(checkpoint)
+        files, path = self._storage()
+        try:
+            if _is_local(files):
+                write_bytes(Path(path), data)
+            else:
+                files.pipe_file(path, data)
+        except OSError as error:
+            raise BadInput(self._url, f"cannot be written ({error})", "mend the storage or its credentials") from error
+
+    def forget(self) -> None:
+        """Remove the checkpoint: its training is over."""
+        files, path = self._storage()
+        if files.exists(path):
+            files.rm_file(path)
+
+    def _load(self) -> bytes | None:
+        files, path = self._storage()
+        try:
+            return bytes(files.cat_file(path))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise BadInput(self._url, f"cannot be read ({error})", "mend the storage or its credentials") from error
+
+    def _storage(self) -> tuple[Any, str]:
+        import fsspec
+
+        try:
+            files, path = fsspec.core.url_to_fs(self._url, use_listings_cache=False)
+        except (ValueError, ImportError) as error:
+            raise BadInput(
+                self._url, f"is no place to keep a checkpoint ({error})", "name a folder or a URL"
+            ) from error
+        return files, str(path)
+
+
+def _is_local(files: Any) -> bool:
+    return "file" in (files.protocol if isinstance(files.protocol, tuple) else (files.protocol,))
+
+
+def _packed(checkpoint: Checkpoint) -> bytes:
+    arrays = {f"{group}_{index}": array for group in _GROUPS for index, array in enumerate(getattr(checkpoint, group))}
+    about = {
+        "identity": checkpoint.identity,
+        "step": checkpoint.step,
+        "best_epoch": checkpoint.best_epoch,
+        "history": [epoch.model_dump(mode="json") for epoch in checkpoint.history],
+    }
+    stream = io.BytesIO()
+    np.savez(stream, about=np.frombuffer(canonical_json(about), np.uint8), **arrays)
+    return stream.getvalue()
+
+
+def _unpacked(data: bytes) -> Checkpoint:
+    with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+        about = json.loads(stored["about"].tobytes())
+        weights, optimizer, best = (_group(stored, group) for group in _GROUPS)
+    history = tuple(Epoch.model_validate(epoch) for epoch in about["history"])
+    return Checkpoint(about["identity"], about["step"], weights, optimizer, best, about["best_epoch"], history)
+
+
+def _group(stored: Any, group: str) -> Arrays:
+    count = sum(name.startswith(f"{group}_") for name in stored.files)
+    return [stored[f"{group}_{index}"] for index in range(count)]

@@ -1,0 +1,124 @@
+"""
+Training step by step, under any ``tf.distribute`` strategy, from checkpoint to checkpoint.
+
+Keras 3's ``fit`` runs under one worker only and cannot go on in the middle of an epoch. Here seed and step number
+decide which rows come and which units are silenced, so the same steps follow wherever and however often they run.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from sluice.models.recipe import Recipe
+from sluice.training.checkpoint import Checkpoint, CheckpointStore, identity_of
+from sluice.training.curve import Curve
+from sluice.training.frame import Encoded
+from sluice.training.steps import Steps
+
+PREEMPTED = 175
+"""Exit code of a training that was stopped and can go on; a TFJob starts again only what ends with one above 127."""
+_PIECE = 50
+"""Most steps between two looks at whether to stop."""
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """Where checkpoints go, how many steps lie between two, and whether this process is the one that writes them."""
+
+    store: CheckpointStore | None
+    every: int
+    chief: bool
+
+
+def train_in_steps(
+    keras: Any, strategy: Any, train: Encoded, recipe: Recipe, weight: float, curve: Curve, keeping: Keeping
+) -> None:
+    """
+    Train until the recipe's epochs are over or the curve is flat; ``curve`` has the best weights then.
+
+    Args:
+        keras: the module.
+        strategy: a ``tf.distribute`` strategy.
+        train: rows to learn from; what is left over after an epoch's last whole batch sits that epoch out.
+        recipe: the model, the batch over all devices, the epochs, the seed.
+        weight: the positive class's.
+        curve: measures each epoch.
+        keeping: checkpoints.
+
+    Raises:
+        BadInput: the batch cannot be shared equally, or the checkpoint is of another training.
+        SystemExit: with code ``PREEMPTED``, on SIGTERM here or at another worker, or when another worker was lost.
+    """
+    steps = Steps(keras, strategy, train, recipe, weight)
+    identity = identity_of(recipe, train)
+    done = _resumed(steps, curve, keeping, identity)
+    flat = curve.flat
+    with _sigterm_noted() as noted, _lost_worker_ends(strategy):
+        while done < steps.in_all and not flat:
+            piece = min(_PIECE, steps.an_epoch - done % steps.an_epoch, keeping.every - done % keeping.every)
+            steps.take(done, piece)
+            done += piece
+            if done % steps.an_epoch == 0:
+                curve.add(steps.model)
+            stopped, flat = steps.anywhere(noted.is_set(), curve.flat)
+            if stopped or done % keeping.every == 0:
+                _save(steps, curve, keeping, identity, done)
+            if stopped:
+                raise _preempted("stopped by SIGTERM")
+
+
+def _resumed(steps: Steps, curve: Curve, keeping: Keeping, identity: str) -> int:
+    """Steps that an earlier try took; model, optimizer and curve are as it left them."""
+    found = keeping.store.read(identity) if keeping.store else None
+    if found is None:
+        return 0
+    steps.restore(found.weights, found.optimizer)
+    curve.epochs, curve.best_epoch, curve.best_weights = list(found.history), found.best_epoch, found.best
+    return found.step
+
+
+def _save(steps: Steps, curve: Curve, keeping: Keeping, identity: str, done: int) -> None:
+    if keeping.store is None or not keeping.chief:
+        return
+    weights, optimizer = steps.state()
+    history = tuple(curve.epochs)
+    keeping.store.write(Checkpoint(identity, done, weights, optimizer, curve.best_weights, curve.best_epoch, history))
+
+
+def _preempted(why: str) -> SystemExit:
+    sys.stderr.write(f"training {why}; started again, it goes on from its checkpoint\n")
+    return SystemExit(PREEMPTED)
+
+
+@contextmanager
+def _sigterm_noted() -> Iterator[threading.Event]:
+    """SIGTERM sets the event instead of ending the process; only the main thread may ask for that."""
+    noted = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield noted
+        return
+    previous = signal.signal(signal.SIGTERM, lambda _number, _frame: noted.set())
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+@contextmanager
+def _lost_worker_ends(strategy: Any) -> Iterator[None]:
+    """What the others see when a worker dies is a failed exchange; all start again from the last checkpoint."""
+    import tensorflow as tf
+
+    lost = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.InternalError)
+    try:
+        yield
+    except lost as error:
+        if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            raise
+        raise _preempted(f"lost another worker ({type(error).__name__})") from error
