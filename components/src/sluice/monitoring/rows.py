@@ -50,7 +50,8 @@ def _cross_entropy(truth: pl.Expr, p: pl.Expr) -> pl.Expr:
 
 def of_route(rows: pl.DataFrame, route: str, digest: str | None) -> pl.DataFrame:
     """The rows of a route that a digest answered, and those that failed before any model was asked."""
-    return rows.filter(pl.col("route") == route, (pl.col("digest") == digest) | pl.col("digest").is_null())
+    answered = pl.col("digest") == (digest or "")
+    return rows.filter(pl.col("route") == route, answered | pl.col("digest").is_null())
 
 
 def failed() -> pl.Expr:
