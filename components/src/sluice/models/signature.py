@@ -43,4 +43,4 @@ def verify_signature(document: bytes, signature: bytes, key: bytes, name: str) -
         else:
             raise BadInput("the signer's key", f"is not {_KINDS}", "put the public key into the Secret")
     except (InvalidSignature, binascii.Error) as error:
-        raise BadArtifact(name, "is not signed by the key of this environment", "sign it, or release another") from error
+        raise BadArtifact(name, "is not signed by this environment's key", "sign it, or release another") from error
