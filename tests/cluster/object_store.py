@@ -1,4 +1,4 @@
-"""An S3-compatible store with a few objects, for tests: HEAD and GET with ranges. Runs as a pod; knows no signatures."""
+"""An S3-compatible store for tests: HEAD and GET of a few objects, with ranges. Runs as a pod; knows no signatures."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def tolerance(n: int, share: float) -> float:
 def test_weights_and_mirror_are_what_a_release_says(
     checkout: Checkout, bundles: Bundles, gateway: str, dev: str
 ) -> None:
-    two = {"task": "tiny", "stable": bundles.first, "candidate": bundles.second}
+    two: dict[str, Any] = {"task": "tiny", "stable": bundles.first, "candidate": bundles.second}
     lines = release(checkout, gateway, state_in("shadow", **two, mirror_percent=50))
     assert sum("inferenceservice" in line for line in lines) == 2
     before = answered("tiny-candidate")
@@ -132,11 +132,12 @@ def test_a_bundle_that_is_not_what_its_digest_says_never_starts(
 ) -> None:
     digest = getattr(bundles, which, "sha256:" + "1" * 64)
     apply(checkout.release(state_in("stable", task="tiny", stable=digest)))
-    assert says in wait_until("the initializer says why", lambda: _initializer_message("stable"), 120)
+    assert says in wait_until("the initializer says why", lambda: initializer_message("stable"), 120)
     assert not ready("tiny-stable")
 
 
-def _initializer_message(role: str) -> str:
+def initializer_message(role: str) -> str:
+    """Why the storage initializer of a side failed; empty while it did not."""
     for pod in get("-n", "sluice-dev", "pods", "-l", f"sluice.dev/role={role}")["items"]:
         for status in pod["status"].get("initContainerStatuses", []):
             ended: Object = status["state"].get("terminated") or status["lastState"].get("terminated") or {}
@@ -159,7 +160,7 @@ def test_where_signatures_are_required_only_signed_bundles_start(
     try:
         apply([secret | {"stringData": {"public.pem": public.stdout}}])
         apply(checkout.release(state_in("stable", task="tiny", stable=bundles.first)))
-        message = wait_until("the initializer refuses", lambda: _initializer_message("stable"), 120)
+        message = wait_until("the initializer refuses", lambda: initializer_message("stable"), 120)
         assert f"{bundles.first.replace(':', '-')}.sig: is not in the store" in message
     finally:
         kubectl("-n", dev, "delete", "secret", "model-signer")

@@ -94,7 +94,8 @@ def _open_store(address: str, environment: Mapping[str, str]) -> tuple[FileSyste
     plain = address.removeprefix(PREFIX).rstrip("/")
     try:
         if not plain.startswith("s3://"):
-            return FileSystem.from_uri(plain)
+            found, root = FileSystem.from_uri(plain)
+            return found, str(root)
         endpoint = urlsplit(environment.get("SLUICE_STORE_ENDPOINT", ""))
         store = S3FileSystem(
             endpoint_override=endpoint.netloc or None,
