@@ -87,6 +87,18 @@ def write_checkout(root: Path) -> Checkout:
     return Checkout(root)
 
 
+def with_option(checkout: Checkout, option: str, environment: str) -> Path:
+    """A copy of the checkout in which one environment has one option; returns its overlay."""
+    root = checkout.root.with_name(f"{checkout.root.name}-{option}-{environment}")
+    if not root.exists():
+        shutil.copytree(checkout.root, root)
+        path = Checkout(root).overlay(environment) / "kustomization.yaml"
+        before = path.read_text()
+        path.write_text(before.replace("[release, ", f"[release, ../../options/{option}, "))
+        assert path.read_text() != before
+    return Checkout(root).overlay(environment)
+
+
 def _use_images(path: Path) -> None:
     document = yaml.safe_load(path.read_text())
     for image in document["images"]:

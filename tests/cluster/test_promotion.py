@@ -17,13 +17,13 @@ from sluice.monitoring.evidence import Evidence
 from sluice.release.gitops import GitOps, Snapshot
 from sluice.release.operator import roll_back
 from sluice.release.rollout import look, propose
-from sluice.release.state import Applied
+from sluice.release.state import Applied, ReleaseState
 from sluice_cluster.api import KubernetesCluster
 from sluice_cluster.applied import Document, NotApplied, read_applied
 from tests.cluster.conftest import Bundles, write_checkout
 from tests.cluster.kubectl import Refused, apply, get, kubectl, wait_until
 from tests.cluster.test_serving import ask, initializer_message
-from tests.unit.release_sample import GOOD, failing, passing
+from tests.unit.release_sample import GOOD, arm, evidence_of, passing
 
 pytestmark = pytest.mark.filterwarnings("ignore:Unverified HTTPS request")  # a test cluster's own certificate
 APPLICATIONS = ("sluice-cluster", "sluice-dev", "sluice-staging", "sluice-prod")
@@ -37,6 +37,11 @@ def digest_by_proxy(pod: Document) -> str:
     except Refused as error:
         raise OSError(str(error)) from error
     return digest
+
+
+def broken(state: ReleaseState, now: str) -> Evidence:
+    """Half of the candidate's answers are errors."""
+    return evidence_of(state, candidate=arm(state.candidate or "", 4000, errors=2000), now=now)
 
 
 class Requests(threading.Thread):
@@ -188,7 +193,7 @@ def test_a_promotion_is_commits_and_nobody_notices(
 
     assert promotion.propose_and_go_back(bundles.tampered).candidate is None
     promotion.propose(bundles.third)
-    back = promotion.look(failing)
+    back = promotion.look(broken)
     assert (back.stable, back.candidate) == (bundles.second, None)
     user.stop()
     print("\nseconds from commit to read back:", promotion.seconds)  # noqa: T201
