@@ -59,6 +59,7 @@ def canary(percent: int = 10, digest: str = B, **fields: Any) -> Change:
         model = copy.deepcopy(found["spec"]["predictor"]["model"])
         model["storageUri"] = f"sluice+s3://models/tiny/{digest.replace(':', '-')}"
         model["args"][0] = f"--digest={digest}"
+        model["name"] = "kserve-container"
         found["spec"]["canary"] = [
             {"trafficPercent": percent, "predictor": {"name": "candidate", "model": model} | fields}
         ]
