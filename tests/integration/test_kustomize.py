@@ -163,3 +163,45 @@ def test_two_strategies_at_once_do_not_build(tmp_path: Path) -> None:
     )
     assert done.returncode != 0
     assert "already registered id" in done.stderr
+
+
+def _with_option(tmp_path: Path, option: str, state: ReleaseState) -> Path:
+    shutil.copytree(ROOT / "manifests", tmp_path / "manifests")
+    overlay = tmp_path / "manifests/overlays/dev"
+    (overlay / "release/kustomization.yaml").write_bytes(render_release(state))
+    path = overlay / "kustomization.yaml"
+    path.write_text(path.read_text().replace("[release, ", f"[release, ../../options/{option}, "))
+    return overlay
+
+
+@pytest.mark.parametrize("option", ["kserve-canary", "knative"])
+@pytest.mark.parametrize("stage", ["bootstrap", "canary", "confirm", "stable"])
+def test_one_service_with_a_split_of_its_own_says_what_git_decided(tmp_path: Path, option: str, stage: str) -> None:
+    state = state_in(stage, task="toy")
+    objects = _render(_with_option(tmp_path, option, state))
+    assert not _of(objects, "HTTPRoute")
+    (service,) = _of(objects, "InferenceService").values()
+    assert service["metadata"]["name"] == "toy"
+    assert "sluice.dev/strategy" not in service["metadata"]["labels"]
+    predictor, both = service["spec"]["predictor"], stage in ("canary", "confirm")
+    if option == "knative":
+        assert service["metadata"]["annotations"]["serving.kserve.io/deploymentMode"] == "Knative"
+        assert predictor.get("canaryTrafficPercent") == (state.candidate_weight if both else None)
+        assert predictor["model"]["args"][0] == f"--digest={state.candidate or state.stable}"
+        return
+    assert predictor["model"]["args"][0] == f"--digest={state.stable or state.candidate}"
+    canaries = service["spec"].get("canary", [])
+    assert [each["trafficPercent"] for each in canaries] == ([state.candidate_weight] if both else [])
+    for each in canaries:
+        model = each["predictor"]["model"]
+        assert model["args"] == [f"--digest={B}", "--model_name=toy", "--role=candidate"]
+        assert model["storageUri"] == f"sluice+s3://models/toy/{B.replace(':', '-')}"
+        assert model["readinessProbe"]["httpGet"]["path"] == f"/-/serves/{B}"
+
+
+@pytest.mark.parametrize("option", ["kserve-canary", "knative"])
+def test_what_cannot_mirror_does_not_build_a_shadow(tmp_path: Path, option: str) -> None:
+    overlay = _with_option(tmp_path, option, state_in("shadow"))
+    done = subprocess.run(["kubectl", "kustomize", overlay], capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert f"options/{option}" in done.stderr
