@@ -251,7 +251,7 @@ def _store_objects(root: Path) -> list[Object]:
 def dev(installed: list[str]) -> Iterator[str]:
     """The namespace of dev; what a test released in it is gone afterwards."""
     yield "sluice-dev"
-    for kind in ("httproute", "inferenceservice"):
+    for kind in ("cronjob", "job", "httproute", "inferenceservice"):
         try:
             kubectl("-n", "sluice-dev", "delete", kind, "--all", "--wait=true")
         except Refused as error:

@@ -71,6 +71,7 @@ _SIDES = ("stable", "candidate")
 
 
 def _synced(application: Document, name: str) -> str:
+    # Its health is not asked for: that of route and pods is read from them, and who reads this may be part of it.
     status = application.get("status", {})
     sync, operation = status.get("sync", {}), status.get("operationState", {})
     thing = f"application {name}"
@@ -79,8 +80,6 @@ def _synced(application: Document, name: str) -> str:
     if operation.get("phase") != "Succeeded":
         rule = f"its sync is {operation.get('phase', 'not there')}: {str(operation.get('message', ''))[:300]}"
         raise NotApplied(thing, rule, "wait, or see its conditions")
-    if status.get("health", {}).get("status") != "Healthy":
-        raise NotApplied(thing, f"is {status.get('health', {}).get('status')}", "wait, or see its resources")
     revision: str = sync["revision"]
     return revision
 

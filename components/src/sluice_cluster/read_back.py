@@ -4,11 +4,12 @@ What is in effect in one environment, as one line of JSON; runs in a pod.
     python -m sluice_cluster.read_back
 
 Environment: SLUICE_TASK, SLUICE_ENVIRONMENT, SLUICE_NAMESPACE, and SLUICE_ARGOCD_NAMESPACE where it is not ``argocd``.
-Ends with 0 when all is settled, with 3 and a reason while it is not, with 2 when it may not read.
+Ends with 0; while the cluster is still on its way, the line says so: ``{"waiting": "…"}``. Ends with 2 when a setting is missing.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Mapping
@@ -31,8 +32,8 @@ def main(environment: Mapping[str, str]) -> int:
         names = [_wanted(environment, name) for name in ("SLUICE_ENVIRONMENT", "SLUICE_NAMESPACE", "SLUICE_TASK")]
         applied = read_applied(cluster, f"sluice-{names[0]}", names[1], names[2])
     except NotApplied as error:
-        sys.stderr.write(f"not in effect yet: {error}\n")
-        return 3
+        sys.stdout.write(json.dumps({"waiting": str(error)}) + "\n")
+        return 0
     except SluiceError as error:
         sys.stderr.write(f"read-back: {error}\n")
         return error.exit_code
