@@ -4,7 +4,7 @@ What is in effect in one environment, as one line of JSON; runs in a pod.
     python -m sluice_cluster.read_back
 
 Environment: SLUICE_TASK, SLUICE_ENVIRONMENT, SLUICE_NAMESPACE, and SLUICE_ARGOCD_NAMESPACE where it is not ``argocd``.
-Ends with 0; while the cluster is still on its way, the line is ``{"waiting": "…"}``. Ends with 2 when a setting is missing.
+Ends with 0; while the cluster is on its way, the line is ``{"waiting": "…"}``. Ends with 2 where a setting is missing.
 """
 
 from __future__ import annotations
