@@ -204,4 +204,4 @@ def test_what_cannot_mirror_does_not_build_a_shadow(tmp_path: Path, option: str)
     overlay = _with_option(tmp_path, option, state_in("shadow"))
     done = subprocess.run(["kubectl", "kustomize", overlay], capture_output=True, text=True, check=False)
     assert done.returncode != 0
-    assert f"options/{option}" in done.stderr
+    assert f"options/{option}': testing value /metadata/name failed" in done.stderr
