@@ -7,10 +7,10 @@ READY := .venv/.ready
 export UV_PROJECT_ENVIRONMENT := $(CURDIR)/.venv
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help setup run test check compile schemas simulate reliability format clean
+.PHONY: help setup run test test-cluster check compile schemas simulate reliability format clean
 
 help:  ## say what there is
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 setup: $(READY)  ## install everything from uv.lock into .venv
 
@@ -25,6 +25,10 @@ run: $(READY)  ## the whole loop on real data: train, gate, release, serve, prom
 
 test: $(READY)  ## all tests
 	@$(BIN)/pytest
+
+test-cluster: $(READY)  ## the manifests, images and a whole promotion on the cluster that KUBECONFIG names
+	@test -n "$$KUBECONFIG" || { echo "KUBECONFIG is unset: name the cluster to test on"; exit 2; }
+	@$(BIN)/pytest -m cluster tests/cluster
 
 check: $(READY)  ## lint, format, types, import arrows, compiled pipelines, published schemas
 	$(BIN)/ruff check .

@@ -138,6 +138,12 @@ class StrictRESTServer(RESTServer):  # type: ignore[misc]  # kserve has no types
         documents = [model.predictor.describe() for model in self.dataplane.model_registry.get_models().values()]
         return Response(orjson.dumps(documents[0] if documents else {}), media_type="application/json")
 
+    async def serves(self, request: Request) -> Response:
+        """``GET /-/serves/<digest>``: 200 when that is what is loaded, else 409; the readiness probe asks it."""
+        asked = request.path_params["digest"]
+        served = [model.predictor.describe()["digest"] for model in self.dataplane.model_registry.get_models().values()]
+        return Response(orjson.dumps({"asked": asked, "served": served}), 200 if served == [asked] else 409)
+
     def _register_endpoints(self, app: FastAPI) -> None:
         first = V1Endpoints(self.dataplane, self.model_repository_extension)
         second = V2Endpoints(self.dataplane, self.model_repository_extension)
@@ -145,6 +151,7 @@ class StrictRESTServer(RESTServer):  # type: ignore[misc]  # kserve has no types
         app.add_route("/v1/models/{model_name}:predict", self.infer, methods=["POST"])
         app.add_route("/v2/models/{model_name}/infer", self.infer, methods=["POST"])
         app.add_route("/-/sluice", self.describe, methods=["GET"])
+        app.add_route("/-/serves/{digest}", self.serves, methods=["GET"])
         app.add_route("/metrics", metrics_handler, methods=["GET"])
         for path, endpoint in (
             ("/", self.dataplane.live),

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from sluice.gates.policy import parse_policy
 from sluice.gates.verdict import Decision
 from sluice.release.document import render_holds, render_release
 from sluice.release.gitops import GitOps, Snapshot
@@ -39,23 +40,20 @@ def _of(objects: list[dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]:
 
 
 def _digests(objects: list[dict[str, Any]]) -> dict[str, str]:
-    """Name of the InferenceService → the digest it serves; its address and its argument must agree."""
+    """Name of the InferenceService → the digest it serves; its address, argument and readiness probe must agree."""
     found = {}
     for name, service in _of(objects, "InferenceService").items():
-        metadata, (container,) = service["metadata"], service["spec"]["predictor"]["containers"]
-        assert container["name"] == "kserve-container"
+        metadata, predictor = service["metadata"], service["spec"]["predictor"]
         assert metadata["annotations"]["serving.kserve.io/deploymentMode"] == "Standard"
         assert metadata["annotations"]["serving.kserve.io/autoscalerClass"] == "none"
         assert metadata["labels"]["networking.kserve.io/visibility"] == "cluster-local"
-        arguments = dict(argument.removeprefix("--").split("=", 1) for argument in container["args"])
+        assert predictor["minReplicas"] == 1
+        arguments = dict(argument.removeprefix("--").split("=", 1) for argument in predictor["model"]["args"])
         task = name.rpartition("-")[0]
         assert arguments["model_name"] == task
         digest = arguments["digest"]
-        (address,) = container["env"]
-        assert address == {
-            "name": "STORAGE_URI",
-            "value": f"sluice+s3://models/{task}/{digest.replace(':', '-')}",
-        }
+        assert predictor["model"]["storageUri"] == f"sluice+s3://models/{task}/{digest.replace(':', '-')}"
+        assert predictor["model"]["readinessProbe"]["httpGet"]["path"] == f"/-/serves/{digest}"
         found[name] = digest
     return found
 
@@ -76,7 +74,8 @@ def _assert_says(objects: list[dict[str, Any]], state: ReleaseState) -> None:
         assert {name: weight for name, weight in planned.items() if weight} == {k: w for k, w in weights.items() if w}
         assert all(type(weight) is int for weight in weights.values())
         mirrors = [entry["requestMirror"] for entry in rule.get("filters", [])]
-        wanted = {"backendRef": {"name": f"{task}-candidate-predictor", "port": 80}, "percent": state.mirror_percent}
+        shadow = {"group": "", "kind": "Service", "name": f"{task}-candidate-predictor", "port": 80}
+        wanted = {"backendRef": shadow, "percent": state.mirror_percent}
         assert mirrors == ([wanted] if state.mirror_percent else [])
 
 
@@ -134,12 +133,25 @@ def test_the_task_names_the_objects(tmp_path: Path, stage: str, *, paused: bool)
     _assert_says(_render(tmp_path / "manifests/overlays/dev"), state)
 
 
-def test_the_checkout_itself_is_an_empty_release() -> None:
-    release = ROOT / "manifests/overlays/dev/release"
-    assert (release / "kustomization.yaml").read_bytes() == render_release(gitops_empty())
-    assert (release / "holds.yaml").read_bytes() == render_holds(())
-    kinds = sorted(found["kind"] for found in _render(ROOT))
-    assert kinds == ["ConfigMap", "Namespace", "ServiceAccount"]
+@pytest.mark.parametrize("environment", ["dev", "staging", "prod"])
+def test_the_checkout_itself_is_an_empty_release(environment: str) -> None:
+    overlay = ROOT / "manifests/overlays" / environment
+    assert (overlay / "release/kustomization.yaml").read_bytes() == render_release(
+        ReleaseState.empty("flights", environment)
+    )
+    assert (overlay / "release/holds.yaml").read_bytes() == render_holds(())
+    assert len((overlay / "kustomization.yaml").read_text().splitlines()) <= 14
+    assert parse_policy((overlay / "gate-policy.yaml").read_bytes(), environment).environment == environment
+    objects = _render(overlay)
+    assert not {"InferenceService", "HTTPRoute"} & {found["kind"] for found in objects}
+    (namespace,) = _of(objects, "Namespace").values()
+    assert namespace["metadata"]["name"] == f"sluice-{environment}"
+    assert namespace["metadata"]["labels"]["sluice.dev/environment"] == environment
+
+
+def test_the_top_of_the_checkout_is_dev_and_what_a_cluster_has_once() -> None:
+    parts = [_render(ROOT / "manifests/cluster"), _render(ROOT / "manifests/overlays/dev")]
+    assert sorted(map(repr, _render(ROOT))) == sorted(repr(found) for part in parts for found in part)
 
 
 def test_two_strategies_at_once_do_not_build(tmp_path: Path) -> None:
@@ -152,3 +164,45 @@ def test_two_strategies_at_once_do_not_build(tmp_path: Path) -> None:
     )
     assert done.returncode != 0
     assert "already registered id" in done.stderr
+
+
+def _with_option(tmp_path: Path, option: str, state: ReleaseState) -> Path:
+    shutil.copytree(ROOT / "manifests", tmp_path / "manifests")
+    overlay = tmp_path / "manifests/overlays/dev"
+    (overlay / "release/kustomization.yaml").write_bytes(render_release(state))
+    path = overlay / "kustomization.yaml"
+    path.write_text(path.read_text().replace("[release, ", f"[release, ../../options/{option}, "))
+    return overlay
+
+
+@pytest.mark.parametrize("option", ["kserve-canary", "knative"])
+@pytest.mark.parametrize("stage", ["bootstrap", "canary", "confirm", "stable"])
+def test_one_service_with_a_split_of_its_own_says_what_git_decided(tmp_path: Path, option: str, stage: str) -> None:
+    state = state_in(stage, task="toy")
+    objects = _render(_with_option(tmp_path, option, state))
+    assert not _of(objects, "HTTPRoute")
+    (service,) = _of(objects, "InferenceService").values()
+    assert service["metadata"]["name"] == "toy"
+    assert "sluice.dev/strategy" not in service["metadata"]["labels"]
+    predictor, both = service["spec"]["predictor"], stage in ("canary", "confirm")
+    if option == "knative":
+        assert service["metadata"]["annotations"]["serving.kserve.io/deploymentMode"] == "Knative"
+        assert predictor.get("canaryTrafficPercent") == (state.candidate_weight if both else None)
+        assert predictor["model"]["args"][0] == f"--digest={state.candidate or state.stable}"
+        return
+    assert predictor["model"]["args"][0] == f"--digest={state.stable or state.candidate}"
+    canaries = service["spec"].get("canary", [])
+    assert [each["trafficPercent"] for each in canaries] == ([state.candidate_weight] if both else [])
+    for each in canaries:
+        model = each["predictor"]["model"]
+        assert model["args"] == [f"--digest={B}", "--model_name=toy", "--role=candidate"]
+        assert model["storageUri"] == f"sluice+s3://models/toy/{B.replace(':', '-')}"
+        assert model["readinessProbe"]["httpGet"]["path"] == f"/-/serves/{B}"
+
+
+@pytest.mark.parametrize("option", ["kserve-canary", "knative"])
+def test_what_cannot_mirror_does_not_build_a_shadow(tmp_path: Path, option: str) -> None:
+    overlay = _with_option(tmp_path, option, state_in("shadow"))
+    done = subprocess.run(["kubectl", "kustomize", overlay], capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert f"options/{option}': testing value /metadata/name failed" in done.stderr

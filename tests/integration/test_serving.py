@@ -83,6 +83,8 @@ def test_v1_and_v2_answer_as_the_offline_model(served: Served) -> None:
 
 def test_the_server_says_what_it_serves(served: Served) -> None:
     assert served.ask("GET", "/-/sluice")[1]["digest"] == served.bundle.digest
+    assert served.ask("GET", f"/-/serves/{served.bundle.digest}")[0] == 200
+    assert served.ask("GET", "/-/serves/sha256:" + "0" * 64)[0] == 409
     assert served.ask("GET", "/v2/health/ready") == (200, {"ready": True})
     assert served.ask("GET", "/v1/models/tiny") == (200, {"name": "tiny", "ready": True})
     inputs = served.ask("GET", "/v2/models/tiny")[1]["inputs"]

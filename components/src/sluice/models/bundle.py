@@ -149,7 +149,7 @@ def load_bundle(directory: Path, digest: str | None = None) -> Bundle:
     expected = digest or (directory.name.replace("-", ":", 1) if directory.name.startswith("sha256-") else actual)
     if actual != expected:
         _refuse(directory / MANIFEST, f"has digest {actual}, expected {expected}")
-    manifest = _parse(directory / MANIFEST, document)
+    manifest = parse_manifest(directory / MANIFEST, document)
     if canonical_json(manifest.model_dump(mode="json")) != document:
         _refuse(directory / MANIFEST, "is not the canonical form of what it says")
     _check_listing(directory, found, manifest)
@@ -220,7 +220,13 @@ def _read(path: Path) -> bytes:
         raise BadArtifact(str(path), f"cannot be read ({error.strerror})", "fetch the bundle again") from error
 
 
-def _parse(path: Path, document: bytes) -> BundleManifest:
+def parse_manifest(path: Path, document: bytes) -> BundleManifest:
+    """
+    The manifest in the bytes of a ``bundle.json``; ``path`` is how messages call it.
+
+    Raises:
+        BadArtifact: not JSON, not a manifest, or of an unknown format.
+    """
     try:
         value: Any = json.loads(document)
         if isinstance(value, dict) and value.get("format") != "litert":

@@ -1,0 +1,259 @@
+"""
+A cluster with Sluice installed from a copy of the checkout, a store with bundles, and a gateway.
+
+    KUBECONFIG                  which cluster; without it nothing here is checked
+    SLUICE_TEST_SERVING_IMAGE   the server's image, by digest, where the nodes find it
+    SLUICE_TEST_STEPS_IMAGE     the steps' image, likewise
+    SLUICE_TEST_GATEWAY         where the gateway answers; http://127.0.0.1:16080
+    SLUICE_TEST_GATEWAY_CLASS   its controller; sluice.test/gateway
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sluice.release.document import render_holds, render_release
+from sluice.release.state import ReleaseState
+from tests.cluster.kubectl import Object, Refused, apply, get, kubectl, wait_until
+from tests.integration.tiny_bundle import write_tiny_bundle
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENTS = ("dev", "staging", "prod")
+STORE = "sluice-test-store"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything here needs a cluster."""
+    ours = [item for item in items if Path(item.path).parent == Path(__file__).parent]
+    for item in ours:
+        item.add_marker(pytest.mark.cluster)
+        if not os.environ.get("KUBECONFIG"):
+            item.add_marker(
+                pytest.mark.skip(reason="NOT CHECKED: KUBECONFIG is unset, so no cluster saw the manifests")
+            )
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A copy of the checkout's manifests that deploys the test's images, task and store."""
+
+    root: Path
+
+    def overlay(self, environment: str) -> Path:
+        """Directory of an environment."""
+        return self.root / "manifests/overlays" / environment
+
+    def release(self, state: ReleaseState) -> Path:
+        """Write a release and its holds; returns the overlay to apply."""
+        overlay = self.overlay(state.environment)
+        (overlay / "release/kustomization.yaml").write_bytes(render_release(state))
+        (overlay / "release/holds.yaml").write_bytes(render_holds(state.holds))
+        return overlay
+
+
+@dataclass(frozen=True)
+class Bundles:
+    """Digests of bundles in the test's store."""
+
+    first: str
+    second: str
+    third: str
+    tampered: str
+    """Its model is not what its manifest says."""
+
+
+def write_checkout(root: Path) -> Checkout:
+    """Copy manifests; replace images by the tests', the task by the tiny one, and name the tests' store."""
+    shutil.copytree(ROOT / "manifests", root / "manifests")
+    shutil.copy(ROOT / "kustomization.yaml", root)
+    _use_images(root / "manifests/images/kustomization.yaml")
+    store = "- {name: model-storage, behavior: merge, literals: [SLUICE_STORE_ENDPOINT=http://store.%s.svc:9000]}\n"
+    for environment in ENVIRONMENTS:
+        overlay = root / "manifests/overlays" / environment
+        path = overlay / "kustomization.yaml"
+        path.write_text(path.read_text().replace("configMapGenerator:\n", "configMapGenerator:\n" + store % STORE))
+        policy = (ROOT / "tests/integration/tiny_checkout/manifests/overlays/dev/gate-policy.yaml").read_text()
+        (overlay / "gate-policy.yaml").write_text(policy.replace("environment: dev", f"environment: {environment}"))
+        Checkout(root).release(ReleaseState.empty("tiny", environment))
+    return Checkout(root)
+
+
+def with_option(checkout: Checkout, option: str, environment: str) -> Path:
+    """A copy of the checkout in which one environment has one option; returns its overlay."""
+    root = checkout.root.with_name(f"{checkout.root.name}-{option}-{environment}")
+    if not root.exists():
+        shutil.copytree(checkout.root, root)
+        path = Checkout(root).overlay(environment) / "kustomization.yaml"
+        before = path.read_text()
+        path.write_text(before.replace("[release, ", f"[release, ../../options/{option}, "))
+        assert path.read_text() != before
+    return Checkout(root).overlay(environment)
+
+
+def _use_images(path: Path) -> None:
+    document = yaml.safe_load(path.read_text())
+    for image in document["images"]:
+        variable = f"SLUICE_TEST_{image['name'].removeprefix('sluice/').upper()}_IMAGE"
+        reference = os.environ.get(variable, "")
+        if not re.fullmatch(r"[^@]+@sha256:[0-9a-f]{64}", reference):
+            pytest.exit(f"{variable} must name an image by its digest, got {reference!r}", returncode=2)
+        image.pop("newTag", None)
+        image["newName"], image["digest"] = reference.split("@")
+    path.write_text(yaml.safe_dump(document))
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A checkout for tests that apply by hand."""
+    return write_checkout(tmp_path_factory.mktemp("checkout"))
+
+
+@pytest.fixture(scope="session")
+def installed(checkout: Checkout) -> Iterator[list[str]]:
+    """What a cluster has once, and the three environments with nothing released; removed at the end."""
+    ours = [f"sluice-{environment}" for environment in ENVIRONMENTS] + [STORE]
+    there = {found["metadata"]["name"] for found in get("namespaces")["items"]} & set(ours)
+    if there:
+        pytest.exit(f"namespaces {sorted(there)} exist: these tests want a cluster without Sluice", returncode=2)
+    try:
+        lines = apply(checkout.root / "manifests/cluster")
+        for environment in ENVIRONMENTS:
+            lines += apply(checkout.overlay(environment))
+        yield lines
+    finally:
+        kubectl("delete", "namespace", "--ignore-not-found", "--wait=true", "--timeout=120s", *ours)
+        kubectl("delete", "--ignore-not-found", "-k", checkout.root / "manifests/cluster")
+
+
+@pytest.fixture(scope="session")
+def gateway() -> str:
+    """Where the gateway answers; made if it is not there."""
+    apply(
+        [
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kserve"}},
+            {
+                "apiVersion": "gateway.networking.k8s.io/v1",
+                "kind": "GatewayClass",
+                "metadata": {"name": "sluice-test"},
+                "spec": {"controllerName": os.environ.get("SLUICE_TEST_GATEWAY_CLASS", "sluice.test/gateway")},
+            },
+            {
+                "apiVersion": "gateway.networking.k8s.io/v1",
+                "kind": "Gateway",
+                "metadata": {"name": "kserve-ingress-gateway", "namespace": "kserve"},
+                "spec": {
+                    "gatewayClassName": "sluice-test",
+                    "listeners": [
+                        {
+                            "name": "http",
+                            "protocol": "HTTP",
+                            "port": 80,
+                            "allowedRoutes": {"namespaces": {"from": "All"}},
+                        }
+                    ],
+                },
+            },
+        ]
+    )
+    return os.environ.get("SLUICE_TEST_GATEWAY", "http://127.0.0.1:16080")
+
+
+@pytest.fixture(scope="session")
+def bundles(installed: list[str], tmp_path_factory: pytest.TempPathFactory) -> Bundles:
+    """Bundles in a store that runs as a pod."""
+    root = tmp_path_factory.mktemp("store")
+    models = root / "models/tiny"
+    found = Bundles(*(write_tiny_bundle(models, threshold) for threshold in (0.5, 0.6, 0.7, 0.8)))
+    model = models / found.tampered.replace(":", "-") / "model.tflite"
+    model.write_bytes(model.read_bytes()[:-1] + b"!")
+    apply(_store_objects(root))
+    wait_until("the store runs", lambda: _available(STORE, "store"), 180)
+    return found
+
+
+def _available(namespace: str, deployment: str) -> bool:
+    status = get("-n", namespace, "deployment", deployment)["status"]
+    return bool(status.get("availableReplicas") == status.get("replicas"))
+
+
+def _store_objects(root: Path) -> list[Object]:
+    files = {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+    keys = {name: f"object-{number}" for number, name in enumerate(files)}
+    metadata = {"namespace": STORE, "name": "store"}
+    secure = {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "runAsNonRoot": True,
+        "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    container = {
+        "name": "store",
+        "image": os.environ["SLUICE_TEST_SERVING_IMAGE"],
+        "command": ["python", "/script/object_store.py", "/objects"],
+        "securityContext": secure,
+        "readinessProbe": {"tcpSocket": {"port": 9000}, "periodSeconds": 1},
+        "volumeMounts": [
+            {"name": "script", "mountPath": "/script"},
+            {"name": "objects", "mountPath": "/objects"},
+        ],
+    }
+    objects = [{"key": keys[name], "path": name} for name in files]
+    pod = {
+        "automountServiceAccountToken": False,
+        "containers": [container],
+        "volumes": [
+            {"name": "script", "configMap": {"name": "store", "items": [{"key": "script", "path": "object_store.py"}]}},
+            {"name": "objects", "configMap": {"name": "store", "items": objects}},
+        ],
+    }
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {"name": STORE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": metadata,
+            "data": {"script": Path(__file__).with_name("object_store.py").read_text()},
+            "binaryData": {keys[name]: base64.b64encode(data).decode() for name, data in files.items()},
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": metadata,
+            "spec": {"selector": {"app": "store"}, "ports": [{"port": 9000}]},
+        },
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": metadata,
+            "spec": {
+                "selector": {"matchLabels": {"app": "store"}},
+                "template": {"metadata": {"labels": {"app": "store"}}, "spec": pod},
+            },
+        },
+    ]
+
+
+@pytest.fixture
+def dev(installed: list[str]) -> Iterator[str]:
+    """The namespace of dev; what a test released in it is gone afterwards."""
+    yield "sluice-dev"
+    for kind in ("cronjob", "job", "httproute", "inferenceservice"):
+        try:
+            kubectl("-n", "sluice-dev", "delete", kind, "--all", "--wait=true")
+        except Refused as error:
+            pytest.fail(f"cannot clean up: {error}")
+    wait_until("the pods are gone", lambda: not get("-n", "sluice-dev", "pods")["items"], 120)

@@ -1,0 +1,80 @@
+"""Every service account, asked of the API server: what it may do, and that it may do nothing else."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from tests.cluster.conftest import Checkout, with_option
+from tests.cluster.kubectl import apply, get, kubectl
+
+VERBS = ("get", "list", "watch", "create", "update", "patch", "delete")
+RESOURCES = (
+    "pods",
+    "pods/exec",
+    "pods/proxy",
+    "pods/log",
+    "secrets",
+    "configmaps",
+    "services",
+    "serviceaccounts/token",
+    "deployments.apps",
+    "jobs.batch",
+    "inferenceservices.serving.kserve.io",
+    "servingruntimes.serving.kserve.io",
+    "httproutes.gateway.networking.k8s.io",
+    "networkpolicies.networking.k8s.io",
+    "roles.rbac.authorization.k8s.io",
+    "rolebindings.rbac.authorization.k8s.io",
+    "applications.argoproj.io",
+)
+CLUSTER_WIDE = (
+    "namespaces",
+    "nodes",
+    "clusterroles.rbac.authorization.k8s.io",
+    "clusterstoragecontainers.serving.kserve.io",
+    "validatingadmissionpolicies.admissionregistration.k8s.io",
+)
+MAY = {
+    "default": set[tuple[str, str]](),
+    "model-server": set[tuple[str, str]](),
+    "gate": {("list", "pods"), ("list", "httproutes.gateway.networking.k8s.io")},
+}
+
+
+def permitted(account: str, namespace: str) -> set[tuple[str, str]]:
+    """The (verb, resource) pairs of the table above that a service account of dev has, asked by SubjectAccessReview."""
+    user = f"system:serviceaccount:sluice-dev:{account}"
+    groups = ["system:serviceaccounts", "system:serviceaccounts:sluice-dev", "system:authenticated"]
+    asked = [(verb, resource) for verb in VERBS for resource in (*RESOURCES, *CLUSTER_WIDE)]
+    reviews = []
+    for verb, resource in asked:
+        plural, _, group = resource.partition(".")
+        name, _, below = plural.partition("/")
+        attributes = {"verb": verb, "resource": name, "subresource": below, "group": group, "namespace": namespace}
+        spec = {"user": user, "groups": groups, "resourceAttributes": attributes}
+        reviews.append({"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec})
+    answers = kubectl("create", "-o", 'jsonpath={.status.allowed}{"\\n"}', "-f", "-", stdin=yaml.safe_dump_all(reviews))
+    assert set(answers.split()) <= {"true", "false"}
+    return {pair for pair, answer in zip(asked, answers.split(), strict=True) if answer == "true"}
+
+
+@pytest.fixture(scope="module")
+def gate(checkout: Checkout, installed: list[str]) -> None:
+    """The option `gate`, in dev."""
+    apply(with_option(checkout, "gate", "dev"))
+
+
+@pytest.mark.parametrize("account", MAY)
+def test_an_account_may_what_it_needs_and_nothing_else(gate: None, account: str) -> None:
+    assert permitted(account, "sluice-dev") == MAY[account]
+    assert permitted(account, "sluice-prod") == set()
+
+
+def test_no_account_is_forgotten_and_no_token_is_mounted_by_default(gate: None) -> None:
+    accounts = {found["metadata"]["name"]: found for found in get("-n", "sluice-dev", "serviceaccounts")["items"]}
+    assert set(accounts) == set(MAY)
+    assert all(accounts[name]["automountServiceAccountToken"] is False for name in ("gate", "model-server"))
+    bound = {found["metadata"]["name"] for found in get("-n", "sluice-dev", "rolebindings")["items"]}
+    assert bound == {"gate"}
+    kubectl("-n", "sluice-dev", "delete", "cronjob", "gate")
