@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from sluice.release.state import ReleaseState
-from tests.cluster.conftest import ENVIRONMENTS, Checkout, with_option
+from tests.cluster.conftest import ENVIRONMENTS, ROOT, Checkout, with_option
 from tests.cluster.kubectl import apply, get, kubectl, render
 from tests.unit.release_sample import state_in
 
 STAGES = ("empty", "bootstrap", "shadow", "canary", "confirm", "stable")
-OPTIONS = sorted(path.parent.name for path in Path("manifests/options").glob("*/kustomization.yaml"))
+OPTIONS = sorted(path.parent.name for path in (ROOT / "manifests/options").glob("*/kustomization.yaml"))
 
 
 def checked(directory: Path) -> int:
