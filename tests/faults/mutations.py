@@ -215,6 +215,14 @@ MUTATIONS = (
         ("git: another writes while one decides",),
     ),
     Mutation(
+        "a push overtaken in flight is a lost race",
+        _CLONE,
+        "Clone.push",
+        "if any(reason in failed.output for reason in _LOST_RACE)",
+        'if "fetch first" in failed.output',
+        ("git: another's push slips in before one's own",),
+    ),
+    Mutation(
         "state that a decision was made on",
         "release/record_files.py",
         "changed_files",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from sluice.release.state import iso
 from tests.faults import sample
 from tests.faults.history import SAME, judged, ledger_problems, left_in, lost_or_doubled, reference, tip_of
 from tests.faults.registry import Row, Trial, seeds
-from tests.faults.writer import started
+from tests.faults.writer import ROOT, started
 
 _RACE = "every decision lands once or says why not; the ledger is whole"
 
@@ -111,6 +112,41 @@ _OVERTAKEN = {"a hold of another": "start-shadow", "a hold of the same": "refuse
 """What is written meanwhile, and what must become of the proposal."""
 
 
+_SLIPPING_IN = """#!/bin/sh
+cat >/dev/null
+rm {once} 2>/dev/null || exit 0
+cd {root} && exec env -i PATH="$PATH" HOME="$HOME" {python} -m tests.faults.writer hold {url} {clone} 1 {digest} >&2
+"""
+
+
+def overtaken_in_flight(directory: Path, what: str) -> Trial:
+    """Another controller's push lands after the repository said where it stands, and before it takes ours."""
+    world = reference(directory).copy(1, directory / "home")
+    url, once = _from_elsewhere(world.gitops.remote), directory / "once"
+    digest = _PROPOSED if what == "a hold of the same" else sample.digest("d")
+    words = {"root": ROOT, "python": sys.executable, "url": url, "clone": directory / "theirs"}
+    ours = GitOps(url, sample.ENVIRONMENT, clone=directory / "ours")
+    before = len(ours.decisions())
+    once.touch()
+    hook = Path(world.gitops.remote) / "hooks" / "pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(_SLIPPING_IN.format(once=once, digest=digest, **words))
+    hook.chmod(0o755)
+    seen = list[Snapshot]()
+
+    def decide(snapshot: Snapshot) -> Decision:
+        seen.append(snapshot)
+        return propose(snapshot, _PROPOSED, sample.PASSED, {"auc": 0.8}, {"id": "in flight"}, iso(sample.BEGIN))
+
+    written = ours.commit(decide)
+    actions = [made.action for made in world.gitops.decisions()[before:]]
+    problems = ledger_problems(world.gitops)
+    if actions != ["hold", _OVERTAKEN[what]] or len(seen) != 2 or written is None:
+        problems.append(f"{actions} after {len(seen)} looks")
+    lost = abs(len(actions) - 2)
+    return Trial(not once.exists(), not problems, lost=lost, said="; ".join(problems))
+
+
 def _meanwhile(gitops: GitOps, what: str, number: int) -> str:
     now = iso(sample.BEGIN)
     if what == "a rollout" and number == 1:
@@ -156,6 +192,13 @@ ROWS = (
         "refused by git, decided anew on the newer state",
         lambda full: [(what, times) for what in _OVERTAKEN for times in ((1, 2, 5) if full else (1, 2))],
         overtaken,
+    ),
+    Row(
+        "git: another's push slips in before one's own",
+        "repository",
+        "refused by git, decided anew on the newer state",
+        lambda _: [(what,) for what in ("a hold of another", "a hold of the same")],
+        overtaken_in_flight,
     ),
     Row("git: two promotions at once", "repository", _RACE, seeds(2, 20), two_promotions),
     Row("git: two controllers on one rollout", "repository", SAME, seeds(1, 10), walked_by_two),

@@ -27,13 +27,13 @@ from tests.faults import sample
 from tests.faults.play import STEPS, play
 
 _NOW = iso(sample.BEGIN)
-_ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[2]
 
 
 def started(*arguments: object) -> subprocess.Popen[str]:
     """A writer on its way; REMOTE may be a URL."""
     command = [sys.executable, "-m", "tests.faults.writer", *map(str, arguments)]
-    return subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
 
 def _hold(gitops: GitOps, digest: str, seed: str) -> Decision:
