@@ -16,6 +16,9 @@ from sluice.release.ledger import verify
 from tests.faults.play import STEPS, World
 from tests.faults.registry import Trial
 
+SAME = "the same commits and records as undisturbed, byte for byte"
+"""What surviving means where an undisturbed history is there to compare with."""
+
 
 class Left(NamedTuple):
     """Everything that a history consists of; a commit's id covers its files, its message, its dates and its parent."""

@@ -204,7 +204,7 @@ MUTATIONS = (
         "Clone.push",
         '"push", "--porcelain",',
         '"push", "--force", "--porcelain",',
-        ("git: writers racing", "git: two promotions at once"),
+        ("git: another writes while one decides",),
     ),
     Mutation(
         "decide again after a lost race",
@@ -212,7 +212,15 @@ MUTATIONS = (
         "GitOps._raced",
         "decision = decide(snapshot)",
         "decision = locals().get('decision') or decide(snapshot)",
-        ("git: writers racing", "git: two promotions at once"),
+        ("git: another writes while one decides",),
+    ),
+    Mutation(
+        "a push overtaken in flight is a lost race",
+        _CLONE,
+        "Clone.push",
+        "if any(reason in failed.output for reason in _LOST_RACE)",
+        'if "fetch first" in failed.output',
+        ("git: another's push slips in before one's own",),
     ),
     Mutation(
         "state that a decision was made on",
@@ -263,8 +271,16 @@ MUTATIONS = (
         ("downgrade: files of a newer version",),
     ),
     Mutation(
-        "unknown rules of a policy",
+        "unknown keys of a policy",
         "gates/policy.py",
+        "_Strict",
+        'extra="forbid"',
+        'extra="ignore"',
+        ("downgrade: files of a newer version",),
+    ),
+    Mutation(
+        "unknown keys of a policy's stages",
+        "gates/online_policy.py",
         "_Strict",
         'extra="forbid"',
         'extra="ignore"',

@@ -19,7 +19,7 @@ from sluice.monitoring.prometheus import PrometheusSource
 from sluice.monitoring.prometheus_api import Limits, PrometheusApi
 from sluice.release.state import Applied, ReleaseState, moment_of
 from tests.faults import sample
-from tests.unit.scripted_prometheus import ScriptedPrometheus, rows_of
+from tests.unit.scripted_prometheus import ScriptedPrometheus, _vector, rows_of
 
 SpoilAnswer = Callable[[str, dict[str, Any], float], Any]
 """From the kind of a query, the right answer (one's own) and the time asked about to what is said instead."""
@@ -38,10 +38,12 @@ class Scraped(ScriptedPrometheus):
         self._servers: dict[str, ServingMetrics] = {}
 
     def answer(self, query: str, at: float) -> tuple[str, dict[str, Any]]:
-        """In event time."""
+        """In event time: the counts at the stage's start are asked for in the same words, about an earlier time."""
         if query == "time()":
             scalar = {"resultType": "scalar", "result": [self.clock, repr(self.clock)]}
             return "clock", {"status": "success", "data": scalar}
+        if query.startswith("last_over_time("):
+            return ("counts", _vector(self.counts, at)) if at == self.clock else ("before", _vector(self.before, at))
         return super().answer(query, at)
 
     def serve(self, state: ReleaseState, frame: pl.DataFrame, now: datetime) -> None:

@@ -91,11 +91,16 @@ def tally_of(trials: Sequence[Trial]) -> Tally:
     )
 
 
+def seeds(short: int, full: int) -> Callable[[bool], list[tuple[int]]]:
+    """A row's cases: one number each, counted from 0."""
+    return lambda everything: [(index,) for index in range(full if everything else short)]
+
+
 def all_rows() -> dict[str, Row]:
     """Every row by name, in the order of the table."""
-    from tests.faults import clocks, crashes, decisions, metrics, repository, upgrades
+    from tests.faults import clocks, crashes, decisions, metrics, races, repository, upgrades
 
-    groups = (decisions, metrics, crashes, repository, clocks, upgrades)
+    groups = (decisions, metrics, crashes, races, repository, clocks, upgrades)
     rows = [row for group in groups for row in group.ROWS]
     found = {row.name: row for row in rows}
     if len(found) != len(rows):

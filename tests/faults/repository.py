@@ -1,109 +1,27 @@
-"""The repository and the road to it: racing writers, refused and lost pushes, outages, damage, rewritten history."""
+"""The repository and the road to it: refused and lost pushes, outages, damage, rewritten history."""
 
 from __future__ import annotations
 
 import random
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from sluice.errors import BadArtifact, BadInput, SluiceError
 from sluice.release.git import git
 from sluice.release.gitops import GitOps
 from sluice.release.ledger import verify
-from sluice.release.operator import add_hold
-from sluice.release.rollout import propose
-from sluice.release.state import iso
 from tests.faults import sample
-from tests.faults.history import judged, ledger_problems, left_in, lost_or_doubled, reference, tip_of
+from tests.faults.history import SAME, judged, reference, tip_of
 from tests.faults.play import STEPS, play
-from tests.faults.registry import SEED, Row, Trial
+from tests.faults.registry import SEED, Row, Trial, seeds
 from tests.faults.wrapped_git import failing
+from tests.faults.writer import started
 
 _ROOT = Path(__file__).parents[2]
-_SAME = "the same commits and records as undisturbed, byte for byte"
 _NAMED = "one line names what is broken, nothing is written; mended, it goes on to the same end"
 _DOWN = "unable to access the repository: Could not resolve host"
 _LOST = "the remote end hung up unexpectedly"
-
-
-def _writer(*arguments: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.faults.writer", *map(str, arguments)]
-    return subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-
-
-def _answers(writers: Sequence[subprocess.Popen[str]]) -> list[list[str]]:
-    """The words of every line that the writers print."""
-    return [line.split(maxsplit=3) for writer in writers for line in writer.communicate(timeout=900)[0].splitlines()]
-
-
-def racing(directory: Path, writers: int, each: int) -> Trial:
-    """Writers in processes of their own, all on the same branch at once; every decision lands, or says why not."""
-    world = reference(directory).copy(0, directory / "home")
-    digests = [f"sha256:{number:064x}" for number in range(writers * each)]
-    children = [
-        _writer("hold", world.gitops.remote, directory / f"clone-{k}", k, *digests[k * each : (k + 1) * each])
-        for k in range(writers)
-    ]
-    answers = _answers(children)
-    landed = [words[1] for words in answers if words[1] != "refused"]
-    made = world.gitops.decisions()
-    lost = lost_or_doubled([one.id for one in made], landed)
-    held = [hold.digest for hold in world.gitops.snapshot().state.holds]
-    problems = ledger_problems(world.gitops)
-    if len(answers) != len(digests) or len(landed) != len(held) or len(held) != len(set(held)):
-        problems.append(f"{len(answers)} answers, {len(landed)} landed, {len(held)} holds of {len(digests)}")
-    slowest = sorted(float(words[0]) for words in answers)
-    p99 = slowest[max(0, -(-len(slowest) * 99 // 100) - 1)] if slowest else 0.0
-    fired = any(child.returncode == 0 for child in children) and writers > 1
-    return Trial(fired, not problems, lost=lost, said="; ".join(problems), seconds=p99)
-
-
-def two_promotions(directory: Path, index: int) -> Trial:
-    """Two models are proposed at once: one starts, the other is refused with the reason, and both are recorded."""
-    world = reference(directory).copy(1, directory / "home")
-    children = [
-        _writer("propose", world.gitops.remote, directory / f"clone-{name}", 2 * index + k, sample.digest(name))
-        for k, name in enumerate("bc")
-    ]
-    actions = sorted(words[2] for words in _answers(children))
-    made = world.gitops.decisions()[2:]
-    problems = ledger_problems(world.gitops)
-    if actions != ["refuse", "start-shadow"]:
-        problems.append(f"the two ended as {actions}")
-    return Trial(fired=True, survived=not problems, lost=abs(len(made) - 2), said="; ".join(problems))
-
-
-def walked_by_two(directory: Path, _: int) -> Trial:
-    """Two controllers walk the same rollout at once, with logs and clones of their own."""
-    played = reference(directory)
-    world, twin = played.copy(1, directory / "home"), directory / "twin"
-    shutil.copytree(world.home, twin)
-    shutil.rmtree(twin / "gitops.git")
-    (twin / "gitops.git").symlink_to(world.gitops.remote)
-    children = [_writer("step", home, 1) for home in (world.home, twin)]
-    said = [line for child in children for line in child.communicate(timeout=300)[0].splitlines()]
-    wanted = played.left(2)._replace(windows=left_in(world).windows)  # each has those that it got to serve
-    return judged(world, wanted, fired=not any(child.returncode for child in children), said="; ".join(said))
-
-
-def outdated(directory: Path, step: int) -> Trial:
-    """A controller hands over a decision that it made on an older state; it is not written over the newer one."""
-    world = reference(directory).copy(step, directory / "home")
-    snapshot = world.gitops.snapshot()
-    run = {"id": "outdated"}
-    made = propose(snapshot, sample.digest("f"), sample.PASSED, {"auc": 0.8}, run, iso(sample.BEGIN))
-    add_hold(world.gitops, sample.digest("f"), "meanwhile", "kim", iso(sample.BEGIN))
-    tip, refused = tip_of(Path(world.gitops.remote)), False
-    try:
-        world.gitops.commit(lambda _: made)
-    except (ValueError, SluiceError):
-        refused = True
-    written = tip_of(Path(world.gitops.remote)) != tip
-    problems = ledger_problems(world.gitops)
-    return Trial(True, refused and not problems, wrong=int(written), said="; ".join(problems))
 
 
 _REJECTING = """#!/bin/sh
@@ -265,7 +183,7 @@ def full_disk(directory: Path, most: int, step: int) -> Trial:
     """No file may grow beyond ``most`` bytes, neither the controller's nor git's; then there is room again."""
     played = reference(directory)
     world = played.copy(step, directory / "home")
-    child = _writer("step", world.home, step, most)
+    child = started("step", world.home, step, most)
     said = child.communicate(timeout=300)[0].splitlines()
     play(world.home, steps=STEPS[step:])
     return judged(world, played.left(len(STEPS)), fired=child.returncode == 2, said="" if len(said) == 1 else "no line")
@@ -275,36 +193,27 @@ _ONLY_GIT = (2, 4, 5, 6, 7, 8)
 """Steps that send no traffic: a full disk costs the prediction log lines, which is another story."""
 
 
-def _seeds(short: int, full: int) -> Callable[[bool], list[tuple[int]]]:
-    return lambda everything: [(index,) for index in range(full if everything else short)]
-
-
 def _damages(full: bool) -> list[tuple[str, int]]:
     return [(what, index) for what in ("ref", "commit", "tree", "record") for index in range(8 if full else 2)]
 
 
-_RACE = "every decision lands once or says why not; the ledger is whole"
 ROWS = (
-    Row("git: writers racing", "repository", _RACE, lambda full: [(16, 25) if full else (4, 5)], racing),
-    Row("git: two promotions at once", "repository", _RACE, _seeds(2, 20), two_promotions),
-    Row("git: two controllers on one rollout", "repository", _SAME, _seeds(1, 10), walked_by_two),
-    Row("git: a decision about an older state", "repository", "refused, nothing is written", _seeds(1, 3), outdated),
     Row(
         "git: push rejected by the repository",
         "repository",
-        _SAME,
+        SAME,
         lambda full: [(times,) for times in ((1, 5, 50) if full else (3,))],
         rejected,
     ),
-    Row("git: acknowledgement lost", "repository", _SAME, _seeds(3, 18), lost_acknowledgement),
+    Row("git: acknowledgement lost", "repository", SAME, seeds(3, 18), lost_acknowledgement),
     Row(
         "git: repository out of reach",
         "repository",
-        _SAME,
+        SAME,
         lambda full: [(name, times) for name in ("fetch", "push") for times in ((1, 4, 12) if full else (4,))],
         unreachable,
     ),
-    Row("git: repository gone for a while", "repository", _NAMED, _seeds(2, len(STEPS)), gone_for_a_while),
+    Row("git: repository gone for a while", "repository", _NAMED, seeds(2, len(STEPS)), gone_for_a_while),
     Row(
         "git: history forced back",
         "repository",
@@ -313,11 +222,11 @@ ROWS = (
         rewritten,
     ),
     Row("git: ref or object damaged", "repository", _NAMED, _damages, damaged),
-    Row("git: private copy damaged", "repository", _SAME, _seeds(3, 30), damaged_clone),
+    Row("git: private copy damaged", "repository", SAME, seeds(3, 30), damaged_clone),
     Row(
         "git: disk full",
         "repository",
-        _SAME,
+        SAME,
         lambda full: [
             (most, step) for most in (1, 40, 100, 200, 300) for step in _ONLY_GIT if full or (most + step) % 6 == 0
         ],

@@ -26,6 +26,7 @@ QUICK = (
     ("decisions: forbidden proposals", ("a held digest", 0)),
     ("SIGKILL: writing the commit", ("writing the commit", 0)),
     ("SIGKILL: between git's commands", ("between git's commands", 1)),
+    ("git: another writes while one decides", ("a hold of the same", 2)),
     ("git: acknowledgement lost", (2,)),
     ("upgrade: a rollout begun by an older version", ("before-the-chain", "promoted")),
     ("downgrade: files of a newer version", ("a rule of the policy",)),

@@ -79,7 +79,11 @@ def _hold(text: bytes) -> bytes:
 
 
 def _rule(text: bytes) -> bytes:
-    return text.replace(b"minimum_n: 300", b"minimum_n: 300, maximum_regret: 0.1", 1)
+    return text.replace(b"    minimum_n: 300\n", b"    minimum_n: 300\n    maximum_regret: 0.1\n", 1)
+
+
+def _first_model(text: bytes) -> bytes:
+    return text.replace(b"{allowed: true,", b"{allowed: true, approver: kim,", 1)
 
 
 def _envelope(text: bytes) -> bytes:
@@ -97,6 +101,7 @@ _NEWER: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {
     "a stage": (_RELEASE, _stage, "stage"),
     "a key of a hold": (_HOLDS, _hold, "until"),
     "a rule of the policy": (_POLICY, _rule, "maximum_regret"),
+    "a key of the policy": (_POLICY, _first_model, "approver"),
     "a key of the ledger's envelope": ("", _envelope, "witness"),
     "a key of a decision": ("", _decision, "approved_by"),
 }

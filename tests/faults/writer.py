@@ -12,6 +12,7 @@ Prints one line a decision: its id, what became of it, and how many seconds that
 from __future__ import annotations
 
 import resource
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -26,6 +27,13 @@ from tests.faults import sample
 from tests.faults.play import STEPS, play
 
 _NOW = iso(sample.BEGIN)
+ROOT = Path(__file__).parents[2]
+
+
+def started(*arguments: object) -> subprocess.Popen[str]:
+    """A writer on its way; REMOTE may be a URL."""
+    command = [sys.executable, "-m", "tests.faults.writer", *map(str, arguments)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
 
 def _hold(gitops: GitOps, digest: str, seed: str) -> Decision:
@@ -55,7 +63,7 @@ def main(command: str, *arguments: str) -> int:
     if command in ("play", "step"):
         return _play(*arguments)
     remote, clone, seed, *digests = arguments
-    gitops = GitOps(Path(remote), sample.ENVIRONMENT, clone=Path(clone), seed=int(seed))
+    gitops = GitOps(remote, sample.ENVIRONMENT, clone=Path(clone), seed=int(seed))
     act = _hold if command == "hold" else _propose
     failed = 0
     for digest in digests:
