@@ -132,8 +132,8 @@ def test_a_spoilt_decision_record_is_named(home: Path, tmp_path: Path, text: str
     name = "00/0001-offline-bootstrap.json"
     _edit(home, tmp_path / "work", lambda work: (work / OVERLAY / "decisions" / name).write_text(text))
     done = _sluice(home, *command.split())
-    if command == "hold list" or (command.startswith("why") and text == "{"):
-        assert done.returncode == 0  # it reads no record, or none that mentions the digest
+    if command != "status":
+        assert done.returncode == 0  # it reads no record, or each as its own commit brought it
     else:
         _refused(done, 2, name)
     assert "Traceback" not in done.stderr
@@ -150,9 +150,9 @@ def test_a_removed_record_is_never_written_over(home: Path, tmp_path: Path) -> N
     assert after == [*before, f"{OVERLAY}/decisions/00/0004-rollback-rollback.json"]
 
 
-@pytest.mark.parametrize("environment", ["prod", "", "../..", "a b", "a\nb"])
+@pytest.mark.parametrize("environment", ["qa", "", "../..", "a b", "a\nb"])
 def test_an_environment_that_is_not_there(home: Path, environment: str) -> None:
-    known = environment == "prod"
+    known = environment == "qa"
     _refused(_sluice(home, "status", "--env", environment), 2, "name one of: dev" if known else "is not a name")
 
 

@@ -223,8 +223,8 @@ def test_missing_repository_and_missing_manifests_are_bad_input(tmp_path: Path) 
         GitOps(tmp_path / "none.git", "dev").snapshot()
     with pytest.raises(BadInput, match=r"kustomization\.yaml"):
         GitOps(tmp_path / "gitops.git", "dev").seed(tmp_path)
-    with pytest.raises(BadArtifact, match=r"overlays/prod/release/holds\.yaml"):
-        GitOps(tmp_path / "gitops.git", "prod").seed(sample_checkout())
+    with pytest.raises(BadArtifact, match=r"overlays/qa/release/holds\.yaml"):
+        GitOps(tmp_path / "gitops.git", "qa").seed(sample_checkout())
 
 
 def test_people_can_roll_back_hold_and_lift(gitops: GitOps) -> None:

@@ -205,7 +205,7 @@ class Evidence(_Frozen):
     cells: Cells | None
     timings: Timings
     slices: dict[str, SliceEvidence] = {}
-    """By ``name=value``, for example ``carrier=FL``."""
+    """By ``name=value``, for example ``region=north``."""
     sources: tuple[Source, ...] = ()
     problems: tuple[str, ...] = ()
     """What a source could not say, or said badly (down, NaN, several series, …), a line each: one refuses the look."""

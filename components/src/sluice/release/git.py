@@ -17,7 +17,7 @@ from sluice.errors import SluiceError
 
 _IDENTITY = {"NAME": "Sluice", "EMAIL": "sluice@localhost"}
 _TOGETHER = 64
-"""Names in flight to ``cat-file``: few enough that writing them never waits for its answers to be read."""
+"""Names on their way to ``cat-file``: few enough that writing them never waits for its answers to be read."""
 
 
 class GitFailed(SluiceError):

@@ -84,7 +84,7 @@ def bound_of(question: Question, base: float) -> float:
 
 
 def titled(metric: str, named: str) -> str:
-    """``log_loss``, or ``log_loss[carrier=FL]``."""
+    """``log_loss``, or ``log_loss[region=north]``."""
     return f"{metric}[{named}]" if named else metric
 
 
