@@ -197,8 +197,13 @@ def _stretch(seen: Sequence[tuple[Look, Reason]], x: Scale, y: Scale) -> list[Ma
 
 
 def _worst(look: Look, rule: str) -> Reason | None:
-    """Of all the features or slices that one rule was asked of, the one closest to or farthest over its bound."""
+    """
+    What one rule says of all requests; of a rule that was asked of features or slices alone, or where one of them
+    fails, the one closest to or farthest over its bound.
+    """
     mine = [reason for reason in look.reasons if base_rule(reason.rule) == rule and reason.observed is not None]
+    failed = [reason for reason in mine if reason.verdict is Verdict.FAIL]
+    mine = failed or [reason for reason in mine if reason.rule == rule] or mine
     order = {"FAIL": 0, "INCONCLUSIVE": 1, "PASS": 2}
     return min(mine, key=lambda r: (order[r.verdict], -abs(r.observed or 0.0), r.rule), default=None)
 
@@ -217,6 +222,8 @@ def _scale_of(reasons: Sequence[Reason], plot: Plot) -> Scale:
 
 def measure_name(rule: str) -> str:
     """What people call a rule of the online gate."""
+    if quantile := re.fullmatch(r"latency_p(\d+)", rule):
+        return f"{quantile[1]} % of the answers come within, as a multiple of stable's"
     return _NAMES.get(rule, rule.replace("_", " "))
 
 
