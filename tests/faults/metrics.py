@@ -111,7 +111,7 @@ def _not_applied(look: Look) -> bool:
 
 
 def _half_the_weight(look: Look) -> bool:
-    route = "shadow" if look.state.stage == "shadow" else "candidate"
+    route = look.state.candidate_route
     lost = (pl.col("route") == route) & (pl.col("request_id").hash(seed=1) % 2 == 0)
     return _changed(look, look.frame.filter(~lost))
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
+
+from sluice.content import digest_of_value
 
 
 class Verdict(StrEnum):
@@ -74,6 +76,11 @@ class Decision(BaseModel):
     """The release state on both sides of the decision; equal where nothing changed."""
     run: dict[str, Any] = {}
     """Where the candidate comes from: pipeline run, recipe, data and code digests."""
+
+
+def identify(stage: str, inputs: Sequence[Any]) -> str:
+    """The id of a decision: ``<stage>-<12 hex digits>`` of its inputs."""
+    return f"{stage}-{digest_of_value(list(inputs)).partition(':')[2][:12]}"
 
 
 def overall(reasons: Iterable[Reason]) -> Verdict:

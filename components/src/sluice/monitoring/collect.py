@@ -58,7 +58,7 @@ def collect_evidence(
     rows = with_labels(decoded(predictions, profiles, slices, carried or {}), labels, now)
     live = rows.filter(pl.col("event_time") >= moment_of(state.since)) if state.since else rows.clear()
     cohort = rows.filter(pl.col("route") != "shadow") if state.stage == "confirm" else live
-    route = "shadow" if state.stage == "shadow" else "candidate"
+    route = state.candidate_route
     due = now - timedelta(hours=label_maturity_hours)
     served, peers = of_route(live, route, state.candidate), of_route(live, "stable", state.stable)
     judged = of_route(cohort, route, state.candidate), of_route(cohort, "stable", state.stable)

@@ -91,7 +91,7 @@ class PrometheusSource:
         if end < begin + 1:
             return []  # the stage has hardly begun
         matchers = {**self.matchers, "task": state.task}
-        routes, before = ("stable", _route(state)), self.settle_seconds + self.fresh_seconds
+        routes, before = ("stable", state.candidate_route), self.settle_seconds + self.fresh_seconds
         reading = Reading(self.api, matchers, routes, begin, end, before, self.fresh_seconds)
         lives = reading.lives()
         for digest in (state.candidate, state.stable):
@@ -127,12 +127,8 @@ class PrometheusSource:
         )
 
 
-def _route(state: ReleaseState) -> str:
-    return "shadow" if state.stage == "shadow" else "candidate"
-
-
 def _evidence(state: ReleaseState, applied: Applied, now: datetime, lives: list[Life], joined: Joined) -> Evidence:
-    route = _route(state)
+    route = state.candidate_route
     roads = {"stable": state.stable, route: state.candidate}
     stable, candidate = (sum(life.requests(road) for life in lives) for road in roads)
     return Evidence(

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sluice.content import digest_of_value, write_json
 from sluice.errors import BadArtifact, Busy, Refused
-from sluice.gates.verdict import Decision, Reason, Verdict
+from sluice.gates.verdict import Decision, Reason, Verdict, identify
 from sluice.release.snapshot import Snapshot
 from sluice.release.state import Digest, Hold, Label, Moment, ReleaseState, refusal
 
@@ -72,7 +72,7 @@ def break_glass(
         raise Refused(f"rollback in {state.environment}", "there is no earlier model that is not held", "stop serving")
     inputs = [state.task, state.environment, digest, reason, by, at, base]
     return BreakGlass(
-        id=f"rollback-{digest_of_value(inputs).partition(':')[2][:12]}",
+        id=identify("rollback", inputs),
         task=state.task,
         environment=state.environment,
         digest=digest,
@@ -102,16 +102,7 @@ def effective(state: ReleaseState, record: BreakGlass | None) -> ReleaseState:
     if record.digest not in (state.stable, state.candidate):
         return state.model_copy(update={"holds": holds})
     left = state.stable if state.candidate == record.digest else _best(record, state)
-    return ReleaseState(
-        task=state.task,
-        environment=state.environment,
-        sequence=state.sequence + 1,
-        stage="stable" if left else "empty",
-        since=record.at,
-        stable=left,
-        stable_weight=100 if left else 0,
-        holds=holds,
-    )
+    return state.settled(left, record.at, holds)
 
 
 def _best(record: BreakGlass, state: ReleaseState) -> str | None:

@@ -20,7 +20,7 @@ def judge_effect(state: ReleaseState, applied: Applied) -> Reason:
     """
     lost = [side for side in ("stable", "candidate") if getattr(state, side) != getattr(applied, side)]
     moved = [key for key in _TRAFFIC if getattr(state, key) != getattr(applied, key)]
-    if not lost and not moved:
+    if state.is_applied(applied):
         return _reason("applied", Verdict.PASS, "the servers and the weights are as Git says")
     if lost == ["stable"] and state.stable and not moved:
         text = f"{_served(state, applied, 'stable')}; nothing is promoted without it, the weights stay as they are, "

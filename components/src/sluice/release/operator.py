@@ -7,11 +7,11 @@ from typing import Any
 
 from sluice.content import digest_of_value
 from sluice.errors import BadInput, Refused
-from sluice.gates.verdict import Decision, Reason, Verdict
+from sluice.gates.verdict import Decision, Reason, Verdict, identify
 from sluice.release.break_glass import BreakGlass, break_glass
 from sluice.release.clone import HistoryRewrittenError
 from sluice.release.gitops import GitOps, Snapshot
-from sluice.release.rollout import back, identify, settled
+from sluice.release.rollout import back
 from sluice.release.state import Hold, ReleaseState
 from sluice.release.why import run_of
 
@@ -44,7 +44,7 @@ def roll_back(gitops: GitOps, reason: str, by: str, now: str) -> Decision:
             rule = "there is no earlier model that is not held"
             raise Refused(f"rollback in {state.environment}", rule, "propose another")
         hold = Hold(digest=state.stable, reason=reason, by=by, at=now)
-        return state.stable, settled(state, earlier, now, (*state.holds, hold))
+        return state.stable, state.settled(earlier, now, (*state.holds, hold))
 
     return commit_word(gitops, "rollback", "rollback", change, {"reason": reason, "by": by, "now": now})
 

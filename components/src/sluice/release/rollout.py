@@ -19,7 +19,7 @@ from typing import Any
 
 from sluice.content import digest_of_value
 from sluice.gates.policy import GatePolicy
-from sluice.gates.verdict import Decision, Reason, Verdict, overall
+from sluice.gates.verdict import Decision, Reason, Verdict, identify, overall
 from sluice.monitoring.evidence import Evidence
 from sluice.release.effect import CANDIDATE_LOST
 from sluice.release.gitops import Snapshot
@@ -128,11 +128,6 @@ def decided(
     )
 
 
-def identify(stage: str, inputs: Sequence[Any]) -> str:
-    """``<stage>-<12 hex digits>`` of the inputs."""
-    return f"{stage}-{digest_of_value(list(inputs)).partition(':')[2][:12]}"
-
-
 def advance(state: ReleaseState, evidence: Evidence, policy: GatePolicy, now: str) -> Advice:
     """
     The next step of a rollout that is going on.
@@ -187,21 +182,7 @@ def _without_a_step(
 def back(state: ReleaseState, now: str, reason: str | None, by: str = BY) -> ReleaseState:
     """The state without its candidate: stable answers everything, or nothing does; held where there is a reason."""
     hold = (Hold(digest=state.candidate, reason=reason, by=by, at=now),) if reason and state.candidate else ()
-    return settled(state, state.stable, now, (*state.holds, *hold))
-
-
-def settled(state: ReleaseState, stable: str | None, now: str, holds: tuple[Hold, ...]) -> ReleaseState:
-    """The state between rollouts: one stable model, or none."""
-    return ReleaseState(
-        task=state.task,
-        environment=state.environment,
-        sequence=state.sequence + 1,
-        stage="stable" if stable else "empty",
-        since=now,
-        stable=stable,
-        stable_weight=100 if stable else 0,
-        holds=holds,
-    )
+    return state.settled(state.stable, now, (*state.holds, *hold))
 
 
 def forward(state: ReleaseState, policy: GatePolicy, now: str) -> tuple[str, ReleaseState]:
@@ -213,7 +194,7 @@ def forward(state: ReleaseState, policy: GatePolicy, now: str) -> tuple[str, Rel
     """
     online = policy.online
     if state.stage in ("bootstrap", "confirm"):
-        return "confirm", settled(state, state.candidate, now, state.holds)
+        return "confirm", state.settled(state.candidate, now, state.holds)
     if state.stage == "shadow" and online.blue_green:
         return "start-preview", _moved(state, now, stage="preview")
     steps = online.canary.steps if online.canary and state.stage != "preview" else ()

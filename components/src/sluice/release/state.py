@@ -164,6 +164,24 @@ class ReleaseState(_Frozen):
         """The hold on a digest, if there is one."""
         return next((hold for hold in self.holds if hold.digest == digest), None)
 
+    @property
+    def candidate_route(self) -> str:
+        """The route on which the candidate's answers are logged and counted."""
+        return "shadow" if self.stage == "shadow" else "candidate"
+
+    def settled(self, stable: str | None, now: str, holds: tuple[Hold, ...]) -> ReleaseState:
+        """The state between rollouts that follows this one: one stable model, or none."""
+        return ReleaseState(
+            task=self.task,
+            environment=self.environment,
+            sequence=self.sequence + 1,
+            stage="stable" if stable else "empty",
+            since=now,
+            stable=stable,
+            stable_weight=100 if stable else 0,
+            holds=holds,
+        )
+
     def is_applied(self, applied: Applied) -> bool:
         """Whether what was read back is what this state says: digests, weights and mirror."""
         return all(

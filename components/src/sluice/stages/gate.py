@@ -11,9 +11,8 @@ from sluice.content import digest_of_value, write_json
 from sluice.errors import Refused
 from sluice.evaluation.document import Evaluation
 from sluice.gates.offline import judge
-from sluice.gates.verdict import Decision, Verdict, overall
+from sluice.gates.verdict import Decision, Verdict, identify, overall
 from sluice.release.gitops import GitOps, Snapshot
-from sluice.release.rollout import identify
 from sluice.stages.evaluate import EVALUATION, INPUTS, read_inputs
 from sluice.stages.select import SELECTION, VARIANTS, selected
 
