@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
-if TYPE_CHECKING:
-    from sluice_cluster.applied import Document
+from sluice.errors import BadInput
+from sluice_cluster.applied import Document, NotApplied
+
+_SECONDS = (5, 15)
+"""To connect, and to answer."""
 
 
 class KubernetesCluster:
@@ -14,6 +18,10 @@ class KubernetesCluster:
 
     Args:
         argocd: the namespace of Argo CD's Applications.
+
+    Raises:
+        BadInput: neither a pod's service account nor a KUBECONFIG says which cluster.
+        NotApplied: by each reading, when the API server does not answer it.
     """
 
     def __init__(self, argocd: str = "argocd") -> None:
@@ -22,26 +30,45 @@ class KubernetesCluster:
         try:
             config.load_incluster_config()
         except config.ConfigException:
-            config.load_kube_config()
-        self._client = client.ApiClient()
+            try:
+                config.load_kube_config()
+            except config.ConfigException as error:
+                raise BadInput("KUBECONFIG", f"names no cluster ({error})", "set it, or run in a pod") from error
+        configuration = client.Configuration.get_default_copy()
+        configuration.retries = False  # who reads asks again itself
+        self._client = client.ApiClient(configuration)
         self._custom, self._core = client.CustomObjectsApi(self._client), client.CoreV1Api(self._client)
         self._argocd = argocd
 
     def application(self, name: str) -> Document:
         """An Argo CD Application."""
         args = ("argoproj.io", "v1alpha1", self._argocd, "applications", name)
-        found: Document = self._custom.get_namespaced_custom_object(*args, _request_timeout=30)
+        found: Document = _answered(self._custom.get_namespaced_custom_object, *args)
         return found
 
     def routes(self, namespace: str) -> list[Document]:
         """The HTTPRoutes of a namespace."""
         args = ("gateway.networking.k8s.io", "v1", namespace, "httproutes")
-        found: list[Document] = self._custom.list_namespaced_custom_object(*args, _request_timeout=30)["items"]
+        found: list[Document] = _answered(self._custom.list_namespaced_custom_object, *args)["items"]
         return found
 
     def pods(self, namespace: str, service: str) -> list[Document]:
         """The pods of an InferenceService that are not being deleted."""
         selector = f"serving.kserve.io/inferenceservice={service}"
-        listed = self._core.list_namespaced_pod(namespace, label_selector=selector, _request_timeout=30)
+        listed = _answered(self._core.list_namespaced_pod, namespace, label_selector=selector)
         pods: Any = self._client.sanitize_for_serialization(listed)["items"]
         return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+
+
+def _answered(ask: Callable[..., Any], *args: str, **options: str) -> Any:
+    from kubernetes.client.exceptions import ApiException
+    from urllib3.exceptions import HTTPError
+
+    what = "/".join(args)
+    try:
+        return ask(*args, **options, _request_timeout=_SECONDS)
+    except ApiException as error:
+        fix = "see the Roles of manifests/argocd and options/gate" if error.status in (401, 403) else "wait, or see it"
+        raise NotApplied("the API server", f"answers {error.status} {error.reason} about {what}", fix) from error
+    except HTTPError as error:
+        raise NotApplied("the API server", f"does not answer about {what} ({type(error).__name__})", "wait") from error

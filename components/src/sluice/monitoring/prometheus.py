@@ -42,6 +42,8 @@ class PrometheusSource:
         fresh_seconds: age from which the newest sample of a server is too old.
         skew_seconds: by which the server's clock may differ from ours.
         joined: whether something exposes what needs labels; where it should and is silent, that is a problem.
+        marked: whether the road tells servers by a header which side a request is for. A plain HTTPRoute does not: then
+            all that a server was asked in the stage is its digest's, whatever header came.
     """
 
     api: PrometheusApi
@@ -50,6 +52,7 @@ class PrometheusSource:
     fresh_seconds: float = 60.0
     skew_seconds: float = 30.0
     joined: bool = True
+    marked: bool = True
 
     def read(self, state: ReleaseState, policy: GatePolicy, applied: Applied, now: datetime) -> Evidence:
         """The evidence at ``now``; never raises for what the server does."""
@@ -91,14 +94,17 @@ class PrometheusSource:
         if end < begin + 1:
             return []  # the stage has hardly begun
         matchers = {**self.matchers, "task": state.task}
-        routes, before = ("stable", state.candidate_route), self.settle_seconds + self.fresh_seconds
+        routes = ("stable", state.candidate_route) if self.marked else ("stable", "candidate", "shadow")
+        before = self.settle_seconds + self.fresh_seconds
         reading = Reading(self.api, matchers, routes, begin, end, before, self.fresh_seconds)
         lives = reading.lives()
         for digest in (state.candidate, state.stable):
             if digest and not any(life.alive for life in lives if life.digest == digest):
                 rule = f"no server of {digest[:19]} was seen in the last {self.fresh_seconds:g} s"
                 raise BadAnswer(reading.queries()[2], rule)
-        return lives
+        if self.marked:
+            return lives
+        return [life.on(state.candidate_route if life.digest == state.candidate else "stable") for life in lives]
 
     def _joined(self, state: ReleaseState, now: datetime, hours: float) -> Joined:
         labels = {**self.matchers, **about(state)}

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from sluice.monitoring.evidence import LATENCY_BOUNDS_MS
@@ -61,6 +61,14 @@ class Life:
         return round(
             sum(self.of("sluice_requests_total", route, *each) for each in OUTCOMES if status in {"", each[0]})
         )
+
+    def on(self, route: str) -> Life:
+        """The same with all that was asked on any route counted on this one."""
+        counts: dict[Key, float] = {}
+        for (name, at, status, cause, le), value in self.counts.items():
+            key = (name, route if at else "", status, cause, le)
+            counts[key] = counts.get(key, 0.0) + value
+        return replace(self, counts=counts, last={route: max(self.last.values())})
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,28 @@
+"""The command that this package adds to ``sluice``: ``gate``."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+
+def gate() -> None:
+    """
+    Look once at one environment from inside its cluster, and commit what that decides; a CronJob runs it.
+
+    Prints one line of JSON: what was decided, or why it waits. Exits with 0 for both, with 2 where a setting is wrong
+    or the repository does not answer.
+
+    Settings are environment variables (docs/gitops.md): SLUICE_REPOSITORY, SLUICE_REPOSITORY_KEY, SLUICE_ENVIRONMENT,
+    SLUICE_NAMESPACE, SLUICE_ARGOCD_NAMESPACE, SLUICE_PROMETHEUS_URL and more about that Prometheus.
+
+    Example: SLUICE_REPOSITORY=file:///srv/release.git SLUICE_ENVIRONMENT=dev SLUICE_NAMESPACE=sluice-dev sluice gate
+    """
+    from sluice_cluster.api import KubernetesCluster
+    from sluice_cluster.gate import look_once
+    from sluice_cluster.settings import Settings
+
+    settings = Settings.of(os.environ)
+    told = look_once(settings, KubernetesCluster(settings.argocd))
+    sys.stdout.write(json.dumps(told, ensure_ascii=False) + "\n")

@@ -1,0 +1,166 @@
+"""
+One look at one environment from inside its cluster: what ``make run`` does after each window of traffic.
+
+    repository ─► state and policy ─► read back ─► evidence ─► look ─► at most one commit
+
+Nothing is decided here; that is ``sluice.release.rollout``. A gate keeps nothing: killed at any moment, the next one
+looks again, and what it would commit twice is one commit.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sluice.errors import BadInput
+from sluice.gates.verdict import Decision
+from sluice.monitoring.evidence import Evidence
+from sluice.monitoring.prometheus import PrometheusSource
+from sluice.release.gitops import GitOps, UnreachableError
+from sluice.release.rollout import decided, look
+from sluice.release.snapshot import Snapshot
+from sluice.release.state import Applied, ReleaseState, iso, moment_of
+from sluice.release.why import run_of
+from sluice_cluster.applied import Asking, Cluster, NotApplied, ask_pod, read_applied
+from sluice_cluster.deploy_key import use_deploy_key
+from sluice_cluster.settings import Settings
+
+_PATIENCE_SECONDS, _PAUSE_SECONDS = 30.0, 2.0
+_NOTHING = Applied(commit="", stable=None, candidate=None, stable_weight=0, candidate_weight=0, mirror_percent=0)
+"""Stands for what could not be read back: no rollout's state is ever that, so no step counts as done."""
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """
+    Args:
+        gitops: the environment's repository.
+        cluster: what is asked for the effect.
+        namespace: of the environment.
+        source: the evidence. Its window begins when the last sync ended and ``settle_seconds`` are over: until then
+            traffic went as the stage before said.
+        ask: how a pod is asked for its digest.
+        patience_s: how long a cluster that is on its way, or does not answer, is asked again.
+        clock: the wall clock, UTC, whole seconds.
+    """
+
+    gitops: GitOps
+    cluster: Cluster
+    namespace: str
+    source: PrometheusSource
+    ask: Asking = ask_pod
+    patience_s: float = _PATIENCE_SECONDS
+    clock: Callable[[], datetime] = _now
+
+    def look(self) -> dict[str, Any]:
+        """
+        Judge what is known now, commit what that decides, and say so.
+
+        While the effect cannot be read back, evidence has that as a problem: it promotes nothing, and the end of the
+        stage's time still ends the rollout.
+
+        Returns:
+            plain JSON: ``environment, stage, candidate, action, verdict, reasons`` (rule, verdict and text), ``commit``
+            (of the decision; of the state where nothing was written), ``decision`` (its id, or null) and ``cluster``
+            (why the effect could not be read back, or null).
+
+        Raises:
+            BadInput, BadArtifact, Busy: as ``GitOps``; nothing was written by halves.
+        """
+        # What proposes a candidate in this environment because another one confirmed it belongs here, before the look.
+        snapshot = self.gitops.snapshot()
+        state = snapshot.state
+        if state.rollout is None:
+            return _told(snapshot.commit, state, None, None)
+        applied, hindrance = self._read_back(state)
+        now = self.clock()
+        evidence = self._evidence(snapshot, applied, hindrance, now)
+        run = run_of(self.gitops, self.gitops.trail(snapshot.commit), state.candidate)
+
+        def decide(fresh: Snapshot) -> Decision | None:
+            return look(fresh, evidence, iso(now), run)
+
+        if written := self.gitops.commit(decide):
+            return _told(written.commit, state, written.decision, hindrance, written.decision.id)
+        waiting = decided(state, evidence, snapshot.policy, snapshot.policy_digest, iso(now), run)
+        return _told(snapshot.commit, state, waiting, hindrance)
+
+    @property
+    def _application(self) -> str:
+        return f"sluice-{self.gitops.environment}"
+
+    def _read_back(self, state: ReleaseState) -> tuple[Applied, str | None]:
+        """What is in effect, or nothing and why that is not known."""
+        end = time.monotonic() + self.patience_s
+        while True:
+            try:
+                return read_applied(self.cluster, self._application, self.namespace, state.task, self.ask), None
+            except NotApplied as error:
+                if time.monotonic() >= end:
+                    return _NOTHING, str(error)
+                time.sleep(min(_PAUSE_SECONDS, self.patience_s))
+
+    def _evidence(self, snapshot: Snapshot, applied: Applied, hindrance: str | None, now: datetime) -> Evidence:
+        state = snapshot.state
+        source = self.source
+        if hindrance is None:
+            try:
+                source = replace(source, settle_seconds=source.settle_seconds + self._syncing_seconds(state))
+            except NotApplied as error:
+                hindrance = str(error)
+        found = source.read(state, snapshot.policy, applied, now)
+        problems = (f"cluster: {hindrance}",) if hindrance else ()
+        return found.model_copy(update={"problems": (*problems, *found.problems)})
+
+    def _syncing_seconds(self, state: ReleaseState) -> float:
+        """From the stage's start to the end of the newest sync, which may also be one that healed a hand edit."""
+        synced = self.cluster.application(self._application)["status"]["operationState"].get("finishedAt")
+        if not synced or not state.since:
+            return 0.0
+        return max((moment_of(synced) - moment_of(state.since)).total_seconds(), 0.0)
+
+
+def _told(
+    commit: str, state: ReleaseState, made: Decision | None, hindrance: str | None, identity: str | None = None
+) -> dict[str, Any]:
+    reasons: Iterable[Any] = made.reasons if made else ()
+    return {
+        "environment": state.environment,
+        "stage": state.stage,
+        "candidate": state.candidate,
+        "action": made.action if made else "wait",
+        "verdict": made.verdict.value if made else None,
+        "reasons": [{"rule": one.rule, "verdict": one.verdict.value, "text": one.text} for one in reasons]
+        or [{"rule": "rollout", "verdict": None, "text": "no rollout is going on"}],
+        "commit": commit,
+        "decision": identity,
+        "cluster": hindrance,
+    }
+
+
+def look_once(settings: Settings, cluster: Cluster) -> dict[str, Any]:
+    """
+    ``Gate.look`` with a clone and a copy of the deploy key that are gone afterwards.
+
+    Raises:
+        BadInput: also where the repository does not answer.
+    """
+    with tempfile.TemporaryDirectory(prefix="sluice-gate-") as scratch:
+        if settings.key:
+            private = Path(scratch) / "key"
+            private.mkdir(mode=0o700)
+            use_deploy_key(settings.key, private)
+        gitops = GitOps(settings.repository, settings.environment, clone=Path(scratch) / "repository")
+        try:
+            return Gate(gitops, cluster, settings.namespace, settings.source).look()
+        except UnreachableError as error:
+            raise BadInput(error.thing, error.rule, "see the Git host and the key; the next run looks again") from error
