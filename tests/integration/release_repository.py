@@ -1,4 +1,4 @@
-"""A bare repository in which the tiny task's dev environment stands in any state, and a cluster that does what it says."""
+"""A bare repository in which dev of the tiny task stands in any state, and a cluster that does what it says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gate of a cluster on real repositories, without a cluster: what it waits for, and what it never waits for longer."""
+"""The gate of a cluster on real repositories, without a cluster: what it waits for, and for how long at most."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ from tests.integration.release_repository import Cluster, repository_in
 from tests.integration.test_prometheus import _POLICY
 from tests.unit.release_sample import LATE, NOW, SINCE, A, state_in
 
-POLICY = _POLICY.decode().replace("look_every", "blue_green: {maximum_hours: 72}\n  look_every")
+POLICY = _POLICY.decode()
+_CANARY = POLICY[POLICY.index("  canary:") : POLICY.index("  confirm:")]
+BLUE_GREEN = POLICY.replace(_CANARY, "  blue_green: {maximum_hours: 72}\n")
 DOWN = PrometheusApi("http://127.0.0.1:9", limits=Limits(attempts=2), pause=lambda _: None)
 STAGES = ("bootstrap", "shadow", "preview", "canary", "confirm")
 
@@ -57,7 +59,7 @@ HINDRANCES: dict[str, tuple[Callable[[Cluster], Any], str]] = {
 @pytest.mark.parametrize("case", HINDRANCES)
 def test_what_is_not_in_effect_promotes_nothing_and_still_ends_in_time(case: str, stage: str, tmp_path: Path) -> None:
     state = state_in(stage, task="tiny")
-    gitops = repository_in(tmp_path, state, POLICY)
+    gitops = repository_in(tmp_path, state, BLUE_GREEN if stage == "preview" else POLICY)
     before, cluster = gitops.snapshot().commit, Cluster(state, SINCE)
     break_it, says = HINDRANCES[case]
     break_it(cluster)
