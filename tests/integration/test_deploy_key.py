@@ -1,0 +1,91 @@
+"""The gate asks a real sshd with its deploy key, and believes the hosts that it was told alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sluice.release.gitops import GitOps
+from tests.integration.release_repository import Cluster, repository_in
+from tests.integration.ssh_host import SshHost, new_key, ssh_host_in
+from tests.integration.test_gate import POLICY, gate_of, sluice_gate
+from tests.unit.release_sample import LATE, SINCE, state_in
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshHost]:
+    with ssh_host_in(tmp_path_factory.mktemp("ssh") / "host") as found:
+        yield found
+
+
+@pytest.fixture
+def gitops(tmp_path: Path) -> GitOps:
+    return repository_in(tmp_path, state_in("stable", task="tiny"), POLICY)
+
+
+def test_the_mounted_key_opens_the_repository(host: SshHost, gitops: GitOps, tmp_path: Path) -> None:
+    where = {"SLUICE_REPOSITORY": host.url(gitops.remote), "SLUICE_REPOSITORY_KEY": str(host.keys)}
+    done = sluice_gate(tmp_path, **where)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["commit"] == gitops.snapshot().commit
+    assert "Accepted publickey" in host.log.read_text()
+
+
+def test_a_commit_goes_through_the_key_too(host: SshHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sluice_cluster.deploy_key import use_deploy_key
+
+    state = state_in("canary", task="tiny")
+    gitops = repository_in(tmp_path, state, POLICY)
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    monkeypatch.setenv("SLUICE_REPOSITORY_KEY", "")  # restored afterwards
+    use_deploy_key(host.keys, private)
+    assert {path.stat().st_mode & 0o777 for path in private.iterdir()} == {0o600}
+    remote = GitOps(host.url(gitops.remote), "dev", clone=tmp_path / "clone")
+    told = gate_of(remote, Cluster(state, SINCE), LATE).look()
+    assert told["action"] == "time-out"
+    assert gitops.snapshot().commit == told["commit"]
+
+
+def test_a_host_with_another_key_is_refused(host: SshHost, gitops: GitOps, tmp_path: Path) -> None:
+    kind, other, _ = new_key(tmp_path / "other").split(maxsplit=2)
+    done = _with(tmp_path, host, gitops, known_hosts=f"[{host.address.replace(':', ']:')} {kind} {other}\n")
+    assert (done[0], done[1]) == (2, "")
+    assert "Host key verification failed" in done[2]
+
+
+def test_a_host_that_nobody_named_is_refused(host: SshHost, gitops: GitOps, tmp_path: Path) -> None:
+    done = _with(tmp_path, host, gitops, known_hosts="example.com ssh-ed25519 AAAA\n")
+    assert (done[0], done[1]) == (2, "")
+    assert "Host key verification failed" in done[2]
+
+
+def test_another_key_is_refused_and_never_shown(host: SshHost, gitops: GitOps, tmp_path: Path) -> None:
+    new_key(tmp_path / "other")
+    text = (tmp_path / "other").read_text()
+    code, out, said = _with(tmp_path, host, gitops, **{"ssh-privatekey": text})
+    assert (code, out) == (2, "")
+    assert "Permission denied" in said
+    assert not any(line in said for line in text.splitlines()[1:-1])
+
+
+@pytest.mark.parametrize("name", ["ssh-privatekey", "known_hosts"])
+def test_a_secret_that_lacks_a_key_is_named(name: str, host: SshHost, gitops: GitOps, tmp_path: Path) -> None:
+    code, _, said = _with(tmp_path, host, gitops, **{name: ""})
+    assert code == 2
+    assert f"{name}: is empty" in said
+
+
+def _with(folder: Path, host: SshHost, gitops: GitOps, **files: str) -> tuple[int, str, str]:
+    """Exit code and output of the gate with other files in its Secret; one line at most on standard error."""
+    keys = folder / "keys"
+    keys.mkdir()
+    for name in ("ssh-privatekey", "known_hosts"):
+        (keys / name).write_text(files.get(name, (host.keys / name).read_text()))
+    where = {"SLUICE_REPOSITORY": host.url(gitops.remote), "SLUICE_REPOSITORY_KEY": str(keys)}
+    done = sluice_gate(folder, **where)
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    return done.returncode, done.stdout, done.stderr
