@@ -69,6 +69,8 @@ class Bundles:
     third: str
     tampered: str
     """Its model is not what its manifest says."""
+    failing: str
+    """It answers requests like those of ``test_serving.ask`` with errors."""
 
 
 def write_checkout(root: Path) -> Checkout:
@@ -172,7 +174,8 @@ def bundles(installed: list[str], tmp_path_factory: pytest.TempPathFactory) -> B
     """Bundles in a store that runs as a pod."""
     root = tmp_path_factory.mktemp("store")
     models = root / "models/tiny"
-    found = Bundles(*(write_tiny_bundle(models, threshold) for threshold in (0.5, 0.6, 0.7, 0.8)))
+    kinds: tuple[tuple[float, float | None], ...] = ((0.5, None), (0.6, None), (0.7, None), (0.8, None), (0.9, 1.5))
+    found = Bundles(*(write_tiny_bundle(models, threshold, cursed) for threshold, cursed in kinds))
     model = models / found.tampered.replace(":", "-") / "model.tflite"
     model.write_bytes(model.read_bytes()[:-1] + b"!")
     apply(_store_objects(root))

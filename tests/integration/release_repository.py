@@ -30,9 +30,9 @@ def repository_in(folder: Path, state: ReleaseState, policy: str) -> GitOps:
 class Cluster(Documents):
     """One that has brought a state about; its servers say what the state says."""
 
-    def __init__(self, state: ReleaseState, finished: str) -> None:
+    def __init__(self, state: ReleaseState, synced: str) -> None:
         super().__init__()
-        self.app["status"]["operationState"]["finishedAt"] = finished
+        self.app["status"]["history"] = [{"deployedAt": "2013-01-01T00:00:00Z"}, {"deployedAt": synced}]
         self.served = {f"{side}-0": found for side in ("stable", "candidate") if (found := getattr(state, side))}
         self.all_pods = [pod for pod in self.all_pods if pod["metadata"]["name"] in self.served]
         rule = self.route["spec"]["rules"][0]

@@ -120,7 +120,7 @@ def town(tmp_path: Path) -> Iterator[Town]:
         yield found
 
 
-def test_it_decides_as_the_loop_on_one_machine_and_counts_from_the_last_sync_on(town: Town, tmp_path: Path) -> None:
+def test_it_decides_as_the_loop_on_one_machine_and_counts_from_its_sync_on(town: Town, tmp_path: Path) -> None:
     source = PrometheusSource(town.api, settle_seconds=0, fresh_seconds=20, joined=False, marked=False)
     policy = POLICY.replace("- {metric: log_loss, role: guardrail, margin: 3, per_slice: true, minimum_n: 30}", "")
     state = town.state(since := town.settle(), "canary", 40)
@@ -174,7 +174,7 @@ SETTINGS = {
 def sluice_gate(tmp_path: Path, **settings: str) -> subprocess.CompletedProcess[str]:
     _kubeconfig(tmp_path / "kubeconfig")
     here = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "KUBECONFIG": str(tmp_path / "kubeconfig")}
-    command = [Path(sys.executable).with_name("sluice"), "gate"]
+    command = [str(Path(sys.executable).with_name("sluice")), "gate"]
     return subprocess.run(
         command, env=here | SETTINGS | settings, capture_output=True, text=True, check=False, timeout=120
     )

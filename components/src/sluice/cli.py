@@ -32,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="Ship machine-learning models through evaluation gates.\n\n"
-    "State lives under .sluice/ or $SLUICE_HOME.\n\n"
+    "State lives under .sluice/ or $SLUICE_HOME; the release history too, or at the URL $SLUICE_REPOSITORY.\n\n"
     "Examples:\n\n"
     "  sluice run                        play the whole loop on this machine\n\n"
     "  sluice status --json              digests in production, candidates, holds\n\n"
@@ -57,21 +57,25 @@ _PATIENCE_S = 5.0
 """How long an incident waits for Git before it goes on with what was last seen."""
 
 
-def release_history(environment: str) -> GitOps:
+def release_history(environment: str, patience_s: float | None = None) -> GitOps:
     """
-    The GitOps repository of the workspace that the environment variables name.
+    The GitOps repository of the workspace that the environment variables name, or the one at ``SLUICE_REPOSITORY``.
 
     Raises:
         BadInput: there is none yet.
     """
+    from sluice.content import digest_of_bytes
     from sluice.release.gitops import GitOps
 
     workspace = Workspace.from_environment()
+    if url := os.environ.get("SLUICE_REPOSITORY"):
+        name = f"{digest_of_bytes(url.encode()).removeprefix('sha256:')[:12]}.clone"
+        return GitOps(url, environment, clone=workspace.home / "repositories" / name, patience_s=patience_s)
     if not workspace.gitops.exists():
         raise BadInput(
             str(workspace.gitops), "there is no release history here", "run `sluice run`, or set SLUICE_HOME"
         )
-    return GitOps(workspace.gitops, environment)
+    return GitOps(workspace.gitops, environment, patience_s=patience_s)
 
 
 def _who() -> str:
@@ -143,9 +147,10 @@ def rollback(
     from sluice.release.gitops import GitOps, UnreachableError
     from sluice.release.operator import break_the_glass, roll_back
 
-    gitops = GitOps(Workspace.from_environment().gitops, env, patience_s=_PATIENCE_S if break_glass else None)
-    if not gitops.clone.directory.exists():
-        release_history(env)
+    patience_s = _PATIENCE_S if break_glass else None
+    gitops = GitOps(Workspace.from_environment().gitops, env, patience_s=patience_s)
+    if os.environ.get("SLUICE_REPOSITORY") or not gitops.clone.directory.exists():
+        gitops = release_history(env, patience_s)
     if break_glass:
         record = break_the_glass(gitops, reason, _who(), _now())
         done = f"{record.digest} is out of service on this machine (as of commit {record.base[:12]}); {reason}"

@@ -46,7 +46,7 @@ class Gate:
         gitops: the environment's repository.
         cluster: what is asked for the effect.
         namespace: of the environment.
-        source: the evidence. Its window begins when the last sync ended and ``settle_seconds`` are over: until then
+        source: the evidence. Its window begins when the stage was synced and ``settle_seconds`` are over: until then
             traffic went as the stage before said.
         ask: how a pod is asked for its digest.
         patience_s: how long a cluster that is on its way, or does not answer, is asked again.
@@ -122,11 +122,11 @@ class Gate:
         return found.model_copy(update={"problems": (*problems, *found.problems)})
 
     def _syncing_seconds(self, state: ReleaseState) -> float:
-        """From the stage's start to the end of the newest sync, which may also be one that healed a hand edit."""
-        synced = self.cluster.application(self._application)["status"]["operationState"].get("finishedAt")
-        if not synced or not state.since:
-            return 0.0
-        return max((moment_of(synced) - moment_of(state.since)).total_seconds(), 0.0)
+        """From the stage's start to the end of the first sync after it, which brought it about."""
+        history = self.cluster.application(self._application)["status"].get("history", [])
+        since = moment_of(state.since or "")
+        after = [moment for one in history if (moment := moment_of(one["deployedAt"])) >= since]
+        return (min(after) - since).total_seconds() if after else 0.0
 
 
 def _told(

@@ -9,6 +9,7 @@ server: requests that the road itself failed are not in it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from sluice.monitoring.exposition import Sample, about
 from sluice.monitoring.joined import Joined, joined_parts
 from sluice.monitoring.moments import rounded
 from sluice.monitoring.prometheus_api import BadAnswer, PrometheusApi
-from sluice.monitoring.server_counts import Life, Reading, bins_of, selector
+from sluice.monitoring.server_counts import START, Life, Reading, bins_of, selector
 from sluice.release.state import Applied, ReleaseState, iso, moment_of
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ class PrometheusSource:
         skew_seconds: by which the server's clock may differ from ours.
         joined: whether something exposes what needs labels; where it should and is silent, that is a problem.
         marked: whether the road tells servers by a header which side a request is for. A plain HTTPRoute does not: then
-            all that a server was asked in the stage is its digest's, whatever header came.
+            all that a server was asked in the stage is its digest's, whatever header came, and the window begins when
+            both sides had servers and ``fresh_seconds`` were over: before, the other side got all.
     """
 
     api: PrometheusApi
@@ -59,14 +61,15 @@ class PrometheusSource:
         self.api.begin()
         problems: list[str] = []
         self._believed(lambda: self._check_clock(now), None, problems)
-        lives: list[Life] = self._believed(lambda: self._lives(state, now), [], problems)
+        begin = self._believed(lambda: self._begin(state, now), self._settled(state), problems)
+        lives: list[Life] = self._believed(lambda: self._lives(state, begin, now), [], problems)
         joined = joined_parts([])
         if self.joined:
             hours = policy.online.evidence_hours or policy.online.look_every_hours
             joined = self._believed(lambda: self._joined(state, now, hours), joined, problems)
         nothing = _evidence(state, applied, now, [], joined_parts([]))
         found = self._believed(lambda: _evidence(state, applied, now, lives, joined), nothing, problems)
-        return found.model_copy(update={"sources": self._sources(state, now), "problems": tuple(problems)})
+        return found.model_copy(update={"sources": self._sources(begin, now), "problems": tuple(problems)})
 
     def _believed(self, ask: Callable[[], _T], nothing: _T, problems: list[str]) -> _T:
         """What was answered, unless something is wrong already or with this; numbers that contradict are wrong too."""
@@ -86,16 +89,27 @@ class PrometheusSource:
             side = "ahead of" if ahead > 0 else "behind"
             raise BadAnswer("time()", f"its clock is {abs(ahead):.0f} s {side} ours, {self.skew_seconds:g} are allowed")
 
-    def _begin(self, state: ReleaseState) -> float:
+    def _settled(self, state: ReleaseState) -> float:
         return moment_of(state.since or "").timestamp() + self.settle_seconds
 
-    def _lives(self, state: ReleaseState, now: datetime) -> list[Life]:
-        begin, end = self._begin(state), now.timestamp()
+    def _begin(self, state: ReleaseState, now: datetime) -> float:
+        since, begin = moment_of(state.since or "").timestamp(), self._settled(state)
+        if self.marked or now.timestamp() < begin:
+            return begin
+        matchers = {**self.matchers, "task": state.task}
+        start, spent = selector(START, matchers), now.timestamp() - since + self.fresh_seconds
+        query = f"min by ({','.join([*matchers, 'digest'])}) (min_over_time({start}[{spent:.0f}s]))"
+        born = {one.labels.get("digest"): one.value for one in self.api.vector(query, now.timestamp(), matchers)}
+        late = [born[digest] for digest in (state.stable, state.candidate) if born.get(digest, since) > since]
+        return max([begin, *(moment + self.fresh_seconds for moment in late)])
+
+    def _lives(self, state: ReleaseState, begin: float, now: datetime) -> list[Life]:
+        end = now.timestamp()
         if end < begin + 1:
             return []  # the stage has hardly begun
         matchers = {**self.matchers, "task": state.task}
         routes = ("stable", state.candidate_route) if self.marked else ("stable", "candidate", "shadow")
-        before = self.settle_seconds + self.fresh_seconds
+        before = math.ceil(begin - moment_of(state.since or "").timestamp() + self.fresh_seconds)
         reading = Reading(self.api, matchers, routes, begin, end, before, self.fresh_seconds)
         lives = reading.lives()
         for digest in (state.candidate, state.stable):
@@ -124,8 +138,8 @@ class PrometheusSource:
             raise BadAnswer(query, f"the join is {age / 3600:g} hours old, 0 to {hours:g} are allowed")
         return joined
 
-    def _sources(self, state: ReleaseState, now: datetime) -> tuple[Source, ...]:
-        first = iso(min(datetime.fromtimestamp(self._begin(state), UTC), now))
+    def _sources(self, begin: float, now: datetime) -> tuple[Source, ...]:
+        first = iso(min(datetime.fromtimestamp(begin, UTC), now))
         last = taken = iso(now)
         return tuple(
             Source(name="prometheus", query=query, first=first, last=last, taken=taken, n=n)

@@ -17,7 +17,8 @@ from itertools import pairwise
 from sluice.monitoring.evidence import LATENCY_BOUNDS_MS
 from sluice.monitoring.prometheus_api import BadAnswer, PrometheusApi, Series
 
-_START = "sluice_server_start_time_seconds"
+START = "sluice_server_start_time_seconds"
+"""When a server process began, in seconds."""
 _LAST = "sluice_last_request_timestamp_seconds"
 _FAMILIES = (
     "sluice_requests_total",
@@ -25,7 +26,7 @@ _FAMILIES = (
     "sluice_request_latency_squared_seconds_total",
     "sluice_features_stale_total",
     _LAST,
-    _START,
+    START,
 )
 NAMES = "|".join(_FAMILIES)
 _OWN = ("__name__", "route", "status", "cause", "le")
@@ -98,7 +99,7 @@ class Reading:
 
     def queries(self) -> tuple[str, ...]:
         """What is asked in any case."""
-        start, every = self._selector({}, _START), self._selector({})
+        start, every = self._selector({}, START), self._selector({})
         return (
             f"last_over_time({every}[{self.window}])",
             f"last_over_time({every}[{self.before:g}s])",
@@ -129,7 +130,7 @@ class Reading:
     def _life(
         self, process: Process, values: dict[Key, float], base: dict[Key, float] | None, changes: float, alive: bool
     ) -> Life:
-        began = values[_START, "", "", "", ""]
+        began = values[START, "", "", "", ""]
         parts, born = [values], began
         if changes:
             ends, born = self._ends(process)
@@ -137,11 +138,11 @@ class Reading:
         if base is None and born < self.begin:
             text = "served before the stage began, and there is no sample from then"
             raise BadAnswer(self.queries()[1], f"{_shown(process)} {text}")
-        if base and base.get((_START, "", "", "", "")) != born:
+        if base and base.get((START, "", "", "", "")) != born:
             base = None  # of a process that gave way before its next sample
         counts: Counter[Key] = Counter()
         for part in parts:
-            counts.update({key: value for key, value in part.items() if key[0] not in {_START, _LAST}})
+            counts.update({key: value for key, value in part.items() if key[0] not in {START, _LAST}})
         counts.subtract({key: value for key, value in (base or {}).items() if key in counts})
         if backwards := [key for key, value in counts.items() if value < 0]:
             raise BadAnswer(self.queries()[0], f"{_shown(process)} counts {backwards[0][0]} backwards")
@@ -151,7 +152,7 @@ class Reading:
 
     def _ends(self, process: Process) -> tuple[list[float], float]:
         """When each life but the last was seen last, and when the first began."""
-        query = f"{self._selector(dict(process), _START)}[{self.window}]"
+        query = f"{self._selector(dict(process), START)}[{self.window}]"
         series = self.api.matrix(query, self.end, self.matchers)
         if len(series) != 1:
             raise BadAnswer(query, f"answers with {len(series)} series for one server")
@@ -203,7 +204,7 @@ def _process(query: str, one: Series) -> Process:
 def _require_single(query: str, found: Mapping[Process, Mapping[Key, float]]) -> None:
     """Scraped twice, under two jobs or by two replicas, a process would count twice."""
     starts = Counter(
-        (dict(process)["digest"], values.get((_START, "", "", "", ""))) for process, values in found.items()
+        (dict(process)["digest"], values.get((START, "", "", "", ""))) for process, values in found.items()
     )
     for (digest, began), n in starts.items():
         if n > 1 and began is not None:
@@ -211,7 +212,7 @@ def _require_single(query: str, found: Mapping[Process, Mapping[Key, float]]) ->
 
 
 def _require_whole(query: str, values: Mapping[Key, float], routes: Iterable[str]) -> None:
-    wanted = [(_START, "", "", "", "")]
+    wanted = [(START, "", "", "", "")]
     for route in routes:
         wanted += [("sluice_requests_total", route, *outcome, "") for outcome in OUTCOMES]
         wanted += [("sluice_request_latency_seconds_bucket", route, "", "", le) for le in BIN_ENDS]
