@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from sluice_cluster.gate import Gate
 from tests.integration.prometheus_town import Town, town_in
 from tests.integration.release_repository import Cluster, repository_in
 from tests.integration.test_prometheus import _POLICY
-from tests.unit.release_sample import LATE, NOW, SINCE, A, state_in
+from tests.unit.release_sample import LATE, NOW, SINCE, A, B, state_in
 
 POLICY = _POLICY.decode()
 _CANARY = POLICY[POLICY.index("  canary:") : POLICY.index("  confirm:")]
@@ -117,6 +118,8 @@ def _kubeconfig(path: Path) -> None:
 @pytest.fixture
 def town(tmp_path: Path) -> Iterator[Town]:
     with town_in(tmp_path / "town") as found:
+        found.settle()
+        time.sleep(11)  # servers have been there for a while when a stage begins
         yield found
 
 
@@ -148,6 +151,24 @@ def test_it_decides_as_the_loop_on_one_machine_and_counts_from_its_sync_on(town:
     assert gitops.snapshot().state.stage == "confirm"
     (record,) = gitops.decisions()
     assert record.evidence["applied"]["commit"] == "c" * 40
+
+
+def test_requests_from_before_both_sides_served_do_not_count(town: Town, tmp_path: Path) -> None:
+    source = PrometheusSource(town.api, settle_seconds=0, fresh_seconds=6, joined=False, marked=False)
+    town.servers.pop("candidate").stop()
+    state = town.state(since := town.settle(), "shadow", 0)
+    town.route(state)
+    town.send(state, since, 200)  # their copies are lost: nobody is there yet
+    town.start("candidate")
+    town.settle()
+    time.sleep(10)
+    town.send(state, town.settle(), 150)
+    gitops = repository_in(tmp_path, state, POLICY)
+    now = town.settle()
+    evidence = gate_of(gitops, None, iso(now), source)._evidence(
+        gitops.snapshot(), Cluster(state, iso(since)).read(), "not asked", now
+    )
+    assert (evidence.problems, evidence.split) == (("cluster: not asked",), (0, 150))
 
 
 def test_a_candidate_that_answers_with_errors_is_rolled_back_and_held(town: Town, tmp_path: Path) -> None:
@@ -215,6 +236,21 @@ def test_the_command_prints_one_line_of_json_and_leaves_nothing(tmp_path: Path) 
     assert (told["stage"], told["candidate"], told["action"]) == ("stable", None, "wait")
     assert told["commit"] == gitops.snapshot().commit
     assert not list(scratch.iterdir())
+
+
+def test_a_person_reads_and_rolls_back_at_a_url(tmp_path: Path) -> None:
+    gitops = repository_in(tmp_path, state_in("canary", task="tiny"), POLICY)
+    here = {"PATH": os.environ["PATH"], "SLUICE_HOME": str(tmp_path / "home")}
+    here["SLUICE_REPOSITORY"] = f"file://{gitops.remote}"
+    sluice = str(Path(sys.executable).with_name("sluice"))
+    for command in (["status", "--json"], ["rollback", "--reason", "wrong scores", "--json"]):
+        done = subprocess.run([sluice, *command], env=here, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["candidate"] == B
+    assert gitops.snapshot().state.held(B)
+    here["SLUICE_REPOSITORY"] = f"file://{tmp_path}/nowhere.git"
+    done = subprocess.run([sluice, "status"], env=here, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
 
 
 def test_a_git_host_that_goes_away_leaves_nothing_half_written(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ def sluice(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     "command",
     [
-        *("run", "simulate", "status", "why", "report", "rollback", "decide"),
+        *("run", "simulate", "status", "why", "report", "rollback", "decide", "gate"),
         *("hold list", "hold add", "hold release", "ledger verify"),
     ],
 )

@@ -20,7 +20,7 @@ from sluice.monitoring.exposition import Sample, about
 from sluice.monitoring.joined import Joined, joined_parts
 from sluice.monitoring.moments import rounded
 from sluice.monitoring.prometheus_api import BadAnswer, PrometheusApi
-from sluice.monitoring.server_counts import START, Life, Reading, bins_of, selector
+from sluice.monitoring.server_counts import START, Began, Life, Reading, bins_of, both_began, selector
 from sluice.release.state import Applied, ReleaseState, iso, moment_of
 
 if TYPE_CHECKING:
@@ -97,11 +97,18 @@ class PrometheusSource:
         if self.marked or now.timestamp() < begin:
             return begin
         matchers = {**self.matchers, "task": state.task}
-        start, spent = selector(START, matchers), now.timestamp() - since + self.fresh_seconds
-        query = f"min by ({','.join([*matchers, 'digest'])}) (min_over_time({start}[{spent:.0f}s]))"
-        born = {one.labels.get("digest"): one.value for one in self.api.vector(query, now.timestamp(), matchers)}
-        late = [born[digest] for digest in (state.stable, state.candidate) if born.get(digest, since) > since]
-        return max([begin, *(moment + self.fresh_seconds for moment in late)])
+        start, spent = selector(START, matchers), f"{now.timestamp() - since + self.fresh_seconds:.0f}s"
+        step = f"{max(self.fresh_seconds / 2, 1):.0f}s"
+        seen = {
+            frozenset(one.labels.items()): one.value
+            for one in self.api.vector(f"min_over_time(timestamp({start})[{spent}:{step}])", now.timestamp(), matchers)
+        }
+        born = self.api.vector(f"min_over_time({start}[{spent}])", now.timestamp(), matchers)
+        servers = [
+            Began(one.labels.get("digest", ""), one.value, seen.get(frozenset(one.labels.items()), now.timestamp()))
+            for one in born
+        ]
+        return both_began(servers, (state.stable, state.candidate), since, begin, self.fresh_seconds)
 
     def _lives(self, state: ReleaseState, begin: float, now: datetime) -> list[Life]:
         end = now.timestamp()

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import NamedTuple
 
 from sluice.monitoring.evidence import LATENCY_BOUNDS_MS
 from sluice.monitoring.prometheus_api import BadAnswer, PrometheusApi, Series
@@ -181,6 +182,34 @@ class Reading:
 
     def _selector(self, labels: Mapping[str, str], name: str = NAMES) -> str:
         return selector(name, {**self.matchers, **labels})
+
+
+class Began(NamedTuple):
+    """When a server's process began and when it was scraped first, in seconds."""
+
+    digest: str
+    born: float
+    seen: float
+
+
+def both_began(
+    servers: Iterable[Began], digests: Iterable[str | None], since: float, begin: float, settle: float
+) -> float:
+    """
+    The moment from which the counts of two sides can be held against each other.
+
+    Not before ``begin``; not before a side that had no server at ``since`` has had one for ``settle`` seconds; and not
+    between a server's first request and its first sample, or what it counted until then would be lost or be too much.
+    """
+    known = sorted(servers, key=lambda one: one.seen)
+    for digest in digests:
+        ours = [one for one in known if one.digest == digest]
+        if ours and min(one.born for one in ours) > since:
+            begin = max(begin, ours[0].seen + settle)
+    for one in known:
+        if one.born < begin < one.seen:
+            begin = one.seen
+    return begin
 
 
 def selector(names: str, labels: Mapping[str, str]) -> str:
