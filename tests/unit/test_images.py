@@ -1,0 +1,126 @@
+"""Which images run is written in one place, and the workflow that builds them covers every one of them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from components.image import IMAGES, image
+from sluice.release.document import render_release
+from tests.unit.release_sample import state_in
+
+ROOT = Path(__file__).parents[2]
+WORKFLOW = ROOT / ".github/workflows/images.yaml"
+OPTIONS = sorted(path.parent.name for path in (ROOT / "manifests/options").glob("*/kustomization.yaml"))
+NAMES = [entry["name"].removeprefix("sluice/") for entry in yaml.safe_load(IMAGES.read_text())["images"]]
+needs_kubectl = pytest.mark.skipif(
+    shutil.which("kubectl") is None,
+    reason="NOT CHECKED: kubectl is missing, so nothing proves which images the manifests name",
+)
+
+
+def jobs() -> dict[str, Any]:
+    """The jobs of the workflow."""
+    found: dict[str, Any] = yaml.safe_load(WORKFLOW.read_text())["jobs"]
+    return found
+
+
+def images_in(document: Any) -> Iterator[str]:
+    """Every value of a key ``image``, wherever it stands."""
+    if isinstance(document, dict):
+        for key, value in document.items():
+            if key == "image" and isinstance(value, str):
+                yield value
+            else:
+                yield from images_in(value)
+    elif isinstance(document, list):
+        for item in document:
+            yield from images_in(item)
+
+
+def rendered(directory: Path) -> set[str]:
+    """The images that a kustomization names."""
+    done = subprocess.run(["kubectl", "kustomize", directory], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return {found for document in yaml.safe_load_all(done.stdout) for found in images_in(document)}
+
+
+def kustomization_with(root: Path, option: str | None) -> Path:
+    """An overlay of a copy of the manifests with a candidate under way, and one option or none."""
+    shutil.copytree(ROOT / "manifests", root / "manifests")
+    overlay = root / "manifests/overlays/dev"
+    (overlay / "release/kustomization.yaml").write_bytes(render_release(state_in("canary")))
+    if option:
+        file = overlay / "kustomization.yaml"
+        file.write_text(file.read_text().replace("[release, ", f"[release, ../../options/{option}, "))
+    return overlay
+
+
+@needs_kubectl
+@pytest.mark.parametrize("option", [None, *OPTIONS])
+def test_manifests_name_no_image_of_their_own(tmp_path: Path, option: str | None) -> None:
+    found = rendered(kustomization_with(tmp_path, option)) | rendered(ROOT / "manifests/cluster")
+    assert image("serving") in found
+    assert found <= {image(name) for name in NAMES}
+
+
+def test_compiled_pipelines_run_in_the_images_of_the_manifests() -> None:
+    texts = [path.read_text() for path in (ROOT / "pipelines/compiled").glob("*.yaml")]
+    found = set(re.findall(r"^ *image: (\S+)$", "\n".join(texts), re.MULTILINE))
+    assert image("steps") in found
+    assert found <= {image(name) for name in NAMES}
+
+
+def test_a_digest_replaces_the_tag(tmp_path: Path) -> None:
+    digest = "sha256:" + "a" * 64
+    file = tmp_path / "kustomization.yaml"  # as `kustomize edit set image` leaves it
+    file.write_text(f"images:\n- digest: {digest}\n  name: sluice/steps\n  newName: ghcr.io/somebody/steps\n")
+    assert image("steps", file) == f"ghcr.io/somebody/steps@{digest}"
+
+
+def test_the_workflow_builds_every_image_that_runs_and_pins_it() -> None:
+    built = {entry["name"]: entry for entry in jobs()["build"]["strategy"]["matrix"]["include"]}
+    assert set(NAMES) <= set(built)
+    (loop,) = re.findall(r"for name in (.*); do", jobs()["pin"]["steps"][-1]["run"])
+    assert sorted(loop.split()) == sorted(NAMES)
+    extras = tomllib.loads((ROOT / "components/pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for entry in built.values():
+        text = (ROOT / entry["dockerfile"]).read_text()
+        argument, _, value = entry["arguments"].partition("=")
+        assert not argument or f"ARG {argument}=" in text
+        assert set(value.split()) <= set(extras)
+
+
+def test_what_the_workflow_runs_is_pinned_by_commit() -> None:
+    used = [step["uses"] for job in jobs().values() for step in job["steps"] if "uses" in step]
+    assert used
+    assert [action for action in used if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", action)] == []
+    said = re.findall(r"uses: \S+@[0-9a-f]{40} # v\d+\.\d+\.\d+$", WORKFLOW.read_text(), re.MULTILINE)
+    assert len(said) == len(used), "each pin says which version it is"
+
+
+def test_an_image_is_signed_after_its_scan_and_verified_before_it_is_pinned() -> None:
+    build = [str(step) for step in jobs()["build"]["steps"]]
+    order = [next(i for i, step in enumerate(build) if word in step) for word in ("sbom", "exit-code", "cosign sign")]
+    assert order == sorted(order)
+    assert "'exit-code': '1'" in build[order[1]]
+    assert jobs()["pin"]["needs"] == "build"
+    pin = [step.get("run", "") for step in jobs()["pin"]["steps"]]
+    verified = next(i for i, run in enumerate(pin) if "cosign verify" in run)
+    assert verified < next(i for i, run in enumerate(pin) if "kustomize edit set image" in run)
+    assert jobs()["build"]["permissions"] == {"contents": "read", "packages": "write", "id-token": "write"}
+
+
+def test_what_an_image_leaves_out_is_in_the_lock() -> None:
+    locked = {package["name"] for package in tomllib.loads((ROOT / "uv.lock").read_text())["package"]}
+    text = (ROOT / "serving/Dockerfile").read_text().replace("\\\n", "")
+    (left_out,) = re.findall(r'ARG LEFT_OUT="(.*)"', text)
+    assert set(left_out.split()) <= locked, "a name that is no package any more leaves nothing out"
