@@ -74,6 +74,16 @@ class OnlineReader:
             if name not in known:
                 raise BadArtifact(f"feature {name}", f"is not in service {manifest.service}", "train the model again")
 
+    @property
+    def feast(self) -> FeatureStore:
+        """Feast's own handle on the store."""
+        return self._feast
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """Names of the stored views that the manifest's features need."""
+        return tuple(view.name for view in self._plan.stored)
+
     def read(self, instances: Sequence[Instance], now: datetime) -> FeatureRows:
         """
         The features of each instance as they may be used at ``now``.
