@@ -10,7 +10,6 @@ such a function without this module around it, so each imports what it needs its
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, RequestSource
@@ -18,9 +17,7 @@ from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import Float64, Int64, String
 from feast.value_type import ValueType
 
-OFFLINE = Path(__file__).resolve().parent / ".." / "offline"
-"""Where the tables are once this file lies in ``<store>/repo/``. Absolute: Feast's DuckDB store reads relative paths
-from the current directory."""
+from sluice.features.tables import table_path
 
 origin = Entity(name="origin", join_keys=["origin"], value_type=ValueType.STRING, description="Airport of departure")
 carrier = Entity(name="carrier", join_keys=["carrier"], value_type=ValueType.STRING, description="Airline")
@@ -29,10 +26,10 @@ tailnum = Entity(name="tailnum", join_keys=["tailnum"], value_type=ValueType.STR
 
 
 def stored_view(name: str, entity: Entity, ttl: timedelta, features: tuple[str, ...]) -> FeatureView:
-    """A view over ``<store>/offline/<name>.parquet`` whose features are all 64-bit floats."""
+    """A view over the table of its name whose features are all 64-bit floats."""
     source = FileSource(
         name=f"{name}_source",
-        path=str(OFFLINE.resolve() / f"{name}.parquet"),
+        path=table_path(__file__, name),
         timestamp_field="event_timestamp",
     )
     schema = [Field(name=entity.join_key, dtype=String), *(Field(name=feature, dtype=Float64) for feature in features)]

@@ -5,6 +5,7 @@ Every error that a user can meet, in one place.
     ├── BadInput                a file, span, config, request or argument breaks its contract
     ├── BadArtifact             a bundle, release file or record is not what its digest or schema says
     ├── Busy                    somebody else holds the lock; says who
+    ├── Unavailable             a store that this needs does not answer, or refuses; nothing is wrong with the input
     └── Refused                 a valid request that a rule forbids (a hold, a known-later feature); exit 3
 """
 
@@ -38,6 +39,10 @@ class BadArtifact(SluiceError):
 
 class Busy(SluiceError):
     """Another process holds the lock."""
+
+
+class Unavailable(SluiceError):
+    """A store that this needs does not answer, or refuses us."""
 
 
 class Refused(SluiceError):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, RequestSource
 from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import Float64, Int64, String
 from feast.value_type import ValueType
+
+from sluice.features.tables import table_path
 
 shop = Entity(name="shop", join_keys=["shop"], value_type=ValueType.STRING)
 shop_history = FeatureView(
@@ -24,7 +25,7 @@ shop_history = FeatureView(
     ],
     source=FileSource(
         name="shop_history_source",
-        path=str((Path(__file__).resolve().parent / ".." / "offline").resolve() / "shop_history.parquet"),
+        path=table_path(__file__, "shop_history"),
         timestamp_field="event_timestamp",
     ),
 )

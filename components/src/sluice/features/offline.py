@@ -20,6 +20,7 @@ from feast.infra.offline_stores.offline_store import RetrievalJob
 from feast.on_demand_feature_view import OnDemandFeatureView
 
 from sluice.errors import BadInput
+from sluice.features.location import parquet
 
 
 class AsofOfflineStoreConfig(DuckDBOfflineStoreConfig):  # type: ignore[misc]
@@ -48,6 +49,7 @@ class AsofOfflineStore(DuckDBOfflineStore):  # type: ignore[misc]
 
         Raises:
             BadInput: the rows come as SQL, or full feature names are asked for.
+            Unavailable: a table cannot be read.
         """
         if not isinstance(entity_df, pd.DataFrame) or full_feature_names:
             raise BadInput("historical features", "take a table of rows and short names here", "use the DuckDB store")
@@ -56,6 +58,8 @@ class AsofOfflineStore(DuckDBOfflineStore):  # type: ignore[misc]
             # The planner takes a table in memory for a tiny one and would loop over all pairs.
             connection.execute("SET asof_loop_join_threshold = 0; SET TimeZone = 'UTC'")
             connection.register("rows", entity_df)
+            for number, view in enumerate(feature_views):
+                connection.register(f"t{number}", parquet(str(view.batch_source.path)))
             found = connection.sql(_query(feature_views, feature_refs, moment)).to_arrow_table()
         return IbisRetrievalJob(
             table=ibis.memtable(found),
@@ -78,8 +82,7 @@ def _query(feature_views: list[Any], feature_refs: list[str], moment: str) -> st
         columns += [_value(alias, name, stamp, moment, view.ttl) for name in names]
         keys = [f"rows.{_quoted(column.name)} = {alias}.{_quoted(column.name)}" for column in view.entity_columns]
         condition = " AND ".join([*keys, f"rows.{_quoted(moment)} >= {stamp}"])
-        path = str(source.path).replace("'", "''")
-        joins.append(f"ASOF LEFT JOIN read_parquet('{path}') AS {alias} ON {condition}")
+        joins.append(f"ASOF LEFT JOIN t{number} AS {alias} ON {condition}")
     return f"SELECT {', '.join(columns)} FROM rows {' '.join(joins)}"  # noqa: S608 - names come from our definitions
 
 

@@ -21,7 +21,7 @@ from sluice.features.tables import has_tables, origin_of_tables, write_tables
 from sluice.tasks.task import Task
 
 _MOMENT = "event_timestamp"
-_Written = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
+Written = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
 
 
 def publish_tables(task: Task, store: Path, repo: Path | None = None) -> FeatureStore:
@@ -99,7 +99,7 @@ class FeaturePublisher:
 
     def _write(self, table: _Table, rows: pl.DataFrame) -> None:
         if rows.height:
-            batch = list(table.messages(rows))
+            batch = list(messages(table.plan, rows))
             self._feast.provider.online_write_batch(self._feast.config, table.view, batch, None)
 
 
@@ -117,7 +117,7 @@ class _Table:
     def read(cls, feast: FeatureStore, view: StoredView, path: Path) -> _Table:
         if not path.is_file():
             raise BadInput(str(path), "is missing", f"let Task.read_feature_tables give a table for view {view.name}")
-        columns = [*view.keys, *(feature.name for feature in view.features), _MOMENT]
+        columns = columns_of(view)
         rows = pl.read_parquet(path, columns=columns, glob=False).select(columns).sort(_MOMENT, maintain_order=True)
         moments = rows[_MOMENT].dt.epoch("us").to_numpy()
         return cls(view=feast.get_feature_view(view.name), plan=view, rows=rows, moments=moments)
@@ -131,18 +131,25 @@ class _Table:
         start = self._end(last)
         return self.rows.slice(start, self._end(to) - start)
 
-    def messages(self, rows: pl.DataFrame) -> Iterator[_Written]:
-        keys, count = list(self.plan.keys), len(self.plan.keys)
-        names = [feature.name for feature in self.plan.features]
-        fields = [_FIELDS[feature.dtype] for feature in self.plan.features]
-        for row in rows.iter_rows():
-            entity = EntityKey(join_keys=keys, entity_values=[Value(string_val=value) for value in row[:count]])
-            cells = zip(names, fields, row[count:-1], strict=True)
-            yield entity, {name: _value(field, value) for name, field, value in cells}, row[-1], None
-
     def _end(self, moment: datetime) -> int:
         micros = int((moment - _EPOCH).total_seconds() * 1_000_000)
         return int(np.searchsorted(self.moments, micros, side="right"))
+
+
+def columns_of(view: StoredView) -> list[str]:
+    """Columns of a view's table in the order that ``messages`` wants them: keys, features, ``event_timestamp``."""
+    return [*view.keys, *(feature.name for feature in view.features), _MOMENT]
+
+
+def messages(view: StoredView, rows: pl.DataFrame) -> Iterator[Written]:
+    """The rows of a view's table, with ``columns_of(view)``, as Feast's online stores take them."""
+    keys, count = list(view.keys), len(view.keys)
+    names = [feature.name for feature in view.features]
+    fields = [_FIELDS[feature.dtype] for feature in view.features]
+    for row in rows.iter_rows():
+        entity = EntityKey(join_keys=keys, entity_values=[Value(string_val=value) for value in row[:count]])
+        cells = zip(names, fields, row[count:-1], strict=True)
+        yield entity, {name: _value(field, value) for name, field, value in cells}, row[-1], None
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

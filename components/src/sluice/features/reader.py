@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from feast import FeatureStore
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 
@@ -43,10 +44,10 @@ class FeatureRows:
 
 class OnlineReader:
     """
-    Reads the features of a manifest from the online store in ``store``.
+    Reads the features of a manifest from an online store.
 
     Args:
-        store: folder of the feature store.
+        store: folder of the feature store, or Feast's own handle on one.
         manifest: of the model; may have fewer features than the service, in any order.
 
     Raises:
@@ -54,13 +55,13 @@ class OnlineReader:
         BadArtifact: the service there is not the one that the model was trained with, or lacks one of its features.
     """
 
-    def __init__(self, store: Path, manifest: FeatureManifest) -> None:
-        self._feast = open_store(store)
+    def __init__(self, store: Path | FeatureStore, manifest: FeatureManifest) -> None:
+        self._feast = open_store(store) if isinstance(store, Path) else store
         whole = plan_of(self._feast, manifest.service)
         if whole.digest != manifest.service_digest:
             raise BadArtifact(
                 f"feature service {manifest.service}",
-                f"is {whole.digest} in {store}, the model wants {manifest.service_digest}",
+                f"is {whole.digest} in {store if isinstance(store, Path) else 'this image'}, the model wants {manifest.service_digest}",
                 "serve the model from a store with its own definitions, or train it again",
             )
         self._manifest = manifest
@@ -73,6 +74,16 @@ class OnlineReader:
             if name not in known:
                 raise BadArtifact(f"feature {name}", f"is not in service {manifest.service}", "train the model again")
 
+    @property
+    def feast(self) -> FeatureStore:
+        """Feast's own handle on the store."""
+        return self._feast
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """Names of the stored views that the manifest's features need."""
+        return tuple(view.name for view in self._plan.stored)
+
     def read(self, instances: Sequence[Instance], now: datetime) -> FeatureRows:
         """
         The features of each instance as they may be used at ``now``.
@@ -83,6 +94,7 @@ class OnlineReader:
 
         Raises:
             BadInput: an instance lacks a field, has one too many, or has one of the wrong type; names it.
+            Unavailable: the store is Redis and does not answer.
         """
         columns = self._checked(instances)
         stale: dict[str, list[bool]] = {}

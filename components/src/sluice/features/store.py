@@ -174,7 +174,7 @@ def _staged_definitions(files: Mapping[str, Path], store: Path) -> list[Any]:
     try:
         for name, path in files.items():
             shutil.copyfile(path, staged / name)
-        return _definitions(staged)
+        return load_definitions(staged)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
 
@@ -187,8 +187,13 @@ def _named_fields(objects: list[Any]) -> list[tuple[str, str]]:
     return fields + [(field.name, f"source {owner.name}") for owner in requests for field in owner.schema]
 
 
-def _definitions(repo: Path) -> list[Any]:
-    """Feast objects of the Python files in ``repo``, imported as top-level modules as Feast itself does."""
+def load_definitions(repo: Path) -> list[Any]:
+    """
+    Feast objects of the Python files in ``repo``, imported as top-level modules as Feast itself does.
+
+    Raises:
+        BadInput: there is no feature service among them.
+    """
     names = sorted(path.stem for path in repo.glob("*.py"))
     shadowed = {name: sys.modules.pop(name) for name in names if name in sys.modules}
     linecache.checkcache()

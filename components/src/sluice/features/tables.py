@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,31 @@ from sluice.content import digest_of_file, digest_of_files, write_json, written_
 from sluice.tasks.task import Task
 
 _MARK = "tables.json"
+_ROOT: ContextVar[str | None] = ContextVar("tables", default=None)
+
+
+@contextmanager
+def tables_at(root: str) -> Iterator[None]:
+    """Definitions that are loaded inside find their tables in ``root``: a folder, or ``s3://bucket/prefix``."""
+    token = _ROOT.set(root)
+    try:
+        yield
+    finally:
+        _ROOT.reset(token)
+
+
+def table_path(definitions: str, name: str) -> str:
+    """
+    Where the table of a view lies, for its definition.
+
+    Args:
+        definitions: ``__file__`` of the definitions. They lie in ``<store>/repo/`` and the tables in
+            ``<store>/offline/``, unless ``tables_at`` says otherwise.
+        name: of the view.
+    """
+    # Absolute: Feast's DuckDB store reads relative paths from the current directory.
+    root = _ROOT.get() or str(Path(definitions).resolve().parents[1] / "offline")
+    return f"{root}/{name}.parquet"
 
 
 def origin_of_tables(task: Task, end: datetime) -> dict[str, str]:

@@ -1,0 +1,239 @@
+"""
+Bring a cluster's online store up to date: every key's newest row whose time has come.
+
+    python -m sluice.features.materialize --task flights --feature_repo /app/feature_repo [--until T] [--since T] [--tables]
+
+A run writes rows first and its mark last, view by view: where one was cut off, the next begins at the old mark and
+writes the same rows again. Every row that is there is whole and true of its own time, whichever run wrote it. The marks
+lie in Redis, beside the rows: a Redis that was emptied is filled again from the start by the next run.
+
+Environment: see ``sluice.features.cluster``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+from feast import FeatureStore
+from pydantic import BaseModel, ConfigDict
+
+from sluice.content import digest_of_files, digest_of_value, write_json
+from sluice.data.span import iso_time
+from sluice.errors import BadInput, SluiceError
+from sluice.features.cluster import CLUSTER, applied, cluster_store
+from sluice.features.location import parquet, put_file, read_object, unavailable
+from sluice.features.plan import StoredView, refuse_known_later
+from sluice.features.publish import columns_of, messages
+from sluice.features.store import plan_of
+from sluice.tasks.task import Task, load_task
+
+_MOMENT = "event_timestamp"
+_ROWS_A_WRITE = 10_000
+_WRITING = {"timeout_seconds": 10.0, "retries": 3}
+"""A writer can wait longer than somebody who asks."""
+
+
+class Mark(BaseModel):
+    """What the online store holds of one view; written after its rows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    until: datetime
+    """Every row whose ``event_timestamp`` is not younger was written, or a younger one of its key."""
+    newest: datetime | None
+    """The youngest row of all; None where there is no row yet."""
+    definition: str
+    """Digest of keys, features and types: rows of other definitions do not count."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What one run did to one view."""
+
+    view: str
+    rows: int
+    """Keys that were written."""
+    mark: Mark
+
+
+def materialize(
+    task: Task,
+    repo: Path,
+    environment: Mapping[str, str],
+    until: datetime,
+    since: datetime | None = None,
+    tables: bool = False,
+) -> tuple[Loaded, ...]:
+    """
+    Write the newest row of every key into Redis, for all views of the task's feature service.
+
+    Args:
+        task: the use case.
+        repo: the feature definitions, with ``feature_store.cluster.yaml``.
+        environment: see ``sluice.features.cluster``.
+        until: event time up to which rows may be used, with a zone.
+        since: write the rows after this time again, corrected ones too; from the mark on when left out.
+        tables: also build the task's tables, up to ``until``, and put them into the shared place first.
+
+    Raises:
+        BadInput: settings, definitions or times do not fit together, or a table lacks a column.
+        Refused: a feature is known only later.
+        Unavailable: Redis or the object store does not answer; no mark has moved past what was written.
+    """
+    root = environment.get("SLUICE_FEATURES", "")
+    if not root:
+        raise BadInput("environment variable SLUICE_FEATURES", "is not set", "name the tables' s3://bucket/prefix")
+    with cluster_store(repo, environment, **_WRITING) as feast:
+        plan = plan_of(feast, task.feature_service)
+        refuse_known_later(task.known_later, [(f.name, f"view {v.name}") for v in plan.stored for f in v.features])
+        marks = read_marks(feast)  # before anything is written anywhere: is Redis there?
+        if tables:
+            _publish_tables(task, until, root)
+        _publish_registry(repo, environment, root)
+        run = _Run(feast, root, until, since)
+        return tuple(run.load(view, marks.get(view.name)) for view in plan.stored)
+
+
+@dataclass(frozen=True)
+class _Run:
+    feast: FeatureStore
+    root: str
+    until: datetime
+    since: datetime | None
+
+    def load(self, view: StoredView, mark: Mark | None) -> Loaded:
+        definition = digest_of_value([view.keys, [[f.name, f.dtype] for f in view.features]])
+        if mark is not None and mark.definition != definition:
+            mark = None
+        if mark is not None and self.until <= mark.until:
+            if self.since is not None:
+                raise BadInput(f"until {iso_time(self.until)}", f"lies before {iso_time(mark.until)}", "leave it out")
+            return Loaded(view.name, 0, mark)
+        start = mark and min(mark.until, self.since or mark.until)
+        rows = self._rows(view, start)
+        self._write(view, rows, over=mark is None or self.since is not None)
+        moments = [found for found in (rows[_MOMENT].max(), mark and mark.newest) if isinstance(found, datetime)]
+        done = Mark(until=self.until, newest=max(moments, default=None), definition=definition)
+        self.feast.provider.online_store.write_mark(self.feast.config, view.name, done.model_dump_json())
+        return Loaded(view.name, rows.height, done)
+
+    def _rows(self, view: StoredView, start: datetime | None) -> pl.DataFrame:
+        """The newest row of every key in ``(start, until]``."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        address, columns = f"{self.root}/offline/{view.name}.parquet", columns_of(view)
+        table, moment = parquet(address), pc.field(_MOMENT)
+        for name in columns:
+            if name not in table.schema.names:
+                raise BadInput(address, f"has no column {name}", f"write what view {view.name} defines")
+        stamp = pa.timestamp("us", "UTC")
+        wanted = moment <= pa.scalar(self.until, stamp)
+        if start is not None:
+            wanted &= moment > pa.scalar(start, stamp)
+        try:
+            found = pl.DataFrame(pl.from_arrow(table.to_table(columns=columns, filter=wanted)))
+        except OSError as error:
+            raise unavailable(address, error) from error
+        ordered = found.select(columns).sort(_MOMENT, maintain_order=True)
+        return ordered.unique(view.keys, keep="last", maintain_order=True)
+
+    def _write(self, view: StoredView, rows: pl.DataFrame, *, over: bool) -> None:
+        """``over``: also over rows that are as old or younger, which corrected tables and new columns need."""
+        config = self.feast.config
+        config.online_store.skip_dedup = over
+        defined = self.feast.get_feature_view(view.name)
+        for part in rows.iter_slices(_ROWS_A_WRITE):
+            self.feast.provider.online_write_batch(config, defined, list(messages(view, part)), None)
+
+
+def read_marks(feast: FeatureStore) -> dict[str, Mark]:
+    """
+    The mark of each view in the online store; a view that never was loaded has none.
+
+    Raises:
+        Unavailable: Redis does not answer.
+    """
+    found = feast.provider.online_store.read_marks(feast.config)
+    return {view: Mark.model_validate_json(text) for view, text in found.items()}
+
+
+def _publish_tables(task: Task, until: datetime, root: str) -> None:
+    end = min(until, task.splits.end)
+    if end <= task.splits.train:
+        raise BadInput(f"until {iso_time(until)}", f"lies before {iso_time(task.splits.train)}", "choose a later time")
+    with tempfile.TemporaryDirectory(prefix="sluice-tables-") as scratch:
+        for name, table in task.read_feature_tables(task.splits.train, end).items():
+            path = Path(scratch) / f"{name}.parquet"
+            table.write_parquet(path, compression="zstd", compression_level=1)
+            put_file(path, f"{root}/offline/{name}.parquet")
+
+
+def _publish_registry(repo: Path, environment: Mapping[str, str], root: str) -> None:
+    """The shared registry, for Feast's other tools; only when the definitions have changed, and its mark last."""
+    files = {path.name: path for path in sorted(repo.iterdir()) if path.suffix in {".py", ".yaml"}}
+    address, digest = f"{root}/applied.json", digest_of_files(files)
+    with tempfile.TemporaryDirectory(prefix="sluice-registry-") as scratch:
+        path = Path(scratch) / "mark.json"
+        write_json(path, {"definitions": digest})
+        if read_object(address) == path.read_bytes():
+            return
+        registry = Path(scratch) / "registry.db"
+        applied(repo, environment, CLUSTER, {"registry_type": "file", "path": str(registry)})
+        put_file(registry, f"{root}/registry.db")
+        put_file(path, address)
+
+
+def arguments(argv: list[str]) -> argparse.Namespace:
+    """The command line; a wrong one ends with exit code 2."""
+    parser = argparse.ArgumentParser(description="Write the newest features into the online store.")
+    parser.add_argument("--task", required=True, help="name of a module of sluice.tasks")
+    parser.add_argument("--feature_repo", type=Path, required=True, help="folder with the feature definitions")
+    parser.add_argument("--until", type=moment, default=None, help="event time, ISO 8601; now when left out")
+    parser.add_argument("--since", type=moment, default=None, help="write again what came after; from the mark on else")
+    parser.add_argument("--tables", action="store_true", help="build the task's tables first")
+    return parser.parse_args(argv)
+
+
+def moment(text: str) -> datetime | None:
+    """
+    A time of a command line or pipeline; None for an empty text.
+
+    Raises:
+        BadInput: it is no ISO 8601 time.
+    """
+    if not text:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise BadInput(f"time {text!r}", "is not ISO 8601", "write it like 2013-07-01T05:00:00Z") from error
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; one line a view, or one line that says what is wrong."""
+    try:
+        given = arguments(sys.argv[1:] if argv is None else argv)
+        until = given.until or datetime.now(UTC)
+        for done in materialize(
+            load_task(given.task), given.feature_repo, os.environ, until, given.since, given.tables
+        ):
+            newest = iso_time(done.mark.newest) if done.mark.newest else "none"
+            sys.stdout.write(f"{done.view}: {done.rows} keys, until {iso_time(done.mark.until)}, newest {newest}\n")
+    except SluiceError as error:
+        sys.stderr.write(f"materialize: {error}\n")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

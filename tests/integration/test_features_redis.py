@@ -1,0 +1,300 @@
+"""The cluster's online store: a real Redis answers as SQLite and the offline join do, and its faults are clear."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from sluice.data.ingest import ingest
+from sluice.errors import BadArtifact, BadInput, Refused, Unavailable
+from sluice.features.build import build_features
+from sluice.features.cluster import cluster_reader, cluster_store
+from sluice.features.freshness import FeatureFreshness
+from sluice.features.manifest import FeatureManifest
+from sluice.features.materialize import materialize, read_marks
+from sluice.features.parity import offline_cells
+from sluice.features.publish import FeaturePublisher
+from sluice.features.reader import FeatureRows, OnlineReader
+from tests.integration.servers import Server, redis_server, running
+from tests.unit.tiny_task import TASK, read_examples, read_feature_tables
+
+_REPO = Path(__file__).parent / "tiny_feature_repo"
+_NOW = datetime(2024, 4, 10, 12, 20, tzinfo=UTC)
+_PASSWORD = "a,b='c\"${d}"  # noqa: S105  every character that a configuration could trip over
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A Redis with a password."""
+    with running(redis_server(tmp_path_factory.mktemp("redis"), _PASSWORD)) as server:
+        yield server
+
+
+@pytest.fixture
+def settings(redis: Server, tmp_path: Path) -> dict[str, str]:
+    """The environment of a process on the cluster: an empty Redis, and tables in a folder."""
+    found = {
+        "SLUICE_REDIS": f"127.0.0.1:{redis.port}",
+        "SLUICE_REDIS_PASSWORD": _PASSWORD,
+        "SLUICE_FEATURES": str(tmp_path / "features"),
+    }
+    with cluster_store(_REPO, found) as feast:
+        feast.provider.online_store._get_client(feast.config.online_store).flushall()
+    return found
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> FeatureManifest:
+    """What a model of the tiny task was trained with."""
+    root = tmp_path_factory.mktemp("tiny")
+    ingest(TASK, root / "span")
+    build_features(TASK, root / "span", _REPO, root / "store", root / "out")
+    return FeatureManifest.model_validate_json((root / "out" / "manifest.json").read_bytes())
+
+
+def _requests(moment: datetime) -> pl.DataFrame:
+    rows = read_examples(moment, moment + timedelta(hours=12)).sort("example_id")
+    unknown = pl.DataFrame({"shop": ["yew"], "amount": [3.5], "hour": [4]})
+    asked = pl.concat([rows.select("shop", "amount", "hour"), unknown])
+    return asked.with_columns(event_time=pl.lit(moment).dt.cast_time_unit("us"))
+
+
+def _read(reader: OnlineReader, moment: datetime) -> FeatureRows:
+    return reader.read(_requests(moment).select("shop", "amount", "hour").to_dicts(), moment)
+
+
+def test_redis_sqlite_and_the_offline_join_give_the_same_cells(
+    settings: dict[str, str], manifest: FeatureManifest, tmp_path: Path
+) -> None:
+    publisher = FeaturePublisher(TASK, tmp_path / "store", _REPO)
+    moments = [_NOW - timedelta(days=3, hours=6), _NOW - timedelta(hours=13), _NOW, _NOW + timedelta(days=3)]
+    publisher.reset(moments[0])
+    reader, local = cluster_reader(_REPO, settings, manifest), OnlineReader(tmp_path / "store", manifest)
+    for moment in moments[:3]:
+        publisher.advance(moment)
+        materialize(TASK, _REPO, settings, moment, tables=True)
+    checked = 0
+    for moment in moments[2:]:
+        redis, sqlite = _read(reader, moment), _read(local, moment)
+        assert redis == sqlite
+        checked += sum(value is not None for row in redis.rows for value in row.values())
+    offline = offline_cells(TASK, tmp_path / "store", _requests(_NOW), manifest.names)
+    assert pl.DataFrame(_read(reader, _NOW).rows, schema=offline.schema).equals(offline)
+    assert checked > 100
+
+
+def test_a_value_past_its_time_is_stale_and_an_unknown_key_is_only_missing(
+    settings: dict[str, str], manifest: FeatureManifest
+) -> None:
+    materialize(TASK, _REPO, settings, _NOW, tables=True)
+    reader, last = cluster_reader(_REPO, settings, manifest), datetime(2024, 4, 10, tzinfo=UTC)
+    asked = [{"shop": "oak", "amount": 10.0, "hour": 3}, {"shop": "yew", "amount": 10.0, "hour": 3}]
+    at_the_end = reader.read(asked, last + timedelta(days=3))
+    too_late = reader.read(asked, last + timedelta(days=3, microseconds=1))
+    old = {"shop_orders", "shop_mean_amount", "shop_return_rate", "amount_ratio"}
+    assert (at_the_end.missing[0], at_the_end.stale[0]) == ((), ())
+    assert set(too_late.stale[0]) == old
+    assert (too_late.stale[1], set(too_late.missing[1])) == ((), old)
+
+
+def test_integers_floats_nulls_and_nan_keep_their_value(
+    settings: dict[str, str], manifest: FeatureManifest, tmp_path: Path
+) -> None:
+    """Integers beyond 2^53, the smallest float and a negative zero come back bit by bit; null and NaN are missing."""
+    shops = ["ash", "birch", "cedar", "elm"]
+    table = pl.DataFrame(
+        {
+            "event_timestamp": pl.Series([_NOW.replace(microsecond=123457)] * 4, dtype=pl.Datetime("us", "UTC")),
+            "shop": shops,
+            "shop_orders": pl.Series([2**60 + 1, -(2**63), 0, None], dtype=pl.Int64),
+            "shop_mean_amount": [5e-324, -0.0, math.nan, None],
+            "shop_return_rate": [0.1 + 0.2, 1.7976931348623157e308, None, math.nan],
+        }
+    )
+    (tmp_path / "features/offline").mkdir(parents=True)
+    table.write_parquet(tmp_path / "features/offline/shop_history.parquet")
+    now = _NOW + timedelta(seconds=1)
+    materialize(TASK, _REPO, settings, now)
+    read = cluster_reader(_REPO, settings, manifest).read([{"shop": s, "amount": 1.0, "hour": 1} for s in shops], now)
+    found = [tuple(row[name] for name in table.columns[2:]) for row in read.rows]
+    assert found[:2] == [(2**60 + 1, 5e-324, 0.1 + 0.2), (-(2**63), 0.0, 1.7976931348623157e308)]
+    assert math.copysign(1, found[1][1]) == -1
+    assert found[2:] == [(0, None, None), (None, None, None)]
+    exactly = now.replace(microsecond=123457) + timedelta(days=3) - timedelta(seconds=1)
+    reader = cluster_reader(_REPO, settings, manifest)
+    assert reader.read([{"shop": "ash", "amount": 1.0, "hour": 1}], exactly).stale == [()]
+
+
+def test_a_second_run_writes_what_is_new_and_a_third_nothing(settings: dict[str, str]) -> None:
+    [first] = materialize(TASK, _REPO, settings, _NOW - timedelta(days=1), tables=True)
+    [second] = materialize(TASK, _REPO, settings, _NOW, tables=True)
+    [third] = materialize(TASK, _REPO, settings, _NOW)
+    [earlier] = materialize(TASK, _REPO, settings, _NOW - timedelta(days=5))
+    assert (first.rows, second.rows, third.rows, earlier.rows) == (6, 6, 0, 0)
+    assert earlier.mark == third.mark == second.mark
+    assert second.mark.newest == datetime(2024, 4, 10, tzinfo=UTC)
+
+
+def test_an_emptied_redis_is_filled_again(settings: dict[str, str], manifest: FeatureManifest) -> None:
+    materialize(TASK, _REPO, settings, _NOW, tables=True)
+    before = _read(cluster_reader(_REPO, settings, manifest), _NOW)
+    with cluster_store(_REPO, settings) as feast:
+        feast.provider.online_store._get_client(feast.config.online_store).flushall()
+    materialize(TASK, _REPO, settings, _NOW)
+    assert _read(cluster_reader(_REPO, settings, manifest), _NOW) == before
+
+
+def test_corrected_rows_of_the_same_time_are_written_when_asked_for(
+    settings: dict[str, str], manifest: FeatureManifest, tmp_path: Path
+) -> None:
+    materialize(TASK, _REPO, settings, _NOW, tables=True)
+    path = tmp_path / "features/offline/shop_history.parquet"
+    pl.read_parquet(path).with_columns(shop_orders=pl.lit(99, pl.Int64)).write_parquet(path)
+    reader = cluster_reader(_REPO, settings, manifest)
+    materialize(TASK, _REPO, settings, _NOW + timedelta(minutes=1))
+    assert {row["shop_orders"] for row in _read(reader, _NOW).rows} != {99, None}
+    materialize(TASK, _REPO, settings, _NOW + timedelta(minutes=2), since=_NOW - timedelta(days=2))
+    assert {row["shop_orders"] for row in _read(reader, _NOW).rows} == {99, None}
+    with pytest.raises(BadInput, match="lies before"):
+        materialize(TASK, _REPO, settings, _NOW, since=_NOW - timedelta(days=2))
+
+
+def test_changed_definitions_load_everything_again(settings: dict[str, str], tmp_path: Path) -> None:
+    materialize(TASK, _REPO, settings, _NOW, tables=True)
+    repo = tmp_path / "repo"
+    repo.mkdir()
+    for path in _REPO.iterdir():
+        if path.is_file():
+            text = path.read_text().replace('        Field(name="shop_return_rate", dtype=Float64),\n', "")
+            (repo / path.name).write_text(text)
+    [again] = materialize(TASK, repo, settings, _NOW)
+    assert again.rows == 6
+
+
+def test_a_model_of_other_definitions_is_refused(settings: dict[str, str], manifest: FeatureManifest) -> None:
+    other = manifest.model_copy(update={"service_digest": "sha256:" + "0" * 64})
+    with pytest.raises(BadArtifact, match="feature service tiny: is .* in this image"):
+        cluster_reader(_REPO, settings, other)
+
+
+def test_a_feature_that_is_known_later_is_refused_before_anything_is_written(settings: dict[str, str]) -> None:
+    task = dataclasses.replace(TASK, known_later=frozenset({"shop_orders"}))
+    with pytest.raises(Refused, match="feature shop_orders of view shop_history"):
+        materialize(task, _REPO, settings, _NOW, tables=True)
+    with cluster_store(_REPO, settings) as feast:
+        assert read_marks(feast) == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"SLUICE_REDIS": ""}, "environment variable SLUICE_REDIS: is not set"),
+        ({"SLUICE_REDIS": "redis"}, "Redis redis: is not host:port"),
+        ({"SLUICE_FEATURES": ""}, "environment variable SLUICE_FEATURES: is not set"),
+    ],
+)
+def test_a_setting_that_is_wrong_is_named(settings: dict[str, str], change: dict[str, str], named: str) -> None:
+    with pytest.raises(BadInput, match=named):
+        materialize(TASK, _REPO, settings | change, _NOW)
+
+
+def test_a_wrong_password_is_said_and_not_shown(settings: dict[str, str]) -> None:
+    with pytest.raises(Unavailable, match=r"Redis 127\.0\.0\.1:\d+: does not answer \(.*check SLUICE_REDIS") as caught:
+        materialize(TASK, _REPO, settings | {"SLUICE_REDIS_PASSWORD": "hunter2"}, _NOW)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_reader_outlives_its_redis(tmp_path: Path, manifest: FeatureManifest) -> None:
+    """Starts before Redis, fails clearly while it is away, answers as soon as it is back and loaded."""
+    server = redis_server(tmp_path)
+    settings = {"SLUICE_REDIS": f"127.0.0.1:{server.port}", "SLUICE_FEATURES": str(tmp_path / "features")}
+    reader = cluster_reader(_REPO, settings, manifest)
+    with pytest.raises(Unavailable, match="Redis 127"):
+        _read(reader, _NOW)
+    with pytest.raises(Unavailable, match="a moment ago"):
+        _read(reader, _NOW)
+    online = reader.feast.provider.online_store
+    online._down_until = 0.0
+    with running(server):
+        materialize(TASK, _REPO, settings, _NOW, tables=True)
+        before = _read(reader, _NOW)
+        server.kill()
+        with pytest.raises(Unavailable):
+            _read(reader, _NOW)
+        server.start()
+        online._down_until = 0.0
+        assert set(_read(reader, _NOW).missing[0]) >= {"shop_orders"}
+        materialize(TASK, _REPO, settings, _NOW)
+        assert _read(reader, _NOW) == before
+
+
+def test_a_run_whose_redis_dies_leaves_its_mark_where_it_was_and_can_be_repeated(
+    tmp_path: Path, manifest: FeatureManifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = redis_server(tmp_path)
+    settings = {"SLUICE_REDIS": f"127.0.0.1:{server.port}", "SLUICE_FEATURES": str(tmp_path / "features")}
+    monkeypatch.setattr("sluice.features.materialize._ROWS_A_WRITE", 2)
+    monkeypatch.setattr("sluice.features.materialize.messages", _killing(server, after=2))
+    with running(server):
+        server.command += ["--appendonly", "yes", "--appendfsync", "always"]
+        server.kill()
+        server.start()
+        with pytest.raises(Unavailable, match="does not answer"):
+            materialize(TASK, _REPO, settings, _NOW, tables=True)
+        monkeypatch.undo()
+        server.start()
+        with cluster_store(_REPO, settings) as feast:
+            assert read_marks(feast) == {}
+        half = _read(cluster_reader(_REPO, settings, manifest), _NOW).rows
+        materialize(TASK, _REPO, settings, _NOW)
+        whole = _read(cluster_reader(_REPO, settings, manifest), _NOW).rows
+    there = [(was, now) for was, now in zip(half, whole, strict=True) if was["shop_orders"] is not None]
+    assert 0 < len(there) < len(half)
+    assert all(was == now for was, now in there), "a row is whole and true, whichever run wrote it"
+    assert sum(row["shop_orders"] is None for row in whole) == 1  # the shop that nobody knows
+
+
+def _killing(server: Server, after: int) -> object:
+    from sluice.features.publish import messages
+
+    calls = []
+
+    def then_kill(*arguments: object) -> object:
+        calls.append(arguments)
+        if len(calls) > after:
+            server.kill()
+        return messages(*arguments)  # type: ignore[arg-type]
+
+    return then_kill
+
+
+def test_freshness_tells_a_source_that_stands_still_from_a_run_that_does(settings: dict[str, str]) -> None:
+    registry = CollectorRegistry()
+    with cluster_store(_REPO, settings) as feast:
+        registry.register(FeatureFreshness(feast, ["shop_history"]))
+        assert set(_ages(registry).values()) == {math.inf}
+        written = datetime.now(UTC)
+        materialize(dataclasses.replace(TASK, read_feature_tables=_until_april), _REPO, settings, written, tables=True)
+        ages = _ages(registry)
+        assert ages["sluice_feature_materialized_seconds"] == pytest.approx(0, abs=120)
+        newest = datetime(2024, 4, 10, tzinfo=UTC)
+        expected = (datetime.now(UTC) - newest).total_seconds()
+        assert ages["sluice_feature_freshness_seconds"] == pytest.approx(expected, abs=120)
+        assert len(ages) == 2
+
+
+def _until_april(start: datetime, end: datetime) -> object:
+    return read_feature_tables(start, min(end, _NOW))
+
+
+def _ages(registry: CollectorRegistry) -> dict[str, float]:
+    families = text_string_to_metric_families(generate_latest(registry).decode())
+    return {sample.name: sample.value for family in families for sample in family.samples}
