@@ -45,15 +45,18 @@ class ReleaseReader(Repository):
     def _overlay(self) -> str:
         return overlay_of(self.environment)
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self, commit: str | None = None) -> Snapshot:
         """
-        The state and the policy at the newest commit.
+        The state and the policy at a commit that was read before (default: the newest).
 
         Raises:
             BadInput: the repository cannot be read, or its policy is wrong.
             BadArtifact: the release file or the holds were edited into nonsense, or the history was rewritten.
         """
-        return self.newest(self._snapshot)
+        if commit is None:
+            return self.newest(self._snapshot)
+        with self.clone.held():
+            return self._snapshot(commit)
 
     def last_known(self, *, ask: bool = False) -> Snapshot:
         """
