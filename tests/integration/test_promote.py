@@ -398,7 +398,7 @@ def test_status_and_why_show_where_it_comes_from(town: Town) -> None:
     assert status_of(town.staging)["promoted_from"]["stable"]["environment"] == "dev"
     told = "\n".join(why(town.staging, A).lines())
     assert f"stable in dev, confirmed by {confirmed.id}" in told
-    assert f"promoted_from: environment dev, decision {confirmed.id}" in told
+    assert f"decision {confirmed.id}, environment dev" in told
     assert status_of(town.dev)["promoted_from"] == {}
 
 

@@ -122,7 +122,10 @@ def rollback(
 
 @app.command()
 def approve(
-    reason: Text,
+    reason: Annotated[str | None, typer.Option(help="Why; it is written into the commit.")] = None,
+    merged: Annotated[
+        bool, typer.Option("--merged", help="Act on the overlay's approval.yaml, if it speaks of what waits.")
+    ] = False,
     env: Environment = "dev",
     now: When = None,
     as_json: AsJson = False,
@@ -135,8 +138,15 @@ def approve(
     Example: sluice approve --env dev --reason "canary looks right"
     """
     from sluice.release.approve import approve as agree
+    from sluice.release.approve import approve_merged
 
-    made = agree(release_history(env), reason, who(), now or clock())
+    if merged == (reason is not None):
+        raise BadInput("sluice approve", "takes a reason or a merged approval", "give one of --reason and --merged")
+    history, moment = release_history(env), now or clock()
+    made = approve_merged(history, moment) if reason is None else agree(history, reason, who(), moment)
+    if made is None:
+        show(None, as_json, ["no merged approval speaks of anything that waits"])
+        return
     then = f"{made.after['stage']}, {made.after['candidate_weight']} % to the candidate"
     show(made.model_dump(mode="json"), as_json, [escape(f"{made.action}: {made.candidate} goes on; now {then}")])
 
