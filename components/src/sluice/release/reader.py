@@ -15,7 +15,7 @@ from sluice.release.history import History, read_commits
 from sluice.release.record import decode_record
 from sluice.release.record_files import list_records
 from sluice.release.repository import Repository
-from sluice.release.snapshot import OVERLAYS, Snapshot, overlay_of, parse_snapshot, parse_state, paths_of, present
+from sluice.release.snapshot import OVERLAYS, Snapshot, inputs_of, overlay_of, parse_snapshot, parse_state, present
 from sluice.release.state import ReleaseState
 from sluice.release.trail import Step, Trail, read_records, read_trail
 
@@ -156,7 +156,7 @@ class ReleaseReader(Repository):
 
     def _snapshot(self, commit: str) -> Snapshot:
         if self._last is None or self._last.commit != commit:
-            paths = paths_of(self.environment)
+            paths = inputs_of(self.environment)
             found = dict(zip(paths, self.clone.read([f"{commit}:{path}" for path in paths]), strict=True))
             if not any(found.values()):
                 thing = f"environment {self.environment!r}"
