@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sluice_cluster.applied import Document
+    from sluice_cluster.cluster import Document
 
 
 class KubernetesCluster:
@@ -45,3 +45,15 @@ class KubernetesCluster:
         listed = self._core.list_namespaced_pod(namespace, label_selector=selector, _request_timeout=30)
         pods: Any = self._client.sanitize_for_serialization(listed)["items"]
         return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+
+    def service(self, namespace: str, name: str) -> Document:
+        """An InferenceService."""
+        args = ("serving.kserve.io", "v1beta1", namespace, "inferenceservices", name)
+        found: Document = self._custom.get_namespaced_custom_object(*args, _request_timeout=30)
+        return found
+
+    def revision(self, namespace: str, name: str) -> Document:
+        """A Knative Revision."""
+        args = ("serving.knative.dev", "v1", namespace, "revisions", name)
+        found: Document = self._custom.get_namespaced_custom_object(*args, _request_timeout=30)
+        return found
