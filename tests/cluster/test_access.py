@@ -21,6 +21,7 @@ RESOURCES = (
     "deployments.apps",
     "jobs.batch",
     "inferenceservices.serving.kserve.io",
+    "revisions.serving.knative.dev",
     "servingruntimes.serving.kserve.io",
     "httproutes.gateway.networking.k8s.io",
     "networkpolicies.networking.k8s.io",
@@ -38,7 +39,12 @@ CLUSTER_WIDE = (
 MAY = {
     "default": set[tuple[str, str]](),
     "model-server": set[tuple[str, str]](),
-    "gate": {("list", "pods"), ("list", "httproutes.gateway.networking.k8s.io")},
+    "gate": {
+        ("list", "pods"),
+        ("list", "httproutes.gateway.networking.k8s.io"),
+        ("get", "inferenceservices.serving.kserve.io"),
+        ("get", "revisions.serving.knative.dev"),
+    },
 }
 
 

@@ -191,7 +191,7 @@ def test_a_terminal_without_arrows_still_gets_its_lines(home: Path) -> None:
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become nobody")
 def test_a_person_without_a_name_is_a_number() -> None:
-    code = "import os, pwd; from sluice.cli import _who; os.setgroups([]); os.setuid(54321); print(_who())"
+    code = "import os, pwd; from sluice.terminal import who; os.setgroups([]); os.setuid(54321); print(who())"
     done = subprocess.run([sys.executable, "-c", code], env={}, capture_output=True, text=True, check=True)
     assert done.stdout == "uid 54321\n"
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from sluice.errors import BadInput, Refused
+from sluice.errors import BadArtifact, BadInput, Refused
 from sluice.gates.verdict import Decision
-from sluice.release.approve import approve
+from sluice.release.approve import approve, approve_merged
 from sluice.release.gitops import GitOps, Snapshot, Written
 from sluice.release.ledger import verify
 from sluice.release.operator import add_hold, roll_back
@@ -283,3 +283,87 @@ def test_the_command_exits_with_0_2_and_3(gitops: GitOps) -> None:
     assert ReleaseState.model_validate(json.loads(done.stdout)["after"]) == gitops.snapshot().state
     again = run("--reason", "looks right", "--now", _day(5))
     assert (again.returncode, "waits for no approval" in again.stderr) == (3, True)
+
+
+def _merge(gitops: GitOps, text: str, tmp_path: Path, how: str = "merge") -> None:
+    """A person's pull request that brings the approval, merged in one of the ways of a Git host."""
+    work = tmp_path / "work"
+    shutil.rmtree(work, ignore_errors=True)
+    who = ["-c", "user.name=kim", "-c", "user.email=kim@example.com"]
+
+    def git(*arguments: str) -> None:
+        subprocess.run(["git", *who, *arguments], cwd=work, capture_output=True, check=True)
+
+    work.mkdir()
+    git("clone", "--quiet", gitops.remote, ".")
+    git("checkout", "-qb", "agree")
+    (work / "manifests/overlays/dev/approval.yaml").write_text(text)
+    git("add", "--all")
+    git("commit", "-qm", "Agree to the canary's next step")
+    git("checkout", "-q", "main")
+    ways = {"merge": ["--no-ff", "-m", "Merge #7"], "squash": ["--squash"], "fast-forward": ["--ff-only"]}
+    git("merge", "-q", *ways[how], "agree")
+    if how == "squash":
+        git("commit", "-qm", "Agree (#7)")
+    git("push", "-q", "origin", "main")
+
+
+def _said(gitops: GitOps) -> str:
+    return f"pause: {gitops.decisions()[-1].id}\nby: lee\nreason: looks right\n"
+
+
+@pytest.mark.parametrize("how", ["merge", "squash", "fast-forward"])
+def test_a_merged_pull_request_approves_once(gitops: GitOps, tmp_path: Path, how: str) -> None:
+    assert approve_merged(gitops, _day(5)) is None
+    _merge(gitops, _said(gitops), tmp_path, how)
+    made = approve_merged(gitops, _day(5))
+    assert made is not None
+    assert made.action == "approve"
+    assert made.reasons[0].text.startswith("lee: looks right (approval.yaml at ")
+    assert gitops.snapshot().state.step == 1
+    assert approve_merged(gitops, _day(5)) is None
+    assert _look(gitops, 6)
+    assert gitops.snapshot().state.paused
+    assert approve_merged(gitops, _day(6)) is None, "it spoke of the pause before"
+    verify(gitops, None).require_intact()
+
+
+def test_a_fail_voids_the_merged_approval(gitops: GitOps, tmp_path: Path) -> None:
+    _merge(gitops, _said(gitops), tmp_path)
+    _look(gitops, 5, failing)
+    assert approve_merged(gitops, _day(5)) is None
+    assert gitops.snapshot().state.held(B)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("pause: [", "not YAML"),
+        ("pause: x\nby: lee\n", "Field required"),
+        ("pause: x\nby: a\nreason: b\nk: 1", "Extra"),
+    ],
+)
+def test_an_approval_that_is_none_is_named(gitops: GitOps, tmp_path: Path, text: str, says: str) -> None:
+    _merge(gitops, text, tmp_path)
+    with pytest.raises(BadArtifact, match=rf"approval\.yaml.*{says}"):
+        approve_merged(gitops, _day(5))
+    _look(gitops, 5, failing)
+    assert approve_merged(gitops, _day(5)) is None
+
+
+def test_a_newer_pause_is_not_the_one_that_was_meant(gitops: GitOps) -> None:
+    with pytest.raises(Refused, match="pause canary-0 in dev: is over"):
+        approve(gitops, "looks right", "kim", _day(5), "canary-0")
+
+
+def test_the_command_acts_on_a_merged_approval(gitops: GitOps, tmp_path: Path) -> None:
+    home = {"SLUICE_HOME": str(Path(gitops.remote).parent), "PATH": "/usr/bin:/bin"}
+
+    def run(*more: str) -> subprocess.CompletedProcess[str]:
+        command = [str(SLUICE), "approve", "--now", _day(5), *more]
+        return subprocess.run(command, env=home, capture_output=True, text=True, check=False)
+
+    assert "no merged approval" in run("--merged").stdout
+    _merge(gitops, _said(gitops), tmp_path)
+    assert "goes on" in run("--merged").stdout
+    assert [run().returncode, run("--merged", "--reason", "x").returncode] == [2, 2]

@@ -19,7 +19,7 @@ def sluice(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     "command",
     [
-        *("run", "simulate", "status", "why", "report", "rollback", "decide", "gate"),
+        *("run", "simulate", "status", "why", "report", "rollback", "decide", "gate", "promote", "approve"),
         *("hold list", "hold add", "hold release", "ledger verify"),
     ],
 )
@@ -36,7 +36,16 @@ def test_help_lists_every_command(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["status", "status --json", "why sha256:abcd", "rollback --reason x", "hold list", "report", "ledger verify"],
+    [
+        "status",
+        "status --json",
+        "why sha256:abcd",
+        "rollback --reason x",
+        "hold list",
+        "report",
+        "ledger verify",
+        "promote --env staging",
+    ],
 )
 def test_without_a_history_a_command_says_what_to_do(command: str, tmp_path: Path) -> None:
     done = sluice(*command.split(), home=tmp_path / "nothing")
@@ -46,7 +55,9 @@ def test_without_a_history_a_command_says_what_to_do(command: str, tmp_path: Pat
     assert not (tmp_path / "nothing").exists()
 
 
-@pytest.mark.parametrize("command", ["rollback", "hold add sha256:00", "why", "frobnicate", "status --nope", "decide"])
+@pytest.mark.parametrize(
+    "command", ["rollback", "hold add sha256:00", "why", "frobnicate", "status --nope", "decide", "promote"]
+)
 def test_a_wrong_call_is_refused_by_name(command: str, tmp_path: Path) -> None:
     done = sluice(*command.split(), home=tmp_path)
     assert done.returncode == 2

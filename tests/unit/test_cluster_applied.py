@@ -56,6 +56,12 @@ class Documents:
         assert namespace == "sluice-dev"
         return [pod for pod in self.all_pods if pod["metadata"]["name"].startswith(service.removeprefix("tiny-"))]
 
+    def service(self, namespace: str, name: str) -> Document:
+        raise AssertionError(f"{namespace}/{name} is asked only where one service splits the traffic")
+
+    def revision(self, namespace: str, name: str) -> Document:
+        raise AssertionError(f"{namespace}/{name} is asked only in Knative mode")
+
     def ask(self, pod: Document) -> str:
         return self.served[pod["metadata"]["name"]]
 

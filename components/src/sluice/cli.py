@@ -6,25 +6,20 @@ Exit codes: 0 done, 2 the input is wrong, 3 a rule forbids it. Errors are one li
 
 from __future__ import annotations
 
-import getpass
 import io
-import json
-import os
 import sys
-from datetime import UTC, datetime
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from sluice.errors import BadInput, SluiceError
+from sluice.promotion_command import promote
+from sluice.terminal import AsJson, Environment, Text, When, clock, release_history, show, who
 from sluice.workspace import Workspace
-
-if TYPE_CHECKING:
-    from sluice.release.gitops import GitOps
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -40,6 +35,7 @@ app = typer.Typer(
     "  sluice decide --policy P --state S.json --evidence E.json --now T   ask the gate itself\n\n"
     "  sluice ledger verify              whether every decision is as it was written\n\n"
     "  sluice simulate POLICY            what a policy would do, in worlds whose truth is known\n\n"
+    "  sluice promote --env staging      propose what the environment before it has confirmed\n\n"
     "  sluice approve --env dev --reason 'canary looks right'   let a paused rollout go on\n\n"
     "  sluice rollback --env dev --reason 'complaints from the night shift'\n",
 )
@@ -47,55 +43,10 @@ hold = typer.Typer(no_args_is_help=True, help="Digests that no automation may pr
 app.add_typer(hold, name="hold")
 ledger = typer.Typer(no_args_is_help=True, help="The decisions, each chained to the one before it.")
 app.add_typer(ledger, name="ledger")
-
-Environment = Annotated[str, typer.Option("--env", help="Environment, as in manifests/overlays/<env>.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
-Text = Annotated[str, typer.Option("--reason", help="Why; it is written into the commit.")]
-
+app.command()(promote)
 
 _PATIENCE_S = 5.0
 """How long an incident waits for Git before it goes on with what was last seen."""
-
-
-def release_history(environment: str, patience_s: float | None = None) -> GitOps:
-    """
-    The GitOps repository of the workspace that the environment variables name, or the one at ``SLUICE_REPOSITORY``.
-
-    Raises:
-        BadInput: there is none yet.
-    """
-    from sluice.content import digest_of_bytes
-    from sluice.release.gitops import GitOps
-
-    workspace = Workspace.from_environment()
-    if url := os.environ.get("SLUICE_REPOSITORY"):
-        name = f"{digest_of_bytes(url.encode()).removeprefix('sha256:')[:12]}.clone"
-        return GitOps(url, environment, clone=workspace.home / "repositories" / name, patience_s=patience_s)
-    if not workspace.gitops.exists():
-        raise BadInput(
-            str(workspace.gitops), "there is no release history here", "run `sluice run`, or set SLUICE_HOME"
-        )
-    return GitOps(workspace.gitops, environment, patience_s=patience_s)
-
-
-def _who() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a user id without an entry in passwd, as in many containers
-        return f"uid {os.getuid()}"
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _print(value: Any, as_json: bool, lines: list[str]) -> None:
-    if as_json:
-        sys.stdout.write(json.dumps(value, indent=2, sort_keys=True) + "\n")
-    else:
-        console = Console(soft_wrap=True)
-        for line in lines:
-            console.print(line, highlight=False)
 
 
 @app.command()
@@ -108,7 +59,7 @@ def status(env: Environment = "dev", as_json: AsJson = False) -> None:
     from sluice.release.status import describe, status_of
 
     found = status_of(release_history(env))
-    _print(found, as_json, describe(found))
+    show(found, as_json, describe(found))
 
 
 @app.command()
@@ -127,7 +78,7 @@ def why(
     from sluice.release.why import why as explain
 
     explanation = explain(release_history(env), what)
-    _print(explanation.document(), as_json, explanation.lines())
+    show(explanation.document(), as_json, explanation.lines())
 
 
 @app.command()
@@ -152,7 +103,7 @@ def rollback(
     if os.environ.get("SLUICE_REPOSITORY") or not gitops.clone.directory.exists():
         gitops = release_history(env, patience_s)
     if break_glass:
-        record = break_the_glass(gitops, reason, _who(), _now())
+        record = break_the_glass(gitops, reason, who(), clock())
         done = f"{record.digest} is out of service on this machine (as of commit {record.base[:12]}); {reason}"
         try:
             written = gitops.reconcile()
@@ -160,23 +111,24 @@ def rollback(
         except SluiceError as error:
             told = {"commit": None, "pending": str(error)}
             done += f"\nnot in Git yet ({error.thing}: {error.rule}); the next command that reaches it writes it"
-        _print(record.model_dump(mode="json") | told, as_json, [escape(done)])
+        show(record.model_dump(mode="json") | told, as_json, [escape(done)])
         return
     try:
-        made = roll_back(gitops, reason, _who(), _now())
+        made = roll_back(gitops, reason, who(), clock())
     except UnreachableError as error:
         fix = "restore it, or act on this machine now with `sluice rollback --break-glass`"
         raise BadInput(error.thing, error.rule, fix) from error
-    _print(made.model_dump(mode="json"), as_json, [escape(f"{made.action}: {made.candidate} is held; {reason}")])
+    show(made.model_dump(mode="json"), as_json, [escape(f"{made.action}: {made.candidate} is held; {reason}")])
 
 
 @app.command()
 def approve(
-    reason: Text,
+    reason: Annotated[str | None, typer.Option(help="Why; it is written into the commit.")] = None,
+    merged: Annotated[
+        bool, typer.Option("--merged", help="Act on the overlay's approval.yaml, if it speaks of what waits.")
+    ] = False,
     env: Environment = "dev",
-    now: Annotated[
-        str | None, typer.Option(help="Event time of the approval where it is replayed; else this machine's clock.")
-    ] = None,
+    now: When = None,
     as_json: AsJson = False,
 ) -> None:
     """
@@ -187,10 +139,17 @@ def approve(
     Example: sluice approve --env dev --reason "canary looks right"
     """
     from sluice.release.approve import approve as agree
+    from sluice.release.approve import approve_merged
 
-    made = agree(release_history(env), reason, _who(), now or _now())
+    if merged == (reason is not None):
+        raise BadInput("sluice approve", "takes a reason or a merged approval", "give one of --reason and --merged")
+    history, moment = release_history(env), now or clock()
+    made = approve_merged(history, moment) if reason is None else agree(history, reason, who(), moment)
+    if made is None:
+        show(None, as_json, ["no merged approval speaks of anything that waits"])
+        return
     then = f"{made.after['stage']}, {made.after['candidate_weight']} % to the candidate"
-    _print(made.model_dump(mode="json"), as_json, [escape(f"{made.action}: {made.candidate} goes on; now {then}")])
+    show(made.model_dump(mode="json"), as_json, [escape(f"{made.action}: {made.candidate} goes on; now {then}")])
 
 
 @app.command()
@@ -252,7 +211,7 @@ def decide(
     from sluice.release.decide import describe
 
     made = ask(policy, state, evidence, now)
-    _print(made.model_dump(mode="json"), as_json, describe(made))
+    show(made.model_dump(mode="json"), as_json, describe(made))
 
 
 @ledger.command("verify")
@@ -273,7 +232,7 @@ def ledger_verify(
     from sluice.release.ledger import verify
 
     report = verify(release_history(env), expect)
-    _print(report.document(), as_json, report.lines())
+    show(report.document(), as_json, report.lines())
     report.require_intact()
 
 
@@ -286,10 +245,10 @@ def ledger_accept(reason: Text, env: Environment = "dev", as_json: AsJson = Fals
     """
     from sluice.release.operator import accept_history
 
-    made = accept_history(release_history(env), reason, _who(), _now())
+    made = accept_history(release_history(env), reason, who(), clock())
     given_up, accepted = made.evidence["given_up"], made.evidence["accepted"]
     line = f"accepted {accepted}; {given_up} was the newest commit before, and the private clone keeps it"
-    _print(made.model_dump(mode="json"), as_json, [escape(line)])
+    show(made.model_dump(mode="json"), as_json, [escape(line)])
 
 
 @hold.command("list")
@@ -297,7 +256,7 @@ def hold_list(env: Environment = "dev", as_json: AsJson = False) -> None:
     """List the held digests. Example: sluice hold list --json"""
     holds = [entry.model_dump(mode="json") for entry in release_history(env).snapshot().state.holds]
     lines = [escape(f"{entry['digest']}  since {entry['at']} by {entry['by']}: {entry['reason']}") for entry in holds]
-    _print(holds, as_json, lines or ["no digest is held"])
+    show(holds, as_json, lines or ["no digest is held"])
 
 
 @hold.command("add")
@@ -305,8 +264,8 @@ def hold_add(digest: str, reason: Text, env: Environment = "dev", as_json: AsJso
     """Hold a digest. Example: sluice hold add sha256:4f1c… --reason "failed the audit" """
     from sluice.release.operator import add_hold
 
-    made = add_hold(release_history(env), digest, reason, _who(), _now())
-    _print(made.model_dump(mode="json"), as_json, [escape(f"{digest} is held: {reason}")])
+    made = add_hold(release_history(env), digest, reason, who(), clock())
+    show(made.model_dump(mode="json"), as_json, [escape(f"{digest} is held: {reason}")])
 
 
 @hold.command("release")
@@ -314,8 +273,8 @@ def hold_release(digest: str, reason: Text, env: Environment = "dev", as_json: A
     """Lift a hold. Example: sluice hold release sha256:4f1c… --reason "feature mended" """
     from sluice.release.operator import release_hold
 
-    made = release_hold(release_history(env), digest, reason, _who(), _now())
-    _print(made.model_dump(mode="json"), as_json, [escape(f"{digest} is no longer held: {reason}")])
+    made = release_hold(release_history(env), digest, reason, who(), clock())
+    show(made.model_dump(mode="json"), as_json, [escape(f"{digest} is no longer held: {reason}")])
 
 
 def main() -> None:

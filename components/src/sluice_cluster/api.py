@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sluice.errors import BadInput
-from sluice_cluster.applied import Document, NotApplied
+from sluice_cluster.cluster import Document, NotApplied
 
 _SECONDS = (5, 15)
 """To connect, and to answer."""
@@ -58,6 +58,18 @@ class KubernetesCluster:
         listed = _answered(self._core.list_namespaced_pod, namespace, label_selector=selector)
         pods: Any = self._client.sanitize_for_serialization(listed)["items"]
         return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+
+    def service(self, namespace: str, name: str) -> Document:
+        """An InferenceService."""
+        args = ("serving.kserve.io", "v1beta1", namespace, "inferenceservices", name)
+        found: Document = _answered(self._custom.get_namespaced_custom_object, *args)
+        return found
+
+    def revision(self, namespace: str, name: str) -> Document:
+        """A Knative Revision."""
+        args = ("serving.knative.dev", "v1", namespace, "revisions", name)
+        found: Document = _answered(self._custom.get_namespaced_custom_object, *args)
+        return found
 
 
 def _answered(ask: Callable[..., Any], *args: str, **options: str) -> Any:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from sluice.content import digest_of_bytes
 from sluice.errors import BadInput
@@ -85,10 +86,20 @@ class GatePolicy(_Strict):
     kind: Literal["GatePolicy"]
     task: str
     environment: str
+    promote_from: str | None = Field(default=None, min_length=1)
+    """The environment whose confirmed models are proposed here; left out, only pipeline runs propose."""
     select: SelectPolicy
     offline: tuple[OfflineRule, ...] = Field(min_length=1)
     bootstrap: BootstrapPolicy = BootstrapPolicy()
     online: Online
+
+    @model_validator(mode="after")
+    def _from_elsewhere(self) -> GatePolicy:
+        if self.promote_from == self.environment:
+            rule = f"{self.environment} cannot get its models from itself"
+            said = {"at": ("promote_from",), "rule": rule, "fix": "name another environment, or leave it out"}
+            raise PydanticCustomError(CONTRADICTION, "{rule}", said)
+        return self
 
 
 def parse_policy(text: bytes, name: str) -> GatePolicy:

@@ -1,17 +1,39 @@
-"""What a paused rollout waits for: a person who agrees to its next step, in one commit with a name and a reason."""
+"""
+What a paused rollout waits for: a person who agrees to its next step, in one commit with a name and a reason.
+
+Either the person says so here (``approve``), or in a file that a merged pull request brought (``approve_merged``).
+"""
 
 from __future__ import annotations
 
-from sluice.errors import Refused
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sluice.errors import BadArtifact, Refused
 from sluice.gates.verdict import Decision
 from sluice.release.gitops import GitOps, Snapshot
 from sluice.release.operator import commit_word
 from sluice.release.rollout import forward
-from sluice.release.state import ReleaseState, iso, moment_of
+from sluice.release.snapshot import overlay_of
+from sluice.release.state import ReleaseState, iso, moment_of, refusal
 from sluice.release.terms import deadline_of, hours_spent, terms_of
+from sluice.strict_yaml import read_yaml
+
+APPROVAL = "approval.yaml"
+"""In an environment's overlay; a person writes it, and nothing else does."""
 
 
-def approve(gitops: GitOps, reason: str, by: str, now: str) -> Decision:
+class Approval(BaseModel):
+    """An approval as a file: it speaks of one pause, so it is void once that has ended, and may stay."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pause: str = Field(min_length=1)
+    """Id of the decision that paused the rollout, as ``sluice status`` shows it."""
+    by: str
+    reason: str
+
+
+def approve(gitops: GitOps, reason: str, by: str, now: str, pause_id: str | None = None) -> Decision:
     """
     Take the step that a paused rollout waits for, as ``advance`` would have taken it without the pause.
 
@@ -20,12 +42,15 @@ def approve(gitops: GitOps, reason: str, by: str, now: str) -> Decision:
 
     Args:
         now: event time of the approval, ISO 8601; a time before the pause counts as the pause's.
+        pause_id: the pause that is meant; by default the one that stands.
 
     Raises:
         BadInput: the reason is empty, too long or not plain text, or ``now`` is no moment.
         Refused: nothing waits, what waits changed meanwhile, the stage's time is over, or the policy lost the stage.
     """
     pause = _pause(gitops)
+    if pause_id not in (None, pause.id):
+        raise Refused(f"pause {pause_id} in {pause.environment}", f"is over; {pause.id} waits now", "approve that one")
     moment = iso(max(moment_of(now), moment_of(pause.now)))
 
     def change(snapshot: Snapshot) -> tuple[str | None, ReleaseState]:
@@ -42,6 +67,33 @@ def approve(gitops: GitOps, reason: str, by: str, now: str) -> Decision:
 
     said = {"reason": reason, "by": by, "now": moment, "pause": pause.id}
     return commit_word(gitops, "approve", "approve", change, said)
+
+
+def approve_merged(gitops: GitOps, now: str) -> Decision | None:
+    """
+    Take the step that a paused rollout waits for, if the newest commit holds an approval of this very pause.
+
+    Returns:
+        The approval as ``approve`` commits it; ``None`` where nothing waits, or no file speaks of what waits.
+
+    Raises:
+        BadArtifact: something waits, and the file is not an approval.
+        BadInput, Refused: as ``approve``.
+    """
+    snapshot = gitops.snapshot()
+    path = f"{overlay_of(gitops.environment)}/{APPROVAL}"
+    if not snapshot.state.paused or (text := gitops.file(path, snapshot.commit)) is None:
+        return None
+    try:
+        found = Approval.model_validate(read_yaml(text))
+    except ValidationError as error:
+        raise BadArtifact(path, refusal(path, error).rule, "write pause, by and reason, or remove it") from error
+    except ValueError as error:
+        raise BadArtifact(path, str(error), "write pause, by and reason, or remove it") from error
+    if found.pause != _pause(gitops).id:
+        return None
+    reason = f"{found.reason} ({APPROVAL} at {snapshot.commit[:12]})"
+    return approve(gitops, reason, found.by, now, found.pause)
 
 
 def _pause(gitops: GitOps) -> Decision:

@@ -10,7 +10,7 @@ from sluice.errors import SluiceError
 from sluice.release.clone import Clone
 from sluice.release.git import GitFailed
 from sluice.release.repository import Repository
-from sluice.release.snapshot import OVERLAYS, Snapshot, parse_snapshot, paths_of
+from sluice.release.snapshot import OVERLAYS, Snapshot, inputs_of, parse_snapshot
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def read_fleet(remote: Path | str, environments: Iterable[str] | None = None, *,
 
     def read(tip: str) -> tuple[str, dict[str, bytes | None]]:
         names = _all(repository.clone, tip) if environments is None else tuple(environments)
-        paths = [path for name in names for path in paths_of(name)]
+        paths = [path for name in names for path in inputs_of(name)]
         texts = repository.clone.read([f"{tip}:{path}" for path in paths])
         if None in texts and not repository.clone.is_whole():
             raise GitFailed(repository.clone.directory, ["cat-file"], "objects are missing")

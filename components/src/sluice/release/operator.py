@@ -62,7 +62,7 @@ def break_the_glass(gitops: GitOps, reason: str, by: str, now: str) -> BreakGlas
         Refused: as ``roll_back``, or such a record stands already.
     """
     for name, text in (("reason", reason), ("by", by)):
-        _check_text(name, text)
+        check_text(name, text)
     known = gitops.last_known(ask=True)
     about = known.state.candidate or known.state.stable
     run, earlier = run_of(gitops, gitops.trail(known.commit), about), _earlier(gitops, known)
@@ -79,7 +79,7 @@ def accept_history(gitops: GitOps, reason: str, by: str, now: str) -> Decision:
         Refused: it was not rewritten.
     """
     for name, text in (("reason", reason), ("by", by)):
-        _check_text(name, text)
+        check_text(name, text)
     try:
         gitops.snapshot()
     except HistoryRewrittenError:
@@ -140,7 +140,7 @@ def commit_word(gitops: GitOps, stage: str, action: str, change: Change, evidenc
         BadInput: the reason or the name is empty, too long or not plain text.
     """
     for name in ("reason", "by"):
-        _check_text(name, str(evidence[name]))
+        check_text(name, str(evidence[name]))
 
     def decide(snapshot: Snapshot) -> Decision:
         about, after = change(snapshot)
@@ -179,7 +179,13 @@ def _earlier(gitops: GitOps, snapshot: Snapshot) -> list[str]:
     return [digest for digest in served if digest and digest != state.stable and not state.held(digest)]
 
 
-def _check_text(name: str, text: str) -> None:
+def check_text(name: str, text: str) -> None:
+    """
+    What goes into a commit message is one short line that can be printed.
+
+    Raises:
+        BadInput: it is not; says why.
+    """
     if not text.strip():
         raise BadInput(f"the text of {name!r}", "is empty", "say it; it is written into the commit")
     if len(text) > _LONGEST or not text.isprintable():

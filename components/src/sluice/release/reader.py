@@ -15,7 +15,7 @@ from sluice.release.history import History, read_commits
 from sluice.release.record import decode_record
 from sluice.release.record_files import list_records
 from sluice.release.repository import Repository
-from sluice.release.snapshot import OVERLAYS, Snapshot, overlay_of, parse_snapshot, parse_state, paths_of, present
+from sluice.release.snapshot import OVERLAYS, Snapshot, inputs_of, overlay_of, parse_snapshot, parse_state, present
 from sluice.release.state import ReleaseState
 from sluice.release.trail import Step, Trail, read_records, read_trail
 
@@ -45,15 +45,18 @@ class ReleaseReader(Repository):
     def _overlay(self) -> str:
         return overlay_of(self.environment)
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self, commit: str | None = None) -> Snapshot:
         """
-        The state and the policy at the newest commit.
+        The state and the policy at a commit that was read before (default: the newest).
 
         Raises:
             BadInput: the repository cannot be read, or its policy is wrong.
             BadArtifact: the release file or the holds were edited into nonsense, or the history was rewritten.
         """
-        return self.newest(self._snapshot)
+        if commit is None:
+            return self.newest(self._snapshot)
+        with self.clone.held():
+            return self._snapshot(commit)
 
     def last_known(self, *, ask: bool = False) -> Snapshot:
         """
@@ -153,7 +156,7 @@ class ReleaseReader(Repository):
 
     def _snapshot(self, commit: str) -> Snapshot:
         if self._last is None or self._last.commit != commit:
-            paths = paths_of(self.environment)
+            paths = inputs_of(self.environment)
             found = dict(zip(paths, self.clone.read([f"{commit}:{path}" for path in paths]), strict=True))
             if not any(found.values()):
                 thing = f"environment {self.environment!r}"

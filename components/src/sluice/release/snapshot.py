@@ -10,10 +10,12 @@ from sluice.content import digest_of_bytes
 from sluice.errors import BadArtifact, BadInput
 from sluice.gates.policy import GatePolicy, parse_policy
 from sluice.release.document import parse_holds, parse_release
+from sluice.release.mode import options_of, require_expressible
 from sluice.release.state import ReleaseState
 
 OVERLAYS = "manifests/overlays"
 RELEASE, HOLDS, POLICY = "release/kustomization.yaml", "release/holds.yaml", "gate-policy.yaml"
+OVERLAY = "kustomization.yaml"
 
 
 @dataclass(frozen=True)
@@ -37,15 +39,20 @@ def paths_of(environment: str) -> tuple[str, str, str]:
     return f"{folder}/{RELEASE}", f"{folder}/{HOLDS}", f"{folder}/{POLICY}"
 
 
+def inputs_of(environment: str) -> tuple[str, ...]:
+    """All files that a snapshot is made of; an overlay without a kustomization has no options."""
+    return (*paths_of(environment), f"{overlay_of(environment)}/{OVERLAY}")
+
+
 def parse_snapshot(environment: str, commit: str, files: Mapping[str, bytes | None]) -> Snapshot:
     """
     The snapshot in an environment's files.
 
     Args:
-        files: by path, at least those of ``paths_of``; ``None`` where there is none.
+        files: by path, those of ``inputs_of``; ``None`` where there is none.
 
     Raises:
-        BadInput: the policy is wrong, or another environment's.
+        BadInput: the policy is wrong, another environment's, or has a stage that the overlay's options cannot render.
         BadArtifact: a file is missing, or was edited into nonsense.
     """
     path = paths_of(environment)[2]
@@ -55,6 +62,9 @@ def parse_snapshot(environment: str, commit: str, files: Mapping[str, bytes | No
     if (policy.task, policy.environment) != (state.task, state.environment):
         rule = f"is for {policy.task} {policy.environment}, the release is {state.task} {state.environment}"
         raise BadInput(path, rule, "give the environment its own policy")
+    overlay = f"{overlay_of(environment)}/{OVERLAY}"
+    if kustomization := files.get(overlay):
+        require_expressible(policy, options_of(kustomization, overlay), path, overlay)
     return Snapshot(commit, state, policy, digest_of_bytes(text))
 
 

@@ -18,7 +18,9 @@ def status_of(gitops: GitOps) -> dict[str, Any]:
     ``stable_weight, candidate_weight, mirror_percent`` (percent), ``held`` (digests), ``holds``, ``waits`` (null
     between rollouts, else ``for``: approval or evidence, ``until``: the event time at which the stage times out, or
     null, and ``not_before``: the end of its soak, or null), ``decisions`` (the last one of each stage: id, action,
-    verdict, candidate, now) and ``break_glass`` (a rollback that Git does not know yet, or null; while there is one,
+    verdict, candidate, now), ``promoted_from`` (by side, stable and candidate: the environment that it was promoted
+    from, with the decision and the commit that confirmed it there; left out where a pipeline run proposed it) and
+    ``break_glass`` (a rollback that Git does not know yet, or null; while there is one,
     Git is not asked, and the state is the last one seen with the rollback done).
     """
     record = gitops.glass.standing()
@@ -41,8 +43,22 @@ def status_of(gitops: GitOps) -> dict[str, Any]:
         "held": [hold["digest"] for hold in state["holds"]],
         "waits": _waits(snapshot),
         "decisions": last,
+        "promoted_from": _origins(gitops, snapshot),
         "break_glass": record.model_dump(mode="json") if record else None,
     }
+
+
+def _origins(gitops: GitOps, snapshot: Snapshot) -> dict[str, dict[str, str]]:
+    if snapshot.policy.promote_from is None:
+        return {}
+    trail = gitops.trail(snapshot.commit)
+    found: dict[str, dict[str, str]] = {}
+    for side in ("stable", "candidate"):
+        about = f"Sluice-Candidate: {getattr(snapshot.state, side)}"
+        decisions = gitops.records_of(list(trail.steps(snapshot.state.environment, about)))
+        came = [made.run["promoted_from"] for _, _, made in decisions if "promoted_from" in made.run]
+        found |= {side: came[0]} if came else {}
+    return found
 
 
 def _waits(snapshot: Snapshot) -> dict[str, str | None] | None:
@@ -64,8 +80,8 @@ def describe(status: dict[str, Any]) -> list[str]:
     weights = f"{status['stable_weight']} / {status['candidate_weight']} %, mirror {status['mirror_percent']} %"
     lines = [
         f"[bold]{status['task']}[/] in {status['environment']}: {status['stage']} since {status['since'] or '–'}",
-        f"  stable     {status['stable'] or '–'}",
-        f"  candidate  {status['candidate'] or '–'}",
+        f"  stable     {status['stable'] or '–'}{_from(status, 'stable')}",
+        f"  candidate  {status['candidate'] or '–'}{_from(status, 'candidate')}",
         f"  traffic    {weights}",
     ]
     if waits := status["waits"]:
@@ -77,6 +93,11 @@ def describe(status: dict[str, Any]) -> list[str]:
     for stage, made in status["decisions"].items():
         lines.append(f"  {stage:10} {made['verdict']} → {made['action']}  {made['now']}  {made['id']}")
     return lines
+
+
+def _from(status: dict[str, Any], side: str) -> str:
+    came = status["promoted_from"].get(side)
+    return f"  (from {came['environment']}, {came['decision']})" if came else ""
 
 
 def _waiting(waits: dict[str, str | None]) -> str:

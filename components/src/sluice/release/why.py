@@ -66,7 +66,7 @@ class Explanation:
             rows.extend(_link_lines(link))
         if self.run:
             rows.append("[bold]comes from[/bold]")
-            rows.extend(f"  {escape(key)}: {escape(str(value))}" for key, value in sorted(self.run.items()))
+            rows.extend(f"  {escape(key)}: {escape(_plain(value))}" for key, value in sorted(self.run.items()))
         return rows
 
 
@@ -140,6 +140,10 @@ def _standing(state: ReleaseState, digest: str | None) -> str:
         waits = ", and waits for approval" if state.paused else ""
         return f"the candidate in {state.stage}, with {state.candidate_weight} % of the traffic{waits}"
     return "not released and not held"
+
+
+def _plain(value: Any) -> str:
+    return ", ".join(f"{key} {inner}" for key, inner in value.items()) if isinstance(value, dict) else str(value)
 
 
 def _link_lines(link: Link) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sluice.cli import release_history
+from sluice.terminal import release_history
 from sluice.workspace import Workspace
 
 DEFAULT_STORY = "sluice_local.flights_story:STORY"

@@ -1,0 +1,35 @@
+"""What is asked of a cluster, and the answer that there is nothing to judge yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from sluice.errors import SluiceError
+
+Document = dict[str, Any]
+Asking = Callable[[Document], str]
+"""From a pod to the digest that it says it serves; raises ``OSError`` when it does not answer."""
+
+
+class NotApplied(SluiceError):
+    """The cluster is still on its way, or hangs; there is nothing to judge yet."""
+
+
+class Cluster(Protocol):
+    """The reads that this needs; ``sluice_cluster.api`` does them with the kubernetes package."""
+
+    def application(self, name: str) -> Document:
+        """An Argo CD Application."""
+
+    def routes(self, namespace: str) -> list[Document]:
+        """The HTTPRoutes of a namespace."""
+
+    def pods(self, namespace: str, service: str) -> list[Document]:
+        """The pods of an InferenceService that are not being deleted."""
+
+    def service(self, namespace: str, name: str) -> Document:
+        """An InferenceService; asked only where one service splits the traffic by itself."""
+
+    def revision(self, namespace: str, name: str) -> Document:
+        """A Knative Revision; asked only in Knative mode, for one without pods."""
