@@ -20,6 +20,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sluice.release.document import render_holds, render_release
 from sluice.release.state import ReleaseState
@@ -69,6 +71,8 @@ class Bundles:
     third: str
     tampered: str
     """Its model is not what its manifest says."""
+    signer: str
+    """Public key in PEM of who signed ``first``; ``second`` has somebody else's signature, ``third`` none."""
 
 
 def write_checkout(root: Path) -> Checkout:
@@ -172,12 +176,22 @@ def bundles(installed: list[str], tmp_path_factory: pytest.TempPathFactory) -> B
     """Bundles in a store that runs as a pod."""
     root = tmp_path_factory.mktemp("store")
     models = root / "models/tiny"
-    found = Bundles(*(write_tiny_bundle(models, threshold) for threshold in (0.5, 0.6, 0.7, 0.8)))
+    digests = [write_tiny_bundle(models, threshold) for threshold in (0.5, 0.6, 0.7, 0.8)]
+    found = Bundles(*digests, signer=_sign(models, digests[0]))
+    _sign(models, found.second)
     model = models / found.tampered.replace(":", "-") / "model.tflite"
     model.write_bytes(model.read_bytes()[:-1] + b"!")
     apply(_store_objects(root))
     wait_until("the store runs", lambda: _available(STORE, "store"), 180)
     return found
+
+
+def _sign(models: Path, digest: str) -> str:
+    """Sign a stored bundle with a key that nobody keeps; returns the public one."""
+    key, name = Ed25519PrivateKey.generate(), digest.replace(":", "-")
+    signature = base64.b64encode(key.sign((models / name / "bundle.json").read_bytes()))
+    (models / f"{name}.sig").write_bytes(signature)
+    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
 def _available(namespace: str, deployment: str) -> bool:
