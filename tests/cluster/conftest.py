@@ -176,8 +176,8 @@ def bundles(installed: list[str], tmp_path_factory: pytest.TempPathFactory) -> B
     """Bundles in a store that runs as a pod."""
     root = tmp_path_factory.mktemp("store")
     models = root / "models/tiny"
-    digests = [write_tiny_bundle(models, threshold) for threshold in (0.5, 0.6, 0.7, 0.8)]
-    found = Bundles(*digests, signer=_sign(models, digests[0]))
+    first, second, third, tampered = (write_tiny_bundle(models, threshold) for threshold in (0.5, 0.6, 0.7, 0.8))
+    found = Bundles(first, second, third, tampered, signer=_sign(models, first))
     _sign(models, found.second)
     model = models / found.tampered.replace(":", "-") / "model.tflite"
     model.write_bytes(model.read_bytes()[:-1] + b"!")
