@@ -20,6 +20,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sluice.release.document import render_holds, render_release
 from sluice.release.state import ReleaseState
@@ -71,6 +73,8 @@ class Bundles:
     """Its model is not what its manifest says."""
     failing: str
     """It answers requests like those of ``test_serving.ask`` with errors."""
+    signer: str
+    """Public key in PEM of who signed ``first``; ``second`` has somebody else's signature, ``third`` none."""
 
 
 def write_checkout(root: Path) -> Checkout:
@@ -175,12 +179,22 @@ def bundles(installed: list[str], tmp_path_factory: pytest.TempPathFactory) -> B
     root = tmp_path_factory.mktemp("store")
     models = root / "models/tiny"
     kinds: tuple[tuple[float, float | None], ...] = ((0.5, None), (0.6, None), (0.7, None), (0.8, None), (0.9, 1.5))
-    found = Bundles(*(write_tiny_bundle(models, threshold, cursed) for threshold, cursed in kinds))
+    first, second, *others = (write_tiny_bundle(models, threshold, cursed) for threshold, cursed in kinds)
+    found = Bundles(first, second, *others, signer=_sign(models, first))
+    _sign(models, found.second)
     model = models / found.tampered.replace(":", "-") / "model.tflite"
     model.write_bytes(model.read_bytes()[:-1] + b"!")
     apply(_store_objects(root))
     wait_until("the store runs", lambda: _available(STORE, "store"), 180)
     return found
+
+
+def _sign(models: Path, digest: str) -> str:
+    """Sign a stored bundle with a key that nobody keeps; returns the public one."""
+    key, name = Ed25519PrivateKey.generate(), digest.replace(":", "-")
+    signature = base64.b64encode(key.sign((models / name / "bundle.json").read_bytes()))
+    (models / f"{name}.sig").write_bytes(signature)
+    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
 def _available(namespace: str, deployment: str) -> bool:

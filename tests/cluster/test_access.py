@@ -48,10 +48,10 @@ MAY = {
 }
 
 
-def permitted(account: str, namespace: str) -> set[tuple[str, str]]:
-    """The (verb, resource) pairs of the table above that a service account of dev has, asked by SubjectAccessReview."""
-    user = f"system:serviceaccount:sluice-dev:{account}"
-    groups = ["system:serviceaccounts", "system:serviceaccounts:sluice-dev", "system:authenticated"]
+def permitted(account: str, namespace: str, home: str = "sluice-dev") -> set[tuple[str, str]]:
+    """The (verb, resource) pairs of the table above that a service account of ``home`` has in a namespace."""
+    user = f"system:serviceaccount:{home}:{account}"
+    groups = ["system:serviceaccounts", f"system:serviceaccounts:{home}", "system:authenticated"]
     asked = [(verb, resource) for verb in VERBS for resource in (*RESOURCES, *CLUSTER_WIDE)]
     reviews = []
     for verb, resource in asked:

@@ -105,6 +105,11 @@ REFUSED: dict[str, tuple[Change, str]] = {
         predictor(containers=[{"name": "kserve-container", "image": PINNED}]),
         "start unverified",
     ),
+    "more storage": (
+        predictor(storageUris=[{"uri": "s3://models/other", "mountPath": "/mnt/models"}]),
+        "start unverified",
+    ),
+    "a volume that somebody filled": (model(storageUri=f"pvc://m/t/{A.replace(':', '-')}"), "must be sluice"),
     "an unverified address": (model(storageUri=f"s3://models/tiny/{A.replace(':', '-')}"), "must be sluice"),
     "an address without digest": (model(storageUri="sluice+s3://models/tiny/latest"), "must be sluice"),
     "another digest in the argument": (model(args=[f"--digest={B}", "--model_name=tiny"]), "must be the digest"),

@@ -7,7 +7,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +52,15 @@ class Requests(threading.Thread):
         super().__init__(daemon=True)
         self._gateway, self._end = gateway, threading.Event()
         self.answers: Counter[str] = Counter()
-        self.failures: list[str] = []
+        self.failures: list[tuple[float, str]] = []
+        """When, on the monotonic clock, and why."""
 
     def run(self) -> None:
         while not self._end.wait(0.05):
             try:
                 self.answers[ask(self._gateway)] += 1
             except OSError as error:
-                self.failures.append(str(error))
+                self.failures.append((time.monotonic(), str(error)))
 
     def stop(self) -> None:
         """End, and wait for the last answer."""
@@ -72,8 +73,10 @@ class Promotion:
 
     def __init__(self, gitops: GitOps) -> None:
         self.gitops, self.cluster = gitops, KubernetesCluster()
-        self.day = 0
+        self.day, self.patience = 0, 90.0
         self.seconds: list[tuple[str, float]] = []
+        self.meanwhile: Callable[[], None] = lambda: None
+        """Happens after a commit, before it is in effect."""
 
     def _now(self) -> str:
         self.day += 1
@@ -113,6 +116,7 @@ class Promotion:
         started = time.monotonic()
         assert write() is not None
         refresh("sluice-dev", "normal")  # as the Git host's webhook would
+        self.meanwhile()
         snapshot = self.gitops.snapshot()
         state = snapshot.state
 
@@ -122,7 +126,7 @@ class Promotion:
                 raise Refused(f"{applied} is in effect, {snapshot.commit} says {state}")
             return applied
 
-        found: Applied = wait_until(f"{state.stage} is in effect", settled, 90)
+        found: Applied = wait_until(f"{state.stage} is in effect", settled, self.patience)
         self.seconds.append((f"{state.stage}{state.step}", round(time.monotonic() - started, 1)))
         return found
 
@@ -206,7 +210,7 @@ def test_a_promotion_is_commits_and_nobody_notices(
     assert set(user.answers) == {bundles.first, bundles.second}
     assert not user.failures
     _assert_held(promotion, bundles.third, dev)
-    _assert_calm_for_three_syncs()
+    assert_calm_for_three_syncs()
 
 
 def _assert_held(promotion: Promotion, digest: str, namespace: str) -> None:
@@ -225,7 +229,7 @@ def _assert_held(promotion: Promotion, digest: str, namespace: str) -> None:
         apply([held], "--dry-run=server")
 
 
-def _assert_calm_for_three_syncs() -> None:
+def assert_calm_for_three_syncs() -> None:
     for _ in range(3):
         for name in APPLICATIONS:
             refresh(name, "hard")

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
 import urllib.request
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -144,26 +142,6 @@ def initializer_message(role: str) -> str:
             if ended.get("exitCode"):
                 return str(ended.get("message", ""))
     return ""
-
-
-def test_where_signatures_are_required_only_signed_bundles_start(
-    checkout: Checkout, bundles: Bundles, gateway: str, dev: str, tmp_path: Path
-) -> None:
-    key = tmp_path / "key.pem"
-    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", key], check=True)
-    public = subprocess.run(["openssl", "pkey", "-in", key, "-pubout"], check=True, capture_output=True, text=True)
-    secret: dict[str, Any] = {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": "model-signer", "namespace": dev},
-    }
-    try:
-        apply([secret | {"stringData": {"public.pem": public.stdout}}])
-        apply(checkout.release(state_in("stable", task="tiny", stable=bundles.first)))
-        message = wait_until("the initializer refuses", lambda: initializer_message("stable"), 120)
-        assert f"{bundles.first.replace(':', '-')}.sig: is not in the store" in message
-    finally:
-        kubectl("-n", dev, "delete", "secret", "model-signer")
 
 
 def test_three_environments_have_their_own_room(checkout: Checkout, installed: list[str]) -> None:

@@ -7,6 +7,7 @@ Exit codes: 0 done, 2 the input is wrong, 3 a rule forbids it. Errors are one li
 from __future__ import annotations
 
 import io
+import os
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path

@@ -1,0 +1,75 @@
+"""What brings a promotion about dies in the middle of it and comes back: same outcome, nothing half done."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from tests.cluster import test_promotion
+from tests.cluster.conftest import Bundles
+from tests.cluster.restart import can_restart, restart
+from tests.cluster.test_promotion import Promotion, Requests, assert_calm_for_three_syncs, broken
+
+pytestmark = test_promotion.pytestmark
+promotion = test_promotion.promotion
+
+
+@dataclass
+class Outages:
+    """Kills parts and remembers when they were away."""
+
+    spans: list[tuple[float, float]] = field(default_factory=list)
+
+    def of(self, *parts: str) -> None:
+        """Kill parts, one after the other, and wait until each is back."""
+        for part in parts:
+            start = time.monotonic()
+            restart(part)
+            self.spans.append((start, time.monotonic() + 10))
+
+    def explain(self, moment: float) -> bool:
+        """Whether something was away at a moment (and ten seconds after: a gateway has to learn its routes anew)."""
+        return any(start <= moment <= end for start, end in self.spans)
+
+
+def test_killing_gateway_controller_and_repository_server_changes_no_outcome(
+    promotion: Promotion, bundles: Bundles, gateway: str, dev: str
+) -> None:
+    can_restart()
+    gateway_away, outages = Outages(), Outages()
+    promotion.patience = 240.0
+    promotion.propose(bundles.first)
+    user = Requests(gateway)
+    promotion.look()
+    user.start()
+
+    promotion.meanwhile = lambda: outages.of("argocd-repo-server")
+    shadow = promotion.propose(bundles.second)
+    assert (shadow.stable_weight, shadow.candidate_weight) == (100, 0)
+    promotion.meanwhile = lambda: outages.of("argocd-controller")
+    canary = promotion.look()
+    assert (canary.stable_weight, canary.candidate_weight) == (50, 50)
+    promotion.meanwhile = lambda: gateway_away.of("gateway")
+    assert promotion.look().candidate_weight == 100
+    promotion.meanwhile = lambda: outages.of("argocd-controller", "argocd-repo-server")
+    promoted = promotion.look()
+    assert (promoted.stable, promoted.candidate, promoted.stable_weight) == (bundles.second, None, 100)
+
+    promotion.meanwhile = lambda: None
+    promotion.propose(bundles.third)
+
+    def both() -> None:
+        outages.of("argocd-controller")
+        gateway_away.of("gateway")
+
+    promotion.meanwhile = both
+    back = promotion.look(broken)
+    assert (back.stable, back.candidate) == (bundles.second, None)
+    user.stop()
+    print("\nseconds from commit to read back, with something killed in between:", promotion.seconds)  # noqa: T201
+    state = promotion.gitops.snapshot().state
+    assert (state.stage, state.stable, bool(state.held(bundles.third))) == ("stable", bundles.second, True)
+    assert set(user.answers) == {bundles.first, bundles.second}
+    assert user.failures, "the gateway was never away"
+    assert not [each for each in user.failures if not gateway_away.explain(each[0])]
+    assert_calm_for_three_syncs()
