@@ -8,12 +8,17 @@ difference.
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from kfp import compiler
 
-from pipelines.training import training
+from pipelines.accelerators import devices
+from pipelines.training import training_pipeline
 
-PIPELINES = {"training": training}
+PIPELINES: dict[str, Any] = {
+    "training": training_pipeline("sluice-training"),
+    "training-gpu": training_pipeline("sluice-training-gpu", devices("nvidia")),
+}
 COMPILED = Path(__file__).parent / "compiled"
 
 

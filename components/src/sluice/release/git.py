@@ -8,6 +8,7 @@ commit everywhere.
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from typing import IO, NamedTuple, NoReturn, cast
 from sluice.errors import SluiceError
 
 _IDENTITY = {"NAME": "Sluice", "EMAIL": "sluice@localhost"}
+KEY = "SLUICE_REPOSITORY_KEY"
+"""Environment variable: folder of the deploy key (``ssh-privatekey``, ``known_hosts``), as the Secret's volume has it."""
 _TOGETHER = 64
 """Names on their way to ``cat-file``: few enough that writing them never waits for its answers to be read."""
 
@@ -60,7 +63,17 @@ def environment() -> dict[str, str]:
         "GIT_TERMINAL_PROMPT": "0",
         "LC_ALL": "C",
     }
-    return inherited | identity | alone
+    return inherited | identity | alone | _deploy_key(os.environ.get(KEY, ""))
+
+
+def _deploy_key(folder: str) -> dict[str, str]:
+    """ssh with this key alone, to hosts that are known; nothing where there is no key."""
+    key, known = Path(folder) / "ssh-privatekey", Path(folder) / "known_hosts"
+    if not folder or not key.exists():
+        return {}
+    options = ["-F /dev/null", "-o BatchMode=yes", "-o IdentitiesOnly=yes", "-o StrictHostKeyChecking=yes"]
+    files = [f"-i {shlex.quote(str(key))}", f"-o UserKnownHostsFile={shlex.quote(str(known))}"]
+    return {"GIT_SSH_COMMAND": " ".join(["ssh", *options, *files])}
 
 
 def create_bare(directory: Path) -> None:
