@@ -26,7 +26,7 @@ def check(
     overlays: str,
     job_name: str,
     job_id: str,
-) -> NamedTuple(
+) -> NamedTuple(  # type: ignore[valid-type]
     "Started", [("source", str), ("recipe", str), ("policy", str), ("production", str), ("now", str), ("run", str)]
 ):
     """Refuse what is out of range in one line; settle time, recipe, policy and production for all later steps."""

@@ -26,8 +26,6 @@ def gate(
     from sluice.stages.told import told
 
     with told():
-        made = decide_offline(
-            gitops, environment, now, run, policy, Path(evaluation.path), Path(decision.path), record
-        )
+        made = decide_offline(gitops, environment, now, run, policy, Path(evaluation.path), Path(decision.path), record)
     decision.metadata.update(verdict=made.verdict, id=made.id)
     return True

@@ -18,6 +18,8 @@ def ingest(task: str, source: str, span: dsl.Output[dsl.Dataset]) -> str:
     with told():
         record = run(load_task(task), Path(span.path))
         if record.source != source:
-            raise BadInput(f"source of task {task!r}", f"is {record.source}, the run was started for {source}", "start again")
+            raise BadInput(
+                f"source of task {task!r}", f"is {record.source}, the run was started for {source}", "start again"
+            )
     span.metadata.update(digest=record.digest, rows=record.rows, duplicates=record.duplicates)
     return record.digest

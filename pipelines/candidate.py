@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from kfp import dsl
+from kfp import dsl, kubernetes
 
 from components.build_features import build_features
 from components.bundle import bundle
@@ -13,13 +14,16 @@ from components.check import check
 from components.compress import compress
 from components.evaluate import evaluate
 from components.gate import gate
+from components.image import STEPS_GPU_IMAGE, STEPS_IMAGE
 from components.infra_validate import infra_validate
 from components.ingest import ingest
 from components.release import release
 from components.select import select
 from components.train import train
+from components.train_on_nodes import train_on_nodes
 from components.validate import validate
-from pipelines.placing import Place
+from pipelines.accelerators import Devices
+from pipelines.placing import STORE, Place
 
 Asked = Mapping[str, Any]
 """A pipeline's parameters by name, and later the settled ones."""
@@ -42,6 +46,7 @@ _CHECKED = (
     "feature_repo",
     "overlays",
 )
+_MOUNT = "/mnt/training"
 _SETTLED = ("source", "recipe", "policy", "production", "now", "run")
 
 
@@ -58,6 +63,23 @@ def trained_here(place: Place) -> Train:
     def step(asked: Asked, frame: Any) -> Any:
         named = ("task", "recipe", "distribution", "checkpoints", "checkpoint_every")
         return place(train(**{name: asked[name] for name in named}, frame=frame), "train")
+
+    return step
+
+
+def trained_on_nodes(place: Place, devices: Devices | None) -> Train:
+    """One step submits a TrainJob or TFJob, follows it, and fetches the teacher."""
+    placement = {"image": STEPS_GPU_IMAGE if devices else STEPS_IMAGE, "secret": STORE, "mount": _MOUNT}
+    if devices:
+        kind = devices.accelerator.model_dump(exclude_none=True)
+        named = ("cpu", "memory", "shared_memory", "node_selector", "tolerations")
+        placement |= {"accelerator": kind["resource"], **{name: kind[name] for name in named}}
+
+    def step(asked: Asked, frame: Any) -> Any:
+        named = ("task", "recipe", "run", "operator", "nodes", "checkpoints", "checkpoint_every", "claim")
+        fixed = {"placement": json.dumps(placement, sort_keys=True), "accelerators": devices.count if devices else 0}
+        task = place(train_on_nodes(**{name: asked[name] for name in named}, **fixed, frame=frame), "train_on_nodes")
+        return kubernetes.mount_pvc(task, asked["claim"], _MOUNT)
 
     return step
 

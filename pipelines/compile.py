@@ -13,11 +13,17 @@ from typing import Any
 from kfp import compiler
 
 from pipelines.accelerators import devices
+from pipelines.monitoring import monitoring_pipeline
+from pipelines.promotion import promotion_pipeline
 from pipelines.training import training_pipeline
+from pipelines.training_nodes import training_on_nodes_pipeline
 
 PIPELINES: dict[str, Any] = {
+    "monitor-and-retrain": monitoring_pipeline("sluice-monitor-and-retrain"),
+    "promotion": promotion_pipeline("sluice-promotion"),
     "training": training_pipeline("sluice-training"),
     "training-gpu": training_pipeline("sluice-training-gpu", devices("nvidia")),
+    "training-on-nodes": training_on_nodes_pipeline("sluice-training-on-nodes", devices("nvidia")),
 }
 COMPILED = Path(__file__).parent / "compiled"
 

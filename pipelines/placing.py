@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from kfp import kubernetes
 
 from components.image import STEPS_GPU_IMAGE
 from pipelines.accelerators import Devices
 
-STORE_SECRET = STORE_SETTINGS = "model-storage"
+STORE = "model-storage"
 """Secret and ConfigMap of the runs' namespace; both may be missing. The servers' namespaces have the same."""
 REPOSITORY_SECRET = "release-repository"  # noqa: S105  a name
 """Deploy key: ``ssh-privatekey`` and ``known_hosts``; may be missing."""
@@ -30,19 +30,24 @@ Place = Callable[[Any, str], Any]
 """Takes a task and the step's name, returns the task."""
 
 
+class Size(NamedTuple):
+    """Request and limit of each."""
+
+    cpu: tuple[str, str]
+    memory: tuple[str, str]
+
+
 @dataclass(frozen=True)
 class Need:
     """
     Of one step.
 
     Attributes:
-        cpu, memory: request and limit.
         retries: only where doing it again gives the same; a verdict is not asked for twice.
         cached: only where all inputs are content-addressed and the output follows from them.
     """
 
-    cpu: tuple[str, str]
-    memory: tuple[str, str]
+    size: Size
     hours: float = 1
     retries: int = 0
     cached: bool = True
@@ -51,25 +56,25 @@ class Need:
     repository: bool = False
 
 
-_SMALL = {"cpu": ("250m", "1"), "memory": ("512Mi", "2Gi")}
-_MIDDLE = {"cpu": ("1", "2"), "memory": ("2Gi", "6Gi")}
+_SMALL = Size(("250m", "1"), ("512Mi", "2Gi"))
+_MIDDLE = Size(("1", "2"), ("2Gi", "6Gi"))
 NEEDS = {
-    "check": Need(**_SMALL, cached=False, repository=True, hours=0.25),
-    "ingest": Need(**_MIDDLE, retries=2),
-    "validate": Need(**_MIDDLE),
-    "build_features": Need(**_MIDDLE, retries=2),
-    "train": Need(**_MIDDLE, retries=3, device=True, store=True, hours=24),
-    "train_on_nodes": Need(**_SMALL, retries=3, store=True, hours=72),
-    "compress": Need(**_MIDDLE, retries=2, device=True, hours=12),
-    "select": Need(**_MIDDLE, retries=2),
-    "evaluate": Need(**_MIDDLE, retries=2, store=True),
-    "gate": Need(**_SMALL, cached=False, repository=True),
-    "bundle": Need(**_MIDDLE, retries=2),
-    "infra_validate": Need(**_MIDDLE, retries=1),
-    "release": Need(**_SMALL, retries=3, cached=False, store=True, repository=True),
-    "promote": Need(**_SMALL, retries=3, cached=False, store=True, repository=True),
-    "watch": Need(**_MIDDLE, retries=2, cached=False, store=True, repository=True),
-    "exit_note": Need(**_SMALL, cached=False, hours=0.25),
+    "check": Need(_SMALL, cached=False, repository=True, hours=0.25),
+    "ingest": Need(_MIDDLE, retries=2),
+    "validate": Need(_MIDDLE),
+    "build_features": Need(_MIDDLE, retries=2),
+    "train": Need(_MIDDLE, retries=3, device=True, store=True, hours=24),
+    "train_on_nodes": Need(_SMALL, retries=3, store=True, hours=72),
+    "compress": Need(_MIDDLE, retries=2, device=True, hours=12),
+    "select": Need(_MIDDLE, retries=2),
+    "evaluate": Need(_MIDDLE, retries=2, store=True),
+    "gate": Need(_SMALL, cached=False, repository=True),
+    "bundle": Need(_MIDDLE, retries=2),
+    "infra_validate": Need(_MIDDLE, retries=1),
+    "release": Need(_SMALL, retries=3, cached=False, store=True, repository=True),
+    "promote": Need(_SMALL, retries=3, cached=False, store=True, repository=True),
+    "watch": Need(_MIDDLE, retries=2, cached=False, store=True, repository=True),
+    "exit_note": Need(_SMALL, cached=False, hours=0.25),
 }
 
 
@@ -87,7 +92,7 @@ def on_cluster(devices: Devices | None = None) -> Place:
         if need.device and devices:
             _on_devices(task, devices)
         else:
-            _sized(task, need.cpu, need.memory)
+            _sized(task, need.size)
         if need.retries:
             task.set_retry(need.retries, backoff_duration="30s", backoff_factor=2, backoff_max_duration="10m")
         _as_a_pod(task, step, need)
@@ -101,14 +106,14 @@ def on_cluster(devices: Devices | None = None) -> Place:
     return place
 
 
-def _sized(task: Any, cpu: tuple[str, str], memory: tuple[str, str]) -> None:
-    task.set_cpu_request(cpu[0]).set_cpu_limit(cpu[1])
-    task.set_memory_request(memory[0]).set_memory_limit(memory[1])
+def _sized(task: Any, size: Size) -> None:
+    task.set_cpu_request(size.cpu[0]).set_cpu_limit(size.cpu[1])
+    task.set_memory_request(size.memory[0]).set_memory_limit(size.memory[1])
 
 
 def _on_devices(task: Any, devices: Devices) -> None:
     kind = devices.accelerator
-    _sized(task, (kind.cpu, kind.cpu), (kind.memory, kind.memory))
+    _sized(task, Size((kind.cpu, kind.cpu), (kind.memory, kind.memory)))
     task.set_accelerator_type(kind.resource).set_accelerator_limit(devices.count)
     task.set_container_image(STEPS_GPU_IMAGE)
     for label, value in kind.node_selector.items():
@@ -129,5 +134,5 @@ def _as_a_pod(task: Any, step: str, need: Need) -> None:
 
 
 def _with_store(task: Any) -> None:
-    kubernetes.use_secret_as_env(task, STORE_SECRET, {key: key for key in _CREDENTIALS}, optional=True)
-    kubernetes.use_config_map_as_env(task, STORE_SETTINGS, {key: key for key in _SETTINGS}, optional=True)
+    kubernetes.use_secret_as_env(task, STORE, {key: key for key in _CREDENTIALS}, optional=True)
+    kubernetes.use_config_map_as_env(task, STORE, {key: key for key in _SETTINGS}, optional=True)

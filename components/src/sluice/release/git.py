@@ -18,7 +18,7 @@ from sluice.errors import SluiceError
 
 _IDENTITY = {"NAME": "Sluice", "EMAIL": "sluice@localhost"}
 KEY = "SLUICE_REPOSITORY_KEY"
-"""Environment variable: folder of the deploy key (``ssh-privatekey``, ``known_hosts``), as the Secret's volume has it."""
+"""Environment variable: folder of the deploy key (``ssh-privatekey``, ``known_hosts``), as a Secret's volume has it."""
 _TOGETHER = 64
 """Names on their way to ``cat-file``: few enough that writing them never waits for its answers to be read."""
 

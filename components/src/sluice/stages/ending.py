@@ -23,6 +23,6 @@ def ending(run: str, state: str, task: str | None, message: str | None) -> tuple
         f"# Run {run} ended {state}\n\n"
         f"In `{task or 'the graph'}`: {said}\n\n"
         "Open the red step and read the end of its log: one line `sluice: ...` says what was wrong and what to do. "
-        "Exit code 2 means wrong input, 3 that a rule forbids to go on (the offline gate's verdict is one), 1 a fault.\n"
+        "Exit code 2 means wrong input, 3 that a rule forbids to go on (as the offline gate's verdict), 1 a fault.\n"
     )
     return page, f"run {run}: ended {state} in {task or 'the graph'}: {said}"

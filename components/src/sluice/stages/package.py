@@ -88,4 +88,3 @@ def _manifest(
 
 def _profiles(train: pl.DataFrame, features: FeatureManifest) -> dict[str, FeatureProfile]:
     return {name: profile_of(train[name]) for name in features.names}
-

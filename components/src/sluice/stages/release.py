@@ -40,7 +40,9 @@ def propose_release(
         BadInput: a repository without a store, or one of them cannot be written.
     """
     if gitops and not bundles:
-        raise BadInput("bundles", "is empty, and a release names a bundle that servers fetch from there", "give a store")
+        raise BadInput(
+            "bundles", "is empty, and a release names a bundle that servers fetch from there", "give a store"
+        )
     if bundles:
         store_bundle(bundle, bundles, os.environ)
     if not gitops:

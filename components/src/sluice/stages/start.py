@@ -26,34 +26,21 @@ from sluice.tasks.task import load_task
 
 STABLE = "stable"
 """``production``: whatever the repository says is stable; without a repository, nothing."""
-_DIGEST = r"sha256:[0-9a-f]{64}"
+DIGEST = r"sha256:[0-9a-f]{64}"
+ENVIRONMENT = r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?"
 _REMOTE = re.compile(r"(ssh|https|file)://[^\s?#]+|[\w.-]+@[\w.-]+:[^\s]+")
 _STORE = re.compile(r"(s3|gs|abfss?|file)://[^\s?#]+")
 _SECRET = re.compile(r"://[^/]*:[^/]*@")
 
 
-class Asked(BaseModel):
-    """
-    The parameters of a training run, as a person or a trigger gave them.
+class Places(BaseModel):
+    """Where a run reads and writes, and when it thinks it is; empty places are not used, an empty time is the clock."""
 
-    Empty means: ``recipe`` the task's own, ``policy`` the repository's or the image's, ``now`` the wall clock,
-    ``source`` the digest of what is there, ``gitops`` nothing is released, ``bundles`` the bundle stays an artifact.
-    """
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    task: str = Field(pattern=r"^[a-z][\w.]{0,80}(:[A-Za-z_]\w*)?$")
-    environment: str = Field(pattern=r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$")
-    recipe: str = ""
-    policy: str = ""
     gitops: str = ""
     bundles: str = ""
-    production: str = Field(default=STABLE, pattern=rf"^({STABLE}|{_DIGEST})?$")
     now: str = ""
-    source: str = Field(default="", pattern=rf"^({_DIGEST})?$")
-    distribution: Literal["single", "mirrored"] = "single"
-    checkpoints: str = ""
-    checkpoint_every: int = Field(default=200, ge=1, le=1_000_000)
 
     @field_validator("gitops")
     @classmethod
@@ -61,7 +48,7 @@ class Asked(BaseModel):
         _plain(gitops, _REMOTE, "a path or URL (ssh, https) of a Git repository")
         return gitops
 
-    @field_validator("bundles", "checkpoints")
+    @field_validator("bundles", "checkpoints", "predictions", check_fields=False)
     @classmethod
     def _stored(cls, place: str) -> str:
         _plain(place, _STORE, "a folder or URL (s3, gs, abfs)")
@@ -75,9 +62,32 @@ class Asked(BaseModel):
         return now
 
     @model_validator(mode="after")
-    def _consistent(self) -> Asked:
+    def _served(self) -> Places:
         if self.gitops and not self.bundles:
             raise ValueError("bundles: is empty, and a release names a bundle that servers fetch from there")
+        return self
+
+
+class Asked(Places):
+    """
+    The parameters of a training run, as a person or a trigger gave them.
+
+    Empty means: ``recipe`` the task's own, ``policy`` the repository's or the image's, ``source`` what is there,
+    ``gitops`` nothing is released, ``bundles`` the bundle stays an artifact.
+    """
+
+    task: str = Field(pattern=r"^[a-z][\w.]{0,80}(:[A-Za-z_]\w*)?$")
+    environment: str = Field(pattern=f"^{ENVIRONMENT}$")
+    recipe: str = ""
+    policy: str = ""
+    production: str = Field(default=STABLE, pattern=rf"^({STABLE}|{DIGEST})?$")
+    source: str = Field(default="", pattern=rf"^({DIGEST})?$")
+    distribution: Literal["single", "mirrored"] = "single"
+    checkpoints: str = ""
+    checkpoint_every: int = Field(default=200, ge=1, le=1_000_000)
+
+    @model_validator(mode="after")
+    def _compared(self) -> Asked:
         if self.production.startswith("sha256:") and not self.bundles:
             raise ValueError("bundles: is empty, and production is compared from there")
         return self
@@ -100,17 +110,23 @@ def parse_asked(values: Mapping[str, Any]) -> Asked:
     try:
         asked = Asked.model_validate(dict(values))
     except ValidationError as error:
-        first = error.errors()[0]
-        said = first["msg"].removeprefix("Value error, ")
-        name = ".".join(str(part) for part in first["loc"])
-        if not name:
-            name, _, said = said.partition(": ")
-        raise BadInput(f"parameter {name}", f"{said}, got {values.get(name)!r}"[:200], "see its description") from error
+        raise told_wrong(error, values) from error
     load_task(asked.task)
     parse_recipe(asked.recipe)
     if asked.policy:
         parse_policy(asked.policy.encode(), "parameter policy")
     return asked
+
+
+def told_wrong(error: ValidationError, values: Mapping[str, Any]) -> BadInput:
+    """The first parameter that is wrong, its rule, and what was given."""
+    first = error.errors()[0]
+    said = first["msg"].removeprefix("Value error, ")
+    name = ".".join(str(part) for part in first["loc"])
+    if not name:
+        name, _, said = said.partition(": ")
+    given = f", got {values[name]!r}"[:120] if values.get(name) else ""
+    return BadInput(f"parameter {name}", said + given, "see the parameter's description")
 
 
 def parse_recipe(text: str) -> Recipe | None:
@@ -190,4 +206,3 @@ def _code(feature_repo: Path) -> str:
     package = Path(sluice.__file__).parent
     sources = {f"sluice/{path.relative_to(package)}": path for path in package.rglob("*.py")}
     return digest_of_files(sources | {f"feature_repo/{path.name}": path for path in feature_repo.glob("*.py")})
-

@@ -15,7 +15,7 @@ def told() -> Iterator[None]:
     End the process with one line ``sluice: <kind>: <thing>: <rule>; <fix>`` where the block meets such an error.
 
     Raises:
-        SystemExit: with the error's exit code, 2 for wrong input and 3 where a rule forbids. Other errors are passed on.
+        SystemExit: with the error's exit code, 2 for wrong input and 3 where a rule forbids; others are passed on.
     """
     try:
         yield

@@ -97,7 +97,9 @@ def _stopped(start: Start, said: str, log: Path) -> PipelineStoppedError:
     step = _STEP.search(said)
     kind, words = _last_words(log.read_text("utf-8", "replace") if log.exists() else "")
     exit_code = {"": 1, "Refused": 3}.get(kind, 2)
-    error = PipelineStoppedError(f"run {start.name}, step {step[1] if step else '?'}", words or said, f"the log is {log}")
+    error = PipelineStoppedError(
+        f"run {start.name}, step {step[1] if step else '?'}", words or said, f"the log is {log}"
+    )
     error.exit_code = exit_code
     return error
 
