@@ -17,9 +17,11 @@ def build_features(
     from pathlib import Path
 
     from sluice.features.build import build_features as run
+    from sluice.stages.told import told
     from sluice.tasks.task import load_task
 
     out = Path(frame.path)
-    record = run(load_task(task), Path(span.path), Path(feature_repo), out / "store", out)
-    frame.metadata.update(digest=record.digest, rows=record.rows, span=span.path, report=report.path)
+    with told():
+        record = run(load_task(task), Path(span.path), Path(feature_repo), out / "store", out)
+    frame.metadata.update(digest=record.digest, rows=record.rows, report=report.uri)
     return record.digest

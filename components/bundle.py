@@ -10,24 +10,27 @@ def bundle(
     task: str,
     recipe: str,
     passed: bool,
-    bundles: str,
     run: str,
+    frame: dsl.Input[dsl.Dataset],
+    teacher: dsl.Input[dsl.Model],
+    ladder: dsl.Input[dsl.Model],
     evaluation: dsl.Input[dsl.Artifact],
+    packed: dsl.Output[dsl.Model],
     card: dsl.Output[dsl.HTML],
 ) -> str:
-    """Write the bundle into the store and return its digest."""
+    """Write the bundle to ``packed`` and return its digest."""
     from pathlib import Path
 
+    from sluice.errors import Refused
     from sluice.stages.package import package
+    from sluice.stages.told import told
 
-    if not passed:
-        raise ValueError("the offline gate did not pass")
-    made = package(
-        task,
-        recipe,
-        run,
-        Path(bundles),
-        Path(evaluation.path),
-    )
+    stages = {"frame": frame, "teacher": teacher, "ladder": ladder, "evaluation": evaluation}
+    with told():
+        if not passed:
+            raise Refused("the candidate", "did not pass the offline gate", "see the gate's decision")
+        inputs = {name: Path(artifact.path) for name, artifact in stages.items()}
+        made = package(task, recipe, run, inputs, Path(packed.path))
     Path(card.path).write_bytes((made.directory / "card.html").read_bytes())
+    packed.metadata.update(digest=made.digest)
     return made.digest

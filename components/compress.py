@@ -17,5 +17,7 @@ def compress(
 
     from sluice.compression.ladder import build_ladder
     from sluice.models.recipe import Recipe
+    from sluice.stages.told import told
 
-    build_ladder(Path(frame.path), Path(teacher.path), Recipe.model_validate_json(recipe), Path(ladder.path))
+    with told():
+        build_ladder(Path(frame.path), Path(teacher.path), Recipe.model_validate_json(recipe), Path(ladder.path))

@@ -9,41 +9,49 @@ from components.image import STEPS_IMAGE
 def evaluate(
     task: str,
     recipe: str,
+    run: str,
     production: str,
     bundles: str,
+    span: dsl.Input[dsl.Dataset],
+    report: dsl.Input[dsl.Artifact],
     frame: dsl.Input[dsl.Dataset],
     teacher: dsl.Input[dsl.Model],
     ladder: dsl.Input[dsl.Model],
     selection: dsl.Input[dsl.Artifact],
     evaluation: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
-    roc: dsl.Output[dsl.ClassificationMetrics],
+    quality: dsl.Output[dsl.ClassificationMetrics],
+    page: dsl.Output[dsl.HTML],
 ) -> None:
-    """Judge the selected variant on the untouched holdout; ``production`` is a bundle's digest, or empty."""
+    """
+    Judge the selected variant on the untouched holdout; ``production`` is a bundle's digest, or empty.
+
+    ``quality`` is the ROC curve and the confusion matrix at the chosen threshold, ``page`` the model card.
+    """
+    import json
     from pathlib import Path
 
+    from sluice.evaluation.card import card_html
+    from sluice.evaluation.curves import confusion
     from sluice.models.recipe import Recipe
-    from sluice.stages.evaluate import evaluate as run
+    from sluice.stages.evaluate import evaluate as judge
+    from sluice.stages.package import card_of, provenance_of
+    from sluice.stages.told import told
+    from sluice.tasks.task import load_task
 
-    result = run(
-        task,
-        Recipe.model_validate_json(recipe),
-        production,
-        Path(bundles),
-        {
-            "span": Path(frame.metadata["span"]),
-            "report": Path(frame.metadata["report"]),
-            "frame": Path(frame.path),
-            "teacher": Path(teacher.path),
-            "ladder": Path(ladder.path),
-            "selection": Path(selection.path),
-        },
-        Path(evaluation.path),
-    )
-    for artifact in (metrics, roc):
+    made_from, of = Recipe.model_validate_json(recipe), load_task(task)
+    stages = {"span": span, "report": report, "frame": frame, "teacher": teacher, "ladder": ladder}
+    inputs = {name: Path(artifact.path) for name, artifact in {**stages, "selection": selection}.items()}
+    with told():
+        result = judge(task, made_from, production, bundles, inputs, Path(evaluation.path))
+        provenance = provenance_of(of, made_from, json.loads(run), Path(evaluation.path))
+        Path(page.path).write_text(card_html(card_of(of, made_from, Path(evaluation.path), provenance)), "utf-8")
+    for artifact in (metrics, quality):
         Path(artifact.path).touch()  # KFP's local cache takes an artifact without a file for lost
     for name, estimate in result.metrics.items():
         metrics.log_metric(name, estimate.value)
     points = result.curves.roc
     thresholds = [1 - index / max(1, len(points) - 1) for index in range(len(points))]
-    roc.log_roc_curve([x for x, _ in points], [y for _, y in points], thresholds)
+    quality.log_roc_curve([x for x, _ in points], [y for _, y in points], thresholds)
+    if matrix := confusion(result):
+        quality.log_confusion_matrix(["negative", "positive"], matrix)

@@ -11,18 +11,21 @@ def gate(
     environment: str,
     now: str,
     run: str,
+    policy: str,
     record: str,
     evaluation: dsl.Input[dsl.Artifact],
     decision: dsl.Output[dsl.Artifact],
 ) -> bool:
     """
-    Judge the evaluation by the policy at the GitOps branch's tip; ``run`` (JSON) names the
-    candidate's origin, and its documents are copied to the folder ``record``.
+    Judge the evaluation by the policy at the GitOps branch's tip, or by ``policy`` where ``gitops`` is empty; ``run``
+    (JSON) names the candidate's origin, and its documents are copied to the folder ``record``, if one is named.
     """
     from pathlib import Path
 
     from sluice.stages.gate import decide_offline
+    from sluice.stages.told import told
 
-    made = decide_offline(gitops, environment, now, run, Path(evaluation.path), Path(decision.path), Path(record))
+    with told():
+        made = decide_offline(gitops, environment, now, run, policy, Path(evaluation.path), Path(decision.path), record)
     decision.metadata.update(verdict=made.verdict, id=made.id)
     return True

@@ -15,4 +15,5 @@ def image(name: str, source: Path = IMAGES) -> str:
 
 
 STEPS_IMAGE = image("steps")
-SERVING_IMAGE = image("serving")
+STEPS_GPU_IMAGE = image("steps-gpu")
+"""The same with the CUDA libraries beside TensorFlow."""

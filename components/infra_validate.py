@@ -2,14 +2,14 @@
 
 from kfp import dsl
 
-from components.image import SERVING_IMAGE
+from components.image import STEPS_IMAGE
 
 
-@dsl.component(base_image=SERVING_IMAGE, install_kfp_package=False)
+@dsl.component(base_image=STEPS_IMAGE, install_kfp_package=False)
 def infra_validate(
     digest: str,
-    bundles: str,
     server: str,
+    packed: dsl.Input[dsl.Model],
     frame: dsl.Input[dsl.Dataset],
     report: dsl.Output[dsl.Artifact],
 ) -> bool:
@@ -19,10 +19,11 @@ def infra_validate(
 
     from sluice.evaluation.infra import infra_validate as run
     from sluice.evaluation.infra import require_passed
+    from sluice.stages.told import told
     from sluice.workspace import bundle_directory
 
-    result = run(
-        bundle_directory(Path(bundles), digest), digest, Path(frame.path), [sys.executable, server], Path(report.path)
-    )
-    require_passed(result)
+    with told():
+        directory = bundle_directory(Path(packed.path), digest)
+        result = run(directory, digest, Path(frame.path), [sys.executable, server], Path(report.path))
+        require_passed(result)
     return result.passed

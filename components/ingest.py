@@ -11,10 +11,15 @@ def ingest(task: str, source: str, span: dsl.Output[dsl.Dataset]) -> str:
     from pathlib import Path
 
     from sluice.data.ingest import ingest as run
+    from sluice.errors import BadInput
+    from sluice.stages.told import told
     from sluice.tasks.task import load_task
 
-    record = run(load_task(task), Path(span.path))
-    if record.source != source:
-        raise ValueError(f"the source is {record.source}, the run was started for {source}")
+    with told():
+        record = run(load_task(task), Path(span.path))
+        if record.source != source:
+            raise BadInput(
+                f"source of task {task!r}", f"is {record.source}, the run was started for {source}", "start again"
+            )
     span.metadata.update(digest=record.digest, rows=record.rows, duplicates=record.duplicates)
     return record.digest

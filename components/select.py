@@ -18,9 +18,11 @@ def select(
 
     from sluice.models.recipe import Recipe
     from sluice.stages.select import select as run
+    from sluice.stages.told import told
 
-    chosen = run(
-        Path(frame.path), Path(ladder.path), policy, Recipe.model_validate_json(recipe).seed, Path(selection.path)
-    )
+    with told():
+        chosen = run(
+            Path(frame.path), Path(ladder.path), policy, Recipe.model_validate_json(recipe).seed, Path(selection.path)
+        )
     selection.metadata.update(variant=chosen.name)
     return chosen.name

@@ -25,17 +25,19 @@ def train(
     from pathlib import Path
 
     from sluice.models.recipe import Recipe
+    from sluice.stages.told import told
     from sluice.tasks.task import load_task
     from sluice.training.distribution import Distribution
     from sluice.training.teacher import Scale, train_teacher
 
-    record = train_teacher(
-        Path(frame.path),
-        Recipe.model_validate_json(recipe),
-        Path(teacher.path),
-        load_task(task).baseline_keys,
-        scale=Scale(Distribution.model_validate({"kind": distribution}), checkpoints, checkpoint_every),
-    )
+    with told():
+        record = train_teacher(
+            Path(frame.path),
+            Recipe.model_validate_json(recipe),
+            Path(teacher.path),
+            load_task(task).baseline_keys,
+            scale=Scale(Distribution.model_validate({"kind": distribution}), checkpoints, checkpoint_every),
+        )
     Path(metrics.path).touch()  # KFP's local cache takes an artifact without a file for lost
     metrics.log_metric("epochs", record.epochs)
     metrics.log_metric("tune_log_loss", record.tune_log_loss)

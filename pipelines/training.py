@@ -1,93 +1,101 @@
-"""Raw data to a proposed release, with the offline gate between."""
+"""Raw data to a proposed release, with the offline gate between: for the dashboard, and for one machine."""
+
+from pathlib import Path
+from typing import Any
 
 from kfp import dsl
 
-from components.build_features import build_features
-from components.bundle import bundle
-from components.compress import compress
-from components.evaluate import evaluate
-from components.gate import gate
-from components.infra_validate import infra_validate
-from components.ingest import ingest
-from components.release import release
-from components.select import select
-from components.train import train
-from components.validate import validate
+from components.exit_note import exit_note
+from pipelines.accelerators import Devices
+from pipelines.candidate import candidate, checked, trained_here
+from pipelines.placing import locally, on_cluster
+from sluice.gates.policy import read_policy
+
+DEV = read_policy(Path(__file__).parents[1] / "manifests/overlays/dev/gate-policy.yaml")[0]
+"""Whose environment and task a run has where nobody names others."""
+DESCRIPTION = "Ingest, validate, train, compress, evaluate, gate, bundle, release."
 
 
-@dsl.pipeline(name="sluice-training", description="Ingest, validate, train, compress, evaluate, gate, bundle, release.")
-def training(
-    task: str,
-    source: str,
-    recipe: str,
-    policy: str,
-    production: str,
-    environment: str,
-    now: str,
-    run: str,
-    feature_repo: str = "/app/feature_repo",
-    bundles: str = "/mnt/bundles",
-    gitops: str = "/mnt/gitops.git",
-    server: str = "/app/serving/predictor.py",
-    record: str = "/mnt/runs/latest",
-) -> str:
+def training_pipeline(name: str, devices: Devices | None = None) -> Any:
     """
-    Train one candidate and propose it.
+    The training pipeline as KFP runs it.
 
     Args:
-        task: name of a module of ``sluice.tasks``.
-        source: digest of the raw files; a changed source is a new span.
-        recipe: the candidate, as JSON (``sluice.models.recipe.Recipe``).
-        policy: the gate policy's text at the commit that the run starts from.
-        production: digest of the bundle now in production, or empty.
-        environment: whose release file is written.
-        now: time of the run, ISO 8601 in UTC.
-        run: JSON object that names the run in every decision.
-        feature_repo: folder of the Feast definitions.
-        bundles: folder of the content-addressed bundle store.
-        gitops: the GitOps repository.
-        server: the model server's script.
-        record: folder that the run's documents are copied to, for the report.
+        name: the pipeline's.
+        devices: of the steps that train; without them everything runs on processors.
     """
-    span = ingest(task=task, source=source)
-    valid = validate(task=task, span=span.outputs["span"])
-    frame = build_features(
-        task=task, feature_repo=feature_repo, span=span.outputs["span"], report=valid.outputs["report"]
-    ).outputs["frame"]
-    teacher = train(task=task, recipe=recipe, frame=frame).outputs["teacher"]
-    ladder = compress(recipe=recipe, frame=frame, teacher=teacher).outputs["ladder"]
-    selection = select(policy=policy, recipe=recipe, frame=frame, ladder=ladder).outputs["selection"]
-    evaluation = evaluate(
-        task=task,
-        recipe=recipe,
-        production=production,
-        bundles=bundles,
-        frame=frame,
-        teacher=teacher,
-        ladder=ladder,
-        selection=selection,
-    ).outputs["evaluation"]
-    judged = gate(gitops=gitops, environment=environment, now=now, run=run, record=record, evaluation=evaluation)
-    judged.set_caching_options(False)
-    packed = bundle(
-        task=task,
-        recipe=recipe,
-        passed=judged.outputs["Output"],
-        bundles=bundles,
-        run=run,
-        evaluation=evaluation,
-    )
-    packed.set_caching_options(False)  # a bundle that was deleted is written again
-    served = infra_validate(digest=packed.outputs["Output"], bundles=bundles, server=server, frame=frame)
-    proposed = release(
-        gitops=gitops,
-        environment=environment,
-        now=now,
-        digest=packed.outputs["Output"],
-        record=record,
-        report=served.outputs["report"],
-        decision=judged.outputs["decision"],
-    )
-    proposed.set_caching_options(False)
-    action: str = proposed.outputs["Output"]
+    place = on_cluster(devices)
+
+    @dsl.pipeline(name=name, description=DESCRIPTION)
+    def training(
+        task: str = DEV.task,
+        environment: str = DEV.environment,
+        recipe: str = "",
+        policy: str = "",
+        gitops: str = "",
+        bundles: str = "",
+        production: str = "stable",
+        now: str = "",
+        run: str = "",
+        source: str = "",
+        distribution: str = "single",
+        checkpoints: str = "",
+        checkpoint_every: int = 200,
+        feature_repo: str = "/app/feature_repo",
+        overlays: str = "/app/manifests/overlays",
+        server: str = "/app/serving/predictor.py",
+        record: str = "",
+    ) -> None:
+        """
+        Train one candidate, judge it, and propose it where there is a repository.
+
+        Args:
+            task: name of a module of sluice.tasks.
+            environment: whose gate policy judges, and whose release file is written.
+            recipe: the candidate as JSON (sluice.models.recipe.Recipe); empty is the task's own.
+            policy: text of the gate policy; empty is the repository's, or without one the image's.
+            gitops: URL of the GitOps repository, without a password (the key is Secret release-repository); empty
+                releases nothing, and the last step says so.
+            bundles: bundle store that servers fetch from, such as s3://models/TASK (credentials are Secret
+                model-storage); empty leaves the bundle an artifact of the run.
+            production: digest to compare with, sha256:...; stable is the repository's, empty is none.
+            now: time of the run, ISO 8601 in UTC; empty is the clock's.
+            run: JSON object that names the run in every decision; empty is made of the run's name and id.
+            source: digest that the raw files must have; empty takes them as they are.
+            distribution: single, or mirrored over all devices of one node.
+            checkpoints: folder or URL of this training's own, from which a retry goes on; empty keeps none.
+            checkpoint_every: steps between two checkpoints, 1 to 1000000.
+            feature_repo: folder of the Feast definitions.
+            overlays: folder of the gate policies that the image brings.
+            server: the model server's script.
+            record: folder that the run's documents are copied to; empty for nowhere.
+        """
+        asked = locals()
+        note = place(exit_note(run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER), "exit_note")
+        with dsl.ExitHandler(note, name="candidate"):
+            candidate(checked(asked, place), place, trained_here(place))
+
+    return training
+
+
+@dsl.pipeline(name="sluice-training", description=DESCRIPTION)
+def local_training(
+    task: str,
+    environment: str,
+    recipe: str,
+    policy: str,
+    gitops: str,
+    bundles: str,
+    production: str,
+    now: str,
+    run: str,
+    source: str,
+    feature_repo: str,
+    server: str,
+    record: str,
+) -> str:
+    """The same graph on one machine; parameters as of ``training_pipeline``, all paths of this machine."""
+    unused = {"distribution": "single", "checkpoints": "", "checkpoint_every": 200, "overlays": ""}
+    asked = {**locals(), **unused}
+    action: str = candidate(checked(asked, locally), locally, trained_here(locally))
     return action

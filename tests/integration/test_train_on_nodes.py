@@ -21,6 +21,8 @@ pytestmark = pytest.mark.skipif(
     "KUBECONFIG" not in os.environ,
     reason="NOT CHECKED against an API server: set KUBECONFIG to a cluster with the CRDs of Kubeflow Trainer and TFJob",
 )
+RUN = "0123456789ab"
+NAME = f"sluice-{RUN}"
 KINDS = {"TrainJob": ("trainer.kubeflow.org", "v1alpha1", "trainjobs"), "TFJob": ("kubeflow.org", "v1", "tfjobs")}
 
 
@@ -44,9 +46,16 @@ class Step:
         (root / "frame/frame.parquet").write_bytes(b"rows")
         place = PLACE.model_copy(update={"namespace": namespace, "mount": str(self.shared)})
         self._given = {
-            "job": JOB.model_dump_json(),
-            "placement": place.model_dump_json(),
+            "task": JOB.task,
+            "recipe": JOB.recipe.model_dump_json(),
+            "run": json.dumps({"id": RUN}),
             "operator": operator,
+            "nodes": JOB.nodes,
+            "accelerators": JOB.accelerators,
+            "checkpoints": JOB.checkpoints,
+            "checkpoint_every": JOB.every,
+            "placement": place.model_dump_json(),
+            "claim": place.claim,
             "frame": SimpleNamespace(path=str(root / "frame")),
             "teacher": SimpleNamespace(path=str(self.teacher)),
             "metrics": SimpleNamespace(path=str(root / "metrics"), log_metric=self.logged.__setitem__),
@@ -57,7 +66,7 @@ class Step:
     def _run(self) -> None:
         try:
             train_on_nodes.python_func(**self._given)
-        except Exception as error:  # noqa: BLE001  the test looks at it
+        except (Exception, SystemExit) as error:  # noqa: BLE001  the test looks at it
             self.error = error
 
     def ends(self) -> None:
@@ -65,7 +74,7 @@ class Step:
         assert not self._thread.is_alive()
 
     logged: dict[str, float]
-    error: Exception | None
+    error: BaseException | None
 
 
 def submitted(operator: str, namespace: str) -> dict[str, Any]:
@@ -75,7 +84,7 @@ def submitted(operator: str, namespace: str) -> dict[str, Any]:
     for _ in range(100):
         try:
             found: dict[str, Any] = client.CustomObjectsApi().get_namespaced_custom_object(
-                group, version, namespace, plural, JOB.name
+                group, version, namespace, plural, NAME
             )
         except client.ApiException:
             time.sleep(0.2)
@@ -91,7 +100,7 @@ def say(operator: str, namespace: str, condition: str) -> None:
     now = "2026-01-01T00:00:00Z"
     told = {"type": condition, "status": "True", "reason": "Test", "message": "so it is", "lastTransitionTime": now}
     body = {"status": {"conditions": [told]}}
-    client.CustomObjectsApi().patch_namespaced_custom_object_status(group, version, namespace, plural, JOB.name, body)
+    client.CustomObjectsApi().patch_namespaced_custom_object_status(group, version, namespace, plural, NAME, body)
 
 
 @pytest.mark.parametrize(("operator", "end"), [("TrainJob", "Complete"), ("TFJob", "Succeeded")])
@@ -100,16 +109,16 @@ def test_a_training_is_submitted_followed_and_fetched(
 ) -> None:
     step = Step(operator, namespace, tmp_path)
     document = submitted(operator, namespace)
-    assert document["metadata"]["name"] == JOB.name
-    assert (step.shared / JOB.frame / "frame.parquet").read_bytes() == b"rows"
-    (step.shared / JOB.out).mkdir()
-    (step.shared / JOB.out / "history.json").write_text(json.dumps({"epochs": 3, "tune_log_loss": 0.5}))
+    assert document["metadata"]["name"] == NAME
+    assert (step.shared / NAME / "frame" / "frame.parquet").read_bytes() == b"rows"
+    (step.shared / NAME / "teacher").mkdir()
+    (step.shared / NAME / "teacher" / "history.json").write_text(json.dumps({"epochs": 3, "tune_log_loss": 0.5}))
     say(operator, namespace, end)
     step.ends()
     assert step.error is None
     assert (step.teacher / "history.json").exists()
     assert step.logged == {"epochs": 3, "tune_log_loss": 0.5}
-    assert f"{operator} {JOB.name}: {end}: so it is" in capsys.readouterr().out
+    assert f"{operator} {NAME}: {end}: so it is" in capsys.readouterr().out
 
 
 def test_a_failed_training_fails_the_step_and_says_why(namespace: str, tmp_path: Path) -> None:
@@ -121,7 +130,8 @@ def test_a_failed_training_fails_the_step_and_says_why(namespace: str, tmp_path:
     assert not step.teacher.exists()
 
 
-def test_an_unknown_operator_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_operator_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     step = Step("PyTorchJob", "nowhere", tmp_path)
     step.ends()
-    assert "choose TrainJob or TFJob" in str(step.error)
+    assert isinstance(step.error, SystemExit)
+    assert "choose TrainJob or TFJob" in capsys.readouterr().err

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from sluice.evaluation.document import CalibrationBin, Curves
+from sluice.evaluation.document import CalibrationBin, Curves, Evaluation
 from sluice.evaluation.metrics import ECE_BINS, Floats, Ints, bins_of_equal_mass, counts_by_score
 
 _POINTS = 200
@@ -53,3 +53,17 @@ def _thinned(x: Floats, y: Floats) -> tuple[tuple[float, float], ...]:
         kept = np.union1d(kept, [0, x.size - 1])[:_POINTS]
         x, y = x[kept], y[kept]
     return tuple((round(float(a), _DECIMALS), round(float(b), _DECIMALS)) for a, b in zip(x, y, strict=True))
+
+
+def confusion(evaluation: Evaluation) -> list[list[int]]:
+    """
+    Rows of the holdout by label and by decision at the threshold: ``[[TN, FP], [FN, TP]]``.
+
+    Empty where precision or recall is not defined.
+    """
+    if not {"precision", "recall"} <= evaluation.metrics.keys():
+        return []
+    precision, recall = evaluation.metrics["precision"].value, evaluation.metrics["recall"].value
+    hits = round(recall * evaluation.positives)
+    alarms = round(hits / precision) - hits if precision else 0
+    return [[evaluation.n - evaluation.positives - alarms, alarms], [evaluation.positives - hits, hits]]

@@ -59,7 +59,7 @@ def fetch_bundle(address: str, target: Path, environment: Mapping[str, str]) -> 
         BadArtifact: what is stored is not what its digest says, or not signed.
     """
     digest, key = _digest_of(address), _signer(environment)
-    files, root = _open_store(address, environment)
+    files, root = open_store(address, environment)
     _empty(target)
     document = _read(files, f"{root}/{MANIFEST}")
     if (actual := digest_of_bytes(document)) != digest:
@@ -88,7 +88,13 @@ def _signer(environment: Mapping[str, str]) -> bytes:
     return key.encode()
 
 
-def _open_store(address: str, environment: Mapping[str, str]) -> tuple[FileSystem, str]:
+def open_store(address: str, environment: Mapping[str, str]) -> tuple[FileSystem, str]:
+    """
+    The file system behind an address, and the path below it.
+
+    Raises:
+        BadInput: the address or the store's settings are wrong.
+    """
     from pyarrow.fs import FileSystem, S3FileSystem
 
     plain = address.removeprefix(PREFIX).rstrip("/")

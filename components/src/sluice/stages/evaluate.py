@@ -1,26 +1,36 @@
-"""Evaluate the selected variant, and remember where everything that it rests on lies."""
+"""Evaluate the selected variant, and put every document that the verdict rests on beside the evaluation."""
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from sluice.content import write_json
 from sluice.evaluation.document import Evaluation
 from sluice.evaluation.evaluate import evaluate as evaluate_variant
-from sluice.models.bundle import load_bundle
 from sluice.models.recipe import Recipe
-from sluice.stages.select import selected
+from sluice.models.store import read_bundle
+from sluice.stages.select import SELECTION, VARIANTS, selected
 from sluice.tasks.task import load_task
-from sluice.workspace import bundle_directory
 
 EVALUATION = "evaluation.json"
 INPUTS = "inputs.json"
+DOCUMENTS = {
+    "span.json": "span",
+    "validation.json": "report",
+    "frame.json": "frame",
+    "history.json": "teacher",
+    VARIANTS: "selection",
+    SELECTION: "selection",
+}
+"""Which stage wrote which document; an evaluation's directory holds a copy of each."""
 
 
 def evaluate(
-    task: str, recipe: Recipe, production: str, bundles: Path, inputs: Mapping[str, Path], out: Path
+    task: str, recipe: Recipe, production: str, bundles: str, inputs: Mapping[str, Path], out: Path
 ) -> Evaluation:
     """
     Judge the variant in ``inputs["selection"]`` on the frame's untouched test split.
@@ -29,11 +39,12 @@ def evaluate(
         task: the task's name.
         recipe: the candidate's recipe; its seed draws the bootstrap.
         production: digest of the bundle in production, or empty.
-        bundles: the bundle store.
+        bundles: the bundle store, a folder or URL; read only where there is a production.
         inputs: directories of the earlier stages: span, report, frame, teacher, ladder, selection.
-        out: receives ``evaluation.json`` and ``inputs.json``.
+        out: receives ``evaluation.json``, ``DOCUMENTS`` and ``inputs.json``, which says where the directories lay on
+            the machine of this stage.
     """
-    stable = load_bundle(bundle_directory(bundles, production), production) if production else None
+    stable = read_bundle(bundles, production, os.environ) if production else None
     result = evaluate_variant(
         load_task(task),
         inputs["frame"],
@@ -44,11 +55,13 @@ def evaluate(
         seed=recipe.seed,
     )
     out.mkdir(parents=True, exist_ok=True)
-    write_json(out / EVALUATION, result.model_dump(mode="json"))
+    for name, stage in DOCUMENTS.items():
+        shutil.copyfile(inputs[stage] / name, out / name)
     write_json(out / INPUTS, {name: str(path) for name, path in inputs.items()})
+    write_json(out / EVALUATION, result.model_dump(mode="json"))
     return result
 
 
 def read_inputs(evaluation: Path) -> dict[str, Path]:
-    """The directories that an evaluation rests on."""
+    """Where the directories of the earlier stages lay, for who is on the same machine."""
     return {name: Path(path) for name, path in json.loads((evaluation / INPUTS).read_bytes()).items()}

@@ -12,43 +12,48 @@ from sluice.errors import Refused
 from sluice.evaluation.document import Evaluation
 from sluice.gates.offline import judge
 from sluice.gates.verdict import Decision, Verdict, identify, overall
-from sluice.release.gitops import GitOps, Snapshot
-from sluice.stages.evaluate import EVALUATION, INPUTS, read_inputs
-from sluice.stages.select import SELECTION, VARIANTS, selected
+from sluice.release.snapshot import Snapshot
+from sluice.stages.evaluate import DOCUMENTS, EVALUATION, INPUTS
+from sluice.stages.repository import open_repository, without_repository
+from sluice.stages.select import selected
 
 DECISION = "decision.json"
 
 
 def decide_offline(
-    gitops: str, environment: str, now: str, run: str, evaluation: Path, out: Path, record: Path
+    gitops: str, environment: str, now: str, run: str, policy: str, evaluation: Path, out: Path, record: str
 ) -> Decision:
     """
-    Judge an evaluation by the policy at the branch's tip.
+    Judge an evaluation by the policy at the branch's tip; without a repository by the policy's text.
 
     A PASS is written to ``out`` and committed later, with the release that it starts. Anything else is committed as a
-    record at once.
+    record at once, where there is a repository.
 
     Args:
-        gitops: path or URL of the GitOps repository.
+        gitops: path or URL of the GitOps repository; empty for none.
         environment: whose policy judges.
         now: time of the run, ISO 8601 in UTC.
         run: the run, as JSON.
+        policy: text of the policy that judges where there is no repository.
         evaluation: directory of the evaluation stage.
         out: receives ``decision.json``.
-        record: folder that the run's documents are copied to.
+        record: folder that the run's documents are copied to; empty for nowhere.
 
     Raises:
         Refused: the verdict is FAIL or INCONCLUSIVE; the first such reason is named.
     """
-    inputs = read_inputs(evaluation)
-    keep_documents(inputs, evaluation, record)
+    if record:
+        _keep_documents(evaluation, Path(record))
     result = Evaluation.model_validate_json((evaluation / EVALUATION).read_bytes())
-    origin = _origin(json.loads(run), inputs)
-    repository = GitOps(gitops, environment)
-    made = _decision(repository.snapshot(), result, origin, now)
-    if made.verdict is not Verdict.PASS:
-        written = repository.commit(lambda snapshot: _decision(snapshot, result, origin, now))
-        made = written.decision if written else made
+    origin = _origin(json.loads(run), evaluation)
+    if gitops:
+        repository = open_repository(gitops, environment)
+        made = _decision(repository.snapshot(), result, origin, now)
+        if made.verdict is not Verdict.PASS:
+            written = repository.commit(lambda snapshot: _decision(snapshot, result, origin, now))
+            made = written.decision if written else made
+    else:
+        made = _decision(without_repository(origin["task"], environment, policy), result, origin, now)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / DECISION, made.model_dump(mode="json"))
     if made.verdict is not Verdict.PASS:
@@ -64,29 +69,21 @@ def read_decision(directory: Path) -> Decision:
     return Decision.model_validate_json((directory / DECISION).read_bytes())
 
 
-def keep_documents(inputs: dict[str, Path], evaluation: Path, record: Path) -> None:
+def _keep_documents(evaluation: Path, record: Path) -> None:
     """Copy the documents of all stages so far into the run's record, for the report."""
     record.mkdir(parents=True, exist_ok=True)
-    documents = {
-        "span.json": inputs["span"],
-        "validation.json": inputs["report"],
-        "frame.json": inputs["frame"],
-        "history.json": inputs["teacher"],
-        VARIANTS: inputs["selection"],
-        SELECTION: inputs["selection"],
-        EVALUATION: evaluation,
-        INPUTS: evaluation,
-    }
-    for name, directory in documents.items():
-        shutil.copyfile(directory / name, record / name)
+    for name in (*DOCUMENTS, INPUTS, EVALUATION):
+        shutil.copyfile(evaluation / name, record / name)
 
 
-def _origin(run: dict[str, Any], inputs: dict[str, Path]) -> dict[str, Any]:
-    digests = {
-        name: json.loads((inputs[folder] / file).read_bytes())["digest"]
-        for name, folder, file in (("data", "span", "span.json"), ("frame", "frame", "frame.json"))
-    }
-    return {**run, **digests, "variant": selected(inputs["selection"])}
+def _origin(run: dict[str, Any], evaluation: Path) -> dict[str, Any]:
+    digests = {name: digest_in(evaluation / file) for name, file in (("data", "span.json"), ("frame", "frame.json"))}
+    return {**run, **digests, "variant": selected(evaluation)}
+
+
+def digest_in(record: Path) -> str:
+    """The digest that a stage's record gives its output."""
+    return str(json.loads(record.read_bytes())["digest"])
 
 
 def _decision(snapshot: Snapshot, result: Evaluation, run: dict[str, Any], now: str) -> Decision:

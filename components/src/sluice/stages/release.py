@@ -2,46 +2,81 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 from sluice.content import digest_of_value, write_json
 from sluice.errors import BadInput
 from sluice.gates.verdict import Decision
+from sluice.models.bundle import Bundle
+from sluice.models.store import store_bundle
 from sluice.release.gitops import GitOps
 from sluice.release.rollout import propose
 from sluice.stages.gate import read_decision
+from sluice.stages.repository import open_repository
 
 PROPOSAL = "proposal.json"
 
 
 def propose_release(
-    gitops: str, environment: str, now: str, digest: str, decision: Path, report: Path, out: Path, record: Path
-) -> Decision:
+    gitops: str, environment: str, now: str, bundle: Bundle, bundles: str, decision: Path, out: Path
+) -> Decision | None:
     """
-    Propose the bundle with this digest, which the offline gate passed and the server served.
+    Store the bundle, which the offline gate passed and the server served, and propose it.
 
     Args:
-        gitops: path or URL of the GitOps repository.
+        gitops: path or URL of the GitOps repository; empty: nothing is proposed.
         environment: where to.
         now: time of the run, ISO 8601 in UTC.
-        digest: the bundle.
-        decision: directory of the offline gate's decision.
-        report: directory of the server's validation.
+        bundles: the store, a folder or URL; empty: the bundle is not stored.
+        decision: directory of the offline gate's.
         out: receives ``proposal.json``.
-        record: folder that the run's documents are copied to.
+
+    Returns:
+        The proposal, or ``None`` without a repository.
+
+    Raises:
+        BadInput: a repository without a store, or one of them cannot be written.
     """
+    if gitops and not bundles:
+        raise BadInput(
+            "bundles", "is empty, and a release names a bundle that servers fetch from there", "give a store"
+        )
+    if bundles:
+        store_bundle(bundle, bundles, os.environ)
+    if not gitops:
+        return None
     judged = read_decision(decision)
-    for document in sorted(report.glob("*.json")):
-        shutil.copyfile(document, record / document.name)
-    written = GitOps(gitops, environment).commit(
-        lambda snapshot: propose(snapshot, digest, judged.reasons, judged.evidence, judged.run, now)
+    written = open_repository(gitops, environment).commit(
+        lambda snapshot: propose(snapshot, bundle.digest, judged.reasons, judged.evidence, judged.run, now)
     )
     if written is None:
         raise AssertionError("a proposal is always recorded")
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / PROPOSAL, written.decision.model_dump(mode="json"))
     return written.decision
+
+
+def released(made: Decision, bundles: str) -> str:
+    """What a proposal did, in Markdown."""
+    why = "\n".join(f"- {reason.verdict} {reason.rule}: {reason.text}" for reason in made.reasons)
+    where = f"`{made.candidate}` in `{bundles}`, {made.environment}, decision `{made.id}`"
+    return f"# {made.action}\n\n{where}\n\n{why}\n"
+
+
+def not_released(digest: str, bundles: str) -> str:
+    """That nothing was released, in Markdown."""
+    where = f"It is stored in `{bundles}`." if bundles else "It is the artifact `packed` of the step bundle."
+    rule = "Parameter `gitops` is empty, so there is no repository to propose it to."
+    return f"# Nothing was released\n\nBundle `{digest}` passed gate and server. {where} {rule}\n"
+
+
+def keep_report(report: Path, record: Path) -> None:
+    """Copy the documents of the server's validation to the run's others."""
+    record.mkdir(parents=True, exist_ok=True)
+    for document in sorted(report.glob("*.json")):
+        shutil.copyfile(document, record / document.name)
 
 
 def propose_again(gitops: GitOps, digest: str, name: str, now: str) -> Decision:

@@ -6,11 +6,12 @@ Plain dictionaries; nothing here talks to a cluster.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from sluice.errors import BadInput
 from sluice.models.recipe import Recipe
 from sluice.training.distribution import PORT, node_addresses
 from sluice.training.worker import NODES
@@ -78,6 +79,64 @@ class TrainingJob(BaseModel):
         if path.startswith("/") or ".." in path.split("/"):
             raise ValueError("must be relative and stay below the mount")
         return path
+
+
+def placed(document: Mapping[str, Any], claim: str, namespace: Callable[[], str]) -> Placement:
+    """
+    The placement in a document, with the claim; ``namespace`` is asked where the document names none.
+
+    Raises:
+        BadInput: the document, the claim or the namespace is wrong.
+    """
+    whole = {**document, "claim": claim, "namespace": document.get("namespace") or namespace()}
+    try:
+        return Placement.model_validate(whole)
+    except ValidationError as error:
+        raise _wrong("placement", error) from error
+
+
+def job_of(
+    run: Mapping[str, str],
+    task: str,
+    recipe: Recipe,
+    size: tuple[int, int],
+    keeping: tuple[str, int],
+    placement: Placement,
+) -> TrainingJob:
+    """
+    The training of a pipeline run, in folders of its own.
+
+    Args:
+        run: as decisions name it; ``id`` makes the job's name.
+        size: nodes, and accelerators of each.
+        keeping: where checkpoints go (empty: beside the frame), and steps between two.
+
+    Raises:
+        BadInput: a number or name is out of range.
+    """
+    folder = f"sluice-{run['id']}"
+    try:
+        return TrainingJob(
+            name=folder,
+            task=task,
+            recipe=recipe,
+            frame=f"{folder}/frame",
+            out=f"{folder}/teacher",
+            checkpoints=keeping[0] or f"{placement.mount}/{folder}/checkpoints",
+            every=keeping[1],
+            nodes=size[0],
+            accelerators=size[1],
+        )
+    except ValidationError as error:
+        raise _wrong("training job", error) from error
+
+
+def _wrong(thing: str, error: ValidationError) -> BadInput:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return BadInput(
+        f"{thing}: {where}", f"{first['msg']}, got {first['input']!r}"[:200], "see docs/train-on-more-gpus.md"
+    )
 
 
 def training_runtime(placement: Placement) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from sluice_local.checkout import SERVER, code_digest, make_importable
 
 _STEP = re.compile(r"Inner task failed: '?([\w-]+)")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_TOLD = re.compile(r"^ *sluice: ([A-Z]\w*): (.+)$", re.MULTILINE)
 _RAISED = re.compile(r"^ *((?:[a-z_]\w*\.)*[A-Z]\w*): (.+)$", re.MULTILINE)
 
 
@@ -57,7 +58,7 @@ def run_training(start: Start, workspace: Workspace, record: Path) -> str:
     make_importable()
     from kfp import local
 
-    from pipelines.training import training
+    from pipelines.training import local_training
 
     root = workspace.pipelines
     # The cache knows the components' sources but not the core's, so a change of either starts a new one.
@@ -69,7 +70,7 @@ def run_training(start: Start, workspace: Workspace, record: Path) -> str:
         cache_root=str(cache),
     )
     try:
-        finished = training(
+        finished = local_training(
             task=start.task,
             source=start.source,
             recipe=start.recipe.model_dump_json(),
@@ -90,15 +91,24 @@ def run_training(start: Start, workspace: Workspace, record: Path) -> str:
 
 
 def _stopped(start: Start, said: str, log: Path) -> PipelineStoppedError:
-    """KFP says only which step failed; the step's own words are the end of the last traceback in what we print."""
+    """KFP says only which step failed; the step's own words are the last ones in what we print."""
     sys.stdout.flush()
     said = _COLOUR.sub("", said)
     step = _STEP.search(said)
-    printed = log.read_text("utf-8", "replace") if log.exists() else ""
-    raised = _RAISED.search(printed.rpartition("Traceback (most recent call last)")[2])
-    kind, words = (raised[1], raised[2]) if raised else ("", said)
-    ours = kind.removeprefix("sluice.errors.")
-    words = words if ours != kind else f"{kind}: {words}"
-    error = PipelineStoppedError(f"run {start.name}, step {step[1] if step else '?'}", words, f"the log is {log}")
-    error.exit_code = 3 if ours == "Refused" else 2 if ours != kind else 1
+    kind, words = _last_words(log.read_text("utf-8", "replace") if log.exists() else "")
+    exit_code = {"": 1, "Refused": 3}.get(kind, 2)
+    error = PipelineStoppedError(
+        f"run {start.name}, step {step[1] if step else '?'}", words or said, f"the log is {log}"
+    )
+    error.exit_code = exit_code
     return error
+
+
+def _last_words(printed: str) -> tuple[str, str]:
+    """Kind of the error that a step told and its one line; of a fault no kind, and the end of its traceback."""
+    before, _, traceback = printed.rpartition("Traceback (most recent call last)")
+    told = list(_TOLD.finditer(traceback))
+    if told:
+        return told[-1][1], told[-1][2]
+    raised = _RAISED.search(traceback) if before or traceback != printed else None
+    return "", f"{raised[1]}: {raised[2]}" if raised else ""

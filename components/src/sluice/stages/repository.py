@@ -1,0 +1,34 @@
+"""The GitOps repository as a step meets it: a folder, a URL, or none at all."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from sluice.content import digest_of_bytes
+from sluice.gates.policy import parse_policy
+from sluice.release.gitops import GitOps
+from sluice.release.snapshot import Snapshot
+from sluice.release.state import ReleaseState
+
+
+def open_repository(gitops: str, environment: str) -> GitOps:
+    """
+    The repository at a path or URL; the private clone of a URL lies in the temporary folder, which a pod has to itself.
+
+    Raises:
+        BadInput: the environment's name is none.
+    """
+    scratch = Path(tempfile.gettempdir()) / "sluice-release"
+    return GitOps(gitops, environment, clone=None if Path(gitops).exists() else scratch / "repository.clone")
+
+
+def without_repository(task: str, environment: str, policy: str) -> Snapshot:
+    """
+    What a gate judges by where there is no repository: nothing is released, and the policy is this text.
+
+    Raises:
+        BadInput: the policy is wrong.
+    """
+    text = policy.encode()
+    return Snapshot("", ReleaseState.empty(task, environment), parse_policy(text, "gate policy"), digest_of_bytes(text))

@@ -1,0 +1,89 @@
+"""Submits a training to a training operator, follows it to its end, and fetches what it made."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from kubernetes import client, config
+
+from sluice.errors import BadInput
+from sluice.training.train_job import Placement, TrainingJob, outcome, tf_job, train_job, training_runtime
+
+_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+_LOOK_SECONDS = 5
+
+
+def own_namespace() -> str:
+    """
+    Of the pod that this runs in.
+
+    Raises:
+        BadInput: it is none.
+    """
+    try:
+        return _NAMESPACE.read_text().strip()
+    except OSError as error:
+        raise BadInput("placement", "names no namespace, and this is no pod", "name one") from error
+
+
+def train_over_nodes(job: TrainingJob, place: Placement, operator: str, frame: Path, teacher: Path) -> dict[str, Any]:
+    """
+    Train, and return the teacher's record.
+
+    Args:
+        operator: ``TrainJob`` or ``TFJob``.
+        frame: copied to the volume that the nodes share, which is mounted here at ``place.mount``.
+        teacher: receives what the chief wrote there.
+
+    Raises:
+        BadInput: an unknown operator, or one that is not installed or does not let us.
+        RuntimeError: the training failed; says what the operator says.
+    """
+    if operator not in {"TrainJob", "TFJob"}:
+        raise BadInput(f"operator {operator!r}", "is not known", "choose TrainJob or TFJob")
+    shared = Path(place.mount)
+    shutil.copytree(frame, shared / job.frame, dirs_exist_ok=True)
+    documents = [training_runtime(place), train_job(job, place)] if operator == "TrainJob" else [tf_job(job, place)]
+    config.load_config()
+    api = client.CustomObjectsApi()
+    for document in documents:
+        _create(api, document, place.namespace)
+    _follow(api, documents[-1], place.namespace)
+    shutil.copytree(shared / job.out, teacher, dirs_exist_ok=True)
+    record: dict[str, Any] = json.loads((teacher / "history.json").read_text())
+    return record
+
+
+def _where(document: dict[str, Any], namespace: str) -> tuple[str, str, str, str]:
+    group, version = document["apiVersion"].split("/")
+    return group, version, namespace, document["kind"].lower() + "s"
+
+
+def _create(api: Any, document: dict[str, Any], namespace: str) -> None:
+    try:
+        api.create_namespaced_custom_object(*_where(document, namespace), document, field_validation="Strict")
+    except client.ApiException as error:
+        if error.status in (403, 404):
+            fix = "install the operator and let the step's service account create, get and list its kinds"
+            raise BadInput(f"{document['kind']} in {namespace}", f"{error.status} {error.reason}", fix) from error
+        if error.status != 409:
+            raise
+
+
+def _follow(api: Any, document: dict[str, Any], namespace: str) -> None:
+    kind, name = document["kind"], document["metadata"]["name"]
+    said, done = "", None
+    while done is None:
+        time.sleep(_LOOK_SECONDS)
+        done, now = outcome(api.get_namespaced_custom_object(*_where(document, namespace), name))
+        if now != said:
+            sys.stdout.write(f"{kind} {name}: {now}\n")
+            sys.stdout.flush()
+        said = now
+    if not done:
+        raise RuntimeError(f"{kind} {name} failed: {said}")

@@ -1,0 +1,40 @@
+"""Production → whether to train again, and why or why not."""
+
+from typing import NamedTuple
+
+from kfp import dsl
+
+from components.image import STEPS_IMAGE
+
+
+@dsl.component(base_image=STEPS_IMAGE, install_kfp_package=False)
+def watch(
+    task: str,
+    gitops: str,
+    environment: str,
+    bundles: str,
+    predictions: str,
+    days: float,
+    limits: str,
+    now: str,
+    report: dsl.Output[dsl.Artifact],
+    page: dsl.Output[dsl.HTML],
+) -> NamedTuple("Watched", [("retrain", bool), ("reason", str)]):  # type: ignore[valid-type]
+    """
+    Ask the triggers drift, decay, volume and schedule about the model in production.
+
+    What is not known is INCONCLUSIVE and starts nothing; ``page`` says so.
+    """
+    from pathlib import Path
+
+    from sluice.stages.told import told
+    from sluice.stages.watch import page as page_of
+    from sluice.stages.watch import parse_limits
+    from sluice.stages.watch import watch as run
+
+    with told():
+        places = gitops, environment, bundles, predictions
+        made = run(task, places, parse_limits(limits), now, days, Path(report.path))
+    Path(page.path).write_text(page_of(made), "utf-8")
+    print(f"retrain: {made.retrain}; {made.reason}")  # noqa: T201  the step's log
+    return made.retrain, made.reason
