@@ -34,7 +34,8 @@ from sluice.models.request_headers import Context, parse_context
 from sluice.monitoring.prediction_log import LogWriter, Record
 
 if TYPE_CHECKING:
-    from serving.metrics import Cause, ServingMetrics
+    from serving.meters import Meters
+    from serving.metrics import Cause
     from sluice.features.reader import FeatureRows, OnlineReader
 
 
@@ -86,9 +87,9 @@ class Predictor:
     """One bundle, its counts, one optional feature store, one optional log: everything but HTTP."""
 
     def __init__(
-        self, bundle: Bundle, metrics: ServingMetrics, reader: OnlineReader | None, log: LogWriter | None, role: str
+        self, bundle: Bundle, meters: Meters, reader: OnlineReader | None, log: LogWriter | None, role: str
     ) -> None:
-        self.bundle, self.metrics, self.reader, self.log, self.role = bundle, metrics, reader, log, role
+        self.bundle, self.meters, self.reader, self.log, self.role = bundle, meters, reader, log, role
         self.manifest = bundle.manifest.features
         self.answered = self.failed = 0
         self._warm()
@@ -174,8 +175,7 @@ class Predictor:
 
     def _record(self, rows: Rows, scores: list[float]) -> None:
         taken = _milliseconds_since(rows.started)
-        lacking = sum(1 for missing, stale in zip(rows.missing, rows.stale, strict=True) if missing or stale)
-        self.metrics.answered(rows.context.route, len(scores), lacking, taken, rows.context.event_time)
+        self.meters.answered(rows, scores, taken)
         if self.log is None:
             return
         told = zip(rows.asked.instances, rows.features, rows.missing, rows.stale, scores, strict=True)
@@ -188,7 +188,7 @@ class Predictor:
         self, asked: Asked, context: Context, started: float, cause: Cause, features: list[dict[str, Any]]
     ) -> None:
         taken = _milliseconds_since(started)
-        self.metrics.failed(context.route, cause, len(asked.instances), taken, context.event_time)
+        self.meters.failed(context.route, cause, len(asked.instances), taken, context.event_time)
         self.failed += len(asked.instances)
         if self.log is None:
             return
@@ -221,9 +221,9 @@ class Predictor:
         features = self.manifest.features
         return [{"name": each.name, "datatype": datatypes[each.dtype], "shape": [-1]} for each in features]
 
-    def refuse(self, headers: Mapping[str, str]) -> None:
+    def refuse(self, headers: Mapping[str, str], error: BadRequest, started: float) -> None:
         """Count a request that was the client's own fault; it is in no log."""
-        self.metrics.refused(headers.get("x-sluice-route"))
+        self.meters.refused(headers, error, _milliseconds_since(started))
 
     def describe(self) -> dict[str, Any]:
         """What this process serves and has done, for ``GET /-/sluice``."""
@@ -264,9 +264,10 @@ def load(options: argparse.Namespace) -> Predictor:
 
         reader = OnlineReader(options.store, bundle.manifest.features)
     log = LogWriter(options.log) if options.log is not None else None
-    from serving.metrics import ServingMetrics
+    from serving.meters import Meters
 
-    return Predictor(bundle, ServingMetrics(bundle.manifest.task, bundle.digest), reader, log, options.role)
+    meters = Meters(bundle, seldon=os.environ.get("SLUICE_SELDON_NAMES") == "true")
+    return Predictor(bundle, meters, reader, log, options.role)
 
 
 def serve(predictor: Predictor, options: argparse.Namespace) -> None:
@@ -277,7 +278,7 @@ def serve(predictor: Predictor, options: argparse.Namespace) -> None:
 
     from serving.server import SluiceModel, StrictModelServer, listen
 
-    REGISTRY.register(predictor.metrics)
+    predictor.meters.register(REGISTRY)
     listener = listen(options.host, options.http_port)
     server = StrictModelServer(listener)
     host, port = listener.getsockname()[:2]
