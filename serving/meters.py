@@ -23,14 +23,14 @@ class Meters:
     The counts of one server process.
 
     Args:
-        seldon: whether to count under Seldon's names too.
+        seldon: the role under which to count by Seldon's names too, if at all.
     """
 
-    def __init__(self, bundle: Bundle, *, seldon: bool = False) -> None:
+    def __init__(self, bundle: Bundle, seldon: str | None = None) -> None:
         task, digest = bundle.manifest.task, bundle.digest
         self.requests = ServingMetrics(task, digest)
         self.model = ModelMetrics(task, digest, bundle.manifest.features.names)
-        self.seldon = SeldonMetrics(task, digest) if seldon else None
+        self.seldon = SeldonMetrics(task, digest, seldon) if seldon else None
 
     def register(self, registry: CollectorRegistry) -> None:
         """Show all of it at each scrape of ``registry``."""
@@ -47,18 +47,17 @@ class Meters:
             self.model.read(rows.missing, rows.stale)
         self.model.scored(route, scores)
         if self.seldon:
-            self.seldon.ended(route, "200", milliseconds)
+            self.seldon.ended("200", milliseconds)
 
     def failed(self, route: str, cause: Cause, n: int, milliseconds: float, moment: datetime) -> None:
         """One request whose ``n`` instances got no score, which is our fault."""
         self.requests.failed(route, cause, n, milliseconds, moment)
         if self.seldon:
-            self.seldon.ended(route, "500", milliseconds)
+            self.seldon.ended("500", milliseconds)
 
     def refused(self, headers: Mapping[str, str], error: BadRequest, milliseconds: float) -> None:
         """One request that was the client's own fault; the headers may say anything."""
-        route = headers.get("x-sluice-route") or "stable"
-        self.requests.refused(route)
+        self.requests.refused(headers.get("x-sluice-route"))
         self.model.refused(error.part)
         if self.seldon:
-            self.seldon.ended(route, "400", milliseconds)
+            self.seldon.ended("400", milliseconds)

@@ -266,8 +266,8 @@ def load(options: argparse.Namespace) -> Predictor:
     log = LogWriter(options.log) if options.log is not None else None
     from serving.meters import Meters
 
-    meters = Meters(bundle, seldon=os.environ.get("SLUICE_SELDON_NAMES") == "true")
-    return Predictor(bundle, meters, reader, log, options.role)
+    seldon = options.role if os.environ.get("SLUICE_SELDON_NAMES") == "true" else None
+    return Predictor(bundle, Meters(bundle, seldon), reader, log, options.role)
 
 
 def serve(predictor: Predictor, options: argparse.Namespace) -> None:

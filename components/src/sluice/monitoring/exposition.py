@@ -100,9 +100,9 @@ def _sums(name: str, labels: dict[str, str], found: Moments | None) -> _Numbers:
 
 def feedback_of(evidence: Evidence) -> Iterator[Sample]:
     """How many answers of each side got a label, and the sum of their rewards; a new stage counts anew."""
-    for route, arm in (("stable", evidence.stable), ("candidate", evidence.candidate)):
+    for role, arm in (("stable", evidence.stable), ("candidate", evidence.candidate)):
         if arm and arm.loss:
-            labels = identity(evidence.task, route, arm.digest)
+            labels = identity(evidence.task, role, arm.digest)
             yield Sample(FEEDBACK, labels, arm.loss.n)
             yield Sample(REWARD, labels, reward(arm.loss.n, arm.loss.mean))
 

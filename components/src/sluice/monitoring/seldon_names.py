@@ -2,7 +2,7 @@
 The names and labels that the dashboard "Prediction Analytics" of the Helm chart seldon-core-analytics reads.
 
 https://github.com/SeldonIO/seldon-core, helm-charts/seldon-core-analytics/files/grafana/configs. Its deployment is our
-task, its predictor our route; image and version say which model, so a task's digests share a row of the dashboard.
+task, its predictor our role (stable or candidate); the image is the task too, so its digests share a row of graphs.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ LARGEST_LOSS = -math.log(1e-7)
 """Nats: no log loss of ours is larger, because scores are clipped before (``rows.with_labels``)."""
 
 
-def identity(task: str, route: str, digest: str) -> dict[str, str]:
-    """The labels ``IDENTITY`` of what answers a route."""
-    values = (task, route, digest.removeprefix("sha256:")[:12], task, task, digest)
+def identity(task: str, role: str, digest: str) -> dict[str, str]:
+    """The labels ``IDENTITY`` of a server."""
+    values = (task, role, digest.removeprefix("sha256:")[:12], task, task, digest)
     return dict(zip(IDENTITY, values, strict=True))
 
 
