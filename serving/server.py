@@ -31,6 +31,7 @@ from kserve.protocol.rest.v2_endpoints import V2Endpoints
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from serving import tracing
 from sluice.models.request import BadRequest, check_length
 from sluice.models.request_headers import check_envelope
 
@@ -128,7 +129,8 @@ class StrictRESTServer(RESTServer):  # type: ignore[misc]  # kserve has no types
             raise ModelNotReady(name)
         headers, started = dict(request.headers), time.perf_counter()
         try:
-            answer, _ = await self.dataplane.infer(name, Call(version, await bounded_body(request)), headers)
+            with tracing.request(headers):
+                answer, _ = await self.dataplane.infer(name, Call(version, await bounded_body(request)), headers)
         except BadRequest as error:
             self.dataplane.model_registry.get_model(name).predictor.refuse(headers, error, started)
             raise
