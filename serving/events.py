@@ -82,8 +82,9 @@ class Events:
 
     def _is_known(self, record: logging.LogRecord) -> bool:
         """Whether kserve or uvicorn tells a failure once more."""
-        again = record.exc_info is not None and record.exc_info[1] is self._failure
-        return again and record.name != self._logger.name
+        if not record.exc_info or record.name == self._logger.name:
+            return False
+        return record.exc_info[1] is self._failure
 
     def _may_tell(self) -> bool:
         if (now := int(time.monotonic())) != self._second:
