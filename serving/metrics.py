@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -89,7 +89,7 @@ class ServingMetrics(Collector):
         last = GaugeMetricFamily("sluice_last_request_timestamp_seconds", "Event time of the newest.", labels=names)
         for route in ROUTES[:-1]:  # nothing that was refused is timed
             labels, counts = [*self._identity, route], self._routes[route]
-            latency.add_metric(labels, _cumulative(counts.bins), counts.seconds)
+            latency.add_metric(labels, cumulative(BIN_ENDS, counts.bins), counts.seconds)
             squares.add_metric(labels, counts.squares)
             stale.add_metric(labels, counts.stale)
             last.add_metric(labels, counts.last)
@@ -106,9 +106,10 @@ class ServingMetrics(Collector):
         return family
 
 
-def _cumulative(bins: list[int]) -> list[tuple[str, float]]:
+def cumulative(ends: Sequence[str], bins: Sequence[int]) -> list[tuple[str, float]]:
+    """The bins of a histogram as Prometheus wants them: each with its upper end and all that is below it."""
     total, found = 0, []
-    for bound, n in zip(BIN_ENDS, bins, strict=True):
+    for bound, n in zip(ends, bins, strict=True):
         total += n
         found.append((bound, float(total)))
     return found

@@ -2,7 +2,8 @@
 Serve one bundle: kserve's V1 and V2 protocols over a verified bundle, without TensorFlow.
 
     python serving/predictor.py --bundle .sluice/bundles/sha256-… --digest sha256:… --model_name TASK \
-        --http_port 8080 [--host 0.0.0.0] [--store .sluice/features] [--log predictions.jsonl] [--role stable]
+        --http_port 8080 [--host 0.0.0.0] [--store .sluice/features] [--log predictions.jsonl] [--role stable] \
+        [--seldon_names] [--json_log]
 
 An instance is either entity keys and request inputs (features are then read online from ``--store``) or all features of
 the model. Prints ``ready http://<host>:<port>`` once it answers; a bundle that is not what its digest says ends it with
@@ -34,7 +35,9 @@ from sluice.models.request_headers import Context, parse_context
 from sluice.monitoring.prediction_log import LogWriter, Record
 
 if TYPE_CHECKING:
-    from serving.metrics import Cause, ServingMetrics
+    from serving.events import Events
+    from serving.meters import Meters
+    from serving.metrics import Cause
     from sluice.features.reader import FeatureRows, OnlineReader
 
 
@@ -49,6 +52,8 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--store", type=Path, help="feature store to read features from")
     parser.add_argument("--log", type=Path, help="prediction log to append to")
     parser.add_argument("--role", choices=["stable", "candidate"], default="stable")
+    parser.add_argument("--seldon_names", action="store_true", help="count requests under Seldon's names too")
+    parser.add_argument("--json_log", action="store_true", help="say failures and refusals on standard error, as JSON")
     parser.add_argument("--end_with_stdin", action="store_true", help="end when the parent closes our standard input")
     return parser.parse_args(argv)
 
@@ -86,12 +91,21 @@ class Predictor:
     """One bundle, its counts, one optional feature store, one optional log: everything but HTTP."""
 
     def __init__(
-        self, bundle: Bundle, metrics: ServingMetrics, reader: OnlineReader | None, log: LogWriter | None, role: str
+        self, bundle: Bundle, meters: Meters, reader: OnlineReader | None, log: LogWriter | None, role: str
     ) -> None:
-        self.bundle, self.metrics, self.reader, self.log, self.role = bundle, metrics, reader, log, role
+        self.bundle, self.meters, self.reader, self.log, self.role = bundle, meters, reader, log, role
         self.manifest = bundle.manifest.features
+        from serving import tracing
+
         self.answered = self.failed = 0
+        self.events: Events | None = None
+        self._tracing = tracing
         self._warm()
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What spans and log lines say of this process."""
+        return {"task": self.bundle.manifest.task, "digest": self.bundle.digest, "role": self.role}
 
     def _warm(self) -> None:
         """One prediction and one read before anybody asks: what is loaded lazily is loaded then."""
@@ -107,10 +121,12 @@ class Predictor:
         """Parse, check and complete a request; raises ``BadRequest`` for what a client did wrong."""
         started = time.perf_counter()
         context = parse_context(headers)
+        self._tracing.describe(context)
         parse = parse_v1 if version == "v1" else parse_v2
         asked = parse(body, self.manifest, reads_online=self.reader is not None)
         try:
-            features, missing, stale = self._features(asked, context)
+            with self._tracing.span("features"):
+                features, missing, stale = self._features(asked, context)
         except BadRequest:
             raise
         except Exception:
@@ -142,7 +158,8 @@ class Predictor:
     def answer(self, rows: Rows) -> bytes:
         """Score the rows, log every prediction, and only then give the answer to send."""
         try:
-            scores: list[float] = self.bundle.predict(columns_of(rows.features, self.manifest.names)).tolist()
+            with self._tracing.span("model"):
+                scores: list[float] = self.bundle.predict(columns_of(rows.features, self.manifest.names)).tolist()
             if not all(map(math.isfinite, scores)):
                 raise ArithmeticError("the model gave a score that is not finite")
         except Exception:
@@ -174,8 +191,7 @@ class Predictor:
 
     def _record(self, rows: Rows, scores: list[float]) -> None:
         taken = _milliseconds_since(rows.started)
-        lacking = sum(1 for missing, stale in zip(rows.missing, rows.stale, strict=True) if missing or stale)
-        self.metrics.answered(rows.context.route, len(scores), lacking, taken, rows.context.event_time)
+        self.meters.answered(rows, scores, taken)
         if self.log is None:
             return
         told = zip(rows.asked.instances, rows.features, rows.missing, rows.stale, scores, strict=True)
@@ -188,8 +204,10 @@ class Predictor:
         self, asked: Asked, context: Context, started: float, cause: Cause, features: list[dict[str, Any]]
     ) -> None:
         taken = _milliseconds_since(started)
-        self.metrics.failed(context.route, cause, len(asked.instances), taken, context.event_time)
+        self.meters.failed(context.route, cause, len(asked.instances), taken, context.event_time)
         self.failed += len(asked.instances)
+        if self.events is not None:
+            self.events.failed(cause, context.request_id, context.rollout)
         if self.log is None:
             return
         self.log.write(
@@ -221,9 +239,11 @@ class Predictor:
         features = self.manifest.features
         return [{"name": each.name, "datatype": datatypes[each.dtype], "shape": [-1]} for each in features]
 
-    def refuse(self, headers: Mapping[str, str]) -> None:
+    def refuse(self, headers: Mapping[str, str], error: BadRequest, started: float) -> None:
         """Count a request that was the client's own fault; it is in no log."""
-        self.metrics.refused(headers.get("x-sluice-route"))
+        self.meters.refused(headers, error, _milliseconds_since(started))
+        if self.events is not None:
+            self.events.refused(error.part, str(error), headers)
 
     def describe(self) -> dict[str, Any]:
         """What this process serves and has done, for ``GET /-/sluice``."""
@@ -264,9 +284,10 @@ def load(options: argparse.Namespace) -> Predictor:
 
         reader = OnlineReader(options.store, bundle.manifest.features)
     log = LogWriter(options.log) if options.log is not None else None
-    from serving.metrics import ServingMetrics
+    from serving.meters import Meters
 
-    return Predictor(bundle, ServingMetrics(bundle.manifest.task, bundle.digest), reader, log, options.role)
+    meters = Meters(bundle, options.role if options.seldon_names else None)
+    return Predictor(bundle, meters, reader, log, options.role)
 
 
 def serve(predictor: Predictor, options: argparse.Namespace) -> None:
@@ -275,15 +296,24 @@ def serve(predictor: Predictor, options: argparse.Namespace) -> None:
     sys.argv = sys.argv[:1]
     from prometheus_client import REGISTRY
 
+    from serving import tracing
+    from serving.events import Events
     from serving.server import SluiceModel, StrictModelServer, listen
 
-    REGISTRY.register(predictor.metrics)
+    predictor.meters.register(REGISTRY)
+    end_traces = tracing.start(os.environ, predictor.identity)
     listener = listen(options.host, options.http_port)
     server = StrictModelServer(listener)
     host, port = listener.getsockname()[:2]
     sys.stdout.write(f"ready http://{host}:{port}\n")
     sys.stdout.flush()
+    if options.json_log:  # after kserve has set its own logging up
+        predictor.events = Events(predictor.identity)
+        predictor.events.say("ready", address=f"http://{host}:{port}")
     server.start([SluiceModel(options.model_name, predictor)])
+    end_traces()
+    if predictor.events is not None:
+        predictor.events.say("ended", answered=predictor.answered, failed=predictor.failed)
 
 
 def main(argv: list[str] | None = None) -> int:

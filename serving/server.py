@@ -16,6 +16,7 @@ import asyncio
 import logging
 import signal
 import socket
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -30,6 +31,7 @@ from kserve.protocol.rest.v2_endpoints import V2Endpoints
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from serving import tracing
 from sluice.models.request import BadRequest, check_length
 from sluice.models.request_headers import check_envelope
 
@@ -53,7 +55,7 @@ class Answering(Protocol):
     def answer(self, rows: Any) -> bytes:
         """The body of the answer."""
 
-    def refuse(self, headers: Mapping[str, str]) -> None:
+    def refuse(self, headers: Mapping[str, str], error: BadRequest, started: float) -> None:
         """Count a request that was the client's own fault."""
 
     def describe(self) -> dict[str, Any]:
@@ -125,11 +127,12 @@ class StrictRESTServer(RESTServer):  # type: ignore[misc]  # kserve has no types
         version: Version = "v1" if request.url.path.startswith("/v1/") else "v2"
         if not await self.dataplane.model_ready(name, disable_predictor_health_check=True):
             raise ModelNotReady(name)
-        headers = dict(request.headers)
+        headers, started = dict(request.headers), time.perf_counter()
         try:
-            answer, _ = await self.dataplane.infer(name, Call(version, await bounded_body(request)), headers)
-        except BadRequest:
-            self.dataplane.model_registry.get_model(name).predictor.refuse(headers)
+            with tracing.request(headers):
+                answer, _ = await self.dataplane.infer(name, Call(version, await bounded_body(request)), headers)
+        except BadRequest as error:
+            self.dataplane.model_registry.get_model(name).predictor.refuse(headers, error, started)
             raise
         return Response(answer, media_type="application/json")
 

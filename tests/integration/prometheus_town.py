@@ -113,14 +113,15 @@ class Town:
         for role in self.digests:
             self.start(role)
         self.splitter = splitter.wait_ready(90)
-        self.ports["exposition"], self.ports["prometheus"] = _free_port(), _free_port()
+        self.ports |= {name: _free_port() for name in ("exposition", "releases", "prometheus")}
         self.joined = self.home / "joined.json"
         module = [sys.executable, "-m", "sluice.monitoring.exposition", "--evidence", str(self.joined)]
         self._child([*module, "--port", str(self.ports["exposition"])])
-        targets = [f"127.0.0.1:{self.ports[name]}" for name in ("stable", "candidate", "exposition")]
+        targets = [f"127.0.0.1:{self.ports[name]}" for name in ("stable", "candidate", "exposition", "releases")]
+        found = {"targets": targets, "labels": {"environment": "dev"}}
         config = {
             "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
-            "scrape_configs": [{"job_name": "sluice", "static_configs": [{"targets": targets}]}],
+            "scrape_configs": [{"job_name": "sluice", "honor_labels": True, "static_configs": [found]}],
         }
         (self.home / "prometheus.yml").write_text(json.dumps(config))
         self.start_prometheus()
@@ -140,6 +141,11 @@ class Town:
         command += ["--log", str(log_directory(self.workspace, "dev") / f"{role}.jsonl")]
         self.servers[role] = ChildServer(command, self.home / f"{role}.log")
         self.ports[role] = urlsplit(self.servers[role].wait_ready(90)).port or 0
+
+    def expose_releases(self, remote: Path) -> None:
+        """Start the exporter of what a GitOps repository says."""
+        module = [sys.executable, "-m", "sluice.monitoring.releases", "--repository", str(remote)]
+        self._child([*module, "--clone", str(self.home / "releases.git"), "--port", str(self.ports["releases"])])
 
     def start_prometheus(self) -> None:
         """Start it on its data."""

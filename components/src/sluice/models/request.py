@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import orjson
 
@@ -35,17 +35,27 @@ _V2_KEYS = frozenset({"id", "parameters", "inputs", "outputs"})
 _TENSOR_KEYS = frozenset({"name", "shape", "datatype", "parameters", "data"})
 
 
+Contract = Literal["envelope", "header", "document", "rows", "names", "values"]
+"""
+Which part of its contract a request breaks: size or media type, a header, the JSON document, the number or shape of
+rows, the names of their fields, or their values.
+"""
+CONTRACTS: tuple[Contract, ...] = get_args(Contract)
+
+
 class BadRequest(BadInput):
     """
     A request that breaks its contract.
 
     Args:
         status: the HTTP status to answer with: 400, 413 (too large) or 415 (not JSON).
+        part: of the contract; metrics count by it.
     """
 
-    def __init__(self, thing: str, rule: str, fix: str, status: int = 400) -> None:
+    def __init__(self, thing: str, rule: str, fix: str, status: int = 400, part: Contract = "document") -> None:
         super().__init__(thing, rule, fix)
         self.status = status
+        self.part: Contract = part
 
 
 @dataclass(frozen=True)
@@ -73,7 +83,7 @@ def check_length(n_bytes: int) -> None:
     """
     if n_bytes > MAX_BODY_BYTES:
         fix = "send fewer instances a request"
-        raise BadRequest("body", f"is larger than {MAX_BODY_BYTES} bytes", fix, status=413)
+        raise BadRequest("body", f"is larger than {MAX_BODY_BYTES} bytes", fix, status=413, part="envelope")
 
 
 def parse_v1(body: bytes, manifest: FeatureManifest, *, reads_online: bool = True) -> Asked:
@@ -89,11 +99,12 @@ def parse_v1(body: bytes, manifest: FeatureManifest, *, reads_online: bool = Tru
         raise BadRequest("body", f"has {found}", 'send exactly {"instances": [...]}')
     instances = document["instances"]
     if not isinstance(instances, list):
-        raise BadRequest("instances", f"is {_kind(instances)}, not a list", "send a list of objects")
+        raise BadRequest("instances", f"is {_kind(instances)}, not a list", "send a list of objects", part="rows")
     _check_count("instances", len(instances))
     for i, instance in enumerate(instances):
         if not isinstance(instance, dict):
-            raise BadRequest(f"instances[{i}]", f"is {_kind(instance)}, not an object", "send {name: value, ...}")
+            rule = f"is {_kind(instance)}, not an object"
+            raise BadRequest(f"instances[{i}]", rule, "send {name: value, ...}", part="rows")
     online = _is_online(instances[0], manifest, "instances[0]")
     fields = _fields(manifest, online=online)
     for i, instance in enumerate(instances):
@@ -120,19 +131,22 @@ def parse_v2(body: bytes, manifest: FeatureManifest, *, reads_online: bool = Tru
     if request_id is not None and (not isinstance(request_id, str) or len(request_id) > MAX_TEXT):
         raise BadRequest("id", f"is not a text of at most {MAX_TEXT} characters", "send a short text or leave it out")
     if not isinstance(tensors, list) or not tensors:
-        raise BadRequest("inputs", f"is {_kind(tensors)}, not a list of tensors", "send one tensor a column")
+        rule = f"is {_kind(tensors)}, not a list of tensors"
+        raise BadRequest("inputs", rule, "send one tensor a column", part="rows")
     columns: dict[str, tuple[str, list[Any]]] = {}
     for i, tensor in enumerate(tensors):
         name, datatype, data = _tensor(tensor, f"inputs[{i}]")
         if name in columns:
-            raise BadRequest(f"inputs[{i}]", f"names {shown(name)} a second time", "send each column once")
+            rule = f"names {shown(name)} a second time"
+            raise BadRequest(f"inputs[{i}]", rule, "send each column once", part="names")
         columns[name] = (datatype, data)
     return _checked(Asked(*_rows_of(columns, manifest), request_id), reads_online=reads_online)
 
 
 def _checked(asked: Asked, *, reads_online: bool) -> Asked:
     if asked.online and not reads_online:
-        raise BadRequest("body", "has entity keys, and this server reads no features", "send all features of the model")
+        rule = "has entity keys, and this server reads no features"
+        raise BadRequest("body", rule, "send all features of the model", part="names")
     return asked
 
 
@@ -146,7 +160,7 @@ def _rows_of(
     for name, length in lengths.items():
         if length != n:
             rule = f"has {length} values where the first tensor has {n}"
-            raise BadRequest(f"input {shown(name)}", rule, "send columns of one length")
+            raise BadRequest(f"input {shown(name)}", rule, "send columns of one length", part="rows")
     online = _is_online(columns, manifest, "inputs")
     fields = _fields(manifest, online=online)
     for name, (datatype, data) in columns.items():
@@ -154,7 +168,7 @@ def _rows_of(
         allowed = _DATATYPES["string" if feature is None else feature.dtype]
         if datatype not in allowed:
             rule = f"has datatype {shown(datatype)}"
-            raise BadRequest(f"input {shown(name)}", rule, f"send one of {', '.join(sorted(allowed))}")
+            raise BadRequest(f"input {shown(name)}", rule, f"send one of {', '.join(sorted(allowed))}", part="values")
         for i, value in enumerate(data):
             _check_value(value, feature, f"inputs[{i}].{name}", online=online)
     names = tuple(columns)
@@ -165,17 +179,21 @@ def _rows_of(
 def _tensor(tensor: Any, place: str) -> tuple[str, str, list[Any]]:
     """Name, datatype and flat data of one tensor."""
     if not isinstance(tensor, dict):
-        raise BadRequest(place, f"is {_kind(tensor)}, not an object", "send name, shape, datatype and data")
+        rule = f"is {_kind(tensor)}, not an object"
+        raise BadRequest(place, rule, "send name, shape, datatype and data", part="rows")
     for key in tensor.keys() - _TENSOR_KEYS:
-        raise BadRequest(f"{place}: {shown(key)}", "is not a key of a tensor", "send name, shape, datatype and data")
+        rule = "is not a key of a tensor"
+        raise BadRequest(f"{place}: {shown(key)}", rule, "send name, shape, datatype and data", part="rows")
     name, datatype, shape, data = (tensor.get(key) for key in ("name", "datatype", "shape", "data"))
     if not isinstance(name, str) or not isinstance(datatype, str):
-        raise BadRequest(place, "has no name or no datatype", "send both as text")
+        raise BadRequest(place, "has no name or no datatype", "send both as text", part="rows")
     if not isinstance(data, list):
-        raise BadRequest(f"input {shown(name)}", f"has data that is {_kind(data)}", "send a flat list as data")
+        rule = f"has data that is {_kind(data)}"
+        raise BadRequest(f"input {shown(name)}", rule, "send a flat list as data", part="rows")
     if shape not in ([len(data)], [len(data), 1]) or any(type(size) is not int for size in shape):
         rule = f"has shape {shown(shape)} and {len(data)} values"
-        raise BadRequest(f"input {shown(name)}", rule, f"send shape [{len(data)}] or [{len(data)}, 1] and flat data")
+        fix = f"send shape [{len(data)}] or [{len(data)}, 1] and flat data"
+        raise BadRequest(f"input {shown(name)}", rule, fix, part="rows")
     return name, datatype, data
 
 
@@ -192,7 +210,7 @@ def _json_object(body: bytes) -> dict[str, Any]:
 
 def _check_count(thing: str, n: int) -> None:
     if not 1 <= n <= MAX_INSTANCES:
-        raise BadRequest(thing, f"has {n} rows", f"send 1 to {MAX_INSTANCES}")
+        raise BadRequest(thing, f"has {n} rows", f"send 1 to {MAX_INSTANCES}", part="rows")
 
 
 def _online_names(manifest: FeatureManifest) -> frozenset[str]:
@@ -215,9 +233,9 @@ def _refuse_names(names: Mapping[str, Any], manifest: FeatureManifest, place: st
     fix = "send either the entity keys and request inputs, or all features of the model: see GET /-/sluice"
     unknown = sorted(names.keys() - expected)
     if unknown:
-        raise BadRequest(f"{place}.{shown(unknown[0])}", "is not a field of this model's requests", fix)
+        raise BadRequest(f"{place}.{shown(unknown[0])}", "is not a field of this model's requests", fix, part="names")
     missing = sorted(expected - names.keys())
-    raise BadRequest(f"{place}.{missing[0]}", "is missing", fix)
+    raise BadRequest(f"{place}.{missing[0]}", "is missing", fix, part="names")
 
 
 def _fields(manifest: FeatureManifest, *, online: bool) -> Mapping[str, Feature | None]:
@@ -241,7 +259,8 @@ def _check_value(value: Any, feature: Feature | None, place: str, *, online: boo
         good = (kind is float or kind is int) and math.isfinite(value) and abs(value) <= _FLOAT32_MAX
     if not good:
         wanted = _WANTED[feature.dtype if feature else "string"]
-        raise BadRequest(place, f"is {shown(value)}, not {wanted}", f"send {wanted}{'' if online else ' or null'}")
+        fix = f"send {wanted}{'' if online else ' or null'}"
+        raise BadRequest(place, f"is {shown(value)}, not {wanted}", fix, part="values")
 
 
 def columns_of(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, list[Any]]:

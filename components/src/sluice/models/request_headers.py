@@ -33,12 +33,11 @@ def parse_context(headers: Mapping[str, str]) -> Context:
     """
     request_id = headers.get("x-request-id") or uuid.uuid4().hex
     if len(request_id) > MAX_TEXT:
-        raise BadRequest(
-            "header x-request-id", f"has {len(request_id)} characters, over {MAX_TEXT}", "send a shorter id"
-        )
+        rule = f"has {len(request_id)} characters, over {MAX_TEXT}"
+        raise BadRequest("header x-request-id", rule, "send a shorter id", part="header")
     route = headers.get("x-sluice-route", "stable")
     if route not in _ROUTES:
-        raise BadRequest("header x-sluice-route", f"is {shown(route)}", "leave it to the gateway")
+        raise BadRequest("header x-sluice-route", f"is {shown(route)}", "leave it to the gateway", part="header")
     rollout = headers.get("x-sluice-rollout", "")[:MAX_TEXT]
     return Context(request_id, _event_time(headers.get("x-sluice-time")), _ROUTES[route], rollout)
 
@@ -52,13 +51,12 @@ def _event_time(text: str | None) -> datetime:
         moment = None
     if moment is None or moment.tzinfo is None:
         fix = "send ISO 8601 with a zone, such as 2013-08-01T05:00:00Z, or leave it out"
-        raise BadRequest("header x-sluice-time", f"is {shown(text)}, not a moment in time", fix)
+        raise BadRequest("header x-sluice-time", f"is {shown(text)}, not a moment in time", fix, part="header")
     try:
         return moment.astimezone(UTC)
     except OverflowError as error:
-        raise BadRequest(
-            "header x-sluice-time", f"is {shown(text)}, out of range", "send a year of this age"
-        ) from error
+        rule = f"is {shown(text)}, out of range"
+        raise BadRequest("header x-sluice-time", rule, "send a year of this age", part="header") from error
 
 
 def check_envelope(content_type: str | None, length: str | None) -> None:
@@ -71,6 +69,7 @@ def check_envelope(content_type: str | None, length: str | None) -> None:
     kind = (content_type or "").partition(";")[0].strip().lower()
     if kind != "application/json":
         fix = "send application/json"
-        raise BadRequest("header content-type", f"is {shown(content_type or 'missing')}", fix, status=415)
+        rule = f"is {shown(content_type or 'missing')}"
+        raise BadRequest("header content-type", rule, fix, status=415, part="envelope")
     if length is not None and length.isdecimal():
         check_length(int(length))

@@ -13,32 +13,23 @@ environment, rollout, stage, step, since), so that a stage never reads the numbe
     sluice_pair_loss_…{slice}, sluice_pair_shift_…          candidate against stable on the same request, in shadow
     sluice_labels_{due,known}{route}, sluice_slice_{requests,errors}{route,slice}, sluice_agreement_{pairs,same}
     sluice_skew{feature}, sluice_skew_rows, sluice_cells_{compared,different}
+
+Beside them the counts of labels and their rewards, as ``sluice.monitoring.seldon_names`` calls them.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
-
-from pydantic import ValidationError
 
 from sluice.monitoring.evidence import Evidence, Imputed, Moments, SliceEvidence, Stratum
+from sluice.monitoring.exporter import Sample, expose, in_text
+from sluice.monitoring.seldon_names import FEEDBACK, REWARD, identity, reward
 from sluice.release.state import ReleaseState, moment_of
 
 ABOUT = ("task", "environment", "rollout", "stage", "step", "since")
 SIDES = ("candidate", "stable")
-
-
-class Sample(NamedTuple):
-    """One number with its name and labels."""
-
-    name: str
-    labels: Mapping[str, str]
-    value: float
 
 
 def about(what: Evidence | ReleaseState) -> dict[str, str]:
@@ -107,43 +98,24 @@ def _sums(name: str, labels: dict[str, str], found: Moments | None) -> _Numbers:
         yield f"{name}_squares", labels, (found.n - 1) * found.variance + found.n * found.mean**2
 
 
-def render(evidence: Evidence) -> bytes:
-    """Prometheus' text format, all gauges: they are counted anew each time."""
-    lines, last = [], ""
-    for name, labels, value in sorted(samples_of(evidence), key=lambda sample: sample.name):
-        if name != last:
-            lines.append(f"# TYPE {name} gauge")
-            last = name
-        pairs = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
-        lines.append(f"{name}{{{pairs}}} {value!r}")
-    return ("\n".join(lines) + "\n").encode()
+def feedback_of(evidence: Evidence) -> Iterator[Sample]:
+    """How many answers of each side got a label, and the sum of their rewards; a new stage counts anew."""
+    for role, arm in (("stable", evidence.stable), ("candidate", evidence.candidate)):
+        if arm and arm.loss:
+            labels = identity(evidence.task, role, arm.digest)
+            yield Sample(FEEDBACK, labels, arm.loss.n)
+            yield Sample(REWARD, labels, reward(arm.loss.n, arm.loss.mean))
 
 
-def _escaped(text: str) -> str:
-    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+def render(path: Path) -> bytes:
+    """
+    The document at ``path`` as it is now.
 
-
-class _Handler(BaseHTTPRequestHandler):
-    """``GET /metrics``; a document that cannot be read fails the scrape, and the gate sees series that end."""
-
-    evidence: Path
-
-    def do_GET(self) -> None:
-        """Render the file as it is now."""
-        try:
-            status, body = 200, render(Evidence.model_validate_json(self.evidence.read_bytes()))
-        except (OSError, ValidationError) as error:
-            status, body = 503, f"{self.evidence.name}: {type(error).__name__}\n".encode()
-        if self.path != "/metrics":
-            status, body = 404, b"see /metrics\n"
-        self.send_response(status)
-        self.send_header("content-type", "text/plain; version=0.0.4; charset=utf-8")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Scrapes are not news."""
+    Raises:
+        OSError, ValidationError: it cannot be read; the scrape fails, and the gate sees series that end.
+    """
+    evidence = Evidence.model_validate_json(path.read_bytes())
+    return in_text([*samples_of(evidence), *feedback_of(evidence)])
 
 
 def main() -> None:
@@ -153,11 +125,7 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 inside a pod")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free port")
     options = parser.parse_args()
-    handler = type("Handler", (_Handler,), {"evidence": options.evidence})
-    with HTTPServer((options.host, options.port), handler) as server:
-        sys.stdout.write(f"ready http://{options.host}:{server.server_port}\n")
-        sys.stdout.flush()
-        server.serve_forever()
+    expose(lambda: render(options.evidence), options.host, options.port)
 
 
 if __name__ == "__main__":

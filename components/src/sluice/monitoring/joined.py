@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sluice.monitoring.evidence import Cells, Imputed, Moments, Pairs, Share, SliceEvidence, Stratum
-from sluice.monitoring.exposition import SIDES, Sample
+from sluice.monitoring.exporter import Sample
+from sluice.monitoring.exposition import SIDES
 from sluice.monitoring.moments import rounded
 
 

@@ -16,7 +16,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from sluice.monitoring.evidence import Arm, Evidence, Histogram, Moments, Source, Timings
-from sluice.monitoring.exposition import Sample, about
+from sluice.monitoring.exporter import Sample
+from sluice.monitoring.exposition import about
 from sluice.monitoring.joined import Joined, joined_parts
 from sluice.monitoring.moments import rounded
 from sluice.monitoring.prometheus_api import BadAnswer, PrometheusApi

@@ -1,0 +1,183 @@
+"""A real Prometheus scrapes the real servers and exporters: every panel of every dashboard has something to show."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import math
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from sluice.monitoring.dashboards import DASHBOARDS
+from sluice.monitoring.evidence import Cells
+from sluice.release.document import render_holds, render_release
+from sluice.release.git import create_bare, git
+from sluice.release.gitops import GitOps
+from sluice.release.operator import add_hold
+from sluice.release.snapshot import paths_of
+from sluice.release.state import ReleaseState, iso
+from tests.integration.ledger_sample import commit_text
+from tests.integration.prometheus_town import Town, applied_of
+from tests.integration.seldon_dashboard import COUNTED, VARIABLES, queries
+from tests.integration.test_prometheus import POLICY
+from tests.unit.release_sample import POLICY_TEXT, C
+
+PANELS = [
+    pytest.param(query, id=f"{name}: {panel.title} {number}")
+    for name, panels in DASHBOARDS.items()
+    for panel in panels
+    for number, (query, _) in enumerate(panel.queries)
+]
+
+
+def release(remote: Path, state: ReleaseState) -> None:
+    """A GitOps repository in this state, with one hold that a person put."""
+    release_file, holds, policy = paths_of("dev")
+    files = {release_file: render_release(state), holds: render_holds(())}
+    files[policy] = POLICY_TEXT.replace(b"task: toy", b"task: tiny")
+    create_bare(remote)
+    git(remote, "fast-import", "--quiet", data=commit_text(b"tiny", files, first=False))
+    add_hold(GitOps(remote, "dev"), C, "broke before", "kim", iso(datetime.now(UTC)))
+
+
+def traffic(town: Town, state: ReleaseState, start: datetime) -> None:
+    """A window of good, failing and refused requests, and the join of all so far with their labels."""
+    town.send(state, start, 240, cursed=6, refused=4)
+    evidence = town.log_source().read(state, POLICY, applied_of(state), datetime.now(UTC))
+    town.join(evidence.model_copy(update={"cells": Cells(compared=100, different=1)}))  # it has no store to read again
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    home = tmp_path_factory.mktemp("monitored")
+    town = Town(home)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLUICE_SELDON_NAMES", "true")
+        try:
+            town.open()
+            state = town.state(since := town.settle(), "shadow", 0)
+            town.route(state)
+            release(home / "gitops.git", state)
+            town.expose_releases(home / "gitops.git")
+            traffic(town, state, since)
+            town.settle()
+            traffic(town, state, town.settle())
+            town.settle()
+            time.sleep(2)
+            yield town
+        finally:
+            town.close()
+
+
+def get(town: Town, path: str, **parameters: str) -> Any:
+    connection = http.client.HTTPConnection(f"127.0.0.1:{town.ports['prometheus']}", timeout=20)
+    connection.request("GET", f"/api/v1/{path}?{urlencode(parameters)}")
+    document = json.loads(connection.getresponse().read())
+    assert document["status"] == "success", document
+    return document["data"]
+
+
+def drawn(town: Town, query: str) -> list[float]:
+    """All finite numbers that a panel would draw: asked over a range, as Grafana asks."""
+    query = query.replace("$__rate_interval", "30s").replace("$environment", ".*").replace("$task", ".*")
+    now = time.time()
+    answer = get(town, "query_range", query=query, start=f"{now - 90:.0f}", end=f"{now:.0f}", step="1")
+    values = [float(value) for series in answer["result"] for _, value in series["values"]]
+    return [value for value in values if math.isfinite(value)]
+
+
+@pytest.mark.parametrize("query", PANELS)
+def test_every_panel_of_ours_has_data(town: Town, query: str) -> None:
+    assert drawn(town, query)
+
+
+@pytest.mark.parametrize(("panel", "query"), [pytest.param(*asked, id=asked[0]) for asked in queries()])
+def test_every_panel_of_the_chart_has_data(town: Town, panel: str, query: str) -> None:
+    assert drawn(town, query), panel
+
+
+def test_the_charts_variables_have_values(town: Town) -> None:
+    values = {name: get(town, f"label/{name}/values", **{"match[]": COUNTED}) for name in VARIABLES}
+    digests = sorted(town.digests.values())
+    assert values["deployment_name"] == values["model_name"] == values["model_image"] == ["tiny"]
+    assert values["predictor_name"] == ["candidate", "stable"]
+    assert values["model_version"] == digests
+    assert values["predictor_version"] == [digest[7:19] for digest in digests]
+
+
+def test_the_numbers_are_those_of_the_log(town: Town) -> None:
+    def now(query: str) -> float:
+        (only,) = get(town, "query", query=query)["result"]
+        return float(only["value"][1])
+
+    assert now('sum(sluice_requests_refused_total{part="values"})') == 16, "4 in each of 2 windows, by both"
+    assert now("sum(sluice_requests_refused_total)") == 16
+    failed = now('sum(sluice_requests_total{status="5xx",cause="model"})')
+    assert failed == now(f'sum({COUNTED}{{status="500"}})') == 12
+    answered = now('sum(sluice_requests_total{status="2xx"})')
+    assert now("sum(sluice_score_count)") == now('sum(sluice_score_bucket{le="+Inf"})') == answered
+    missing = {
+        row["metric"]["feature"]: float(row["value"][1])
+        for row in get(town, "query", query="sum by (feature) (sluice_feature_missing_total)")["result"]
+    }
+    assert missing.keys() == {"amount", "visits", "colour"}
+    assert min(missing.values()) > 0
+    rewards = drawn(town, "seldon_api_model_feedback_reward_total / seldon_api_model_feedback_total")
+    assert 0 < min(rewards) <= max(rewards) < 1
+
+
+def test_what_git_says_is_exposed(town: Town) -> None:
+    found = {}
+    for row in get(town, "query", query='{__name__=~"sluice_release_.+",environment="dev"}')["result"]:
+        name, stage, side = (row["metric"].get(label, "") for label in ("__name__", "stage", "side"))
+        found[name, stage, side] = float(row["value"][1])
+    stages = {stage: value for (name, stage, _), value in found.items() if name == "sluice_release_stage"}
+    assert [stage for stage, value in stages.items() if value] == ["shadow"]
+    assert len(stages) == 7
+    weights = {side: value for (name, _, side), value in found.items() if name == "sluice_release_weight_percent"}
+    assert weights == {"stable": 100, "candidate": 0, "mirror": 100}
+    assert found["sluice_release_holds", "", ""] == 1
+    assert found["sluice_release_deadline_seconds", "", ""] - found["sluice_release_since_seconds", "", ""] == 72 * 3600
+    assert ("sluice_release_decided_seconds", "hold", "") in found
+    assert found["sluice_release_unreadable", "", ""] == 0
+    served = "sluice_release_digest and on (environment, task, digest) sluice_server_start_time_seconds"
+    assert len(get(town, "query", query=served)["result"]) == 2, "what alerts compare has the labels to be compared by"
+
+
+HOSTILE = [
+    ("/v1/models/tiny:predict", b"{}", {"x-sluice-route": 'ro"u\\te', "x-sluice-rollout": "r%d"}),
+    ("/v1/models/tiny:predict", b'{"instances": [{"f%d": 1}]}', {"x-request-id": "q%d", "user-agent": "u%d"}),
+    ("/v1/models/m%d:predict", b"{}", {}),
+    ("/v2/models/tiny/infer", b'{"inputs": [{"name": "n%d"}]}', {"traceparent": "00-%d"}),
+    ("/metrics/m%d", b"", {"host": "h%d"}),
+]
+
+
+def test_clients_cannot_make_series_and_there_are_as_many_as_the_bundle_has_features(town: Town) -> None:
+    def ask(method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None) -> bytes:
+        connection = http.client.HTTPConnection(f"127.0.0.1:{town.ports['stable']}", timeout=20)
+        connection.request(method, path, body, {"content-type": "application/json"} | (headers or {}))
+        answer: bytes = connection.getresponse().read()
+        return answer
+
+    def series() -> list[bytes]:
+        lines = ask("GET", "/metrics").splitlines()
+        return sorted(line.rpartition(b" ")[0] for line in lines if not line.startswith(b"#"))
+
+    before = series()
+    for i in range(10):
+        for path, body, headers in HOSTILE:
+            number = str(i)
+            told = {key: value.replace("%d", number) for key, value in headers.items()}
+            ask("POST", path.replace("%d", number), body.replace(b"%d", number.encode()), told)
+    assert series() == before
+    ours = [line for line in before if line.startswith(b"sluice_")]
+    assert sum(line.startswith(b"sluice_feature_") for line in ours) == 2 * 3
+    assert len(ours) == 3 * (53 + 2 + 3) + 16 + 1 + 3 * (21 + 2) + 6 + 2 * 3
+    assert sum(line.startswith(b"seldon_") for line in before) == 2 * 3 * (19 + 2)
