@@ -162,7 +162,11 @@ def window_frame(lines: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
     for line in lines:
         for name, values in columns.items():
             values.append(_cell(name, line[name]))
-    frame = pl.DataFrame(columns, schema=dict(WINDOW_SCHEMA))
+    return first_answers(pl.DataFrame(columns, schema=dict(WINDOW_SCHEMA)))
+
+
+def first_answers(frame: pl.DataFrame) -> pl.DataFrame:
+    """Each prediction once, as of ``window_frame``; in the same order."""
     return (
         frame.sort("status", maintain_order=True)
         .unique(["request_id", "route", "digest"], keep="first", maintain_order=True)
