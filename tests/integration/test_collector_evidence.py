@@ -170,7 +170,7 @@ def test_an_unmarked_rollout_is_told_apart_by_digest_and_time(town: ShippingTown
     ]
     states[2] = states[1]  # the second hour of the same step
     both = [f"127.0.0.1:{town.ports[role]}" for role in ("stable", "candidate")]
-    frames, sent = {}, []
+    frames, sent, earlier = {}, [], len(town.examples)
     for hour, state in zip(hours, states, strict=True):
         rows = rows_at(hour, 80)
         for part, asked in _shares(rows, state, both):
@@ -180,7 +180,7 @@ def test_an_unmarked_rollout_is_told_apart_by_digest_and_time(town: ShippingTown
         assert {line["rollout"] for line in lines} == {""}
         frames[hour] = window_frame(_marked(line, state) for line in lines)
     town.deliver(labels := labels_of(pl.concat(sent)))
-    town.examples[1:] = [labels]
+    town.examples[earlier:] = [labels]
     local = town.local("unmarked", frames)
     for state, end in zip(states, (*hours[1:], hours[-1] + timedelta(hours=1)), strict=True):
         meant = applied_of(state).model_copy(update={"commit": ""})
