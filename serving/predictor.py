@@ -2,7 +2,8 @@
 Serve one bundle: kserve's V1 and V2 protocols over a verified bundle, without TensorFlow.
 
     python serving/predictor.py --bundle .sluice/bundles/sha256-… --digest sha256:… --model_name TASK \
-        --http_port 8080 [--host 0.0.0.0] [--store .sluice/features] [--log predictions.jsonl] [--role stable] \
+        --http_port 8080 [--host 0.0.0.0] [--store .sluice/features] [--role stable] \
+        [--log predictions.jsonl | --collector http://collector:8080 --spool DIR [--log_percent 100]] \
         [--seldon_names] [--json_log]
 
 An instance is either entity keys and request inputs (features are then read online from ``--store``) or all features of
@@ -32,7 +33,7 @@ from sluice.errors import BadInput, SluiceError
 from sluice.models.bundle import Bundle, load_bundle
 from sluice.models.request import Asked, BadRequest, columns_of, parse_v1, parse_v2
 from sluice.models.request_headers import Context, parse_context
-from sluice.monitoring.prediction_log import LogWriter, Record
+from sluice.monitoring.prediction_log import PredictionLog, Record
 
 if TYPE_CHECKING:
     from serving.events import Events
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 
 def arguments(argv: list[str]) -> argparse.Namespace:
     """The command line; an unknown argument is refused with exit code 2."""
+    from serving.shipping import add_arguments
+
     parser = argparse.ArgumentParser(description="Serve one bundle over KServe's V1 and V2 protocols.")
     parser.add_argument("--bundle", type=Path, required=True, help="directory of the bundle")
     parser.add_argument("--digest", required=True, help="what the bundle must be: sha256:<hex>")
@@ -50,7 +53,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--http_port", type=int, default=8080, help="0 takes a free port")
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 inside a pod")
     parser.add_argument("--store", type=Path, help="feature store to read features from")
-    parser.add_argument("--log", type=Path, help="prediction log to append to")
+    add_arguments(parser)
     parser.add_argument("--role", choices=["stable", "candidate"], default="stable")
     parser.add_argument("--seldon_names", action="store_true", help="count requests under Seldon's names too")
     parser.add_argument("--json_log", action="store_true", help="say failures and refusals on standard error, as JSON")
@@ -91,7 +94,7 @@ class Predictor:
     """One bundle, its counts, one optional feature store, one optional log: everything but HTTP."""
 
     def __init__(
-        self, bundle: Bundle, meters: Meters, reader: OnlineReader | None, log: LogWriter | None, role: str
+        self, bundle: Bundle, meters: Meters, reader: OnlineReader | None, log: PredictionLog | None, role: str
     ) -> None:
         self.bundle, self.meters, self.reader, self.log, self.role = bundle, meters, reader, log, role
         self.manifest = bundle.manifest.features
@@ -283,9 +286,10 @@ def load(options: argparse.Namespace) -> Predictor:
         from sluice.features.reader import OnlineReader
 
         reader = OnlineReader(options.store, bundle.manifest.features)
-    log = LogWriter(options.log) if options.log is not None else None
     from serving.meters import Meters
+    from serving.shipping import open_log
 
+    log = open_log(options, bundle.manifest.task, bundle.digest)
     meters = Meters(bundle, options.role if options.seldon_names else None)
     return Predictor(bundle, meters, reader, log, options.role)
 
@@ -331,6 +335,9 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         sys.stderr.write(f"predictor: port {options.http_port}: {error.strerror}; choose another --http_port\n")
         return 2
+    finally:
+        if predictor.log is not None:
+            predictor.log.close()
     return 0
 
 

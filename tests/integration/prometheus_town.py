@@ -24,7 +24,7 @@ from sluice.child_process import ChildServer
 from sluice.content import write_bytes
 from sluice.models.bundle import BundleManifest, load_bundle
 from sluice.monitoring.evidence import Evidence
-from sluice.monitoring.prediction_source import PredictionSource
+from sluice.monitoring.prediction_source import PredictionSource, WindowLog
 from sluice.monitoring.prometheus_api import BadAnswer, PrometheusApi
 from sluice.release.state import Applied, ReleaseState, iso
 from sluice.tasks.task import Slice, Task
@@ -41,6 +41,10 @@ REFUSED = 1e39
 """An amount that no server takes."""
 _SERVER = Path(__file__).with_name("failing_predictor.py")
 _TYPES = {"amount": pl.Float64, "visits": pl.Int64, "colour": pl.String}
+TASK: Task = dataclasses.replace(
+    tiny_task.TASK, entity_keys=(), request_inputs=_TYPES, slices=(Slice("colour", "colour"),)
+)
+"""Requests bring all features."""
 
 
 class _NoPublisher:
@@ -96,13 +100,7 @@ class Town:
             "stable": write_tiny_bundle(self.workspace.bundles),
             "candidate": write_tiny_bundle(self.workspace.bundles, 0.4),
         }
-        self.task: Task = dataclasses.replace(
-            tiny_task.TASK,
-            read_examples=self._read_examples,
-            entity_keys=(),
-            request_inputs=_TYPES,
-            slices=(Slice("colour", "colour"),),
-        )
+        self.task: Task = dataclasses.replace(TASK, read_examples=self._read_examples)
 
     def open(self) -> None:
         """Start all; the Prometheus scrapes once a second."""
@@ -138,7 +136,7 @@ class Town:
         command = [sys.executable, str(_SERVER), str(CURSED) if role == "candidate" else ""]
         command += ["--bundle", str(self.workspace.bundle(digest)), "--digest", digest, "--model_name", "tiny"]
         command += ["--http_port", str(self.ports.get(role, 0)), "--role", role]
-        command += ["--log", str(log_directory(self.workspace, "dev") / f"{role}.jsonl")]
+        command += self.log_arguments(role)
         self.servers[role] = ChildServer(command, self.home / f"{role}.log")
         self.ports[role] = urlsplit(self.servers[role].wait_ready(90)).port or 0
 
@@ -146,6 +144,10 @@ class Town:
         """Start the exporter of what a GitOps repository says."""
         module = [sys.executable, "-m", "sluice.monitoring.releases", "--repository", str(remote)]
         self._child([*module, "--clone", str(self.home / "releases.git"), "--port", str(self.ports["releases"])])
+
+    def log_arguments(self, role: str) -> list[str]:
+        """Where a server logs."""
+        return ["--log", str(log_directory(self.workspace, "dev") / f"{role}.jsonl")]
 
     def start_prometheus(self) -> None:
         """Start it on its data."""
@@ -218,7 +220,7 @@ class Town:
         def manifest(digest: str) -> BundleManifest:
             return load_bundle(self.workspace.bundle(digest), digest).manifest
 
-        return PredictionSource(self.workspace.predictions / "dev", self.task, manifest)
+        return PredictionSource(WindowLog(self.workspace.predictions / "dev", self.task), self.task, manifest)
 
     def join(self, evidence: Evidence) -> None:
         """What whoever joins labels would write."""

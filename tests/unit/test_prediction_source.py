@@ -15,7 +15,7 @@ from sluice.gates.policy import GatePolicy, parse_policy
 from sluice.models.bundle import BundleManifest
 from sluice.monitoring.evidence import Cells, Evidence
 from sluice.monitoring.prediction_log import WINDOW_SCHEMA, window_path, write_window
-from sluice.monitoring.prediction_source import PredictionSource
+from sluice.monitoring.prediction_source import PredictionSource, WindowLog
 from sluice.release.state import ReleaseState
 from sluice.tasks.task import Slice, Task
 from tests.unit import tiny_task
@@ -88,7 +88,7 @@ def source(directory: Path, recheck: Any = None) -> PredictionSource:
         profiles = {"speed": profile_of(pl.Series("speed", [1.0, 2.0, 3.0]))}
         return BundleManifest.model_construct(threshold=0.6 if digest == A else 0.4, profiles=profiles)
 
-    return PredictionSource(directory, task, manifest, recheck)
+    return PredictionSource(WindowLog(directory, task), task, manifest, recheck)
 
 
 def look(asked: PredictionSource, days: float, state: ReleaseState | None = None, **how: bool) -> Evidence:

@@ -29,7 +29,7 @@ from urllib.parse import urlsplit
 
 from sluice.content import digest_of_bytes, write_bytes, written_whole
 from sluice.errors import BadArtifact, BadInput, SluiceError
-from sluice.models.bundle import MANIFEST, parse_manifest
+from sluice.models.bundle import MANIFEST, BundleManifest, parse_manifest
 from sluice.models.signature import verify_signature
 
 if TYPE_CHECKING:
@@ -62,8 +62,7 @@ def fetch_bundle(address: str, target: Path, environment: Mapping[str, str]) -> 
     files, root = open_store(address, environment)
     _empty(target)
     document = _read(files, f"{root}/{MANIFEST}")
-    if (actual := digest_of_bytes(document)) != digest:
-        raise BadArtifact(f"{address}/{MANIFEST}", f"has digest {actual}", "release the digest that is stored")
+    _check_digest(document, digest, address)
     if key:
         verify_signature(document, _read(files, f"{root}.sig"), key, address)
     manifest = parse_manifest(Path(MANIFEST), document)
@@ -71,6 +70,22 @@ def fetch_bundle(address: str, target: Path, environment: Mapping[str, str]) -> 
         _copy(files, f"{root}/{name}", target / name, wanted)
     write_bytes(target / MANIFEST, document)
     return digest
+
+
+def fetch_manifest(address: str, environment: Mapping[str, str]) -> BundleManifest:
+    """
+    The manifest of the bundle at ``address``, checked against the digest in it; arguments and errors as above.
+    """
+    digest = _digest_of(address)
+    files, root = open_store(address, environment)
+    document = _read(files, f"{root}/{MANIFEST}")
+    _check_digest(document, digest, address)
+    return parse_manifest(Path(MANIFEST), document)
+
+
+def _check_digest(document: bytes, digest: str, address: str) -> None:
+    if (actual := digest_of_bytes(document)) != digest:
+        raise BadArtifact(f"{address}/{MANIFEST}", f"has digest {actual}", "release the digest that is stored")
 
 
 def _digest_of(address: str) -> str:
@@ -90,7 +105,7 @@ def _signer(environment: Mapping[str, str]) -> bytes:
 
 def open_store(address: str, environment: Mapping[str, str]) -> tuple[FileSystem, str]:
     """
-    The file system behind an address, and the path below it.
+    The file system of ``s3://…``, ``gs://…``, ``abfs://…`` or ``file://…`` and the path in it.
 
     Raises:
         BadInput: the address or the store's settings are wrong.

@@ -13,8 +13,9 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 import polars as pl
@@ -62,6 +63,30 @@ class Record:
         """The record as one line of JSON, newline included."""
         document = {**self.__dict__, "event_time": iso(self.event_time)}
         return orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
+
+
+class PredictionLog(Protocol):
+    """Where a server's predictions go: a file here, or a spool on its way to a collector."""
+
+    dropped: int
+    """Predictions that it had to give up."""
+
+    def write(self, records: Iterable[Record]) -> None:
+        """Take the records; never blocks for long and never raises."""
+
+    def close(self) -> None:
+        """The last call."""
+
+
+def kept(request_id: str, percent: float) -> bool:
+    """
+    Whether a request is in the sample of so many percent: the same on every server, so that all sides of a rollout
+    keep the same requests. The rows of one request (``id#0``, ``id#1``, …) stay together.
+    """
+    base, mark, index = request_id.rpartition("#")
+    key = base if mark and index.isdecimal() else request_id
+    drawn = int.from_bytes(blake2b(f"log\0{key}".encode(), digest_size=8).digest())
+    return drawn < percent / 100 * 2**64
 
 
 class LogWriter:
@@ -137,7 +162,11 @@ def window_frame(lines: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
     for line in lines:
         for name, values in columns.items():
             values.append(_cell(name, line[name]))
-    frame = pl.DataFrame(columns, schema=dict(WINDOW_SCHEMA))
+    return first_answers(pl.DataFrame(columns, schema=dict(WINDOW_SCHEMA)))
+
+
+def first_answers(frame: pl.DataFrame) -> pl.DataFrame:
+    """Each prediction once, as of ``window_frame``; in the same order."""
     return (
         frame.sort("status", maintain_order=True)
         .unique(["request_id", "route", "digest"], keep="first", maintain_order=True)

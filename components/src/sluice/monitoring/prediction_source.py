@@ -1,18 +1,20 @@
-"""Evidence from the prediction log on disk, window by window; a window's JSON is read once, however often one looks."""
+"""Evidence from a prediction log and the labels of its requests; a log's JSON is read once, however often one looks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import polars as pl
 
 from sluice.models.bundle import BundleManifest
 from sluice.monitoring.collect import collect_evidence
 from sluice.monitoring.evidence import Cells, Evidence, Source
+from sluice.monitoring.prediction_log import first_answers
 from sluice.monitoring.rows import decoded
 from sluice.monitoring.windows import ROW_SCHEMA, list_windows, read_window
 from sluice.release.state import Applied, ReleaseState, iso, moment_of
@@ -25,36 +27,68 @@ Recheck = Callable[[pl.DataFrame, BundleManifest], Cells | None]
 """Reads a sample of the candidate's served features again offline; of rows of the stage that it answered."""
 
 
+class Log(Protocol):
+    """Where predictions and labels are: windows on disk here, a store in a cluster (``sluice.feedback.store_log``)."""
+
+    def pieces(
+        self, state: ReleaseState, policy: GatePolicy, now: datetime, /
+    ) -> Iterable[tuple[Hashable, Callable[[], pl.DataFrame]]]:
+        """What there is of the rollout: each piece by a key for which it never changes, read when it is called."""
+
+    def labels(self, state: ReleaseState, now: datetime, /) -> pl.DataFrame:
+        """example_id (= request_id), label and label_time of what is known at ``now``."""
+
+
+@dataclass(frozen=True)
+class WindowLog:
+    """One environment's windows in a directory (``sluice.monitoring.windows``); the task knows the labels."""
+
+    directory: Path
+    task: Task
+
+    def pieces(
+        self, _state: ReleaseState, _policy: GatePolicy, now: datetime, /
+    ) -> Iterable[tuple[Hashable, Callable[[], pl.DataFrame]]]:
+        """The windows that ended by ``now``."""
+        ended = [window for window in list_windows(self.directory) if window.end <= now]
+        return [(window.path, partial(read_window, window)) for window in ended]
+
+    def labels(self, _state: ReleaseState, now: datetime, /) -> pl.DataFrame:
+        """From the task's recorded examples."""
+        return self.task.read_examples(self.task.splits.live, now).select("example_id", "label", "label_time")
+
+
 @dataclass
 class PredictionSource:
     """
-    One environment's prediction log, joined with the task's labels.
+    One environment's prediction log, joined with labels.
 
     Args:
-        directory: windows of the environment (``sluice.monitoring.windows``).
-        task: gives labels, slices, and the types of what requests carry.
+        log: gives predictions and labels.
+        task: gives slices, and the types of what requests carry.
         manifest: of a digest's bundle.
         recheck: compares served cells with offline ones; without it ``cells`` are unknown.
     """
 
-    directory: Path
+    log: Log
     task: Task
     manifest: Callable[[str], BundleManifest]
     recheck: Recheck | None = None
     _rollout: tuple[str | None, str | None, bool] = (None, None, False)
-    _windows: dict[Path, pl.DataFrame] = field(default_factory=dict)
+    _pieces: dict[Hashable, pl.DataFrame] = field(default_factory=dict)
 
     def read(self, state: ReleaseState, policy: GatePolicy, applied: Applied, now: datetime) -> Evidence:
         """
-        The evidence of all windows that ended by ``now``.
+        The evidence of all that the log has at ``now``.
 
         Raises:
-            BadArtifact: a window that cannot be read, or a bundle that is not there.
+            BadArtifact: a piece that cannot be read, or a bundle that is not there.
         """
         slices = self.task.slices if _asks_slices(state, policy) else ()
         candidate = self.manifest(state.candidate or "")
-        rows = self._rows(state, candidate, slices, now)
-        labels = self.task.read_examples(self.task.splits.live, now).select("example_id", "label", "label_time")
+        rows = self._rows(state, candidate, slices, self.log.pieces(state, policy, now))
+        rows = rows.filter(pl.col("event_time") < now)
+        labels = self.log.labels(state, now)
         cells = self._cells(rows, state, candidate)
         manifests = {state.candidate or "": candidate}
         if state.stable:
@@ -79,20 +113,24 @@ class PredictionSource:
         return {**dict.fromkeys(self.task.entity_keys, pl.String), **self.task.request_inputs}
 
     def _rows(
-        self, state: ReleaseState, candidate: BundleManifest, slices: tuple[Slice, ...], now: datetime
+        self,
+        state: ReleaseState,
+        candidate: BundleManifest,
+        slices: tuple[Slice, ...],
+        pieces: Iterable[tuple[Hashable, Callable[[], pl.DataFrame]]],
     ) -> pl.DataFrame:
-        """All predictions of the rollout in windows that ended by ``now``, decoded."""
+        """All predictions of the rollout, decoded; those of a piece that is gone are forgotten."""
         about = (state.rollout, state.candidate, bool(slices))
         if about != self._rollout:
-            self._rollout, self._windows = about, {}
-        ended = [window for window in list_windows(self.directory) if window.end <= now]
-        for window in ended:
-            if window.path not in self._windows:
-                rows = read_window(window).filter(pl.col("rollout") == state.rollout)
-                self._windows[window.path] = decoded(rows, candidate.profiles, slices, self._carried)
+            self._rollout, self._pieces = about, {}
+        before, self._pieces = self._pieces, {}
+        for key, read in pieces:
+            if (found := before.get(key)) is None:
+                rows = read().filter(pl.col("rollout") == state.rollout)
+                found = decoded(rows, candidate.profiles, slices, self._carried)
+            self._pieces[key] = found
         none = decoded(pl.DataFrame(schema=ROW_SCHEMA), candidate.profiles, slices, self._carried)
-        whole = pl.concat([none, *(self._windows[window.path] for window in ended)])
-        return whole.sort("event_time", "request_id", "route")
+        return first_answers(pl.concat([none, *self._pieces.values()]))
 
     def _cells(self, rows: pl.DataFrame, state: ReleaseState, candidate: BundleManifest) -> Cells | None:
         if self.recheck is None:

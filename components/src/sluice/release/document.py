@@ -8,6 +8,7 @@ of it. Its literals become a ConfigMap; the strategy that it names carries them 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -61,17 +62,29 @@ def parse_release(text: bytes, name: str, holds: tuple[Hold, ...] = ()) -> Relea
     document = _mapping(text, name)
     _only(document, {"apiVersion", "kind", "components", "configMapGenerator"}, name)
     values = _read_literals(document, name)
-    fields: dict[str, Any] = {key: values[key] or None for key in _TEXTS}
-    fields |= {key.replace("-", "_"): _number(values[key], f"{name}: {key}") for key in _NUMBERS}
-    fields |= {_PAUSED: _PAUSED in values}
-    try:
-        state = ReleaseState(**fields, holds=holds)
-    except ValidationError as error:
-        raise refusal(name, error) from error
+    state = state_of_literals(values, name, holds)
     _agree(document, values, state, name)
     if render_release(state) != text:
         raise BadArtifact(name, "is not what Sluice writes for this state (edited by hand?)", _FIX)
     return state
+
+
+def state_of_literals(values: Mapping[str, str], name: str, holds: tuple[Hold, ...] = ()) -> ReleaseState:
+    """
+    The state in the literals of a release file, which in a cluster are the ConfigMap ``release``.
+
+    Raises:
+        BadArtifact: names the key that is missing or means nothing.
+    """
+    if missing := sorted({*_TEXTS, *_NUMBERS} - set(values)):
+        raise BadArtifact(f"{name}: {missing[0]}", "is missing", _FIX)
+    fields: dict[str, Any] = {key: values[key] or None for key in _TEXTS}
+    fields |= {key.replace("-", "_"): _number(values[key], f"{name}: {key}") for key in _NUMBERS}
+    fields |= {_PAUSED: _PAUSED in values}
+    try:
+        return ReleaseState(**fields, holds=holds)
+    except ValidationError as error:
+        raise refusal(name, error) from error
 
 
 def _agree(document: dict[str, Any], values: dict[str, str], state: ReleaseState, name: str) -> None:

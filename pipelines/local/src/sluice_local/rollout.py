@@ -17,7 +17,7 @@ from sluice.errors import BadInput
 from sluice.gates.verdict import Decision, Reason, Verdict
 from sluice.models.bundle import BundleManifest, load_bundle
 from sluice.monitoring.evidence import Cells, Evidence
-from sluice.monitoring.prediction_source import PredictionSource
+from sluice.monitoring.prediction_source import PredictionSource, WindowLog
 from sluice.monitoring.source import EvidenceSource
 from sluice.monitoring.windows import list_windows
 from sluice.release.gitops import Snapshot
@@ -80,7 +80,7 @@ class _Walk:
         def recheck(served: pl.DataFrame, manifest: BundleManifest) -> Cells:
             return recheck_cells(served, manifest, task, workspace.features)
 
-        return PredictionSource(self._predictions, task, manifest, recheck)
+        return PredictionSource(WindowLog(self._predictions, task), task, manifest, recheck)
 
     @cached_property
     def _run(self) -> Mapping[str, Any]:

@@ -1,0 +1,1 @@
+"""Predictions and labels on their way from servers and clients to a store, and joined to evidence there."""

@@ -1,0 +1,192 @@
+"""
+What a collector may be sent, checked: batches of prediction lines, and labels. Nothing here does I/O.
+
+Whatever a sender writes ends as a frame or as a ``BadRequest`` that names the first thing that is wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+import orjson
+import polars as pl
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from sluice.content import digest_of_bytes
+from sluice.models.request import MAX_TEXT, BadRequest, shown
+from sluice.monitoring.prediction_log import window_frame
+from sluice.release.state import Digest, iso
+
+MAX_BATCH_BYTES = 8 << 20
+MAX_LINES = 20_000
+MAX_LABELS = 1000
+LABEL_SCHEMA: Mapping[str, Any] = {
+    "request_id": pl.String,
+    "label": pl.Int8,
+    "label_time": pl.Datetime("us", "UTC"),
+    "received": pl.Datetime("us", "UTC"),
+    "reward": pl.Float64,
+    "digest": pl.String,
+}
+"""Columns of stored labels; ``reward`` and ``digest`` are null where the sender did not say them."""
+STAMP = "%Y%m%dT%H%M%SZ"
+_BATCH = re.compile(r"(\d{8}T\d{6}Z)-([0-9a-f]{64})")
+_Id = Annotated[str, Field(min_length=1, max_length=MAX_TEXT + 8)]
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+def _moment(text: str) -> str:
+    if datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError("has no time zone")
+    datetime.fromisoformat(text).astimezone(UTC)
+    return text
+
+
+_Moment = Annotated[str, Field(max_length=40), AfterValidator(_moment)]
+_Cells = dict[str, float | int | str | bool | None]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class _Line(_Strict):
+    """One line of a server's prediction log; ``sluice.monitoring.prediction_log.Record`` writes it."""
+
+    request_id: _Id
+    event_time: _Moment
+    route: Literal["stable", "candidate", "shadow"]
+    rollout: Annotated[str, Field(max_length=MAX_TEXT)]
+    digest: Digest
+    score: _Finite | None
+    status: Annotated[int, Field(ge=100, le=599)]
+    latency_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    features: _Cells
+    missing: list[str]
+    stale: list[str]
+    keys: _Cells
+
+
+class _Label(_Strict):
+    """What became of one request."""
+
+    request_id: _Id
+    label: Literal[0, 1]
+    label_time: _Moment | None = None
+    reward: _Finite | None = None
+    digest: Digest | None = None
+
+
+class _Labels(_Strict):
+    labels: Annotated[list[_Label], Field(min_length=1, max_length=MAX_LABELS)]
+
+
+class Batch(BaseModel):
+    """A batch by its name: the time at which its sender began it, to the second, and the SHA-256 of its bytes."""
+
+    model_config = ConfigDict(frozen=True)
+
+    begun: datetime
+    sha256: str
+
+    @classmethod
+    def of(cls, begun: datetime, body: bytes) -> Batch:
+        """The batch of these bytes."""
+        whole_second = begun.astimezone(UTC).replace(microsecond=0)
+        return cls(begun=whole_second, sha256=digest_of_bytes(body).removeprefix("sha256:"))
+
+    @classmethod
+    def named(cls, name: str) -> Batch:
+        """From ``<20261121T193000Z>-<sha256 of the body>``; raises ``BadRequest`` for another name."""
+        found = _BATCH.fullmatch(name)
+        try:
+            begun = datetime.strptime(found[1], STAMP).replace(tzinfo=UTC) if found else None
+        except ValueError:
+            begun = None
+        if found is None or begun is None:
+            fix = "name it by the time at which it was begun and the SHA-256 of its bytes"
+            raise BadRequest(f"batch {shown(name)}", "is not <time>-<64 hexadecimal digits>", fix)
+        return cls(begun=begun, sha256=found[2])
+
+    @property
+    def name(self) -> str:
+        """``<time>-<sha256>``."""
+        return f"{self.begun.strftime(STAMP)}-{self.sha256}"
+
+
+def parse_predictions(batch: Batch, body: bytes) -> pl.DataFrame:
+    """
+    The predictions of a batch: one JSON object a line.
+
+    Returns:
+        ``WINDOW_SCHEMA``; a prediction that is in it twice counts once.
+
+    Raises:
+        BadRequest: the body is not what its name says, or names the first line that is wrong.
+    """
+    if digest_of_bytes(body) != f"sha256:{batch.sha256}":
+        raise BadRequest("body", "is not what the batch's name says", "send the bytes that were digested")
+    lines = body.splitlines()
+    if not 1 <= len(lines) <= MAX_LINES:
+        raise BadRequest("body", f"has {len(lines)} lines", f"send 1 to {MAX_LINES}")
+    return window_frame(_line(text, f"line {number}") for number, text in enumerate(lines, 1))
+
+
+def _line(text: bytes, place: str) -> dict[str, Any]:
+    try:
+        line = _Line.model_validate(orjson.loads(text))
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(place, f"is not JSON ({error})", "send one JSON object a line") from error
+    except ValidationError as error:
+        raise _refused(place, error, "send what the prediction log writes") from error
+    return line.model_dump()
+
+
+def parse_feedback(body: bytes, received: datetime) -> pl.DataFrame:
+    """
+    ``{"labels": [{"request_id", "label", "label_time"?, "reward"?, "digest"?}, …]}`` as ``LABEL_SCHEMA``.
+
+    A label without ``label_time`` is known from the moment it is received.
+
+    Raises:
+        BadRequest: names the label and the field.
+    """
+    try:
+        asked = _Labels.model_validate(orjson.loads(body))
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(
+            "body", f"is not JSON ({error})", 'send {"labels": [{"request_id": …, "label": 0}]}'
+        ) from error
+    except ValidationError as error:
+        raise _refused("", error, 'send {"labels": [{"request_id": "…", "label": 0 or 1}]}') from error
+    rows = [each.model_dump() | {"received": received} for each in asked.labels]
+    for row in rows:
+        row["label_time"] = datetime.fromisoformat(row["label_time"] or iso(received)).astimezone(UTC)
+    return pl.DataFrame(rows, schema=dict(LABEL_SCHEMA))
+
+
+def _refused(place: str, error: ValidationError, fix: str) -> BadRequest:
+    first = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"])
+    thing = ": ".join(part for part in (place, field) if part) or "body"
+    rule = f"{first['msg'][:120]}, got {shown(first['input'])}"
+    return BadRequest(thing[:120], rule, fix)
+
+
+def labels_at(labels: pl.DataFrame, now: datetime) -> pl.DataFrame:
+    """
+    The label of each request as it was known at ``now``.
+
+    The newest by ``label_time`` counts, so a correction replaces what it corrects; of two for the same moment the one
+    that was received first. Sent twice, a label counts once.
+
+    Returns:
+        example_id (= request_id), label, label_time; sorted by example_id.
+    """
+    known = labels.filter(pl.col("label_time") <= now)
+    newest = known.sort("label_time", "received", "label", descending=[True, False, False])
+    first = newest.unique("request_id", keep="first", maintain_order=True)
+    return first.select("label", "label_time", example_id="request_id").sort("example_id")

@@ -1,0 +1,192 @@
+"""
+Join what a collector stored with the labels that are in, again and again: the evidence that a cluster's gate asks for.
+
+    python -m sluice.feedback.join --store s3://predictions --models s3://models --release /etc/sluice/release \
+        --policy /etc/sluice/environment/gate-policy.yaml --output /evidence/joined.json [--every 60] [--settle 120]
+
+    --release    the ConfigMap `release` as a directory: a file a key
+    --output     the evidence document; ``sluice.monitoring.exposition`` shows it to Prometheus
+
+Nothing is written where the join fails: the document grows old, and a gate takes an old join for none. Credentials and
+endpoint of the store come from the environment, as of ``sluice.models.fetch``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+
+from sluice.content import write_bytes
+from sluice.errors import BadInput, SluiceError
+from sluice.feedback.store import Store
+from sluice.feedback.store_log import StoreLog
+from sluice.gates.policy import GatePolicy, parse_policy
+from sluice.models.bundle import BundleManifest
+from sluice.models.fetch import PREFIX, fetch_manifest
+from sluice.monitoring.evidence import Evidence, Pairs, Timings
+from sluice.monitoring.prediction_source import PredictionSource
+from sluice.release.document import state_of_literals
+from sluice.release.state import Applied, ReleaseState, iso
+from sluice.tasks.task import load_task
+
+
+@dataclass
+class Join:
+    """
+    One environment's.
+
+    Args:
+        store: address of predictions and labels.
+        models: address above ``<task>/sha256-<hex>``.
+        release: directory with the release state, a file a key.
+        policy: the gate policy.
+        output: where the evidence document goes.
+        settings: of the stores.
+        task: module of the task, where it is not one of ``sluice.tasks`` of that name.
+        settle: see ``sluice.feedback.attribution``.
+    """
+
+    store: str
+    models: str
+    release: Path
+    policy: Path
+    output: Path
+    settings: Mapping[str, str]
+    task: str | None = None
+    settle: timedelta = timedelta(0)
+    _sources: dict[str, tuple[StoreLog, PredictionSource]] = field(default_factory=dict)
+
+    def once(self, now: datetime) -> Evidence:
+        """
+        Write the evidence of all that is known at ``now``, whole or not at all, and return it.
+
+        Raises:
+            BadInput, BadArtifact: the release, the policy, an object or a bundle cannot be read.
+        """
+        state, policy = self._state(), self._policy()
+        log, source = self._source(state)
+        if state.rollout is None:
+            log.remember(state)
+            found = _nothing(state, now)
+        else:
+            found = source.read(state, policy, _applied(state), now)
+        write_bytes(self.output, found.model_dump_json().encode())
+        return found
+
+    def _state(self) -> ReleaseState:
+        """A mounted ConfigMap changes as a whole, by one link: it is read behind that link."""
+        try:
+            folder = self.release.resolve(strict=True)
+            behind = folder / "..data"
+            folder = behind.resolve(strict=True) if behind.exists() else folder
+            values = {path.name: path.read_text() for path in sorted(folder.iterdir()) if path.is_file()}
+        except OSError as error:
+            raise BadInput(str(self.release), f"cannot be read ({error.strerror})", "mount the ConfigMap") from error
+        return state_of_literals(values, str(self.release))
+
+    def _policy(self) -> GatePolicy:
+        try:
+            return parse_policy(self.policy.read_bytes(), str(self.policy))
+        except OSError as error:
+            raise BadInput(str(self.policy), f"cannot be read ({error.strerror})", "mount the policy") from error
+
+    def _source(self, state: ReleaseState) -> tuple[StoreLog, PredictionSource]:
+        key = f"{state.task}/{state.environment}"
+        if key not in self._sources:
+            store = Store.open(self.store, state.task, state.environment, self.settings)
+
+            @cache
+            def manifest(digest: str) -> BundleManifest:
+                address = f"{PREFIX}{self.models}/{state.task}/{digest.replace(':', '-')}"
+                return fetch_manifest(address, self.settings)
+
+            log = StoreLog(store, self.settle)
+            self._sources[key] = log, PredictionSource(log, load_task(self.task or state.task), manifest)
+        return self._sources[key]
+
+
+def _applied(state: ReleaseState) -> Applied:
+    """What is meant to be in effect; the gate reads back itself what is."""
+    return Applied(
+        commit="",
+        stable=state.stable,
+        candidate=state.candidate,
+        stable_weight=state.stable_weight,
+        candidate_weight=state.candidate_weight,
+        mirror_percent=state.mirror_percent,
+    )
+
+
+def _nothing(state: ReleaseState, now: datetime) -> Evidence:
+    """Between rollouts there is nothing to compare; the time of the join still shows that somebody would."""
+    return Evidence(
+        task=state.task,
+        environment=state.environment,
+        rollout=None,
+        stage=state.stage,
+        step=state.step,
+        since=state.since,
+        now=iso(now),
+        applied=_applied(state),
+        candidate=None,
+        stable=None,
+        foreign=0,
+        split=(0, 0),
+        strata=(),
+        pairs=Pairs(shift=None, loss=None),
+        skew_n=0,
+        skew={},
+        cells=None,
+        timings=Timings(),
+    )
+
+
+def _arguments(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Join predictions and labels of a store to evidence.")
+    parser.add_argument("--store", required=True, help="s3://bucket/prefix or file:///directory of the collector")
+    parser.add_argument("--models", required=True, help="s3://bucket of the bundles")
+    parser.add_argument("--release", type=Path, required=True, help="the ConfigMap `release`, a file a key")
+    parser.add_argument("--policy", type=Path, required=True, help="the environment's gate policy")
+    parser.add_argument("--output", type=Path, required=True, help="the evidence document")
+    parser.add_argument("--task", help="module:ATTRIBUTE, where the task is none of sluice.tasks")
+    parser.add_argument("--every", type=float, default=60, help="seconds between two joins; 0 joins once")
+    parser.add_argument("--settle", type=float, default=120, help="seconds that the road takes to follow a release")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str]) -> int:
+    """Join until killed; a join that fails is said in one line and tried again."""
+    options = _arguments(argv)
+    join = Join(
+        options.store,
+        options.models,
+        options.release,
+        options.policy,
+        options.output,
+        os.environ,
+        options.task,
+        timedelta(seconds=options.settle),
+    )
+    while True:
+        code = 0
+        try:
+            found = join.once(datetime.now(UTC))
+            sys.stdout.write(f"joined {found.stage} of {found.task}/{found.environment} at {found.now}\n")
+            sys.stdout.flush()
+        except SluiceError as error:
+            sys.stderr.write(f"join: {error}\n")
+            code = error.exit_code
+        if not options.every:
+            return code
+        time.sleep(options.every)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
