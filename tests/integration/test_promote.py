@@ -213,6 +213,18 @@ def test_one_rollout_at_a_time(town: Town) -> None:
     assert "one rollout at a time" in made.text
 
 
+def test_a_freeze_here_is_waited_for(town: Town) -> None:
+    town.release(A)
+    ice = b"freeze: [{first: 2020-01-01, last: 2020-01-20, reason: stocktaking}]\n"
+    town.edit("staging", "gate-policy.yaml", _policy("staging", "dev") + ice)
+    tip = _tip(town.staging)
+    made = town.promote(town.staging)
+    assert (made.decision, made.forbidden, _tip(town.staging)) == (None, True, tip)
+    assert "(stocktaking)" in made.text
+    town.day = 20
+    assert town.promote(town.staging).decision is not None
+
+
 @pytest.mark.parametrize("where", ["dev", "staging", "prod"])
 def test_a_hold_anywhere_on_the_way_stops_it(town: Town, where: str) -> None:
     town.release(A)
