@@ -15,6 +15,7 @@ import pytest
 
 from sluice.errors import BadInput
 from sluice.evaluation.document import Curves, Estimate, Evaluation, Peer
+from sluice.gates.policy import read_policy
 from sluice.gates.verdict import Decision
 from sluice.release.approve import approve
 from sluice.release.document import render_release
@@ -144,6 +145,14 @@ def evaluation(gain: float = 0.05, versus: str | None = None) -> dict[str, Any]:
         bootstrap={"resamples": 100, "days": 30, "seed": 0},
     )
     return found.model_dump(mode="json", exclude={"curves"})
+
+
+def test_the_shipped_policies_lead_from_dev_to_prod() -> None:
+    policies = [
+        read_policy(ROOT / "manifests/overlays" / name / "gate-policy.yaml")[0] for name in ("dev", "staging", "prod")
+    ]
+    assert [policy.promote_from for policy in policies] == [None, "dev", "staging"]
+    assert [len(policy.freeze) for policy in policies] == [0, 0, 1]
 
 
 def _tip(gitops: GitOps) -> str:

@@ -29,7 +29,6 @@ from sluice.release.snapshot import paths_of
 from sluice.release.state import iso, moment_of
 from sluice.release.terms import frozen
 
-_CONFIRMED = ("confirm", "approve")
 _NO_CURVES = {"curves": {"roc": (), "precision_recall": (), "reliability": ()}}
 """Records leave the points of an evaluation's curves out; no rule reads them."""
 
@@ -147,7 +146,7 @@ def _origin(source: GitOps, commit: str) -> Origin | None:
         return None
     found = {step.commit: made for step, _, made in source.records_of(steps[place:])}
     confirmed = found.pop(steps[place].commit, None)
-    if confirmed is None or confirmed.action not in _CONFIRMED:
+    if confirmed is None:
         return None
     proposal = next((made for made in found.values() if made.stage == "offline" and made.after != made.before), None)
     carried = {"evidence": proposal.evidence, "run": proposal.run} if proposal else {}
