@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from sluice.release.state import ReleaseState
-from tests.cluster.conftest import ENVIRONMENTS, ROOT, Checkout, with_option
-from tests.cluster.kubectl import apply, get, kubectl, render
+from sluice.release.state import STRATEGIES, ReleaseState
+from tests.cluster.conftest import ENVIRONMENTS, ROOT, Bundles, Checkout, with_option
+from tests.cluster.kubectl import Object, Refused, apply, get, kubectl, render
+from tests.cluster.test_serving import ask, release
 from tests.unit.release_sample import state_in
 
-STAGES = ("empty", "bootstrap", "shadow", "canary", "confirm", "stable")
+NEVER_PAUSED = ("empty", "bootstrap", "stable")
+STATES: dict[str, dict[str, Any]] = {stage: {"stage": stage} for stage in STRATEGIES}
+STATES |= {f"{stage}, paused": {"stage": stage, "paused": True} for stage in STRATEGIES if stage not in NEVER_PAUSED}
+"""Every shape that a release file can have."""
+CANNOT_MIRROR = ("kserve-canary", "knative")
 OPTIONS = sorted(path.parent.name for path in (ROOT / "manifests/options").glob("*/kustomization.yaml"))
 
 
@@ -34,25 +40,74 @@ def test_the_top_of_the_checkout_applies(checkout: Checkout, installed: list[str
     assert checked(checkout.root) == checked(checkout.root / "manifests/cluster") + checked(checkout.overlay("dev"))
 
 
-@pytest.mark.parametrize("stage", STAGES)
+def _in(state: str, environment: str = "dev") -> ReleaseState:
+    return state_in(**STATES[state], task="tiny", environment=environment)
+
+
+@pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_every_stage_applies_in_every_environment(
-    checkout: Checkout, installed: list[str], environment: str, stage: str
+    checkout: Checkout, installed: list[str], environment: str, state: str
 ) -> None:
-    state = state_in(stage, task="tiny", environment=environment)
-    extra = {"empty": 0, "bootstrap": 2, "stable": 2}.get(stage, 3)
-    assert checked(checkout.release(state)) == 14 + extra
+    wanted = _in(state, environment)
+    extra = {"empty": 0, "bootstrap": 2, "stable": 2}.get(wanted.stage, 3)
+    assert checked(checkout.release(wanted)) == 14 + extra
+
+
+@pytest.mark.parametrize("stage", [stage for stage in STRATEGIES if stage not in NEVER_PAUSED])
+def test_a_pause_changes_nothing_that_runs(checkout: Checkout, stage: str) -> None:
+    rendered = []
+    for state in (stage, f"{stage}, paused"):
+        objects = render(checkout.release(_in(state)))
+        rendered.append([found for found in objects if found["metadata"]["name"] != "release"])
+    assert rendered[0] == rendered[1]
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-@pytest.mark.parametrize("stage", ["empty", "canary"])
+@pytest.mark.parametrize("stage", STRATEGIES)
 def test_every_option_applies(checkout: Checkout, installed: list[str], stage: str, option: str) -> None:
     overlay = with_option(checkout, option, "staging")
-    release = checkout.release(state_in(stage, task="tiny", environment="staging")) / "release/kustomization.yaml"
-    shutil.copy(release, overlay / "release/kustomization.yaml")
+    path = checkout.release(_in(stage, "staging")) / "release/kustomization.yaml"
+    shutil.copy(path, overlay / "release/kustomization.yaml")
+    if stage == "shadow" and option in CANNOT_MIRROR:
+        with pytest.raises(Refused, match="testing value /metadata/name failed"):
+            render(overlay)
+        return
     plain = {str(found) for found in render(checkout.overlay("staging"))}
     assert stage == "empty" or {str(found) for found in render(overlay)} != plain, "the option changes nothing"
     assert checked(overlay) >= 14
+
+
+def test_a_preview_runs_both_sides_and_asks_only_stable(
+    checkout: Checkout, bundles: Bundles, gateway: str, dev: str
+) -> None:
+    two: dict[str, Any] = {"task": "tiny", "stable": bundles.first, "candidate": bundles.second}
+    release(checkout, gateway, state_in("preview", **two))
+    assert _weights(dev) == {"tiny-stable-predictor": 100, "tiny-candidate-predictor": 0}
+    assert {ask(gateway) for _ in range(50)} == {bundles.first}
+    pods = _pods(dev)
+    assert {pod["metadata"]["labels"]["sluice.dev/role"] for pod in pods} == {"stable", "candidate"}
+    release(checkout, gateway, state_in("preview", **two, paused=True))
+    assert _weights(dev)["tiny-candidate-predictor"] == 0
+    assert _names(_pods(dev)) == _names(pods), "a pause restarts nothing"
+    release(checkout, gateway, state_in("confirm", **two))
+    assert {ask(gateway) for _ in range(50)} == {bundles.second}
+    assert _names(_pods(dev)) == _names(pods), "the switch restarts nothing"
+
+
+def _weights(namespace: str) -> dict[str, int]:
+    (rule,) = get("-n", namespace, "httproute", "tiny")["spec"]["rules"]
+    assert "filters" not in rule, "no request is copied"
+    return {ref["name"]: ref["weight"] for ref in rule["backendRefs"]}
+
+
+def _pods(namespace: str) -> list[Object]:
+    found: list[Object] = get("-n", namespace, "pods")["items"]
+    return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+
+
+def _names(pods: list[Object]) -> set[str]:
+    return {pod["metadata"]["name"] for pod in pods}
 
 
 def test_argo_cd_accepts_its_part(checkout: Checkout, installed: list[str]) -> None:
@@ -63,7 +118,7 @@ def test_argo_cd_accepts_its_part(checkout: Checkout, installed: list[str]) -> N
 
 def test_a_second_apply_changes_nothing(checkout: Checkout, installed: list[str]) -> None:
     for environment in ENVIRONMENTS:
-        overlay = checkout.release(state_in("empty", task="tiny", environment=environment))
+        overlay = checkout.release(_in("empty", environment))
         apply(overlay)
         versions = kubectl("get", "-k", overlay, "-o", "jsonpath={.items[*].metadata.resourceVersion}")
         apply(overlay)

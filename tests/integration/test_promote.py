@@ -15,6 +15,7 @@ import pytest
 
 from sluice.errors import BadInput
 from sluice.evaluation.document import Curves, Estimate, Evaluation, Peer
+from sluice.gates.policy import read_policy
 from sluice.gates.verdict import Decision
 from sluice.release.approve import approve
 from sluice.release.document import render_release
@@ -146,6 +147,14 @@ def evaluation(gain: float = 0.05, versus: str | None = None) -> dict[str, Any]:
     return found.model_dump(mode="json", exclude={"curves"})
 
 
+def test_the_shipped_policies_lead_from_dev_to_prod() -> None:
+    policies = [
+        read_policy(ROOT / "manifests/overlays" / name / "gate-policy.yaml")[0] for name in ("dev", "staging", "prod")
+    ]
+    assert [policy.promote_from for policy in policies] == [None, "dev", "staging"]
+    assert [len(policy.freeze) for policy in policies] == [0, 0, 1]
+
+
 def _tip(gitops: GitOps) -> str:
     return gitops.snapshot().commit
 
@@ -211,6 +220,18 @@ def test_one_rollout_at_a_time(town: Town) -> None:
     made = town.promote(town.staging)
     assert (made.decision, made.forbidden, _tip(town.staging)) == (None, True, tip)
     assert "one rollout at a time" in made.text
+
+
+def test_a_freeze_here_is_waited_for(town: Town) -> None:
+    town.release(A)
+    ice = b"freeze: [{first: 2020-01-01, last: 2020-01-20, reason: stocktaking}]\n"
+    town.edit("staging", "gate-policy.yaml", _policy("staging", "dev") + ice)
+    tip = _tip(town.staging)
+    made = town.promote(town.staging)
+    assert (made.decision, made.forbidden, _tip(town.staging)) == (None, True, tip)
+    assert "(stocktaking)" in made.text
+    town.day = 20
+    assert town.promote(town.staging).decision is not None
 
 
 @pytest.mark.parametrize("where", ["dev", "staging", "prod"])

@@ -130,6 +130,17 @@ def test_nothing_that_waits_is_refused(gitops: GitOps) -> None:
     assert len(gitops.decisions()) == count + 1
 
 
+def test_in_a_freeze_nobody_is_let_on_and_the_wait_goes_on_after_it(gitops: GitOps, tmp_path: Path) -> None:
+    """B waits since 4 January and would have until the 7th; two frozen days make it the 9th."""
+    frozen = POLICY + "freeze: [{first: 2020-01-05, last: 2020-01-06, reason: stocktaking}]\n"
+    _write(gitops, {"gate-policy.yaml": frozen}, tmp_path)
+    with pytest.raises(Refused, match=r"until 2020-01-07T00:00:00Z \(stocktaking\)"):
+        approve(gitops, "looks right", "kim", _day(5))
+    assert status_of(gitops)["waits"]["until"] == _day(9)
+    assert any("from 2020-01-05 to 2020-01-06  (stocktaking)" in line for line in describe(status_of(gitops)))
+    assert approve(gitops, "looks right", "kim", _day(8)).after["step"] == 1
+
+
 def test_a_fail_while_it_waits_takes_the_chance_away(gitops: GitOps) -> None:
     assert _look(gitops, 5, unclear) is None
     assert _look(gitops, 5) is None
@@ -287,6 +298,11 @@ def test_the_command_exits_with_0_2_and_3(gitops: GitOps) -> None:
 
 def _merge(gitops: GitOps, text: str, tmp_path: Path, how: str = "merge") -> None:
     """A person's pull request that brings the approval, merged in one of the ways of a Git host."""
+    _write(gitops, {"approval.yaml": text}, tmp_path, how)
+
+
+def _write(gitops: GitOps, files: dict[str, str], tmp_path: Path, how: str = "merge") -> None:
+    """A person's pull request that writes files of the overlay."""
     work = tmp_path / "work"
     shutil.rmtree(work, ignore_errors=True)
     who = ["-c", "user.name=kim", "-c", "user.email=kim@example.com"]
@@ -297,7 +313,8 @@ def _merge(gitops: GitOps, text: str, tmp_path: Path, how: str = "merge") -> Non
     work.mkdir()
     git("clone", "--quiet", gitops.remote, ".")
     git("checkout", "-qb", "agree")
-    (work / "manifests/overlays/dev/approval.yaml").write_text(text)
+    for name, text in files.items():
+        (work / "manifests/overlays/dev" / name).write_text(text)
     git("add", "--all")
     git("commit", "-qm", "Agree to the canary's next step")
     git("checkout", "-q", "main")

@@ -138,6 +138,8 @@ def approve(
     Exits with 3 when nothing waits, or its time is over.
 
     Example: sluice approve --env dev --reason "canary looks right"
+
+    Example: sluice approve --env prod --merged
     """
     from sluice.release.approve import approve as agree
     from sluice.release.approve import approve_merged

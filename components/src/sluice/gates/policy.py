@@ -23,6 +23,7 @@ from pydantic_core import PydanticCustomError
 
 from sluice.content import digest_of_bytes
 from sluice.errors import BadInput
+from sluice.gates.freeze import Freeze
 from sluice.gates.online_policy import CONTRADICTION, Online
 from sluice.strict_yaml import line_of, read_yaml
 
@@ -88,6 +89,8 @@ class GatePolicy(_Strict):
     environment: str
     promote_from: str | None = Field(default=None, min_length=1)
     """The environment whose confirmed models are proposed here; left out, only pipeline runs propose."""
+    freeze: tuple[Freeze, ...] = ()
+    """Days on which no rollout begins or goes forward here; going back is never frozen."""
     select: SelectPolicy
     offline: tuple[OfflineRule, ...] = Field(min_length=1)
     bootstrap: BootstrapPolicy = BootstrapPolicy()

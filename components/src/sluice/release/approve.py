@@ -15,7 +15,7 @@ from sluice.release.operator import commit_word
 from sluice.release.rollout import forward
 from sluice.release.snapshot import overlay_of
 from sluice.release.state import ReleaseState, iso, moment_of, refusal
-from sluice.release.terms import deadline_of, hours_spent, terms_of
+from sluice.release.terms import deadline_of, frozen, hours_counted, terms_of
 from sluice.strict_yaml import read_yaml
 
 APPROVAL = "approval.yaml"
@@ -46,7 +46,8 @@ def approve(gitops: GitOps, reason: str, by: str, now: str, pause_id: str | None
 
     Raises:
         BadInput: the reason is empty, too long or not plain text, or ``now`` is no moment.
-        Refused: nothing waits, what waits changed meanwhile, the stage's time is over, or the policy lost the stage.
+        Refused: nothing waits, what waits changed meanwhile, the stage's time is over, or the policy lost the stage or
+            has a freeze.
     """
     pause = _pause(gitops)
     if pause_id not in (None, pause.id):
@@ -60,7 +61,9 @@ def approve(gitops: GitOps, reason: str, by: str, now: str, pause_id: str | None
         terms = terms_of(state, snapshot.policy)
         if terms is None:
             raise Refused(_thing(state), "is in a stage that the policy no longer has", "let the next look end it")
-        if hours_spent(state, moment) >= terms.maximum_hours:
+        if ice := frozen(snapshot.policy, moment):
+            raise Refused(_thing(state), ice.text, "approve after it, or end the freeze by a commit to the policy")
+        if hours_counted(state, terms, moment) >= terms.maximum_hours:
             rule = f"waited until {deadline_of(state, snapshot.policy)}, and it is {moment}"
             raise Refused(_thing(state), rule, "let the next look end it; where event time is replayed, name it: --now")
         return state.candidate, forward(state, snapshot.policy, moment)[1]

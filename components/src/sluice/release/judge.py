@@ -9,7 +9,7 @@ from sluice.gates.verdict import Reason, Verdict
 from sluice.monitoring.evidence import Evidence
 from sluice.release.effect import CANDIDATE_LOST, STABLE_LOST, judge_effect
 from sluice.release.state import ReleaseState, moment_of
-from sluice.release.terms import Terms, soak
+from sluice.release.terms import Terms, frozen, soak
 
 _LOST = frozenset({STABLE_LOST, CANDIDATE_LOST})
 _ABOUT = ("task", "environment", "rollout", "stage", "step", "since", "digest", "future")
@@ -31,8 +31,8 @@ def judge(state: ReleaseState, evidence: Evidence, policy: GatePolicy, terms: Te
     lost = effect.rule in _LOST
     if effect.verdict is not Verdict.PASS and not lost:
         return (effect,)
-    soaking = soak(state, terms, now)
-    asked = (*_rules(state, evidence, policy), *((soaking,) if soaking else ()))
+    held_up = (soak(state, terms, now), frozen(policy, now))
+    asked = (*_rules(state, evidence, policy), *(reason for reason in held_up if reason))
     return (*asked, effect) if lost or state.stage == "preview" else asked
 
 

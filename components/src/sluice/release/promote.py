@@ -27,8 +27,8 @@ from sluice.release.operator import check_text
 from sluice.release.rollout import propose
 from sluice.release.snapshot import paths_of
 from sluice.release.state import iso, moment_of
+from sluice.release.terms import frozen
 
-_CONFIRMED = ("confirm", "approve")
 _NO_CURVES = {"curves": {"roc": (), "precision_recall": (), "reliability": ()}}
 """Records leave the points of an evaluation's curves out; no rule reads them."""
 
@@ -96,7 +96,7 @@ def promote(gitops: GitOps, now: str, again: tuple[str, str] | None = None) -> P
         sources = _sources(gitops, here)
         origin = _origin(sources[0], here.commit)
         earlier = _proposed(gitops, here, origin.digest) if origin else []
-        found = _stopped(here, origin, sources, earlier, again)
+        found = _stopped(here, origin, sources, earlier, again, moment)
         if found or origin is None:
             said[0] = found or said[0]
             return None
@@ -146,7 +146,7 @@ def _origin(source: GitOps, commit: str) -> Origin | None:
         return None
     found = {step.commit: made for step, _, made in source.records_of(steps[place:])}
     confirmed = found.pop(steps[place].commit, None)
-    if confirmed is None or confirmed.action not in _CONFIRMED:
+    if confirmed is None:
         return None
     proposal = next((made for made in found.values() if made.stage == "offline" and made.after != made.before), None)
     carried = {"evidence": proposal.evidence, "run": proposal.run} if proposal else {}
@@ -165,6 +165,7 @@ def _stopped(
     sources: Sequence[GitOps],
     earlier: Sequence[Decision],
     again: tuple[str, str] | None,
+    now: str,
 ) -> Promotion | None:
     """Why nothing is proposed; ``None`` where nothing stands in the way."""
     name = sources[0].environment
@@ -174,7 +175,8 @@ def _stopped(
     if digest in (state.stable, state.candidate):
         place = "the stable model" if digest == state.stable else f"in {state.stage}"
         return Promotion(None, f"{who} of {name} is {place} in {state.environment} already", forbidden=False)
-    if text := _forbidden(here, origin, sources, earlier, again):
+    ice = frozen(here.policy, now)
+    if text := ice.text if ice else _forbidden(here, origin, sources, earlier, again):
         return Promotion(None, f"{who} of {name} is not proposed in {state.environment}: {text}", forbidden=True)
     return None
 

@@ -26,7 +26,7 @@ from sluice.release.gitops import Snapshot
 from sluice.release.judge import judge
 from sluice.release.message import short
 from sluice.release.state import Hold, ReleaseState
-from sluice.release.terms import Terms, deadline_of, overdue, terms_of
+from sluice.release.terms import Terms, deadline_of, frozen, overdue, terms_of
 
 BY = "sluice"
 """Who puts the holds that no person put."""
@@ -57,8 +57,9 @@ def propose(
     The decision about a new candidate: it starts its rollout, or is refused with the reasons; both are recorded.
 
     Refused: what the offline gate did not PASS, a held digest, the stable digest itself, a second rollout beside one
-    that is going on, and a first model where the policy allows no bootstrap. The id says which proposal this is, not
-    how it ended, so the same proposal made twice (after a kill, after a lost acknowledgement) is one decision.
+    that is going on, a first model where the policy allows no bootstrap, and everything in a freeze. The id says which
+    proposal this is, not how it ended, so the same proposal made twice (after a kill, after a lost acknowledgement) is
+    one decision.
 
     Args:
         evidence: the evaluation, as plain JSON.
@@ -66,7 +67,7 @@ def propose(
         now: event time, ISO 8601 with ``Z``.
     """
     state = snapshot.state
-    broken = _forbidden(snapshot, candidate)
+    broken = _forbidden(snapshot, candidate) or frozen(snapshot.policy, now)
     reasons = (broken,) if broken else tuple(offline_reasons)
     verdict = overall(reasons)
     accepted = verdict is Verdict.PASS
@@ -142,7 +143,8 @@ def advance(state: ReleaseState, evidence: Evidence, policy: GatePolicy, now: st
     other FAIL holds the digest. A stage that the policy no longer
     has ends like one out of time; one that it still has is judged by the policy of now.
 
-    A stage that waits for a person goes forwards by ``sluice approve`` alone; FAIL and its deadline still end it.
+    A stage that waits for a person goes forwards by ``sluice approve`` alone; FAIL and its deadline still end it. In a
+    freeze nothing goes forwards and no deadline comes nearer; FAIL ends it all the same.
     """
     if state.rollout is None:
         return Advice("wait", Verdict.INCONCLUSIVE, (), state)

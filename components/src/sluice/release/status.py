@@ -17,11 +17,11 @@ def status_of(gitops: GitOps) -> dict[str, Any]:
     Keys: ``environment, task, commit, stage, since, stable, candidate`` (digests ``sha256:…`` or null),
     ``stable_weight, candidate_weight, mirror_percent`` (percent), ``held`` (digests), ``holds``, ``waits`` (null
     between rollouts, else ``for``: approval or evidence, ``until``: the event time at which the stage times out, or
-    null, and ``not_before``: the end of its soak, or null), ``decisions`` (the last one of each stage: id, action,
-    verdict, candidate, now), ``promoted_from`` (by side, stable and candidate: the environment that it was promoted
-    from, with the decision and the commit that confirmed it there; left out where a pipeline run proposed it) and
-    ``break_glass`` (a rollback that Git does not know yet, or null; while there is one,
-    Git is not asked, and the state is the last one seen with the rollback done).
+    null, and ``not_before``: the end of its soak, or null), ``freezes`` (the policy's: first, last, reason),
+    ``decisions`` (the last one of each stage: id, action, verdict, candidate, now), ``promoted_from`` (by side, stable
+    and candidate: the environment that it was promoted from, with the decision and the commit that confirmed it there;
+    left out where a pipeline run proposed it) and ``break_glass`` (a rollback that Git does not know yet, or null;
+    while there is one, Git is not asked, and the state is the last one seen with the rollback done).
     """
     record = gitops.glass.standing()
     snapshot = gitops.served()
@@ -42,6 +42,7 @@ def status_of(gitops: GitOps) -> dict[str, Any]:
         "commit": snapshot.commit,
         "held": [hold["digest"] for hold in state["holds"]],
         "waits": _waits(snapshot),
+        "freezes": [freeze.model_dump(mode="json") for freeze in snapshot.policy.freeze],
         "decisions": last,
         "promoted_from": _origins(gitops, snapshot),
         "break_glass": record.model_dump(mode="json") if record else None,
@@ -86,6 +87,10 @@ def describe(status: dict[str, Any]) -> list[str]:
     ]
     if waits := status["waits"]:
         lines.append(f"  waits      {_waiting(waits)}")
+    lines += [
+        f"  frozen     from {freeze['first']} to {freeze['last']}  ({escape(freeze['reason'])})"
+        for freeze in status["freezes"]
+    ]
     if record := status["break_glass"]:
         told = f"{record['digest']} was rolled back at {record['at']} by {record['by']}; Git does not know it yet"
         lines.append(f"  [red]break-glass[/]  {escape(told)}")

@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from sluice.gates.freeze import Freeze, frozen_hours, standing
 from sluice.gates.online_policy import OnlineRule
 from sluice.gates.policy import GatePolicy
 from sluice.gates.verdict import Reason, Verdict
 from sluice.release.state import ReleaseState, iso, moment_of
+
+_MOST_FREEZES = 100
+"""One after the other, each within what the one before added to a stage; more are as good as no end."""
 
 
 @dataclass(frozen=True)
@@ -22,12 +26,14 @@ class Terms:
         maximum_hours: event hours after which it ends without an answer.
         approval: whether a person must agree to the next step.
         rules: those that may have a wait of their own.
+        freezes: days on which the clock of ``maximum_hours`` stands still.
     """
 
     soak_hours: float
     maximum_hours: float
     approval: bool
     rules: tuple[OnlineRule, ...] = ()
+    freezes: tuple[Freeze, ...] = ()
 
 
 def terms_of(state: ReleaseState, policy: GatePolicy) -> Terms | None:
@@ -37,26 +43,44 @@ def terms_of(state: ReleaseState, policy: GatePolicy) -> Terms | None:
     A first model is timed as the confirm stage is. It neither soaks nor waits for a person: it answers everything
     already, and there is no old side to keep warm.
     """
-    online = policy.online
+    online, freezes = policy.online, policy.freeze
     if state.stage == "bootstrap":
-        return Terms(soak_hours=0, maximum_hours=online.confirm.maximum_hours, approval=False)
+        return Terms(0, online.confirm.maximum_hours, approval=False, freezes=freezes)
     if state.stage == "preview":
         preview = online.blue_green
-        return Terms(preview.soak_hours, preview.maximum_hours, preview.approval) if preview else None
+        return Terms(preview.soak_hours, preview.maximum_hours, preview.approval, (), freezes) if preview else None
     stage = online.stages.get(state.stage)
-    return Terms(stage.soak_hours, stage.maximum_hours, stage.approval, stage.rules) if stage else None
+    return Terms(stage.soak_hours, stage.maximum_hours, stage.approval, stage.rules, freezes) if stage else None
 
 
 def deadline_of(state: ReleaseState, policy: GatePolicy) -> str | None:
     """The event time at which the stage times out; ``None`` where it never does: no rollout, or beyond the calendar."""
     terms = terms_of(state, policy)
-    return None if terms is None else _after(state, terms.maximum_hours)
+    end = None if terms is None else _after(state, terms.maximum_hours)
+    for _ in range(_MOST_FREEZES):
+        if terms is None or end is None:
+            return None
+        frozen = frozen_hours(terms.freezes, moment_of(state.since or ""), moment_of(end))
+        later = _after(state, terms.maximum_hours + frozen)
+        if later == end:
+            return end
+        end = later
+    return None
 
 
 def soaked_at(state: ReleaseState, policy: GatePolicy) -> str | None:
     """The event time until which the stage lasts at least; ``None`` where the policy asks for no such time."""
     terms = terms_of(state, policy)
     return _after(state, terms.soak_hours) if terms and terms.soak_hours else None
+
+
+def frozen(policy: GatePolicy, now: str) -> Reason | None:
+    """Why nothing goes forward at ``now``; ``None`` where the policy freezes nothing then."""
+    found = standing(policy.freeze, moment_of(now))
+    if found is None:
+        return None
+    text = f"nothing goes forward until {iso(found[1])} ({found[0].reason}); what fails is rolled back all the same"
+    return _inconclusive("freeze", text)
 
 
 def soak(state: ReleaseState, terms: Terms, now: str) -> Reason | None:
@@ -81,7 +105,7 @@ def overdue(state: ReleaseState, terms: Terms, reasons: Sequence[Reason], now: s
 
     A stage that waits for a person has its answer, so there only its own time counts.
     """
-    spent = hours_spent(state, now)
+    spent = hours_counted(state, terms, now)
     if spent >= terms.maximum_hours:
         what = "an approval" if state.paused else "an answer"
         text = f"timed out: {spent:g} of at most {terms.maximum_hours:g} hours without {what}"
@@ -97,6 +121,12 @@ def overdue(state: ReleaseState, terms: Terms, reasons: Sequence[Reason], now: s
 def hours_spent(state: ReleaseState, now: str) -> float:
     """Event hours since the stage or step began; below 0 for a ``now`` before that."""
     return (moment_of(now) - moment_of(state.since or now)).total_seconds() / 3600
+
+
+def hours_counted(state: ReleaseState, terms: Terms, now: str) -> float:
+    """As ``hours_spent``, without those that were frozen: what ``maximum_hours`` is held against."""
+    since, end = moment_of(state.since or now), moment_of(now)
+    return hours_spent(state, now) - frozen_hours(terms.freezes, since, end)
 
 
 def _open(reasons: Sequence[Reason]) -> list[Reason]:
