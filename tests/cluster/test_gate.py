@@ -47,7 +47,7 @@ task: tiny
 environment: dev
 select: {}
 offline: [{metric: auc, role: success, against: best-baseline}]
-bootstrap: {allowed: true, minimum_n: 20}
+bootstrap: {allowed: true, minimum_n: 30}
 online:
   look_every_hours: 1
   shadow:
