@@ -14,6 +14,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from typing import Any
 import pytest
 import yaml
 
+from sluice.content import write_json
 from sluice.release.gitops import GitOps
 from sluice.release.rollout import propose
 from sluice.release.state import ReleaseState
@@ -47,7 +49,7 @@ task: tiny
 environment: dev
 select: {}
 offline: [{metric: auc, role: success, against: best-baseline}]
-bootstrap: {allowed: true, minimum_n: 20}
+bootstrap: {allowed: true, minimum_n: 30}
 online:
   look_every_hours: 1
   shadow:
@@ -139,37 +141,59 @@ class Dev:
         self.settle()
 
 
+class Targets(threading.Thread):
+    """Tells a Prometheus where the model servers are; Debian's has no discovery of Kubernetes built in."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(daemon=True)
+        self._file, self._end = file, threading.Event()
+
+    def run(self) -> None:
+        while not self._end.wait(1):
+            with contextlib.suppress(Refused):
+                pods = get("-n", "sluice-dev", "pods", "-l", "app.kubernetes.io/name=model-server")["items"]
+                found = [f"{pod['status']['podIP']}:8080" for pod in pods if pod["status"].get("podIP")]
+                write_json(self._file, [{"targets": found, "labels": {"namespace": "sluice-dev"}}])
+
+    def stop(self) -> None:
+        """End, and wait for the last question."""
+        self._end.set()
+        self.join(30)
+
+
 @contextlib.contextmanager
 def prometheus_in(folder: Path) -> Iterator[str]:
-    """A Prometheus that finds the model servers by itself; its URL for pods."""
+    """A Prometheus that is told where the model servers are; its URL for pods."""
     if shutil.which("prometheus") is None:
         pytest.skip("NOT CHECKED: the binary `prometheus` is absent; Debian: apt-get install prometheus")
     folder.mkdir()
     with socket.socket() as listener:
         listener.bind((HOST, 0))
         port = listener.getsockname()[1]
-    keep: list[dict[str, Any]] = [
-        {"source_labels": ["__meta_kubernetes_pod_label_app_kubernetes_io_name"], "regex": "model-server"},
-        {"source_labels": ["__meta_kubernetes_pod_container_port_number"], "regex": "8080"},
-    ]
-    named = {"source_labels": ["__meta_kubernetes_namespace"], "target_label": "namespace"}
-    found = {"role": "pod", "kubeconfig_file": os.environ["KUBECONFIG"], "namespaces": {"names": ["sluice-dev"]}}
-    job = {
-        "job_name": "sluice",
-        "kubernetes_sd_configs": [found],
-        "relabel_configs": [*(one | {"action": "keep"} for one in keep), named],
-    }
+    targets = folder / "targets.json"
+    job = {"job_name": "sluice", "file_sd_configs": [{"files": [str(targets)], "refresh_interval": "5s"}]}
     every = {"scrape_interval": f"{SCRAPE_SECONDS}s", "scrape_timeout": "4s"}
     (folder / "prometheus.yml").write_text(yaml.safe_dump({"global": every, "scrape_configs": [job]}))
     command = ["prometheus", f"--config.file={folder / 'prometheus.yml'}", "--log.level=warn"]
     command += [f"--storage.tsdb.path={folder / 'tsdb'}", f"--web.listen-address={HOST}:{port}"]
     with (folder / "log").open("wb") as log:
         child = subprocess.Popen(command, stdout=log, stderr=log)
+    telling = Targets(targets)
+    telling.start()
     try:
+        wait_until("the Prometheus answers", lambda: _answers(port) or child.poll(), 60)
+        assert child.poll() is None, (folder / "log").read_text()
         yield f"http://{HOST}:{port}"
     finally:
+        telling.stop()
         child.terminate()
         child.wait(20)
+
+
+def _answers(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((HOST, port), timeout=2):
+        return True
+    return False
 
 
 @pytest.fixture
@@ -190,7 +214,7 @@ def environment(bundles: Bundles, gateway: str, dev: str, tmp_path: Path) -> Ite
 
 
 def _use_gate(checkout: Checkout, settings: dict[str, str]) -> None:
-    """Dev has the option, with settings of its own; the schedule rests, so that each look is the test's."""
+    """Dev has the option, with settings of its own; the schedule is years away, so that each look is the test's."""
     overlay = checkout.overlay("dev")
     document = yaml.safe_load((with_option(checkout, "gate", "dev") / "kustomization.yaml").read_text())
     settings |= {"SLUICE_PROMETHEUS_SCRAPE_SECONDS": str(SCRAPE_SECONDS), "SLUICE_PROMETHEUS_JOINED": "false"}
@@ -199,7 +223,7 @@ def _use_gate(checkout: Checkout, settings: dict[str, str]) -> None:
         {"target": {"kind": "ConfigMap", "name": "gate"}, "patch": yaml.safe_dump(changed)},
         {
             "target": {"kind": "CronJob", "name": "gate"},
-            "patch": yaml.safe_dump([{"op": "add", "path": "/spec/suspend", "value": True}]),
+            "patch": yaml.safe_dump([{"op": "replace", "path": "/spec/schedule", "value": "0 0 29 2 *"}]),
         },
     ]
     (overlay / "kustomization.yaml").write_text(yaml.safe_dump(document))

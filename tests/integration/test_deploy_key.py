@@ -11,7 +11,8 @@ import pytest
 from sluice.release.gitops import GitOps
 from tests.integration.release_repository import Cluster, repository_in
 from tests.integration.ssh_host import SshHost, new_key, ssh_host_in
-from tests.integration.test_gate import POLICY, gate_of, sluice_gate
+from tests.integration.test_gate import POLICY, gate_of
+from tests.integration.test_gate_command import sluice_gate
 from tests.unit.release_sample import LATE, SINCE, state_in
 
 

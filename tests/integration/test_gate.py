@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sluice.monitoring.evidence import Evidence
 from sluice.monitoring.prometheus import PrometheusSource
 from sluice.monitoring.prometheus_api import Limits, PrometheusApi
 from sluice.release.gitops import GitOps
 from sluice.release.rollout import look
-from sluice.release.state import iso, moment_of
+from sluice.release.state import Applied, ReleaseState, iso, moment_of
 from sluice_cluster.api import KubernetesCluster
 from sluice_cluster.gate import Gate
 from tests.integration.prometheus_town import Town, town_in
 from tests.integration.release_repository import Cluster, repository_in
+from tests.integration.test_gate_command import write_kubeconfig
 from tests.integration.test_prometheus import _POLICY
-from tests.unit.release_sample import LATE, NOW, SINCE, A, B, state_in
+from tests.unit.release_sample import LATE, NOW, SINCE, A, evidence_of, state_in
 
 POLICY = _POLICY.decode()
 _CANARY = POLICY[POLICY.index("  canary:") : POLICY.index("  confirm:")]
@@ -77,6 +78,27 @@ def test_what_is_not_in_effect_promotes_nothing_and_still_ends_in_time(case: str
     assert after.state.stage == ("empty" if stage == "bootstrap" else "stable")
 
 
+@dataclass(frozen=True)
+class Convincing(PrometheusSource):
+    """Says that the candidate is fine, whatever the cluster does."""
+
+    def read(self, state: ReleaseState, policy: Any, applied: Applied, now: datetime) -> Evidence:  # noqa: ARG002
+        return evidence_of(state, now=iso(now), applied=applied)
+
+
+@pytest.mark.parametrize("case", ["none", *HINDRANCES])
+def test_the_best_numbers_promote_nothing_that_is_not_in_effect(case: str, tmp_path: Path) -> None:
+    state = state_in("canary", task="tiny")
+    gitops, cluster = repository_in(tmp_path, state, POLICY), Cluster(state, SINCE)
+    HINDRANCES.get(case, (lambda _: None, ""))[0](cluster)
+    told = gate_of(gitops, cluster, NOW, Convincing(DOWN, marked=False)).look()
+    expected = ("set-weight", "PASS", 2) if case == "none" else ("wait", "INCONCLUSIVE", 1)
+    commits = subprocess.run(
+        ["git", "-C", gitops.remote, "rev-list", "--count", "main"], capture_output=True, text=True, check=True
+    )
+    assert (told["action"], told["verdict"], int(commits.stdout)) == expected
+
+
 @pytest.mark.parametrize(("now", "action"), [(NOW, "wait"), (LATE, "time-out")])
 def test_a_prometheus_that_is_down_is_waited_for_until_the_deadline(now: str, action: str, tmp_path: Path) -> None:
     state = state_in("canary", task="tiny")
@@ -97,22 +119,13 @@ def test_without_a_rollout_nobody_is_asked(tmp_path: Path) -> None:
 def test_an_api_server_that_is_down_is_a_cluster_that_is_not_applied(
     now: str, action: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _kubeconfig(tmp_path / "kubeconfig")
+    write_kubeconfig(tmp_path / "kubeconfig")
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
     monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
     gitops = repository_in(tmp_path, state_in("canary", task="tiny"), POLICY)
     told = gate_of(gitops, KubernetesCluster(), now).look()
     assert told["action"] == action
     assert told["cluster"].startswith("the API server: does not answer about argoproj.io/v1alpha1/argocd/applications")
-
-
-def _kubeconfig(path: Path) -> None:
-    named: dict[str, Any] = {
-        "clusters": [{"name": "c", "cluster": {"server": "https://127.0.0.1:9"}}],
-        "users": [{"name": "u", "user": {}}],
-        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-    }
-    path.write_text(json.dumps({"apiVersion": "v1", "kind": "Config", "current-context": "x", **named}))
 
 
 @pytest.fixture
@@ -183,74 +196,6 @@ def test_a_candidate_that_answers_with_errors_is_rolled_back_and_held(town: Town
     after = gitops.snapshot().state
     assert after.held(town.digests["candidate"])
     assert (after.stable, after.candidate) == (town.digests["stable"], None)
-
-
-SETTINGS = {
-    "SLUICE_ENVIRONMENT": "dev",
-    "SLUICE_NAMESPACE": "sluice-dev",
-    "SLUICE_PROMETHEUS_URL": "http://127.0.0.1:9",
-}
-
-
-def sluice_gate(tmp_path: Path, **settings: str) -> subprocess.CompletedProcess[str]:
-    _kubeconfig(tmp_path / "kubeconfig")
-    here = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "KUBECONFIG": str(tmp_path / "kubeconfig")}
-    command = [str(Path(sys.executable).with_name("sluice")), "gate"]
-    return subprocess.run(
-        command, env=here | SETTINGS | settings, capture_output=True, text=True, check=False, timeout=120
-    )
-
-
-@pytest.mark.parametrize(
-    ("settings", "says"),
-    [
-        ({}, "SLUICE_REPOSITORY: is not set"),
-        ({"SLUICE_REPOSITORY": "git@host:repository.git"}, "SLUICE_REPOSITORY: has scheme ''"),
-        ({"SLUICE_REPOSITORY": "https://kim:secret@host/r.git"}, "SLUICE_REPOSITORY: carries credentials"),
-        ({"SLUICE_REPOSITORY": "ssh://git@host/r.git"}, "SLUICE_REPOSITORY_KEY: is not set"),
-        ({"SLUICE_REPOSITORY": "file:///r.git", "SLUICE_NAMESPACE": ""}, "SLUICE_NAMESPACE: is not set"),
-        ({"SLUICE_REPOSITORY": "file:///r.git", "SLUICE_PROMETHEUS_URL": ""}, "SLUICE_PROMETHEUS_URL: is not set"),
-        ({"SLUICE_REPOSITORY": "file:///r.git", "SLUICE_PROMETHEUS_MATCHERS": "a b=c"}, "SLUICE_PROMETHEUS_MATCHERS"),
-        ({"SLUICE_REPOSITORY": "file:///r.git", "SLUICE_PROMETHEUS_SCRAPE_SECONDS": "0"}, "'0', not 1 to 3600"),
-        ({"SLUICE_REPOSITORY": "file:///r.git", "SLUICE_PROMETHEUS_JOINED": "perhaps"}, "write true or false"),
-        ({"SLUICE_REPOSITORY": "file:///no/such.git"}, "cannot be read"),
-        ({"SLUICE_REPOSITORY": "ssh://git@host/r.git", "SLUICE_REPOSITORY_KEY": "/none"}, "known_hosts"),
-    ],
-)
-def test_a_wrong_setting_is_one_line_and_exit_2(settings: dict[str, str], says: str, tmp_path: Path) -> None:
-    done = sluice_gate(tmp_path, **settings)
-    assert (done.returncode, done.stdout) == (2, "")
-    (line,) = done.stderr.splitlines()
-    assert says in line
-    assert "secret" not in line
-
-
-def test_the_command_prints_one_line_of_json_and_leaves_nothing(tmp_path: Path) -> None:
-    gitops = repository_in(tmp_path, state_in("stable", task="tiny"), POLICY)
-    scratch = tmp_path / "tmp"
-    scratch.mkdir()
-    done = sluice_gate(tmp_path, SLUICE_REPOSITORY=f"file://{gitops.remote}", TMPDIR=str(scratch))
-    assert done.returncode == 0, done.stderr
-    (line,) = done.stdout.splitlines()
-    told = json.loads(line)
-    assert (told["stage"], told["candidate"], told["action"]) == ("stable", None, "wait")
-    assert told["commit"] == gitops.snapshot().commit
-    assert not list(scratch.iterdir())
-
-
-def test_a_person_reads_and_rolls_back_at_a_url(tmp_path: Path) -> None:
-    gitops = repository_in(tmp_path, state_in("canary", task="tiny"), POLICY)
-    here = {"PATH": os.environ["PATH"], "SLUICE_HOME": str(tmp_path / "home")}
-    here["SLUICE_REPOSITORY"] = f"file://{gitops.remote}"
-    sluice = str(Path(sys.executable).with_name("sluice"))
-    for command in (["status", "--json"], ["rollback", "--reason", "wrong scores", "--json"]):
-        done = subprocess.run([sluice, *command], env=here, capture_output=True, text=True, check=False, timeout=120)
-        assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["candidate"] == B
-    assert gitops.snapshot().state.held(B)
-    here["SLUICE_REPOSITORY"] = f"file://{tmp_path}/nowhere.git"
-    done = subprocess.run([sluice, "status"], env=here, capture_output=True, text=True, check=False, timeout=120)
-    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
 
 
 def test_a_git_host_that_goes_away_leaves_nothing_half_written(tmp_path: Path) -> None:

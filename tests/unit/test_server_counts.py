@@ -10,6 +10,7 @@ A, B = "sha256:a", "sha256:b"
 OLD = Began(A, 10.0, 20.0)
 CASES: dict[str, tuple[list[Began], float]] = {
     "both were there": ([OLD, Began(B, 15.0, 21.0)], 160.0),
+    "the stable one was scraped late once": ([Began(A, 10.0, 170.0), Began(B, 15.0, 21.0)], 160.0),
     "nobody was seen": ([], 160.0),
     "the candidate came at once": ([OLD, Began(B, 101.0, 105.0)], 165.0),
     "the candidate came late": ([OLD, Began(B, 300.0, 320.0)], 380.0),

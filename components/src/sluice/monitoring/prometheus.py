@@ -98,7 +98,7 @@ class PrometheusSource:
         if self.marked or now.timestamp() < begin:
             return begin
         matchers = {**self.matchers, "task": state.task}
-        start, spent = selector(START, matchers), f"{now.timestamp() - since + self.fresh_seconds:.0f}s"
+        start, spent = selector(START, matchers), f"{now.timestamp() - since:.0f}s"
         step = f"{max(self.fresh_seconds / 2, 1):.0f}s"
         seen = {
             frozenset(one.labels.items()): one.value

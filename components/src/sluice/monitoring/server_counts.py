@@ -207,7 +207,7 @@ def both_began(
         if ours and min(one.born for one in ours) > since:
             begin = max(begin, ours[0].seen + settle)
     for one in known:
-        if one.born < begin < one.seen:
+        if since < one.born < begin < one.seen:
             begin = one.seen
     return begin
 
