@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-_WIDTH, _HEIGHT, _GAP, _PAD, _HEAD = 232, 40, 26, 18, 26
+_WIDTH, _HEIGHT, _GAP, _PAD, _HEAD = 250, 40, 26, 18, 26
 _STYLE = (
     "text{font:13px system-ui,sans-serif;fill:#1f2933}.s{font-size:11px;fill:#52606d}"
     ".step{fill:#fff;stroke:#52606d}.gpu{fill:#fff3d6;stroke:#b7791f}.box{fill:#f5f7fa;stroke:#9aa5b1}"
@@ -74,7 +74,7 @@ def _inner(spec: dict[str, Any], name: str, task: dict[str, Any]) -> _Node:
     said = [f"{device['resourceCount']} {device['resourceType']}"] if device else []
     said += [f"{resources['resourceCpuRequest']} CPU, {resources['resourceMemoryRequest']}"]
     if retries := task.get("retryPolicy", {}).get("maxRetryCount"):
-        said.append(f"{retries} retries")
+        said.append(f"{retries} {'retry' if retries == 1 else 'retries'}")
     kind = "gpu" if device else "step"
     return _Node(name, ", ".join(said), kind if task["cachingOptions"] else f"{kind} again")
 
