@@ -1,7 +1,7 @@
 """
-Compile every pipeline: ``pipelines/compiled/`` for uploads, ``manifests/pipelines/`` for GitOps.
+Compile every pipeline: ``pipelines/compiled/`` for uploads, ``manifests/pipelines/`` for GitOps, and drawings of two.
 
-    python -m pipelines.compile                                         from the repository root: writes both
+    python -m pipelines.compile                                         from the repository root: writes all
     python -m pipelines.compile --check                                 only compares; exit 1 on a difference
     python -m pipelines.compile --accelerator NAME --count 2 --into DIR the pipelines for other devices
 """
@@ -16,6 +16,7 @@ from kfp import compiler
 from kfp.compiler.compiler_utils import KubernetesManifestOptions
 
 from pipelines.accelerators import Devices, devices
+from pipelines.graph import draw
 from pipelines.monitoring import monitoring_pipeline
 from pipelines.promotion import promotion_pipeline
 from pipelines.training import training_pipeline
@@ -26,6 +27,8 @@ from sluice.errors import SluiceError
 ROOT = Path(__file__).parents[1]
 COMPILED = ROOT / "pipelines/compiled"
 MANIFESTS = ROOT / "manifests/pipelines"
+DRAWN = {"training-gpu": ROOT / "docs/training-graph.svg", "monitor-and-retrain": ROOT / "docs/retraining-graph.svg"}
+"""Where the drawings of these are."""
 _KUSTOMIZATION = """\
 # Written by `make compile`: the pipelines as objects of a KFP that keeps them in Kubernetes (2.17 or newer).
 apiVersion: kustomize.config.k8s.io/v1beta1
@@ -111,6 +114,8 @@ def main(arguments: list[str]) -> int:
         return 0
     if not asked.check:
         manifests_into(MANIFESTS, compile_into(COMPILED))
+        for name, there in DRAWN.items():
+            write_bytes(there, draw(COMPILED / f"{name}.yaml").encode())
         return 0
     stale = outdated()
     if stale:

@@ -1,24 +1,176 @@
-"""The compiled pipelines are what the sources say, and install nothing at run time."""
+"""The compiled pipelines are what the sources say, and what a cluster needs is on every step."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
-from pipelines.compile import COMPILED, PIPELINES, compile_into
+import pytest
+import yaml
+
+from components.image import STEPS_GPU_IMAGE, STEPS_IMAGE
+from pipelines.accelerators import ALLOWED, devices
+from pipelines.compile import COMPILED, MANIFESTS, PIPELINES, ROOT, compile_into, main, manifests_into, outdated
+from pipelines.placing import NEEDS
+from sluice.errors import BadInput
+
+NVIDIA = ALLOWED["nvidia"]
+ON_DEVICES = {"train", "compress"}
+"""Steps that train: the teacher; the student and the quantization-aware one."""
 
 
-def test_committed_yaml_is_what_the_sources_compile_to(tmp_path: Path) -> None:
-    fresh = compile_into(tmp_path)
-    assert [path.stem for path in fresh] == sorted(PIPELINES)
-    for path in fresh:
-        assert (COMPILED / path.name).read_bytes() == path.read_bytes(), f"run `make compile`: {path.name} is old"
+def document(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Pipeline spec, and platform settings by executor."""
+    spec, platform = yaml.safe_load_all((COMPILED / f"{name}.yaml").read_text("utf-8"))
+    return spec, platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+
+
+def tasks(spec: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Every task that runs an executor, by the executor's name."""
+    dags = [spec["root"]["dag"], *(one["dag"] for one in spec["components"].values() if "dag" in one)]
+    labels = {name: one.get("executorLabel") for name, one in spec["components"].items()}
+    found = {labels[task["componentRef"]["name"]]: task for dag in dags for task in dag["tasks"].values()}
+    return {label: task for label, task in found.items() if label}
+
+
+def test_committed_files_are_what_the_sources_compile_to() -> None:
+    assert outdated() == []
+    assert main(["--check"]) == 0
 
 
 def test_compiling_twice_gives_the_same_bytes(tmp_path: Path) -> None:
-    first, second = compile_into(tmp_path / "a"), compile_into(tmp_path / "b")
-    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+    written = []
+    for name in ("a", "b"):
+        compiled = compile_into(tmp_path / name)
+        written.append([path.read_bytes() for path in (*compiled, *manifests_into(tmp_path / f"{name}-m", compiled))])
+    assert written[0] == written[1]
+    assert len(written[0]) == 2 * len(PIPELINES) + 1
 
 
-def test_no_step_installs_anything() -> None:
-    for path in COMPILED.glob("*.yaml"):
-        assert "pip install" not in path.read_text()
+@pytest.mark.parametrize("name", sorted(PIPELINES))
+def test_no_step_installs_anything_and_every_image_is_ours(name: str) -> None:
+    text = (COMPILED / f"{name}.yaml").read_text("utf-8")
+    assert "pip install" not in text
+    spec, settings = document(name)
+    executors = spec["deploymentSpec"]["executors"]
+    assert {one["container"]["image"] for one in executors.values()} <= {STEPS_IMAGE, STEPS_GPU_IMAGE}
+    assert settings.keys() == executors.keys()
+
+
+@pytest.mark.parametrize("name", sorted(PIPELINES))
+def test_every_step_has_requests_limits_a_user_a_label_and_a_deadline(name: str) -> None:
+    spec, settings = document(name)
+    for label, executor in spec["deploymentSpec"]["executors"].items():
+        wanted = {"resourceCpuRequest", "resourceCpuLimit", "resourceMemoryRequest", "resourceMemoryLimit"}
+        assert wanted <= executor["container"]["resources"].keys(), label
+        own = settings[label]
+        assert own["securityContext"] == {"runAsUser": "65532", "runAsGroup": "65532", "runAsNonRoot": True}
+        assert own["podMetadata"]["labels"]["sluice.dev/step"] == label.removeprefix("exec-")
+        assert int(own["activeDeadlineSeconds"]) > 0
+        assert {"volumeName": "tmp", "mountPath": "/tmp", "sizeLimit": "16Gi"} in own["emptyDirMounts"]  # noqa: S108
+
+
+@pytest.mark.parametrize("name", sorted(PIPELINES))
+def test_devices_are_asked_for_by_the_steps_that_train_and_by_no_other(name: str) -> None:
+    spec, settings = document(name)
+    asked = set()
+    for label, executor in spec["deploymentSpec"]["executors"].items():
+        container, own = executor["container"], settings[label]
+        if device := container["resources"].get("accelerator"):
+            asked.add(label.removeprefix("exec-"))
+            assert (device["resourceType"], device["resourceCount"]) == (NVIDIA.resource, "1")
+            assert container["image"] == STEPS_GPU_IMAGE
+            assert own["nodeSelector"]["labels"] == NVIDIA.node_selector
+            assert own["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+            shm = {"volumeName": "shm", "mountPath": "/dev/shm", "medium": "Memory", "sizeLimit": "2Gi"}  # noqa: S108
+            assert shm in own["emptyDirMounts"]
+        else:
+            assert "nodeSelector" not in own
+            assert "tolerations" not in own
+    assert asked == {"training-on-nodes": {"compress"}}.get(name, ON_DEVICES if name.endswith("-gpu") else set())
+
+
+@pytest.mark.parametrize("name", sorted(PIPELINES))
+def test_retries_back_off_and_caching_is_for_what_follows_from_its_inputs(name: str) -> None:
+    spec, _ = document(name)
+    for label, task in tasks(spec).items():
+        need = NEEDS[label.removeprefix("exec-").replace("-", "_")]
+        assert bool(task["cachingOptions"].get("enableCache")) == need.cached, label
+        assert task.get("retryPolicy", {}).get("maxRetryCount", 0) == need.retries, label
+        assert not need.retries or task["retryPolicy"]["backoffDuration"] == "30s"
+    uncached = {label.removeprefix("exec-") for label, task in tasks(spec).items() if not task["cachingOptions"]}
+    assert uncached <= {"check", "gate", "release", "promote", "watch", "exit-note"}
+
+
+def test_a_verdict_is_not_asked_for_twice() -> None:
+    assert {name for name, need in NEEDS.items() if not need.retries} == {"check", "validate", "gate", "exit_note"}
+
+
+@pytest.mark.parametrize("name", sorted(PIPELINES))
+def test_every_parameter_says_what_it_is_and_most_have_a_default(name: str) -> None:
+    spec, _ = document(name)
+    parameters = spec["root"]["inputDefinitions"]["parameters"]
+    assert [key for key, one in parameters.items() if not one.get("description")] == []
+    needed = {key for key, one in parameters.items() if "defaultValue" not in one}
+    assert needed == {"promotion": {"gitops", "bundles", "digest"}, "training-on-nodes": {"claim"}}.get(name, set())
+
+
+@pytest.mark.parametrize("name", sorted(PIPELINES))
+def test_an_exit_handler_covers_everything(name: str) -> None:
+    spec, _ = document(name)
+    (handler,) = [task for task in spec["root"]["dag"]["tasks"].values() if task.get("triggerPolicy")]
+    assert handler["taskInfo"]["name"] == "exit-note"
+    assert len(spec["root"]["dag"]["tasks"]) == 2
+
+
+def test_the_first_step_of_a_training_is_the_check_and_all_others_wait_for_it() -> None:
+    spec, _ = document("training")
+    graph = spec["components"]["comp-exit-handler-1"]["dag"]["tasks"]
+    (first,) = [name for name, task in graph.items() if not task.get("dependentTasks")]
+    assert first == "check"
+
+
+def test_a_training_is_started_on_a_boolean_alone() -> None:
+    spec, _ = document("monitor-and-retrain")
+    conditions = [
+        task["triggerPolicy"]["condition"]
+        for one in spec["components"].values()
+        for task in one.get("dag", {}).get("tasks", {}).values()
+        if "condition" in task.get("triggerPolicy", {})
+    ]
+    (condition,) = conditions
+    assert condition.endswith("['pipelinechannel--watch-retrain'] == true")
+
+
+@pytest.mark.parametrize(("name", "count"), [("tpu", 1), ("nvidia", 0), ("nvidia-l4", 9)])
+def test_an_accelerator_that_is_not_listed_or_too_many_are_refused(
+    name: str, count: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(BadInput, match=f"accelerator '{name}'"):
+        devices(name, count)
+    assert main(["--accelerator", name, "--count", str(count), "--into", str(tmp_path / "own")]) == 2
+    assert capsys.readouterr().err.startswith(f"compile: accelerator '{name}': ")
+    assert not (tmp_path / "own").exists()
+
+
+def test_pipelines_for_other_devices_are_compiled_elsewhere(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pipelines.compile", "--accelerator", "nvidia-l4", "--count", "2", "--into"]
+    subprocess.run([*command, str(tmp_path)], cwd=ROOT, check=True, capture_output=True, timeout=120)
+    _, platform = yaml.safe_load_all((tmp_path / "training-gpu.yaml").read_text("utf-8"))
+    train = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-train"]
+    assert train["nodeSelector"]["labels"] == ALLOWED["nvidia-l4"].node_selector
+
+
+def test_a_version_is_named_by_what_it_runs() -> None:
+    kinds = []
+    for path in sorted(MANIFESTS.glob("[!k]*.yaml")):
+        pipeline, version = yaml.safe_load_all(path.read_text("utf-8"))
+        kinds += [pipeline["kind"], version["kind"]]
+        assert version["spec"]["pipelineName"] == pipeline["metadata"]["name"]
+        assert version["metadata"]["name"].startswith(f"{pipeline['metadata']['name']}-")
+        spec, platform = yaml.safe_load_all((COMPILED / path.name).read_text("utf-8"))
+        assert version["spec"]["pipelineSpec"]["root"] == spec["root"]
+        assert version["spec"]["platformSpec"] == platform
+    assert kinds == ["Pipeline", "PipelineVersion"] * len(PIPELINES)

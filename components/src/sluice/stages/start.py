@@ -125,7 +125,8 @@ def told_wrong(error: ValidationError, values: Mapping[str, Any]) -> BadInput:
     name = ".".join(str(part) for part in first["loc"])
     if not name:
         name, _, said = said.partition(": ")
-    given = f", got {values[name]!r}"[:120] if values.get(name) else ""
+    shown = values.get(name) and not _SECRET.search(str(values[name]))
+    given = f", got {values[name]!r}"[:120] if shown else ""
     return BadInput(f"parameter {name}", said + given, "see the parameter's description")
 
 

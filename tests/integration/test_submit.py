@@ -1,0 +1,183 @@
+"""`python -m pipelines.submit` against a server that answers as KFP's API does, and against none."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import pytest
+
+from pipelines import submit
+from pipelines.submit import main
+
+DIGEST = "sha256:" + "0" * 64
+PROMOTION = ["promotion", "-p", "gitops=/r.git", "-p", "bundles=/b", "-p", f"digest={DIGEST}"]
+
+
+class Kfp:
+    """What a KFP API server keeps, as far as a submission sees it."""
+
+    def __init__(self) -> None:
+        self.versions: list[str] = []
+        self.runs: list[dict[str, Any]] = []
+        self.recurring: list[dict[str, Any]] = []
+        self.uploaded = b""
+        self.states = ["RUNNING", "SUCCEEDED"]
+        self.refuses = 0
+
+    def answer(  # noqa: PLR0911  one answer a route
+        self, method: str, path: str, query: dict[str, list[str]], body: bytes
+    ) -> tuple[int, Any]:
+        """Status and JSON."""
+        route = path.removeprefix("/apis/v2beta1/")
+        if route == "healthz":
+            return 200, {"multi_user": False}
+        if self.refuses:
+            return self.refuses, {"error": "no"}
+        if route == "pipelines":
+            there = [{"pipeline_id": "p1", "display_name": "sluice-promotion"}] if self.versions else []
+            return 200, {"pipelines": there, "total_size": len(there)}
+        if route in {"pipelines/upload", "pipelines/upload_version"}:
+            self.uploaded = body
+            self.versions.append(unquote(query["name"][0]))
+            return 200, {"pipeline_id": "p1", "pipeline_version_id": self.versions[-1]}
+        if route == "pipelines/p1/versions":
+            listed = [{"pipeline_version_id": name, "display_name": name} for name in self.versions]
+            return 200, {"pipeline_versions": listed}
+        if route == "experiments":
+            return 200, {"experiment_id": "e1"} if method == "POST" else {"experiments": [{"experiment_id": "e1"}]}
+        if route in {"runs", "recurringruns"}:
+            kept, key = (self.runs, "run_id") if route == "runs" else (self.recurring, "recurring_run_id")
+            kept.append(json.loads(body))
+            return 200, {key: f"r{len(kept)}"}
+        if re.fullmatch(r"runs/r\d+", route):
+            state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
+            details = [{"display_name": "promote", "state": state}, {"display_name": "root-driver", "state": state}]
+            return 200, {"run_id": "r1", "state": state, "run_details": {"task_details": details}}
+        return 404, {"error": f"{method} {path}"}
+
+
+@pytest.fixture
+def kfp(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[tuple[Kfp, str]]:
+    """The server and its address."""
+    played = Kfp()
+
+    class Handler(BaseHTTPRequestHandler):
+        def _answer(self) -> None:
+            parts = urlsplit(self.path)
+            body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            status, document = played.answer(self.command, parts.path, parse_qs(parts.query), body)
+            data = json.dumps(document).encode()
+            self.send_response(status)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        do_GET = do_POST = _answer  # noqa: N815  http.server's names
+
+        def log_message(self, *_: Any) -> None:
+            """Nothing."""
+
+    monkeypatch.setattr(submit, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield played, f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_run_is_uploaded_once_started_and_followed_to_its_end(
+    kfp: tuple[Kfp, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    played, host = kfp
+    for _ in range(2):
+        played.states = ["RUNNING", "SUCCEEDED"]
+        assert main([*PROMOTION, "--host", host, "--follow", "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line.get("state") for line in lines[:4]] == [None, "RUNNING", "SUCCEEDED", "SUCCEEDED"]
+    assert lines[0]["link"] == f"{host}/#/runs/details/r1"
+    assert b"Verify a bundle of the store" in played.uploaded
+    (version,) = {name for name in played.versions if name != "sluice-promotion"}
+    assert re.fullmatch(r"sluice-promotion-[0-9a-f]{12}", version)
+    assert played.versions.count(version) == 1
+    started = played.runs[0]
+    assert started["pipeline_version_reference"] == {"pipeline_id": "p1", "pipeline_version_id": version}
+    assert started["runtime_config"]["parameters"] == {"gitops": "/r.git", "bundles": "/b", "digest": DIGEST}
+
+
+def test_a_run_that_fails_is_exit_code_one_and_names_its_step(
+    kfp: tuple[Kfp, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    played, host = kfp
+    played.states = ["FAILED"]
+    assert main([*PROMOTION, "--host", host, "--follow"]) == 1
+    assert re.search(r"FAILED\s+promote", capsys.readouterr().err)
+
+
+def test_a_recurring_run_is_made_with_its_schedule(kfp: tuple[Kfp, str]) -> None:
+    played, host = kfp
+    assert main([*PROMOTION, "--host", host, "--recurring", "0 0 3 * * *", "--follow"]) == 0
+    assert played.recurring[0]["trigger"]["cron_schedule"]["cron"] == "0 0 3 * * *"
+    assert played.recurring[0]["no_catchup"] is True
+    assert played.runs == []
+
+
+def test_a_host_that_refuses_is_one_line(kfp: tuple[Kfp, str], capsys: pytest.CaptureFixture[str]) -> None:
+    played, host = kfp
+    played.refuses = 403
+    assert main([*PROMOTION, "--host", host]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "refuses it (status 403" in line
+
+
+@pytest.mark.parametrize("host", ["http://127.0.0.1:9", "localhost:8888", ""])
+def test_a_host_that_is_none_is_one_line(host: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*PROMOTION, "--host", host]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("submit: host ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["trainings"], "pipeline 'trainings': is not known"),
+        (["training", "-p", "epochs=3"], "parameter epochs: is none of training"),
+        (["training", "-p", "epochs"], "-p epochs: has no ="),
+        (["training", "-p", "checkpoint_every=often"], "parameter checkpoint_every: is not a whole number"),
+        (["training", "-p", "checkpoint_every=0"], "parameter checkpoint_every: Input should be greater"),
+        (["training", "-p", "gitops=https://me:word@host/r.git"], "parameter gitops: holds a password"),
+        (["training", "--parameters", "/nowhere.json"], "/nowhere.json: cannot be read"),
+        (["promotion", "-p", "gitops=/r.git", "-p", "bundles=/b"], "parameter digest: is missing"),
+        (["monitor-and-retrain", "-p", 'limits={"drift": 2}'], "parameter limits: drift"),
+        (["training-on-nodes", "-p", "claim=c", "-p", "nodes=0"], "parameter nodes: is 1 to 64"),
+        (["training-on-nodes", "-p", "claim=c", "-p", "operator=Job"], "parameter operator: is TrainJob or TFJob"),
+        (["training", "--recurring", "0 3 * * *"], "--recurring '0 3 * * *': has not six fields"),
+    ],
+)
+def test_what_is_wrong_is_refused_before_anything_is_sent(
+    arguments: list[str], said: str, kfp: tuple[Kfp, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    played, host = kfp
+    assert main([*arguments, "--host", host]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"submit: {said}")
+    assert "word" not in line.replace("password", "")
+    assert (played.versions, played.runs) == ([], [])
+
+
+def test_parameters_come_from_a_file_and_the_command_line_wins(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "p.json").write_text('{"checkpoint_every": 50, "distribution": "mirrored"}')
+    more = ["--parameters", str(tmp_path / "p.json"), "-p", "checkpoint_every=60", "--validate", "--json"]
+    assert main(["training-gpu", *more]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["parameters"] == {"checkpoint_every": 60, "distribution": "mirrored"}

@@ -1,0 +1,164 @@
+"""What a run is asked for is checked before anything starts, and every default is settled once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sluice.errors import BadArtifact, BadInput, Refused
+from sluice.evaluation.curves import confusion
+from sluice.evaluation.document import Curves, Estimate, Evaluation
+from sluice.models.store import read_bundle, store_bundle
+from sluice.stages.ending import ending
+from sluice.stages.promote import parse_promotion
+from sluice.stages.start import parse_asked, start
+from sluice.stages.told import told
+from tests.integration.tiny_bundle import write_tiny_bundle
+from tests.unit import tiny_task
+
+ROOT = Path(__file__).parents[2]
+ASKED = {"task": "tests.unit.tiny_task:TASK", "environment": "dev"}
+DIGEST = "sha256:" + "0" * 64
+FOLDERS = ROOT / "feature_repo", ROOT / "manifests/overlays"
+
+
+@pytest.mark.parametrize(
+    ("changed", "name"),
+    [
+        ({"task": "../etc"}, "task"),
+        ({"environment": "Prod"}, "environment"),
+        ({"recipe": "{}"}, "recipe: name"),
+        ({"gitops": "not a url", "bundles": "s3://b/t"}, "gitops"),
+        ({"gitops": "https://me:secret@host/r.git", "bundles": "s3://b/t"}, "gitops"),
+        ({"gitops": "ssh://git@host/r.git"}, "bundles"),
+        ({"bundles": "ftp://b/t"}, "bundles"),
+        ({"production": "latest"}, "production"),
+        ({"production": DIGEST}, "bundles"),
+        ({"source": "sha256:1"}, "source"),
+        ({"distribution": "multi_worker"}, "distribution"),
+        ({"checkpoint_every": 0}, "checkpoint_every"),
+        ({"checkpoints": "tmp"}, "checkpoints"),
+        ({"surprise": 1}, "surprise"),
+    ],
+)
+def test_a_parameter_out_of_range_is_refused_by_name(changed: dict[str, Any], name: str) -> None:
+    with pytest.raises(BadInput, match=f"^parameter {name}: ") as caught:
+        parse_asked(ASKED | changed)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("changed", [{"now": "tomorrow"}, {"task": "nowhere"}, {"policy": "x: 1"}])
+def test_a_time_task_or_policy_that_is_none_is_refused(changed: dict[str, Any]) -> None:
+    with pytest.raises(BadInput):
+        parse_asked(ASKED | changed)
+
+
+@pytest.mark.parametrize("place", ["s3://b/t", "gs://b/t", "file:///b", "/mnt/bundles"])
+def test_a_store_is_a_folder_or_a_url(place: str) -> None:
+    asked = parse_asked(ASKED | {"bundles": place, "gitops": "git@host:team/r.git", "production": DIGEST})
+    assert asked.bundles == place
+
+
+def test_defaults_are_settled_and_name_the_run() -> None:
+    made = start(parse_asked(ASKED), "", ("by-hand", "42"), FOLDERS)
+    named = json.loads(made.run)
+    assert made.production == ""
+    assert "kind: GatePolicy" in made.policy
+    assert made.now.endswith("Z")
+    assert named["source"] == made.source
+    assert named["now"] == made.now
+    assert json.loads(made.recipe)["name"] == tiny_task.TASK.recipe.name
+    again = start(parse_asked(ASKED | {"now": made.now}), "", ("by-hand", "42"), FOLDERS)
+    assert again == made
+    other = start(parse_asked(ASKED | {"now": made.now}), "", ("by-hand", "43"), FOLDERS)
+    assert json.loads(other.run)["id"] != named["id"]
+
+
+def test_what_was_given_is_left_as_it_is() -> None:
+    given = {"now": "2026-01-01T00:00:00Z", "production": "", "source": DIGEST}
+    made = start(parse_asked(ASKED | given), '{"id": "mine"}', ("", ""), FOLDERS)
+    assert (made.now, made.production, made.source, made.run) == (*given.values(), '{"id": "mine"}')
+
+
+def test_an_environment_without_a_policy_is_named() -> None:
+    with pytest.raises(BadInput, match="nowhere/gate-policy.yaml: cannot be read".replace(".", r"\.")):
+        start(parse_asked(ASKED | {"environment": "nowhere"}), "", ("", ""), FOLDERS)
+
+
+@pytest.mark.parametrize(
+    ("changed", "name"), [({"digest": "x"}, "digest"), ({"gitops": ""}, "gitops"), ({"bundles": ""}, "bundles")]
+)
+def test_a_promotion_is_checked_too(changed: dict[str, str], name: str) -> None:
+    whole = {"gitops": "/r.git", "bundles": "/b", "digest": DIGEST, "environment": "staging", "now": ""}
+    assert parse_promotion(whole).digest == DIGEST
+    with pytest.raises(BadInput, match=f"^parameter {name}: "):
+        parse_promotion(whole | changed)
+
+
+@pytest.mark.parametrize("kind", ["{}", "file://{}"])
+def test_a_bundle_comes_back_from_the_store_as_it_went(kind: str, tmp_path: Path) -> None:
+    digest = write_tiny_bundle(tmp_path / "made", 0.5)
+    bundle = read_bundle(str(tmp_path / "made"), digest, {})
+    store = kind.format(tmp_path / "store")
+    for _ in range(2):
+        store_bundle(bundle, store, {})
+    assert read_bundle(store, digest, {}).files == bundle.files
+    folder = tmp_path / "store" / digest.replace(":", "-")
+    (folder / "model.tflite").write_bytes(b"other")
+    with pytest.raises(BadArtifact):
+        read_bundle(store, digest, {})
+
+
+def test_a_store_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    digest = write_tiny_bundle(tmp_path / "made", 0.5)
+    bundle = read_bundle(str(tmp_path / "made"), digest, {})
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadInput, match="cannot be written"):
+        store_bundle(bundle, f"file://{tmp_path}/file/store", {})
+
+
+def test_an_error_ends_a_step_in_one_line_with_its_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    for error, code in ((BadInput("a", "b", "c"), 2), (Refused("a", "b", "c"), 3)):
+        with pytest.raises(SystemExit) as caught, told():
+            raise error
+        assert caught.value.code == code
+        assert capsys.readouterr().err == f"sluice: {type(error).__name__}: a: b; c\n"
+    with pytest.raises(ZeroDivisionError), told():
+        _ = 1 / 0
+
+
+def test_the_exit_note_names_the_step_that_stopped_the_run() -> None:
+    page, line = ending("r1", "FAILED", "gate", "exit\ncode 3")
+    assert line == "run r1: ended FAILED in gate: exit code 3"
+    assert "`gate`" in page
+    assert ending("r1", "SUCCEEDED", None, None)[1] == "run r1: ended well"
+
+
+def evaluation(metrics: dict[str, float], n: int, positives: int) -> Evaluation:
+    found = {name: Estimate(value=value, low=0, high=1, n=n) for name, value in metrics.items()}
+    empty = Curves(roc=(), precision_recall=(), reliability=())
+    return Evaluation(
+        model="m",
+        window=("a", "b"),
+        n=n,
+        positives=positives,
+        threshold=0.5,
+        metrics=found,
+        slices=(),
+        baselines=(),
+        best_baseline=None,
+        teacher=None,
+        production=None,
+        curves=empty,
+        bootstrap={},
+    )
+
+
+def test_the_confusion_matrix_is_the_one_that_precision_and_recall_come_from() -> None:
+    found = evaluation({"precision": 30 / 50, "recall": 30 / 40}, 200, 40)
+    assert confusion(found) == [[140, 20], [10, 30]]
+    assert confusion(evaluation({"precision": 0.0, "recall": 0.0}, 200, 40)) == [[160, 0], [40, 0]]
+    assert confusion(evaluation({"recall": 0.5}, 200, 40)) == []

@@ -1,0 +1,122 @@
+"""When a training is due: each trigger alone, what is not known, and the guards."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from sluice.errors import BadInput
+from sluice.monitoring.evidence import Moments
+from sluice.monitoring.triggers import Drift, Known, Limits, Retraining, Says, chance, decide
+from sluice.stages.watch import page, parse_limits
+
+QUIET: dict[str, Any] = {
+    "production": "sha256:" + "0" * 64,
+    "requests": 5000,
+    "drift": {"a": Drift(divergence=0.02, bins=21), "b": Drift(divergence=0.01, bins=5)},
+    "loss": Moments(n=5000, mean=0.41, variance=0.2),
+    "holdout_loss": 0.4,
+    "unlearned": 10,
+    "hours_since_training": 48.0,
+}
+
+
+def says(made: Retraining) -> dict[str, str]:
+    return {trigger.name: trigger.says.value for trigger in made.triggers}
+
+
+def test_nothing_fires_when_all_is_well() -> None:
+    made = decide(Known(**QUIET), Limits())
+    assert not made.retrain
+    assert made.reason == "no trigger fires"
+    assert set(says(made).values()) == {"QUIET"}
+
+
+@pytest.mark.parametrize(
+    ("trigger", "changed"),
+    [
+        ("drift", {"drift": {"a": Drift(divergence=0.02, bins=21), "b": Drift(divergence=0.2, bins=5)}}),
+        ("decay", {"loss": Moments(n=5000, mean=0.5, variance=0.2)}),
+        ("volume", {"unlearned": 10_000}),
+        ("schedule", {"hours_since_training": 24 * 30.0}),
+        ("empty", {"production": None, "empty": True}),
+    ],
+)
+def test_each_trigger_alone_starts_a_training_and_is_named(trigger: str, changed: dict[str, Any]) -> None:
+    made = decide(Known(**QUIET | changed), Limits())
+    assert made.retrain
+    assert made.reason.startswith(f"{trigger}: ")
+    assert [name for name, answer in says(made).items() if answer == "FIRES"] == [trigger]
+
+
+@pytest.mark.parametrize(
+    ("trigger", "changed"),
+    [
+        ("drift", {"requests": None, "drift": {}}),
+        ("drift", {"requests": 499}),
+        ("decay", {"loss": None}),
+        ("decay", {"holdout_loss": None}),
+        ("decay", {"loss": Moments(n=499, mean=9.0, variance=0.1)}),
+        ("decay", {"loss": Moments(n=600, mean=0.45, variance=1.0)}),
+        ("volume", {"unlearned": None}),
+        ("schedule", {"hours_since_training": None}),
+    ],
+)
+def test_what_is_not_known_starts_nothing_and_is_said(trigger: str, changed: dict[str, Any]) -> None:
+    made = decide(Known(**QUIET | changed), Limits())
+    assert not made.retrain
+    assert says(made)[trigger] == "INCONCLUSIVE"
+    assert made.reason == f"no trigger fires; nothing is known of {trigger}"
+
+
+def test_nothing_known_at_all_is_inconclusive_throughout() -> None:
+    made = decide(Known(), Limits())
+    assert not made.retrain
+    assert set(says(made).values()) == {Says.INCONCLUSIVE.value}
+
+
+def test_few_requests_need_more_divergence_since_chance_alone_gives_some() -> None:
+    moved = {"a": Drift(divergence=0.105, bins=21)}
+    assert decide(Known(**QUIET | {"drift": moved, "requests": 500}), Limits()).retrain is False
+    assert decide(Known(**QUIET | {"drift": moved, "requests": 5000}), Limits()).retrain is True
+    assert chance(21, 500) == pytest.approx(0.00721, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"rollout": "r0007-abc"}, "rollout r0007-abc is going on"),
+        ({"hours_since_training": 23.0}, "trained 23.0 h ago"),
+    ],
+)
+def test_the_guards_hold_a_training_back_and_say_what_would_have_started_it(changed: dict[str, Any], why: str) -> None:
+    made = decide(Known(**QUIET | {"unlearned": 20_000} | changed), Limits())
+    assert not made.retrain
+    assert made.reason.startswith(why)
+    assert "volume: 20000 labelled rows" in made.reason
+
+
+@pytest.mark.parametrize("text", ['{"drift": 0}', '{"volume": 0}', '{"drft": 0.1}', '{"decay": "x"}', "[", "7"])
+def test_limits_out_of_range_are_refused(text: str) -> None:
+    with pytest.raises(BadInput, match="parameter limits"):
+        parse_limits(text)
+
+
+def test_limits_are_the_defaults_where_nothing_is_said() -> None:
+    assert parse_limits("") == Limits()
+    assert parse_limits('{"drift": 0.5}') == Limits(drift=0.5)
+
+
+def test_no_evidence_is_nan() -> None:
+    with pytest.raises(ValidationError):
+        Known(holdout_loss=float("nan"))
+
+
+def test_the_page_says_everything_and_escapes_it() -> None:
+    made = decide(Known(**QUIET | {"rollout": "<b>"} | {"unlearned": 20_000}), Limits())
+    text = page(made)
+    assert "&lt;b&gt;" in text
+    assert "<b>is" not in text
+    assert all(trigger.name in text for trigger in made.triggers)
