@@ -39,9 +39,13 @@ _Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 def _moment(text: str) -> str:
-    if datetime.fromisoformat(text).tzinfo is None:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
         raise ValueError("has no time zone")
-    datetime.fromisoformat(text).astimezone(UTC)
+    try:
+        moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("is out of range") from error
     return text
 
 
