@@ -171,6 +171,17 @@ def test_labels_that_come_at_once_are_all_answered_when_stored(post: Post) -> No
     assert metric(f"127.0.0.1:{post.port}", "sluice_feedback_reward_total") == 6
 
 
+def test_kserves_logger_may_send_what_it_carries(post: Post) -> None:
+    post.start_collector()
+    digest = "sha256:" + "a" * 64
+    headers = {"ce-id": "e1", "ce-specversion": "1.0", "ce-type": "org.kubeflow.serving.inference.response"}
+    body = json.dumps({"predictions": [{"score": 0.5, "positive": True, "digest": digest}]}).encode()
+    for _ in range(2):
+        assert call(f"127.0.0.1:{post.port}", "POST", "/v1/events", body, headers) == (200, b'{"stored":1}')
+    assert post.rows().select("request_id", "score", "digest").unique().rows() == [("e1", 0.5, digest)]
+    assert call(f"127.0.0.1:{post.port}", "POST", "/v1/events", body)[0] == 400
+
+
 GOOD = {"request_id": "q", "label": 1}
 
 

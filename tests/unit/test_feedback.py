@@ -14,6 +14,7 @@ from pyarrow.fs import LocalFileSystem
 from sluice.errors import BadArtifact
 from sluice.feedback.attribution import attributed
 from sluice.feedback.batch import LABEL_SCHEMA, MAX_LINES, Batch, labels_at, parse_feedback, parse_predictions
+from sluice.feedback.events import parse_event
 from sluice.feedback.store import Store
 from sluice.models.request import BadRequest
 from sluice.monitoring.prediction_log import WINDOW_SCHEMA, Record, kept, window_frame
@@ -84,6 +85,65 @@ def test_a_batch_is_what_its_name_says() -> None:
     many = b"{}\n" * (MAX_LINES + 1)
     with pytest.raises(BadRequest, match="lines"):
         parse_predictions(Batch.of(NOON, many), many)
+
+
+ANSWER = {"predictions": [{"score": 0.25, "positive": False, "digest": A}]}
+SECOND = {
+    "outputs": [{"name": "score", "data": [0.25, 1]}, {"name": "positive", "data": [False, True]}],
+    "parameters": {"digest": A},
+}
+EVENT = {
+    "ce-id": "e-1",
+    "ce-specversion": "1.0",
+    "ce-source": "http://localhost:9081/",
+    "ce-type": "org.kubeflow.serving.inference.response",
+    "ce-time": "2026-11-21T11:00:00.5Z",
+    "ce-inferenceservicename": "flights-stable",
+    "ce-metadata": '{"X-Request-Id":["q"]}',
+    "content-type": "application/json",
+}
+
+
+def event(answer: Any, **changed: str) -> list[tuple[str, float, str, str]]:
+    headers = EVENT | {name.replace("_", "-"): value for name, value in changed.items()}
+    rows = parse_event(headers, json.dumps(answer).encode(), NOON)
+    assert rows.schema == pl.Schema(dict(WINDOW_SCHEMA))
+    return [(row["request_id"], row["score"], row["digest"], iso(row["event_time"])) for row in rows.to_dicts()]
+
+
+def test_kserves_events_carry_scores_and_digest() -> None:
+    when = "2026-11-21T11:00:00.500000Z"
+    assert event(ANSWER) == [("q", 0.25, A, when)]
+    assert event(ANSWER, ce_metadata="%7B%22x-request-id%22:[%22q%22]%7D") == [("q", 0.25, A, when)]
+    assert event(ANSWER, ce_metadata="{}") == [("e-1", 0.25, A, when)]
+    assert event(SECOND) == [("q#0", 0.25, A, when), ("q#1", 1.0, A, when)]
+    assert event({"instances": [{"speed": 1}]}, ce_type="org.kubeflow.serving.inference.request") == []
+    structured = {name.removeprefix("ce-"): value for name, value in EVENT.items() if name.startswith("ce-")}
+    kind = {"content-type": "application/cloudevents+json; charset=utf-8"}
+    found = parse_event(kind, json.dumps(structured | {"data": ANSWER}).encode(), NOON)
+    assert found["request_id"].to_list() == ["q"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "changed"),
+    [
+        ({"predictions": [0.25]}, {}),
+        ({"predictions": []}, {}),
+        ({"outputs": []}, {}),
+        (SECOND | {"outputs": [{"name": "score", "data": ["high"]}]}, {}),
+        (SECOND | {"parameters": {}}, {}),
+        ([], {}),
+        (ANSWER, {"ce_type": "org.kubeflow.serving.training"}),
+        (ANSWER, {"ce_specversion": "0.3"}),
+        (ANSWER, {"ce_id": ""}),
+        (ANSWER, {"ce_time": "noon"}),
+        (ANSWER, {"ce_metadata": "{"}),
+        (ANSWER, {"content_type": "application/cloudevents+json"}),
+    ],
+)
+def test_an_event_that_is_none_of_ours_is_refused(answer: Any, changed: dict[str, str]) -> None:
+    with pytest.raises(BadRequest, match="event"):
+        event(answer, **changed)
 
 
 def label(request_id: str, value: int, hours: float, received: float = 0) -> dict[str, Any]:
