@@ -4,6 +4,7 @@ Receive predictions and labels, and keep them in a store.
     python serving/collector.py --store s3://predictions --task flights --environment dev --port 8080 [--host 0.0.0.0]
 
     PUT  /v1/predictions/<time>-<sha256>   a batch of a server's prediction log, one JSON object a line
+    POST /v1/events                        CloudEvents of KServe's payload logger, for what they carry
     POST /v1/feedback                      labels: {"labels": [{"request_id": "…", "label": 0 or 1, …}, …]}
     GET  /-/live, /metrics
 
@@ -26,8 +27,8 @@ import contextlib
 import os
 import socket
 import sys
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections import Counter, OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -35,19 +36,23 @@ from typing import Any
 import orjson
 import polars as pl
 import uvicorn
-from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import Counter as Family
 
 from sluice.errors import SluiceError
 from sluice.feedback.batch import MAX_BATCH_BYTES, Batch, parse_feedback, parse_predictions
-from sluice.feedback.store import Store
+from sluice.feedback.events import parse_event
+from sluice.feedback.store import Kind, Store
 from sluice.models.request import MAX_BODY_BYTES, BadRequest, shown
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-AT_ONCE = 16
+BATCHES_AT_ONCE, ROWS_AT_ONCE = 8, 200
 """Requests with a body; more are told to come again, so that memory is bounded."""
+_MAX_ROWS_BYTES = MAX_BODY_BYTES // 2
+"""A thousand labels, or the answer to a thousand instances."""
 BODY_TIMEOUT_S = 15.0
 _GATHER_S = 0.1
 """How long labels are waited for that go into one object with the first."""
@@ -70,8 +75,8 @@ class Counts:
         self._rewards = self._counter("sluice_feedback_reward", "Sum of their rewards.", names)
         self.requests = self._counter("sluice_collector_requests", "Requests.", ["endpoint", "status"])
 
-    def _counter(self, name: str, about: str, names: list[str]) -> Counter:
-        return Counter(name, about, names, registry=self.registry)
+    def _counter(self, name: str, about: str, names: list[str]) -> Family:
+        return Family(name, about, names, registry=self.registry)
 
     def predictions(self, frame: pl.DataFrame) -> None:
         """A batch was stored."""
@@ -99,17 +104,17 @@ class Counts:
 
 
 class _Gathering:
-    """Labels of many small requests go into one object; each is answered when that is stored."""
+    """Rows of many small requests go into one object; each is answered when that is stored."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, kind: Kind) -> None:
+        self._store, self._kind = store, kind
         self._waiting: list[tuple[pl.DataFrame, asyncio.Future[None]]] = []
         self._writing: asyncio.Task[None] | None = None
 
-    async def put(self, labels: pl.DataFrame) -> None:
-        """Returns when the labels are stored; raises what the store raises."""
+    async def put(self, rows: pl.DataFrame) -> None:
+        """Returns when the rows are stored; raises what the store raises."""
         done = asyncio.get_running_loop().create_future()
-        self._waiting.append((labels, done))
+        self._waiting.append((rows, done))
         if self._writing is None:
             self._writing = asyncio.create_task(self._write())
         await done
@@ -118,10 +123,10 @@ class _Gathering:
         while self._waiting:
             await asyncio.sleep(_GATHER_S)
             taken, self._waiting = self._waiting, []
-            frame = pl.concat([labels for labels, _ in taken])
-            batch = Batch.of(frame["received"][0], frame.write_json().encode())
+            frame = pl.concat([rows for rows, _ in taken])
+            batch = Batch.of(datetime.now(UTC), frame.write_json().encode())
             try:
-                await asyncio.to_thread(self._store.put, "labels", batch, frame)
+                await asyncio.to_thread(self._store.put, self._kind, batch, frame)
             except Exception as error:  # noqa: BLE001  whatever it is, every sender must hear of it
                 _settle(taken, error)
             else:
@@ -140,8 +145,8 @@ class CollectorApp:
 
     def __init__(self, store: Store) -> None:
         self._store, self.counts = store, Counts(store.task)
-        self._gathering = _Gathering(store)
-        self._busy = 0
+        self._labels, self._events = _Gathering(store, "labels"), _Gathering(store, "predictions")
+        self._busy: Counter[int] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -172,26 +177,27 @@ class CollectorApp:
         if (endpoint, name) == ("state", "live"):
             return {"live": True}
         if endpoint == "predictions":
-            return await self._bounded(scope, receive, MAX_BATCH_BYTES, self._predictions, name)
-        if (endpoint, name) == ("labels", "feedback"):
-            return await self._bounded(scope, receive, MAX_BODY_BYTES, self._feedback, name)
+            async with self._body(scope, receive, MAX_BATCH_BYTES, BATCHES_AT_ONCE) as body:
+                return {"stored": await self._predictions(name, body)}
+        if endpoint == "rows" and name in {"feedback", "events"}:
+            async with self._body(scope, receive, _MAX_ROWS_BYTES, ROWS_AT_ONCE) as body:
+                return {"stored": await (self._event(scope, body) if name == "events" else self._feedback(body))}
         fix = "see docs/predictions-and-labels.md"
         raise BadRequest(f"path {shown(scope['path'])}", "is not one of the collector's", fix, status=404)
 
-    async def _bounded(
-        self, scope: Scope, receive: Receive, most: int, handle: Callable[[str, bytes], Awaitable[int]], name: str
-    ) -> dict[str, Any]:
-        if self._busy >= AT_ONCE:
-            raise _TryAgain(f"collector: {AT_ONCE} requests are under way; send it again")
-        self._busy += 1
+    @contextlib.asynccontextmanager
+    async def _body(self, scope: Scope, receive: Receive, most: int, at_once: int) -> AsyncIterator[bytes]:
+        """The body, while there are not too many of its size."""
+        if self._busy[most] >= at_once:
+            raise _TryAgain(f"collector: {at_once} such requests are under way; send it again")
+        self._busy[most] += 1
         try:
-            body = await asyncio.wait_for(_body(scope, receive, most), BODY_TIMEOUT_S)
-            return {"stored": await handle(name, body)}
+            yield await asyncio.wait_for(_whole_body(scope, receive, most), BODY_TIMEOUT_S)
         except TimeoutError as error:
             rule = f"did not arrive within {BODY_TIMEOUT_S:g} s"
             raise BadRequest("body", rule, "send it faster or in smaller parts", status=408) from error
         finally:
-            self._busy -= 1
+            self._busy[most] -= 1
 
     async def _predictions(self, name: str, body: bytes) -> int:
         batch = Batch.named(name)
@@ -200,17 +206,25 @@ class CollectorApp:
         self.counts.predictions(frame)
         return frame.height
 
-    async def _feedback(self, _: str, body: bytes) -> int:
+    async def _feedback(self, body: bytes) -> int:
         labels = parse_feedback(body, datetime.now(UTC))
-        await self._gathering.put(labels)
+        await self._labels.put(labels)
         self.counts.labels(labels)
         return labels.height
 
+    async def _event(self, scope: Scope, body: bytes) -> int:
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        rows = parse_event(headers, body, datetime.now(UTC))
+        if not rows.is_empty():
+            await self._events.put(rows)
+            self.counts.predictions(rows)
+        return rows.height
 
-_ENDPOINTS = {("GET", "/-"): "state", ("PUT", "/v1/predictions"): "predictions", ("POST", "/v1"): "labels"}
+
+_ENDPOINTS = {("GET", "/-"): "state", ("PUT", "/v1/predictions"): "predictions", ("POST", "/v1"): "rows"}
 
 
-async def _body(scope: Scope, receive: Receive, most: int) -> bytes:
+async def _whole_body(scope: Scope, receive: Receive, most: int) -> bytes:
     pieces, size, more = [], 0, True
     headers = dict(scope["headers"])
     length = headers.get(b"content-length", b"")

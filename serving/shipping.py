@@ -34,7 +34,6 @@ from sluice.feedback.batch import MAX_BATCH_BYTES, STAMP, Batch
 from sluice.monitoring.prediction_log import LogWriter, PredictionLog, Record, kept
 
 SEGMENT_BYTES = 1 << 20
-_SEND_EVERY_S = 2.0
 _TIMEOUT_S = 10.0
 _LONGEST_PAUSE_S = 10.0
 _LAST_CHANCE_S = 4.0
@@ -51,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--spool_bytes", type=int, default=32 << 20, help="its bound; beyond it predictions are dropped"
     )
+    parser.add_argument("--ship_seconds", type=float, default=30, help="a batch is sent so often, or when it is 1 MiB")
     parser.add_argument("--log_percent", type=float, default=100, help="requests to send, sampled by their id")
 
 
@@ -70,7 +70,7 @@ def open_log(options: argparse.Namespace, task: str, digest: str) -> PredictionL
     if not 0 <= options.log_percent <= 100:
         raise BadInput("--log_percent", f"is {options.log_percent:g}", "choose 0 to 100")
     try:
-        spool = Spool(options.spool, options.spool_bytes, options.log_percent)
+        spool = Spool(options.spool, options.spool_bytes, options.log_percent, max(options.ship_seconds, 0.1))
     except OSError as error:
         raise BadInput(f"--spool {options.spool}", f"cannot be written ({error.strerror})", "mount a disk") from error
     REGISTRY.register(_Counts(spool, [task, digest]))
@@ -86,18 +86,20 @@ class Spool:
         directory: of this server alone; what an earlier process left there is sent first.
         max_bytes: bound of all segments together.
         percent: of the requests that are kept, sampled by request id.
+        every_s: how often what was written is sent; each time makes an object in the store.
     """
 
-    def __init__(self, directory: Path, max_bytes: int, percent: float) -> None:
+    def __init__(self, directory: Path, max_bytes: int, percent: float, every_s: float) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        self._directory, self._max_bytes, self._percent = directory, max_bytes, percent
+        self._directory, self._max_bytes, self._percent, self._every_s = directory, max_bytes, percent, every_s
         self.dropped = self.sent = 0
         self._sealed = sorted(directory.glob("*.jsonl"))
         self.waiting_bytes = sum(path.stat().st_size for path in self._sealed)
         self._lock = threading.Lock()
         self._number = 0
         self._path, self._file, self._size = self._open()
-        self._ending = threading.Event()
+        self._begun = time.monotonic()
+        self._wake, self._ending = threading.Event(), False
         self._thread: threading.Thread | None = None
 
     def _open(self) -> tuple[Path, int, int]:
@@ -122,6 +124,7 @@ class Spool:
         try:
             if self._size and self._size + len(data) > SEGMENT_BYTES:
                 self._seal()
+                self._wake.set()
             if os.write(self._file, data) != len(data):
                 os.ftruncate(self._file, self._size)
                 return False
@@ -136,6 +139,7 @@ class Spool:
         os.close(self._file)
         self._sealed.append(self._path)
         self._path, self._file, self._size = opened
+        self._begun = time.monotonic()
 
     def start(self, collector: str) -> None:
         """Begin to send."""
@@ -144,36 +148,37 @@ class Spool:
 
     def close(self) -> None:
         """Send what is left, for a few seconds; the rest waits on the disk."""
-        self._ending.set()
+        self._ending = True
+        self._wake.set()
         if self._thread is not None:
             self._thread.join(_LAST_CHANCE_S + _TIMEOUT_S)
         os.close(self._file)
 
     def _send_all(self, sender: _Sender) -> None:
-        pause, deadline = _SEND_EVERY_S, float("inf")
+        pause, failures, deadline = self._every_s, 0, float("inf")
         while time.monotonic() < deadline:
-            ending = self._ending.wait(pause)
-            if ending and deadline == float("inf"):
-                deadline = time.monotonic() + _LAST_CHANCE_S
+            self._wake.wait(pause)
+            self._wake.clear()
+            if self._ending:
+                deadline = min(deadline, time.monotonic() + _LAST_CHANCE_S)
             delivered = self._send_waiting(sender)
-            if ending and delivered:
+            if self._ending and delivered:
                 return
-            pause = _SEND_EVERY_S if delivered else min(2 * pause, _LONGEST_PAUSE_S)
-            if ending:
-                time.sleep(0.2)
+            failures = 0 if delivered else failures + 1
+            pause = self._every_s if delivered else min(2.0**failures, _LONGEST_PAUSE_S)
+            pause = 0.2 if self._ending else pause
 
     def _send_waiting(self, sender: _Sender) -> bool:
-        """Send all sealed segments, oldest first, then what was written since; whether none is left."""
-        while True:
-            with self._lock:
-                if not self._sealed and self._size:
-                    with contextlib.suppress(OSError):
-                        self._seal()
-                if not self._sealed:
-                    return not self._size
-                path = self._sealed[0]
-            if not self._send(path, sender):
+        """Seal what is due, send what is sealed, oldest first; whether the collector took all of it."""
+        with self._lock:
+            due = self._ending or time.monotonic() >= self._begun + self._every_s
+            if due and self._size and not self._sealed:
+                with contextlib.suppress(OSError):
+                    self._seal()
+        while self._sealed:
+            if not self._send(self._sealed[0], sender):
                 return False
+        return not (self._ending and self._size)
 
     def _send(self, path: Path, sender: _Sender) -> bool:
         """Whether a segment is done with: stored, or refused for good."""

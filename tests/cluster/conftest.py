@@ -216,12 +216,13 @@ def _store_objects(root: Path) -> list[Object]:
     container = {
         "name": "store",
         "image": os.environ["SLUICE_TEST_SERVING_IMAGE"],
-        "command": ["python", "/script/object_store.py", "/objects"],
+        "command": ["python", "/script/object_store.py", "/objects", "/written"],
         "securityContext": secure,
         "readinessProbe": {"tcpSocket": {"port": 9000}, "periodSeconds": 1},
         "volumeMounts": [
             {"name": "script", "mountPath": "/script"},
             {"name": "objects", "mountPath": "/objects"},
+            {"name": "written", "mountPath": "/written"},
         ],
     }
     objects = [{"key": keys[name], "path": name} for name in files]
@@ -231,6 +232,7 @@ def _store_objects(root: Path) -> list[Object]:
         "volumes": [
             {"name": "script", "configMap": {"name": "store", "items": [{"key": "script", "path": "object_store.py"}]}},
             {"name": "objects", "configMap": {"name": "store", "items": objects}},
+            {"name": "written", "emptyDir": {}},
         ],
     }
     return [

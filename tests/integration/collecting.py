@@ -63,7 +63,7 @@ class Post:
         digest = write_tiny_bundle(self.home / "bundles", threshold)
         command = [sys.executable, str(ROOT / "serving/predictor.py"), "--digest", digest, "--model_name", "tiny"]
         command += ["--bundle", str(bundle_directory(self.home / "bundles", digest)), "--http_port", "0"]
-        command += ["--collector", self.url, "--spool", str(self.home / spool), *more]
+        command += ["--collector", self.url, "--spool", str(self.home / spool), "--ship_seconds", "1", *more]
         child = ChildServer(command, self.home / f"server-{len(self.children)}.log")
         self.children.append(child)
         return child, urlsplit(child.wait_ready(60)).netloc, digest

@@ -13,11 +13,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from sluice.monitoring.prediction_log import kept
+from sluice.feedback.batch import Batch
+from sluice.monitoring.prediction_log import Record, kept
 from tests.integration.collecting import Post, call, free_port, metric, post_in, predict
 from tests.integration.tiny_bundle import tiny_rows
 
@@ -89,6 +91,18 @@ def test_every_request_is_stored_once_though_both_are_killed(post: Post) -> None
     eventually(lambda: post.rows().height >= len(answered))
     assert Counter(post.rows()["request_id"]) == Counter(answered)
     assert len(answered) == 240
+
+
+def test_a_batch_that_is_sent_again_later_and_to_another_collector_is_stored_once(post: Post) -> None:
+    record = Record("q", datetime.now(UTC), "stable", "", "sha256:" + "a" * 64, 0.5, 200, 1.0, {}, [], [], {})
+    body = record.line()
+    path = f"/v1/predictions/{Batch.of(datetime.now(UTC), body).name}"
+    for _ in range(2):
+        post.start_collector()
+        assert call(f"127.0.0.1:{post.port}", "PUT", path, body) == (200, b'{"stored":1}')
+        post.port = free_port()
+        time.sleep(1.1)
+    assert post.rows()["request_id"].to_list() == ["q"]
 
 
 def test_a_server_that_ends_sends_what_it_has(post: Post) -> None:
@@ -169,6 +183,17 @@ def test_labels_that_come_at_once_are_all_answered_when_stored(post: Post) -> No
     assert len(post.store().names("labels", post.rows("labels")["received"][0])) < 12
     assert metric(f"127.0.0.1:{post.port}", "sluice_feedback_total") == 12
     assert metric(f"127.0.0.1:{post.port}", "sluice_feedback_reward_total") == 6
+
+
+def test_kserves_logger_may_send_what_it_carries(post: Post) -> None:
+    post.start_collector()
+    digest = "sha256:" + "a" * 64
+    headers = {"ce-id": "e1", "ce-specversion": "1.0", "ce-type": "org.kubeflow.serving.inference.response"}
+    body = json.dumps({"predictions": [{"score": 0.5, "positive": True, "digest": digest}]}).encode()
+    for _ in range(2):
+        assert call(f"127.0.0.1:{post.port}", "POST", "/v1/events", body, headers) == (200, b'{"stored":1}')
+    assert post.rows().select("request_id", "score", "digest").unique().rows() == [("e1", 0.5, digest)]
+    assert call(f"127.0.0.1:{post.port}", "POST", "/v1/events", body)[0] == 400
 
 
 GOOD = {"request_id": "q", "label": 1}

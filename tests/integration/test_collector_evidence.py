@@ -43,7 +43,7 @@ class ShippingTown(Town):
         (self.home / "models/tiny").symlink_to(self.workspace.bundles)
 
     def log_arguments(self, role: str) -> list[str]:
-        return ["--collector", self.post.url, "--spool", str(self.home / f"spool-{role}")]
+        return ["--collector", self.post.url, "--spool", str(self.home / f"spool-{role}"), "--ship_seconds", "1"]
 
     def ask_all(self, rows: pl.DataFrame, *addresses: str) -> None:
         """Each example to each address."""

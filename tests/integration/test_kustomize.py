@@ -211,19 +211,16 @@ def test_what_cannot_mirror_does_not_build_a_shadow(tmp_path: Path, option: str)
 def test_one_word_points_servers_at_a_collector(tmp_path: Path) -> None:
     overlay = _with_option(tmp_path, "collector", state_in("canary"))
     objects = _render(overlay)
-    (container,) = _of(objects, "ServingRuntime")["sluice"]["spec"]["containers"]
-    service = _of(objects, "Service")["collector"]["spec"]
-    assert container["args"][1:] == [f"--collector=http://collector:{service['ports'][0]['port']}"] + [
-        "--spool=/spool",
-        "--log_percent=100",
-    ]
-    assert {mount["name"] for mount in container["volumeMounts"]} == {"tmp", "spool"}
+    (server,) = _of(objects, "ServingRuntime")["sluice"]["spec"]["containers"]
+    port = _of(objects, "Service")["collector"]["spec"]["ports"][0]["port"]
+    assert server["args"][1:] == [f"--collector=http://collector:{port}", "--spool=/spool", "--log_percent=100"]
+    assert {mount["name"] for mount in server["volumeMounts"]} == {"tmp", "spool"}
     deployments = _of(objects, "Deployment")
     assert set(deployments) == {"collector", "exposition"}
     for found in deployments.values():
         pod = found["spec"]["template"]["spec"]
         assert pod["automountServiceAccountToken"] is False
-        assert {container["image"] for container in pod["containers"]} == {container["image"]}
+        assert {container["image"] for container in pod["containers"]} == {server["image"]}
     (models,) = deployments["exposition"]["spec"]["template"]["spec"]["containers"][0]["env"]
     assert models == {"name": "SLUICE_MODELS", "value": "s3://models"}
     policy = _of(objects, "ConfigMap")["environment"]["data"]["gate-policy.yaml"]

@@ -34,18 +34,24 @@ LABEL_SCHEMA: Mapping[str, Any] = {
 """Columns of stored labels; ``reward`` and ``digest`` are null where the sender did not say them."""
 STAMP = "%Y%m%dT%H%M%SZ"
 _BATCH = re.compile(r"(\d{8}T\d{6}Z)-([0-9a-f]{64})")
-_Id = Annotated[str, Field(min_length=1, max_length=MAX_TEXT + 8)]
+Identifier = Annotated[str, Field(min_length=1, max_length=MAX_TEXT + 8)]
+"""A request id, with the number of the row where a request has several."""
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 def _moment(text: str) -> str:
-    if datetime.fromisoformat(text).tzinfo is None:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
         raise ValueError("has no time zone")
-    datetime.fromisoformat(text).astimezone(UTC)
+    try:
+        moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("is out of range") from error
     return text
 
 
-_Moment = Annotated[str, Field(max_length=40), AfterValidator(_moment)]
+Instant = Annotated[str, Field(max_length=40), AfterValidator(_moment)]
+"""ISO 8601 with a zone."""
 _Cells = dict[str, float | int | str | bool | None]
 
 
@@ -56,8 +62,8 @@ class _Strict(BaseModel):
 class _Line(_Strict):
     """One line of a server's prediction log; ``sluice.monitoring.prediction_log.Record`` writes it."""
 
-    request_id: _Id
-    event_time: _Moment
+    request_id: Identifier
+    event_time: Instant
     route: Literal["stable", "candidate", "shadow"]
     rollout: Annotated[str, Field(max_length=MAX_TEXT)]
     digest: Digest
@@ -73,9 +79,9 @@ class _Line(_Strict):
 class _Label(_Strict):
     """What became of one request."""
 
-    request_id: _Id
+    request_id: Identifier
     label: Literal[0, 1]
-    label_time: _Moment | None = None
+    label_time: Instant | None = None
     reward: _Finite | None = None
     digest: Digest | None = None
 
@@ -141,7 +147,7 @@ def _line(text: bytes, place: str) -> dict[str, Any]:
     except orjson.JSONDecodeError as error:
         raise BadRequest(place, f"is not JSON ({error})", "send one JSON object a line") from error
     except ValidationError as error:
-        raise _refused(place, error, "send what the prediction log writes") from error
+        raise refused(place, error, "send what the prediction log writes") from error
     return line.model_dump()
 
 
@@ -161,14 +167,15 @@ def parse_feedback(body: bytes, received: datetime) -> pl.DataFrame:
             "body", f"is not JSON ({error})", 'send {"labels": [{"request_id": …, "label": 0}]}'
         ) from error
     except ValidationError as error:
-        raise _refused("", error, 'send {"labels": [{"request_id": "…", "label": 0 or 1}]}') from error
+        raise refused("", error, 'send {"labels": [{"request_id": "…", "label": 0 or 1}]}') from error
     rows = [each.model_dump() | {"received": received} for each in asked.labels]
     for row in rows:
         row["label_time"] = datetime.fromisoformat(row["label_time"] or iso(received)).astimezone(UTC)
     return pl.DataFrame(rows, schema=dict(LABEL_SCHEMA))
 
 
-def _refused(place: str, error: ValidationError, fix: str) -> BadRequest:
+def refused(place: str, error: ValidationError, fix: str) -> BadRequest:
+    """The first thing that is wrong, in a line."""
     first = error.errors(include_url=False)[0]
     field = ".".join(str(part) for part in first["loc"])
     thing = ": ".join(part for part in (place, field) if part) or "body"

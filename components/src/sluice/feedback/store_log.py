@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from bisect import bisect_right
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -35,19 +37,27 @@ class StoreLog:
     settle: timedelta = timedelta(0)
     _history: dict[int, ReleaseState] | None = None
     _labels: dict[str, pl.DataFrame] = field(default_factory=dict)
+    _last: dict[str, datetime] = field(default_factory=dict)
+    """Event time of each batch's last row."""
 
     def pieces(
         self, state: ReleaseState, policy: GatePolicy, _now: datetime, /
-    ) -> Iterable[tuple[Hashable, Callable[[], pl.DataFrame]]]:
-        """The batches since the rollout began; which stage a row belongs to is known anew when a stage begins."""
-        history = self.remember(state)
+    ) -> Iterator[tuple[Hashable, Callable[[], pl.DataFrame]]]:
+        """The batches since the rollout began; of one whose last row is older than a new stage, nothing changes."""
+        history, hours = self.remember(state), policy.online.look_every_hours
+        begun = sorted({moment_of(one.since) for one in history if one.since})
+        for name in self.store.names("predictions", self._begun(state) - _BEFORE):
+            rows = None if name in self._last else self.store.read("predictions", name)
+            if rows is not None:
+                newest = rows["event_time"].max()
+                self._last[name] = newest if isinstance(newest, datetime) else begun[0]
+            yield (name, bisect_right(begun, self._last[name])), partial(self._attributed, name, rows, history, hours)
 
-        def read(name: str) -> Callable[[], pl.DataFrame]:
-            hours = policy.online.look_every_hours
-            return lambda: attributed(self.store.read("predictions", name), history, hours, self.settle)
-
-        names = self.store.names("predictions", self._begun(state) - _BEFORE)
-        return [((name, state.sequence), read(name)) for name in names]
+    def _attributed(
+        self, name: str, rows: pl.DataFrame | None, history: tuple[ReleaseState, ...], hours: float
+    ) -> pl.DataFrame:
+        found = self.store.read("predictions", name) if rows is None else rows
+        return attributed(found, history, hours, self.settle)
 
     def labels(self, state: ReleaseState, now: datetime, /) -> pl.DataFrame:
         """Those that arrived since the rollout began, as they were known at ``now``."""

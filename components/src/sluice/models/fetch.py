@@ -124,6 +124,7 @@ def open_store(address: str, environment: Mapping[str, str]) -> tuple[FileSystem
             region=environment.get("SLUICE_STORE_REGION") or None,
             connect_timeout=5,
             request_timeout=30,
+            allow_delayed_open=True,  # a small object is one request
         )
     except (OSError, ValueError) as error:
         raise BadInput(address, f"cannot be opened ({_plain(error)})", "check the store's settings") from error

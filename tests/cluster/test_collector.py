@@ -1,0 +1,119 @@
+"""The option `collector` as pods: what servers answer is in the store, once, and what needs labels is exposed."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from tests.cluster.conftest import STORE, Bundles, Checkout, with_option
+from tests.cluster.kubectl import apply, get, kubectl, wait_until
+from tests.cluster.test_serving import HOST, ROW, ready
+from tests.integration.tiny_bundle import tiny_rows
+from tests.unit import tiny_task
+from tests.unit.release_sample import state_in
+
+_READ = "import polars; print(*sorted(polars.read_parquet('/written/predictions/%s/**/*.parquet')['request_id']))"
+
+
+def predict(gateway: str, request_id: str, row: dict[str, Any]) -> str:
+    """The digest that answers."""
+    headers = {"Host": HOST, "content-type": "application/json", "x-request-id": request_id}
+    body = json.dumps({"instances": [row]}).encode()
+    request = urllib.request.Request(f"{gateway}/v1/models/tiny:predict", body, headers)  # noqa: S310  http by configuration
+    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+        digest: str = json.load(answer)["predictions"][0]["digest"]
+    return digest
+
+
+def stored(kind: str) -> list[str]:
+    """Request ids in the store, each as often as it is there."""
+    return kubectl("-n", STORE, "exec", "deployment/store", "--", "python", "-c", _READ % kind).split()
+
+
+def available(deployment: str) -> bool:
+    """Whether all of its pods are ready."""
+    found = get("-n", "sluice-dev", "deployment", deployment)
+    return bool(found["status"].get("availableReplicas") == found["spec"]["replicas"])
+
+
+def with_task(namespace: str) -> None:
+    """Give the join the tests' task, which no image has."""
+    task = {"tiny_task.py": Path(tiny_task.__file__).read_text(), "tiny_schema.json": "{}"}
+    metadata = {"name": "tiny-task", "namespace": namespace}
+    apply([{"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": task}])
+    place = "/spec/template/spec"
+    changes = [
+        {"op": "add", "path": f"{place}/volumes/-", "value": {"name": "task", "configMap": {"name": "tiny-task"}}},
+        {
+            "op": "add",
+            "path": f"{place}/containers/0/volumeMounts/-",
+            "value": {"name": "task", "mountPath": "/task"},
+        },
+        {"op": "add", "path": f"{place}/containers/0/env/-", "value": {"name": "PYTHONPATH", "value": "/task"}},
+        {"op": "add", "path": f"{place}/containers/0/command/-", "value": "--task=tiny_task:TASK"},
+        {"op": "add", "path": f"{place}/containers/0/command/-", "value": "--every=3"},
+    ]
+    kubectl("-n", namespace, "patch", "deployment", "exposition", "--type=json", "-p", json.dumps(changes))
+
+
+def test_pods_log_through_to_the_store_and_to_prometheus(
+    checkout: Checkout, bundles: Bundles, gateway: str, dev: str
+) -> None:
+    two: dict[str, Any] = {"task": "tiny", "stable": bundles.first, "candidate": bundles.second}
+    state = state_in("canary", **two, stable_weight=50, candidate_weight=50)
+    release = checkout.release(state) / "release/kustomization.yaml"
+    overlay = with_option(checkout, "collector", "dev")
+    (overlay / "release/kustomization.yaml").write_bytes(release.read_bytes())
+    try:
+        apply(overlay)
+        with_task(dev)
+        for role in ("stable", "candidate"):
+            wait_until(f"{role} is ready", lambda role=role: ready(f"tiny-{role}"), 150)  # type: ignore[misc]
+        wait_until("the collector runs", lambda: available("collector"), 120)
+        _all_of_it(gateway, dev, {bundles.first, bundles.second}, state.rollout or "")
+    finally:
+        kubectl("-n", dev, "delete", "deployment,service,poddisruptionbudget", "collector", "--ignore-not-found")
+        kubectl("-n", dev, "delete", "deployment/exposition", "configmap/tiny-task", "--ignore-not-found")
+        apply(checkout.overlay("dev"))
+
+
+def _all_of_it(gateway: str, dev: str, digests: set[str], rollout: str) -> None:
+    wait_until("the route answers", lambda: predict(gateway, "first", ROW), 30)
+    ids = [f"q{number:03d}" for number in range(120)]
+    answered = set()
+    for name, row in zip(ids, tiny_rows(120), strict=True):
+        answered.add(predict(gateway, name, row))
+        if name == "q040":
+            kubectl("-n", dev, "delete", "pod", "-l", "app.kubernetes.io/name=collector", "--wait=false", "--now")
+    assert answered == digests
+    wait_until("all predictions are stored", lambda: set(ids) <= set(stored("predictions")), 120)
+    assert [name for name in stored("predictions") if name in ids] == ids, "each once"
+
+    proxy = f"/api/v1/namespaces/{dev}/services/collector:8080/proxy/v1/feedback"
+    labels = [{"request_id": name, "label": number % 2} for number, name in enumerate(ids[:100])]
+    wait_until("the collector is back", lambda: available("collector"), 120)
+    told = kubectl("create", "--raw", proxy, "-f", "-", stdin=json.dumps({"labels": labels}))
+    assert json.loads(told) == {"stored": 100}
+    assert stored("labels") == ids[:100]
+
+    def exposed() -> bool:
+        text = metrics(dev)
+        return sum(_values(text, "sluice_loss_count", 'window="",slice=""')) == 100
+
+    wait_until("the join is exposed", exposed, 120)
+    lines = [line for line in metrics(dev).splitlines() if line.startswith("sluice_loss_count")]
+    assert all(f'rollout="{rollout}",stage="canary"' in line for line in lines)
+
+
+def metrics(namespace: str) -> str:
+    """What the exposition says, by way of the API server."""
+    pods = get("-n", namespace, "pods", "-l", "app.kubernetes.io/name=exposition")["items"]
+    name = max(pods, key=lambda pod: pod["metadata"]["creationTimestamp"])["metadata"]["name"]
+    return kubectl("get", "--raw", f"/api/v1/namespaces/{namespace}/pods/{name}:8080/proxy/metrics")
+
+
+def _values(text: str, name: str, labels: str) -> list[float]:
+    found = [line for line in text.splitlines() if line.startswith(f"{name}{{") and labels in line]
+    return [float(line.rpartition(" ")[2]) for line in found]
