@@ -2,7 +2,7 @@
 The commands of the documentation, run as they stand: install, follow with Argo CD, operate, remove without a trace.
 
 Fenced blocks without a language (or ``sh``, ``bash``) are run whole; in the runbook, inline ``sluice`` and ``kubectl``
-commands too. Objects in ``yaml`` blocks are applied in a strict dry run where the cluster knows their kind. What a reader
+commands too. Objects in ``yaml`` blocks are applied in a strict dry run if the cluster knows their kind. What a reader
 fills in is filled in by ``filled``; a placeholder that is not there fails the test.
 """
 
