@@ -106,6 +106,7 @@ def test_pods_reach_what_they_need_and_no_more(teams: None, gateway: str) -> Non
     assert not network.passes((OURS, any_pod), STORE, 443), "what nobody named is closed"
     assert not network.passes((OURS, any_pod), (OURS, SERVER), 8080)
     assert not network.passes(("default", any_pod), (OURS, SERVER), 8080)
+    assert not network.passes(("default", GATE), (OURS, SERVER), 8080), "a label alone, in another namespace"
     assert not network.passes(("kserve", any_pod), (OURS, SERVER), 22)
     assert not network.passes(("kserve", any_pod), (OURS, GATE), 8080)
 
