@@ -33,7 +33,7 @@ NOT_HERE = {
     r"^cosign ": "cosign is in no Debian package",
     r"^jq .*signed.json": "as cosign",
     r"^ssh-keyscan ": "it asks the Git host",
-    r"job[ /]look": "test_gate.py lets the gate look",
+    r"job[ /]look|cronjob gate": "the option gate; test_gate.py",
     r"^sluice run": "minutes; tests/integration/test_story.py",
     r"^sluice (decide|gate)": "tests/unit and test_gate.py run it with files of theirs",
     r"^git .*push --force": "tests/integration/test_rewritten.py rewrites a history and takes it back",
