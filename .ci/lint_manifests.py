@@ -35,15 +35,17 @@ Object = dict[str, Any]
 Failure = tuple[str, str]
 """A check's name and the object, ``Kind/name``."""
 KNOWN = {
-    "ConfigMap", "CronJob", "Deployment", "LimitRange", "Namespace", "NetworkPolicy", "PodDisruptionBudget",
-    "ResourceQuota", "Role", "RoleBinding", "Service", "ServiceAccount",
+    "ClusterRole", "ClusterRoleBinding", "ConfigMap", "CronJob", "DaemonSet", "Deployment", "Job", "LimitRange",
+    "Namespace", "NetworkPolicy", "PersistentVolumeClaim", "Pod", "PodDisruptionBudget", "ResourceQuota", "Role",
+    "RoleBinding", "Secret", "Service", "ServiceAccount", "StatefulSet",
 }  # fmt: skip
 """Kinds that checkov or kube-score have rules for, or that hold nothing to have rules about."""
 EXPANDED = {"InferenceService", "ServingRuntime", "ClusterStorageContainer"}
 """Written as pods."""
 STRICT = {
     "AppProject", "Application", "ApplicationSet", "HTTPRoute", "ValidatingAdmissionPolicy",
-    "ValidatingAdmissionPolicyBinding", "PodMonitor", "PrometheusRule",
+    "ValidatingAdmissionPolicyBinding", "PodMonitor", "PrometheusRule", "ServiceMonitor", "Pipeline",
+    "PipelineVersion",
 }  # fmt: skip
 """No pods in them; judged by the API server alone, strictly (tests/cluster/test_manifests.py)."""
 
@@ -89,7 +91,8 @@ def _deployment(service: Object, spec: Object, runtime: Object, storage: Object)
 
 def combinations(checkout: Path) -> list[tuple[str, Path]]:
     """Name and directory of everything that is applied; each environment without and with each option."""
-    found = [("cluster", checkout / "manifests/cluster"), ("argocd", checkout / "manifests/argocd")]
+    whole = [path for path in (checkout / "manifests").glob("*/kustomization.yaml") if path.parent.name != "base"]
+    found = [(path.parent.name, path.parent) for path in sorted(whole) if "kind: Kustomization" in path.read_text()]
     options = sorted(path.parent.name for path in (checkout / "manifests/options").glob("*/kustomization.yaml"))
     for overlay in sorted((checkout / "manifests/overlays").iterdir()):
         _release(overlay)

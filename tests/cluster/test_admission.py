@@ -89,6 +89,10 @@ REFUSED: dict[str, tuple[Change, str]] = {
     ),
     "canaryTrafficPercent in Standard mode": (predictor(canaryTrafficPercent=10), "Standard mode ignores"),
     "no mode": (lambda s: s["metadata"]["annotations"].pop("serving.kserve.io/deploymentMode"), "is not in Git"),
+    "a model cache": (
+        lambda s: s["metadata"]["annotations"].pop("serving.kserve.io/disable-localmodel"),
+        "replaces the initializer",
+    ),
     "canary nobody routes to": (all_of(canary(), lambda s: s["metadata"]["labels"].update(HIDDEN)), "no route"),
     "canary past a transformer": (
         all_of(canary(), lambda s: s["spec"].update(transformer={"containers": [{"name": "kserve-container"}]})),

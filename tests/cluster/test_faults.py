@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+import pytest
+
 from tests.cluster import test_promotion
 from tests.cluster.conftest import Bundles
 from tests.cluster.restart import can_restart, restart
@@ -32,6 +34,7 @@ class Outages:
         return any(start <= moment <= end for start, end in self.spans)
 
 
+@pytest.mark.timeout(1500)
 def test_killing_gateway_controller_and_repository_server_changes_no_outcome(
     promotion: Promotion, bundles: Bundles, gateway: str, dev: str
 ) -> None:

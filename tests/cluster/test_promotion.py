@@ -158,7 +158,7 @@ def followed(checkout: Checkout, repository: Path) -> Iterator[GitOps]:
     apply(checkout.root / "manifests/argocd")
     try:
         for name in APPLICATIONS:
-            wait_until(f"{name} is synced", lambda name=name: _calm(name), 60)  # type: ignore[misc]
+            wait_until(f"{name} is synced", lambda name=name: calm(name), 60)  # type: ignore[misc]
         yield gitops
     finally:
         kubectl("delete", "-k", checkout.root / "manifests/argocd", "--wait=true")
@@ -170,7 +170,8 @@ def refresh(name: str, how: str) -> None:
     kubectl("-n", "argocd", "annotate", "application", name, f"argocd.argoproj.io/refresh={how}", "--overwrite")
 
 
-def _calm(name: str) -> bool:
+def calm(name: str) -> bool:
+    """Whether Argo CD says that an Application is synced and healthy; what it says else is the refusal."""
     status = get("-n", "argocd", "application", name).get("status", {})
     told = [status.get("sync", {}).get("status"), status.get("health", {}).get("status")]
     if told != ["Synced", "Healthy"]:
@@ -235,7 +236,7 @@ def assert_calm_for_three_syncs() -> None:
             refresh(name, "hard")
         for name in APPLICATIONS:
             wait_until(f"{name} was compared", lambda name=name: _compared(name), 60)  # type: ignore[misc]
-            assert _calm(name), name
+            assert calm(name), name
 
 
 def _compared(name: str) -> bool:

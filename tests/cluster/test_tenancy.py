@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from tests.cluster.test_access import MAY, permitted
 
 OURS, THEIRS = "sluice-dev", "sluice-staging"
 SERVER, GATE = {"app.kubernetes.io/name": "model-server"}, {"app.kubernetes.io/name": "gate"}
+FORBIDDEN = re.compile("not permitted|do not match any of the allowed destinations")
 METADATA, STORE = "169.254.169.254", "203.0.113.9"
 
 
@@ -106,6 +108,7 @@ def test_pods_reach_what_they_need_and_no_more(teams: None, gateway: str) -> Non
     assert not network.passes((OURS, any_pod), STORE, 443), "what nobody named is closed"
     assert not network.passes((OURS, any_pod), (OURS, SERVER), 8080)
     assert not network.passes(("default", any_pod), (OURS, SERVER), 8080)
+    assert not network.passes(("default", GATE), (OURS, SERVER), 8080), "a label alone, in another namespace"
     assert not network.passes(("kserve", any_pod), (OURS, SERVER), 22)
     assert not network.passes(("kserve", any_pod), (OURS, GATE), 8080)
 
@@ -154,7 +157,7 @@ def trespass(project: str, repository: str, namespace: str, path: str) -> str:
             each.get("message", "")
             for each in status.get("operationState", {}).get("syncResult", {}).get("resources", [])
         ]
-        if not [each for each in told if "not permitted" in each]:
+        if not [each for each in told if FORBIDDEN.search(each)]:
             raise Refused(f"nothing is forbidden: {status}")
         return "\n".join(told)
 

@@ -1,0 +1,221 @@
+"""
+The commands of the documentation, run as they stand: install, follow with Argo CD, operate, remove without a trace.
+
+Fenced blocks without a language (or ``sh``, ``bash``) are run whole; in the runbook, inline ``sluice`` and ``kubectl``
+commands too. Objects in ``yaml`` blocks are applied in a strict dry run if the cluster knows their kind. What a reader
+fills in is filled in by ``filled``; a placeholder that is not there fails the test.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sluice.release.gitops import GitOps
+from sluice.release.rollout import propose
+from tests.cluster.conftest import ENVIRONMENTS, ROOT, Checkout, write_checkout
+from tests.cluster.kubectl import Object, apply, get, kubectl, wait_until
+from tests.cluster.test_promotion import APPLICATIONS, calm
+from tests.integration.tiny_bundle import write_tiny_bundle
+from tests.unit.release_sample import GOOD
+
+NOT_HERE = {
+    r"^cosign ": "cosign is in no Debian package",
+    r"^jq .*signed.json": "as cosign",
+    r"^ssh-keyscan ": "it asks the Git host",
+    r"job[ /]look|cronjob gate": "the option gate; test_gate.py",
+    r"^sluice run": "minutes; tests/integration/test_story.py",
+    r"^sluice (decide|gate)": "tests/unit and test_gate.py run it with files of theirs",
+    r"^git .*push --force": "tests/integration/test_rewritten.py rewrites a history and takes it back",
+    r"sluice-releases": "test_monitoring.py",
+}
+"""Commands that are not run here, and why or where they are."""
+UNDERSTOOD = (0, 3)
+"""A command of ``sluice`` did what it says, or a rule forbids it in this state; 2 would be a wrong command line."""
+PLACEHOLDER = re.compile(r"<[a-zA-Z][a-zA-Z ]*>|…")
+IGNORED = {"Event", "EndpointSlice", "Endpoints", "Lease", "Node", "Pod", "PodMetrics", "NodeMetrics", "CSINode"}
+"""Kinds that a cluster changes by itself."""
+PLACES = ("argocd", "kserve", "default", "kube-system")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block."""
+
+    section: str
+    language: str
+    text: str
+
+
+def blocks(document: str) -> list[Block]:
+    """The fenced blocks of a document, in order."""
+    section, language, lines, found = "", None, list[str](), []
+    for line in (ROOT / "docs" / document).read_text().splitlines():
+        if line.startswith("```"):
+            if language is not None:
+                found.append(Block(section, language, "\n".join(lines)))
+            language, lines = (line[3:].strip(), []) if language is None else (None, [])
+        elif language is not None:
+            lines.append(line)
+        elif line.startswith("## "):
+            section = line[3:]
+    return found
+
+
+def commands(block: Block) -> list[str]:
+    """The commands of a block, a continued line as one."""
+    joined = re.sub(r"\\\n\s*", "", block.text) if block.language in ("", "sh", "bash") else ""
+    return [line.strip() for line in joined.splitlines() if line.strip() and not line.strip().startswith("#")]
+
+
+def inline(document: str) -> list[str]:
+    """The commands in a document's sentences; one without any option is a mention."""
+    text = re.sub(r"```.*?```", "", (ROOT / "docs" / document).read_text(), flags=re.DOTALL)
+    found = [" ".join(each.split()) for each in re.findall(r"`((?:sluice|kubectl) [^`]+)`", text)]
+    return [each for each in found if re.search(r" -|:|<", each)]
+
+
+def shown(block: Block) -> list[Object]:
+    """The objects that a block shows, of kinds that this cluster knows."""
+    if block.language != "yaml":
+        return []
+    known = set(kubectl("api-resources", "--no-headers").split())
+    return [each for each in yaml.safe_load_all(block.text) if "kind" in each and each["kind"] in known]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Somebody with a checkout, a cluster and a release history who types what the documentation says."""
+
+    checkout: Checkout
+    home: Path
+    filled: dict[str, str]
+
+    def does(self, command: str) -> None:
+        """Run one command in the checkout."""
+        if any(re.search(pattern, command) for pattern in NOT_HERE):
+            return
+        for placeholder, value in self.filled.items():
+            command = command.replace(placeholder, value)
+        open_ = PLACEHOLDER.search(command)
+        assert not open_, f"{command!r}: {open_ and open_[0]!r} is not filled in; teach `filled` in this test"
+        path = f"{ROOT / '.venv/bin'}:{os.environ['PATH']}"
+        environment = os.environ | {"PATH": path, "SLUICE_HOME": str(self.home)}
+        script = ["bash", "-euo", "pipefail", "-c", command]
+        done = subprocess.run(
+            script, cwd=self.checkout.root, env=environment, capture_output=True, text=True, check=False, timeout=240
+        )
+        allowed = UNDERSTOOD if command.startswith("sluice ") else (0,)
+        assert done.returncode in allowed, f"{command}\n{done.returncode}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
+
+
+@pytest.fixture
+def reader(tmp_path: Path) -> Iterator[Reader]:
+    """A cluster without Sluice, before and after."""
+    ours = [f"sluice-{environment}" for environment in ENVIRONMENTS]
+    there = {found["metadata"]["name"] for found in get("namespaces")["items"]}
+    if "argocd" not in there:
+        pytest.skip("NOT CHECKED: there is no namespace argocd")
+    assert not there & set(ours), "these tests want a cluster without Sluice"
+    metadata = {"name": "argocd-notifications-cm", "namespace": "argocd"}
+    lacks = "argocd-notifications-cm" not in config_maps()
+    if lacks:  # whoever installed Argo CD whole has it
+        apply([{"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}])
+    for file, name in (("health", "argocd-cm"), ("notifications", "argocd-notifications-cm")):
+        ours_there = yaml.safe_load((ROOT / f"manifests/argocd/settings/{file}.yaml").read_text())["data"]
+        forget = json.dumps({"data": dict.fromkeys(ours_there)})  # an earlier test may have set them
+        kubectl("-n", "argocd", "patch", "configmap", name, "--type=merge", "-p", forget)
+    checkout = write_checkout(tmp_path / "checkout")
+    (tmp_path / "home").mkdir()
+    followed, repository = GitOps(tmp_path / "followed.git", "dev"), GitOps(tmp_path / "home/gitops.git", "dev")
+    followed.seed(checkout.root)
+    repository.seed(checkout.root)
+    source = checkout.root / "manifests/argocd/kustomization.yaml"
+    address = f"file://{tmp_path}/followed.git"
+    source.write_text(source.read_text().replace("https://github.com/sluice-ml/sluice.git", address))
+    digest = write_tiny_bundle(tmp_path / "store")
+    shutil.copy(tmp_path / "store" / digest.replace(":", "-") / "bundle.json", checkout.root)
+    (checkout.root / "known_hosts").write_text("git.example.com ssh-ed25519 AAAA\n")
+    assert repository.commit(lambda snapshot: propose(snapshot, digest, GOOD, {}, {}, "2020-01-01T00:00:00Z"))
+    yield Reader(checkout, tmp_path / "home", filled(digest, f"file://{tmp_path}/home/gitops.git"))
+    kubectl("delete", "-k", checkout.root / "manifests/argocd", "--ignore-not-found")
+    kubectl("delete", "namespace", "--ignore-not-found", *ours)
+    kubectl("delete", "-k", checkout.root / "manifests/cluster", "--ignore-not-found")
+    if lacks:
+        kubectl("-n", "argocd", "delete", "configmap", "argocd-notifications-cm")
+
+
+def filled(digest: str, repository: str) -> dict[str, str]:
+    """What a reader writes in place of each placeholder."""
+    return {
+        "ssh://git@github.com/sluice-ml/sluice.git": repository,
+        "sha256-<hex>": digest.replace(":", "-"),
+        "sha256:<prefix>": digest[:15],
+        "sha256:…": digest,
+        "<decision id>": digest[:15],
+        "sluice-<env>": "sluice-dev",
+        "sluice-<environment>": "sluice-dev",
+        "--env …": "--env dev",
+        "'…'": "'a reason'",
+        '"…"': "'a reason'",
+        "--reason …": "--reason 'a reason'",
+    }
+
+
+def config_maps() -> dict[str, dict[str, str]]:
+    """What Argo CD's settings are, by ConfigMap."""
+    return {each["metadata"]["name"]: each.get("data") or {} for each in get("-n", "argocd", "configmaps")["items"]}
+
+
+def everything() -> set[str]:
+    """Kind, namespace and name of all that is in the cluster and in the namespaces that these commands touch."""
+    kinds = kubectl("api-resources", "--verbs=list", "-o", "name").split()
+    columns = "custom-columns=KIND:.kind,NAMESPACE:.metadata.namespace,NAME:.metadata.name"
+    rows = [line.split() for line in kubectl("get", ",".join(kinds), "-A", "--no-headers", "-o", columns).splitlines()]
+    return {
+        "/".join(row)
+        for row in rows
+        if row[0] not in IGNORED
+        and (row[1] in PLACES or row[1].startswith("sluice-") or row[1] == "<none>")
+        and (row[0] != "Namespace" or row[2] in PLACES or row[2].startswith("sluice-"))
+    }
+
+
+@pytest.mark.timeout(1200)
+def test_the_commands_of_the_documentation_work_and_leave_no_trace(reader: Reader) -> None:
+    before, settings = everything(), config_maps()
+    for block in blocks("install-on-kubeflow.md"):
+        if objects := shown(block):
+            apply(objects, "--dry-run=server")
+        for command in commands(block) if block.section not in ("Remove", "Try it all") else []:
+            reader.does(command)
+    made = {each for each in everything() - before if "/<none>/" in each}
+    assert all(each.rpartition("/")[2].startswith("sluice") for each in made), made
+
+    for block in blocks("gitops.md"):
+        for command in commands(block):
+            reader.does(command)
+    for name in APPLICATIONS:
+        wait_until(f"{name} is synced", lambda name=name: calm(name), 120)  # type: ignore[misc]
+    assert config_maps()["argocd-cm"] != settings["argocd-cm"], "the health check was never set"
+    for command in [each for block in blocks("runbook.md") for each in commands(block)] + inline("runbook.md"):
+        reader.does(command)
+
+    removal = [block for block in blocks("install-on-kubeflow.md") if block.section == "Remove"]
+    for command in [each for block in removal for each in commands(block)]:
+        reader.does(command)
+    end = time.monotonic() + 60
+    while (left := everything() ^ before) and time.monotonic() < end:
+        time.sleep(2)
+    assert not left, f"a trace is left, or something is lost: {left}"
+    assert config_maps() == settings
