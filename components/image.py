@@ -15,4 +15,6 @@ def image(name: str, source: Path = IMAGES) -> str:
 
 
 STEPS_IMAGE = image("steps")
+STEPS_GPU_IMAGE = image("steps-gpu")
+"""The same with the CUDA libraries beside TensorFlow."""
 SERVING_IMAGE = image("serving")
