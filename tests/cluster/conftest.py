@@ -109,6 +109,8 @@ def with_option(checkout: Checkout, option: str, environment: str) -> Path:
 def _use_images(path: Path) -> None:
     document = yaml.safe_load(path.read_text())
     for image in document["images"]:
+        if image["name"] == "sluice/steps-gpu":
+            continue  # nothing that these tests apply names it
         variable = f"SLUICE_TEST_{image['name'].removeprefix('sluice/').upper()}_IMAGE"
         reference = os.environ.get(variable, "")
         if not re.fullmatch(r"[^@]+@sha256:[0-9a-f]{64}", reference):

@@ -72,9 +72,9 @@ def test_manifests_name_no_image_of_their_own(tmp_path: Path, option: str | None
     assert found <= {image(name) for name in NAMES}
 
 
-def test_compiled_pipelines_run_in_the_images_of_the_manifests() -> None:
-    texts = [path.read_text() for path in (ROOT / "pipelines/compiled").glob("*.yaml")]
-    found = set(re.findall(r"^ *image: (\S+)$", "\n".join(texts), re.MULTILINE))
+def test_pipelines_run_in_the_images_of_the_manifests() -> None:
+    files = [path for place in ("pipelines/compiled", "manifests/pipelines") for path in (ROOT / place).glob("*.yaml")]
+    found = {name for path in files for name in re.findall(r"ghcr\.io/sluice-ml/[^\s\"',\\]+", path.read_text())}
     assert image("steps") in found
     assert found <= {image(name) for name in NAMES}
 
