@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -181,7 +181,7 @@ def test_changed_definitions_load_everything_again(settings: dict[str, str], tmp
 
 def test_a_model_of_other_definitions_is_refused(settings: dict[str, str], manifest: FeatureManifest) -> None:
     other = manifest.model_copy(update={"service_digest": "sha256:" + "0" * 64})
-    with pytest.raises(BadArtifact, match="feature service tiny: is .* in this image"):
+    with pytest.raises(BadArtifact, match=r"feature service tiny: is .* in this image"):
         cluster_reader(_REPO, settings, other)
 
 
@@ -291,7 +291,7 @@ def test_freshness_tells_a_source_that_stands_still_from_a_run_that_does(setting
         assert len(ages) == 2
 
 
-def _until_april(start: datetime, end: datetime) -> object:
+def _until_april(start: datetime, end: datetime) -> Mapping[str, pl.DataFrame]:
     return read_feature_tables(start, min(end, _NOW))
 
 

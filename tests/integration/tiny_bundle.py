@@ -58,13 +58,13 @@ def tiny_rows(n: int) -> list[dict[str, Any]]:
     ]
 
 
-def write_tiny_bundle(store: Path, threshold: float = 0.5) -> str:
-    """Write the bundle and return its digest; another threshold is another digest."""
+def write_tiny_bundle(store: Path, threshold: float = 0.5, service_digest: str = ZERO) -> str:
+    """Write the bundle and return its digest; another threshold or feature service is another digest."""
     manifest = BundleManifest(
         task="tiny",
         variant="student_f32",
         recipe=Recipe(name="tiny-recipe", description="for tests", features=FEATURES.names),
-        features=FEATURES,
+        features=FEATURES.model_copy(update={"service_digest": service_digest}),
         encoder=_ENCODER,
         threshold=threshold,
         provenance=Provenance(data=ZERO, frame=ZERO, recipe=ZERO, code=ZERO, window=("2020-01-01", "2020-02-01")),
