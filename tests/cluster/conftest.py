@@ -24,6 +24,7 @@ import yaml
 from sluice.release.document import render_holds, render_release
 from sluice.release.state import ReleaseState
 from tests.cluster.kubectl import Object, Refused, apply, get, kubectl, wait_until
+from tests.integration.shop_visits import write_online_bundle
 from tests.integration.tiny_bundle import write_tiny_bundle
 
 ROOT = Path(__file__).parents[2]
@@ -69,6 +70,8 @@ class Bundles:
     third: str
     tampered: str
     """Its model is not what its manifest says."""
+    online: str
+    """Reads the features of ``tests/integration/shop_visits_repo``."""
 
 
 def write_checkout(root: Path) -> Checkout:
@@ -172,7 +175,8 @@ def bundles(installed: list[str], tmp_path_factory: pytest.TempPathFactory) -> B
     """Bundles in a store that runs as a pod."""
     root = tmp_path_factory.mktemp("store")
     models = root / "models/tiny"
-    found = Bundles(*(write_tiny_bundle(models, threshold) for threshold in (0.5, 0.6, 0.7, 0.8)))
+    plain = [write_tiny_bundle(models, threshold) for threshold in (0.5, 0.6, 0.7, 0.8)]
+    found = Bundles(*plain, write_online_bundle(models))
     model = models / found.tampered.replace(":", "-") / "model.tflite"
     model.write_bytes(model.read_bytes()[:-1] + b"!")
     apply(_store_objects(root))
