@@ -175,8 +175,8 @@ def bundles(installed: list[str], tmp_path_factory: pytest.TempPathFactory) -> B
     """Bundles in a store that runs as a pod."""
     root = tmp_path_factory.mktemp("store")
     models = root / "models/tiny"
-    plain = [write_tiny_bundle(models, threshold) for threshold in (0.5, 0.6, 0.7, 0.8)]
-    found = Bundles(*plain, write_online_bundle(models))
+    digests = [write_tiny_bundle(models, threshold) for threshold in (0.5, 0.6, 0.7, 0.8)]
+    found = Bundles(*digests, *[write_online_bundle(models)])
     model = models / found.tampered.replace(":", "-") / "model.tflite"
     model.write_bytes(model.read_bytes()[:-1] + b"!")
     apply(_store_objects(root))
