@@ -122,24 +122,21 @@ def _available(deployment: str) -> bool:
 
 
 @contextmanager
-def _settings(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """What a process outside of the cluster needs to write into its Redis."""
-    port = free_port()
-    command = ["kubectl", "-n", "sluice-dev", "port-forward", "deployment/redis", f"{port}:6379"]
+def _forwarded(deployment: str, port: int) -> Iterator[str]:
+    """A port of one of a deployment's pods, as ``host:port`` here."""
+    here = free_port()
+    command = ["kubectl", "-n", "sluice-dev", "port-forward", f"deployment/{deployment}", f"{here}:{port}"]
     forward = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        yield {
-            "SLUICE_REDIS": f"127.0.0.1:{port}",
-            "SLUICE_REDIS_PASSWORD": PASSWORD,
-            "SLUICE_FEATURES": str(tmp_path),
-        }
+        yield f"127.0.0.1:{here}"
     finally:
         forward.terminate()
         forward.wait()
 
 
 def _load(tmp_path: Path) -> None:
-    with _settings(tmp_path) as settings:
+    with _forwarded("redis", 6379) as redis:
+        settings = {"SLUICE_REDIS": redis, "SLUICE_REDIS_PASSWORD": PASSWORD, "SLUICE_FEATURES": str(tmp_path)}
         wait_until("the rows are in Redis", lambda: _loaded(settings), 60)
 
 
@@ -151,8 +148,12 @@ def _loaded(settings: dict[str, str]) -> bool:
 
 
 def _predict(gateway: str, instance: dict[str, Any]) -> tuple[int, str]:
-    body, headers = json.dumps({"instances": [instance]}), {"Host": HOST, "content-type": "application/json"}
-    request = urllib.request.Request(gateway + "/v1/models/tiny:predict", body.encode(), headers)  # noqa: S310
+    return _post(gateway + "/v1/models/tiny:predict", {"instances": [instance]}, {"Host": HOST})
+
+
+def _post(url: str, document: Any, headers: dict[str, str]) -> tuple[int, str]:
+    body, headers = json.dumps(document), {**headers, "content-type": "application/json"}
+    request = urllib.request.Request(url, body.encode(), headers)  # noqa: S310  http by configuration
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
             return answer.status, answer.read().decode()
@@ -160,12 +161,22 @@ def _predict(gateway: str, instance: dict[str, Any]) -> tuple[int, str]:
         return error.code, error.read().decode()
 
 
-def _read_features(tmp_path: Path) -> dict[str, list[Any]]:
-    asked = tmp_path / "asked.json"
-    asked.write_text(json.dumps({"feature_service": "shop_visits", "entities": {"shop": ["oak", "yew"]}}))
-    found = json.loads(kubectl("create", "--raw", f"{_SERVER}/get-online-features", "-f", asked))
+def _read_features() -> dict[str, list[Any]]:
+    asked = {"feature_service": "shop_visits", "entities": {"shop": ["oak", "yew"]}}
+    with _forwarded("feature-server", 6566) as server:
+        answer = wait_until("the feature server answers", lambda: _answer(server, asked), 30)
+    found = json.loads(answer)
     names = found["metadata"]["feature_names"]
     return {name: result["values"] for name, result in zip(names, found["results"], strict=True)}
+
+
+def _answer(server: str, asked: Any) -> str:
+    try:
+        status, text = _post(f"http://{server}/get-online-features", asked, {})
+    except OSError:  # not forwarded yet
+        return ""
+    assert status == 200, text
+    return text
 
 
 def test_servers_read_redis_through_an_outage(online: str, tmp_path: Path) -> None:
@@ -174,7 +185,7 @@ def test_servers_read_redis_through_an_outage(online: str, tmp_path: Path) -> No
     keys, whole = {"shop": "oak", "amount": 1.5}, {"amount": 1.5, "visits": visits, "colour": colour}
     wait_until("the model answers", lambda: _predict(online, keys)[0] == 200, 30)
     assert _predict(online, keys) == _predict(online, whole)
-    assert _read_features(tmp_path) == {"shop": ["oak", "yew"], "visits": [visits, None], "colour": [colour, None]}
+    assert _read_features() == {"shop": ["oak", "yew"], "visits": [visits, None], "colour": [colour, None]}
     for metrics in (_SERVER, _model("proxy")):
         assert 'sluice_feature_freshness_seconds{feature_view="shops"}' in kubectl("get", "--raw", f"{metrics}/metrics")
 
