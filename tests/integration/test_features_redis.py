@@ -19,7 +19,7 @@ from sluice.features.build import build_features
 from sluice.features.cluster import cluster_reader, cluster_store
 from sluice.features.freshness import FeatureFreshness
 from sluice.features.manifest import FeatureManifest
-from sluice.features.materialize import Loaded, materialize, read_marks
+from sluice.features.materialize import materialize, read_marks
 from sluice.features.parity import offline_cells
 from sluice.features.publish import FeaturePublisher
 from sluice.features.reader import FeatureRows, OnlineReader
@@ -122,7 +122,7 @@ def test_integers_floats_nulls_and_nan_keep_their_value(
     (tmp_path / "features/offline").mkdir(parents=True)
     table.write_parquet(tmp_path / "features/offline/shop_history.parquet")
     now = _NOW.replace(microsecond=123457)
-    assert [done.rows for moment in (now, now + timedelta(hours=1)) for done in _run(settings, moment)] == [4, 0]
+    assert [materialize(TASK, _REPO, settings, moment)[0].rows for moment in (now, now + timedelta(hours=1))] == [4, 0]
     read = cluster_reader(_REPO, settings, manifest).read([{"shop": s, "amount": 1.0, "hour": 1} for s in shops], now)
     found = [tuple(row[name] for name in table.columns[2:]) for row in read.rows]
     assert found[:2] == [(2**60 + 1, 5e-324, 0.1 + 0.2), (-(2**63), 0.0, 1.7976931348623157e308)]
@@ -131,10 +131,6 @@ def test_integers_floats_nulls_and_nan_keep_their_value(
     reader, ash = cluster_reader(_REPO, settings, manifest), [{"shop": "ash", "amount": 1.0, "hour": 1}]
     assert reader.read(ash, now + timedelta(days=3)).stale == [()]
     assert reader.read(ash, now + timedelta(days=3, microseconds=1)).stale != [()]
-
-
-def _run(settings: dict[str, str], until: datetime) -> tuple[Loaded, ...]:
-    return materialize(TASK, _REPO, settings, until)
 
 
 def test_a_second_run_writes_what_is_new_and_a_third_nothing(settings: dict[str, str]) -> None:
