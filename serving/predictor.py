@@ -6,7 +6,8 @@ Serve one bundle: kserve's V1 and V2 protocols over a verified bundle, without T
         [--log predictions.jsonl | --collector http://collector:8080 --spool DIR [--log_percent 100]] \
         [--seldon_names] [--json_log]
 
-An instance is either entity keys and request inputs (features are then read online from ``--store``) or all features of
+An instance is either entity keys and request inputs (features are then read online: from the folder ``--store``, or by
+the definitions in ``--feature_repo`` from the Redis that SLUICE_REDIS names) or all features of
 the model. Prints ``ready http://<host>:<port>`` once it answers; a bundle that is not what its digest says ends it with
 one line and exit code 2, before anything listens.
 """
@@ -29,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from sluice.errors import BadInput, SluiceError
+from sluice.errors import BadInput, SluiceError, Unavailable
 from sluice.models.bundle import Bundle, load_bundle
 from sluice.models.request import Asked, BadRequest, columns_of, parse_v1, parse_v2
 from sluice.models.request_headers import Context, parse_context
@@ -52,7 +53,9 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--model_name", required=True, help="name on the endpoint path: the task")
     parser.add_argument("--http_port", type=int, default=8080, help="0 takes a free port")
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 inside a pod")
-    parser.add_argument("--store", type=Path, help="feature store to read features from")
+    features = parser.add_mutually_exclusive_group()
+    features.add_argument("--store", type=Path, help="folder of the feature store to read features from")
+    features.add_argument("--feature_repo", type=Path, help="feature definitions to read features from Redis by")
     add_arguments(parser)
     parser.add_argument("--role", choices=["stable", "candidate"], default="stable")
     parser.add_argument("--seldon_names", action="store_true", help="count requests under Seldon's names too")
@@ -117,7 +120,7 @@ class Predictor:
             nobody: dict[str, Any] = dict.fromkeys(self.manifest.entity_keys, "")
             zeros = {"float": 0.0, "int": 0, "string": ""}
             nobody |= {feature.name: zeros[feature.dtype] for feature in self.manifest.request_inputs}
-            with contextlib.suppress(ValueError, ArithmeticError):
+            with contextlib.suppress(ValueError, ArithmeticError, Unavailable):
                 self.reader.read([nobody], datetime.now(UTC))
 
     def rows(self, version: str, body: bytes, headers: Mapping[str, str]) -> Rows:
@@ -286,6 +289,10 @@ def load(options: argparse.Namespace) -> Predictor:
         from sluice.features.reader import OnlineReader
 
         reader = OnlineReader(options.store, bundle.manifest.features)
+    elif options.feature_repo is not None:
+        from sluice.features.cluster import cluster_reader
+
+        reader = cluster_reader(options.feature_repo, os.environ, bundle.manifest.features)
     from serving.meters import Meters
     from serving.shipping import open_log
 
@@ -305,6 +312,10 @@ def serve(predictor: Predictor, options: argparse.Namespace) -> None:
     from serving.server import SluiceModel, StrictModelServer, listen
 
     predictor.meters.register(REGISTRY)
+    if predictor.reader is not None and options.feature_repo is not None:
+        from sluice.features.freshness import FeatureFreshness
+
+        REGISTRY.register(FeatureFreshness(predictor.reader.feast, predictor.reader.views))
     end_traces = tracing.start(os.environ, predictor.identity)
     listener = listen(options.host, options.http_port)
     server = StrictModelServer(listener)

@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sluice.release.document import render_holds, render_release
 from sluice.release.state import ReleaseState
 from tests.cluster.kubectl import Object, Refused, apply, get, kubectl, wait_until
+from tests.integration.shop_visits import write_online_bundle
 from tests.integration.tiny_bundle import write_tiny_bundle
 
 ROOT = Path(__file__).parents[2]
@@ -76,6 +77,8 @@ class Bundles:
     """It answers requests like those of ``test_serving.ask`` with errors."""
     signer: str
     """Public key in PEM of who signed ``first``; ``second`` has somebody else's signature, ``third`` none."""
+    online: str
+    """Reads the features of ``tests/integration/shop_visits_repo``."""
 
 
 def write_checkout(root: Path) -> Checkout:
@@ -183,7 +186,7 @@ def bundles(installed: list[str], tmp_path_factory: pytest.TempPathFactory) -> B
     models = root / "models/tiny"
     kinds: tuple[tuple[float, float | None], ...] = ((0.5, None), (0.6, None), (0.7, None), (0.8, None), (0.9, 1.5))
     digests = [write_tiny_bundle(models, threshold, cursed) for threshold, cursed in kinds]
-    found = Bundles(*digests, _sign(models, digests[0]))
+    found = Bundles(*digests, _sign(models, digests[0]), write_online_bundle(models))
     _sign(models, found.second)
     model = models / found.tampered.replace(":", "-") / "model.tflite"
     model.write_bytes(model.read_bytes()[:-1] + b"!")

@@ -17,13 +17,16 @@ import pytest
 from sluice.data.ingest import ingest
 from sluice.errors import Refused
 from sluice.features.build import build_features
+from sluice.features.cluster import cluster_reader
 from sluice.features.manifest import FeatureManifest
+from sluice.features.materialize import materialize
 from sluice.features.parity import offline_cells
 from sluice.features.publish import FeaturePublisher
 from sluice.features.reader import OnlineReader
 from sluice.tasks.flights import TASK as YEAR
 from sluice.tasks.task import Splits, Task
 from tests.integration.flights_by_hand import features_by_hand
+from tests.integration.servers import redis_server, running
 
 _REPO = Path(__file__).parents[2] / "feature_repo"
 _KEYS = (*YEAR.entity_keys, *YEAR.request_inputs)
@@ -173,6 +176,31 @@ def test_expired_values_are_missing_online_as_they_are_offline(
     a_day_later = reader.read(instances, published + timedelta(hours=25))
     assert all(row["return_slack"] is None and row["previous_arr_delay"] is None for row in a_day_later.rows)
     assert [row["plane_seats"] for row in a_day_later.rows] == [row["plane_seats"] for row in fresh.rows]
+
+
+def test_redis_answers_as_sqlite_and_as_the_offline_join(
+    serving: tuple[Path, FeaturePublisher], manifest: FeatureManifest, tmp_path: Path
+) -> None:
+    """Two runs an hour apart, then all departures of the next half hour: every cell is the same in all three."""
+    store, publisher = serving
+    moment = _night(2, 11) + timedelta(hours=15)
+    publisher.reset(moment)
+    (tmp_path / "features").mkdir()
+    (tmp_path / "features/offline").symlink_to(store / "offline")
+    server = redis_server(tmp_path)
+    settings = {"SLUICE_REDIS": f"127.0.0.1:{server.port}", "SLUICE_FEATURES": str(tmp_path / "features")}
+    requests = _departures(moment, moment + timedelta(minutes=30)).with_columns(
+        event_time=pl.lit(moment).dt.cast_time_unit("us")
+    )
+    with running(server):
+        for until in (moment - timedelta(hours=1), moment):
+            loaded = materialize(WINTER, _REPO, settings, until)
+        redis = cluster_reader(_REPO, settings, manifest).read(requests.select(_KEYS).to_dicts(), moment)
+    assert redis == OnlineReader(store, manifest).read(requests.select(_KEYS).to_dicts(), moment)
+    offline = offline_cells(WINTER, store, requests, manifest.names)
+    assert pl.DataFrame(redis.rows, schema=offline.schema).equals(offline)
+    assert requests.height > 20
+    assert {view.view for view in loaded if view.rows} >= {"weather", "airport_activity", "previous_leg"}
 
 
 def test_departure_delay_is_refused_as_a_feature(built: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -121,16 +121,16 @@ def test_integers_floats_nulls_and_nan_keep_their_value(
     )
     (tmp_path / "features/offline").mkdir(parents=True)
     table.write_parquet(tmp_path / "features/offline/shop_history.parquet")
-    now = _NOW + timedelta(seconds=1)
-    materialize(TASK, _REPO, settings, now)
+    now = _NOW.replace(microsecond=123457)
+    assert [materialize(TASK, _REPO, settings, moment)[0].rows for moment in (now, now + timedelta(hours=1))] == [4, 0]
     read = cluster_reader(_REPO, settings, manifest).read([{"shop": s, "amount": 1.0, "hour": 1} for s in shops], now)
     found = [tuple(row[name] for name in table.columns[2:]) for row in read.rows]
     assert found[:2] == [(2**60 + 1, 5e-324, 0.1 + 0.2), (-(2**63), 0.0, 1.7976931348623157e308)]
     assert math.copysign(1, found[1][1]) == -1
     assert found[2:] == [(0, None, None), (None, None, None)]
-    exactly = now.replace(microsecond=123457) + timedelta(days=3) - timedelta(seconds=1)
-    reader = cluster_reader(_REPO, settings, manifest)
-    assert reader.read([{"shop": "ash", "amount": 1.0, "hour": 1}], exactly).stale == [()]
+    reader, ash = cluster_reader(_REPO, settings, manifest), [{"shop": "ash", "amount": 1.0, "hour": 1}]
+    assert reader.read(ash, now + timedelta(days=3)).stale == [()]
+    assert reader.read(ash, now + timedelta(days=3, microseconds=1)).stale != [()]
 
 
 def test_a_second_run_writes_what_is_new_and_a_third_nothing(settings: dict[str, str]) -> None:
@@ -181,7 +181,7 @@ def test_changed_definitions_load_everything_again(settings: dict[str, str], tmp
 
 def test_a_model_of_other_definitions_is_refused(settings: dict[str, str], manifest: FeatureManifest) -> None:
     other = manifest.model_copy(update={"service_digest": "sha256:" + "0" * 64})
-    with pytest.raises(BadArtifact, match="feature service tiny: is .* in this image"):
+    with pytest.raises(BadArtifact, match=r"feature service tiny: is .* in this image"):
         cluster_reader(_REPO, settings, other)
 
 
@@ -291,7 +291,7 @@ def test_freshness_tells_a_source_that_stands_still_from_a_run_that_does(setting
         assert len(ages) == 2
 
 
-def _until_april(start: datetime, end: datetime) -> object:
+def _until_april(start: datetime, end: datetime) -> Mapping[str, pl.DataFrame]:
     return read_feature_tables(start, min(end, _NOW))
 
 

@@ -58,8 +58,14 @@ def tiny_rows(n: int) -> list[dict[str, Any]]:
     ]
 
 
-def write_tiny_bundle(store: Path, threshold: float = 0.5, cursed: float | None = None) -> str:
-    """Write the bundle and return its digest; another threshold is another digest. It fails for one amount, if told."""
+def write_tiny_bundle(
+    store: Path, threshold: float = 0.5, cursed: float | None = None, service_digest: str = ZERO
+) -> str:
+    """
+    Write the bundle and return its digest; another threshold or feature service is another digest.
+
+    It fails for one amount, if told.
+    """
     encoder = _ENCODER
     if cursed is not None:  # zero times infinity is no number
         amount = _ENCODER.columns[0].model_copy(update={"mean": cursed, "deviation": 5e-324})
@@ -68,7 +74,7 @@ def write_tiny_bundle(store: Path, threshold: float = 0.5, cursed: float | None 
         task="tiny",
         variant="student_f32",
         recipe=Recipe(name="tiny-recipe", description="for tests", features=FEATURES.names),
-        features=FEATURES,
+        features=FEATURES.model_copy(update={"service_digest": service_digest}),
         encoder=encoder,
         threshold=threshold,
         provenance=Provenance(data=ZERO, frame=ZERO, recipe=ZERO, code=ZERO, window=("2020-01-01", "2020-02-01")),

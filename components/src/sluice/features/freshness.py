@@ -46,8 +46,8 @@ class FeatureFreshness(Collector):
         newest, written = _families()
         for view in self._views:
             mark = marks.get(view)
-            newest.add_metric([view], _age(now, mark and mark.newest))
-            written.add_metric([view], _age(now, mark and mark.until))
+            newest.add_metric([view], _age(now, mark.newest if mark else None))
+            written.add_metric([view], _age(now, mark.until if mark else None))
         yield from (newest, written)
 
     def _marks(self) -> dict[str, Mark]:

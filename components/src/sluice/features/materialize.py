@@ -1,7 +1,7 @@
 """
 Bring a cluster's online store up to date: every key's newest row whose time has come.
 
-    python -m sluice.features.materialize --task flights --feature_repo /app/feature_repo [--until T] [--since T] [--tables]
+    python -m sluice.features.materialize --task T --feature_repo /app/feature_repo [--until …] [--since …] [--tables]
 
 A run writes rows first and its mark last, view by view: where one was cut off, the next begins at the old mark and
 writes the same rows again. Every row that is there is whole and true of its own time, whichever run wrote it. The marks
@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from feast import FeatureStore
@@ -37,7 +38,7 @@ from sluice.tasks.task import Task, load_task
 
 _MOMENT = "event_timestamp"
 _ROWS_A_WRITE = 10_000
-_WRITING = {"timeout_seconds": 10.0, "retries": 3}
+_WRITING: Mapping[str, Any] = {"timeout_seconds": 10.0, "retries": 3}
 """A writer can wait longer than somebody who asks."""
 
 
@@ -117,10 +118,11 @@ class _Run:
             if self.since is not None:
                 raise BadInput(f"until {iso_time(self.until)}", f"lies before {iso_time(mark.until)}", "leave it out")
             return Loaded(view.name, 0, mark)
-        start = mark and min(mark.until, self.since or mark.until)
+        start = None if mark is None else min(mark.until, self.since or mark.until)
         rows = self._rows(view, start)
         self._write(view, rows, over=mark is None or self.since is not None)
-        moments = [found for found in (rows[_MOMENT].max(), mark and mark.newest) if isinstance(found, datetime)]
+        before = None if mark is None else mark.newest
+        moments = [found for found in (rows[_MOMENT].max(), before) if isinstance(found, datetime)]
         done = Mark(until=self.until, newest=max(moments, default=None), definition=definition)
         self.feast.provider.online_store.write_mark(self.feast.config, view.name, done.model_dump_json())
         return Loaded(view.name, rows.height, done)

@@ -58,10 +58,11 @@ class OnlineReader:
     def __init__(self, store: Path | FeatureStore, manifest: FeatureManifest) -> None:
         self._feast = open_store(store) if isinstance(store, Path) else store
         whole = plan_of(self._feast, manifest.service)
+        where = str(store) if isinstance(store, Path) else "this image"
         if whole.digest != manifest.service_digest:
             raise BadArtifact(
                 f"feature service {manifest.service}",
-                f"is {whole.digest} in {store if isinstance(store, Path) else 'this image'}, the model wants {manifest.service_digest}",
+                f"is {whole.digest} in {where}, the model wants {manifest.service_digest}",
                 "serve the model from a store with its own definitions, or train it again",
             )
         self._manifest = manifest

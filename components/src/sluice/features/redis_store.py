@@ -37,7 +37,7 @@ _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 class BoundedRedisOnlineStoreConfig(RedisOnlineStoreConfig):  # type: ignore[misc]
     """Feast's configuration of Redis, and its bounds."""
 
-    type: Literal["sluice.features.redis_store.BoundedRedisOnlineStore"] = (  # type: ignore[assignment]
+    type: Literal["sluice.features.redis_store.BoundedRedisOnlineStore"] = (
         "sluice.features.redis_store.BoundedRedisOnlineStore"
     )
     redis_type: Literal["redis"] = "redis"
@@ -53,7 +53,9 @@ class BoundedRedisOnlineStoreConfig(RedisOnlineStoreConfig):  # type: ignore[mis
 class BoundedRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]
     """See the module."""
 
+    _client: Any = None
     _down_until = 0.0
+    _honours_ttl = False
     _lifetimes: Mapping[str, Any] = {}
 
     @property

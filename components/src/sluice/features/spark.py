@@ -8,7 +8,8 @@ What differs from the store that it extends, and why:
   autumn are one;
 * what comes back goes through Arrow: by way of pandas an integer column with a null becomes floats.
 
-Named in ``feature_store.spark.yaml`` as ``sluice.features.spark.SparkOfflineStore``; wants the extra ``spark`` and Java.
+Named in ``feature_store.spark.yaml`` as ``sluice.features.spark.SparkOfflineStore``; needs the extra
+``spark``, and Java.
 """
 
 from __future__ import annotations

@@ -1,0 +1,80 @@
+"""The materialize step: what it writes and measures, what it says when it cannot, and what its pipeline asks for."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from kfp import compiler, dsl
+
+from components.materialize import materialize as step
+from pipelines.materialize import materialize as pipeline
+from sluice.features.materialize import main
+from tests.integration.servers import redis_server, running
+from tests.unit.tiny_task import SHOPS, TASK
+
+_REPO = str(Path(__file__).parent / "tiny_feature_repo")
+_TASK = "tests.unit.tiny_task:TASK"
+_APRIL = "2024-04-10T12:00:00Z"
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The environment of the step's pod; its Redis is not there."""
+    monkeypatch.setenv("SLUICE_REDIS", "127.0.0.1:1")
+    monkeypatch.setenv("SLUICE_FEATURES", str(tmp_path / "features"))
+    return str(tmp_path)
+
+
+def _run(place: str, until: str, since: str = "") -> tuple[int, dict[str, Any]]:
+    metrics = dsl.Metrics(name="metrics", uri=f"{place}/metrics", metadata={})
+    keys = step.python_func(task=_TASK, feature_repo=_REPO, until=until, since=since, tables=True, metrics=metrics)
+    return keys, metrics.metadata
+
+
+def test_the_step_says_how_many_keys_it_wrote(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = redis_server(tmp_path)
+    monkeypatch.setenv("SLUICE_REDIS", f"127.0.0.1:{server.port}")
+    with running(server):
+        assert _run(place, _APRIL) == (len(SHOPS), {"shop_history_keys": len(SHOPS)})
+        assert _run(place, _APRIL) == (0, {"shop_history_keys": 0})
+        later = (TASK.splits.live + timedelta(days=9)).isoformat()
+        assert _run(place, later, since=_APRIL)[0] == len(SHOPS)
+
+
+@pytest.mark.parametrize(
+    ("until", "says"),
+    [
+        (_APRIL, "materialize: Redis 127.0.0.1:1: does not answer ("),
+        ("soon", "materialize: time 'soon': is not ISO 8601; write it like 2013-07-01T05:00:00Z"),
+    ],
+)
+def test_what_is_wrong_is_one_line(place: str, capsys: pytest.CaptureFixture[str], until: str, says: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        _run(place, until)
+    assert ended.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(says)
+    assert not (Path(place) / "features").exists(), "nothing was written"
+
+
+def test_the_command_says_the_same(place: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--task", _TASK, "--feature_repo", _REPO, "--until", _APRIL, "--tables"]) == 2
+    assert capsys.readouterr().err.startswith("materialize: Redis 127.0.0.1:1: does not answer (")
+
+
+def test_its_pipeline_repeats_caches_nothing_and_holds_no_secret(tmp_path: Path) -> None:
+    compiler.Compiler().compile(pipeline, str(tmp_path / "a.yaml"))
+    compiler.Compiler().compile(pipeline, str(tmp_path / "b.yaml"))
+    assert (tmp_path / "a.yaml").read_bytes() == (tmp_path / "b.yaml").read_bytes()
+    spec, platforms = yaml.safe_load_all((tmp_path / "a.yaml").read_text())
+    [task] = spec["root"]["dag"]["tasks"].values()
+    [pod] = platforms["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values()
+    assert task["retryPolicy"]["maxRetryCount"] == 3
+    assert not task["cachingOptions"].get("enableCache")
+    assert {entry["secretName"] for entry in pod["secretAsEnv"]} == {"redis", "feature-storage"}
+    inputs = spec["root"]["inputDefinitions"]["parameters"]
+    assert all(entry["description"] and "defaultValue" in entry for entry in inputs.values())
