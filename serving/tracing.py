@@ -23,8 +23,8 @@ _tracer: Tracer | None = None
 
 
 def span(name: str) -> contextlib.AbstractContextManager[Any]:
-    """A span inside the one that is open; nothing where traces are off."""
-    return _NOTHING if _tracer is None else _tracer.start_as_current_span(name)
+    """A span inside the one that is open; nothing where traces are off, or where this request's is not sampled."""
+    return _NOTHING if _tracer is None or _current() is None else _tracer.start_as_current_span(name)
 
 
 @contextlib.contextmanager

@@ -135,7 +135,7 @@ class Town:
         digest = self.digests[role]
         command = [sys.executable, str(_SERVER), str(CURSED) if role == "candidate" else ""]
         command += ["--bundle", str(self.workspace.bundle(digest)), "--digest", digest, "--model_name", "tiny"]
-        command += ["--http_port", str(self.ports.get(role, 0)), "--role", role]
+        command += ["--http_port", str(self.ports.get(role, 0)), "--role", role, "--seldon_names"]
         command += self.log_arguments(role)
         self.servers[role] = ChildServer(command, self.home / f"{role}.log")
         self.ports[role] = urlsplit(self.servers[role].wait_ready(90)).port or 0

@@ -57,22 +57,20 @@ def traffic(town: Town, state: ReleaseState, start: datetime) -> None:
 def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
     home = tmp_path_factory.mktemp("monitored")
     town = Town(home)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SLUICE_SELDON_NAMES", "true")
-        try:
-            town.open()
-            state = town.state(since := town.settle(), "shadow", 0)
-            town.route(state)
-            release(home / "gitops.git", state)
-            town.expose_releases(home / "gitops.git")
-            traffic(town, state, since)
-            town.settle()
-            traffic(town, state, town.settle())
-            town.settle()
-            time.sleep(2)
-            yield town
-        finally:
-            town.close()
+    try:
+        town.open()
+        state = town.state(since := town.settle(), "shadow", 0)
+        town.route(state)
+        release(home / "gitops.git", state)
+        town.expose_releases(home / "gitops.git")
+        traffic(town, state, since)
+        town.settle()
+        traffic(town, state, town.settle())
+        town.settle()
+        time.sleep(2)
+        yield town
+    finally:
+        town.close()
 
 
 def get(town: Town, path: str, **parameters: str) -> Any:
