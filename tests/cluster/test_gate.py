@@ -53,7 +53,7 @@ bootstrap: {allowed: true, minimum_n: 30}
 online:
   look_every_hours: 0.01
   evidence_hours: 1
-  # no split in shadow: of a mirror it wants 99.5 %, and servers scraped at different moments differ by more for 200 scrapes
+  # no split in shadow: a mirror must be 99.5 %, and moments of scrapes make more than that for some 200 scrapes
   shadow:
     minimum_n: 30
     maximum_hours: 1
