@@ -28,6 +28,7 @@ from tests.integration.test_prometheus import _POLICY
 from tests.unit.release_sample import LATE, NOW, SINCE, A, evidence_of, state_in
 
 POLICY = _POLICY.decode()
+QUICK = POLICY.replace("look_every_hours: 1", "look_every_hours: 0.001\n  evidence_hours: 1")
 _CANARY = POLICY[POLICY.index("  canary:") : POLICY.index("  confirm:")]
 BLUE_GREEN = POLICY.replace(_CANARY, "  blue_green: {maximum_hours: 72}\n")
 DOWN = PrometheusApi("http://127.0.0.1:9", limits=Limits(attempts=2), pause=lambda _: None)
@@ -109,6 +110,13 @@ def test_a_prometheus_that_is_down_is_waited_for_until_the_deadline(now: str, ac
     assert told["reasons"][0]["text"] == "prometheus: time(): no answer (ConnectionRefusedError), 2 times in a row"
 
 
+def test_the_first_look_comes_when_the_policy_says(tmp_path: Path) -> None:
+    gitops = repository_in(tmp_path, state_in("canary", task="tiny"), POLICY)
+    told = gate_of(gitops, None, "2020-01-01T00:59:59Z").look()
+    assert (told["action"], told["verdict"], told["decision"]) == ("wait", None, None)
+    assert told["reasons"][0]["text"] == "the first look at this stage comes at 2020-01-01T01:00:00Z"
+
+
 def test_without_a_rollout_nobody_is_asked(tmp_path: Path) -> None:
     gitops = repository_in(tmp_path, state_in("stable", task="tiny"), POLICY)
     told = gate_of(gitops, None, NOW).look()
@@ -138,7 +146,7 @@ def town(tmp_path: Path) -> Iterator[Town]:
 
 def test_it_decides_as_the_loop_on_one_machine_and_counts_from_its_sync_on(town: Town, tmp_path: Path) -> None:
     source = PrometheusSource(town.api, settle_seconds=0, fresh_seconds=20, joined=False, marked=False)
-    policy = POLICY.replace("- {metric: log_loss, role: guardrail, margin: 3, per_slice: true, minimum_n: 30}", "")
+    policy = QUICK.replace("- {metric: log_loss, role: guardrail, margin: 3, per_slice: true, minimum_n: 30}", "")
     state = town.state(since := town.settle(), "canary", 40)
     town.route(state.model_copy(update={"stable_weight": 100, "candidate_weight": 0}))
     town.send(state, since, 300)  # Git says 40 % already, and Argo CD has not looked yet
@@ -190,7 +198,7 @@ def test_a_candidate_that_answers_with_errors_is_rolled_back_and_held(town: Town
     town.route(state)
     town.send(state, since, 300, cursed=250)
     now = iso(town.settle())
-    gitops = repository_in(tmp_path, state, POLICY)
+    gitops = repository_in(tmp_path, state, QUICK)
     told = gate_of(gitops, Cluster(state, iso(since)), now, source).look()
     assert (told["action"], told["verdict"]) == ("rollback", "FAIL")
     after = gitops.snapshot().state

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,9 @@ class Gate:
         """
         Judge what is known now, commit what that decides, and say so.
 
+        The first look at a stage comes ``look_every_hours`` after its start, as in the loop on one machine: sooner, the
+        moments at which two servers were scraped last would be most of the difference between them.
+
         While the effect cannot be read back, evidence has that as a problem: it promotes nothing, and the end of the
         stage's time still ends the rollout.
 
@@ -80,7 +83,10 @@ class Gate:
         snapshot = self.gitops.snapshot()
         state = snapshot.state
         if state.rollout is None:
-            return _told(snapshot.commit, state, None, None)
+            return _told(snapshot.commit, state, "rollout", "no rollout is going on")
+        first = moment_of(state.since or "") + timedelta(hours=snapshot.policy.online.look_every_hours)
+        if self.clock() < first:
+            return _told(snapshot.commit, state, "look", f"the first look at this stage comes at {iso(first)}")
         applied, hindrance = self._read_back(state)
         now = self.clock()
         evidence = self._evidence(snapshot, applied, hindrance, now)
@@ -90,9 +96,10 @@ class Gate:
             return look(fresh, evidence, iso(now), run)
 
         if written := self.gitops.commit(decide):
-            return _told(written.commit, state, written.decision, hindrance, written.decision.id)
+            made = written.decision
+            return _told(written.commit, state, **_words(made), decision=made.id, cluster=hindrance)
         waiting = decided(state, evidence, snapshot.policy, snapshot.policy_digest, iso(now), run)
-        return _told(snapshot.commit, state, waiting, hindrance)
+        return _told(snapshot.commit, state, **_words(waiting), cluster=hindrance)
 
     @property
     def _application(self) -> str:
@@ -129,22 +136,15 @@ class Gate:
         return (min(after) - since).total_seconds() if after else 0.0
 
 
-def _told(
-    commit: str, state: ReleaseState, made: Decision | None, hindrance: str | None, identity: str | None = None
-) -> dict[str, Any]:
-    reasons: Iterable[Any] = made.reasons if made else ()
-    return {
-        "environment": state.environment,
-        "stage": state.stage,
-        "candidate": state.candidate,
-        "action": made.action if made else "wait",
-        "verdict": made.verdict.value if made else None,
-        "reasons": [{"rule": one.rule, "verdict": one.verdict.value, "text": one.text} for one in reasons]
-        or [{"rule": "rollout", "verdict": None, "text": "no rollout is going on"}],
-        "commit": commit,
-        "decision": identity,
-        "cluster": hindrance,
-    }
+def _words(made: Decision) -> dict[str, Any]:
+    reasons = [{"rule": one.rule, "verdict": one.verdict.value, "text": one.text} for one in made.reasons]
+    return {"action": made.action, "verdict": made.verdict.value, "reasons": reasons}
+
+
+def _told(commit: str, state: ReleaseState, rule: str = "", text: str = "", **words: Any) -> dict[str, Any]:
+    quiet = {"action": "wait", "verdict": None, "reasons": [{"rule": rule, "verdict": None, "text": text}]}
+    about = {"environment": state.environment, "stage": state.stage, "candidate": state.candidate}
+    return about | quiet | {"commit": commit, "decision": None, "cluster": None} | words
 
 
 def look_once(settings: Settings, cluster: Cluster) -> dict[str, Any]:
