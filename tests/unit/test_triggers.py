@@ -60,6 +60,7 @@ def test_each_trigger_alone_starts_a_training_and_is_named(trigger: str, changed
         ("decay", {"holdout_loss": None}),
         ("decay", {"loss": Moments(n=499, mean=9.0, variance=0.1)}),
         ("decay", {"loss": Moments(n=600, mean=0.45, variance=1.0)}),
+        ("decay", {"loss": Moments(n=600, mean=0.5, variance=1.0)}),
         ("volume", {"unlearned": None}),
         ("schedule", {"hours_since_training": None}),
     ],

@@ -115,7 +115,8 @@ def _live(task: Task, bundle: Bundle, predictions: str, now: datetime, days: flo
         recent = [read_window(one) for one in windows if now - timedelta(days=days) <= one.start and one.end <= now]
     if not recent:
         return {"requests": 0}
-    answered = pl.concat(recent).filter(pl.col("digest") == bundle.digest, pl.col("route") == "stable")
+    # on any route: it was a candidate before, and few answer more since
+    answered = pl.concat(recent).filter(pl.col("digest") == bundle.digest).unique("request_id", maintain_order=True)
     labels = task.read_examples(task.splits.live, now).select("example_id", "label", "label_time")
     rows = with_labels(decoded(answered, profiles, (), {}), labels, now).filter("ok")
     vector = rows["vector"].struct
