@@ -28,7 +28,7 @@ from tests.integration.test_prometheus import _POLICY
 from tests.unit.release_sample import LATE, NOW, SINCE, A, evidence_of, state_in
 
 POLICY = _POLICY.decode()
-QUICK = POLICY.replace("look_every_hours: 1", "look_every_hours: 0.001\n  evidence_hours: 1")
+QUICK = POLICY.replace("look_every_hours: 1", "look_every_hours: 0.0001\n  evidence_hours: 1")
 _CANARY = POLICY[POLICY.index("  canary:") : POLICY.index("  confirm:")]
 BLUE_GREEN = POLICY.replace(_CANARY, "  blue_green: {maximum_hours: 72}\n")
 DOWN = PrometheusApi("http://127.0.0.1:9", limits=Limits(attempts=2), pause=lambda _: None)
