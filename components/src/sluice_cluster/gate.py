@@ -1,7 +1,8 @@
 """
 One look at one environment from inside its cluster: what ``make run`` does after each window of traffic.
 
-    repository ─► state and policy ─► read back ─► evidence ─► look ─► at most one commit
+    repository ─┬─ a rollout ──► approval merged, or: read back ─► evidence ─► look ─┬─► at most one commit
+                └─ none ───────► what the environment before this one confirmed ─────┘
 
 Nothing is decided here; that is ``sluice.release.rollout``. A gate keeps nothing: killed at any moment, the next one
 looks again, and what it would commit twice is one commit.
@@ -9,6 +10,7 @@ looks again, and what it would commit twice is one commit.
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import time
 from collections.abc import Callable
@@ -17,11 +19,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sluice.errors import BadInput
+from sluice.errors import BadArtifact, BadInput, Refused
 from sluice.gates.verdict import Decision
 from sluice.monitoring.evidence import Evidence
 from sluice.monitoring.prometheus import PrometheusSource
+from sluice.release.approve import approve_merged
 from sluice.release.gitops import GitOps, UnreachableError
+from sluice.release.promote import promote
 from sluice.release.rollout import decided, look
 from sluice.release.snapshot import Snapshot
 from sluice.release.state import Applied, ReleaseState, iso, moment_of
@@ -63,7 +67,7 @@ class Gate:
 
     def look(self) -> dict[str, Any]:
         """
-        Judge what is known now, commit what that decides, and say so.
+        Judge what is known now, commit what that decides, and say so; without a rollout, propose one where one is due.
 
         The first look at a stage comes ``look_every_hours`` after its start, as in the loop on one machine: sooner, the
         moments at which two servers were scraped last would be most of the difference between them.
@@ -79,11 +83,12 @@ class Gate:
         Raises:
             BadInput, BadArtifact, Busy: as ``GitOps``; nothing was written by halves.
         """
-        # What proposes a candidate in this environment because another one confirmed it belongs here, before the look.
         snapshot = self.gitops.snapshot()
         state = snapshot.state
         if state.rollout is None:
-            return _told(snapshot.commit, state, "rollout", "no rollout is going on")
+            return self._promoted(snapshot)
+        if approved := self._approved(snapshot):
+            return approved
         first = moment_of(state.since or "") + timedelta(hours=snapshot.policy.online.look_every_hours)
         if self.clock() < first:
             return _told(snapshot.commit, state, "look", f"the first look at this stage comes at {iso(first)}")
@@ -100,6 +105,27 @@ class Gate:
             return _told(written.commit, state, **_words(made), decision=made.id, cluster=hindrance)
         waiting = decided(state, evidence, snapshot.policy, snapshot.policy_digest, iso(now), run)
         return _told(snapshot.commit, state, **_words(waiting), cluster=hindrance)
+
+    def _promoted(self, snapshot: Snapshot) -> dict[str, Any]:
+        """Propose what the environment before this one confirmed, where the policy names one."""
+        if snapshot.policy.promote_from is None:
+            return _told(snapshot.commit, snapshot.state, "rollout", "no rollout is going on")
+        found = promote(self.gitops, iso(self.clock()))
+        if found.decision is None:
+            return _told(snapshot.commit, snapshot.state, "promote", found.text)
+        words = _words(found.decision)
+        return _told(self.gitops.snapshot().commit, snapshot.state, **words, decision=found.decision.id)
+
+    def _approved(self, snapshot: Snapshot) -> dict[str, Any] | None:
+        """The step that a merged approval allows; one that is none, or forbidden, keeps no look from failing a candidate."""
+        try:
+            made = approve_merged(self.gitops, iso(self.clock()))
+        except (Refused, BadArtifact) as error:
+            logging.getLogger(__name__).warning("%s", error)
+            return None
+        if made is None:
+            return None
+        return _told(self.gitops.snapshot().commit, snapshot.state, **_words(made), decision=made.id)
 
     @property
     def _application(self) -> str:

@@ -1,0 +1,74 @@
+"""What a gate commits without evidence: the next environment's candidate, and an approval by pull request."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sluice.release.gitops import GitOps
+from sluice.release.ledger import verify
+from tests.integration.release_repository import Cluster
+from tests.integration.test_gate import gate_of
+from tests.integration.test_promote import Town, checkout, evaluation, town
+from tests.unit.release_sample import A, B, failing
+from tests.unit.test_approve import _day, _look, _merge, _said, gitops, waiting
+
+__all__ = ["checkout", "gitops", "town", "waiting"]
+
+
+def gate(gitops: GitOps, now: str) -> dict[str, Any]:
+    """One run of the gate; a rollout's cluster does what Git says."""
+    state = gitops.snapshot().state
+    return gate_of(gitops, Cluster(state, state.since or now) if state.rollout else None, now).look()
+
+
+def test_what_dev_confirmed_is_proposed_in_staging_once(town: Town) -> None:
+    told = gate(town.staging, town.now())
+    assert (told["action"], told["reasons"][0]["rule"]) == ("wait", "promote")
+    assert told["reasons"][0]["text"] == "dev has no stable model that a decision confirmed"
+
+    town.release(A)
+    told = gate(town.staging, town.now())
+    begun = town.staging.snapshot()
+    assert (told["action"], told["commit"]) == ("bootstrap", begun.commit)
+    assert told["decision"] == town.staging.decisions()[-1].id
+    assert begun.state.candidate == A
+
+    told = gate(town.prod, town.now())
+    assert told["reasons"][0]["text"] == "staging has no stable model that a decision confirmed"
+    town.confirm(town.staging)
+    assert gate(town.prod, town.now())["action"] == "bootstrap"
+    town.confirm(town.prod)
+    told = gate(town.staging, town.now())
+    assert (told["action"], told["decision"]) == ("wait", None)
+    verify(town.prod, None).require_intact()
+
+
+def test_what_this_environment_refused_is_refused_once(town: Town) -> None:
+    town.release(A)
+    assert town.promote(town.staging).decision
+    town.confirm(town.staging)
+    town.release(B, evaluation(gain=-0.1))
+    first = gate(town.staging, town.now())
+    again = gate(town.staging, town.now())
+    assert first["action"] == again["action"] == "refuse"
+    assert (first["decision"], first["commit"]) == (again["decision"], again["commit"])
+    assert town.staging.snapshot().state.stable == A
+
+
+def test_a_merged_approval_goes_on_without_evidence(gitops: GitOps, tmp_path: Path) -> None:
+    _merge(gitops, _said(gitops), tmp_path)
+    told = gate(gitops, _day(5))
+    assert (told["action"], told["commit"]) == ("approve", gitops.snapshot().commit)
+    assert gitops.snapshot().state.candidate_weight == 50
+
+
+@pytest.mark.parametrize("text", ["pause: [\n", "pause: another\nby: lee\nreason: fine\n"])
+def test_an_approval_that_is_none_keeps_no_candidate_alive(gitops: GitOps, tmp_path: Path, text: str) -> None:
+    _merge(gitops, text, tmp_path)
+    assert gate(gitops, _day(5))["action"] == "wait"
+    assert gitops.snapshot().state.paused
+    assert gate(gitops, _day(28))["action"] == "time-out"
+    assert _look(gitops, 29, failing) is None
