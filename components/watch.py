@@ -1,7 +1,5 @@
 """Production → whether to train again, and why or why not."""
 
-from typing import NamedTuple
-
 from kfp import dsl
 
 from components.image import STEPS_IMAGE
@@ -19,7 +17,7 @@ def watch(
     now: str,
     report: dsl.Output[dsl.Artifact],
     page: dsl.Output[dsl.HTML],
-) -> NamedTuple("Watched", [("retrain", bool), ("reason", str)]):  # type: ignore[valid-type]
+) -> bool:
     """
     Ask the triggers drift, decay, volume and schedule about the model in production.
 
@@ -36,5 +34,6 @@ def watch(
         places = gitops, environment, bundles, predictions
         made = run(task, places, parse_limits(limits), now, days, Path(report.path))
     Path(page.path).write_text(page_of(made), "utf-8")
+    report.metadata.update(retrain=made.retrain, reason=made.reason)
     print(f"retrain: {made.retrain}; {made.reason}")  # noqa: T201  the step's log
-    return made.retrain, made.reason
+    return made.retrain

@@ -72,7 +72,7 @@ def monitoring_pipeline(name: str, devices: Devices | None = None) -> Any:
             settled = checked(asked, place)
             named = ("task", "gitops", "environment", "bundles", "predictions", "days", "limits", "now")
             watched = place(watch(**{name: settled[name] for name in named}), "watch")
-            with dsl.If(watched.outputs["retrain"] == True, name="due"):  # noqa: E712  KFP reads the comparison
+            with dsl.If(watched.outputs["Output"] == True, name="due"):  # noqa: E712  KFP reads the comparison
                 candidate(settled, place, trained_here(place))
 
     return monitor_and_retrain

@@ -141,7 +141,7 @@ def test_a_training_is_started_on_a_boolean_alone() -> None:
         if "condition" in task.get("triggerPolicy", {})
     ]
     (condition,) = conditions
-    assert condition.endswith("['pipelinechannel--watch-retrain'] == true")
+    assert condition.endswith("['pipelinechannel--watch-Output'] == true")
 
 
 @pytest.mark.parametrize(("name", "count"), [("tpu", 1), ("nvidia", 0), ("nvidia-l4", 9)])
