@@ -57,7 +57,8 @@ _ANSWERED = _rate("sluice_requests_total", more='status="2xx"')
 _ASKED = _rate("sluice_requests_total", more='status=~"2xx|5xx"')
 _FAILED = _rate("sluice_requests_total", f"{_BY}, cause", 'status="5xx"')
 _ANSWERS = _rate("sluice_requests_total", "environment, task", 'status="2xx"')
-_SHARE = f"{_rate('sluice_requests_total')} / on ({_STAGE}) group_left () {_rate('sluice_requests_total', _STAGE)}"
+_SOME = f"{_rate('sluice_requests_total')} > 0"  # most routes of a server never see a request
+_SHARE = f"({_SOME}) / on ({_STAGE}) group_left () {_rate('sluice_requests_total', _STAGE)}"
 _BORN = _of("sluice_server_start_time_seconds")
 _DIGEST = "{{environment}} {{task}} {{short}}"
 _BY_FEATURE = f"{_STAGED} {{{{feature}}}}"
@@ -72,7 +73,7 @@ def _lacking(title: str, metric: str) -> Panel:
 
 
 SERVING = (
-    Panel("Instances a second", "reqps", ((_rate("sluice_requests_total"), _NAMED),)),
+    Panel("Instances a second", "reqps", ((_SOME, _NAMED),)),
     Panel(
         "Failures, as a share of what was asked, by cause",
         "percentunit",
