@@ -20,8 +20,9 @@ import pytest
 
 from sluice.feedback.batch import Batch
 from sluice.monitoring.prediction_log import Record, kept
-from tests.integration.collecting import Post, call, free_port, metric, post_in, predict
-from tests.integration.tiny_bundle import tiny_rows
+from sluice.workspace import bundle_directory
+from tests.integration.collecting import ROOT, Post, call, free_port, metric, post_in, predict
+from tests.integration.tiny_bundle import tiny_rows, write_tiny_bundle
 
 
 def eventually(holds: Callable[[], bool], seconds: float = 60) -> None:
@@ -126,6 +127,26 @@ def test_a_sink_that_hangs_costs_no_answer_and_bounded_disk(post: Post) -> None:
         assert metric(address, "sluice_prediction_log_spooled_bytes") == post.spooled()
     post.start_collector()
     eventually(lambda: post.rows().height == 100 - dropped, 90)
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--collector", "http://127.0.0.1:9"], "needs --spool"),
+        (["--collector", "http://127.0.0.1:9", "--spool", "s", "--log", "l"], "no --log"),
+        (["--collector", "collector:8080", "--spool", "s"], "not http://host:port"),
+        (["--collector", "http://127.0.0.1:9", "--spool", "s", "--log_percent", "120"], "--log_percent: is 120"),
+        (["--collector", "http://127.0.0.1:9", "--spool", "/proc/nowhere"], "cannot be written"),
+    ],
+)
+def test_a_server_that_could_not_ship_does_not_start(tmp_path: Path, more: list[str], says: str) -> None:
+    digest = write_tiny_bundle(tmp_path / "bundles")
+    command = [sys.executable, str(ROOT / "serving/predictor.py"), "--digest", digest, "--model_name", "tiny"]
+    command += ["--bundle", str(bundle_directory(tmp_path / "bundles", digest)), "--http_port", "0", *more]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert says in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_both_sides_keep_the_same_requests(post: Post) -> None:
