@@ -185,8 +185,8 @@ def bundles(installed: list[str], tmp_path_factory: pytest.TempPathFactory) -> B
     root = tmp_path_factory.mktemp("store")
     models = root / "models/tiny"
     kinds: tuple[tuple[float, float | None], ...] = ((0.5, None), (0.6, None), (0.7, None), (0.8, None), (0.9, 1.5))
-    digests = [write_tiny_bundle(models, threshold, cursed) for threshold, cursed in kinds]
-    found = Bundles(*digests, _sign(models, digests[0]), write_online_bundle(models))
+    first, second, third, tampered, failing = (write_tiny_bundle(models, *kind) for kind in kinds)
+    found = Bundles(first, second, third, tampered, failing, _sign(models, first), write_online_bundle(models))
     _sign(models, found.second)
     model = models / found.tampered.replace(":", "-") / "model.tflite"
     model.write_bytes(model.read_bytes()[:-1] + b"!")

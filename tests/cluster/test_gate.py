@@ -53,12 +53,12 @@ bootstrap: {allowed: true, minimum_n: 30}
 online:
   look_every_hours: 0.01
   evidence_hours: 1
-  # no split in shadow: a mirror must be 99.5 %, and moments of scrapes make more than that for some 200 scrapes
   shadow:
     minimum_n: 30
     maximum_hours: 1
     approval: true
     rules:
+      - {metric: split, role: quality, alpha: 0.001}
       - {metric: error_rate, role: limit, limit: 0.3}
   canary:
     steps: [50]

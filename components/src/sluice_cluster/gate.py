@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +69,6 @@ class Gate:
         """
         Judge what is known now, commit what that decides, and say so; without a rollout, propose one where one is due.
 
-        The first look at a stage comes ``look_every_hours`` after its start, as in the loop on one machine: sooner, the
-        moments at which two servers were scraped last would be most of the difference between them.
-
         While the effect cannot be read back, evidence has that as a problem: it promotes nothing, and the end of the
         stage's time still ends the rollout.
 
@@ -89,9 +86,6 @@ class Gate:
             return self._promoted(snapshot)
         if approved := self._approved(snapshot):
             return approved
-        first = moment_of(state.since or "") + timedelta(hours=snapshot.policy.online.look_every_hours)
-        if self.clock() < first:
-            return _told(snapshot.commit, state, "look", f"the first look at this stage comes at {iso(first)}")
         applied, hindrance = self._read_back(state)
         now = self.clock()
         evidence = self._evidence(snapshot, applied, hindrance, now)
@@ -117,7 +111,7 @@ class Gate:
         return _told(self.gitops.snapshot().commit, snapshot.state, **words, decision=found.decision.id)
 
     def _approved(self, snapshot: Snapshot) -> dict[str, Any] | None:
-        """The step that a merged approval allows; one that is none, or forbidden, keeps no look from failing a candidate."""
+        """The step that a merged approval allows; one that is none, or forbidden, keeps no look from its work."""
         try:
             made = approve_merged(self.gitops, iso(self.clock()))
         except (Refused, BadArtifact) as error:

@@ -21,6 +21,7 @@ from sluice.monitoring.exposition import about
 from sluice.monitoring.joined import Joined, joined_parts
 from sluice.monitoring.moments import rounded
 from sluice.monitoring.prometheus_api import BadAnswer, PrometheusApi
+from sluice.monitoring.scrape_moments import nearest_to_plan, unseen_requests
 from sluice.monitoring.server_counts import START, Began, Life, Reading, bins_of, both_began, selector
 from sluice.release.state import Applied, ReleaseState, iso, moment_of
 
@@ -68,8 +69,9 @@ class PrometheusSource:
         if self.joined:
             hours = policy.online.evidence_hours or policy.online.look_every_hours
             joined = self._believed(lambda: self._joined(state, now, hours), joined, problems)
+        unseen = self._believed(lambda: self._unseen(state, begin, now), 0, problems)
         nothing = _evidence(state, applied, now, [], joined_parts([]))
-        found = self._believed(lambda: _evidence(state, applied, now, lives, joined), nothing, problems)
+        found = self._believed(lambda: _evidence(state, applied, now, lives, joined, unseen), nothing, problems)
         return found.model_copy(update={"sources": self._sources(begin, now), "problems": tuple(problems)})
 
     def _believed(self, ask: Callable[[], _T], nothing: _T, problems: list[str]) -> _T:
@@ -128,6 +130,12 @@ class PrometheusSource:
             return lives
         return [life.on(state.candidate_route if life.digest == state.candidate else "stable") for life in lives]
 
+    def _unseen(self, state: ReleaseState, begin: float, now: datetime) -> int:
+        if self.marked or now.timestamp() < begin + 1:
+            return 0
+        matchers = {**self.matchers, "task": state.task}
+        return unseen_requests(self.api, matchers, begin, now.timestamp(), self.fresh_seconds)
+
     def _joined(self, state: ReleaseState, now: datetime, hours: float) -> Joined:
         labels = {**self.matchers, **about(state)}
         query = f"last_over_time({selector(_JOINED, labels)}[{self.fresh_seconds:g}s])"
@@ -155,8 +163,11 @@ class PrometheusSource:
         )
 
 
-def _evidence(state: ReleaseState, applied: Applied, now: datetime, lives: list[Life], joined: Joined) -> Evidence:
+def _evidence(
+    state: ReleaseState, applied: Applied, now: datetime, lives: list[Life], joined: Joined, unseen: int = 0
+) -> Evidence:
     route = state.candidate_route
+    planned = state.mirror_percent if route == "shadow" else state.candidate_weight
     roads = {"stable": state.stable, route: state.candidate}
     stable, candidate = (sum(life.requests(road) for life in lives) for road in roads)
     return Evidence(
@@ -176,7 +187,9 @@ def _evidence(state: ReleaseState, applied: Applied, now: datetime, lives: list[
             for road, digest in roads.items()
             if life.digest != digest
         ),
-        split=(max(stable - candidate, 0), candidate) if route == "shadow" else (stable, candidate),
+        split=nearest_to_plan(
+            max(stable - candidate, 0) if route == "shadow" else stable, candidate, planned / 100, unseen
+        ),
         strata=joined.strata,
         pairs=joined.pairs,
         skew_n=joined.skew_n,
