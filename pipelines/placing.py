@@ -72,7 +72,7 @@ NEEDS = {
     "bundle": Need(_MIDDLE, retries=2),
     "infra_validate": Need(_MIDDLE, retries=1),
     "release": Need(_SMALL, retries=3, cached=False, store=True, repository=True),
-    "promote": Need(_SMALL, retries=3, cached=False, store=True, repository=True),
+    "promote": Need(_SMALL, cached=False, store=True, repository=True),
     "watch": Need(_MIDDLE, retries=2, cached=False, store=True, repository=True),
     "exit_note": Need(_SMALL, cached=False, hours=0.25),
 }

@@ -22,7 +22,7 @@ from tests.unit import tiny_task
 ROOT = Path(__file__).parents[2]
 ASKED = {"task": "tests.unit.tiny_task:TASK", "environment": "dev"}
 DIGEST = "sha256:" + "0" * 64
-FOLDERS = ROOT / "feature_repo", ROOT / "manifests/overlays"
+FOLDERS = ROOT / "feature_repo", ROOT / "tests/integration/tiny_checkout/manifests/overlays"
 
 
 @pytest.mark.parametrize(
@@ -81,6 +81,11 @@ def test_what_was_given_is_left_as_it_is() -> None:
     given = {"now": "2026-01-01T00:00:00Z", "production": "", "source": DIGEST}
     made = start(parse_asked(ASKED | given), '{"id": "mine"}', ("", ""), FOLDERS)
     assert (made.now, made.production, made.source, made.run) == (*given.values(), '{"id": "mine"}')
+
+
+def test_a_policy_of_another_task_is_refused() -> None:
+    with pytest.raises(BadInput, match="gate policy: is for flights dev, the run is for tiny dev"):
+        start(parse_asked(ASKED), "", ("", ""), (FOLDERS[0], ROOT / "manifests/overlays"))
 
 
 def test_an_environment_without_a_policy_is_named() -> None:

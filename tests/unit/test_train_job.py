@@ -159,7 +159,7 @@ def test_pods_are_admitted_under_restricted_and_placed_as_asked(name: str) -> No
     assert pod["tolerations"] == list(PLACE.tolerations)
     assert {"name": "shm", "mountPath": "/dev/shm"} in container["volumeMounts"]  # noqa: S108
     assert pod["terminationGracePeriodSeconds"] == 60
-    assert container["envFrom"] == [{"secretRef": {"name": "object-storage"}}]
+    assert container["envFrom"] == [{"secretRef": {"name": "object-storage", "optional": True}}]
     assert "hostPath" not in text
 
 

@@ -53,7 +53,7 @@ def decide_offline(
             written = repository.commit(lambda snapshot: _decision(snapshot, result, origin, now))
             made = written.decision if written else made
     else:
-        made = _decision(without_repository(origin["task"], environment, policy), result, origin, now)
+        made = _decision(without_repository(environment, policy), result, origin, now)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / DECISION, made.model_dump(mode="json"))
     if made.verdict is not Verdict.PASS:

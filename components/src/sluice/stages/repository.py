@@ -23,7 +23,7 @@ def open_repository(gitops: str, environment: str) -> GitOps:
     return GitOps(gitops, environment, clone=None if Path(gitops).exists() else scratch / "repository.clone")
 
 
-def without_repository(task: str, environment: str, policy: str) -> Snapshot:
+def without_repository(environment: str, policy: str) -> Snapshot:
     """
     What a gate judges by where there is no repository: nothing is released, and the policy is this text.
 
@@ -31,4 +31,5 @@ def without_repository(task: str, environment: str, policy: str) -> Snapshot:
         BadInput: the policy is wrong.
     """
     text = policy.encode()
-    return Snapshot("", ReleaseState.empty(task, environment), parse_policy(text, "gate policy"), digest_of_bytes(text))
+    parsed = parse_policy(text, "gate policy")
+    return Snapshot("", ReleaseState.empty(parsed.task, environment), parsed, digest_of_bytes(text))

@@ -166,13 +166,17 @@ def start(asked: Asked, run: str, job: tuple[str, str], folders: tuple[Path, Pat
         folders: of feature definitions, and of overlays with a gate policy each, where there is no repository.
 
     Raises:
-        BadInput: the repository cannot be read, or the environment has no policy.
+        BadInput: the repository cannot be read, or the environment has no policy, or one of another task.
     """
     task = load_task(asked.task)
     recipe = parse_recipe(asked.recipe) or task.recipe
     now = asked.now or iso(datetime.now(UTC).replace(microsecond=0))
     source = asked.source or digest_of_files(task.source_files())
     policy, production = _released(asked, folders[1])
+    about = parse_policy(policy.encode(), "gate policy")
+    if (about.task, about.environment) != (task.name, asked.environment):
+        rule = f"is for {about.task} {about.environment}, the run is for {task.name} {asked.environment}"
+        raise BadInput("gate policy", rule, "give parameter policy, or name another task or environment")
     digest = digest_of_value(recipe.model_dump(mode="json"))
     identity = {"name": job[0], "task": asked.task, "recipe": digest, "source": source, "now": now}
     named = {"id": digest_of_value({**identity, "job": job[1]})[7:19], **identity, "code": _code(folders[0])}

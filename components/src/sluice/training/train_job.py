@@ -48,7 +48,7 @@ class Placement(BaseModel):
     tolerations: tuple[dict[str, str], ...] = ()
     service_account: str = "default"
     secret: str = ""
-    """Secret whose keys become environment variables: credentials of the object storage."""
+    """Secret whose keys become environment variables: credentials of the object storage. It may be missing."""
     grace_s: int = Field(default=60, ge=1)
     """Seconds from SIGTERM to SIGKILL; saving takes one piece of steps and one upload."""
     restarts: int = Field(default=10, ge=0)
@@ -268,7 +268,7 @@ def _pod(placement: Placement, container: str, accelerators: int) -> dict[str, A
     trainer = {
         "name": container,
         "image": placement.image,
-        "envFrom": [{"secretRef": {"name": placement.secret}}] if placement.secret else [],
+        "envFrom": [{"secretRef": {"name": placement.secret, "optional": True}}] if placement.secret else [],
         "resources": _resources(placement, accelerators),
         "securityContext": {
             "allowPrivilegeEscalation": False,

@@ -1,0 +1,123 @@
+"""Every step of a training with nothing but its own inputs, as in pods: what another step left on a disk is gone."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kfp import dsl
+
+from components.build_features import build_features
+from components.bundle import bundle
+from components.check import check
+from components.compress import compress
+from components.evaluate import evaluate
+from components.gate import gate
+from components.infra_validate import infra_validate
+from components.ingest import ingest
+from components.release import release
+from components.select import select
+from components.train import train
+from components.validate import validate
+from sluice.release.gitops import GitOps
+from tests.integration.tiny_run import ROOT
+from tests.integration.tiny_story import STORY
+
+RECIPE = STORY.chapters[0].recipe
+
+
+class Pods:
+    """Runs steps one after the other; artifacts live in a storage, and a pod's disk goes with the pod."""
+
+    def __init__(self, root: Path) -> None:
+        self._storage, self._disk, self._number = root / "storage", root / "disk", 0
+        self.values: dict[str, Any] = {}
+        self._metadata: dict[str, dict[str, Any]] = {}
+
+    def run(self, step: Any, **given: Any) -> Any:
+        """Parameters and input artifacts by name from earlier steps, unless given; returns what the step returns."""
+        self._number += 1
+        disk = self._disk / str(self._number)
+        function = step.python_func
+        asked: dict[str, Any] = {}
+        artifacts: dict[str, dsl.Artifact] = {}
+        for name, kind in inspect.get_annotations(function).items():
+            if not hasattr(kind, "__metadata__"):
+                asked |= {name: given.get(name, self.values.get(name))} if name != "return" else {}
+                continue
+            path = disk / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            metadata: dict[str, Any] = {}
+            if (self._storage / name).exists() and name in step.component_spec.inputs:
+                self._copy(self._storage / name, path)
+                metadata = dict(self._metadata[name])
+            artifacts[name] = _artifact(kind, name, path, metadata)
+        returned = function(**asked, **artifacts)
+        for name, artifact in artifacts.items():
+            if name not in (step.component_spec.inputs or {}):
+                self._copy(disk / name, self._storage / name)
+                self._metadata[name] = artifact.metadata
+        shutil.rmtree(disk, ignore_errors=True)
+        return returned
+
+    @staticmethod
+    def _copy(source: Path, target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.copytree(source, target)
+        else:
+            shutil.copyfile(source, target)
+
+    def stored(self, name: str) -> Path:
+        """Where an artifact is."""
+        return self._storage / name
+
+
+def _artifact(kind: Any, name: str, path: Path, metadata: dict[str, Any]) -> dsl.Artifact:
+    made: dsl.Artifact = kind.__origin__(name=name, uri=str(path), metadata=metadata)
+    return made
+
+
+@pytest.mark.parametrize("released", [False, True], ids=["nowhere", "to a repository"])
+def test_a_training_needs_no_disk_but_its_own(released: bool, tmp_path: Path) -> None:
+    pods, gitops = Pods(tmp_path), tmp_path / "gitops.git"
+    if released:
+        GitOps(gitops, "dev").seed(ROOT / "tests/integration/tiny_checkout")
+    places = {"gitops": str(gitops), "bundles": f"file://{tmp_path}/bundles"} if released else {}
+    pods.values = {
+        **dict.fromkeys(("policy", "gitops", "bundles", "now", "run", "source", "checkpoints", "record"), ""),
+        "task": STORY.task,
+        "environment": "dev",
+        "recipe": RECIPE.model_dump_json() if RECIPE else "",
+        "production": "stable",
+        "distribution": "single",
+        "checkpoint_every": 200,
+        "feature_repo": STORY.feature_repo,
+        "overlays": str(ROOT / "tests/integration/tiny_checkout/manifests/overlays"),
+        "server": str(ROOT / "serving/predictor.py"),
+        **places,
+    }
+    pods.values |= pods.run(check, job_name="by-hand", job_id="1")._asdict()
+    for step in (ingest, validate, build_features, train, compress, select, evaluate):
+        pods.run(step)
+    pods.values["passed"] = pods.run(gate)
+    pods.values["digest"] = pods.run(bundle)
+    assert pods.run(infra_validate)
+    action = pods.run(release)
+    digest = pods.values["digest"]
+    if released:
+        assert action == "bootstrap"
+        assert GitOps(gitops, "dev").snapshot().state.candidate == digest
+        assert (tmp_path / "bundles" / digest.replace(":", "-") / "model.tflite").exists()
+    else:
+        assert action == "not-released"
+        assert f"Bundle `{digest}` passed gate and server" in pods.stored("summary").read_text()
+        assert (pods.stored("packed") / digest.replace(":", "-") / "bundle.json").exists()
+    assert json.loads((pods.stored("decision") / "decision.json").read_bytes())["verdict"] == "PASS"
+    assert "confusionMatrix" in pods._metadata["quality"]
+    assert pods.stored("page").read_text().startswith("<!doctype html>")
