@@ -14,7 +14,7 @@ KEYS = {name: name for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
     description="Bring the online store up to date: the newest row of every key, watermark last. Safe to repeat.",
 )
 def materialize(
-    task: str = "flights",
+    task: str,
     feature_repo: str = "/app/feature_repo",
     until: str = "",
     since: str = "",

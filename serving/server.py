@@ -32,6 +32,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from serving import tracing
+from sluice.errors import Unavailable
 from sluice.models.request import BadRequest, check_length
 from sluice.models.request_headers import check_envelope
 
@@ -176,6 +177,7 @@ class StrictRESTServer(RESTServer):  # type: ignore[misc]  # kserve has no types
         super()._add_exception_handlers(app)
         app.add_exception_handler(BadRequest, refuse)
         app.add_exception_handler(ModelNotFound, _not_found)
+        app.add_exception_handler(Unavailable, _unavailable)
 
     async def start(self) -> None:
         """Serve on the socket until a signal ends it."""
@@ -186,6 +188,11 @@ class StrictRESTServer(RESTServer):  # type: ignore[misc]  # kserve has no types
 async def _not_found(_: Request, error: Exception) -> Response:
     # kserve's own handler writes a traceback for each wrong name.
     return Response(orjson.dumps({"error": f"model: {error}; see GET /v1/models"}), 404, media_type="application/json")
+
+
+async def _unavailable(_: Request, error: Exception) -> Response:
+    # kserve's own handler would write a traceback for each, and close a connection that a gateway may be writing to.
+    return Response(orjson.dumps({"error": str(error)}), 500, media_type="application/json")
 
 
 class StrictModelServer(ModelServer):  # type: ignore[misc]  # kserve has no types

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import sys
 import time
@@ -19,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.integration.servers import Server, free_port, redis_server, running
 from tests.integration.shop_visits import REPO, SHOPS, load_shops, write_online_bundle
 
+WHOLE = {"amount": 1.5, "visits": 3, "colour": "red"}
 _ROOT = Path(__file__).parents[2]
 
 
@@ -117,6 +119,7 @@ def test_while_redis_is_away_both_fail_clearly_and_live(fleet: Fleet) -> None:
     fleet.redis.kill()
     assert [_predict(fleet)[0] for _ in range(3)] == [500, 500, 500]
     assert "Redis 127.0.0.1" in _predict(fleet)[1]
+    assert _on_one_connection(fleet.model, {"shop": "oak", "amount": 1.5}, WHOLE, WHOLE) == [500, 200, 200]
     status, text = _ask(
         fleet.features, "/get-online-features", {"features": ["shops:visits"], "entities": {"shop": ["oak"]}}
     )
@@ -125,12 +128,28 @@ def test_while_redis_is_away_both_fail_clearly_and_live(fleet: Fleet) -> None:
     failed = [
         value for key, value in _samples(fleet.model).items() if key[0] == "sluice_requests_total" and "features" in key
     ]
-    assert max(failed) == 4
+    assert max(failed) == 5
     assert _age(fleet.model) == _age(fleet.features) == float("inf")
     fleet.redis.start()
     load_shops(fleet.settings)
     _until(lambda: _predict(fleet)[0] == 200)
     _until(lambda: _online(fleet, "oak")["visits"] == [3])
+
+
+def _on_one_connection(server: Server, *instances: dict[str, Any]) -> list[int]:
+    """Statuses of one request after the other, as a gateway sends them: a failure must not close the connection."""
+    connection, found = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20), []
+    connection.connect()
+    connection.auto_open = 0
+    for instance in instances:
+        body = json.dumps({"instances": [instance]})
+        connection.request("POST", "/v1/models/tiny:predict", body, {"content-type": "application/json"})
+        answer = connection.getresponse()
+        answer.read()
+        found.append(answer.status)
+        time.sleep(0.05)
+    connection.close()
+    return found
 
 
 def _until(holds: Any) -> None:

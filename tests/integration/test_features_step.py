@@ -77,4 +77,5 @@ def test_its_pipeline_repeats_caches_nothing_and_holds_no_secret(tmp_path: Path)
     assert not task["cachingOptions"].get("enableCache")
     assert {entry["secretName"] for entry in pod["secretAsEnv"]} == {"redis", "feature-storage"}
     inputs = spec["root"]["inputDefinitions"]["parameters"]
-    assert all(entry["description"] and "defaultValue" in entry for entry in inputs.values())
+    assert all(entry["description"] for entry in inputs.values())
+    assert [name for name, entry in inputs.items() if "defaultValue" not in entry] == ["task"]
