@@ -78,36 +78,24 @@ def exporter(checkout: Checkout, repository: Path) -> Path:
 
 
 def scrape_config(monitor: Object, proxy: str) -> Object:
-    """What the operator makes of a PodMonitor, by way of the API server: this Prometheus runs beside the cluster."""
+    """
+    What the operator makes of a PodMonitor: the pods that its selector finds, on its port, with its labels.
+
+    By way of the API server, because this Prometheus runs beside the cluster; and found here, because Debian's is built
+    without Kubernetes.
+    """
     (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
     (wanted,) = monitor["spec"]["selector"]["matchExpressions"]
-    meta = "__meta_kubernetes_"
-    pod = [f"{meta}namespace", f"{meta}pod_name"]
-    label = f"{meta}pod_label_{re.sub(r'[./-]', '_', wanted['key'])}"
-    port = str(endpoint["portNumber"])
-    place = f"/api/v1/namespaces/$1/pods/$2:{port}/proxy{endpoint['path']}"
-    namespaces = {"names": [monitor["metadata"]["namespace"]]}
-    return {
-        "job_name": "pods",
-        "honor_labels": endpoint["honorLabels"],
-        "kubernetes_sd_configs": [{"role": "pod", "api_server": f"http://{proxy}", "namespaces": namespaces}],
-        "relabel_configs": [
-            {"source_labels": [label], "regex": "|".join(wanted["values"]), "action": "keep"},
-            {"source_labels": [f"{meta}pod_container_port_number"], "regex": port, "action": "keep"},
-            {"source_labels": pod, "separator": "/", "target_label": "instance"},
-            {
-                "source_labels": ["instance"],
-                "regex": "(.+)/(.+)",
-                "replacement": place,
-                "target_label": "__metrics_path__",
-            },
-            {"replacement": proxy, "target_label": "__address__"},
-            *(
-                {"target_label": one["targetLabel"], "replacement": one["replacement"]}
-                for one in endpoint["relabelings"]
-            ),
-        ],
-    }
+    selector = f"{wanted['key']} in ({','.join(wanted['values'])})"
+    found = get("-n", (namespace := monitor["metadata"]["namespace"]), "pods", "-l", selector)["items"]
+    targets = []
+    for name in (pod["metadata"]["name"] for pod in found):
+        path = f"/api/v1/namespaces/{namespace}/pods/{name}:{endpoint['portNumber']}/proxy{endpoint['path']}"
+        labels = {"__metrics_path__": path, "instance": f"{namespace}/{name}", "namespace": namespace, "pod": name}
+        targets.append({"targets": [proxy], "labels": labels})
+    added = [{"target_label": one["targetLabel"], "replacement": one["replacement"]} for one in endpoint["relabelings"]]
+    common = {"job_name": "pods", "honor_labels": endpoint["honorLabels"]}
+    return common | {"static_configs": targets, "relabel_configs": added}
 
 
 @contextlib.contextmanager
