@@ -1,7 +1,7 @@
 """
 Receive predictions and labels, and keep them in a store.
 
-    python serving/collector.py --store s3://predictions --task flights --environment dev --port 8080 [--host 0.0.0.0]
+    python serving/collector.py --store s3://predictions --task TASK --environment dev --port 8080 [--host 0.0.0.0]
 
     PUT  /v1/predictions/<time>-<sha256>   a batch of a server's prediction log, one JSON object a line
     POST /v1/events                        CloudEvents of KServe's payload logger, for what they carry

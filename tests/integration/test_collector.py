@@ -94,6 +94,18 @@ def test_every_request_is_stored_once_though_both_are_killed(post: Post) -> None
     assert len(answered) == 240
 
 
+def test_what_a_collector_refuses_is_counted_and_holds_up_nothing(post: Post) -> None:
+    (post.home / "spool").mkdir()
+    left = post.home / "spool" / "20260101T000000Z-0-000000.jsonl"
+    left.write_bytes(b'{"request_id": "of another version"}\n{"request_id": "cut sho')
+    post.start_collector()
+    _, address, _ = post.start_server()
+    assert predict(address, "q", tiny_rows(1)) == 200
+    eventually(lambda: post.rows()["request_id"].to_list() == ["q"])
+    assert metric(address, "sluice_prediction_log_dropped_total") == 1
+    eventually(lambda: not left.exists() and post.spooled() == 0)
+
+
 def test_a_batch_that_is_sent_again_later_and_to_another_collector_is_stored_once(post: Post) -> None:
     record = Record("q", datetime.now(UTC), "stable", "", "sha256:" + "a" * 64, 0.5, 200, 1.0, {}, [], [], {})
     body = record.line()

@@ -1,9 +1,9 @@
 """
 Where predictions and labels are kept: objects that are written whole and never changed, in S3 or a directory.
 
-    <root>/predictions/task=flights/environment=dev/date=2026-11-21/hour=19/<time>-<sha256>.parquet
-    <root>/labels/task=flights/environment=dev/date=2026-11-21/hour=19/<time>-<sha256>.parquet
-    <root>/releases/task=flights/environment=dev/000042.json
+    <root>/predictions/task=TASK/environment=dev/date=2026-11-21/hour=19/<time>-<sha256>.parquet
+    <root>/labels/task=TASK/environment=dev/date=2026-11-21/hour=19/<time>-<sha256>.parquet
+    <root>/releases/task=TASK/environment=dev/000042.json
 
 Date and hour are those at which the batch was begun or the label received, UTC: a batch is one object, and the same
 batch sent again is the same object. Readers prune by them and filter by the rows' own times.

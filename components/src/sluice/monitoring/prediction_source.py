@@ -128,6 +128,8 @@ class PredictionSource:
             if (found := before.get(key)) is None:
                 rows = read().filter(pl.col("rollout") == state.rollout)
                 found = decoded(rows, candidate.profiles, slices, self._carried)
+                if self.recheck is None:  # nobody reads the texts again, and they are most of a row
+                    found = found.with_columns(features=pl.lit(""), keys=pl.lit(""))
             self._pieces[key] = found
         none = decoded(pl.DataFrame(schema=ROW_SCHEMA), candidate.profiles, slices, self._carried)
         return first_answers(pl.concat([none, *self._pieces.values()]))
