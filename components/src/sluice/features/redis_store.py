@@ -16,7 +16,7 @@ Named in ``feature_store.cluster.yaml`` as ``sluice.features.redis_store.Bounded
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -56,7 +56,10 @@ class BoundedRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]
     _client: Any = None
     _down_until = 0.0
     _honours_ttl = False
-    _lifetimes: Mapping[str, Any] = {}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lifetimes: dict[str, Any] = {}  # grows only: Feast's server reads in several threads
 
     @property
     def async_supported(self) -> SupportedAsyncMethods:
@@ -65,7 +68,7 @@ class BoundedRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]
 
     def online_read(self, config: Any, table: Any, entity_keys: Any, requested_features: Any = None) -> Any:
         """Feast's, with the view's time to live at hand."""
-        self._lifetimes = {table.name: table.ttl}
+        self._lifetimes[table.name] = table.ttl
         return super().online_read(config, table, entity_keys, requested_features)
 
     def online_write_batch(self, config: Any, table: Any, data: Any, progress: Callable[[int], Any] | None) -> None:
@@ -90,7 +93,7 @@ class BoundedRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]
             self._get_client(config.online_store).hset(_marks(config), view, text)
 
     def _read_features_per_fv(self, config: Any, grouped_refs: Any, *rest: Any) -> None:
-        self._lifetimes = {table.name: table.ttl for table, _ in grouped_refs}
+        self._lifetimes.update({table.name: table.ttl for table, _ in grouped_refs})
         self._honours_ttl = config.online_store.honours_ttl
         super()._read_features_per_fv(config, grouped_refs, *rest)
 
