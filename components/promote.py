@@ -18,7 +18,8 @@ def promote(
     """
     Propose ``digest`` to ``environment``, on the evidence that it was proposed on there before.
 
-    The bundle is read from the store and verified first. Returns the decision's action.
+    The bundle is read from the store and verified first. Without a digest, what the environment before confirmed is
+    proposed. Returns the decision's action, or ``wait``.
     """
     import os
     from pathlib import Path
@@ -32,12 +33,12 @@ def promote(
     given = {"gitops": gitops, "bundles": bundles, "digest": digest, "environment": environment}
     with told():
         asked = parse_promotion({**given, "now": now})
-        read_bundle(asked.bundles, asked.digest, os.environ)
-        made = promote_digest(asked, name)
-        text = released(made, asked.bundles)
+        if asked.digest:
+            read_bundle(asked.bundles, asked.digest, os.environ)
+        found = promote_digest(asked, name)
+        text = released(found.decision, asked.bundles) if found.decision else f"Nothing was proposed: {found.text}"
         Path(summary.path).write_text(text, "utf-8")
         print(text)  # noqa: T201  the step's log
-        if made.action == "refuse":
-            first = next(reason for reason in made.reasons if reason.verdict == made.verdict)
-            raise Refused(f"digest {asked.digest}", f"{first.rule}: {first.text}", "see `sluice why`")
-    return made.action
+        if found.forbidden:
+            raise Refused(f"environment {asked.environment}", found.text, "see `sluice why`")
+    return found.decision.action if found.decision else "wait"

@@ -17,6 +17,7 @@ from kfp.compiler.compiler_utils import KubernetesManifestOptions
 
 from pipelines.accelerators import Devices, devices
 from pipelines.graph import draw
+from pipelines.materialize import materialize_pipeline
 from pipelines.monitoring import monitoring_pipeline
 from pipelines.promotion import promotion_pipeline
 from pipelines.training import training_pipeline
@@ -41,6 +42,7 @@ resources:
 def pipelines(asked: Devices) -> dict[str, Any]:
     """Every pipeline by the name of its file; ``asked`` is for the variants that train on devices."""
     return {
+        "materialize": materialize_pipeline("sluice-materialize"),
         "monitor-and-retrain": monitoring_pipeline("sluice-monitor-and-retrain"),
         "monitor-and-retrain-gpu": monitoring_pipeline("sluice-monitor-and-retrain-gpu", asked),
         "promotion": promotion_pipeline("sluice-promotion"),

@@ -74,6 +74,7 @@ NEEDS = {
     "release": Need(_SMALL, retries=3, cached=False, store=True, repository=True),
     "promote": Need(_SMALL, cached=False, store=True, repository=True),
     "watch": Need(_MIDDLE, retries=2, cached=False, store=True, repository=True),
+    "materialize": Need(_MIDDLE, retries=3, cached=False),
     "exit_note": Need(_SMALL, cached=False, hours=0.25),
 }
 

@@ -14,14 +14,14 @@ def promotion_pipeline(name: str) -> Any:
     place = on_cluster()
 
     @dsl.pipeline(name=name, description="Verify a bundle of the store and propose it to an environment.")  # type: ignore[untyped-decorator]
-    def promotion(gitops: str, bundles: str, digest: str, environment: str = "staging", now: str = "") -> None:
+    def promotion(gitops: str, bundles: str, digest: str = "", environment: str = "staging", now: str = "") -> None:
         """
         Propose a digest again: the policy and the live traffic of today judge it.
 
         Args:
             gitops: URL of the GitOps repository, without a password (the key is Secret release-repository).
             bundles: bundle store that servers fetch from, such as s3://models/TASK.
-            digest: the bundle, sha256:...
+            digest: the bundle, sha256:...; empty: what the environment before has confirmed.
             environment: whose release file is written.
             now: time of the proposal, ISO 8601 in UTC; empty is the clock's.
         """

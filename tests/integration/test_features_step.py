@@ -11,7 +11,7 @@ import yaml
 from kfp import compiler, dsl
 
 from components.materialize import materialize as step
-from pipelines.materialize import materialize as pipeline
+from pipelines.materialize import materialize_pipeline
 from sluice.features.materialize import main
 from tests.integration.servers import redis_server, running
 from tests.unit.tiny_task import SHOPS, TASK
@@ -67,8 +67,8 @@ def test_the_command_says_the_same(place: str, capsys: pytest.CaptureFixture[str
 
 
 def test_its_pipeline_repeats_caches_nothing_and_holds_no_secret(tmp_path: Path) -> None:
-    compiler.Compiler().compile(pipeline, str(tmp_path / "a.yaml"))
-    compiler.Compiler().compile(pipeline, str(tmp_path / "b.yaml"))
+    compiler.Compiler().compile(materialize_pipeline("sluice-materialize"), str(tmp_path / "a.yaml"))
+    compiler.Compiler().compile(materialize_pipeline("sluice-materialize"), str(tmp_path / "b.yaml"))
     assert (tmp_path / "a.yaml").read_bytes() == (tmp_path / "b.yaml").read_bytes()
     spec, platforms = yaml.safe_load_all((tmp_path / "a.yaml").read_text())
     [task] = spec["root"]["dag"]["tasks"].values()

@@ -1,4 +1,4 @@
-"""Propose a digest that an environment has judged before."""
+"""Propose a digest that an environment has judged before, or what the environment before it has confirmed."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from sluice.gates.verdict import Decision
+from sluice.release.promote import Promotion, promote
 from sluice.release.state import iso
 from sluice.stages.release import propose_again
 from sluice.stages.repository import open_repository
 from sluice.stages.start import DIGEST, ENVIRONMENT, Places, told_wrong
 
 
-class Promotion(Places):
-    """The parameters of a promotion; an empty ``now`` is the clock."""
+class Asked(Places):
+    """Parameters. An empty ``now`` is the clock, an empty ``digest`` what the environment before confirmed."""
 
-    digest: str = Field(pattern=f"^{DIGEST}$")
+    digest: str = Field(default="", pattern=f"^({DIGEST})?$")
     environment: str = Field(pattern=f"^{ENVIRONMENT}$")
 
     @model_validator(mode="after")
-    def _complete(self) -> Promotion:
+    def _complete(self) -> Asked:
         if not self.gitops:
             raise ValueError("gitops: is empty, and a promotion is a commit in a repository")
         return self
 
 
-def parse_promotion(values: Mapping[str, Any]) -> Promotion:
+def parse_promotion(values: Mapping[str, Any]) -> Asked:
     """
     The parameters, each in its range.
 
@@ -36,24 +36,29 @@ def parse_promotion(values: Mapping[str, Any]) -> Promotion:
         BadInput: names the first that is wrong.
     """
     try:
-        return Promotion.model_validate(dict(values))
+        return Asked.model_validate(dict(values))
     except ValidationError as error:
         raise told_wrong(error, values) from error
 
 
-def promote_digest(asked: Promotion, name: str) -> Decision:
+def promote_digest(asked: Asked, name: str) -> Promotion:
     """
     Propose it on the evidence of then; both what is begun and what is refused are recorded.
 
-    What another environment confirmed is `sluice.release.promote`'s to propose: its call belongs here, for an empty
-    digest.
+    Without a digest: what the environment confirmed that this one's policy names (``sluice.release.promote``).
 
     Args:
         name: of the run, in the decision.
 
     Raises:
-        BadInput: the digest was never judged in this environment, or the repository cannot be read or written.
+        BadInput: the digest was never judged in this environment, the policy names no environment to promote from, or
+            the repository cannot be read or written.
     """
     target = open_repository(asked.gitops, asked.environment)
     now = asked.now or iso(datetime.now(UTC).replace(microsecond=0))
-    return propose_again(target, asked.digest, name, now)
+    if not asked.digest:
+        return promote(target, now)
+    made = propose_again(target, asked.digest, name, now)
+    first = next((reason for reason in made.reasons if reason.verdict == made.verdict), None)
+    text = f"{first.rule}: {first.text}" if first else made.action
+    return Promotion(made, text, forbidden=made.action == "refuse")
