@@ -4,6 +4,7 @@ from typing import Any
 
 from kfp import dsl, kubernetes
 
+from components.exit_note import exit_note
 from components.materialize import materialize as step
 from pipelines.placing import on_cluster
 
@@ -21,12 +22,12 @@ def materialize_pipeline(name: str) -> Any:
         description="Bring the online store up to date: the newest row of every key, watermark last. Safe to repeat.",
     )
     def materialize(
-        task: str,
+        task: str = "flights",
         feature_repo: str = "/app/feature_repo",
         until: str = "",
         since: str = "",
         tables: bool = True,
-    ) -> int:
+    ) -> None:
         """
         Materialize the features of one task.
 
@@ -37,12 +38,13 @@ def materialize_pipeline(name: str) -> Any:
             since: write what came after this time again, corrected rows too; empty: go on from the watermark.
             tables: also build the task's tables and put them into the shared place; off where another job writes them.
         """
-        done = place(step(task=task, feature_repo=feature_repo, until=until, since=since, tables=tables), "materialize")
-        kubernetes.use_config_map_as_env(done, "features", SETTINGS)
-        kubernetes.use_config_map_as_env(done, "features", STORE, optional=True)
-        kubernetes.use_secret_as_env(done, "redis", {"password": "SLUICE_REDIS_PASSWORD"}, optional=True)
-        kubernetes.use_secret_as_env(done, "feature-storage", KEYS, optional=True)
-        keys: int = done.outputs["Output"]
-        return keys
+        note = place(exit_note(run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER), "exit_note")
+        with dsl.ExitHandler(note, name="materialize"):
+            asked = {"task": task, "feature_repo": feature_repo, "until": until, "since": since, "tables": tables}
+            done = place(step(**asked), "materialize")
+            kubernetes.use_config_map_as_env(done, "features", SETTINGS)
+            kubernetes.use_config_map_as_env(done, "features", STORE, optional=True)
+            kubernetes.use_secret_as_env(done, "redis", {"password": "SLUICE_REDIS_PASSWORD"}, optional=True)
+            kubernetes.use_secret_as_env(done, "feature-storage", KEYS, optional=True)
 
     return materialize

@@ -71,11 +71,11 @@ def test_its_pipeline_repeats_caches_nothing_and_holds_no_secret(tmp_path: Path)
     compiler.Compiler().compile(materialize_pipeline("sluice-materialize"), str(tmp_path / "b.yaml"))
     assert (tmp_path / "a.yaml").read_bytes() == (tmp_path / "b.yaml").read_bytes()
     spec, platforms = yaml.safe_load_all((tmp_path / "a.yaml").read_text())
-    [task] = spec["root"]["dag"]["tasks"].values()
-    [pod] = platforms["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values()
+    task = spec["components"]["comp-exit-handler-1"]["dag"]["tasks"]["materialize"]
+    pod = platforms["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-materialize"]
     assert task["retryPolicy"]["maxRetryCount"] == 3
     assert not task["cachingOptions"].get("enableCache")
     assert {entry["secretName"] for entry in pod["secretAsEnv"]} == {"redis", "feature-storage"}
     inputs = spec["root"]["inputDefinitions"]["parameters"]
     assert all(entry["description"] for entry in inputs.values())
-    assert [name for name, entry in inputs.items() if "defaultValue" not in entry] == ["task"]
+    assert all("defaultValue" in entry for entry in inputs.values())

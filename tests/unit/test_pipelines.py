@@ -101,7 +101,7 @@ def test_retries_back_off_and_caching_is_for_what_follows_from_its_inputs(name: 
         assert task.get("retryPolicy", {}).get("maxRetryCount", 0) == need.retries, label
         assert not need.retries or task["retryPolicy"]["backoffDuration"] == "30s"
     uncached = {label.removeprefix("exec-") for label, task in tasks(spec).items() if not task["cachingOptions"]}
-    assert uncached <= {"check", "gate", "release", "promote", "watch", "exit-note"}
+    assert uncached <= {"check", "gate", "release", "promote", "watch", "materialize", "exit-note"}
 
 
 def test_a_verdict_is_not_asked_for_twice() -> None:
@@ -115,7 +115,7 @@ def test_every_parameter_says_what_it_is_and_most_have_a_default(name: str) -> N
     parameters = spec["root"]["inputDefinitions"]["parameters"]
     assert [key for key, one in parameters.items() if not one.get("description")] == []
     needed = {key for key, one in parameters.items() if "defaultValue" not in one}
-    assert needed == {"promotion": {"gitops", "bundles", "digest"}, "training-on-nodes": {"claim"}}.get(name, set())
+    assert needed == {"promotion": {"gitops", "bundles"}, "training-on-nodes": {"claim"}}.get(name, set())
 
 
 @pytest.mark.parametrize("name", sorted(PIPELINES))
