@@ -38,7 +38,7 @@ check: $(READY)  ## lint, format, types, import arrows, compiled pipelines, publ
 	$(BIN)/python -m pipelines.compile --check
 	$(BIN)/python -m sluice.schemas --check
 
-compile: $(READY)  ## compile the pipelines into pipelines/compiled/
+compile: $(READY)  ## compile the pipelines, their Kubernetes objects and their drawings
 	$(BIN)/python -m pipelines.compile
 
 schemas: $(READY)  ## write the published JSON schemas into docs/schemas/
