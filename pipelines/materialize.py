@@ -7,6 +7,7 @@ from kfp import dsl, kubernetes
 from components.exit_note import exit_note
 from components.materialize import materialize as step
 from pipelines.placing import on_cluster
+from pipelines.training import DEV
 
 SETTINGS = {"SLUICE_REDIS": "SLUICE_REDIS", "SLUICE_FEATURES": "SLUICE_FEATURES"}
 STORE = {name: name for name in ("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION")}
@@ -22,7 +23,7 @@ def materialize_pipeline(name: str) -> Any:
         description="Bring the online store up to date: the newest row of every key, watermark last. Safe to repeat.",
     )
     def materialize(
-        task: str = "flights",
+        task: str = DEV.task,
         feature_repo: str = "/app/feature_repo",
         until: str = "",
         since: str = "",

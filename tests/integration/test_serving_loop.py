@@ -130,7 +130,8 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
 
 
 def children_of(pid: int) -> list[psutil.Process]:
-    return [child for child in psutil.Process(pid).children(recursive=True) if "sluice" in " ".join(child.cmdline())]
+    living = [child for child in psutil.Process(pid).children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE]
+    return [child for child in living if "sluice" in " ".join(child.cmdline())]
 
 
 def test_a_release_goes_from_git_to_answers_and_into_windows(workspace: Workspace) -> None:

@@ -155,7 +155,7 @@ def test_a_host_that_is_none_is_one_line(host: str, capsys: pytest.CaptureFixtur
         (["training", "-p", "checkpoint_every=0"], "parameter checkpoint_every: Input should be greater"),
         (["training", "-p", "gitops=https://me:word@host/r.git"], "parameter gitops: holds a password"),
         (["training", "--parameters", "/nowhere.json"], "/nowhere.json: cannot be read"),
-        (["promotion", "-p", "gitops=/r.git", "-p", "bundles=/b"], "parameter digest: is missing"),
+        (["promotion", "-p", "gitops=/r.git"], "parameter bundles: is missing"),
         (["monitor-and-retrain", "-p", 'limits={"drift": 2}'], "parameter limits: drift"),
         (["training-on-nodes", "-p", "claim=c", "-p", "nodes=0"], "parameter nodes: is 1 to 64"),
         (["training-on-nodes", "-p", "claim=c", "-p", "operator=Job"], "parameter operator: is TrainJob or TFJob"),
