@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster.conftest import STORE, Bundles, Checkout, with_option
-from tests.cluster.kubectl import apply, get, kubectl, wait_until
+from tests.cluster.kubectl import Refused, apply, get, kubectl, wait_until
 from tests.cluster.test_serving import HOST, ROW, ready
 from tests.integration.tiny_bundle import tiny_rows
 from tests.unit import tiny_task
@@ -22,8 +22,11 @@ def predict(gateway: str, request_id: str, row: dict[str, Any]) -> str:
     headers = {"Host": HOST, "content-type": "application/json", "x-request-id": request_id}
     body = json.dumps({"instances": [row]}).encode()
     request = urllib.request.Request(f"{gateway}/v1/models/tiny:predict", body, headers)  # noqa: S310  http by configuration
-    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
-        digest: str = json.load(answer)["predictions"][0]["digest"]
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+            digest: str = json.load(answer)["predictions"][0]["digest"]
+    except OSError as error:
+        raise Refused(str(error)) from error
     return digest
 
 
