@@ -92,7 +92,9 @@ def write_checkout(root: Path) -> Checkout:
         path = overlay / "kustomization.yaml"
         path.write_text(path.read_text().replace("configMapGenerator:\n", "configMapGenerator:\n" + store % STORE))
         policy = (ROOT / "tests/integration/tiny_checkout/manifests/overlays/dev/gate-policy.yaml").read_text()
-        (overlay / "gate-policy.yaml").write_text(policy.replace("environment: dev", f"environment: {environment}"))
+        came = {"staging": "\npromote_from: dev", "prod": "\npromote_from: staging"}.get(environment, "")
+        named = policy.replace("environment: dev", f"environment: {environment}{came}")
+        (overlay / "gate-policy.yaml").write_text(named)
         Checkout(root).release(ReleaseState.empty("tiny", environment))
     return Checkout(root)
 
