@@ -85,10 +85,10 @@ class World:
         self.gitops.commit(decide)
         return self.gitops.snapshot().state
 
-    def walk(self) -> None:
-        """Go on with the rollout that Git says is going on, to its end."""
+    def walk(self, candidate: str) -> None:
+        """Go on with this candidate's rollout, to its end; another one that is going on is another step's."""
         state = self.gitops.snapshot().state
-        if state.rollout is None:
+        if state.rollout is None or state.candidate != candidate:
             return
         moment = self.position(state)
         if moment > moment_of(state.since or ""):
@@ -124,7 +124,7 @@ def _proposed(name: str, hours: float, *, passed: bool = True, then_walk: bool =
     def step(world: World) -> None:
         world.propose(name, _at(hours), passed=passed)
         if then_walk:
-            world.walk()
+            world.walk(sample.digest(name))
 
     return step
 

@@ -44,7 +44,7 @@ def upgraded(directory: Path, name: str, end: str) -> Trial:
     begun = [made.id for made in world.gitops.decisions()]
     fired = world.gitops.snapshot().state.stage == "canary"
     if end == "promoted":
-        world.walk()
+        world.walk(sample.digest("b"))
     else:
         late = sample.BEGIN + timedelta(hours=100)
         world.look(world.sync(), late)
