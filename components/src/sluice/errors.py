@@ -49,3 +49,8 @@ class Refused(SluiceError):
     """A well-formed request that a rule forbids."""
 
     exit_code = 3
+
+
+def one_line(error: BaseException, most: int | None = None) -> str:
+    """What an error of somebody else says, on one line and of at most so many characters: a ``rule`` has to be one."""
+    return " ".join(str(error).split())[:most]

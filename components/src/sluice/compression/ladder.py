@@ -17,7 +17,7 @@ from sluice.compression.prune import kernel_sparsity, pruned_student
 from sluice.compression.quantize import quantization_aware_student, quantized
 from sluice.compression.student import Lessons, distil
 from sluice.content import write_json
-from sluice.errors import BadArtifact
+from sluice.errors import BadArtifact, one_line
 from sluice.models.builder import build
 from sluice.models.encoder import Encoder
 from sluice.models.recipe import Recipe
@@ -116,7 +116,7 @@ def _read_teacher(directory: Path) -> tuple[Encoder, dict[str, Any]]:
         encoder = Encoder.model_validate_json((directory / "encoder.json").read_bytes())
         spec = json.loads((directory / "spec.json").read_bytes())
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise BadArtifact(
             str(directory), f"is not what training wrote ({reason})", "train the teacher again"
         ) from error
@@ -131,7 +131,7 @@ def _loaded_teacher(keras: Any, spec: Mapping[str, Any], weights: Path) -> Any:
     try:
         model.load_weights(weights)
     except (OSError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise BadArtifact(str(weights), f"cannot be loaded ({reason})", "train the teacher again") from error
     return model
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from sluice.errors import BadArtifact
+from sluice.errors import BadArtifact, one_line
 from sluice.evaluation.metrics import Floats, Ints
 
 _NEEDED = ("example_id", "event_time", "label", "split")
@@ -89,5 +89,5 @@ def _columns_of(path: Path) -> list[str]:
     try:
         return list(pl.read_parquet_schema(path))
     except (OSError, pl.exceptions.PolarsError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise BadArtifact(str(path), f"cannot be read ({reason})", "run the stage that wrote it again") from error

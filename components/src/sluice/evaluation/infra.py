@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from sluice.child_process import ChildServer
 from sluice.content import write_json
-from sluice.errors import BadInput, Refused, SluiceError
+from sluice.errors import BadInput, Refused, SluiceError, one_line
 from sluice.models.bundle import Bundle, load_bundle
 from sluice.models.request import columns_of
 
@@ -120,7 +120,7 @@ def _test_rows(frame_dir: Path, bundle: Bundle) -> list[dict[str, Any]]:
     try:
         test = pl.scan_parquet(path).filter(pl.col("split") == "test").select("example_id", *names).collect()
     except (OSError, pl.exceptions.PolarsError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error, 200)
         raise BadInput(str(path), f"has no test rows with the model's features ({reason})", "rebuild it") from error
     if test.is_empty():
         raise BadInput(str(path), "has no rows of split test", "build features over the test window")

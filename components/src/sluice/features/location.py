@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from sluice.content import written_whole
-from sluice.errors import Unavailable
+from sluice.errors import Unavailable, one_line
 
 if TYPE_CHECKING:
     from pyarrow.dataset import Dataset
@@ -90,7 +90,7 @@ def put_file(path: Path, address: str) -> None:
 
 def unavailable(address: str, error: Exception) -> Unavailable:
     """What to raise for an error of a store."""
-    says = " ".join(str(error).split())[:300]
+    says = one_line(error, 300)
     return Unavailable(address, f"cannot be used ({says})", "check AWS_ENDPOINT_URL, the bucket and its credentials")
 
 

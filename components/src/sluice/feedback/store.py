@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Literal
 import polars as pl
 
 from sluice.content import write_bytes
-from sluice.errors import BadArtifact, BadInput
+from sluice.errors import BadArtifact, BadInput, one_line
 from sluice.feedback.batch import LABEL_SCHEMA, Batch
 from sluice.models.fetch import open_store
 from sluice.monitoring.prediction_log import WINDOW_SCHEMA
@@ -131,5 +131,5 @@ class Store:
 
 
 def _unanswered(path: str, error: OSError) -> BadInput:
-    said = " ".join(str(error).split())[:300]
+    said = one_line(error, 300)
     return BadInput(path, f"the store does not answer ({said})", "check the store, its credentials and the network")

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from sluice.content import digest_of_bytes, write_bytes, written_whole
-from sluice.errors import BadArtifact, BadInput, SluiceError
+from sluice.errors import BadArtifact, BadInput, SluiceError, one_line
 from sluice.models.bundle import MANIFEST, BundleManifest, parse_manifest
 from sluice.models.signature import verify_signature
 
@@ -127,7 +127,7 @@ def open_store(address: str, environment: Mapping[str, str]) -> tuple[FileSystem
             allow_delayed_open=True,  # a small object is one request
         )
     except (OSError, ValueError) as error:
-        raise BadInput(address, f"cannot be opened ({_plain(error)})", "check the store's settings") from error
+        raise BadInput(address, f"cannot be opened ({one_line(error, 300)})", "check the store's settings") from error
     return store, plain.removeprefix("s3://")
 
 
@@ -167,11 +167,9 @@ def _copy(files: FileSystem, path: str, target: Path, wanted: str) -> None:
 def _unread(path: str, error: OSError) -> SluiceError:
     if isinstance(error, FileNotFoundError):
         return BadArtifact(path, "is not in the store", "store the bundle and its signature before releasing it")
-    return BadInput(path, f"cannot be read ({_plain(error)})", "check the store, its credentials and the network")
-
-
-def _plain(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+    return BadInput(
+        path, f"cannot be read ({one_line(error, 300)})", "check the store, its credentials and the network"
+    )
 
 
 def main(argv: list[str]) -> int:

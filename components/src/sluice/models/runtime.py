@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sluice.errors import BadArtifact, BadInput
+from sluice.errors import BadArtifact, BadInput, one_line
 
 _BATCHES = (1, 16, 1024)
 """Batch shapes that get an interpreter of their own: resizing one makes it prepare its kernels again."""
@@ -114,7 +114,7 @@ def _prepared(model_bytes: bytes, batch: int) -> tuple[Any, int, int]:
         interpreter.resize_tensor_input(sources[0]["index"], [batch, int(sources[0]["shape"][1])])
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise BadArtifact("model.tflite", f"is not a model that can be scored ({reason})", "export it again") from error
     return interpreter, sources[0]["index"], targets[0]["index"]
 

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from sluice.errors import BadInput
+from sluice.errors import BadInput, one_line
 from sluice.models.bundle import MANIFEST, Bundle, load_bundle, write_bundle
 from sluice.models.fetch import PREFIX, fetch_bundle, open_store
 from sluice.workspace import bundle_directory
@@ -68,7 +68,7 @@ def store_bundle(bundle: Bundle, store: str, environment: Mapping[str, str]) -> 
             with (bundle.directory / name).open("rb") as source, files.open_output_stream(f"{root}/{name}") as out:
                 shutil.copyfileobj(source, out, _BLOCK)
     except OSError as error:
-        reason = " ".join(str(error).split())[:300]
+        reason = one_line(error, 300)
         fix = "check the store, its credentials and the network"
         raise BadInput(address, f"cannot be written ({reason})", fix) from error
     return address.removeprefix(PREFIX)

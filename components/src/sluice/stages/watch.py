@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from sluice.content import write_json
 from sluice.data.divergence import divergence
-from sluice.errors import BadInput
+from sluice.errors import BadInput, one_line
 from sluice.models.bundle import Bundle
 from sluice.models.fetch import PREFIX, open_store
 from sluice.models.store import is_remote, read_bundle
@@ -57,7 +57,7 @@ def watch(task: str, places: tuple[str, str, str, str], limits: Limits, now: str
         places: the repository, its environment, the bundle store and the prediction log of the environment; an empty
             one leaves its triggers INCONCLUSIVE.
         days: how far back predictions are read.
-        out: receives ``retraining.json`` and ``retraining.html``.
+        out: receives ``retraining.json``.
     """
     known = _known(load_task(task), places, moment_of(now), days)
     made = decide(known, limits)
@@ -142,7 +142,7 @@ def _brought(predictions: str, scratch: Path) -> Path:
                 with files.open_input_stream(found.path) as source, (scratch / found.base_name).open("wb") as target:
                     shutil.copyfileobj(source, target)
     except OSError as error:
-        reason = " ".join(str(error).split())[:300]
+        reason = one_line(error, 300)
         raise BadInput(predictions, f"cannot be read ({reason})", "check the store and its credentials") from error
     return scratch
 

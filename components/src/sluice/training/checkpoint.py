@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sluice.content import canonical_json, digest_of_bytes, digest_of_value, write_bytes
-from sluice.errors import BadArtifact, BadInput
+from sluice.errors import BadArtifact, BadInput, one_line
 from sluice.models.recipe import Recipe
 from sluice.training.curve import Epoch
 from sluice.training.frame import Encoded
@@ -81,7 +81,7 @@ class CheckpointStore:
         try:
             found = _unpacked(data)
         except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            reason = " ".join(str(error).split())
+            reason = one_line(error)
             raise BadArtifact(self._url, f"cannot be read ({reason})", "delete it to train from the start") from error
         if found.identity != identity:
             rule = "belongs to another recipe or other rows"

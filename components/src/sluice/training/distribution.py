@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sluice.errors import BadInput
+from sluice.errors import BadInput, one_line
 
 Kind = Literal["single", "mirrored", "multi_worker", "model_parallel"]
 PORT = 2222
@@ -73,7 +73,7 @@ def read_cluster(environ: Mapping[str, str]) -> Cluster:
     try:
         cluster = Cluster.model_validate_json(text)
     except ValidationError as error:
-        raise BadInput("TF_CONFIG", " ".join(str(error).split()), fix) from error
+        raise BadInput("TF_CONFIG", one_line(error), fix) from error
     if cluster.task.index >= len(cluster.cluster.get(cluster.task.type, ())):
         rule = f"has no {cluster.task.type} number {cluster.task.index}"
         raise BadInput("TF_CONFIG", rule, fix)

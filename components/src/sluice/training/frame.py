@@ -11,7 +11,7 @@ import numpy.typing as npt
 import polars as pl
 from pydantic import ValidationError
 
-from sluice.errors import BadInput
+from sluice.errors import BadInput, one_line
 from sluice.features.manifest import FeatureManifest
 from sluice.models.encoder import Encoder
 from sluice.models.recipe import Recipe
@@ -49,7 +49,7 @@ def reduced_manifest(frame_dir: Path, recipe: Recipe) -> FeatureManifest:
     try:
         manifest = FeatureManifest.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise BadInput(str(path), f"cannot be read ({reason})", "build the features again") from error
     by_name = {feature.name: feature for feature in manifest.features}
     for name in recipe.features:
@@ -102,7 +102,7 @@ def _read(path: Path, needed: tuple[str, ...]) -> pl.DataFrame:
     try:
         frame = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise BadInput(str(path), f"cannot be read ({reason})", "build the features again") from error
     for name in needed:
         if name not in frame.columns:
@@ -124,7 +124,7 @@ def _transformed(
         ]
         return frame.with_columns(changed)
     except pl.exceptions.PolarsError as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise BadInput(f"recipe {field}", f"cannot be evaluated ({reason})", "mend the SQL expression") from error
 
 

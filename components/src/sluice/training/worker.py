@@ -16,7 +16,7 @@ from typing import get_args
 
 from pydantic import ValidationError
 
-from sluice.errors import BadInput, SluiceError
+from sluice.errors import BadInput, SluiceError, one_line
 from sluice.models.recipe import Recipe
 from sluice.tasks.task import load_task
 from sluice.training.distribution import Distribution, Kind, tf_config
@@ -60,7 +60,7 @@ def _recipe(text: str) -> Recipe:
     try:
         return Recipe.model_validate_json(text)
     except ValidationError as error:
-        raise BadInput("--recipe", " ".join(str(error).split()), "give a recipe as JSON") from error
+        raise BadInput("--recipe", one_line(error), "give a recipe as JSON") from error
 
 
 def _parser() -> argparse.ArgumentParser:
