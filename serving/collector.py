@@ -28,10 +28,10 @@ import os
 import socket
 import sys
 from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import polars as pl
@@ -45,9 +45,8 @@ from sluice.feedback.events import parse_event
 from sluice.feedback.store import Kind, Store
 from sluice.models.request import MAX_BODY_BYTES, BadRequest, shown
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+if TYPE_CHECKING:
+    from serving.lingering import Receive, Scope, Send
 
 BATCHES_AT_ONCE, ROWS_AT_ONCE = 8, 200
 """Requests with a body; more are told to come again, so that memory is bounded."""
@@ -267,13 +266,14 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
 
 def main(argv: list[str]) -> int:
     """Entry point; 2 for settings that are wrong. Ends on SIGTERM when what is under way is stored."""
+    from serving.lingering import Lingering
     from serving.predictor import end_with_stdin
 
     options = _arguments(argv)
     if options.end_with_stdin:
         end_with_stdin()
     try:
-        app = CollectorApp(Store.open(options.store, options.task, options.environment, os.environ))
+        app = Lingering(CollectorApp(Store.open(options.store, options.task, options.environment, os.environ)))
         listener = socket.create_server((options.host, options.port), backlog=512)
     except (SluiceError, OSError) as error:
         sys.stderr.write(f"collector: {error}\n")
@@ -282,8 +282,7 @@ def main(argv: list[str]) -> int:
     sys.stdout.write(f"ready http://{host}:{port}\n")
     sys.stdout.flush()
     config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=20)
-    server = uvicorn.Server(config)
-    asyncio.run(server.serve(sockets=[listener]))
+    asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))
     return 0
 
 

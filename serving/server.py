@@ -32,6 +32,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from serving import tracing
+from serving.lingering import Lingering
 from sluice.errors import Unavailable
 from sluice.models.request import BadRequest, check_length
 from sluice.models.request_headers import check_envelope
@@ -171,7 +172,8 @@ class StrictRESTServer(RESTServer):  # type: ignore[misc]  # kserve has no types
             app.add_api_route(path, endpoint, methods=["GET"], response_class=JSONResponse)
 
     def _add_middlewares(self, app: FastAPI) -> None:
-        """None: kserve's only one times requests into the log."""
+        """Not kserve's only one, which times requests into the log."""
+        app.add_middleware(Lingering)
 
     def _add_exception_handlers(self, app: FastAPI) -> None:
         super()._add_exception_handlers(app)

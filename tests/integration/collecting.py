@@ -8,6 +8,7 @@ import json
 import os
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -116,3 +117,15 @@ def metric(address: str, name: str) -> float:
     """The sum of a metric's series."""
     lines = call(address, "GET", "/metrics")[1].decode().splitlines()
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.split("{")[0] == name)
+
+
+def answer_to_a_slow_sender(address: str, method: str, path: str, size: int) -> int:
+    """The status that a sender sees who reads no answer before its whole body of ``size`` bytes is written."""
+    host, port = address.split(":")
+    head = f"{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {size}\r\n\r\n"
+    with socket.create_connection((host, int(port)), timeout=20) as raw:
+        raw.sendall(head.encode() + b" " * (size // 2))
+        time.sleep(0.2)
+        raw.sendall(b" " * (size - size // 2))
+        time.sleep(0.2)
+        return int(raw.recv(64).split()[1])

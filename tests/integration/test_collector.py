@@ -21,7 +21,7 @@ import pytest
 from sluice.feedback.batch import Batch
 from sluice.monitoring.prediction_log import Record, kept
 from sluice.workspace import bundle_directory
-from tests.integration.collecting import ROOT, Post, call, free_port, metric, post_in, predict
+from tests.integration.collecting import ROOT, Post, answer_to_a_slow_sender, call, free_port, metric, post_in, predict
 from tests.integration.tiny_bundle import tiny_rows, write_tiny_bundle
 
 
@@ -271,6 +271,11 @@ def test_a_batch_that_is_too_large_is_refused_before_it_is_sent(refusing: Post) 
     answer = connection.getresponse()
     assert (answer.status, b"is larger than" in answer.read()) == (413, True)
     connection.close()
+
+
+def test_a_sender_who_writes_first_and_reads_then_sees_the_refusal(refusing: Post) -> None:
+    assert answer_to_a_slow_sender(f"127.0.0.1:{refusing.port}", "POST", "/v1/feedback", 2 << 20) == 413
+    assert answer_to_a_slow_sender(f"127.0.0.1:{refusing.port}", "POST", "/v1/nothing", 2 << 20) == 404
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ from sluice.models.bundle import Bundle, load_bundle
 from sluice.models.request import columns_of
 from sluice.monitoring.prediction_log import read_lines
 from sluice.workspace import bundle_directory
+from tests.integration.collecting import answer_to_a_slow_sender
 from tests.integration.tiny_bundle import FEATURES, tiny_rows, write_tiny_bundle
 
 PREDICTOR = Path(__file__).parents[2] / "serving" / "predictor.py"
@@ -195,6 +196,10 @@ def test_a_body_that_never_ends_is_given_up_early(served: Served) -> None:
         else:
             assert raw.recv(64).startswith(b"HTTP/1.1 413")
     assert served.ask("POST", V1, instances(GOOD))[0] == 200
+
+
+def test_a_sender_who_writes_first_and_reads_then_sees_the_refusal(served: Served) -> None:
+    assert answer_to_a_slow_sender(served.address, "POST", V1, 4 << 20) == 413
 
 
 def test_a_flipped_byte_is_refused_by_name(tmp_path: Path) -> None:
