@@ -23,8 +23,8 @@ $(READY): uv.lock pyproject.toml components/pyproject.toml serving/pyproject.tom
 run: $(READY)  ## the whole loop on real data: train, gate, release, serve, promote, roll back (minutes)
 	@$(BIN)/sluice run
 
-test: $(READY)  ## all tests
-	@$(BIN)/pytest
+test: $(READY)  ## all tests, a file at a time on each processor
+	@$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-cluster: $(READY)  ## the manifests, images and a whole promotion on the cluster that KUBECONFIG names
 	@test -n "$$KUBECONFIG" || { echo "KUBECONFIG is unset: name the cluster to test on"; exit 2; }
