@@ -24,7 +24,7 @@ run: $(READY)  ## the whole loop on real data: train, gate, release, serve, prom
 	@$(BIN)/sluice run
 
 test: $(READY)  ## all tests, a file at a time on each processor
-	@$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	@$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-cluster: $(READY)  ## the manifests, images and a whole promotion on the cluster that KUBECONFIG names
 	@test -n "$$KUBECONFIG" || { echo "KUBECONFIG is unset: name the cluster to test on"; exit 2; }

@@ -107,6 +107,9 @@ def worker_log(home: Path) -> str:
     return path.read_text("utf-8", "replace")[-3000:] if path.exists() else ""
 
 
+_OF_TOOLS = ("__pycache__", "_cache/", ".hypothesis/", ".ci-prepared")
+
+
 def checkout_status() -> frozenset[str]:
     """Untracked and ignored files of the checkout, without what Python and the tools of the tests keep."""
     done = subprocess.run(
@@ -116,7 +119,7 @@ def checkout_status() -> frozenset[str]:
         text=True,
         check=True,
     )
-    return frozenset(line for line in done.stdout.splitlines() if "__pycache__" not in line and "_cache/" not in line)
+    return frozenset(line for line in done.stdout.splitlines() if not any(tool in line for tool in _OF_TOOLS))
 
 
 def end_state(home: Path) -> dict[str, Any]:
