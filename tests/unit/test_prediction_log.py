@@ -41,6 +41,7 @@ def record(number: int, **changed: Any) -> Record:
         "missing": ["a"],
         "stale": [],
         "keys": {"shop": "oak"},
+        "as_of": {"shops": datetime(2024, 4, 10, 0, 0, 0, 7, tzinfo=UTC)},
     }
     return Record(**values | changed)
 

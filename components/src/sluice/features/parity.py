@@ -32,8 +32,8 @@ class OfflineCells:
     cells: pl.DataFrame
     """n rows in the order of the requests: one column a name, in the order of the names."""
     as_of: list[dict[str, datetime]]
-    """For each request and view the ``event_timestamp`` of the newest row that is not younger than the request; a view
-    that has none is left out."""
+    """For each request and view the ``event_timestamp`` of the row that is found: the newest that is not younger than
+    the request, and not past its time to live; a view that has none is left out."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +134,8 @@ def _as_of(folder: Path, views: Sequence[StoredView], requests: pl.DataFrame) ->
             rows = rows.filter(pl.col(key).is_in(asked[key].unique().to_list()))
         table = rows.sort(_MOMENT).collect()
         joined = asked.join_asof(table, left_on=_ASKED, right_on=_MOMENT, by=list(view.keys), check_sortedness=False)
+        if view.ttl_seconds is not None:
+            joined = joined.filter(pl.col(_MOMENT) >= pl.col(_ASKED) - pl.duration(seconds=view.ttl_seconds))
         for n, moment in joined.select("n", _MOMENT).drop_nulls().iter_rows():
             found[n][view.name] = moment
     return found

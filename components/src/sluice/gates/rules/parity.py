@@ -43,7 +43,8 @@ def _few(cells: Cells) -> str:
 KIND = Kind(
     metric="parity",
     about="Share of served feature cells that differ from the candidate's own training path, asked for the same "
-    "requests at the same moments.",
+    "requests at the same moments. Requests whose offline row reached the online store only later are left out; "
+    "INCONCLUSIVE where these are more than the others.",
     unit="share of cells",
     judge=_judge,
     roles=("quality",),
