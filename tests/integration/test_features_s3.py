@@ -87,6 +87,8 @@ def test_cells_are_read_again_from_s3_and_from_a_folder_as_from_a_store(
             found = offline_cells(History.at(TASK, _REPO, root), rows, names)
             assert found.cells.equals(expected.cells)
             assert found.as_of == expected.as_of
+    alone = offline_cells(History.at(TASK, _REPO, folder), rows[3:4], ["shop_orders"])
+    assert alone.cells["shop_orders"][0] == offline_cells(local, rows, ["shop_orders"]).cells["shop_orders"][3]
     ages = offline_cells(local, rows, ["shop_orders"])
     assert ages.as_of == [{}, *({"shop_history": moment} for moment in (midnight, midnight - day, last)), {}, {}]
     assert [value is None for value in ages.cells["shop_orders"]] == [True, False, False, False, True, True]

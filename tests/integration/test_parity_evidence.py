@@ -21,27 +21,30 @@ import pytest
 import yaml
 
 from sluice.child_process import ChildServer
-from sluice.errors import Unavailable
+from sluice.errors import BadArtifact, Unavailable
 from sluice.features.location import put_file
 from sluice.features.materialize import materialize
+from sluice.features.parity import History
 from sluice.feedback.join import Join
 from sluice.gates.online import judge_look
 from sluice.gates.policy import parse_policy
 from sluice.gates.verdict import Verdict
+from sluice.models.bundle import BundleManifest
 from sluice.monitoring.evidence import Cells, Evidence
 from sluice.monitoring.exposition import samples_of
 from sluice.monitoring.joined import joined_parts
+from sluice.monitoring.recheck import recheck_cells
 from sluice.release.document import render_release
 from sluice.release.state import ReleaseState, iso
 from tests.integration.collecting import V1, Post, call
 from tests.integration.servers import Server, redis_server, running, s3_server
 from tests.integration.shop_visits import REPO, SHOPS, TASK, write_online_bundle
+from tests.integration.tiny_bundle import FEATURES, ZERO
 from tests.unit.release_sample import state_in
 
 ROOT = Path(__file__).parents[2]
 POLICY = ROOT / "manifests/overlays/dev/gate-policy.yaml"
-FEATURES = 3
-"""Of the bundle."""
+WIDTH = len(FEATURES.names)
 START = datetime(2026, 1, 5, 7, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 Rows = Mapping[str, tuple[int, str | None]]
@@ -171,8 +174,8 @@ def busier(shops: Rows) -> Rows:
 def cells_of(requests: int, excluded: int = 0, different: int = 0) -> Cells:
     """Of so many requests that were compared, and so many that could not be."""
     return Cells(
-        compared=FEATURES * requests,
-        excluded=FEATURES * excluded,
+        compared=WIDTH * requests,
+        excluded=WIDTH * excluded,
         different=different,
         worst="visits" if different else None,
     )
@@ -203,7 +206,7 @@ def test_a_late_materialization_is_no_difference_and_the_shipped_rule_passes(pla
     evidence = place.evidence()
     assert evidence.cells == cells_of(40 + 3 + 40, excluded=9 + 2)
     (source,) = [one for one in evidence.sources if one.name == "parity"]
-    assert (source.n, source.first) == (83 * FEATURES, iso(START))
+    assert (source.n, source.first) == (83 * WIDTH, iso(START))
     assert parity_of(evidence, state) == (
         Verdict.PASS,
         "0 of 249 served feature cells differ from the training path's; 33 more cannot be compared",
@@ -249,6 +252,13 @@ def test_without_a_feature_store_there_is_no_parity_and_the_join_says_why(place:
     assert evidence.cells is None
     verdict, text = parity_of(evidence, state)
     assert (verdict, "was given no feature store" in text) == (Verdict.INCONCLUSIVE, True)
+
+
+def test_other_definitions_than_the_models_compare_nothing() -> None:
+    other = BundleManifest.model_construct(features=FEATURES)
+    history = History.at(TASK, REPO, "s3://features/tiny")
+    with pytest.raises(BadArtifact, match=f"feature service shop_visits: is sha256:.* here, the model wants {ZERO}"):
+        recheck_cells(pl.DataFrame(), other, history)
 
 
 def test_tables_that_cannot_be_read_leave_the_document_as_it_was(place: Place) -> None:
