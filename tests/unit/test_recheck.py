@@ -90,5 +90,8 @@ def test_an_offline_row_that_the_online_store_got_later_excludes_its_request(
 
 @pytest.mark.parametrize(("as_of", "keys"), [(None, None), ("{}", {}), ("{}", {"shop": "elm"})])
 def test_what_was_not_read_online_or_not_written_down_is_excluded(as_of: str | None, keys: Any) -> None:
-    found = compare_cells(_served([{"x": 1.0}] * 3, as_of, keys), ["x"], TASK, pytest.fail)
+    def read(_: pl.DataFrame) -> OfflineCells:
+        pytest.fail("asked about none")
+
+    found = compare_cells(_served([{"x": 1.0}] * 3, as_of, keys), ["x"], TASK, read)
     assert (found.compared, found.different, found.excluded) == (0, 0, 3)
