@@ -126,18 +126,23 @@ def test_online_reads_equal_the_offline_join_cell_by_cell(
     store, publisher = serving
     publisher.reset(_night(2, 10))
     reader = OnlineReader(store, manifest)
-    served, asked = [], []
+    served, held, asked = [], [], []
     moment = _night(2, 10)
     while moment < _night(2, 12):
         publisher.advance(moment)
         departures = _departures(moment, moment + timedelta(minutes=30))
         for row in departures[::4].iter_rows(named=True):
-            served += reader.read([{name: row[name] for name in _KEYS}], row["event_time"]).rows
+            read = reader.read([{name: row[name] for name in _KEYS}], row["event_time"])
+            served += read.rows
+            held += read.as_of
         asked.append(departures[::4])
         moment += timedelta(minutes=30)
     requests = pl.concat(asked)
-    offline = offline_cells(History.of_store(WINTER, store), requests, manifest.names).cells
+    found = offline_cells(History.of_store(WINTER, store), requests, manifest.names)
+    offline = found.cells
     online = pl.DataFrame(served, schema=offline.schema)
+    for mine, theirs in zip(held, found.as_of, strict=True):
+        assert theirs.items() <= mine.items(), "a row past its time to live is not found again"
     different = [name for name in manifest.names if not online[name].eq_missing(offline[name]).all()]
     assert requests.height > 300
     assert different == []
