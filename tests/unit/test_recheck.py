@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from sluice.features.parity import OfflineCells
+from sluice.monitoring.evidence import Cells
 from sluice.monitoring.recheck import compare_cells
 from sluice.release.state import iso
 from tests.unit.tiny_task import TASK
@@ -95,3 +96,10 @@ def test_what_was_not_read_online_or_not_written_down_is_excluded(as_of: str | N
 
     found = compare_cells(_served([{"x": 1.0}] * 3, as_of, keys), ["x"], TASK, read)
     assert (found.compared, found.different, found.excluded) == (0, 0, 3)
+
+
+def test_cells_of_which_none_is_excluded_are_written_as_before_and_all_come_back() -> None:
+    """Documents that were digested before anything was excluded keep their digest."""
+    assert Cells(compared=3, different=1, worst="x").model_dump() == {"compared": 3, "different": 1, "worst": "x"}
+    for cells in (Cells(compared=3, different=1), Cells(compared=3, different=1, excluded=2)):
+        assert Cells.model_validate_json(cells.model_dump_json()) == cells

@@ -69,9 +69,8 @@ class Record:
 
     def line(self) -> bytes:
         """The record as one line of JSON, newline included."""
-        as_of = {view: iso(moment) for view, moment in self.as_of.items()}
-        document = {**self.__dict__, "event_time": iso(self.event_time), "as_of": as_of}
-        return orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
+        document = {**self.__dict__, "event_time": iso(self.event_time)}
+        return orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z)
 
 
 class PredictionLog(Protocol):
