@@ -82,13 +82,14 @@ def end_with_stdin() -> None:
 
 @dataclass(frozen=True)
 class Rows:
-    """Requested rows with their features, ready for the model; ``lists`` name missing and stale features a row."""
+    """Requested rows with their features, ready for the model; each list has an entry a row, as of ``FeatureRows``."""
 
     asked: Asked
     context: Context
     features: list[dict[str, Any]]
     missing: list[list[str]]
     stale: list[list[str]]
+    as_of: list[dict[str, datetime]]
     version: str
     started: float
 
@@ -132,24 +133,25 @@ class Predictor:
         asked = parse(body, self.manifest, reads_online=self.reader is not None)
         try:
             with self._tracing.span("features"):
-                features, missing, stale = self._features(asked, context)
+                read = self._features(asked, context)
         except BadRequest:
             raise
         except Exception:
             self._record_failure(asked, context, started, "features", [{} for _ in asked.instances])
             raise
-        return Rows(asked, context, features, missing, stale, version, started)
+        return Rows(asked, context, *read, version, started)
 
     def _features(
         self, asked: Asked, context: Context
-    ) -> tuple[list[dict[str, Any]], list[list[str]], list[list[str]]]:
+    ) -> tuple[list[dict[str, Any]], list[list[str]], list[list[str]], list[dict[str, datetime]]]:
         if asked.online and self.reader is not None:
             read = self._read(self.reader, asked, context)
-            return list(read.rows), [list(names) for names in read.missing], [list(names) for names in read.stale]
+            missing, stale = ([list(names) for names in lists] for lists in (read.missing, read.stale))
+            return read.rows, missing, stale, read.as_of
         names = self.manifest.names
         rows = [{name: instance[name] for name in names} for instance in asked.instances]
         missing = [[name for name, value in row.items() if value is None] for row in rows]
-        return rows, missing, [[] for _ in rows]
+        return rows, missing, [[] for _ in rows], [{} for _ in rows]
 
     @staticmethod
     def _read(reader: OnlineReader, asked: Asked, context: Context) -> FeatureRows:
@@ -200,10 +202,10 @@ class Predictor:
         self.meters.answered(rows, scores, taken)
         if self.log is None:
             return
-        told = zip(rows.asked.instances, rows.features, rows.missing, rows.stale, scores, strict=True)
+        told = zip(rows.asked.instances, rows.features, rows.missing, rows.stale, scores, rows.as_of, strict=True)
         self.log.write(
-            self._line(rows.asked, rows.context, i, taken, (instance, features, missing, stale, score, 200))
-            for i, (instance, features, missing, stale, score) in enumerate(told)
+            self._line(rows.asked, rows.context, i, taken, (instance, features, missing, stale, score, 200, as_of))
+            for i, (instance, features, missing, stale, score, as_of) in enumerate(told)
         )
 
     def _record_failure(
@@ -217,12 +219,12 @@ class Predictor:
         if self.log is None:
             return
         self.log.write(
-            self._line(asked, context, i, taken, (instance, features[i], [], [], None, 500))
+            self._line(asked, context, i, taken, (instance, features[i], [], [], None, 500, {}))
             for i, instance in enumerate(asked.instances)
         )
 
     def _line(self, asked: Asked, context: Context, index: int, taken_ms: float, told: tuple[Any, ...]) -> Record:
-        instance, features, missing, stale, score, status = told
+        instance, features, missing, stale, score, status, as_of = told
         suffix = "" if len(asked.instances) == 1 else f"#{index}"
         return Record(
             request_id=context.request_id + suffix,
@@ -237,6 +239,7 @@ class Predictor:
             missing=missing,
             stale=stale,
             keys=instance if asked.online else {},
+            as_of=as_of,
         )
 
     def inputs(self) -> list[dict[str, Any]]:

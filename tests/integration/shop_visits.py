@@ -13,17 +13,19 @@ from sluice.features.cluster import cluster_store
 from sluice.features.materialize import Loaded, materialize
 from sluice.features.store import plan_of
 from tests.integration.tiny_bundle import write_tiny_bundle
-from tests.unit.tiny_task import TASK
+from tests.unit import tiny_task
 
 REPO = Path(__file__).parent / "shop_visits_repo"
 SHOPS = {"oak": (3, "red"), "elm": (0, "blue"), "ash": (7, None)}
-_TASK = dataclasses.replace(TASK, feature_service="shop_visits")
+TASK = dataclasses.replace(
+    tiny_task.TASK, feature_service="shop_visits", request_inputs={"amount": pl.Float64}, slices=()
+)
 
 
-def write_online_bundle(store: Path) -> str:
+def write_online_bundle(store: Path, threshold: float = 0.5) -> str:
     """Write the tiny bundle as trained with ``REPO``; returns its digest."""
     with cluster_store(REPO, {"SLUICE_REDIS": "nowhere:6379"}) as feast:
-        return write_tiny_bundle(store, service_digest=plan_of(feast, "shop_visits").digest)
+        return write_tiny_bundle(store, threshold, service_digest=plan_of(feast, "shop_visits").digest)
 
 
 def load_shops(settings: Mapping[str, str], age: timedelta = timedelta(0)) -> Loaded:
@@ -33,5 +35,5 @@ def load_shops(settings: Mapping[str, str], age: timedelta = timedelta(0)) -> Lo
     path = Path(settings["SLUICE_FEATURES"]) / "offline/shops.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     pl.DataFrame(rows, schema_overrides={"event_timestamp": pl.Datetime("us", "UTC")}).write_parquet(path)
-    [loaded] = materialize(_TASK, REPO, settings, datetime.now(UTC), since=moment - timedelta(days=1))
+    [loaded] = materialize(TASK, REPO, settings, datetime.now(UTC), since=moment - timedelta(days=1))
     return loaded

@@ -20,7 +20,7 @@ from sluice.features.build import build_features
 from sluice.features.cluster import cluster_reader
 from sluice.features.manifest import FeatureManifest
 from sluice.features.materialize import materialize
-from sluice.features.parity import offline_cells
+from sluice.features.parity import History, offline_cells
 from sluice.features.publish import FeaturePublisher
 from sluice.features.reader import OnlineReader
 from sluice.tasks.flights import TASK as YEAR
@@ -126,18 +126,23 @@ def test_online_reads_equal_the_offline_join_cell_by_cell(
     store, publisher = serving
     publisher.reset(_night(2, 10))
     reader = OnlineReader(store, manifest)
-    served, asked = [], []
+    served, held, asked = [], [], []
     moment = _night(2, 10)
     while moment < _night(2, 12):
         publisher.advance(moment)
         departures = _departures(moment, moment + timedelta(minutes=30))
         for row in departures[::4].iter_rows(named=True):
-            served += reader.read([{name: row[name] for name in _KEYS}], row["event_time"]).rows
+            read = reader.read([{name: row[name] for name in _KEYS}], row["event_time"])
+            served += read.rows
+            held += read.as_of
         asked.append(departures[::4])
         moment += timedelta(minutes=30)
     requests = pl.concat(asked)
-    offline = offline_cells(WINTER, store, requests, manifest.names)
+    found = offline_cells(History.of_store(WINTER, store), requests, manifest.names)
+    offline = found.cells
     online = pl.DataFrame(served, schema=offline.schema)
+    for mine, theirs in zip(held, found.as_of, strict=True):
+        assert theirs.items() <= mine.items(), "a row past its time to live is not found again"
     different = [name for name in manifest.names if not online[name].eq_missing(offline[name]).all()]
     assert requests.height > 300
     assert different == []
@@ -197,7 +202,7 @@ def test_redis_answers_as_sqlite_and_as_the_offline_join(
             loaded = materialize(WINTER, _REPO, settings, until)
         redis = cluster_reader(_REPO, settings, manifest).read(requests.select(_KEYS).to_dicts(), moment)
     assert redis == OnlineReader(store, manifest).read(requests.select(_KEYS).to_dicts(), moment)
-    offline = offline_cells(WINTER, store, requests, manifest.names)
+    offline = offline_cells(History.of_store(WINTER, store), requests, manifest.names).cells
     assert pl.DataFrame(redis.rows, schema=offline.schema).equals(offline)
     assert requests.height > 20
     assert {view.view for view in loaded if view.rows} >= {"weather", "airport_activity", "previous_leg"}

@@ -15,6 +15,7 @@ from feast.repo_config import RepoConfig
 from sluice.errors import Unavailable
 from sluice.features.cluster import cluster_store
 from sluice.features.materialize import materialize, read_marks
+from sluice.features.parity import History, offline_cells
 from sluice.features.publish import publish_tables
 from sluice.features.store import historical, plan_of
 from tests.integration.servers import Server, redis_server, running, s3_server
@@ -61,6 +62,36 @@ def test_history_from_s3_is_the_history_from_files(settings: dict[str, str], tmp
         found = historical(feast, plan, rows)
     assert found.equals(historical(local, plan_of(local, TASK.feature_service), rows))
     assert found.height > 300
+
+
+def test_cells_are_read_again_from_s3_and_from_a_folder_as_from_a_store(
+    settings: dict[str, str], tmp_path: Path
+) -> None:
+    """Features of the service alone, and some that are passed through; edges of the time to live among them."""
+    folder = str(tmp_path / "features")
+    for root in (settings["SLUICE_FEATURES"], folder):
+        materialize(TASK, _REPO, settings | {"SLUICE_FEATURES": root}, TASK.splits.end, tables=True)
+    publish_tables(TASK, tmp_path / "store", _REPO)
+    midnight, day = datetime(2024, 4, 10, tzinfo=UTC), timedelta(days=1)
+    last = TASK.splits.end - day
+    instant = timedelta(microseconds=1)
+    moments = [TASK.splits.train - day, midnight, midnight - instant, last + 3 * day, last + 3 * day + instant, last]
+    times = pl.Series(moments, dtype=pl.Datetime("us", "UTC"))
+    shops = ["oak", "oak", "elm", "elm", "elm", "yew"]
+    rows = pl.DataFrame({"event_time": times, "shop": shops, "amount": 3.5, "hour": 7})
+    local = History.of_store(TASK, tmp_path / "store")
+    for names in (("amount_ratio", "shop_orders"), ("hour", "shop_mean_amount", "shop"), ("shop", "amount")):
+        expected = offline_cells(local, rows, names)
+        assert expected.cells.columns == list(names)
+        for root in (settings["SLUICE_FEATURES"], f"{folder}/"):
+            found = offline_cells(History.at(TASK, _REPO, root), rows, names)
+            assert found.cells.equals(expected.cells)
+            assert found.as_of == expected.as_of
+    alone = offline_cells(History.at(TASK, _REPO, folder), rows[3:4], ["shop_orders"])
+    assert alone.cells["shop_orders"][0] == offline_cells(local, rows, ["shop_orders"]).cells["shop_orders"][3]
+    ages = offline_cells(local, rows, ["shop_orders"])
+    assert ages.as_of == [{}, *({"shop_history": moment} for moment in (midnight, midnight - day, last)), {}, {}]
+    assert [value is None for value in ages.cells["shop_orders"]] == [True, False, False, False, True, True]
 
 
 def test_feasts_own_s3_registry_reads_what_a_run_published(settings: dict[str, str]) -> None:

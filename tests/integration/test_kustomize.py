@@ -221,7 +221,8 @@ def test_one_word_points_servers_at_a_collector(tmp_path: Path) -> None:
         pod = found["spec"]["template"]["spec"]
         assert pod["automountServiceAccountToken"] is False
         assert {container["image"] for container in pod["containers"]} == {server["image"]}
-    (models,) = deployments["exposition"]["spec"]["template"]["spec"]["containers"][0]["env"]
-    assert models == {"name": "SLUICE_MODELS", "value": "s3://models"}
+    join = deployments["exposition"]["spec"]["template"]["spec"]["containers"][0]
+    assert join["env"] == [{"name": "SLUICE_MODELS", "value": "s3://models"}]
+    assert {"configMapRef": {"name": "features", "optional": True}} in join["envFrom"]
     policy = _of(objects, "ConfigMap")["environment"]["data"]["gate-policy.yaml"]
     assert parse_policy(policy.encode(), "policy").environment == "dev"

@@ -250,6 +250,9 @@ def test_a_store_says_which_object_is_none_of_its_own(tmp_path: Path) -> None:
     for _ in range(2):
         store.put("predictions", batch, parse_predictions(batch, body))
     (name,) = store.names("predictions", NOON)
+    (path,) = tmp_path.rglob("*.parquet")
+    pl.read_parquet(path).drop("as_of").write_parquet(path)  # a batch of before
+    assert store.read("predictions", name).schema == pl.Schema(dict(WINDOW_SCHEMA))
     assert "/date=2026-11-21/hour=12/" in name
     assert store.names("predictions", NOON + timedelta(days=1)) == []
     assert store.read("predictions", name)["request_id"].to_list() == ["q"]

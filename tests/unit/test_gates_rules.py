@@ -27,6 +27,17 @@ _CASES: list[_Case] = [
     ),
     (
         "canary",
+        "metric: parity, role: quality, limit: 0.01",
+        [
+            ({"cells": Cells(compared=900, different=0, excluded=900)}, _P),
+            ({"cells": Cells(compared=900, different=90, excluded=900)}, _F),
+            ({"cells": Cells(compared=900, different=0, excluded=901)}, _I),
+            ({"cells": Cells(compared=0, different=0, excluded=9)}, _I),
+            ({"cells": Cells(compared=0, different=0)}, _I),
+        ],
+    ),
+    (
+        "canary",
         "metric: freshness, role: quality, limit: 0.02",
         [
             ({}, _P),

@@ -1,72 +1,19 @@
-"""Small parts of the local loop: comparing cells, finding stories, and what the screen shows."""
+"""Small parts of the local loop: finding stories, and what the screen shows."""
 
 from __future__ import annotations
 
 import io
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
 from rich.console import Console
 
 from sluice.errors import BadInput
-from sluice_local.cells import compare_cells
 from sluice_local.flights_story import STORY
 from sluice_local.screen import Screen, parse
 from sluice_local.story import Chapter, load_story
-from tests.unit.tiny_task import TASK
-
-MOMENT = datetime(2024, 4, 6, tzinfo=UTC)
-
-
-def _served(features: list[dict[str, Any]]) -> pl.DataFrame:
-    keys = {**dict.fromkeys(TASK.entity_keys, "elm"), "amount": 3.5, "hour": 7}
-    known = {name: value for name, value in keys.items() if name in (*TASK.entity_keys, *TASK.request_inputs)}
-    return pl.DataFrame(
-        {
-            "event_time": [MOMENT] * len(features),
-            "keys": [json.dumps(known)] * len(features),
-            "features": [json.dumps(row) for row in features],
-        }
-    )
-
-
-@pytest.mark.parametrize(
-    ("online", "offline", "same"),
-    [
-        (1.0, 1.0 + 1e-9, True),
-        (1.0, 1.001, False),
-        (60.0, 1.0, False),
-        (None, None, True),
-        (None, 0.0, False),
-        (0.0, None, False),
-        ("elm", "elm", True),
-        ("elm", "oak", False),
-        ("1", 1.0, False),
-        (3, 3, True),
-    ],
-)
-def test_a_cell_is_the_same_or_it_is_counted(online: Any, offline: Any, same: bool) -> None:
-    found = compare_cells(_served([{"x": online}]), ["x"], TASK, lambda _: pl.DataFrame({"x": [offline]}))
-    assert (found.compared, found.different) == (1, 0 if same else 1)
-    assert found.worst == (None if same else "x")
-
-
-def test_the_worst_feature_is_the_one_that_differs_most() -> None:
-    served = _served([{"x": 1.0, "y": 1.0}, {"x": 1.0}, {"x": 2.0, "y": 1.0}])
-    asked: list[pl.DataFrame] = []
-
-    def read(requests: pl.DataFrame) -> pl.DataFrame:
-        asked.append(requests)
-        return pl.DataFrame({"x": [1.0, 1.0, 1.0], "y": [9.0, 9.0, 9.0]})
-
-    found = compare_cells(served, ["x", "y"], TASK, read)
-    assert (found.compared, found.different, found.worst) == (6, 4, "y")
-    assert asked[0].columns == ["event_time", *TASK.entity_keys, *TASK.request_inputs]
-    assert asked[0]["event_time"].to_list() == [MOMENT] * 3
 
 
 @pytest.mark.parametrize("name", ["nonsense", "", ":", ".x:y", "json:dumps", "json:nothing", "sluice_local.story"])

@@ -41,6 +41,7 @@ def record(number: int, **changed: Any) -> Record:
         "missing": ["a"],
         "stale": [],
         "keys": {"shop": "oak"},
+        "as_of": {"shops": datetime(2024, 4, 10, 0, 0, 0, 7, tzinfo=UTC)},
     }
     return Record(**values | changed)
 
@@ -55,7 +56,7 @@ def test_lines_come_back_as_a_sorted_window(tmp_path: Path) -> None:
     assert dict(frame.schema) == dict(WINDOW_SCHEMA)
     first = frame.row(0, named=True)
     assert (first["features"], first["missing"], first["stale"]) == ('{"a":null,"b":1}', 1, 0)
-    assert first["event_time"] == NOON
+    assert (first["event_time"], first["as_of"]) == (NOON, '{"shops":"2024-04-10T00:00:00.000007Z"}')
 
 
 def test_a_request_that_was_answered_twice_counts_once_and_an_answer_beats_a_failure(tmp_path: Path) -> None:

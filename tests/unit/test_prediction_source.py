@@ -62,6 +62,7 @@ def window(directory: Path, day: int, rollout: str = "r0004-b", n: int = 5) -> N
             "stale": 0,
             "keys": '{"shop": "oak"}',
             "rollout": rollout,
+            "as_of": '{"shops": "2020-01-01T00:00:00Z"}',
         }
         for number in range(n)
         for route, digest in (("stable", A), ("shadow", B))
@@ -149,6 +150,26 @@ def test_evidence_says_where_it_is_from(tmp_path: Path) -> None:
     assert seen == [5], "the candidate's rows of the stage"
     assert found.problems == ()
     assert str(tmp_path) not in found.model_dump_json()
+
+
+def test_the_sample_is_of_the_whole_stage_and_has_its_texts(tmp_path: Path) -> None:
+    """What windows keep for it is the same as drawing from all of them at once."""
+    window(tmp_path, 0, n=700)
+    window(tmp_path, 1, n=100)
+    drawn: list[pl.DataFrame] = []
+
+    def recheck(served: pl.DataFrame, _: BundleManifest) -> Cells:
+        drawn.append(served)
+        return Cells(compared=1, different=0)
+
+    look(source(tmp_path, recheck), 2)
+    (served,) = drawn
+    names = pl.Series("name", [f"d{day}-{number}" for day, n in ((0, 700), (1, 100)) for number in range(n)])
+    lowest = names.to_frame().sort(pl.col("name").hash(seed=0)).head(200)["name"]
+    assert served["request_id"].to_list() == lowest.to_list()
+    assert set(served["features"]) == {'{"speed": 3.0}'}
+    assert set(served["keys"]) == {'{"shop": "oak"}'}
+    assert set(served["as_of"]) == {'{"shops": "2020-01-01T00:00:00Z"}'}
 
 
 @pytest.mark.parametrize("look_at", ["shadow", "confirm"])

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from sluice.content import written_whole
-from sluice.errors import Unavailable, one_line
+from sluice.errors import BadInput, Unavailable, one_line
 
 if TYPE_CHECKING:
-    from pyarrow.dataset import Dataset
+    import polars as pl
+    from pyarrow.dataset import Dataset, Expression
 
 SCHEME = "s3://"
 _CONNECT_SECONDS = 5
@@ -45,6 +47,27 @@ def parquet(address: str) -> Dataset:
         return dataset.dataset(address, format="parquet")
     except OSError as error:
         raise unavailable(address, error) from error
+
+
+def table_rows(address: str, columns: Sequence[str], wanted: Expression) -> pl.DataFrame:
+    """
+    These columns of the rows of a table that ``wanted`` keeps.
+
+    Raises:
+        BadInput: the table lacks a column.
+        Unavailable: as of ``parquet``.
+    """
+    import polars as pl
+
+    table = parquet(address)
+    for name in columns:
+        if name not in table.schema.names:
+            raise BadInput(address, f"has no column {name}", "write what its view defines")
+    try:
+        found = pl.DataFrame(pl.from_arrow(table.to_table(columns=list(columns), filter=wanted)))
+    except OSError as error:
+        raise unavailable(address, error) from error
+    return found.select(columns)
 
 
 def read_object(address: str) -> bytes | None:

@@ -30,7 +30,7 @@ from sluice.content import digest_of_files, digest_of_value, write_json
 from sluice.data.span import iso_time
 from sluice.errors import BadInput, SluiceError
 from sluice.features.cluster import CLUSTER, applied, cluster_store
-from sluice.features.location import parquet, put_file, read_object, unavailable
+from sluice.features.location import put_file, read_object, table_rows
 from sluice.features.plan import StoredView, refuse_known_later
 from sluice.features.publish import columns_of, messages
 from sluice.features.store import plan_of
@@ -132,20 +132,13 @@ class _Run:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        address, columns = f"{self.root}/offline/{view.name}.parquet", columns_of(view)
-        table, moment = parquet(address), pc.field(_MOMENT)
-        for name in columns:
-            if name not in table.schema.names:
-                raise BadInput(address, f"has no column {name}", f"write what view {view.name} defines")
+        moment = pc.field(_MOMENT)
         stamp = pa.timestamp("us", "UTC")
         wanted = moment <= pa.scalar(self.until, stamp)
         if start is not None:
             wanted &= moment > pa.scalar(start, stamp)
-        try:
-            found = pl.DataFrame(pl.from_arrow(table.to_table(columns=columns, filter=wanted)))
-        except OSError as error:
-            raise unavailable(address, error) from error
-        ordered = found.select(columns).sort(_MOMENT, maintain_order=True)
+        found = table_rows(f"{self.root}/offline/{view.name}.parquet", columns_of(view), wanted)
+        ordered = found.sort(_MOMENT, maintain_order=True)
         return ordered.unique(view.keys, keep="last", maintain_order=True)
 
     def _write(self, view: StoredView, rows: pl.DataFrame, *, over: bool) -> None:

@@ -2,40 +2,140 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import polars as pl
+from feast import FeatureStore
 
 from sluice.errors import BadInput
-from sluice.features.publish import publish_tables
+from sluice.features.cluster import CLUSTER, applied
+from sluice.features.location import table_rows
+from sluice.features.plan import FeaturePlan, StoredView
+from sluice.features.publish import columns_of, publish_tables
 from sluice.features.store import historical, plan_of
 from sluice.tasks.task import Task
 
+_MOMENT = "event_timestamp"
+_ASKED = "event_time"
 
-def offline_cells(task: Task, store: Path, requests: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+
+@dataclass(frozen=True)
+class OfflineCells:
+    """Features of n requests as the training path makes them."""
+
+    cells: pl.DataFrame
+    """n rows in the order of the requests: one column a name, in the order of the names."""
+    as_of: list[dict[str, datetime]]
+    """For each request and view the ``event_timestamp`` of the row that is found: the newest that is not younger than
+    the request, and not past its time to live; a view that has none is left out."""
+
+
+@dataclass(frozen=True)
+class History:
+    """
+    A task's feature definitions over tables in a folder.
+
+    Attributes:
+        feast: Feast's handle; its offline store reads ``folder``.
+        folder: of ``<view>.parquet``.
+        address: where the tables really lie, a folder or ``s3://bucket/prefix`` above ``offline/``. What a read needs
+            of them is copied to ``folder`` first, so that all of it is from the same version of each table.
+    """
+
+    task: Task
+    feast: FeatureStore
+    folder: Path
+    address: str | None = None
+    _scratch: Any = field(default=None, repr=False)
+
+    @classmethod
+    def of_store(cls, task: Task, store: Path) -> History:
+        """Of the feature store in a folder, which is brought up to date; errors as of ``publish_tables``."""
+        return cls(task, publish_tables(task, store), store / "offline")
+
+    @classmethod
+    def at(cls, task: Task, repo: Path, address: str) -> History:
+        """
+        Of the tables below ``address``, by the definitions in ``repo``; the tables need not be there yet.
+
+        Raises:
+            BadInput: there are no definitions in ``repo``.
+        """
+        scratch = tempfile.TemporaryDirectory(prefix="sluice-history-")
+        registry = {"registry_type": "file", "path": f"{scratch.name}/registry.db"}
+        # History is read without an online store.
+        feast = applied(repo, {"SLUICE_FEATURES": scratch.name}, CLUSTER, registry, {"connection_string": "nowhere:0"})
+        return cls(task, feast, Path(scratch.name) / "offline", address.rstrip("/"), scratch)
+
+    @cached_property
+    def plan(self) -> FeaturePlan:
+        """Of the task's feature service."""
+        return plan_of(self.feast, self.task.feature_service)
+
+    def fetch(self, view: StoredView, requests: pl.DataFrame) -> None:
+        """Copy what the requests can see of a view's table; errors as of ``table_rows``."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        first, last = requests[_ASKED].min(), requests[_ASKED].max()
+        moment, stamp = pc.field(_MOMENT), pa.timestamp("us", "UTC")
+        wanted = moment <= pa.scalar(last, stamp)
+        if view.ttl_seconds is not None and isinstance(first, datetime):
+            wanted &= moment >= pa.scalar(first - timedelta(seconds=view.ttl_seconds), stamp)
+        for key in view.keys:
+            wanted &= pc.field(key).isin(requests[key].unique().to_list())
+        rows = table_rows(f"{self.address}/offline/{view.name}.parquet", columns_of(view), wanted)
+        self.folder.mkdir(exist_ok=True)
+        rows.write_parquet(self.folder / f"{view.name}.parquet")
+
+
+def offline_cells(history: History, requests: pl.DataFrame, names: Sequence[str]) -> OfflineCells:
     """
     What the features called ``names`` were for each request at its time.
 
     Args:
-        store: folder of the feature store that serves.
+        history: definitions and tables.
         requests: ``event_time`` (Datetime us UTC), entity keys and request inputs; n rows.
         names: features of the service, or entity keys and request inputs, which are passed through.
 
-    Returns:
-        n rows in the order of ``requests``: one column a name, in the order of ``names``.
-
     Raises:
         BadInput: a name or a column is not there.
+        Unavailable: the tables cannot be read.
     """
-    for column in ("event_time", *task.entity_keys, *task.request_inputs):
+    task, whole = history.task, history.plan
+    for column in (_ASKED, *task.entity_keys, *task.request_inputs):
         if column not in requests.columns:
             raise BadInput(f"column {column}", "is missing in the requests", "pass what the servers were asked")
-    feast = publish_tables(task, store)
-    plan = plan_of(feast, task.feature_service)
-    known = {feature.name for feature in plan.features} | {*task.entity_keys, *task.request_inputs}
+    known = {feature.name for feature in whole.features} | {*task.entity_keys, *task.request_inputs}
     for name in names:
         if name not in known:
-            raise BadInput(f"feature {name}", f"is not in service {plan.service}", f"choose from {sorted(known)}")
-    found = historical(feast, plan.reduced(names), requests)
-    return requests.select(name for name in names if name not in found.columns).hstack(found).select(names)
+            raise BadInput(f"feature {name}", f"is not in service {whole.service}", f"choose from {sorted(known)}")
+    plan = whole.reduced(names)
+    if history.address is not None:
+        for view in plan.stored:
+            history.fetch(view, requests)
+    found = historical(history.feast, plan, requests)
+    cells = [(found if name in found.columns else requests)[name] for name in names]
+    return OfflineCells(pl.DataFrame(cells), _as_of(history.folder, plan.stored, requests))
+
+
+def _as_of(folder: Path, views: Sequence[StoredView], requests: pl.DataFrame) -> list[dict[str, datetime]]:
+    found: list[dict[str, datetime]] = [{} for _ in range(requests.height)]
+    for view in views:
+        asked = requests.select(pl.int_range(pl.len()).alias("n"), _ASKED, *view.keys).sort(_ASKED)
+        rows = pl.scan_parquet(folder / f"{view.name}.parquet", glob=False).select(*view.keys, _MOMENT)
+        for key in view.keys:
+            rows = rows.filter(pl.col(key).is_in(asked[key].unique().to_list()))
+        table = rows.sort(_MOMENT).collect()
+        joined = asked.join_asof(table, left_on=_ASKED, right_on=_MOMENT, by=list(view.keys), check_sortedness=False)
+        if view.ttl_seconds is not None:
+            joined = joined.filter(pl.col(_MOMENT) >= pl.col(_ASKED) - pl.duration(seconds=view.ttl_seconds))
+        for n, moment in joined.select("n", _MOMENT).drop_nulls().iter_rows():
+            found[n][view.name] = moment
+    return found

@@ -40,6 +40,9 @@ class FeatureRows:
     than its time to live."""
     missing: list[tuple[str, ...]]
     """For each request all features that are None, the stale ones too."""
+    as_of: list[dict[str, datetime]]
+    """For each request and view the ``event_timestamp`` of the row that the store held, expired or not; a view whose
+    row was not there is left out."""
 
 
 class OnlineReader:
@@ -99,8 +102,12 @@ class OnlineReader:
         """
         columns = self._checked(instances)
         stale: dict[str, list[bool]] = {}
+        as_of: list[dict[str, datetime]] = [{} for _ in instances]
         for view in self._plan.stored:
-            self._read_view(view, now, columns, stale)
+            stamps = self._read_view(view, now, columns, stale)
+            for held, stamp in zip(as_of, stamps, strict=True):
+                if stamp:
+                    held[view.name] = stamp
         for derived in self._plan.on_demand:
             columns |= derived.apply(columns)
             stale |= _inherited(derived, stale, len(instances))
@@ -113,6 +120,7 @@ class OnlineReader:
             rows=rows,
             stale=[tuple(name for name in marked if row[name] is None) for row, marked in zip(rows, old, strict=True)],
             missing=[tuple(name for name, value in row.items() if value is None) for row in rows],
+            as_of=as_of,
         )
 
     def _checked(self, instances: Sequence[Instance]) -> dict[str, Sequence[Any]]:
@@ -130,8 +138,11 @@ class OnlineReader:
 
     def _read_view(
         self, view: StoredView, now: datetime, columns: dict[str, Sequence[Any]], stale: dict[str, list[bool]]
-    ) -> None:
-        """Add the view's features to ``columns`` and say in ``stale`` which of their values are too old."""
+    ) -> list[datetime | None]:
+        """
+        Add the view's features to ``columns`` and say in ``stale`` which of their values are too old; returns the time
+        of each row.
+        """
         asked = list(zip(*(columns[key] for key in view.keys), strict=True))
         found = self._answers(view, list(dict.fromkeys(asked)))
         lifetime = None if view.ttl_seconds is None else timedelta(seconds=view.ttl_seconds)
@@ -143,6 +154,7 @@ class OnlineReader:
                 for (_, cells), old in zip(answers, expired, strict=True)
             ]
             stale[feature.name] = expired
+        return [stamp for stamp, _ in answers]
 
     def _answers(
         self, view: StoredView, keys: list[tuple[str, ...]]

@@ -74,6 +74,8 @@ class _Line(_Strict):
     missing: list[str]
     stale: list[str]
     keys: _Cells
+    as_of: dict[str, Instant] | None = None
+    """Servers of before did not say."""
 
 
 class _Label(_Strict):

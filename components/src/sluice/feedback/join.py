@@ -2,13 +2,17 @@
 Join what a collector stored with the labels that are in, again and again: the evidence that a cluster's gate asks for.
 
     python -m sluice.feedback.join --store s3://predictions --models s3://models --release /etc/sluice/release \
-        --policy /etc/sluice/environment/gate-policy.yaml --output /evidence/joined.json [--every 60] [--settle 120]
+        --policy /etc/sluice/environment/gate-policy.yaml --output /evidence/joined.json [--every 60] [--settle 120] \
+        [--features s3://features/TASK] [--feature_repo /app/feature_repo]
 
     --release    the ConfigMap `release` as a directory: a file a key
     --output     the evidence document; ``sluice.monitoring.exposition`` shows it to Prometheus
+    --features   a folder or s3:// address above ``offline/<view>.parquet``, from which the features that servers read
+                 online came: a sample is read again from there; SLUICE_FEATURES when left out, and no parity without
 
 Nothing is written where the join fails: the document grows old, and a gate takes an old join for none. Credentials and
-endpoint of the store come from the environment, as of ``sluice.models.fetch``.
+endpoints come from the environment: of the store as of ``sluice.models.fetch``, of the features as of
+``sluice.features.location``.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from sluice.content import write_bytes
@@ -31,10 +35,10 @@ from sluice.gates.policy import GatePolicy, parse_policy
 from sluice.models.bundle import BundleManifest
 from sluice.models.fetch import PREFIX, fetch_manifest
 from sluice.monitoring.evidence import Evidence, Pairs, Timings
-from sluice.monitoring.prediction_source import PredictionSource
+from sluice.monitoring.prediction_source import PredictionSource, Recheck
 from sluice.release.document import state_of_literals
 from sluice.release.state import Applied, ReleaseState, iso
-from sluice.tasks.task import load_task
+from sluice.tasks.task import Task, load_task
 
 
 @dataclass
@@ -51,6 +55,8 @@ class Join:
         settings: of the stores.
         task: module of the task, where it is not one of ``sluice.tasks`` of that name.
         settle: see ``sluice.feedback.attribution``.
+        features: where the feature tables lie; nothing is read again where it is left out.
+        feature_repo: the definitions of those features.
     """
 
     store: str
@@ -61,6 +67,8 @@ class Join:
     settings: Mapping[str, str]
     task: str | None = None
     settle: timedelta = timedelta(0)
+    features: str | None = None
+    feature_repo: Path = Path("feature_repo")
     _sources: dict[str, tuple[StoreLog, PredictionSource]] = field(default_factory=dict)
 
     def once(self, now: datetime) -> Evidence:
@@ -107,9 +115,17 @@ class Join:
                 address = f"{PREFIX}{self.models}/{state.task}/{digest.replace(':', '-')}"
                 return fetch_manifest(address, self.settings)
 
-            log = StoreLog(store, self.settle)
-            self._sources[key] = log, PredictionSource(log, load_task(self.task or state.task), manifest)
+            log, task = StoreLog(store, self.settle), load_task(self.task or state.task)
+            self._sources[key] = log, PredictionSource(log, task, manifest, self._recheck(task))
         return self._sources[key]
+
+    def _recheck(self, task: Task) -> Recheck | None:
+        if not self.features:
+            return None
+        from sluice.features.parity import History
+        from sluice.monitoring.recheck import recheck_cells
+
+        return partial(recheck_cells, history=History.at(task, self.feature_repo, self.features))
 
 
 def _applied(state: ReleaseState) -> Applied:
@@ -148,6 +164,19 @@ def _nothing(state: ReleaseState, now: datetime) -> Evidence:
     )
 
 
+def _said(found: Evidence, *, rechecks: bool) -> str:
+    """One line about a join."""
+    joined = f"joined {found.stage} of {found.task}/{found.environment} at {found.now}"
+    if found.rollout is None:
+        return joined
+    if not rechecks:
+        return f"{joined}; no parity, for no feature store is named (--features)"
+    if found.cells is None:
+        return f"{joined}; no parity, for the candidate has answered nothing yet"
+    cells = found.cells
+    return f"{joined}; {cells.different} of {cells.compared} served cells differ, {cells.excluded} cannot be compared"
+
+
 def _arguments(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Join predictions and labels of a store to evidence.")
     parser.add_argument("--store", required=True, help="s3://bucket/prefix or file:///directory of the collector")
@@ -158,6 +187,9 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--task", help="module:ATTRIBUTE, where the task is none of sluice.tasks")
     parser.add_argument("--every", type=float, default=60, help="seconds between two joins; 0 joins once")
     parser.add_argument("--settle", type=float, default=120, help="seconds that the road takes to follow a release")
+    features = os.environ.get("SLUICE_FEATURES")
+    parser.add_argument("--features", default=features, help="folder or s3:// address of the feature tables")
+    parser.add_argument("--feature_repo", type=Path, default=Path("feature_repo"), help="definitions of the features")
     return parser.parse_args(argv)
 
 
@@ -173,12 +205,14 @@ def main(argv: list[str]) -> int:
         os.environ,
         options.task,
         timedelta(seconds=options.settle),
+        options.features,
+        options.feature_repo,
     )
     while True:
         code = 0
         try:
             found = join.once(datetime.now(UTC))
-            sys.stdout.write(f"joined {found.stage} of {found.task}/{found.environment} at {found.now}\n")
+            sys.stdout.write(f"{_said(found, rechecks=bool(options.features))}\n")
             sys.stdout.flush()
         except SluiceError as error:
             sys.stderr.write(f"join: {error}\n")

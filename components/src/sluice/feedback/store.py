@@ -91,6 +91,8 @@ class Store:
         """
         try:
             frame = pl.read_parquet(io.BytesIO(self._read(name)))
+            if kind == "predictions" and "as_of" not in frame.columns:  # a batch from before it was written down
+                frame = frame.with_columns(as_of=None)
             return frame.select(pl.col(column).cast(dtype) for column, dtype in SCHEMAS[kind].items())
         # A damaged page can end in a panic of the reader, which is no PolarsError.
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from sluice.content import digest_of_value
 from sluice.release.state import Applied, Moment
@@ -159,6 +159,9 @@ class Cells(_Frozen):
 
     compared: Count
     different: Count
+    excluded: Count = 0
+    """Of a sample, those that cannot be compared: the online store could not yet have what the offline read finds, or
+    it is not known what it had."""
     worst: str | None = None
     """The feature with most differences."""
 
@@ -167,6 +170,12 @@ class Cells(_Frozen):
         if self.different > self.compared:
             raise ValueError(f"different is {self.different}, of {self.compared} compared cells")
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Where nothing is excluded nothing is said of it: documents of before keep their digest."""
+        said: dict[str, Any] = write(self)
+        return {name: value for name, value in said.items() if value or name != "excluded"}
 
 
 class Timings(_Frozen):

@@ -12,7 +12,7 @@ environment, rollout, stage, step, since), so that a stage never reads the numbe
     sluice_imputed_…, sluice_rectifier_…{route,window}      parts of the prediction-powered mean
     sluice_pair_loss_…{slice}, sluice_pair_shift_…          candidate against stable on the same request, in shadow
     sluice_labels_{due,known}{route}, sluice_slice_{requests,errors}{route,slice}, sluice_agreement_{pairs,same}
-    sluice_skew{feature}, sluice_skew_rows, sluice_cells_{compared,different}
+    sluice_skew{feature}, sluice_skew_rows, sluice_cells_{compared,different,excluded}
 
 Beside them the counts of labels and their rewards, as ``sluice.monitoring.seldon_names`` calls them.
 """
@@ -68,6 +68,7 @@ def _numbers(evidence: Evidence) -> _Numbers:
     if evidence.cells:
         yield "cells_compared", {}, evidence.cells.compared
         yield "cells_different", {}, evidence.cells.different
+        yield "cells_excluded", {}, evidence.cells.excluded
 
 
 def _stratum(stratum: Stratum, part: str) -> _Numbers:

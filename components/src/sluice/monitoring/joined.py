@@ -94,7 +94,6 @@ def joined_parts(samples: Iterable[Sample]) -> Joined:
     """
     numbers = _Numbers(samples)
     names = {key[3] for key in numbers.values if key[0] == "slice_requests"}
-    compared = numbers.count("cells_compared")
     return Joined(
         now=numbers.values.get(("joined_now_seconds", "", "", "")),
         arms={
@@ -114,8 +113,14 @@ def joined_parts(samples: Iterable[Sample]) -> Joined:
         slices={name: _slice(numbers, name) for name in sorted(names)},
         skew_n=numbers.count("skew_rows"),
         skew=numbers.skew,
-        cells=Cells(compared=compared, different=numbers.count("cells_different")) if compared else None,
+        cells=_cells(numbers),
     )
+
+
+def _cells(numbers: _Numbers) -> Cells | None:
+    compared, excluded = numbers.count("cells_compared"), numbers.count("cells_excluded")
+    different = numbers.count("cells_different")
+    return Cells(compared=compared, different=different, excluded=excluded) if compared or excluded else None
 
 
 def _slice(numbers: _Numbers, name: str) -> SliceEvidence:

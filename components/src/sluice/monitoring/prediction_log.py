@@ -2,7 +2,8 @@
 The prediction log: one JSON line a prediction, appended by the servers; one parquet file a window, by the collector.
 
 Line: request_id, event_time (ISO, Z), route, rollout, digest, score, status, latency_ms, features (name to value or
-null), missing (names), stale (names), keys (entity keys and request inputs).
+null), missing (names), stale (names), keys (entity keys and request inputs), as_of (feature view to the time of the row
+that was read online).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import contextlib
 import os
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
@@ -36,9 +37,15 @@ WINDOW_SCHEMA: Mapping[str, Any] = {
     "stale": pl.Int16,
     "keys": pl.String,
     "rollout": pl.String,
+    "as_of": pl.String,
 }
-"""Columns of a window's parquet; ``features`` and ``keys`` are JSON with sorted keys, ``missing``, ``stale`` counts."""
+"""
+Columns of a window's parquet; ``features``, ``keys`` and ``as_of`` are JSON with sorted keys, ``missing``, ``stale``
+counts. ``as_of`` is null where nobody wrote it down.
+"""
 
+_LATER = frozenset({"as_of"})
+"""Columns that logs of before lack."""
 _MAX_BUFFERED = 1000
 
 
@@ -58,11 +65,12 @@ class Record:
     missing: Sequence[str]
     stale: Sequence[str]
     keys: Mapping[str, Any]
+    as_of: Mapping[str, datetime] = field(default_factory=dict)
 
     def line(self) -> bytes:
         """The record as one line of JSON, newline included."""
         document = {**self.__dict__, "event_time": iso(self.event_time)}
-        return orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
+        return orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z)
 
 
 class PredictionLog(Protocol):
@@ -161,7 +169,7 @@ def window_frame(lines: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
     columns: dict[str, list[Any]] = {name: [] for name in WINDOW_SCHEMA}
     for line in lines:
         for name, values in columns.items():
-            values.append(_cell(name, line[name]))
+            values.append(_cell(name, line.get(name) if name in _LATER else line[name]))
     return first_answers(pl.DataFrame(columns, schema=dict(WINDOW_SCHEMA)))
 
 
@@ -179,7 +187,7 @@ def _cell(name: str, value: Any) -> Any:
         return datetime.fromisoformat(value)
     if name in {"missing", "stale"}:
         return len(value)
-    if name in {"features", "keys"}:
+    if name in {"features", "keys", "as_of"} and value is not None:
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
     return value
 

@@ -24,7 +24,11 @@ if TYPE_CHECKING:
     from sluice.gates.policy import GatePolicy
 
 Recheck = Callable[[pl.DataFrame, BundleManifest], Cells | None]
-"""Reads a sample of the candidate's served features again offline; of rows of the stage that it answered."""
+"""Reads served features again offline: a sample of the candidate's answers in the stage."""
+_SAMPLE = 200
+"""Requests of a look whose served features are read again."""
+_TEXTS = ("features", "keys", "as_of")
+"""What only a recheck reads, and most of a row."""
 
 
 class Log(Protocol):
@@ -128,8 +132,9 @@ class PredictionSource:
             if (found := before.get(key)) is None:
                 rows = read().filter(pl.col("rollout") == state.rollout)
                 found = decoded(rows, candidate.profiles, slices, self._carried)
-                if self.recheck is None:  # nobody reads the texts again, and they are most of a row
-                    found = found.with_columns(features=pl.lit(""), keys=pl.lit(""))
+                again = _sample(found, state) if self.recheck else found.head(0)
+                kept = pl.when(pl.col("request_id").is_in(again["request_id"].to_list()))
+                found = found.with_columns(kept.then(name).otherwise(pl.lit("")) for name in _TEXTS)
             self._pieces[key] = found
         none = decoded(pl.DataFrame(schema=ROW_SCHEMA), candidate.profiles, slices, self._carried)
         return first_answers(pl.concat([none, *self._pieces.values()]))
@@ -137,10 +142,15 @@ class PredictionSource:
     def _cells(self, rows: pl.DataFrame, state: ReleaseState, candidate: BundleManifest) -> Cells | None:
         if self.recheck is None:
             return None
-        since = moment_of(state.since or "")
-        answered = pl.col("digest") == state.candidate, pl.col("status") < 400
-        served = rows.filter(pl.col("event_time") >= since, *answered)
+        served = _sample(rows, state)
         return None if served.is_empty() else self.recheck(served, candidate)
+
+
+def _sample(rows: pl.DataFrame, state: ReleaseState) -> pl.DataFrame:
+    """Of the candidate's answers in the stage; the sample of all pieces is in the samples of each."""
+    answered = pl.col("digest") == state.candidate, pl.col("status") < 400
+    served = rows.filter(pl.col("event_time") >= moment_of(state.since or ""), *answered)
+    return served.sort(pl.col("request_id").hash(seed=0), "request_id").head(_SAMPLE)
 
 
 def _asks_slices(state: ReleaseState, policy: GatePolicy) -> bool:
@@ -158,5 +168,10 @@ def _sources(
         ("labels", f"task = {state.task} and label_time <= {iso(now)}", labels.height),
     ]
     if cells:
-        asked.append(("parity", f"a sample of what {state.candidate} was served, read again offline", cells.compared))
+        asked.append(("parity", _parity(state, cells), cells.compared))
     return [Source(name=name, query=query, first=since, last=iso(now), taken=iso(now), n=n) for name, query, n in asked]
+
+
+def _parity(state: ReleaseState, cells: Cells) -> str:
+    left_out = f"; {cells.excluded} more cells cannot be compared" if cells.excluded else ""
+    return f"a sample of what {state.candidate} was served, read again offline{left_out}"

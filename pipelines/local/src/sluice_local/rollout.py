@@ -14,16 +14,17 @@ import polars as pl
 
 from sluice.content import write_bytes
 from sluice.errors import BadInput
+from sluice.features.parity import History
 from sluice.gates.verdict import Decision, Reason, Verdict
 from sluice.models.bundle import BundleManifest, load_bundle
 from sluice.monitoring.evidence import Cells, Evidence
 from sluice.monitoring.prediction_source import PredictionSource, WindowLog
+from sluice.monitoring.recheck import recheck_cells
 from sluice.monitoring.source import EvidenceSource
 from sluice.monitoring.windows import list_windows
 from sluice.release.gitops import Snapshot
 from sluice.release.rollout import Advice, advance, look
 from sluice.release.state import Applied, ReleaseState, iso, moment_of
-from sluice_local.cells import recheck_cells
 from sluice_local.world import World
 
 LOOKS = "looks.jsonl"
@@ -78,7 +79,7 @@ class _Walk:
             return load_bundle(workspace.bundle(digest), digest).manifest
 
         def recheck(served: pl.DataFrame, manifest: BundleManifest) -> Cells:
-            return recheck_cells(served, manifest, task, workspace.features)
+            return recheck_cells(served, manifest, History.of_store(task, workspace.features))
 
         return PredictionSource(WindowLog(self._predictions, task), task, manifest, recheck)
 

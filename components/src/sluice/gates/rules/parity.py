@@ -5,30 +5,46 @@ from __future__ import annotations
 from sluice.gates.rules.answers import unknown
 from sluice.gates.rules.kind import Kind, Question
 from sluice.gates.verdict import Reason, Verdict
+from sluice.monitoring.evidence import Cells
+
+_WHY = "none was served yet, or who joins predictions with labels was given no feature store"
 
 
 def _judge(question: Question) -> tuple[Reason, ...]:
     cells, limit = question.evidence.cells, question.rule.limit or 0.0
-    if cells is None or cells.compared == 0:
-        return (unknown(question, "parity", "no served cell was read again offline"),)
+    if cells is None or cells.compared + cells.excluded == 0:
+        return (unknown(question, "parity", f"no served cell was read again offline: {_WHY}"),)
+    if cells.compared < cells.excluded:
+        return (unknown(question, "parity", _few(cells)),)
     share = cells.different / cells.compared
     worst = f", most of all {cells.worst!r}" if cells.different and cells.worst else ""
+    left_out = f"; {cells.excluded} more cannot be compared" if cells.excluded else ""
     reason = Reason(
         rule="parity",
         verdict=Verdict.FAIL if share > limit else Verdict.PASS,
         observed=share,
         bound=limit,
         n=cells.compared,
-        text=f"{cells.different} of {cells.compared} served feature cells differ from the training path's{worst}",
+        text=f"{cells.different} of {cells.compared} served feature cells differ from the training path's{worst}"
+        + left_out,
         role=question.rule.role,
     )
     return (reason,)
 
 
+def _few(cells: Cells) -> str:
+    """What is left says nothing about the rest."""
+    return (
+        f"{cells.compared} of {cells.compared + cells.excluded} served feature cells can be compared, half are needed: "
+        "of the others the online store had not yet the row that an offline read finds, or it is not known what it had"
+    )
+
+
 KIND = Kind(
     metric="parity",
     about="Share of served feature cells that differ from the candidate's own training path, asked for the same "
-    "requests at the same moments.",
+    "requests at the same moments. Requests whose offline row reached the online store only later are left out; "
+    "INCONCLUSIVE where these are more than the others.",
     unit="share of cells",
     judge=_judge,
     roles=("quality",),
