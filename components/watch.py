@@ -27,12 +27,13 @@ def watch(
 
     from sluice.stages.told import told
     from sluice.stages.watch import page as page_of
-    from sluice.stages.watch import parse_limits
+    from sluice.stages.watch import parse_limits, parse_watched
     from sluice.stages.watch import watch as run
 
     with told():
-        places = gitops, environment, bundles, predictions
-        made = run(task, places, parse_limits(limits), now, days, Path(report.path))
+        places = {"gitops": gitops, "bundles": bundles, "predictions": predictions}
+        watched = parse_watched({**places, "days": days, "now": now})
+        made = run(task, environment, watched, parse_limits(limits), Path(report.path))
     Path(page.path).write_text(page_of(made), "utf-8")
     report.metadata.update(retrain=made.retrain, reason=made.reason)
     print(f"retrain: {made.retrain}; {made.reason}")  # noqa: T201  the step's log

@@ -69,7 +69,7 @@ def trained_here(place: Place) -> Train:
 
 def trained_on_nodes(place: Place, devices: Devices | None) -> Train:
     """One step submits a TrainJob or TFJob, follows it, and fetches the teacher."""
-    placement = {"image": STEPS_GPU_IMAGE if devices else STEPS_IMAGE, "secret": STORE, "mount": _MOUNT}
+    placement = {"image": STEPS_GPU_IMAGE if devices else STEPS_IMAGE, "storage": STORE, "mount": _MOUNT}
     if devices:
         kind = devices.accelerator.model_dump(exclude_none=True)
         named = ("cpu", "memory", "shared_memory", "node_selector", "tolerations")

@@ -43,8 +43,9 @@ def monitoring_pipeline(name: str, devices: Devices | None = None) -> Any:
         Ask whether the model in production is due for a training, say why or why not, and train if it is.
 
         Args:
-            predictions: folder or URL of the environment's prediction log; empty leaves drift and decay INCONCLUSIVE.
-            days: how many days of it are read.
+            predictions: store of the collector, such as s3://predictions, as its --store says (credentials are Secret
+                model-storage); empty leaves drift, decay and volume INCONCLUSIVE.
+            days: how many days of predictions are read, up to 3650.
             limits: JSON object of the limits that differ from sluice.monitoring.triggers.Limits.
             task: name of a module of sluice.tasks.
             environment: whose gate policy judges, and whose release file is written.

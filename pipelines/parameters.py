@@ -10,7 +10,7 @@ import yaml
 from sluice.errors import BadInput
 from sluice.stages.promote import parse_promotion
 from sluice.stages.start import Asked, parse_asked
-from sluice.stages.watch import parse_limits
+from sluice.stages.watch import parse_limits, parse_watched
 
 _READERS: dict[str, Callable[[str], Any]] = {"STRING": str, "NUMBER_INTEGER": int, "NUMBER_DOUBLE": float}
 _KINDS = {"NUMBER_INTEGER": "a whole number", "NUMBER_DOUBLE": "a number"}
@@ -83,6 +83,7 @@ def _in_range(pipeline: str, values: Mapping[str, Any]) -> None:
     parse_asked({**asked, "checkpoint_every": int(values["checkpoint_every"])})
     if "limits" in values:
         parse_limits(values["limits"])
+        parse_watched(values)
     if "nodes" in values and not 1 <= int(values["nodes"]) <= 64:
         raise BadInput("parameter nodes", f"is 1 to 64, got {values['nodes']}", "see its description")
     if values.get("operator", "TrainJob") not in {"TrainJob", "TFJob"}:

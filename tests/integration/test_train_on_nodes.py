@@ -93,6 +93,23 @@ def submitted(operator: str, namespace: str) -> dict[str, Any]:
     raise AssertionError("nothing was submitted")
 
 
+def node_of(operator: str, document: dict[str, Any], namespace: str) -> dict[str, Any]:
+    """The container of a node, as the API server has it."""
+    from kubernetes import client
+
+    if operator == "TFJob":
+        pod = document["spec"]["tfReplicaSpecs"]["Worker"]["template"]["spec"]
+    else:
+        place = ("trainer.kubeflow.org", "v1alpha1", namespace, "trainingruntimes")
+        name = document["spec"]["runtimeRef"]["name"]
+        runtime = client.CustomObjectsApi().get_namespaced_custom_object(*place, name)
+        (job,) = runtime["spec"]["template"]["spec"]["replicatedJobs"]
+        pod = job["template"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    found: dict[str, Any] = container
+    return found
+
+
 def say(operator: str, namespace: str, condition: str) -> None:
     from kubernetes import client
 
@@ -110,6 +127,9 @@ def test_a_training_is_submitted_followed_and_fetched(
     step = Step(operator, namespace, tmp_path)
     document = submitted(operator, namespace)
     assert document["metadata"]["name"] == NAME
+    assert node_of(operator, document, namespace)["envFrom"] == [
+        {kind: {"name": "object-storage", "optional": True}} for kind in ("configMapRef", "secretRef")
+    ]
     assert (step.shared / NAME / "frame" / "frame.parquet").read_bytes() == b"rows"
     (step.shared / NAME / "teacher").mkdir()
     (step.shared / NAME / "teacher" / "history.json").write_text(json.dumps({"epochs": 3, "tune_log_loss": 0.5}))

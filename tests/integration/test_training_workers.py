@@ -9,9 +9,11 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import h5py
 import numpy as np
 import pytest
@@ -20,11 +22,13 @@ from sluice.training.checkpoint import CheckpointStore, identity_of
 from sluice.training.distribution import tf_config
 from sluice.training.frame import encoded_splits, prepared_frame, reduced_manifest
 from sluice.training.loop import PREEMPTED
+from tests.integration.servers import running, s3_server
 from tests.integration.tiny_training import RECIPE, sample, write_frame
 
 ROOT = Path(__file__).parents[2]
 TOGETHER = RECIPE.model_copy(update={"epochs": 6, "dropout": 0.2})
 EVERY = 25
+CHECKPOINTS = "s3://training/two"
 TOLERANCE = 1e-5
 """Largest difference of a weight: the sums of gradients are cut into pieces where they are shared."""
 ONE_PROCESS = """
@@ -88,6 +92,18 @@ def one(started: tuple[subprocess.Popen[str], Path]) -> tuple[Path, dict[str, An
     return out, json.loads((out / "told.json").read_text())
 
 
+@pytest.fixture(scope="module")
+def kept() -> Iterator[CheckpointStore]:
+    """Where the two workers keep their checkpoint: storage of the S3 protocol, which the environment names."""
+    with running(s3_server()) as server, pytest.MonkeyPatch.context() as patch:
+        endpoint = f"http://127.0.0.1:{server.port}"
+        settings = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
+        for name, value in {**settings, "SLUICE_STORE_ENDPOINT": endpoint, "SLUICE_STORE_REGION": "us-east-1"}.items():
+            patch.setenv(name, value)
+        boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket="training")
+        yield CheckpointStore(CHECKPOINTS)
+
+
 def addresses() -> tuple[str, ...]:
     with socket.socket() as first, socket.socket() as second:
         for meeting in (first, second):
@@ -102,7 +118,7 @@ def start_workers(frame: Path, out: Path, by: str) -> list[subprocess.Popen[str]
         "recipe": TOGETHER.model_dump_json(),
         "frame": str(frame),
         "out": str(out / "teacher"),
-        "checkpoints": str(out / "checkpoint"),
+        "checkpoints": CHECKPOINTS,
         "every": str(EVERY),
     }
     command = [sys.executable, "-m", "sluice.training.worker", *(f"--{name}={value}" for name, value in asked.items())]
@@ -121,32 +137,38 @@ def start_workers(frame: Path, out: Path, by: str) -> list[subprocess.Popen[str]
     ]
 
 
-def checkpoint_of(frame: Path, out: Path) -> Any:
+def identity(frame: Path) -> str:
     from sluice.models.encoder import fit_encoder
 
     rows = prepared_frame(frame, TOGETHER)
     encoder = fit_encoder(rows.filter(split="train"), reduced_manifest(frame, TOGETHER))
-    return CheckpointStore(str(out / "checkpoint")).read(identity_of(TOGETHER, encoded_splits(rows, encoder)["train"]))
+    return identity_of(TOGETHER, encoded_splits(rows, encoder)["train"])
 
 
 @pytest.fixture(scope="module")
 def lost(
-    started: tuple[subprocess.Popen[str], Path], frame: Path, tmp_path_factory: pytest.TempPathFactory
+    started: tuple[subprocess.Popen[str], Path],
+    frame: Path,
+    kept: CheckpointStore,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Any]:
     """Two workers of which one is killed after the first checkpoint; both started again."""
     out = tmp_path_factory.mktemp("two")
+    mine = identity(frame)
     workers = start_workers(frame, out, "TrainJob")
     limit = time.monotonic() + 200
-    while not (out / "checkpoint/checkpoint.npz").exists() and time.monotonic() < limit:
+    while kept.read(mine) is None and time.monotonic() < limit:
         time.sleep(0.02)
     workers[1].send_signal(signal.SIGKILL)
     killed = [worker.communicate(timeout=200) for worker in workers]
     codes = [worker.returncode for worker in workers]
-    kept, whole = checkpoint_of(frame, out), (out / "teacher").exists()
+    newest, whole = kept.read(mine), (out / "teacher").exists()
     again = start_workers(frame, out, "TFJob")
     resumed = [worker.communicate(timeout=200) for worker in again]
     assert [worker.returncode for worker in again] == [0, 0], resumed
-    return {"out": out, "codes": codes, "said": killed, "kept": kept, "whole": whole, "resumed": resumed}
+    left = kept.read(mine)
+    said = {"said": killed, "resumed": resumed}
+    return {"out": out, "codes": codes, **said, "kept": newest, "whole": whole, "left": left}
 
 
 def weights(teacher: Path) -> list[Any]:
@@ -184,12 +206,12 @@ def test_two_workers_give_the_result_of_one_process(lost: dict[str, Any], one: t
     two = lost["out"] / "teacher"
     assert apart(two, one[0] / "single") < TOLERANCE
     assert np.abs(np.subtract(curve(two), curve(one[0] / "single"))).max() < TOLERANCE
-    assert not (lost["out"] / "checkpoint/checkpoint.npz").exists()
+    assert lost["left"] is None
 
 
 def test_only_the_chief_speaks_and_writes(lost: dict[str, Any]) -> None:
     assert lost["resumed"][1][0] == ""
-    assert sorted(path.name for path in lost["out"].iterdir()) == ["checkpoint", "teacher"]
+    assert sorted(path.name for path in lost["out"].iterdir()) == ["teacher"]
 
 
 def test_two_devices_give_the_result_of_one(one: tuple[Path, dict[str, Any]]) -> None:

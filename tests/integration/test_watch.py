@@ -1,71 +1,317 @@
-"""The watch over production on what a whole run of the loop left: repository, bundles, predictions and labels."""
+"""The watch over production on what a collector stored in S3: predictions, and labels that came a day later."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from datetime import timedelta
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
+import polars as pl
 import pytest
 
-from sluice.errors import BadInput
+from components.watch import watch as step
+from sluice.content import canonical_json
+from sluice.errors import BadArtifact, BadInput
+from sluice.evaluation.card import card_json
+from sluice.evaluation.document import Curves, Estimate, Evaluation
+from sluice.feedback.batch import Batch
+from sluice.feedback.store import Kind, Store
+from sluice.models.recipe import Recipe
+from sluice.monitoring.prediction_log import Record
 from sluice.monitoring.triggers import Limits
-from sluice.monitoring.windows import list_windows
-from sluice.release.gitops import GitOps
+from sluice.release.rollout import propose
 from sluice.release.state import iso
-from sluice.stages.watch import REPORT, watch
-from tests.integration.tiny_run import Ended
+from sluice.stages.watch import REPORT, parse_watched, watch
+from tests.integration.collecting import LONG_AGO, Post, call, post_in
+from tests.integration.release_repository import repository_in
+from tests.integration.servers import running, s3_server
+from tests.integration.tiny_bundle import write_tiny_bundle
+from tests.unit.release_sample import GOOD, POLICY_TEXT, C, state_in
+from tests.unit.tiny_task import TASK
 
-TASK = "tests.unit.tiny_task:TASK"
-
-
-def asked(ended: Ended, out: Path, limits: Limits, predictions: str | None = None) -> tuple[bool, dict[str, str]]:
-    """Whether to train, and each trigger's answer, at the end of the last window."""
-    log = ended.workspace.predictions / "dev"
-    now = iso(list_windows(log)[-1].end + timedelta(minutes=1))
-    places = str(ended.workspace.gitops), "dev", str(ended.workspace.bundles), predictions or str(log)
-    made = watch(TASK, places, limits, now, 365, out)
-    assert json.loads((out / REPORT).read_bytes())["retrain"] == made.retrain
-    return made.retrain, {trigger.name: trigger.says.value for trigger in made.triggers}
-
-
-def test_a_quiet_production_is_known_and_left_alone(ended: Ended, tmp_path: Path) -> None:
-    retrain, said = asked(ended, tmp_path, Limits(minimum_n=30, drift=1, decay=5, cooldown_hours=0))
-    assert not retrain
-    assert said == {"empty": "QUIET", "drift": "QUIET", "decay": "QUIET", "volume": "QUIET", "schedule": "QUIET"}
-    known = json.loads((tmp_path / REPORT).read_bytes())["known"]
-    assert known["production"] == GitOps(ended.workspace.gitops, "dev").snapshot().state.stable
-    assert known["requests"] > 30
-    assert 0 < known["holdout_loss"] < 1
-    assert known["loss"]["n"] > 30
+NAME = "tests.unit.tiny_task:TASK"
+LEARNED = TASK.splits.live
+"""End of the data that the model was made of."""
+MOVED = dataclasses.replace(TASK, splits=dataclasses.replace(TASK.splits, live=LEARNED + timedelta(days=30)))
+"""A task whose splits have moved on."""
+FIRST, DAY, DELAY = datetime(2024, 4, 20, tzinfo=UTC), timedelta(days=1), timedelta(hours=30)
+EACH = 80
+"""Requests a day; of every ten, nine labels come."""
+QUIET = FIRST + 5 * DAY
+"""Until then all is as it was in training; afterwards amounts are three times as large and scores say the opposite."""
+END = FIRST + 8 * DAY
+SETTINGS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "SLUICE_STORE_REGION": "us-east-1"}
 
 
-def test_limits_that_are_passed_start_a_training(ended: Ended, tmp_path: Path) -> None:
-    tight = Limits(minimum_n=30, drift=1e-6, decay=5, schedule_days=0.001, cooldown_hours=0)
-    retrain, said = asked(ended, tmp_path, tight)
-    assert retrain
-    assert (said["drift"], said["schedule"]) == ("FIRES", "FIRES")
+@dataclass(frozen=True)
+class Production:
+    """A model in production, and what was kept of its requests."""
+
+    home: Path
+    gitops: Path
+    digest: str
+    predictions: str
+
+    def asked(self, out: Path, limits: Limits, now: datetime, task: str = NAME, **changed: Any) -> dict[str, Any]:
+        """The report, with each trigger's answer by its name."""
+        places = {"gitops": str(self.gitops), "bundles": f"file://{self.home}/bundles", "days": 5}
+        values = {**places, "predictions": self.predictions, "now": iso(now), **changed}
+        made = watch(task, "dev", parse_watched(values), limits, out)
+        report: dict[str, Any] = json.loads((out / REPORT).read_bytes())
+        assert report["retrain"] == made.retrain
+        return report | {"says": {one["name"]: one["says"] for one in report["triggers"]}}
 
 
-def test_object_storage_and_a_folder_say_the_same(ended: Ended, tmp_path: Path) -> None:
-    limits = Limits(minimum_n=30, cooldown_hours=0)
-    url = f"file://{ended.workspace.predictions}/dev"
-    assert asked(ended, tmp_path / "a", limits) == asked(ended, tmp_path / "b", limits, url)
+def card() -> bytes:
+    """As the step that makes bundles writes it, of a model whose log loss was 0.62."""
+    loss = Estimate(value=0.62, low=0.6, high=0.64, n=500)
+    nothing = Curves(roc=(), precision_recall=(), reliability=())
+    found = Evaluation(
+        model="student_f32",
+        window=(iso(TASK.splits.test), iso(LEARNED)),
+        n=500,
+        positives=250,
+        threshold=0.5,
+        metrics={"log_loss": loss},
+        slices=(),
+        baselines=(),
+        best_baseline=None,
+        teacher=None,
+        production=None,
+        curves=nothing,
+        bootstrap={},
+    )
+    recipe = Recipe(name="tiny-recipe", description="for tests", features=("amount",))
+    return canonical_json(card_json(TASK, recipe, found, (), {}))
 
 
-def test_an_empty_log_is_inconclusive(ended: Ended, tmp_path: Path) -> None:
-    (tmp_path / "none").mkdir()
-    retrain, said = asked(ended, tmp_path, Limits(cooldown_hours=0), str(tmp_path / "none"))
-    assert not retrain
-    assert (said["drift"], said["decay"]) == ("INCONCLUSIVE", "INCONCLUSIVE")
+def records(digest: str, day: int, random: np.random.Generator) -> tuple[list[Record], list[dict[str, Any]]]:
+    """A day's predictions, and their labels."""
+    moments = [FIRST + (day + number / EACH) * DAY for number in range(EACH)]
+    scores, later = random.uniform(0.2, 0.8, EACH), FIRST + day * DAY >= QUIET
+    truth = random.random(EACH) < (1 - scores if later else scores)
+    amounts = random.uniform(0, 100, EACH) * (3 if later else 1)
+    made = [
+        Record(f"{day}-{i}", moment, "stable", "", digest, float(scores[i]), 200, 1.0, {"amount": float(amounts[i])},
+               [], [], {"shop": "oak"})
+        for i, moment in enumerate(moments)
+    ]  # fmt: skip
+    labels = [
+        {"request_id": f"{day}-{i}", "label": int(truth[i]), "label_time": iso(moment + DELAY)}
+        for i, moment in enumerate(moments)
+        if i % 10
+    ]
+    return made, labels
 
 
-def test_a_log_that_cannot_be_read_is_one_line(ended: Ended, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="cannot be"):
-        asked(ended, tmp_path, Limits(), "nowhere://bucket/log")
+def send(post: Post, path: str, method: str, body: bytes) -> None:
+    status, said = call(f"127.0.0.1:{post.port}", method, path, body)
+    assert status == 200, said
+
+
+def send_all(post: Post, digest: str) -> None:
+    """Eight days, in two batches a day, and beside them what must not count, or not twice."""
+    random = np.random.default_rng(3)
+    for day in range(8):
+        made, labels = records(digest, day, random)
+        tried = dataclasses.replace(made[0], status=503, score=None)
+        for some in ([tried, *made[1::2]], [*made[2::2], made[0], made[3]]):
+            body = b"".join(record.line() for record in some)
+            send(post, f"/v1/predictions/{Batch.of(some[0].event_time, body).name}", "PUT", body)
+        send(post, "/v1/feedback", "POST", json.dumps({"labels": labels}).encode())
+    other = dataclasses.replace(made[0], request_id="other", digest=C, features={"amount": 9e9})
+    failed = dataclasses.replace(made[0], request_id="failed", status=500, score=None)
+    body = other.line() + failed.line()
+    send(post, f"/v1/predictions/{Batch.of(END, body).name}", "PUT", body)
+    old = {"request_id": "old", "label": 1, "label_time": iso(LEARNED - timedelta(seconds=1))}
+    again = {"request_id": "0-1", "label": 1, "label_time": iso(FIRST + 2 * DAY)}
+    send(post, "/v1/feedback", "POST", json.dumps({"labels": [old, again, again]}).encode())
+
+
+@pytest.fixture(scope="module")
+def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Production]:
+    """Shared and only read, but for stores that a test writes of its own."""
+    home = tmp_path_factory.mktemp("production")
+    digest = write_tiny_bundle(home / "bundles", beside={"card.json": card()})
+    policy = POLICY_TEXT.decode().replace("task: toy", "task: tiny")
+    repository_in(home, state_in("stable", task="tiny", stable=digest, sequence=1), policy)
+    with running(s3_server()) as s3, pytest.MonkeyPatch.context() as patch:
+        for name, value in (SETTINGS | {"SLUICE_STORE_ENDPOINT": f"http://127.0.0.1:{s3.port}"}).items():
+            patch.setenv(name, value)
+        assert call(f"127.0.0.1:{s3.port}", "PUT", "/predictions")[0] == 200
+        with post_in(home, "s3://predictions/kept") as post:
+            post.start_collector()
+            send_all(post, digest)
+            yield Production(home, home / "gitops.git", digest, post.address)
+
+
+def labels_until(now: datetime) -> int:
+    """How many of the requests have a label then, counted by hand."""
+    times = [FIRST + (day + i / EACH) * DAY + DELAY for day in range(8) for i in range(EACH) if i % 10]
+    return sum(moment <= now for moment in times)
+
+
+def test_a_quiet_production_is_known_and_left_alone(production: Production, tmp_path: Path) -> None:
+    report = production.asked(tmp_path, Limits(minimum_n=30), QUIET)
+    assert report["says"] == {
+        "empty": "QUIET",
+        "drift": "QUIET",
+        "decay": "QUIET",
+        "volume": "QUIET",
+        "schedule": "INCONCLUSIVE",
+    }
+    assert not report["retrain"]
+    known = report["known"]
+    assert (known["production"], known["requests"], known["holdout_loss"]) == (production.digest, 5 * EACH, 0.62)
+    assert known["loss"]["n"] == labels_until(QUIET)
+    assert known["labels"] == {
+        "n": labels_until(QUIET),
+        "since": iso(LEARNED),
+        "until": iso(QUIET),
+        "learnable": False,
+    }
+
+
+def test_other_amounts_and_wrong_scores_start_a_training(production: Production, tmp_path: Path) -> None:
+    report = production.asked(tmp_path, Limits(minimum_n=30), END + DELAY, days=3 + 30 / 24)
+    assert report["retrain"]
+    assert (report["says"]["drift"], report["says"]["decay"]) == ("FIRES", "FIRES")
+    assert report["known"]["requests"] == 3 * EACH
+    assert report["known"]["loss"]["n"] == 3 * EACH * 9 // 10
+    late = production.asked(tmp_path, Limits(minimum_n=30), END, days=1)
+    assert late["says"]["drift"] == "FIRES"
+    assert (late["says"]["decay"], late["known"]["loss"]) == ("INCONCLUSIVE", None), "labels come after 30 hours"
+
+
+def test_so_many_new_labels_start_a_training_and_one_less_does_not(production: Production, tmp_path: Path) -> None:
+    n = labels_until(QUIET)
+    assert n > 200
+    loose = {"drift": 1, "decay": 10, "minimum_n": 30}
+    assert not production.asked(tmp_path, Limits(volume=n + 1, **loose), QUIET)["retrain"]
+    report = production.asked(tmp_path, Limits(volume=n, **loose), QUIET)
+    assert report["retrain"]
+    said = f"volume: {n} labels became known from {iso(LEARNED)} to {iso(QUIET)}, limit {n}"
+    assert report["reason"].startswith(f"{said}; the task's splits end where they ended then")
+    moved = production.asked(tmp_path, Limits(volume=n, **loose), QUIET, "tests.integration.test_watch:MOVED")
+    assert moved["reason"] == said
+    assert production.asked(tmp_path, Limits(volume=n, **loose), QUIET, days=0.5)["known"]["labels"]["n"] == n
+
+
+def test_a_rollout_that_is_going_on_holds_a_training_back(production: Production, tmp_path: Path) -> None:
+    policy = POLICY_TEXT.decode().replace("task: toy", "task: tiny")
+    state = state_in("stable", task="tiny", stable=production.digest, sequence=1)
+    gitops = repository_in(tmp_path, state, policy)
+    gitops.commit(lambda seen: propose(seen, C, GOOD, {"auc": 0.8}, {"id": "one"}, iso(QUIET - DAY)))
+    report = dataclasses.replace(production, gitops=tmp_path / "gitops.git").asked(
+        tmp_path / "out", Limits(volume=1), QUIET
+    )
+    assert not report["retrain"]
+    assert report["reason"].startswith(f"rollout {gitops.snapshot().state.rollout} is going on, though volume: ")
+    assert report["known"]["hours_since_training"] == 24
+
+
+def copied(production: Production, place: Path) -> Store:
+    """The same rows in a folder, under the dates at which they were known: the collector got them all today."""
+    source, target = (Store.open(one, "tiny", "dev", os.environ) for one in (production.predictions, place.as_uri()))
+    times: dict[Kind, str] = {"predictions": "event_time", "labels": "label_time"}
+    for kind, column in times.items():
+        for name in source.names(kind, LONG_AGO):
+            for number, rows in enumerate(source.read(kind, name).sort(column).iter_slices(20)):
+                target.put(kind, Batch(begun=rows[column][-1], sha256=f"{Path(name).stem[-60:]}{number:04}"), rows)
+    return target
+
+
+@pytest.mark.parametrize("days", [5, 0.5])
+def test_a_folder_says_the_same_as_object_storage(days: float, production: Production, tmp_path: Path) -> None:
+    copied(production, tmp_path / "store")
+    said = [
+        production.asked(tmp_path / "out", Limits(minimum_n=30), END, predictions=place, days=days)
+        for place in (production.predictions, (tmp_path / "store").as_uri(), str(tmp_path / "store"))
+    ]
+    assert said[0] == said[1] == said[2]
+
+
+def test_predictions_without_features_are_of_no_use_to_drift(production: Production, tmp_path: Path) -> None:
+    """KServe's own logger sends none."""
+    store = copied(production, tmp_path / "store")
+    for name in store.names("predictions", LONG_AGO):
+        bare = store.read("predictions", name).with_columns(features=pl.lit("{}"))
+        store.put("predictions", Batch.named(Path(name).stem), bare)
+    place = str(tmp_path / "store")
+    report = production.asked(tmp_path / "out", Limits(minimum_n=30), QUIET, predictions=place)
+    assert (report["says"]["drift"], report["known"]["requests"]) == ("INCONCLUSIVE", 0)
+    assert (report["says"]["decay"], report["known"]["loss"]["n"]) == ("QUIET", labels_until(QUIET))
+
+
+def test_a_damaged_batch_is_named(production: Production, tmp_path: Path) -> None:
+    store = copied(production, tmp_path / "store")
+    name = store.names("labels", LONG_AGO)[-1]
+    Path(name).write_bytes(Path(name).read_bytes()[:100])
+    with pytest.raises(BadArtifact, match=f"{Path(name).name}: is no batch of labels"):
+        production.asked(tmp_path / "out", Limits(), END, predictions=str(tmp_path / "store"))
+
+
+def test_an_empty_store_is_inconclusive(production: Production, tmp_path: Path) -> None:
+    report = production.asked(tmp_path, Limits(), END, predictions="s3://predictions/nobody-wrote-here")
+    assert not report["retrain"]
+    assert report["says"] | {"schedule": ""} == {
+        "empty": "QUIET",
+        "drift": "INCONCLUSIVE",
+        "decay": "INCONCLUSIVE",
+        "volume": "QUIET",
+        "schedule": "",
+    }
+    unnamed = production.asked(tmp_path, Limits(), END, predictions="")
+    assert unnamed["says"]["volume"] == "INCONCLUSIVE"
 
 
 def test_without_a_repository_nothing_is_known(tmp_path: Path) -> None:
-    made = watch(TASK, ("", "dev", "", ""), Limits(), "2026-01-01T00:00:00Z", 7, tmp_path)
+    values = {"gitops": "", "bundles": "", "predictions": "", "days": 7, "now": "2026-01-01T00:00:00Z"}
+    made = watch(NAME, "dev", parse_watched(values), Limits(), tmp_path)
     assert not made.retrain
     assert made.reason == "no trigger fires; nothing is known of empty, drift, decay, volume, schedule"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("predictions", "nowhere://bucket/log", "is not a folder or URL"),
+        ("predictions", "s3://key:password@bucket/log", "holds a password"),
+        ("days", 0, "greater than 0"),
+        ("days", float("nan"), "finite number"),
+    ],
+)
+def test_a_place_or_number_that_is_none_is_one_line(name: str, value: Any, rule: str) -> None:
+    values = {"gitops": "", "bundles": "", "predictions": "", "days": 7, "now": ""}
+    with pytest.raises(BadInput, match=f"parameter {name}: .*{rule}") as refused:
+        parse_watched(values | {name: value})
+    assert "password@" not in str(refused.value)
+
+
+def test_the_step_says_why_in_its_log_and_on_its_page(
+    production: Production, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = SimpleNamespace(path=str(tmp_path / "report"), metadata={})
+    due = step.python_func(
+        task=NAME,
+        gitops=str(production.gitops),
+        environment="dev",
+        bundles=f"file://{production.home}/bundles",
+        predictions=production.predictions,
+        days=5.0,
+        limits='{"volume": 300, "minimum_n": 30}',
+        now=iso(END),
+        report=report,
+        page=SimpleNamespace(path=str(tmp_path / "page.html")),
+    )
+    assert due is True
+    assert report.metadata["retrain"] is True
+    assert "volume: " in capsys.readouterr().out
+    assert f"<td>{labels_until(END)} labels became known from" in (tmp_path / "page.html").read_text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +60,15 @@ def tiny_rows(n: int) -> list[dict[str, Any]]:
 
 
 def write_tiny_bundle(
-    store: Path, threshold: float = 0.5, cursed: float | None = None, service_digest: str = ZERO
+    store: Path,
+    threshold: float = 0.5,
+    cursed: float | None = None,
+    service_digest: str = ZERO,
+    beside: Mapping[str, bytes] = {},
 ) -> str:
     """
-    Write the bundle and return its digest; another threshold or feature service is another digest.
+    Write the bundle, with more files ``beside`` the model, and return its digest; another threshold, feature service or
+    file is another digest.
 
     It fails for one amount, if told.
     """
@@ -80,4 +86,4 @@ def write_tiny_bundle(
         provenance=Provenance(data=ZERO, frame=ZERO, recipe=ZERO, code=ZERO, window=("2020-01-01", "2020-02-01")),
         profiles={"amount": profile_of(pl.Series("amount", [float(i) for i in range(100)]))},
     )
-    return write_bundle(store, manifest, {"model.tflite": zlib.decompress(base64.b64decode(_MODEL))})
+    return write_bundle(store, manifest, {"model.tflite": zlib.decompress(base64.b64decode(_MODEL)), **beside})

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -16,6 +18,7 @@ from sluice.models.recipe import Recipe
 from sluice.training.checkpoint import Checkpoint, CheckpointStore, identity_of
 from sluice.training.curve import Epoch
 from sluice.training.frame import Encoded
+from tests.integration.servers import running, s3_server
 
 RECIPE = Recipe(name="shops", description="", features=("size",))
 HISTORY = (Epoch(epoch=1, train_log_loss=0.5, tune_log_loss=0.25, tune_auc=0.75),)
@@ -35,9 +38,21 @@ def same(first: Checkpoint, second: Checkpoint) -> bool:
     return all(a.dtype == b.dtype and np.array_equal(a, b) for a, b in arrays) and all(a == b for a, b in rest)
 
 
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    """A bucket of a server of the S3 protocol that is not AWS's, which the environment names as a pod's does."""
+    with running(s3_server()) as server, pytest.MonkeyPatch.context() as patch:
+        endpoint = f"http://127.0.0.1:{server.port}"
+        settings = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
+        for name, value in {**settings, "SLUICE_STORE_ENDPOINT": endpoint, "SLUICE_STORE_REGION": "us-east-1"}.items():
+            patch.setenv(name, value)
+        boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket="training")
+        yield "s3://training"
+
+
 @pytest.fixture(params=["folder", "object storage"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return str(tmp_path / "kept") if request.param == "folder" else f"memory://bucket/{uuid.uuid4()}"
+    return str(tmp_path / "kept") if request.param == "folder" else f"{request.getfixturevalue('s3')}/{uuid.uuid4()}"
 
 
 def test_what_is_written_is_read(place: str) -> None:
@@ -105,8 +120,15 @@ def test_the_checkpoint_of_another_training_is_refused(place: str) -> None:
 
 
 def test_an_unknown_kind_of_storage_is_refused() -> None:
-    with pytest.raises(BadInput, match="is no place"):
+    with pytest.raises(BadInput, match="cannot be opened"):
         CheckpointStore("carrier-pigeon://loft").read("sha256:1")
+
+
+def test_a_bucket_that_is_not_there_is_told_before_a_step_is_lost(s3: str) -> None:
+    store = CheckpointStore("s3://no-such-bucket/kept")
+    assert store.read("sha256:1") is None
+    with pytest.raises(BadInput, match=r"s3://no-such-bucket/kept/checkpoint\.npz: cannot be written"):
+        store.write(checkpoint())
 
 
 def test_recipe_and_rows_make_the_identity() -> None:

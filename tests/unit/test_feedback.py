@@ -16,6 +16,7 @@ from sluice.feedback.attribution import attributed
 from sluice.feedback.batch import LABEL_SCHEMA, MAX_LINES, Batch, labels_at, parse_feedback, parse_predictions
 from sluice.feedback.events import parse_event
 from sluice.feedback.store import Store
+from sluice.feedback.store_log import StoreLog
 from sluice.models.request import BadRequest
 from sluice.monitoring.prediction_log import WINDOW_SCHEMA, Record, kept, window_frame
 from sluice.monitoring.windows import ROW_SCHEMA
@@ -259,6 +260,19 @@ def test_a_store_says_which_object_is_none_of_its_own(tmp_path: Path) -> None:
     Path(name).write_bytes(Path(name).read_bytes()[:100])
     with pytest.raises(BadArtifact, match="is no batch of predictions"):
         store.read("predictions", name)
+
+
+def test_all_batches_since_then_are_gathered_whatever_their_number(tmp_path: Path) -> None:
+    store = Store(LocalFileSystem(), str(tmp_path), "tiny", "dev")
+    for number in range(300):
+        rows = pl.DataFrame([label(f"q{number}", number % 2, number)], schema=dict(LABEL_SCHEMA))
+        store.put("labels", Batch.of(NOON + number * HOUR, str(number).encode()), rows)
+    log = StoreLog(store)
+    found = log.gather("labels", NOON - 48 * HOUR, lambda rows: rows.filter(label=1).select("request_id"))
+    assert sorted(found["request_id"]) == sorted(f"q{number}" for number in range(1, 300, 2))
+    assert log.gather("labels", NOON + 600 * HOUR, lambda rows: rows).schema == pl.Schema(dict(LABEL_SCHEMA))
+    recent = log.gather("labels", NOON + 240 * HOUR, lambda rows: rows)
+    assert recent.height == 60 + 24 + 12, "what was begun the day before may hold what came then"
 
 
 def test_release_states_are_remembered_in_their_order(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from pipelines.accelerators import ALLOWED, devices
 from pipelines.compile import COMPILED, MANIFESTS, PIPELINES, ROOT, compile_into, main, manifests_into, outdated
 from pipelines.placing import NEEDS
 from sluice.errors import BadInput
+from sluice.training.train_job import placed, training_runtime
 
 NVIDIA = ALLOWED["nvidia"]
 ON_DEVICES = {"train", "compress"}
@@ -131,6 +133,20 @@ def test_the_first_step_of_a_training_is_the_check_and_all_others_wait_for_it() 
     graph = spec["components"]["comp-exit-handler-1"]["dag"]["tasks"]
     (first,) = [name for name, task in graph.items() if not task.get("dependentTasks")]
     assert first == "check"
+
+
+def test_the_nodes_of_a_training_get_their_storage_from_where_the_steps_get_it() -> None:
+    spec, platform = document("training-on-nodes")
+    given = tasks(spec)["exec-train-on-nodes"]["inputs"]["parameters"]
+    placement = given["placement"]["runtimeValue"]["constant"]
+    place = placed(json.loads(placement), "claim", lambda: "runs")
+    (job,) = training_runtime(place)["spec"]["template"]["spec"]["replicatedJobs"]
+    (node,) = job["template"]["spec"]["template"]["spec"]["containers"]
+    (settings,), (credentials,) = (platform["exec-train-on-nodes"][kind] for kind in ("configMapAsEnv", "secretAsEnv"))
+    assert node["envFrom"] == [
+        {"configMapRef": {"name": settings["configMapName"], "optional": settings["optional"]}},
+        {"secretRef": {"name": credentials["secretName"], "optional": credentials["optional"]}},
+    ]
 
 
 def test_a_training_is_started_on_a_boolean_alone() -> None:

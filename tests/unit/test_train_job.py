@@ -37,7 +37,7 @@ PLACE = Placement(
     namespace="sluice-train",
     image="ghcr.io/sluice-ml/steps:0.1.0",
     claim="training",
-    secret="object-storage",  # noqa: S106  a name
+    storage="object-storage",
     node_selector={"cloud.google.com/gke-accelerator": "nvidia-l4"},
     tolerations=({"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},),
 )
@@ -159,8 +159,17 @@ def test_pods_are_admitted_under_restricted_and_placed_as_asked(name: str) -> No
     assert pod["tolerations"] == list(PLACE.tolerations)
     assert {"name": "shm", "mountPath": "/dev/shm"} in container["volumeMounts"]  # noqa: S108
     assert pod["terminationGracePeriodSeconds"] == 60
-    assert container["envFrom"] == [{"secretRef": {"name": "object-storage", "optional": True}}]
+    storage = {"name": "object-storage", "optional": True}
+    assert container["envFrom"] == [{"configMapRef": storage}, {"secretRef": storage}]
     assert "hostPath" not in text
+
+
+def test_a_job_names_the_runtime_of_its_own_placement() -> None:
+    elsewhere = PLACE.model_copy(update={"storage": "other-storage"})
+    names = [training_runtime(place)["metadata"]["name"] for place in (PLACE, elsewhere)]
+    assert names[0] != names[1]
+    assert [train_job(JOB, place)["spec"]["runtimeRef"]["name"] for place in (PLACE, elsewhere)] == names
+    assert all(name.startswith("sluice-tensorflow-") and len(name) < 40 for name in names)
 
 
 def test_both_kinds_start_one_command_on_the_same_devices() -> None:

@@ -9,8 +9,13 @@ from pydantic import ValidationError
 
 from sluice.errors import BadInput
 from sluice.monitoring.evidence import Moments
-from sluice.monitoring.triggers import Drift, Known, Limits, Retraining, Says, chance, decide
+from sluice.monitoring.triggers import Drift, Known, Limits, NewLabels, Retraining, Says, chance, decide
 from sluice.stages.watch import page, parse_limits
+
+
+def labels(n: int, learnable: bool = True) -> NewLabels:
+    return NewLabels(n=n, since="2026-01-01T00:00:00Z", until="2026-02-01T00:00:00Z", learnable=learnable)
+
 
 QUIET: dict[str, Any] = {
     "production": "sha256:" + "0" * 64,
@@ -18,7 +23,7 @@ QUIET: dict[str, Any] = {
     "drift": {"a": Drift(divergence=0.02, bins=21), "b": Drift(divergence=0.01, bins=5)},
     "loss": Moments(n=5000, mean=0.41, variance=0.2),
     "holdout_loss": 0.4,
-    "unlearned": 10,
+    "labels": labels(9_999),
     "hours_since_training": 48.0,
 }
 
@@ -39,7 +44,7 @@ def test_nothing_fires_when_all_is_well() -> None:
     [
         ("drift", {"drift": {"a": Drift(divergence=0.02, bins=21), "b": Drift(divergence=0.2, bins=5)}}),
         ("decay", {"loss": Moments(n=5000, mean=0.5, variance=0.2)}),
-        ("volume", {"unlearned": 10_000}),
+        ("volume", {"labels": labels(10_000)}),
         ("schedule", {"hours_since_training": 24 * 30.0}),
         ("empty", {"production": None, "empty": True}),
     ],
@@ -61,7 +66,7 @@ def test_each_trigger_alone_starts_a_training_and_is_named(trigger: str, changed
         ("decay", {"loss": Moments(n=499, mean=9.0, variance=0.1)}),
         ("decay", {"loss": Moments(n=600, mean=0.45, variance=1.0)}),
         ("decay", {"loss": Moments(n=600, mean=0.5, variance=1.0)}),
-        ("volume", {"unlearned": None}),
+        ("volume", {"labels": None}),
         ("schedule", {"hours_since_training": None}),
     ],
 )
@@ -76,6 +81,13 @@ def test_nothing_known_at_all_is_inconclusive_throughout() -> None:
     made = decide(Known(), Limits())
     assert not made.retrain
     assert set(says(made).values()) == {Says.INCONCLUSIVE.value}
+
+
+def test_new_labels_that_no_training_would_read_start_one_and_say_so() -> None:
+    made = decide(Known(**QUIET | {"labels": labels(10_000, learnable=False)}), Limits())
+    assert made.retrain
+    assert "a training reads the same rows until they are moved" in made.reason
+    assert "the same rows" not in decide(Known(**QUIET | {"labels": labels(10_000)}), Limits()).reason
 
 
 def test_few_requests_need_more_divergence_since_chance_alone_gives_some() -> None:
@@ -93,10 +105,10 @@ def test_few_requests_need_more_divergence_since_chance_alone_gives_some() -> No
     ],
 )
 def test_the_guards_hold_a_training_back_and_say_what_would_have_started_it(changed: dict[str, Any], why: str) -> None:
-    made = decide(Known(**QUIET | {"unlearned": 20_000} | changed), Limits())
+    made = decide(Known(**QUIET | {"labels": labels(20_000)} | changed), Limits())
     assert not made.retrain
     assert made.reason.startswith(why)
-    assert "volume: 20000 labelled rows" in made.reason
+    assert "volume: 20000 labels became known from 2026-01-01T00:00:00Z to 2026" in made.reason
 
 
 @pytest.mark.parametrize("text", ['{"drift": 0}', '{"volume": 0}', '{"drft": 0.1}', '{"decay": "x"}', "[", "7"])
@@ -116,7 +128,7 @@ def test_no_evidence_is_nan() -> None:
 
 
 def test_the_page_says_everything_and_escapes_it() -> None:
-    made = decide(Known(**QUIET | {"rollout": "<b>"} | {"unlearned": 20_000}), Limits())
+    made = decide(Known(**QUIET | {"rollout": "<b>"} | {"labels": labels(20_000)}), Limits())
     text = page(made)
     assert "&lt;b&gt;" in text
     assert "<b>is" not in text

@@ -15,15 +15,14 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
-from sluice.content import write_bytes
 from sluice.errors import BadArtifact, BadInput, one_line
 from sluice.feedback.batch import LABEL_SCHEMA, Batch
 from sluice.models.fetch import open_store
+from sluice.models.store import write_object
 from sluice.monitoring.prediction_log import WINDOW_SCHEMA
 from sluice.release.state import ReleaseState
 
@@ -113,13 +112,7 @@ class Store:
 
     def _write(self, path: str, data: bytes) -> None:
         try:
-            if self.files.type_name == "local":
-                write_bytes(Path(path), data)
-                return
-            # An S3 object appears when it is complete; one that is broken off never does.
-            stream = self.files.open_output_stream(path)
-            stream.write(data)
-            stream.close()
+            write_object(self.files, path, data)
         except OSError as error:
             raise _unanswered(path, error) from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Hashable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -13,7 +14,7 @@ import polars as pl
 
 from sluice.feedback.attribution import attributed
 from sluice.feedback.batch import LABEL_SCHEMA, labels_at
-from sluice.feedback.store import Store
+from sluice.feedback.store import SCHEMAS, Kind, Store
 from sluice.release.state import ReleaseState, moment_of
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 _BEFORE = timedelta(days=1)
 """A server's clock may differ, and a batch is begun before its last rows are written."""
+_AT_ONCE, _TOGETHER = 16, 256
+"""Objects that are asked for at a time, since most of it is waiting, and those whose rows become one frame."""
 
 
 @dataclass
@@ -68,6 +71,20 @@ class StoreLog:
     def _read(self, name: str) -> pl.DataFrame:
         found = self._labels.get(name)
         return self.store.read("labels", name) if found is None else found
+
+    def gather(self, kind: Kind, since: datetime, keep: Callable[[pl.DataFrame], pl.DataFrame]) -> pl.DataFrame:
+        """
+        What ``keep`` leaves of every batch that was begun since then; of the batches nothing is remembered.
+
+        Raises:
+            BadInput, BadArtifact: as of ``Store``.
+        """
+        names, found = self.store.names(kind, since - _BEFORE), [keep(pl.DataFrame(schema=dict(SCHEMAS[kind])))]
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            for start in range(0, len(names), _TOGETHER):
+                some = pool.map(lambda name: keep(self.store.read(kind, name)), names[start : start + _TOGETHER])
+                found.append(pl.concat(some))
+        return pl.concat(found)
 
     def remember(self, state: ReleaseState) -> tuple[ReleaseState, ...]:
         """

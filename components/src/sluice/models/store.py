@@ -11,11 +11,16 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from sluice.content import write_bytes
 from sluice.errors import BadInput, one_line
 from sluice.models.bundle import MANIFEST, Bundle, load_bundle, write_bundle
 from sluice.models.fetch import PREFIX, fetch_bundle, open_store
 from sluice.workspace import bundle_directory
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
 
 _BLOCK = 1 << 20
 
@@ -23,6 +28,17 @@ _BLOCK = 1 << 20
 def is_remote(store: str) -> bool:
     """Whether a store's name is a URL rather than a folder."""
     return "://" in store
+
+
+def write_object(files: FileSystem, path: str, data: bytes) -> None:
+    """Write a file or an object, whole or not at all; raises ``OSError`` where the store does not take it."""
+    if files.type_name == "local":
+        write_bytes(Path(path), data)
+        return
+    # An S3 object appears when it is complete; one that is broken off never does.
+    stream = files.open_output_stream(path)
+    stream.write(data)
+    stream.close()
 
 
 def read_bundle(store: str, digest: str, environment: Mapping[str, str]) -> Bundle:

@@ -3,7 +3,7 @@ Whether to train again: a pure rule over what is known of the model in productio
 
     drift      a feature's distribution has moved from the one that the model was trained on
     decay      the model's loss on live, labelled requests is above the loss on its holdout
-    volume     so many labelled rows can be learned from that it has not learned from
+    volume     so many labels have become known since the data ended that the model was made of
     schedule   so long ago it was trained
     empty      nothing is in production
 
@@ -36,7 +36,7 @@ class Limits(BaseModel):
     decay: float = Field(default=0.05, gt=0, le=10)
     """Log loss in nats above the holdout's, with 95 % confidence."""
     volume: int = Field(default=10_000, ge=1)
-    """Labelled rows."""
+    """New labels."""
     schedule_days: float = Field(default=30, gt=0, le=3650)
     minimum_n: int = Field(default=500, ge=30)
     """Requests, or labelled ones, below which drift and decay are not judged."""
@@ -52,6 +52,20 @@ class Drift(BaseModel):
     bins: int = Field(ge=1)
 
 
+class NewLabels(BaseModel):
+    """Labels of requests that the model in production was not made of."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    n: int = Field(ge=0)
+    """Requests whose label became known in ``[since, until]``."""
+    since: str
+    """End of the data that it was trained, tuned and judged on."""
+    until: str
+    learnable: bool
+    """Whether the task's splits reach beyond ``since`` now: else a training reads the rows that the model knows."""
+
+
 class Known(BaseModel):
     """What is known; ``None`` is what nobody knows."""
 
@@ -63,11 +77,11 @@ class Known(BaseModel):
     """There is a repository, and it says that nothing is in production."""
     rollout: str | None = None
     requests: int | None = Field(default=None, ge=0)
+    """Those that it answered and whose features are known."""
     drift: dict[str, Drift] = {}
     loss: Moments | None = None
     holdout_loss: float | None = None
-    unlearned: int | None = Field(default=None, ge=0)
-    """Labelled rows that a training would learn from now and the model in production has not."""
+    labels: NewLabels | None = None
     hours_since_training: float | None = None
 
 
@@ -158,10 +172,14 @@ def _decay(known: Known, limits: Limits) -> Trigger:
 
 
 def _volume(known: Known, limits: Limits) -> Trigger:
-    if known.unlearned is None:
-        return Trigger("volume", Says.INCONCLUSIVE, "what the model has learned from is not known")
-    text = f"{known.unlearned} labelled rows it has not learned from, limit {limits.volume}"
-    return Trigger("volume", Says.FIRES if known.unlearned >= limits.volume else Says.QUIET, text)
+    new = known.labels
+    if new is None:
+        return Trigger("volume", Says.INCONCLUSIVE, "no labels are known, or not what the model was made of")
+    text = f"{new.n} labels became known from {new.since} to {new.until}, limit {limits.volume}"
+    if new.n < limits.volume:
+        return Trigger("volume", Says.QUIET, text)
+    stuck = "; the task's splits end where they ended then, so a training reads the same rows until they are moved"
+    return Trigger("volume", Says.FIRES, text if new.learnable else text + stuck)
 
 
 def _schedule(known: Known, limits: Limits) -> Trigger:

@@ -5,31 +5,60 @@ from __future__ import annotations
 import html
 import json
 import os
-import shutil
-import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from sluice.content import write_json
 from sluice.data.divergence import divergence
-from sluice.errors import BadInput, one_line
+from sluice.errors import BadInput
+from sluice.feedback.batch import labels_at
+from sluice.feedback.store import Store
+from sluice.feedback.store_log import StoreLog
 from sluice.models.bundle import Bundle
-from sluice.models.fetch import PREFIX, open_store
-from sluice.models.store import is_remote, read_bundle
+from sluice.models.store import read_bundle
 from sluice.monitoring.moments import moments
+from sluice.monitoring.prediction_log import first_answers
 from sluice.monitoring.rows import decoded, with_labels
-from sluice.monitoring.triggers import Drift, Known, Limits, Retraining, decide
-from sluice.monitoring.windows import list_windows, read_window
-from sluice.release.state import moment_of
+from sluice.monitoring.triggers import Drift, Known, Limits, NewLabels, Retraining, decide
+from sluice.release.state import iso, moment_of
 from sluice.stages.repository import open_repository
+from sluice.stages.start import Places, told_wrong
 from sluice.tasks.task import Task, load_task
 
 REPORT = "retraining.json"
+_JOINED = ("request_id", "event_time", "route", "digest", "status", "score", "vector")
+
+
+class Watched(Places):
+    """
+    What is watched; an empty place leaves its triggers INCONCLUSIVE.
+
+    Attributes:
+        predictions: address of the collector's store of predictions and labels (``sluice.feedback.store``).
+        days: how far back predictions are read.
+    """
+
+    predictions: str = ""
+    days: float = Field(default=14, gt=0, le=3650)
+
+
+def parse_watched(values: Mapping[str, Any]) -> Watched:
+    """
+    The places by name, each checked.
+
+    Raises:
+        BadInput: names the first that is wrong, its rule and what to write instead.
+    """
+    try:
+        return Watched.model_validate({name: values[name] for name in Watched.model_fields})
+    except ValidationError as error:
+        raise told_wrong(error, values) from error
 
 
 def parse_limits(text: str) -> Limits:
@@ -49,17 +78,17 @@ def parse_limits(text: str) -> Limits:
         ) from error
 
 
-def watch(task: str, places: tuple[str, str, str, str], limits: Limits, now: str, days: float, out: Path) -> Retraining:
+def watch(task: str, environment: str, watched: Watched, limits: Limits, out: Path) -> Retraining:
     """
     Decide whether to train again.
 
     Args:
-        places: the repository, its environment, the bundle store and the prediction log of the environment; an empty
-            one leaves its triggers INCONCLUSIVE.
-        days: how far back predictions are read.
         out: receives ``retraining.json``.
+
+    Raises:
+        BadInput, BadArtifact: the repository, the bundle or the store of predictions cannot be read.
     """
-    known = _known(load_task(task), places, moment_of(now), days)
+    known = _known(load_task(task), environment, watched)
     made = decide(known, limits)
     out.mkdir(parents=True, exist_ok=True)
     said = [asdict(trigger) for trigger in made.triggers]
@@ -71,7 +100,7 @@ def watch(task: str, places: tuple[str, str, str, str], limits: Limits, now: str
             "triggers": said,
             "known": known.model_dump(mode="json"),
             "limits": limits.model_dump(mode="json"),
-            "now": now,
+            "now": watched.now,
         },
     )
     return made
@@ -91,71 +120,63 @@ def page(made: Retraining) -> str:
     )
 
 
-def _known(task: Task, places: tuple[str, str, str, str], now: datetime, days: float) -> Known:
-    gitops, environment, bundles, predictions = places
-    if not gitops:
+def _known(task: Task, environment: str, watched: Watched) -> Known:
+    if not watched.gitops:
         return Known()
-    repository = open_repository(gitops, environment)
+    repository, now = open_repository(watched.gitops, environment), moment_of(watched.now)
     state = repository.snapshot().state
     trained = [made for made in repository.decisions() if made.stage == "offline" and made.action != "refuse"]
     since = (now - moment_of(trained[-1].now)).total_seconds() / 3600 if trained else None
     base: dict[str, Any] = {"production": state.stable, "rollout": state.rollout, "hours_since_training": since}
-    if not state.stable or not bundles:
+    if not state.stable or not watched.bundles:
         return Known(**base, empty=state.stable is None)
-    bundle = read_bundle(bundles, state.stable, os.environ)
-    live = _live(task, bundle, predictions, now, days) if predictions else {}
-    return Known(**base, **live, holdout_loss=_holdout_loss(bundle), unlearned=_unlearned(task, bundle, now))
+    bundle = read_bundle(watched.bundles, state.stable, os.environ)
+    card = json.loads(bundle.files.get("card.json", b"{}"))
+    live: dict[str, Any] = {}
+    if watched.predictions:
+        log = StoreLog(Store.open(watched.predictions, state.task, environment, os.environ))
+        live = _live(task, bundle, card, log, (now - timedelta(days=watched.days), now))
+    loss = card.get("metrics", {}).get("log_loss")
+    return Known(**base, **live, holdout_loss=float(loss["value"]) if loss else None)
 
 
-def _live(task: Task, bundle: Bundle, predictions: str, now: datetime, days: float) -> dict[str, Any]:
-    """What the log says of the model in production."""
-    profiles = bundle.manifest.profiles
-    with tempfile.TemporaryDirectory() as scratch:
-        windows = list_windows(_brought(predictions, Path(scratch)))
-        recent = [read_window(one) for one in windows if now - timedelta(days=days) <= one.start and one.end <= now]
-    if not recent:
-        return {"requests": 0}
-    # on any route: it was a candidate before, and few answer more since
-    answered = pl.concat(recent).filter(pl.col("digest") == bundle.digest).unique("request_id", maintain_order=True)
-    labels = task.read_examples(task.splits.live, now).select("example_id", "label", "label_time")
-    rows = with_labels(decoded(answered, profiles, (), {}), labels, now).filter("ok")
-    vector = rows["vector"].struct
+def _live(
+    task: Task, bundle: Bundle, card: Mapping[str, Any], log: StoreLog, window: tuple[datetime, datetime]
+) -> dict[str, Any]:
+    """What the store says of the model in production; ``window`` is of the predictions' event times."""
+    begun, now = window
+    learned = moment_of(card["holdout"]["window"][1]) if card else now
+    sent = log.gather("labels", min(begun, learned), lambda rows: rows.drop("reward", "digest"))
+    labels = labels_at(sent, now)
+    rows = with_labels(_answered(bundle, log, window), labels, now).filter("ok")
+    vector = rows["vector"].drop_nulls().struct
     drift = {
         name: Drift(divergence=divergence(profile, vector.field(name)), bins=len(profile.shares) + 1)
-        for name, profile in sorted(profiles.items())
-        if rows.height
+        for name, profile in sorted(bundle.manifest.profiles.items())
+        if len(vector.field(name))
     }
-    return {"requests": rows.height, "drift": drift, "loss": moments(rows["loss"])}
+    new = NewLabels(
+        n=labels.filter(pl.col("label_time") >= learned).height,
+        since=iso(learned),
+        until=iso(now),
+        learnable=task.splits.live > learned,
+    )
+    described = rows["vector"].len() - rows["vector"].null_count()
+    return {"requests": described, "drift": drift, "loss": moments(rows["loss"]), "labels": new if card else None}
 
 
-def _brought(predictions: str, scratch: Path) -> Path:
-    """The log's folder; one in object storage is brought here."""
-    if not is_remote(predictions):
-        return Path(predictions)
-    from pyarrow.fs import FileSelector
+def _answered(bundle: Bundle, log: StoreLog, window: tuple[datetime, datetime]) -> pl.DataFrame:
+    """
+    The predictions of a model, each request once; ``vector`` is null where its features are not known.
 
-    address = PREFIX + predictions.removeprefix(PREFIX)
-    files, root = open_store(address, os.environ)
-    try:
-        for found in files.get_file_info(FileSelector(root, allow_not_found=True)):
-            if found.base_name.endswith(".parquet"):
-                with files.open_input_stream(found.path) as source, (scratch / found.base_name).open("wb") as target:
-                    shutil.copyfileobj(source, target)
-    except OSError as error:
-        reason = one_line(error, 300)
-        raise BadInput(predictions, f"cannot be read ({reason})", "check the store and its credentials") from error
-    return scratch
+    On any route: it was a candidate before, and few answer more since.
+    """
 
+    def mine(rows: pl.DataFrame) -> pl.DataFrame:
+        in_time = pl.col("event_time").is_between(*window, closed="left")
+        found = decoded(rows.filter(in_time, digest=bundle.digest), bundle.manifest.profiles, (), {})
+        served = pl.col("features").is_in(["", "{}"]).not_()
+        return found.with_columns(vector=pl.when(served).then("vector")).select(_JOINED)
 
-def _holdout_loss(bundle: Bundle) -> float | None:
-    found = json.loads(bundle.files["card.json"])["metrics"].get("log_loss")
-    return float(found["value"]) if found else None
-
-
-def _unlearned(task: Task, bundle: Bundle, now: datetime) -> int:
-    """Labelled rows between what the bundle was trained on and what a training would be trained on now."""
-    learned = moment_of(bundle.manifest.provenance.window[1])
-    if learned >= task.splits.tune:
-        return 0
-    rows = task.read_examples(learned, task.splits.tune)
-    return rows.filter(pl.col("label").is_not_null(), pl.col("label_time") <= now).height
+    rows = log.gather("predictions", window[0], mine)
+    return first_answers(rows).unique("request_id", keep="first", maintain_order=True)

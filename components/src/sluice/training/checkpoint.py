@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from sluice.content import canonical_json, digest_of_bytes, digest_of_value, write_bytes
+from sluice.content import canonical_json, digest_of_bytes, digest_of_value
 from sluice.errors import BadArtifact, BadInput, one_line
+from sluice.models.fetch import open_store
 from sluice.models.recipe import Recipe
+from sluice.models.store import is_remote, write_object
 from sluice.training.curve import Epoch
 from sluice.training.frame import Encoded
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
 
 _NAME = "checkpoint.npz"
 _GROUPS = ("weights", "optimizer", "best")
@@ -56,7 +64,8 @@ def identity_of(recipe: Recipe, train: Encoded) -> str:
 
 class CheckpointStore:
     """
-    The newest checkpoint of one training, below a folder or a URL that fsspec knows (``s3://``, ``gs://``).
+    The newest checkpoint of one training, below a folder or a URL (``s3://``, ``gs://``, ``abfs://``); endpoint and
+    credentials are the environment's, as of ``sluice.models.fetch``.
 
     A folder gets it beside its name and then renamed; object storage shows an object when all of it is there.
     """
@@ -95,45 +104,41 @@ class CheckpointStore:
         Raises:
             BadInput: the storage cannot be written.
         """
-        data = _packed(checkpoint)
         files, path = self._storage()
-        try:
-            if _is_local(files):
-                write_bytes(Path(path), data)
-            else:
-                files.pipe_file(path, data)
-        except OSError as error:
-            raise BadInput(self._url, f"cannot be written ({error})", "mend the storage or its credentials") from error
+        with self._told("written"):
+            write_object(files, path, _packed(checkpoint))
 
     def forget(self) -> None:
-        """Remove the checkpoint: its training is over."""
+        """
+        Remove the checkpoint: its training is over.
+
+        Raises:
+            BadInput: the storage lets nothing be removed.
+        """
         files, path = self._storage()
-        if files.exists(path):
-            files.rm_file(path)
+        with self._told("removed"), contextlib.suppress(FileNotFoundError):
+            files.delete_file(path)
 
     def _load(self) -> bytes | None:
         files, path = self._storage()
+        with self._told("read"):
+            try:
+                with files.open_input_stream(path) as stream:
+                    return bytes(stream.read())
+            except FileNotFoundError:
+                return None
+
+    def _storage(self) -> tuple[FileSystem, str]:
+        url = self._url if is_remote(self._url) else Path(self._url).absolute().as_uri()
+        return open_store(url, os.environ)
+
+    @contextlib.contextmanager
+    def _told(self, what: str) -> Iterator[None]:
         try:
-            return bytes(files.cat_file(path))
-        except FileNotFoundError:
-            return None
+            yield
         except OSError as error:
-            raise BadInput(self._url, f"cannot be read ({error})", "mend the storage or its credentials") from error
-
-    def _storage(self) -> tuple[Any, str]:
-        import fsspec
-
-        try:
-            files, path = fsspec.core.url_to_fs(self._url, use_listings_cache=False)
-        except (ValueError, ImportError) as error:
-            raise BadInput(
-                self._url, f"is no place to keep a checkpoint ({error})", "name a folder or a URL"
-            ) from error
-        return files, str(path)
-
-
-def _is_local(files: Any) -> bool:
-    return "file" in (files.protocol if isinstance(files.protocol, tuple) else (files.protocol,))
+            rule = f"cannot be {what} ({one_line(error, 300)})"
+            raise BadInput(self._url, rule, "mend the storage or its credentials") from error
 
 
 def _packed(checkpoint: Checkpoint) -> bytes:

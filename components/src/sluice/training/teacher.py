@@ -68,7 +68,7 @@ class Scale:
 
     Attributes:
         distribution: over which devices.
-        checkpoints: folder or fsspec URL of this training's checkpoint; empty keeps none.
+        checkpoints: folder or URL of this training's checkpoint; empty keeps none.
         every: optimizer steps between two checkpoints.
     """
 

@@ -11,12 +11,13 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from sluice.content import digest_of_value
 from sluice.errors import BadInput
 from sluice.models.recipe import Recipe
 from sluice.training.distribution import PORT, node_addresses
 from sluice.training.worker import NODES
 
-RUNTIME = "sluice-tensorflow"
+_RUNTIME = "sluice-tensorflow"
 _CONTAINER = "node"
 """Name that Kubeflow Trainer looks for, of the replicated job and of its container."""
 _FINAL_CODES = [2, 3]
@@ -47,8 +48,9 @@ class Placement(BaseModel):
     node_selector: dict[str, str] = {}
     tolerations: tuple[dict[str, str], ...] = ()
     service_account: str = "default"
-    secret: str = ""
-    """Secret whose keys become environment variables: credentials of the object storage. It may be missing."""
+    storage: str = ""
+    """ConfigMap and Secret, each of which may be missing, whose keys become environment variables: endpoint, region
+    and credentials of the object storage (``sluice.models.fetch``)."""
     grace_s: int = Field(default=60, ge=1)
     """Seconds from SIGTERM to SIGKILL; saving takes one piece of steps and one upload."""
     restarts: int = Field(default=10, ge=0)
@@ -144,7 +146,8 @@ def training_runtime(placement: Placement) -> dict[str, Any]:
     The ``TrainingRuntime`` that ``train_job`` refers to: Kubeflow Trainer ships none for TensorFlow.
 
     One lost pod fails its job, and the JobSet starts all pods anew, since the others cannot go on without it. A pod
-    that ends because its input is wrong fails the JobSet for good.
+    that ends because its input is wrong fails the JobSet for good. Its name ends with a digest of what it says: one of
+    another placement, or of another version of this, stays beside it, and jobs keep theirs.
     """
     job = {
         "completionMode": "Indexed",
@@ -164,32 +167,29 @@ def training_runtime(placement: Placement) -> dict[str, Any]:
         "name": _CONTAINER,
         "template": {"metadata": {"labels": {"trainer.kubeflow.org/trainjob-ancestor-step": "trainer"}}, "spec": job},
     }
+    jobs = {
+        "failurePolicy": {"maxRestarts": placement.restarts, "rules": [final]},
+        "network": {"publishNotReadyAddresses": True},
+        "replicatedJobs": [replicated],
+    }
+    spec = {"mlPolicy": {"numNodes": 1}, "template": {"spec": jobs}}
     return {
         "apiVersion": "trainer.kubeflow.org/v1alpha1",
         "kind": "TrainingRuntime",
-        "metadata": {"name": RUNTIME, "namespace": placement.namespace},
-        "spec": {
-            "mlPolicy": {"numNodes": 1},
-            "template": {
-                "spec": {
-                    "failurePolicy": {"maxRestarts": placement.restarts, "rules": [final]},
-                    "network": {"publishNotReadyAddresses": True},
-                    "replicatedJobs": [replicated],
-                }
-            },
-        },
+        "metadata": {"name": f"{_RUNTIME}-{digest_of_value(spec)[7:19]}", "namespace": placement.namespace},
+        "spec": spec,
     }
 
 
 def train_job(job: TrainingJob, placement: Placement) -> dict[str, Any]:
     """The ``TrainJob`` (Kubeflow Trainer 2.3) of a training, by ``training_runtime``."""
-    nodes = ",".join(node_addresses(job.name, job.nodes))
+    nodes, runtime = ",".join(node_addresses(job.name, job.nodes)), training_runtime(placement)["metadata"]["name"]
     return {
         "apiVersion": "trainer.kubeflow.org/v1alpha1",
         "kind": "TrainJob",
         "metadata": {"name": job.name, "namespace": placement.namespace},
         "spec": {
-            "runtimeRef": {"apiGroup": "trainer.kubeflow.org", "kind": "TrainingRuntime", "name": RUNTIME},
+            "runtimeRef": {"apiGroup": "trainer.kubeflow.org", "kind": "TrainingRuntime", "name": runtime},
             "trainer": {
                 "image": placement.image,
                 "command": ["python", "-m", "sluice.training.worker"],
@@ -265,10 +265,11 @@ def _pod(placement: Placement, container: str, accelerators: int) -> dict[str, A
         "shm": ("/dev/shm", {"emptyDir": {"medium": "Memory", "sizeLimit": placement.shared_memory}}),  # noqa: S108
         "tmp": ("/tmp", {"emptyDir": {}}),  # noqa: S108  the pod's own
     }
+    storage = {"name": placement.storage, "optional": True}
     trainer = {
         "name": container,
         "image": placement.image,
-        "envFrom": [{"secretRef": {"name": placement.secret, "optional": True}}] if placement.secret else [],
+        "envFrom": [{"configMapRef": storage}, {"secretRef": storage}] if placement.storage else [],
         "resources": _resources(placement, accelerators),
         "securityContext": {
             "allowPrivilegeEscalation": False,
