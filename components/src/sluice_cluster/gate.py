@@ -31,7 +31,6 @@ from sluice.release.snapshot import Snapshot
 from sluice.release.state import Applied, ReleaseState, iso, moment_of
 from sluice.release.why import run_of
 from sluice_cluster.applied import Asking, Cluster, NotApplied, ask_pod, read_applied
-from sluice_cluster.deploy_key import use_deploy_key
 from sluice_cluster.settings import Settings
 
 _PATIENCE_SECONDS, _PAUSE_SECONDS = 30.0, 2.0
@@ -169,16 +168,12 @@ def _told(commit: str, state: ReleaseState, rule: str = "", text: str = "", **wo
 
 def look_once(settings: Settings, cluster: Cluster) -> dict[str, Any]:
     """
-    ``Gate.look`` with a clone and a copy of the deploy key that are gone afterwards.
+    ``Gate.look`` with a clone that is gone afterwards.
 
     Raises:
         BadInput: also where the repository does not answer.
     """
     with tempfile.TemporaryDirectory(prefix="sluice-gate-") as scratch:
-        if settings.key:
-            private = Path(scratch) / "key"
-            private.mkdir(mode=0o700)
-            use_deploy_key(settings.key, private)
         gitops = GitOps(settings.repository, settings.environment, clone=Path(scratch) / "repository")
         try:
             return Gate(gitops, cluster, settings.namespace, settings.source).look()
