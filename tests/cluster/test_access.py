@@ -41,6 +41,7 @@ MAY = {
     "model-server": set[tuple[str, str]](),
     "gate": {
         ("list", "pods"),
+        ("get", "deployments.apps"),
         ("list", "httproutes.gateway.networking.k8s.io"),
         ("get", "inferenceservices.serving.kserve.io"),
         ("get", "revisions.serving.knative.dev"),

@@ -29,7 +29,7 @@ from sluice.release.gitops import GitOps
 from sluice.release.rollout import propose
 from sluice.release.state import ReleaseState
 from sluice_cluster.api import KubernetesCluster
-from sluice_cluster.applied import NotApplied, read_applied
+from sluice_cluster.applied import NotApplied, read_back
 from tests.cluster.conftest import Bundles, Checkout, with_option, write_checkout
 from tests.cluster.kubectl import Refused, apply, get, kubectl, wait_until
 from tests.cluster.test_promotion import Requests, digest_by_proxy, followed, refresh
@@ -95,7 +95,7 @@ class Dev:
 
         def settled() -> bool:
             try:
-                applied = read_applied(KubernetesCluster(), "sluice-dev", "sluice-dev", "tiny", digest_by_proxy)
+                applied, _ = read_back(KubernetesCluster(), "sluice-dev", "sluice-dev", "tiny", digest_by_proxy)
             except NotApplied as error:
                 raise Refused(str(error)) from error
             return applied.commit == snapshot.commit and snapshot.state.is_applied(applied)

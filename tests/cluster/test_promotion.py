@@ -20,7 +20,7 @@ from sluice.release.operator import roll_back
 from sluice.release.rollout import look, propose
 from sluice.release.state import Applied, ReleaseState
 from sluice_cluster.api import KubernetesCluster
-from sluice_cluster.applied import Document, NotApplied, read_applied
+from sluice_cluster.applied import Document, NotApplied, read_back
 from tests.cluster.conftest import Bundles, Checkout, write_checkout
 from tests.cluster.kubectl import Refused, apply, get, kubectl, wait_until
 from tests.cluster.test_serving import ask, initializer_message
@@ -133,7 +133,7 @@ class Promotion:
     def applied(self) -> Applied:
         """What the cluster says."""
         try:
-            return read_applied(self.cluster, "sluice-dev", "sluice-dev", "tiny", digest_by_proxy)
+            return read_back(self.cluster, "sluice-dev", "sluice-dev", "tiny", digest_by_proxy).applied
         except NotApplied as error:
             raise Refused(str(error)) from error
 

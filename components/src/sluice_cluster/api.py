@@ -38,6 +38,7 @@ class KubernetesCluster:
         configuration.retries = False  # who reads asks again itself
         self._client = client.ApiClient(configuration)
         self._custom, self._core = client.CustomObjectsApi(self._client), client.CoreV1Api(self._client)
+        self._apps = client.AppsV1Api(self._client)
         self._argocd = argocd
 
     def application(self, name: str) -> Document:
@@ -59,6 +60,12 @@ class KubernetesCluster:
         pods: Any = self._client.sanitize_for_serialization(listed)["items"]
         return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
 
+    def deployment(self, namespace: str, name: str) -> Document | None:
+        """A Deployment, or ``None`` where there is none."""
+        found = _answered(_unless_absent(self._apps.read_namespaced_deployment), name, namespace)
+        deployment: Document | None = self._client.sanitize_for_serialization(found)
+        return deployment
+
     def service(self, namespace: str, name: str) -> Document:
         """An InferenceService."""
         args = ("serving.kserve.io", "v1beta1", namespace, "inferenceservices", name)
@@ -70,6 +77,21 @@ class KubernetesCluster:
         args = ("serving.knative.dev", "v1", namespace, "revisions", name)
         found: Document = _answered(self._custom.get_namespaced_custom_object, *args)
         return found
+
+
+def _unless_absent(ask: Callable[..., Any]) -> Callable[..., Any]:
+    """The same question; ``None`` answers it where there is no such object."""
+    from kubernetes.client.exceptions import ApiException
+
+    def asked(*args: str, **options: Any) -> Any:
+        try:
+            return ask(*args, **options)
+        except ApiException as error:
+            if error.status == 404:
+                return None
+            raise
+
+    return asked
 
 
 def _answered(ask: Callable[..., Any], *args: str, **options: str) -> Any:
