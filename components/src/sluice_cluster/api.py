@@ -8,13 +8,14 @@ from typing import Any
 from sluice.errors import BadInput
 from sluice_cluster.cluster import Document, NotApplied
 
+_SEEN = "gate-seen"
 _SECONDS = (5, 15)
 """To connect, and to answer."""
 
 
 class KubernetesCluster:
     """
-    Reads what ``sluice_cluster.applied`` needs.
+    Reads what ``sluice_cluster.applied`` needs, and keeps what ``sluice_cluster.seen`` remembers.
 
     Args:
         argocd: the namespace of Argo CD's Applications.
@@ -78,6 +79,16 @@ class KubernetesCluster:
         found: Document = _answered(self._custom.get_namespaced_custom_object, *args)
         return found
 
+    def seen(self, namespace: str) -> str | None:
+        """The commit in the ConfigMap ``gate-seen``; ``None`` before the first look."""
+        found = _answered(self._core.read_namespaced_config_map, _SEEN, namespace)
+        commit: str | None = (found.data or {}).get("commit")
+        return commit
+
+    def remember(self, namespace: str, commit: str) -> None:
+        """Write a commit there."""
+        _answered(self._core.patch_namespaced_config_map, _SEEN, namespace, body={"data": {"commit": commit}})
+
 
 def _unless_absent(ask: Callable[..., Any]) -> Callable[..., Any]:
     """The same question; ``None`` answers it where there is no such object."""
@@ -94,7 +105,7 @@ def _unless_absent(ask: Callable[..., Any]) -> Callable[..., Any]:
     return asked
 
 
-def _answered(ask: Callable[..., Any], *args: str, **options: str) -> Any:
+def _answered(ask: Callable[..., Any], *args: str, **options: Any) -> Any:
     from kubernetes.client.exceptions import ApiException
     from urllib3.exceptions import HTTPError
 

@@ -4,8 +4,8 @@ One look at one environment from inside its cluster: what ``make run`` does afte
     repository ─┬─ a rollout ──► approval merged, or: read back ─► evidence ─► look ─┬─► at most one commit
                 └─ none ───────► what the environment before this one confirmed ─────┘
 
-Nothing is decided here; that is ``sluice.release.rollout``. A gate keeps nothing: killed at any moment, the next one
-looks again, and what it would commit twice is one commit.
+Nothing is decided here; that is ``sluice.release.rollout``. A gate keeps nothing but the newest commit that it saw:
+killed at any moment, the next one looks again, and what it would commit twice is one commit.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ from sluice.release.rollout import decided, look
 from sluice.release.snapshot import Snapshot
 from sluice.release.state import Applied, ReleaseState, iso, moment_of
 from sluice.release.why import run_of
+from sluice_cluster.api import KubernetesCluster
 from sluice_cluster.applied import SIDES, Asking, Cluster, NotApplied, ReadBack, ask_pod, read_back
+from sluice_cluster.seen import remembering
 from sluice_cluster.settings import Settings
 
 _PATIENCE_SECONDS, _PAUSE_SECONDS = 30.0, 2.0
@@ -168,16 +170,18 @@ def _told(commit: str, state: ReleaseState, rule: str = "", text: str = "", **wo
     return about | quiet | {"commit": commit, "decision": None, "cluster": None} | words
 
 
-def look_once(settings: Settings, cluster: Cluster) -> dict[str, Any]:
+def look_once(settings: Settings, cluster: KubernetesCluster) -> dict[str, Any]:
     """
-    ``Gate.look`` with a clone that is gone afterwards.
+    ``Gate.look`` with a clone that is gone afterwards, and what the cluster remembers of the last one.
 
     Raises:
         BadInput: also where the repository does not answer.
+        HistoryRewrittenError, NotApplied: as ``remembering``.
     """
     with tempfile.TemporaryDirectory(prefix="sluice-gate-") as scratch:
         gitops = GitOps(settings.repository, settings.environment, clone=Path(scratch) / "repository")
+        gate = Gate(gitops, cluster, settings.namespace, settings.source)
         try:
-            return Gate(gitops, cluster, settings.namespace, settings.source).look()
+            return remembering(gitops, cluster, settings.namespace, gate.look)
         except UnreachableError as error:
             raise BadInput(error.thing, error.rule, "see the Git host and the key; the next run looks again") from error
