@@ -262,6 +262,8 @@ def test_jobs_of_the_gate_alone_promote_and_take_back(environment: Dev, bundles:
         assert (back["stage"], back["action"], back["verdict"]) == ("shadow", "rollback", "FAIL")
         state = dev.gitops.snapshot().state
         assert (state.stable, state.candidate, bool(state.held(bundles.failing))) == (bundles.second, None, True)
+        seen = get("-n", "sluice-dev", "configmap", "gate-seen")["data"]
+        assert seen == {"commit": dev.gitops.snapshot().commit}, "it remembers, and no sync made it forget"
     finally:
         for user in users:
             user.stop()

@@ -101,7 +101,8 @@ class Promotion:
 
     def look(self, make: Any = passing) -> Applied:
         """Judge what is in effect; returns what is in effect after the decision."""
-        applied, now = wait_until("all is in effect", self.applied), self._now()
+        snapshot, now = self.gitops.snapshot(), self._now()
+        applied = wait_until("all is in effect", lambda: self._in_effect(snapshot))
 
         def decide(snapshot: Snapshot) -> Decision | None:
             evidence: Evidence = make(snapshot.state, now)
@@ -119,16 +120,15 @@ class Promotion:
         self.meanwhile()
         snapshot = self.gitops.snapshot()
         state = snapshot.state
-
-        def settled() -> Applied | None:
-            applied = self.applied()
-            if applied.commit != snapshot.commit or not state.is_applied(applied):
-                raise Refused(f"{applied} is in effect, {snapshot.commit} says {state}")
-            return applied
-
-        found: Applied = wait_until(f"{state.stage} is in effect", settled, self.patience)
+        found: Applied = wait_until(f"{state.stage} is in effect", lambda: self._in_effect(snapshot), self.patience)
         self.seconds.append((f"{state.stage}{state.step}", round(time.monotonic() - started, 1)))
         return found
+
+    def _in_effect(self, snapshot: Snapshot) -> Applied:
+        applied = self.applied()
+        if applied.commit != snapshot.commit or not snapshot.state.is_applied(applied):
+            raise Refused(f"{applied} is in effect, {snapshot.commit} says {snapshot.state}")
+        return applied
 
     def applied(self) -> Applied:
         """What the cluster says."""
@@ -188,6 +188,7 @@ def test_a_promotion_is_commits_and_nobody_notices(
     promotion.look()
     promotion.propose(bundles.second)
     kubectl("-n", dev, "delete", "pod", "-l", "sluice.dev/role=candidate", "--wait=false")
+    wait_until("the candidate is lost", lambda: promotion.applied().candidate is None, 20)
     canary = promotion.look()
     assert (canary.stable_weight, canary.candidate_weight) == (50, 50)
 
