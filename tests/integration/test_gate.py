@@ -257,6 +257,24 @@ def test_a_candidate_that_answers_with_errors_is_rolled_back_and_held(town: Town
     assert (after.stable, after.candidate) == (town.digests["stable"], None)
 
 
+def test_a_candidate_that_crashed_while_users_asked_it_is_taken_back_without_a_hold(town: Town, tmp_path: Path) -> None:
+    source = PrometheusSource(town.api, settle_seconds=0, fresh_seconds=6, joined=False, marked=False)
+    state = town.state(since := town.settle(), "canary", 40)
+    town.route(state)
+    town.send(state, since, 200)
+    town.settle()
+    town.servers.pop("candidate").stop()
+    town.send(state, town.settle(), 400)
+    time.sleep(7)
+    now = iso(town.settle())
+    gitops, cluster = repository_in(tmp_path, state, QUICK), Cluster(state, iso(since))
+    unready(cluster, "candidate", "CrashLoopBackOff")
+    told = gate_of(gitops, cluster, now, source).look()
+    after = gitops.snapshot().state
+    assert (told["action"], told["verdict"], told["reasons"][0]["rule"]) == ("rollback", "FAIL", "split"), told
+    assert (after.stable, after.candidate, after.holds) == (town.digests["stable"], None, ())
+
+
 def test_a_git_host_that_goes_away_leaves_nothing_half_written(tmp_path: Path) -> None:
     state = state_in("canary", task="tiny")
     gitops = repository_in(tmp_path, state, POLICY)
