@@ -41,6 +41,7 @@ MAY = {
     "model-server": set[tuple[str, str]](),
     "gate": {
         ("list", "pods"),
+        ("get", "deployments.apps"),
         ("list", "httproutes.gateway.networking.k8s.io"),
         ("get", "inferenceservices.serving.kserve.io"),
         ("get", "revisions.serving.knative.dev"),
@@ -48,8 +49,8 @@ MAY = {
 }
 
 
-def permitted(account: str, namespace: str, home: str = "sluice-dev") -> set[tuple[str, str]]:
-    """The (verb, resource) pairs of the table above that a service account of ``home`` has in a namespace."""
+def permitted(account: str, namespace: str, home: str = "sluice-dev", named: str = "") -> set[tuple[str, str]]:
+    """The (verb, resource) pairs above that an account of ``home`` has in a namespace, on every name or on one."""
     user = f"system:serviceaccount:{home}:{account}"
     groups = ["system:serviceaccounts", f"system:serviceaccounts:{home}", "system:authenticated"]
     asked = [(verb, resource) for verb in VERBS for resource in (*RESOURCES, *CLUSTER_WIDE)]
@@ -58,6 +59,7 @@ def permitted(account: str, namespace: str, home: str = "sluice-dev") -> set[tup
         plural, _, group = resource.partition(".")
         name, _, below = plural.partition("/")
         attributes = {"verb": verb, "resource": name, "subresource": below, "group": group, "namespace": namespace}
+        attributes |= {"name": named} if named else {}
         spec = {"user": user, "groups": groups, "resourceAttributes": attributes}
         reviews.append({"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec})
     answers = kubectl("create", "-o", 'jsonpath={.status.allowed}{"\\n"}', "-f", "-", stdin=yaml.safe_dump_all(reviews))
@@ -75,6 +77,13 @@ def gate(checkout: Checkout, installed: list[str]) -> None:
 def test_an_account_may_what_it_needs_and_nothing_else(gate: None, account: str) -> None:
     assert permitted(account, "sluice-dev") == MAY[account]
     assert permitted(account, "sluice-prod") == set()
+
+
+def test_only_the_gate_may_change_what_it_remembers_and_only_in_its_own_namespace(gate: None) -> None:
+    memory = {(verb, "configmaps") for verb in ("get", "patch")}
+    assert permitted("gate", "sluice-dev", named="gate-seen") == MAY["gate"] | memory
+    assert permitted("model-server", "sluice-dev", named="gate-seen") == set()
+    assert permitted("gate", "sluice-prod", named="gate-seen") == set()
 
 
 def test_no_account_is_forgotten_and_no_token_is_mounted_by_default(gate: None) -> None:

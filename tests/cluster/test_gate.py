@@ -29,7 +29,7 @@ from sluice.release.gitops import GitOps
 from sluice.release.rollout import propose
 from sluice.release.state import ReleaseState
 from sluice_cluster.api import KubernetesCluster
-from sluice_cluster.applied import NotApplied, read_applied
+from sluice_cluster.applied import NotApplied, read_back
 from tests.cluster.conftest import Bundles, Checkout, with_option, write_checkout
 from tests.cluster.kubectl import Refused, apply, get, kubectl, wait_until
 from tests.cluster.test_promotion import Requests, digest_by_proxy, followed, refresh
@@ -95,7 +95,7 @@ class Dev:
 
         def settled() -> bool:
             try:
-                applied = read_applied(KubernetesCluster(), "sluice-dev", "sluice-dev", "tiny", digest_by_proxy)
+                applied, _ = read_back(KubernetesCluster(), "sluice-dev", "sluice-dev", "tiny", digest_by_proxy)
             except NotApplied as error:
                 raise Refused(str(error)) from error
             return applied.commit == snapshot.commit and snapshot.state.is_applied(applied)
@@ -262,6 +262,8 @@ def test_jobs_of_the_gate_alone_promote_and_take_back(environment: Dev, bundles:
         assert (back["stage"], back["action"], back["verdict"]) == ("shadow", "rollback", "FAIL")
         state = dev.gitops.snapshot().state
         assert (state.stable, state.candidate, bool(state.held(bundles.failing))) == (bundles.second, None, True)
+        seen = get("-n", "sluice-dev", "configmap", "gate-seen")["data"]
+        assert seen == {"commit": dev.gitops.snapshot().commit}, "it remembers, and no sync made it forget"
     finally:
         for user in users:
             user.stop()

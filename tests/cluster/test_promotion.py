@@ -20,7 +20,7 @@ from sluice.release.operator import roll_back
 from sluice.release.rollout import look, propose
 from sluice.release.state import Applied, ReleaseState
 from sluice_cluster.api import KubernetesCluster
-from sluice_cluster.applied import Document, NotApplied, read_applied
+from sluice_cluster.applied import Document, NotApplied, read_back
 from tests.cluster.conftest import Bundles, Checkout, write_checkout
 from tests.cluster.kubectl import Refused, apply, get, kubectl, wait_until
 from tests.cluster.test_serving import ask, initializer_message
@@ -101,7 +101,8 @@ class Promotion:
 
     def look(self, make: Any = passing) -> Applied:
         """Judge what is in effect; returns what is in effect after the decision."""
-        applied, now = wait_until("all is in effect", self.applied), self._now()
+        snapshot, now = self.gitops.snapshot(), self._now()
+        applied = wait_until("all is in effect", lambda: self._in_effect(snapshot))
 
         def decide(snapshot: Snapshot) -> Decision | None:
             evidence: Evidence = make(snapshot.state, now)
@@ -119,21 +120,20 @@ class Promotion:
         self.meanwhile()
         snapshot = self.gitops.snapshot()
         state = snapshot.state
-
-        def settled() -> Applied | None:
-            applied = self.applied()
-            if applied.commit != snapshot.commit or not state.is_applied(applied):
-                raise Refused(f"{applied} is in effect, {snapshot.commit} says {state}")
-            return applied
-
-        found: Applied = wait_until(f"{state.stage} is in effect", settled, self.patience)
+        found: Applied = wait_until(f"{state.stage} is in effect", lambda: self._in_effect(snapshot), self.patience)
         self.seconds.append((f"{state.stage}{state.step}", round(time.monotonic() - started, 1)))
         return found
+
+    def _in_effect(self, snapshot: Snapshot) -> Applied:
+        applied = self.applied()
+        if applied.commit != snapshot.commit or not snapshot.state.is_applied(applied):
+            raise Refused(f"{applied} is in effect, {snapshot.commit} says {snapshot.state}")
+        return applied
 
     def applied(self) -> Applied:
         """What the cluster says."""
         try:
-            return read_applied(self.cluster, "sluice-dev", "sluice-dev", "tiny", digest_by_proxy)
+            return read_back(self.cluster, "sluice-dev", "sluice-dev", "tiny", digest_by_proxy).applied
         except NotApplied as error:
             raise Refused(str(error)) from error
 
@@ -188,6 +188,7 @@ def test_a_promotion_is_commits_and_nobody_notices(
     promotion.look()
     promotion.propose(bundles.second)
     kubectl("-n", dev, "delete", "pod", "-l", "sluice.dev/role=candidate", "--wait=false")
+    wait_until("the candidate is lost", lambda: promotion.applied().candidate is None, 20)
     canary = promotion.look()
     assert (canary.stable_weight, canary.candidate_weight) == (50, 50)
 

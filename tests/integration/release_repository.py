@@ -35,6 +35,9 @@ class Cluster(Documents):
         self.app["status"]["history"] = [{"deployedAt": "2013-01-01T00:00:00Z"}, {"deployedAt": synced}]
         self.served = {f"{side}-0": found for side in ("stable", "candidate") if (found := getattr(state, side))}
         self.all_pods = [pod for pod in self.all_pods if pod["metadata"]["name"] in self.served]
+        self.deployments = {
+            name: found for name, found in self.deployments.items() if getattr(state, name.split("-")[1])
+        }
         rule = self.route["spec"]["rules"][0]
         rule["backendRefs"] = [
             {"name": f"tiny-{side}-predictor", "weight": getattr(state, f"{side}_weight")}

@@ -25,7 +25,7 @@ class SshHost:
 
     Attributes:
         address: host and port.
-        keys: folder with ``ssh-privatekey`` and ``known_hosts``, readable for the group like a Secret's volume.
+        keys: folder with ``ssh-privatekey`` and ``known_hosts``, readable for who runs the test alone.
         log: what the sshd said.
     """
 
@@ -57,7 +57,7 @@ def ssh_host_in(folder: Path, listen: str = "127.0.0.1") -> Iterator[SshHost]:
     shutil.copy(folder / "deploy", keys / "ssh-privatekey")
     kind, text, _ = new_key(folder / "host").split(maxsplit=2)
     (keys / "known_hosts").write_text(f"[{listen}]:{port} {kind} {text}\n")
-    (keys / "ssh-privatekey").chmod(0o440)
+    (keys / "ssh-privatekey").chmod(0o400)
     (folder / "authorized").write_text(f'restrict,command="git-shell -c \\"$SSH_ORIGINAL_COMMAND\\"" {allowed}')
     options = {
         "ListenAddress": f"{listen}:{port}",

@@ -20,12 +20,14 @@ from sluice.release.gitops import GitOps
 from sluice.release.rollout import look
 from sluice.release.state import Applied, ReleaseState, iso, moment_of
 from sluice_cluster.api import KubernetesCluster
+from sluice_cluster.applied import ReadBack
 from sluice_cluster.gate import Gate
 from tests.integration.prometheus_town import Town, town_in
 from tests.integration.release_repository import Cluster, repository_in
 from tests.integration.test_gate_command import write_kubeconfig
 from tests.integration.test_prometheus import _POLICY
-from tests.unit.release_sample import LATE, NOW, SINCE, A, evidence_of, state_in
+from tests.unit.release_sample import LATE, NOW, SINCE, A, arm, evidence_of, state_in
+from tests.unit.test_cluster_applied import rolled_out, unready
 
 POLICY = _POLICY.decode()
 QUICK = POLICY.replace("look_every_hours: 1", "look_every_hours: 0.0001\n  evidence_hours: 1")
@@ -46,9 +48,12 @@ def cluster_ask(cluster: Any) -> Callable[[Any], str]:
 
 
 def _never_ready(cluster: Cluster) -> None:
-    for pod in cluster.all_pods:
-        if pod["metadata"]["name"] == "candidate-0":
-            pod["status"]["conditions"][0]["status"] = "False"
+    unready(cluster, "candidate")
+    cluster.deployments["tiny-candidate-predictor"] = rolled_out("ReplicaSetUpdated")
+
+
+def _read(cluster: Cluster, *synced: str) -> ReadBack:
+    return ReadBack(cluster.read(), tuple(moment_of(one) for one in synced))
 
 
 HINDRANCES: dict[str, tuple[Callable[[Cluster], Any], str]] = {
@@ -98,6 +103,58 @@ def test_the_best_numbers_promote_nothing_that_is_not_in_effect(case: str, tmp_p
         ["git", "-C", gitops.remote, "rev-list", "--count", "main"], capture_output=True, text=True, check=True
     )
     assert (told["action"], told["verdict"], int(commits.stdout)) == expected
+
+
+@dataclass(frozen=True)
+class Damning(Convincing):
+    """Says that half of the candidate's answers are errors."""
+
+    def read(self, state: ReleaseState, policy: Any, applied: Applied, now: datetime) -> Evidence:  # noqa: ARG002
+        bad = arm(state.candidate or "", 4000, errors=2000)
+        return evidence_of(state, candidate=bad, now=iso(now), applied=applied)
+
+
+@pytest.mark.parametrize("reason", ["NewReplicaSetAvailable", "ProgressDeadlineExceeded"])
+def test_a_candidate_that_is_lost_cannot_pass_and_its_own_rules_end_it_without_a_hold(
+    reason: str, tmp_path: Path
+) -> None:
+    state = state_in("canary", task="tiny")
+    gitops, cluster = repository_in(tmp_path, state, POLICY), Cluster(state, SINCE)
+    unready(cluster, "candidate", "CrashLoopBackOff")
+    cluster.deployments["tiny-candidate-predictor"] = rolled_out(reason)
+    told = gate_of(gitops, cluster, NOW, Convincing(DOWN, marked=False)).look()
+    assert (told["action"], told["reasons"][-1]["rule"], told["cluster"]) == ("wait", "candidate-lost", None)
+    told = gate_of(gitops, cluster, NOW, Damning(DOWN, marked=False)).look()
+    after = gitops.snapshot().state
+    assert (told["action"], told["verdict"], after.candidate, after.holds) == ("rollback", "FAIL", None, ())
+
+
+def test_a_candidate_that_is_on_its_way_is_not_judged_by_anything(tmp_path: Path) -> None:
+    state = state_in("canary", task="tiny")
+    gitops, cluster = repository_in(tmp_path, state, POLICY), Cluster(state, SINCE)
+    _never_ready(cluster)
+    for source in (Convincing(DOWN, marked=False), Damning(DOWN, marked=False)):
+        told = gate_of(gitops, cluster, NOW, source).look()
+        assert (told["action"], [reason["rule"] for reason in told["reasons"]]) == ("wait", ["evidence.problem"])
+    assert gitops.snapshot().state == state
+
+
+def test_a_side_that_comes_back_while_it_is_asked_is_not_lost(tmp_path: Path) -> None:
+    state = state_in("canary", task="tiny")
+    gitops, cluster = repository_in(tmp_path, state, POLICY), Cluster(state, SINCE)
+    unready(cluster, "candidate")
+    asked = 0
+
+    def ask(pod: Any) -> str:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            cluster.all_pods[-1]["status"]["conditions"][0]["status"] = "True"
+        return cluster.ask(pod)
+
+    source = Convincing(DOWN, marked=False)
+    told = Gate(gitops, cluster, "sluice-dev", source, ask, 60.0, lambda: moment_of(NOW)).look()
+    assert told["action"] == "set-weight"
 
 
 @pytest.mark.parametrize(("now", "action"), [(NOW, "wait"), (LATE, "time-out")])
@@ -150,13 +207,13 @@ def test_it_decides_as_the_loop_on_one_machine_and_counts_from_its_sync_on(town:
     gitops = repository_in(tmp_path, state, policy)
     cluster = Cluster(state, iso(synced))
 
-    early = gate_of(gitops, Cluster(state, iso(since)), now, source)
-    evidence = early._evidence(gitops.snapshot(), cluster.read(), None, moment_of(now))
+    early = gate_of(gitops, None, now, source)
+    evidence = early._evidence(gitops.snapshot(), _read(cluster, iso(since)), None, moment_of(now))
     assert evidence.stable is not None
     assert evidence.stable.n > 400  # what a gate would see that does not know when the sync ended
     snapshot = gitops.snapshot()
     gate = gate_of(gitops, cluster, now, source)
-    evidence = gate._evidence(snapshot, cluster.read(), None, moment_of(now))
+    evidence = gate._evidence(snapshot, _read(cluster, iso(synced)), None, moment_of(now))
     assert evidence.candidate is not None
     assert evidence.split == (180, 120)  # as planned: all came within two scrapes, so nothing is known against it
     expected = look(snapshot, evidence, now, {})
@@ -181,7 +238,7 @@ def test_requests_from_before_both_sides_served_do_not_count(town: Town, tmp_pat
     gitops = repository_in(tmp_path, state, POLICY)
     now = town.settle()
     evidence = gate_of(gitops, None, iso(now), source)._evidence(
-        gitops.snapshot(), Cluster(state, iso(since)).read(), "not asked", now
+        gitops.snapshot(), _read(Cluster(state, iso(since))), "not asked", now
     )
     assert (evidence.problems, evidence.split) == (("cluster: not asked",), (0, 150))
 
@@ -198,6 +255,24 @@ def test_a_candidate_that_answers_with_errors_is_rolled_back_and_held(town: Town
     after = gitops.snapshot().state
     assert after.held(town.digests["candidate"])
     assert (after.stable, after.candidate) == (town.digests["stable"], None)
+
+
+def test_a_candidate_that_crashed_while_users_asked_it_is_taken_back_without_a_hold(town: Town, tmp_path: Path) -> None:
+    source = PrometheusSource(town.api, settle_seconds=0, fresh_seconds=6, joined=False, marked=False)
+    state = town.state(since := town.settle(), "canary", 40)
+    town.route(state)
+    town.send(state, since, 200)
+    town.settle()
+    town.servers.pop("candidate").stop()
+    town.send(state, town.settle(), 400)
+    time.sleep(7)
+    now = iso(town.settle())
+    gitops, cluster = repository_in(tmp_path, state, QUICK), Cluster(state, iso(since))
+    unready(cluster, "candidate", "CrashLoopBackOff")
+    told = gate_of(gitops, cluster, now, source).look()
+    after = gitops.snapshot().state
+    assert (told["action"], told["verdict"], told["reasons"][0]["rule"]) == ("rollback", "FAIL", "split"), told
+    assert (after.stable, after.candidate, after.holds) == (town.digests["stable"], None, ())
 
 
 def test_a_git_host_that_goes_away_leaves_nothing_half_written(tmp_path: Path) -> None:
@@ -235,8 +310,9 @@ def test_a_cluster_that_is_on_its_way_is_asked_again_for_a_while(tmp_path: Path)
             return cluster.application(name)
 
         routes, pods = staticmethod(cluster.routes), staticmethod(cluster.pods)
+        deployment = staticmethod(cluster.deployment)
         service, revision = staticmethod(cluster.service), staticmethod(cluster.revision)
 
     gate = gate_of(gitops, cluster, NOW)
     told = Gate(gitops, Later(), "sluice-dev", gate.source, cluster.ask, 60.0, gate.clock).look()
-    assert (told["cluster"], asked) == (None, 3)  # the third is about when the sync ended
+    assert (told["cluster"], asked) == (None, 2)

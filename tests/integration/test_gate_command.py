@@ -11,16 +11,21 @@ from typing import Any
 
 import pytest
 
+from sluice.release.git import git
+from sluice.release.gitops import GitOps
+from sluice.release.operator import add_hold
+from tests.integration.kube_api import kube_api
 from tests.integration.release_repository import repository_in
 from tests.integration.test_prometheus import _POLICY
-from tests.unit.release_sample import B, state_in
+from tests.unit.release_sample import NOW, B, state_in
 
 POLICY = _POLICY.decode()
+A_DIGEST = f"sha256:{5:064x}"
 
 
-def write_kubeconfig(path: Path) -> None:
+def write_kubeconfig(path: Path, server: str = "https://127.0.0.1:9") -> None:
     named: dict[str, Any] = {
-        "clusters": [{"name": "c", "cluster": {"server": "https://127.0.0.1:9"}}],
+        "clusters": [{"name": "c", "cluster": {"server": server}}],
         "users": [{"name": "u", "user": {}}],
         "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
     }
@@ -34,8 +39,16 @@ SETTINGS = {
 }
 
 
-def sluice_gate(tmp_path: Path, **settings: str) -> subprocess.CompletedProcess[str]:
-    write_kubeconfig(tmp_path / "kubeconfig")
+def sluice_gate(
+    tmp_path: Path, seen: dict[str, str] | None = None, /, **settings: str
+) -> subprocess.CompletedProcess[str]:
+    """One look with a cluster that remembers what is ``seen``."""
+    with kube_api({} if seen is None else seen) as server:
+        return _sluice_gate(tmp_path, server, **settings)
+
+
+def _sluice_gate(tmp_path: Path, server: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    write_kubeconfig(tmp_path / "kubeconfig", server)
     here = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "KUBECONFIG": str(tmp_path / "kubeconfig")}
     command = [str(Path(sys.executable).with_name("sluice")), "gate"]
     return subprocess.run(
@@ -93,3 +106,59 @@ def test_a_person_reads_and_rolls_back_at_a_url(tmp_path: Path) -> None:
     here["SLUICE_REPOSITORY"] = f"file://{tmp_path}/nowhere.git"
     done = subprocess.run([sluice, "status"], env=here, capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+
+
+def _look(folder: Path, gitops: GitOps, seen: dict[str, str]) -> tuple[int, str]:
+    done = sluice_gate(folder, seen, SLUICE_REPOSITORY=f"file://{gitops.remote}")
+    assert len((done.stdout + done.stderr).splitlines()) == 1, done.stderr
+    return done.returncode, done.stdout + done.stderr
+
+
+def _accept(folder: Path, gitops: GitOps, *more: str) -> tuple[int, str]:
+    here = {"PATH": os.environ["PATH"], "SLUICE_HOME": str(folder / "home")}
+    here["SLUICE_REPOSITORY"] = f"file://{gitops.remote}"
+    sluice = str(Path(sys.executable).with_name("sluice"))
+    command = [sluice, "ledger", "accept", "--reason", "an older copy was put back", *more]
+    done = subprocess.run(command, env=here, capture_output=True, text=True, check=False, timeout=120)
+    return done.returncode, done.stderr
+
+
+def test_a_history_that_was_rewritten_between_two_looks_is_refused_until_a_person_accepts_it(tmp_path: Path) -> None:
+    gitops = repository_in(tmp_path, state_in("stable", task="tiny"), POLICY)
+    seen: dict[str, str] = {}
+    assert _look(tmp_path, gitops, seen)[0] == 0
+    add_hold(gitops, A_DIGEST, "audit", "kim", NOW)
+    assert _look(tmp_path, gitops, seen)[0] == 0
+    gone = gitops.snapshot().commit
+    assert seen == {"commit": gone}
+
+    git(Path(gitops.remote), "update-ref", "refs/heads/main", "main~1")
+    for _ in range(2):  # being refused is not being told to forget
+        code, said = _look(tmp_path, gitops, seen)
+        assert (code, seen) == (2, {"commit": gone})
+        assert f"does not descend from {gone}, seen here before; restore that history, or take the new one" in said
+
+    assert "name what another saw: --given-up" in _accept(tmp_path, gitops)[1]
+    assert "is no commit's whole id" in _accept(tmp_path, gitops, "--given-up", gone[:12])[1]
+    assert _accept(tmp_path, gitops, "--given-up", "0" * 40)[0] == 0
+    assert _look(tmp_path, gitops, seen)[0] == 2  # another one was given up
+    assert _accept(tmp_path, gitops, "--given-up", gone)[0] == 0
+    code, said = _look(tmp_path, gitops, seen)
+    assert code == 0, said
+    tip = git(Path(gitops.remote), "rev-parse", "main").decode().strip()
+    assert seen == {"commit": tip} == {"commit": json.loads(said)["commit"]}
+    assert "is in the history" in _accept(tmp_path, gitops, "--given-up", tip)[1]
+
+
+@pytest.mark.parametrize(
+    ("kept", "says"),
+    [({"commit": "--all"}, "gate-seen in sluice-dev: holds no commit"), (None, "answers 404")],
+)
+def test_a_memory_that_cannot_be_read_is_no_leave_to_forget(
+    kept: dict[str, str] | None, says: str, tmp_path: Path
+) -> None:
+    gitops = repository_in(tmp_path, state_in("canary", task="tiny"), POLICY)
+    with kube_api(kept) as server:
+        done = _sluice_gate(tmp_path, server, SLUICE_REPOSITORY=f"file://{gitops.remote}")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert says in done.stderr

@@ -8,10 +8,16 @@ from typing import Any
 
 import pytest
 
-from sluice_cluster.applied import Document, NotApplied, read_applied
+from sluice_cluster.applied import Document, NotApplied, read_back
 from tests.unit.release_sample import A, B
 
 COMMIT = "c" * 40
+
+
+def rolled_out(reason: str = "NewReplicaSetAvailable") -> Document:
+    """A Deployment; the reason of its condition Progressing says whether pods are still to come."""
+    progress = {"type": "Progressing", "status": str(reason != "ProgressDeadlineExceeded"), "reason": reason}
+    return {"metadata": {"generation": 2}, "status": {"observedGeneration": 2, "conditions": [progress]}}
 
 
 class Documents:
@@ -43,6 +49,7 @@ class Documents:
         self.all_pods: list[Document] = [
             {"metadata": {"name": name}, "status": copy.deepcopy(ready)} for name in self.served
         ]
+        self.deployments = {f"tiny-{side}-predictor": rolled_out() for side in ("stable", "candidate")}
 
     def application(self, name: str) -> Document:
         assert name == "sluice-dev"
@@ -56,6 +63,10 @@ class Documents:
         assert namespace == "sluice-dev"
         return [pod for pod in self.all_pods if pod["metadata"]["name"].startswith(service.removeprefix("tiny-"))]
 
+    def deployment(self, namespace: str, name: str) -> Document | None:
+        assert namespace == "sluice-dev"
+        return self.deployments.get(name)
+
     def service(self, namespace: str, name: str) -> Document:
         raise AssertionError(f"{namespace}/{name} is asked only where one service splits the traffic")
 
@@ -66,7 +77,7 @@ class Documents:
         return self.served[pod["metadata"]["name"]]
 
     def read(self) -> Any:
-        return read_applied(self, "sluice-dev", "sluice-dev", "tiny", self.ask)
+        return read_back(self, "sluice-dev", "sluice-dev", "tiny", self.ask).applied
 
 
 def test_what_is_in_effect_is_what_everybody_says() -> None:
@@ -83,13 +94,49 @@ def test_what_is_in_effect_is_what_everybody_says() -> None:
 
 def test_nothing_released_is_no_route_and_no_pods() -> None:
     cluster = Documents()
-    cluster.route["metadata"]["name"], cluster.all_pods = "another", []
+    cluster.route["metadata"]["name"], cluster.all_pods, cluster.deployments = "another", [], {}
     read = cluster.read()
     assert (read.stable, read.candidate, read.stable_weight, read.candidate_weight) == (None, None, 0, 0)
 
 
 def _deaf(cluster: Documents) -> None:
     del cluster.served["stable-1"]
+
+
+def unready(cluster: Documents, side: str, waiting: str = "") -> None:
+    """No pod of a side is ready; its container waits for something."""
+    for pod in cluster.pods("sluice-dev", f"tiny-{side}"):
+        pod["status"]["conditions"][0]["status"] = "False"
+        pod["status"]["containerStatuses"] = [{"state": {"waiting": {"reason": waiting}} if waiting else {}}]
+
+
+def _on_its_way(cluster: Documents, reason: str = "ReplicaSetUpdated") -> None:
+    unready(cluster, "candidate", "CrashLoopBackOff")
+    cluster.deployments["tiny-candidate-predictor"] = rolled_out(reason)
+
+
+def _newer_spec(cluster: Documents) -> None:
+    unready(cluster, "candidate")
+    cluster.deployments["tiny-candidate-predictor"]["metadata"]["generation"] = 3
+
+
+def _no_pods(cluster: Documents) -> None:
+    cluster.all_pods = cluster.all_pods[:2]
+    cluster.deployments["tiny-candidate-predictor"] = rolled_out("NewReplicaSetCreated")
+
+
+def _no_deployment(cluster: Documents) -> None:
+    del cluster.deployments["tiny-candidate-predictor"]
+    cluster.app["status"]["resources"] = [{"kind": "InferenceService", "name": "tiny-candidate"}]
+
+
+def _two_mirrors(cluster: Documents) -> None:
+    cluster.route["spec"]["rules"][0]["filters"] *= 2
+
+
+def mirror(cluster: Documents, **how: object) -> None:
+    """Let the route mirror in another way."""
+    cluster.route["spec"]["rules"][0]["filters"][0]["requestMirror"] = how
 
 
 NOT_YET: dict[str, tuple[Callable[[Documents], Any], str]] = {
@@ -111,6 +158,13 @@ NOT_YET: dict[str, tuple[Callable[[Documents], Any], str]] = {
         lambda c: c.all_pods[1]["status"]["conditions"][0].update(status="False"),
         "stable-1 is not",
     ),
+    "no pod is ready yet": (_on_its_way, r"candidate-0 is not ready \(CrashLoopBackOff\)"),
+    "a newer spec than Kubernetes has seen": (_newer_spec, "candidate-0 is not ready"),
+    "no pods yet": (_no_pods, "tiny-candidate: has no pods yet"),
+    "no Deployment yet": (_no_deployment, "tiny-candidate: KServe has made no Deployment"),
+    "a mirror of a third": (lambda c: mirror(c, fraction={"numerator": 1, "denominator": 3}), "mirrors 33.3333 %"),
+    "a mirror of half a percent": (lambda c: mirror(c, fraction={"numerator": 5, "denominator": 1000}), "0.5 %"),
+    "two mirrors": (_two_mirrors, "mirrors 50 % and 50 %"),
     "pods of two digests": (lambda c: c.served.update({"stable-1": B}), "its pods serve"),
     "a pod that does not say": (_deaf, "does not say"),
 }
@@ -123,3 +177,36 @@ def test_what_is_on_its_way_is_not_judged(case: str) -> None:
     change(cluster)
     with pytest.raises(NotApplied, match=says):
         cluster.read()
+
+
+@pytest.mark.parametrize("reason", ["NewReplicaSetAvailable", "ProgressDeadlineExceeded"])
+@pytest.mark.parametrize("side", ["stable", "candidate"])
+def test_a_side_that_was_up_or_had_its_time_and_has_no_ready_pod_is_lost(side: str, reason: str) -> None:
+    cluster = Documents()
+    whole = cluster.read()
+    unready(cluster, side, "CrashLoopBackOff")
+    cluster.deployments[f"tiny-{side}-predictor"] = rolled_out(reason)
+    assert cluster.read() == whole.model_copy(update={side: None})
+
+
+def test_a_side_without_any_pod_left_is_lost() -> None:
+    cluster = Documents()
+    cluster.all_pods = cluster.all_pods[:2]
+    assert cluster.read().candidate is None
+
+
+@pytest.mark.parametrize(
+    ("how", "percent"),
+    [
+        ({"percent": 7}, 7),
+        ({}, 100),
+        ({"fraction": {"numerator": 7}}, 7),
+        ({"fraction": {"numerator": 1, "denominator": 2}}, 50),
+        ({"fraction": {"numerator": 58, "denominator": 200}}, 29),
+        ({"fraction": {"numerator": 0, "denominator": 3}}, 0),
+    ],
+)
+def test_a_mirror_is_read_as_the_api_means_it(how: dict[str, object], percent: int) -> None:
+    cluster = Documents()
+    mirror(cluster, **how)
+    assert cluster.read().mirror_percent == percent

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sluice.release.state import Applied
-from sluice_cluster.applied import Document, NotApplied, read_applied
+from sluice_cluster.applied import Document, NotApplied, read_back
 from tests.unit.release_sample import A, B, applied_of, state_in
 
 COMMIT = "1" * 40
@@ -52,6 +52,9 @@ class OneService:
         assert (namespace, service) == ("sluice-dev", "toy")
         return self.all_pods
 
+    def deployment(self, namespace: str, name: str) -> Document:
+        raise AssertionError(f"{namespace}/{name} is asked only where two services share the traffic")
+
     def service(self, namespace: str, name: str) -> Document:
         assert (namespace, name) == ("sluice-dev", "toy")
         return self.found
@@ -61,7 +64,7 @@ class OneService:
         return self.revisions[name]
 
     def read(self) -> Applied:
-        return read_applied(self, "sluice-dev", "sluice-dev", "toy", lambda pod: str(pod["digest"]))
+        return read_back(self, "sluice-dev", "sluice-dev", "toy", lambda pod: str(pod["digest"])).applied
 
 
 def _standard(percent: int) -> OneService:

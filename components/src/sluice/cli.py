@@ -240,7 +240,14 @@ def ledger_verify(
 
 
 @ledger.command("accept")
-def ledger_accept(reason: Text, env: Environment = "dev", as_json: AsJson = False) -> None:
+def ledger_accept(
+    reason: Text,
+    env: Environment = "dev",
+    given_up: Annotated[
+        str | None, typer.Option("--given-up", metavar="COMMIT", help="The commit that a cluster's gate misses.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """
     Go on with a history that somebody rewrote; the ledger keeps who took it, why, and what was given up.
 
@@ -248,9 +255,9 @@ def ledger_accept(reason: Text, env: Environment = "dev", as_json: AsJson = Fals
     """
     from sluice.release.operator import accept_history
 
-    made = accept_history(release_history(env), reason, who(), clock())
-    given_up, accepted = made.evidence["given_up"], made.evidence["accepted"]
-    line = f"accepted {accepted}; {given_up} was the newest commit before, and the private clone keeps it"
+    made = accept_history(release_history(env), reason, who(), clock(), given_up)
+    gone, accepted = made.evidence["given_up"], made.evidence["accepted"]
+    line = f"accepted {accepted}; {gone} was the newest commit before, and a private clone that saw it keeps it"
     show(made.model_dump(mode="json"), as_json, [escape(line)])
 
 

@@ -8,13 +8,14 @@ from typing import Any
 from sluice.errors import BadInput
 from sluice_cluster.cluster import Document, NotApplied
 
+_SEEN = "gate-seen"
 _SECONDS = (5, 15)
 """To connect, and to answer."""
 
 
 class KubernetesCluster:
     """
-    Reads what ``sluice_cluster.applied`` needs.
+    Reads what ``sluice_cluster.applied`` needs, and keeps what ``sluice_cluster.seen`` remembers.
 
     Args:
         argocd: the namespace of Argo CD's Applications.
@@ -38,6 +39,7 @@ class KubernetesCluster:
         configuration.retries = False  # who reads asks again itself
         self._client = client.ApiClient(configuration)
         self._custom, self._core = client.CustomObjectsApi(self._client), client.CoreV1Api(self._client)
+        self._apps = client.AppsV1Api(self._client)
         self._argocd = argocd
 
     def application(self, name: str) -> Document:
@@ -59,6 +61,12 @@ class KubernetesCluster:
         pods: Any = self._client.sanitize_for_serialization(listed)["items"]
         return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
 
+    def deployment(self, namespace: str, name: str) -> Document | None:
+        """A Deployment, or ``None`` where there is none."""
+        found = _answered(_unless_absent(self._apps.read_namespaced_deployment), name, namespace)
+        deployment: Document | None = self._client.sanitize_for_serialization(found)
+        return deployment
+
     def service(self, namespace: str, name: str) -> Document:
         """An InferenceService."""
         args = ("serving.kserve.io", "v1beta1", namespace, "inferenceservices", name)
@@ -71,8 +79,33 @@ class KubernetesCluster:
         found: Document = _answered(self._custom.get_namespaced_custom_object, *args)
         return found
 
+    def seen(self, namespace: str) -> str | None:
+        """The commit in the ConfigMap ``gate-seen``; ``None`` before the first look."""
+        found = _answered(self._core.read_namespaced_config_map, _SEEN, namespace)
+        commit: str | None = (found.data or {}).get("commit")
+        return commit
 
-def _answered(ask: Callable[..., Any], *args: str, **options: str) -> Any:
+    def remember(self, namespace: str, commit: str) -> None:
+        """Write a commit there."""
+        _answered(self._core.patch_namespaced_config_map, _SEEN, namespace, body={"data": {"commit": commit}})
+
+
+def _unless_absent(ask: Callable[..., Any]) -> Callable[..., Any]:
+    """The same question; ``None`` answers it where there is no such object."""
+    from kubernetes.client.exceptions import ApiException
+
+    def asked(*args: str, **options: Any) -> Any:
+        try:
+            return ask(*args, **options)
+        except ApiException as error:
+            if error.status == 404:
+                return None
+            raise
+
+    return asked
+
+
+def _answered(ask: Callable[..., Any], *args: str, **options: Any) -> Any:
     from kubernetes.client.exceptions import ApiException
     from urllib3.exceptions import HTTPError
 

@@ -4,26 +4,37 @@ Read back what took effect: not what Git says, but what Argo CD brought about, t
     Argo CD Application   the commit that was synced, whole
     HTTPRoute             weights and mirror, of the generation that every gateway accepted
     pods                  the digest that each ready one says is loaded
+    Deployments           whether a side without a ready pod is on its way or lost
 
 Where an option has one InferenceService split by itself, ``sluice_cluster.one_service`` says what is read instead.
 """
 
 from __future__ import annotations
 
-from sluice.release.state import Applied
+from datetime import datetime
+from typing import NamedTuple
+
+from sluice.release.state import Applied, moment_of
 from sluice_cluster.cluster import Asking, Cluster, Document, NotApplied
-from sluice_cluster.one_service import Sides, is_one_service, read_one_service
-from sluice_cluster.pods import ask_pod, served
+from sluice_cluster.one_service import Sides, read_one_service
+from sluice_cluster.pods import ask_pod, served_by
 from sluice_cluster.routes import split_of
 
-__all__ = ["Asking", "Cluster", "Document", "NotApplied", "ask_pod", "read_applied"]
+__all__ = ["SIDES", "Asking", "Cluster", "Document", "NotApplied", "ReadBack", "ask_pod", "read_back"]
 
-_SIDES = ("stable", "candidate")
+SIDES = ("stable", "candidate")
 
 
-def read_applied(cluster: Cluster, application: str, namespace: str, task: str, ask: Asking | None = None) -> Applied:
+class ReadBack(NamedTuple):
+    """What is in effect, and when Argo CD ended a sync: all that it still knows of."""
+
+    applied: Applied
+    synced: tuple[datetime, ...]
+
+
+def read_back(cluster: Cluster, application: str, namespace: str, task: str, ask: Asking | None = None) -> ReadBack:
     """
-    What is in effect for one task in one environment.
+    What is in effect for one task in one environment. A side that is lost serves no digest.
 
     Args:
         cluster: where to read.
@@ -38,11 +49,14 @@ def read_applied(cluster: Cluster, application: str, namespace: str, task: str, 
     """
     kept, asking = cluster.application(application), ask or ask_pod
     commit = _synced(kept, application)
-    if is_one_service(kept, task):
+    if _keeps(kept, task):
         sides, mirror = read_one_service(cluster, namespace, task, asking), 0
     else:
-        sides, mirror = _two_services(cluster, namespace, task, asking)
-    return Applied(
+        weights, mirror = split_of(cluster.routes(namespace), task)
+        names = {side: f"{task}-{side}" for side in SIDES}
+        digests = {side: _service(cluster, kept, namespace, name, asking) for side, name in names.items()}
+        sides = Sides(digests, {side: weights.get(f"{name}-predictor", 0) for side, name in names.items()})
+    applied = Applied(
         commit=commit,
         stable=sides.digests.get("stable"),
         candidate=sides.digests.get("candidate"),
@@ -50,13 +64,22 @@ def read_applied(cluster: Cluster, application: str, namespace: str, task: str, 
         candidate_weight=sides.weights.get("candidate", 0),
         mirror_percent=mirror,
     )
+    return ReadBack(applied, tuple(moment_of(one["deployedAt"]) for one in kept["status"].get("history", [])))
 
 
-def _two_services(cluster: Cluster, namespace: str, task: str, ask: Asking) -> tuple[Sides, int]:
-    weights, mirror = split_of(cluster.routes(namespace), task)
-    names = {side: f"{task}-{side}" for side in _SIDES}
-    digests = {side: served(cluster.pods(namespace, name), name, ask) for side, name in names.items()}
-    return Sides(digests, {side: weights.get(f"{name}-predictor", 0) for side, name in names.items()}), mirror
+def _service(cluster: Cluster, kept: Document, namespace: str, name: str, ask: Asking) -> str | None:
+    deployment = cluster.deployment(namespace, f"{name}-predictor")
+    if deployment:
+        return served_by(deployment, cluster.pods(namespace, name), name, ask)
+    if _keeps(kept, name):
+        raise NotApplied(f"service {name}", "KServe has made no Deployment for it", "wait, or see its conditions")
+    return None
+
+
+def _keeps(application: Document, service: str) -> bool:
+    """Whether Argo CD keeps an InferenceService of this name."""
+    resources = application.get("status", {}).get("resources", [])
+    return any((each.get("kind"), each.get("name")) == ("InferenceService", service) for each in resources)
 
 
 def _synced(application: Document, name: str) -> str:

@@ -28,6 +28,9 @@ class Cluster(Protocol):
     def pods(self, namespace: str, service: str) -> list[Document]:
         """The pods of an InferenceService that are not being deleted."""
 
+    def deployment(self, namespace: str, name: str) -> Document | None:
+        """A Deployment, or ``None`` where there is none."""
+
     def service(self, namespace: str, name: str) -> Document:
         """An InferenceService; asked only where one service splits the traffic by itself."""
 

@@ -4,8 +4,8 @@ One look at one environment from inside its cluster: what ``make run`` does afte
     repository ─┬─ a rollout ──► approval merged, or: read back ─► evidence ─► look ─┬─► at most one commit
                 └─ none ───────► what the environment before this one confirmed ─────┘
 
-Nothing is decided here; that is ``sluice.release.rollout``. A gate keeps nothing: killed at any moment, the next one
-looks again, and what it would commit twice is one commit.
+Nothing is decided here; that is ``sluice.release.rollout``. A gate keeps nothing but the newest commit that it saw:
+killed at any moment, the next one looks again, and what it would commit twice is one commit.
 """
 
 from __future__ import annotations
@@ -30,12 +30,15 @@ from sluice.release.rollout import decided, look
 from sluice.release.snapshot import Snapshot
 from sluice.release.state import Applied, ReleaseState, iso, moment_of
 from sluice.release.why import run_of
-from sluice_cluster.applied import Asking, Cluster, NotApplied, ask_pod, read_applied
-from sluice_cluster.deploy_key import use_deploy_key
+from sluice_cluster.api import KubernetesCluster
+from sluice_cluster.applied import SIDES, Asking, Cluster, NotApplied, ReadBack, ask_pod, read_back
+from sluice_cluster.seen import remembering
 from sluice_cluster.settings import Settings
 
 _PATIENCE_SECONDS, _PAUSE_SECONDS = 30.0, 2.0
-_NOTHING = Applied(commit="", stable=None, candidate=None, stable_weight=0, candidate_weight=0, mirror_percent=0)
+_NOTHING = ReadBack(
+    Applied(commit="", stable=None, candidate=None, stable_weight=0, candidate_weight=0, mirror_percent=0), ()
+)
 """Stands for what could not be read back: no rollout's state is ever that, so no step counts as done."""
 
 
@@ -53,7 +56,7 @@ class Gate:
         source: the evidence. Its window begins when the stage was synced and ``settle_seconds`` are over: until then
             traffic went as the stage before said.
         ask: how a pod is asked for its digest.
-        patience_s: how long a cluster that is on its way, or does not answer, is asked again.
+        patience_s: how long a cluster that is on its way, has lost a side, or does not answer, is asked again.
         clock: the wall clock, UTC, whole seconds.
     """
 
@@ -86,9 +89,9 @@ class Gate:
             return self._promoted(snapshot)
         if approved := self._approved(snapshot):
             return approved
-        applied, hindrance = self._read_back(state)
+        found, hindrance = self._read_back(state)
         now = self.clock()
-        evidence = self._evidence(snapshot, applied, hindrance, now)
+        evidence = self._evidence(snapshot, found, hindrance, now)
         run = run_of(self.gitops, self.gitops.trail(snapshot.commit), state.candidate)
 
         def decide(fresh: Snapshot) -> Decision | None:
@@ -125,35 +128,35 @@ class Gate:
     def _application(self) -> str:
         return f"sluice-{self.gitops.environment}"
 
-    def _read_back(self, state: ReleaseState) -> tuple[Applied, str | None]:
+    def _read_back(self, state: ReleaseState) -> tuple[ReadBack, str | None]:
         """What is in effect, or nothing and why that is not known."""
         end = time.monotonic() + self.patience_s
         while True:
-            try:
-                return read_applied(self.cluster, self._application, self.namespace, state.task, self.ask), None
-            except NotApplied as error:
-                if time.monotonic() >= end:
-                    return _NOTHING, str(error)
-                time.sleep(min(_PAUSE_SECONDS, self.patience_s))
+            found, hindrance = self._read_once(state.task)
+            lost = any(getattr(state, side) and not getattr(found.applied, side) for side in SIDES)
+            if not lost or time.monotonic() >= end:
+                return found, hindrance
+            time.sleep(min(_PAUSE_SECONDS, self.patience_s))
 
-    def _evidence(self, snapshot: Snapshot, applied: Applied, hindrance: str | None, now: datetime) -> Evidence:
+    def _read_once(self, task: str) -> tuple[ReadBack, str | None]:
+        try:
+            return read_back(self.cluster, self._application, self.namespace, task, self.ask), None
+        except NotApplied as error:
+            return _NOTHING, str(error)
+
+    def _evidence(self, snapshot: Snapshot, read: ReadBack, hindrance: str | None, now: datetime) -> Evidence:
         state = snapshot.state
-        source = self.source
-        if hindrance is None:
-            try:
-                source = replace(source, settle_seconds=source.settle_seconds + self._syncing_seconds(state))
-            except NotApplied as error:
-                hindrance = str(error)
-        found = source.read(state, snapshot.policy, applied, now)
+        source = replace(self.source, settle_seconds=self.source.settle_seconds + _syncing_seconds(state, read))
+        found = source.read(state, snapshot.policy, read.applied, now)
         problems = (f"cluster: {hindrance}",) if hindrance else ()
         return found.model_copy(update={"problems": (*problems, *found.problems)})
 
-    def _syncing_seconds(self, state: ReleaseState) -> float:
-        """From the stage's start to the end of the first sync after it, which brought it about."""
-        history = self.cluster.application(self._application)["status"].get("history", [])
-        since = moment_of(state.since or "")
-        after = [moment for one in history if (moment := moment_of(one["deployedAt"])) >= since]
-        return (min(after) - since).total_seconds() if after else 0.0
+
+def _syncing_seconds(state: ReleaseState, read: ReadBack) -> float:
+    """From the stage's start to the end of the first sync after it, which brought it about."""
+    since = moment_of(state.since or "")
+    after = [moment for moment in read.synced if moment >= since]
+    return (min(after) - since).total_seconds() if after else 0.0
 
 
 def _words(made: Decision) -> dict[str, Any]:
@@ -167,20 +170,18 @@ def _told(commit: str, state: ReleaseState, rule: str = "", text: str = "", **wo
     return about | quiet | {"commit": commit, "decision": None, "cluster": None} | words
 
 
-def look_once(settings: Settings, cluster: Cluster) -> dict[str, Any]:
+def look_once(settings: Settings, cluster: KubernetesCluster) -> dict[str, Any]:
     """
-    ``Gate.look`` with a clone and a copy of the deploy key that are gone afterwards.
+    ``Gate.look`` with a clone that is gone afterwards, and what the cluster remembers of the last one.
 
     Raises:
         BadInput: also where the repository does not answer.
+        HistoryRewrittenError, NotApplied: as ``remembering``.
     """
     with tempfile.TemporaryDirectory(prefix="sluice-gate-") as scratch:
-        if settings.key:
-            private = Path(scratch) / "key"
-            private.mkdir(mode=0o700)
-            use_deploy_key(settings.key, private)
         gitops = GitOps(settings.repository, settings.environment, clone=Path(scratch) / "repository")
+        gate = Gate(gitops, cluster, settings.namespace, settings.source)
         try:
-            return Gate(gitops, cluster, settings.namespace, settings.source).look()
+            return remembering(gitops, cluster, settings.namespace, gate.look)
         except UnreachableError as error:
             raise BadInput(error.thing, error.rule, "see the Git host and the key; the next run looks again") from error

@@ -29,12 +29,6 @@ class Sides(NamedTuple):
     weights: dict[str, int]
 
 
-def is_one_service(application: Document, task: str) -> bool:
-    """Whether Argo CD keeps one InferenceService that is named by the task alone."""
-    resources = application.get("status", {}).get("resources", [])
-    return any((each.get("kind"), each.get("name")) == ("InferenceService", task) for each in resources)
-
-
 def read_one_service(cluster: Cluster, namespace: str, task: str, ask: Asking) -> Sides:
     """
     Digests and weights of both sides; a mirror there is none.

@@ -7,6 +7,26 @@ import urllib.request
 
 from sluice_cluster.cluster import Asking, Document, NotApplied
 
+_OVER = ("NewReplicaSetAvailable", "ProgressDeadlineExceeded")
+"""Reasons of a Deployment's condition Progressing: its pods have all been ready once, or the time for that is over."""
+
+
+def served_by(deployment: Document, pods: list[Document], service: str, ask: Asking) -> str | None:
+    """
+    The one digest that the pods of a Deployment serve; ``None`` where it is lost.
+
+    Lost: none of its pods is ready, and it is not being rolled out. A pod that crashes again and again while its
+    Deployment has time left (``progressDeadlineSeconds``) may only wait for what it needs.
+
+    Raises:
+        NotApplied: as ``served``, and while there are no pods yet.
+    """
+    if not any(_is_ready(pod) for pod in pods) and _is_over(deployment):
+        return None
+    if not pods:
+        raise NotApplied(f"service {service}", "has no pods yet", "wait, or see its Deployment's events")
+    return served(pods, service, ask)
+
 
 def served(pods: list[Document], service: str, ask: Asking) -> str | None:
     """
@@ -18,9 +38,8 @@ def served(pods: list[Document], service: str, ask: Asking) -> str | None:
     digests = set()
     for pod in pods:
         name = pod["metadata"]["name"]
-        conditions = {each["type"]: each["status"] for each in pod.get("status", {}).get("conditions", [])}
-        if conditions.get("Ready") != "True":
-            raise NotApplied(f"service {service}", f"pod {name} is not ready", "wait, or see the pod")
+        if not _is_ready(pod):
+            raise NotApplied(f"service {service}", f"pod {name} is not ready{_why(pod)}", "wait, or see the pod")
         try:
             digests.add(ask(pod))
         except (OSError, ValueError, KeyError) as error:
@@ -30,6 +49,30 @@ def served(pods: list[Document], service: str, ask: Asking) -> str | None:
             f"service {service}", f"its pods serve {', '.join(sorted(digests))}", "wait for the newer ones"
         )
     return digests.pop() if digests else None
+
+
+def _is_ready(pod: Document) -> bool:
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in _conditions(pod))
+
+
+def _is_over(deployment: Document) -> bool:
+    if deployment.get("status", {}).get("observedGeneration", 0) < deployment["metadata"]["generation"]:
+        return False
+    return any(each["type"] == "Progressing" and each.get("reason") in _OVER for each in _conditions(deployment))
+
+
+def _conditions(found: Document) -> list[Document]:
+    conditions: list[Document] = found.get("status", {}).get("conditions") or []
+    return conditions
+
+
+def _why(pod: Document) -> str:
+    """What its containers wait for, for example CrashLoopBackOff."""
+    status = pod.get("status", {})
+    containers = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+    reasons = (each.get("state", {}).get("waiting", {}).get("reason") for each in containers)
+    found = sorted({reason for reason in reasons if reason and reason != "PodInitializing"})
+    return f" ({', '.join(found)})" if found else ""
 
 
 def ask_pod(pod: Document) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 from sluice_cluster.cluster import Document, NotApplied
 
 
@@ -10,7 +12,8 @@ def split_of(routes: list[Document], name: str) -> tuple[dict[str, int], int]:
     Weight by service of the route with this name, and the mirror's percent; no route is no traffic.
 
     Raises:
-        NotApplied: a gateway has not taken its newest generation over, or its rules split differently.
+        NotApplied: a gateway has not taken its newest generation over, its rules split differently, or it mirrors more
+            than once or by no whole percent.
     """
     route = next((each for each in routes if each["metadata"]["name"] == name), None)
     if route is None:
@@ -21,15 +24,26 @@ def split_of(routes: list[Document], name: str) -> tuple[dict[str, int], int]:
             raise NotApplied(
                 f"route {name}", f"its newest generation is not {wanted} by its gateway", "wait, or see it"
             )
-    (weights, mirror), *others = [_rule(rule) for rule in route["spec"]["rules"]]
-    if any(other != (weights, mirror) for other in others):
+    (weights, mirrors), *others = [_rule(rule) for rule in route["spec"]["rules"]]
+    if any(other != (weights, mirrors) for other in others):
         raise NotApplied(f"route {name}", "its rules split the traffic differently", "see who changed it")
-    return weights, mirror
+    percent = mirrors[0] if mirrors else Fraction(0)
+    if len(mirrors) > 1 or percent.denominator > 1:
+        shown = " and ".join(f"{float(each):g} %" for each in mirrors)
+        raise NotApplied(f"route {name}", f"it mirrors {shown}, not one whole percent", "see who changed it")
+    return weights, percent.numerator
 
 
-def _rule(rule: Document) -> tuple[dict[str, int], int]:
-    mirrors = [each["requestMirror"]["percent"] for each in rule.get("filters", []) if each["type"] == "RequestMirror"]
-    return {ref["name"]: ref["weight"] for ref in rule["backendRefs"]}, sum(mirrors)
+def _rule(rule: Document) -> tuple[dict[str, int], list[Fraction]]:
+    mirrors = [_percent(each["requestMirror"]) for each in rule.get("filters", []) if each["type"] == "RequestMirror"]
+    return {ref["name"]: ref["weight"] for ref in rule["backendRefs"]}, mirrors
+
+
+def _percent(mirror: Document) -> Fraction:
+    """Of the requests; the API takes ``percent`` or ``fraction``, and neither is all of them."""
+    if fraction := mirror.get("fraction"):
+        return Fraction(100 * fraction["numerator"], fraction.get("denominator", 100))
+    return Fraction(mirror.get("percent", 100))
 
 
 def _holds(parent: Document, wanted: str, generation: int) -> bool:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from sluice.errors import BadInput
 from sluice.monitoring.prometheus import PrometheusSource
 from sluice.monitoring.prometheus_api import PrometheusApi
-from sluice.release.git import KEY
+from sluice.release.git import KEY, KEY_FILES
 
 _FIX = "see docs/gitops.md, and the option manifests/options/gate"
 _SCRAPE_SECONDS = 30.0
@@ -26,7 +26,6 @@ class Settings:
         environment: which overlay; its Argo CD Application is ``sluice-<environment>``.
         namespace: where its servers run.
         argocd: the namespace of Argo CD's Applications.
-        key: folder with ``ssh-privatekey`` and ``known_hosts``; ``None`` where the repository is not asked by ssh.
         source: the Prometheus, which counts by digest: an HTTPRoute does not mark requests.
     """
 
@@ -34,25 +33,25 @@ class Settings:
     environment: str
     namespace: str
     argocd: str
-    key: Path | None
     source: PrometheusSource
 
     @classmethod
     def of(cls, variables: Mapping[str, str]) -> Settings:
         """
-        From environment variables.
+        From environment variables. What git needs of them it reads itself: ``sluice.release.git.KEY``.
 
         Raises:
-            BadInput: one is missing or wrong; names it.
+            BadInput: one is missing or wrong, or the deploy key is; names it, and shows nothing of a key.
         """
         repository = _repository(_wanted(variables, "SLUICE_REPOSITORY"))
+        if repository.startswith("ssh:"):
+            _check_key(Path(_wanted(variables, KEY)))
         namespace = _wanted(variables, "SLUICE_NAMESPACE")
         return cls(
             repository=repository,
             environment=_wanted(variables, "SLUICE_ENVIRONMENT"),
             namespace=namespace,
             argocd=variables.get("SLUICE_ARGOCD_NAMESPACE") or "argocd",
-            key=Path(_wanted(variables, KEY)) if repository.startswith("ssh:") else None,
             source=_source(variables, namespace),
         )
 
@@ -74,6 +73,20 @@ def _repository(url: str) -> str:
     if parts.password is not None or (parts.username and parts.scheme == "https"):
         raise BadInput("SLUICE_REPOSITORY", "carries credentials, which would end in logs", "use ssh and a deploy key")
     return url
+
+
+def _check_key(folder: Path) -> None:
+    """Says what ssh does not: it passes over an absent file, and calls a last line without end a libcrypto error."""
+    for name in KEY_FILES:
+        try:
+            text = (folder / name).read_bytes()
+        except OSError as error:
+            fix = f"give the Secret release-repository both keys: {' and '.join(KEY_FILES)}"
+            raise BadInput(str(folder / name), f"cannot be read ({error.strerror})", fix) from error
+        cut = name == "ssh-privatekey" and not text.endswith(b"\n")
+        if cut or not text.strip():
+            rule = "has no line break at its end" if text.strip() else "is empty"
+            raise BadInput(str(folder / name), rule, "see docs/gitops.md for how the Secret is made")
 
 
 def _source(variables: Mapping[str, str], namespace: str) -> PrometheusSource:

@@ -64,7 +64,7 @@ class PrometheusSource:
         problems: list[str] = []
         self._believed(lambda: self._check_clock(now), None, problems)
         begin = self._believed(lambda: self._begin(state, now), self._settled(state), problems)
-        lives: list[Life] = self._believed(lambda: self._lives(state, begin, now), [], problems)
+        lives: list[Life] = self._believed(lambda: self._lives(state, applied, begin, now), [], problems)
         joined = joined_parts([])
         if self.joined:
             hours = policy.online.evidence_hours or policy.online.look_every_hours
@@ -113,7 +113,8 @@ class PrometheusSource:
         ]
         return both_began(servers, (state.stable, state.candidate), since, begin, self.fresh_seconds)
 
-    def _lives(self, state: ReleaseState, begin: float, now: datetime) -> list[Life]:
+    def _lives(self, state: ReleaseState, applied: Applied, begin: float, now: datetime) -> list[Life]:
+        """Of all servers. A side that was read back must have been seen lately; of a lost one counts what was seen."""
         end = now.timestamp()
         if end < begin + 1:
             return []  # the stage has hardly begun
@@ -122,7 +123,7 @@ class PrometheusSource:
         before = math.ceil(begin - moment_of(state.since or "").timestamp() + self.fresh_seconds)
         reading = Reading(self.api, matchers, routes, begin, end, before, self.fresh_seconds)
         lives = reading.lives()
-        for digest in (state.candidate, state.stable):
+        for digest in (applied.candidate, applied.stable):
             if digest and not any(life.alive for life in lives if life.digest == digest):
                 rule = f"no server of {digest[:19]} was seen in the last {self.fresh_seconds:g} s"
                 raise BadAnswer(reading.queries()[2], rule)

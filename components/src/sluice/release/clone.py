@@ -119,7 +119,7 @@ class Clone:
             fresh._close()
             shutil.rmtree(fresh.directory, ignore_errors=True)
             fresh._memory.unlink(missing_ok=True)
-        self._remember(commit)
+        self.remember(commit)
         return commit
 
     def _fetch(self, seen: str | None = None) -> str:
@@ -137,20 +137,21 @@ class Clone:
         tip = self.last_known()
         if tip is None:
             raise GitFailed(self.directory, ["fetch"], f"fatal: {_MAIN} cannot be read")
-        if seen not in (None, before, tip) and not self._descends(tip, str(seen)):
+        if seen not in (None, before, tip) and not self.descends(tip, str(seen)):
             self._refuse(str(seen))
         if seen != tip:
-            self._remember(tip)
+            self.remember(tip)
         if before != tip and tip.startswith(_TIDY):
             self.run("gc", "--auto", "--quiet")
         return tip
 
     def _refuse(self, seen: str) -> None:
-        rule = f"its history was rewritten: the newest commit does not descend from {seen[:12]}, seen here before"
+        rule = f"its history was rewritten: the newest commit does not descend from {seen}, seen here before"
         fix = "restore that history, or take the new one with `sluice ledger accept --reason …`"
         raise HistoryRewrittenError(self.remote, rule, fix)
 
-    def _descends(self, tip: str, seen: str) -> bool:
+    def descends(self, tip: str, seen: str) -> bool:
+        """Whether ``seen`` is ``tip`` or in its history."""
         try:
             self.run("merge-base", "--is-ancestor", seen, tip)
         except GitFailed:  # no, or there is no such commit here
@@ -168,7 +169,8 @@ class Clone:
         except (OSError, ValueError):
             return None
 
-    def _remember(self, tip: str) -> None:
+    def remember(self, tip: str) -> None:
+        """Let a commit be the newest one that was seen here."""
         write_bytes(self._memory, f"{tip}\n".encode())
 
     def accept(self) -> tuple[str | None, str]:
@@ -270,7 +272,7 @@ class Clone:
             if any(reason in failed.output for reason in _LOST_RACE):
                 return False
             raise
-        self._remember(commit)
+        self.remember(commit)
         return True
 
     def _clear_stale_locks(self) -> None:

@@ -18,7 +18,8 @@ from sluice.errors import SluiceError
 
 _IDENTITY = {"NAME": "Sluice", "EMAIL": "sluice@localhost"}
 KEY = "SLUICE_REPOSITORY_KEY"
-"""Environment variable: folder of the deploy key (``ssh-privatekey``, ``known_hosts``), as a Secret's volume has it."""
+"""Environment variable: folder of the deploy key, as a Secret's volume has it."""
+KEY_FILES = ("ssh-privatekey", "known_hosts")
 _SSH_SAID_WHY = "fatal: Could not read from remote repository."
 _TOGETHER = 64
 """Names on their way to ``cat-file``: few enough that writing them never waits for its answers to be read."""
@@ -70,8 +71,13 @@ def environment() -> dict[str, str]:
 
 
 def _deploy_key(folder: str) -> dict[str, str]:
-    """ssh with this key alone, to hosts that are known; nothing where there is no key."""
-    key, known = Path(folder) / "ssh-privatekey", Path(folder) / "known_hosts"
+    """
+    ssh with this key alone, to hosts that are known; nothing where there is no key.
+
+    The key is used where it is mounted, though its group may read it: ssh minds that of the file's owner alone
+    (``sshkey_perm_ok``), a Secret's files are root's, and no pod of ours runs as root.
+    """
+    key, known = (Path(folder) / name for name in KEY_FILES)
     if not folder or not key.exists():
         return {}
     options = ["-F /dev/null", "-o BatchMode=yes", "-o IdentitiesOnly=yes", "-o StrictHostKeyChecking=yes"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from sluice.release.state import Hold, ReleaseState
 from sluice.release.why import run_of
 
 _LONGEST = 500
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 Change = Callable[[Snapshot], tuple[str | None, ReleaseState]]
 """From what is to the digest that it is about and what shall be."""
 _OF_A_RUN = ("rollback", "approve")
@@ -71,21 +73,33 @@ def break_the_glass(gitops: GitOps, reason: str, by: str, now: str) -> BreakGlas
     return record
 
 
-def accept_history(gitops: GitOps, reason: str, by: str, now: str) -> Decision:
+def accept_history(gitops: GitOps, reason: str, by: str, now: str, given_up: str | None = None) -> Decision:
     """
     Go on with a history that was rewritten; the ledger says who took it, and which commit was given up.
 
+    Args:
+        given_up: the newest commit that somebody else saw, who refuses what is there now: the gate of a cluster.
+
     Raises:
+        BadInput: that is no commit's id, or the reason is no short line.
         Refused: it was not rewritten.
     """
     for name, text in (("reason", reason), ("by", by)):
         check_text(name, text)
+    if given_up is not None and not _COMMIT.fullmatch(given_up):
+        raise BadInput(f"commit {given_up!r}", "is no commit's whole id", "copy it from the gate's message")
     try:
-        gitops.snapshot()
+        tip = gitops.snapshot().commit
     except HistoryRewrittenError:
         seen, tip = gitops.accept()
     else:
-        raise Refused("ledger accept", "the history was not rewritten since it was last seen here", "nothing to do")
+        if given_up is None:
+            rule, fix = "the history was not rewritten since it was last seen here", "name what another saw: --given-up"
+            raise Refused("ledger accept", rule, fix)
+        seen = None
+    if given_up and gitops.has(given_up):
+        raise Refused("ledger accept", f"{given_up} is in the history", "nothing to do")
+    seen = given_up or seen
     evidence = {"given_up": seen, "accepted": tip, "reason": reason, "by": by, "now": now}
     return commit_word(gitops, "ledger", "accept-history", lambda snapshot: (None, snapshot.state), evidence)
 

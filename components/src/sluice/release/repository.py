@@ -79,6 +79,18 @@ class Repository:
             except GitFailed as failed:
                 raise self.unreachable("read", failed) from failed
 
+    def recall(self, commit: str) -> None:
+        """Let a commit count as the newest one that was seen here, as somebody remembers who keeps no clone."""
+        self.clone.remember(commit)
+
+    def has(self, commit: str) -> bool:
+        """
+        Whether a commit is in the history of now.
+
+        Raises: as ``newest``.
+        """
+        return self.newest(lambda tip: self.clone.descends(tip, commit))
+
     def seen(self) -> str | None:
         """The newest commit that was seen here before; the repository is not asked."""
         return self.clone.seen()
