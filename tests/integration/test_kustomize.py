@@ -245,14 +245,14 @@ def test_a_prometheus_finds_servers_collector_and_exposition(tmp_path: Path, fou
     objects = _render(_with_option(tmp_path, "collector", state_in("canary", task="toy"), found_by))
     scraped = _scraped(objects)
     assert set(scraped) == {"toy-stable", "toy-candidate", "collector", "exposition"}
-    for labels, annotations in scraped.values():
+    for labels, found in scraped.values():
         if found_by == "monitoring":
             monitor = _of(objects, "PodMonitor")["sluice"]["spec"]
             (selector,) = monitor["selector"]["matchExpressions"]
             assert labels[selector["key"]] in selector["values"]
             assert [each["portNumber"] for each in monitor["podMetricsEndpoints"]] == [8080]
         else:
-            assert annotations == {f"prometheus.io/{key}": value for key, value in SCRAPED.items()}
+            assert found == {f"prometheus.io/{key}": value for key, value in SCRAPED.items()}
     for name in ("collector", "exposition"):
         containers = _of(objects, "Deployment")[name]["spec"]["template"]["spec"]["containers"]
         assert [port["containerPort"] for each in containers for port in each.get("ports", [])] == [8080]
