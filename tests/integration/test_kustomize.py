@@ -260,6 +260,16 @@ def test_a_prometheus_finds_servers_collector_and_exposition(tmp_path: Path, fou
         assert allowed == [[{"protocol": "TCP", "port": 8080}]]
 
 
+def test_monitored_servers_know_what_is_released_without_starting_anew(tmp_path: Path) -> None:
+    objects = _render(_with_option(tmp_path, "monitoring", state_in("canary")))
+    spec = _of(objects, "ServingRuntime")["sluice"]["spec"]
+    (server,) = spec["containers"]
+    (mount,) = [each for each in server["volumeMounts"] if each["name"] == "release"]
+    assert f"--release={mount['mountPath']}" in server["args"]
+    (volume,) = [each for each in spec["volumes"] if each["name"] == "release"]
+    assert {"rollout", "sequence"} <= set(_of(objects, "ConfigMap")[volume["configMap"]["name"]]["data"])
+
+
 @pytest.mark.parametrize("options", [("redis", "tracing"), ("tracing", "redis")])
 def test_options_that_set_variables_leave_each_others_alone(tmp_path: Path, options: tuple[str, str]) -> None:
     objects = _render(_with_option(tmp_path, options[0], state_in("canary"), options[1]))
