@@ -16,11 +16,8 @@ def exposed(n: int) -> list[str]:
     """Lines of a stage in which ``n`` labels came within an hour, and one after a year."""
     counts = (0, 0, 0, n) + (0,) * (_BINS - 5) + (1,)
     delays = LabelDelays(counts=counts, seconds=600.0 * n + 365 * 86400)
-    sides = {
-        side: arm(digest, 4000).model_copy(update={"delays": delays})
-        for side, digest in (("candidate", B), ("stable", A))
-    }
-    evidence = evidence_of(state_in("canary"), **sides)
+    ours, theirs = (arm(digest, 4000).model_copy(update={"delays": delays}) for digest in (B, A))
+    evidence = evidence_of(state_in("canary"), candidate=ours, stable=theirs)
     return [line for line in in_text(samples_of(evidence)).decode().splitlines() if "label_delay" in line]
 
 

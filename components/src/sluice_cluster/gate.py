@@ -170,8 +170,8 @@ def _put(made: Decision) -> dict[str, Any]:
 
 def _told(commit: str, state: ReleaseState, rule: str = "", text: str = "", **words: Any) -> dict[str, Any]:
     quiet = {"action": "wait", "verdict": None, "reasons": [{"rule": rule, "verdict": None, "text": text}]}
-    about = {"environment": state.environment, "stage": state.stage, "candidate": state.candidate}
-    about |= {"rollout": state.rollout, "sequence": state.sequence}
+    keys = ("environment", "stage", "candidate", "rollout", "sequence")
+    about: dict[str, Any] = {key: getattr(state, key) for key in keys}
     return about | quiet | {"commit": commit, "decision": None, "cluster": None} | words
 
 
