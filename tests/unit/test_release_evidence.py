@@ -157,6 +157,9 @@ def test_confirm_looks_back_to_the_canary_for_labels() -> None:
     assert found.candidate is not None
     assert (found.candidate.n, found.candidate.due) == (200, 350)
     assert [stratum.stable.n for stratum in found.strata] == [150]
+    assert found.stable is not None
+    assert found.stable.delays is not None
+    assert sum(found.stable.delays.counts) == 150
 
 
 def test_a_changed_unit_shows_as_skew() -> None:
