@@ -14,7 +14,7 @@ that there is too much at once: send it again. It keeps nothing itself, so it ma
     sluice_collected_predictions_total{task,digest}   rows stored; a batch that was sent twice counts twice
     sluice_feedback_total{task,digest}                labels stored
     sluice_feedback_reward_total{task,digest}         sum of their rewards
-    sluice_collector_requests_total{endpoint,status}
+    sluice_collector_requests_total{task,endpoint,status}
 
 ``digest`` is ``unknown`` where a label does not say it, and ``other`` where no prediction of it came by here.
 """
@@ -30,6 +30,7 @@ import sys
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,10 +73,16 @@ class Counts:
         self._predictions = self._counter("sluice_collected_predictions", "Rows stored.", names)
         self._labels = self._counter("sluice_feedback", "Labels stored.", names)
         self._rewards = self._counter("sluice_feedback_reward", "Sum of their rewards.", names)
-        self.requests = self._counter("sluice_collector_requests", "Requests.", ["endpoint", "status"])
+        self._requests = self._counter("sluice_collector_requests", "Requests.", ["task", "endpoint", "status"])
+        for endpoint, status in product(("predictions", "rows"), (200, 503)):  # an increase needs a zero before it
+            self._requests.labels(task, endpoint, str(status))
 
     def _counter(self, name: str, about: str, names: list[str]) -> Family:
         return Family(name, about, names, registry=self.registry)
+
+    def request(self, endpoint: str, status: int) -> None:
+        """One was answered."""
+        self._requests.labels(self._task, endpoint, str(status)).inc()
 
     def predictions(self, frame: pl.DataFrame) -> None:
         """A batch was stored."""
@@ -155,7 +162,7 @@ class CollectorApp:
             await _answer(send, 200, generate_latest(self.counts.registry), b"text/plain; version=0.0.4; charset=utf-8")
             return
         endpoint, status, said = await self._told(scope, receive)
-        self.counts.requests.labels(endpoint, str(status)).inc()
+        self.counts.request(endpoint, status)
         await _answer(send, status, orjson.dumps(said))
 
     async def _told(self, scope: Scope, receive: Receive) -> tuple[str, int, dict[str, Any]]:

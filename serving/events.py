@@ -2,8 +2,11 @@
 What a server says in words: one JSON line on standard error for each failure, refusal, start and end.
 
     {"time": "…Z", "level": "ERROR", "event": "failed", "task": …, "digest": …, "role": …, "request_id": …,
-     "rollout": …, "trace_id": …, "cause": "model", "error": "…", "exception": "…"}
+     "rollout": …, "sequence": 7, "trace_id": …, "cause": "model", "error": "…", "exception": "…"}
 
+``sequence`` counts the changes of the environment's release file, so it names the decision that put the state in place
+under which the request was answered; like a ``rollout`` that the request does not bring, it is what the mounted
+ConfigMap says at that moment.
 Answers are not told: four lines a request cost 40 % of a small model's time, and the prediction log has them all. Of
 failures and refusals at most ten a second are told; the next line says how many were left out.
 """
@@ -15,6 +18,7 @@ import sys
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -48,9 +52,11 @@ class Events:
 
     Args:
         identity: what every line says of it: task, digest, role.
+        release: the ConfigMap ``release`` as a directory, a file a key.
     """
 
-    def __init__(self, identity: Mapping[str, str]) -> None:
+    def __init__(self, identity: Mapping[str, str], release: Path | None = None) -> None:
+        self._release = release
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(_JsonLines(identity))
         handler.addFilter(lambda record: not self._is_known(record))
@@ -96,6 +102,18 @@ class Events:
 
     def _tell(self, level: int, told: dict[str, Any], request_id: str, rollout: str, *, exc_info: bool = False) -> None:
         left_out, self._left_out = self._left_out, 0
-        ids = {"request_id": request_id, "rollout": rollout, "trace_id": tracing.trace_id()}
+        ids: dict[str, Any] = {"request_id": request_id, "trace_id": tracing.trace_id(), **self._released()}
+        ids |= {"rollout": rollout} if rollout else {}
         extra = {"told": told | ids | {"left_out": left_out or None}}
         self._logger.log(level, told["event"], extra=extra, exc_info=exc_info)
+
+    def _released(self) -> dict[str, str | int]:
+        """What is released now; nothing where that cannot be read, for no line may fail."""
+        if self._release is None:
+            return {}
+        try:
+            link = self._release / "..data"  # by which a mounted ConfigMap changes as a whole
+            folder = link.resolve(strict=True) if link.exists() else self._release
+            return {"rollout": (folder / "rollout").read_text(), "sequence": int((folder / "sequence").read_text())}
+        except (OSError, ValueError):
+            return {}

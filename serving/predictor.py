@@ -4,7 +4,7 @@ Serve one bundle: kserve's V1 and V2 protocols over a verified bundle, without T
     python serving/predictor.py --bundle .sluice/bundles/sha256-… --digest sha256:… --model_name TASK \
         --http_port 8080 [--host 0.0.0.0] [--store .sluice/features] [--role stable] \
         [--log predictions.jsonl | --collector http://collector:8080 --spool DIR [--log_percent 100]] \
-        [--seldon_names] [--json_log]
+        [--seldon_names] [--json_log [--release DIR]]
 
 An instance is either entity keys and request inputs (features are then read online: from the folder ``--store``, or by
 the definitions in ``--feature_repo`` from the Redis that SLUICE_REDIS names) or all features of
@@ -60,6 +60,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--role", choices=["stable", "candidate"], default="stable")
     parser.add_argument("--seldon_names", action="store_true", help="count requests under Seldon's names too")
     parser.add_argument("--json_log", action="store_true", help="say failures and refusals on standard error, as JSON")
+    parser.add_argument("--release", type=Path, help="the ConfigMap `release`: its rollout and sequence are said too")
     parser.add_argument("--end_with_stdin", action="store_true", help="end when the parent closes our standard input")
     return parser.parse_args(argv)
 
@@ -326,7 +327,7 @@ def serve(predictor: Predictor, options: argparse.Namespace) -> None:
     sys.stdout.write(f"ready http://{host}:{port}\n")
     sys.stdout.flush()
     if options.json_log:  # after kserve has set its own logging up
-        predictor.events = Events(predictor.identity)
+        predictor.events = Events(predictor.identity, options.release)
         predictor.events.say("ready", address=f"http://{host}:{port}")
     server.start([SluiceModel(options.model_name, predictor)])
     end_traces()

@@ -47,13 +47,14 @@ patches:
 """The tests' definitions in the place of the image's own."""
 
 
-def _online_checkout(checkout: Checkout) -> Checkout:
-    root = checkout.root.with_name(f"{checkout.root.name}-feast")
+def _online_checkout(checkout: Checkout, more: tuple[str, ...]) -> Checkout:
+    root = checkout.root.with_name("-".join([checkout.root.name, "feast", *more]))
     shutil.copytree(checkout.root, root)
     overlay = Checkout(root).overlay("dev")
     path, test = overlay / "kustomization.yaml", root / "manifests/options/test-definitions"
-    options = "../../options/redis, ../../options/feature-server, ../../options/test-definitions"
-    path.write_text(path.read_text().replace("[release, ", f"[release, {options}, "))
+    options = ("redis", "feature-server", "test-definitions", *more)
+    components = ", ".join(f"../../options/{option}" for option in options)
+    path.write_text(path.read_text().replace("[release, ", f"[release, {components}, "))
     test.mkdir()
     head = "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\n"
     (test / "kustomization.yaml").write_text(head + "generatorOptions: {disableNameSuffixHash: true}" + _MOUNT)
@@ -97,23 +98,30 @@ def _redis_objects() -> list[Object]:
     ]
 
 
-@pytest.fixture
-def online(checkout: Checkout, bundles: Bundles, gateway: str, dev: str) -> Iterator[str]:
-    """Redis, the feature server, and the tiny model reading online; the gateway's address."""
+@contextmanager
+def reading_online(checkout: Checkout, bundles: Bundles, *more: str) -> Iterator[None]:
+    """Redis, the feature server, and the tiny model reading online, with more options; gone afterwards."""
     try:
         apply(_redis_objects())
-        apply(_online_checkout(checkout).release(state_in("stable", task="tiny", stable=bundles.online)))
+        apply(_online_checkout(checkout, more).release(state_in("stable", task="tiny", stable=bundles.online)))
         wait_until("the model is ready before Redis has a row", lambda: ready("tiny-stable"), 150)
         wait_until("redis is ready", lambda: _available("redis"), 120)
         wait_until("the feature server is ready", lambda: _available("feature-server"), 150)
-        yield gateway
+        yield
     finally:
         for kind in ("deployment", "service", "poddisruptionbudget", "serviceaccount"):
-            kubectl("-n", dev, "delete", kind, "feature-server", "--ignore-not-found")
-        policies = ("networkpolicy/feature-server", "networkpolicy/model-server-redis")
+            kubectl("-n", "sluice-dev", "delete", kind, "feature-server", "--ignore-not-found")
+        policies = ("networkpolicy/feature-server", "networkpolicy/model-server-redis", "networkpolicy/tracing")
         rest = ("deployment/redis", "service/redis", "secret/redis", "configmap/definitions")
-        kubectl("-n", dev, "delete", "--ignore-not-found", *policies, *rest)
+        kubectl("-n", "sluice-dev", "delete", "--ignore-not-found", *policies, *rest)
         apply(checkout.release(state_in("empty", task="tiny")))
+
+
+@pytest.fixture
+def online(checkout: Checkout, bundles: Bundles, gateway: str, dev: str) -> Iterator[str]:
+    """The gateway's address, while a model behind it reads online."""
+    with reading_online(checkout, bundles):
+        yield gateway
 
 
 def _available(deployment: str) -> bool:
@@ -134,7 +142,8 @@ def _forwarded(deployment: str, port: int) -> Iterator[str]:
         forward.wait()
 
 
-def _load(tmp_path: Path) -> None:
+def load(tmp_path: Path) -> None:
+    """Put the shops into Redis."""
     with _forwarded("redis", 6379) as redis:
         settings = {"SLUICE_REDIS": redis, "SLUICE_REDIS_PASSWORD": PASSWORD, "SLUICE_FEATURES": str(tmp_path)}
         wait_until("the rows are in Redis", lambda: _loaded(settings), 60)
@@ -148,10 +157,11 @@ def _loaded(settings: dict[str, str]) -> bool:
 
 
 def _predict(gateway: str, instance: dict[str, Any]) -> tuple[int, str]:
-    return _post(gateway + "/v1/models/tiny:predict", {"instances": [instance]}, {"Host": HOST})
+    return post(gateway + "/v1/models/tiny:predict", {"instances": [instance]}, {"Host": HOST})
 
 
-def _post(url: str, document: Any, headers: dict[str, str]) -> tuple[int, str]:
+def post(url: str, document: Any, headers: dict[str, str]) -> tuple[int, str]:
+    """Status and body of one request."""
     body, headers = json.dumps(document), {**headers, "content-type": "application/json"}
     request = urllib.request.Request(url, body.encode(), headers)  # noqa: S310  http by configuration
     try:
@@ -172,7 +182,7 @@ def _read_features() -> dict[str, list[Any]]:
 
 def _answer(server: str, asked: Any) -> str:
     try:
-        status, text = _post(f"http://{server}/get-online-features", asked, {})
+        status, text = post(f"http://{server}/get-online-features", asked, {})
     except OSError:  # not forwarded yet
         return ""
     assert status == 200, text
@@ -180,7 +190,7 @@ def _answer(server: str, asked: Any) -> str:
 
 
 def test_servers_read_redis_through_an_outage(online: str, tmp_path: Path) -> None:
-    _load(tmp_path)
+    load(tmp_path)
     visits, colour = SHOPS["oak"]
     keys, whole = {"shop": "oak", "amount": 1.5}, {"amount": 1.5, "visits": visits, "colour": colour}
     wait_until("the model answers", lambda: _predict(online, keys)[0] == 200, 30)
@@ -197,7 +207,7 @@ def test_servers_read_redis_through_an_outage(online: str, tmp_path: Path) -> No
     assert "+Inf" in kubectl("get", "--raw", f"{_SERVER}/metrics")
     kubectl("-n", "sluice-dev", "scale", "deployment", "redis", "--replicas=1")
     wait_until("Redis is back", lambda: _available("redis"), 60)
-    _load(tmp_path)
+    load(tmp_path)
     wait_until("the model answers again", lambda: _predict(online, keys)[0] == 200, 30)
     assert _predict(online, keys) == _predict(online, whole)
     assert _restarts() == 0

@@ -28,7 +28,7 @@ from tests.integration.seldon_dashboard import queries
 from tests.unit.release_sample import state_in
 
 NAMESPACE = "monitoring"
-_JOINED = re.compile(r"sluice_(joined|loss|labels|agreement|skew|cells)|feedback")
+_JOINED = re.compile(r"sluice_(joined|loss|label|agreement|skew|cells)|feedback")
 _PATCH = """
 - {op: replace, path: /spec/template/spec/containers/0/args/0, value: --repository=/repository/main.bundle}
 - {op: add, path: /spec/template/spec/containers/0/volumeMounts/-, value: {name: repository, mountPath: /repository}}

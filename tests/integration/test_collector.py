@@ -218,6 +218,41 @@ def test_labels_that_come_at_once_are_all_answered_when_stored(post: Post) -> No
     assert metric(f"127.0.0.1:{post.port}", "sluice_feedback_reward_total") == 6
 
 
+def test_senders_cannot_make_series(post: Post) -> None:
+    post.start_collector()
+    address = f"127.0.0.1:{post.port}"
+
+    def series() -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for line in call(address, "GET", "/metrics")[1].decode().splitlines():
+            if not line.startswith("#") and "_created" not in line:
+                found.setdefault(line.partition("{")[0], []).append(line.partition("{")[2].rpartition("}")[0])
+        return found
+
+    zeros = series()["sluice_collector_requests_total"]
+    assert len(zeros) == len([line for line in zeros if 'task="tiny"' in line]) == 4, "there before the first request"
+    digests = [f"sha256:{number:064x}" for number in range(30)]
+    for number, digest in enumerate(digests):
+        line = Record(f"q{number}", datetime.now(UTC), "stable", "", digest, 0.5, 200, 1.0, {}, [], [], {}).line()
+        batch = Batch.of(datetime.now(UTC), line)
+        assert call(address, "PUT", f"/v1/predictions/{batch.name}", line)[0] == 200
+        call(address, "POST", f"/v1/{number}", line)
+        call(address, "PATCH", f"/metrics/{number}")
+        call(address, "PUT", f"/v1/predictions/{number}", line)
+    labels = [{"request_id": f"q{i}", "label": 1, "reward": 1, "digest": digest} for i, digest in enumerate(digests)]
+    labels.append({"request_id": "q", "label": 0})
+    assert call(address, "POST", "/v1/feedback", json.dumps({"labels": labels}).encode())[0] == 200
+    assert call(address, "POST", "/v1/feedback", b"{}")[0] == 400
+    found = {name: len(each) for name, each in series().items()}
+    assert found == {
+        "sluice_collected_predictions_total": 20,
+        "sluice_feedback_total": 20 + 2,
+        "sluice_feedback_reward_total": 20 + 2,
+        "sluice_collector_requests_total": 4 + 4,
+    }
+    assert metric(address, "sluice_feedback_total") == 31, "of digests that nobody knows any more, as one"
+
+
 def test_kserves_logger_may_send_what_it_carries(post: Post) -> None:
     post.start_collector()
     digest = "sha256:" + "a" * 64

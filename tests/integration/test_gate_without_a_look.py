@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sluice.release.git import git
 from sluice.release.gitops import GitOps
 from sluice.release.ledger import verify
 from tests.integration.release_repository import Cluster
@@ -24,6 +25,13 @@ def gate(gitops: GitOps, now: str) -> dict[str, Any]:
     return gate_of(gitops, Cluster(state, state.since or now) if state.rollout else None, now).look()
 
 
+def put_in_place(gitops: GitOps, sequence: int) -> str:
+    """What docs/bring-your-own-prometheus.md asks Git: the decision by which a server's line has its sequence."""
+    place = f"manifests/overlays/{gitops.environment}/release"
+    asked = ["log", f'-S"sequence={sequence}"', "--format=%(trailers:key=Sluice-Decision,valueonly)", "--", place]
+    return git(Path(gitops.remote), *asked).decode().split()[-1]
+
+
 def test_what_dev_confirmed_is_proposed_in_staging_once(town: Town) -> None:
     told = gate(town.staging, town.now())
     assert (told["action"], told["reasons"][0]["rule"]) == ("wait", "promote")
@@ -34,6 +42,8 @@ def test_what_dev_confirmed_is_proposed_in_staging_once(town: Town) -> None:
     begun = town.staging.snapshot()
     assert (told["action"], told["commit"]) == ("bootstrap", begun.commit)
     assert told["decision"] == town.staging.decisions()[-1].id
+    assert (told["rollout"], told["sequence"]) == (begun.state.rollout, begun.state.sequence)
+    assert put_in_place(town.staging, begun.state.sequence) == told["decision"]
     assert begun.state.candidate == A
 
     told = gate(town.prod, town.now())
@@ -55,6 +65,11 @@ def test_what_this_environment_refused_is_refused_once(town: Town) -> None:
     again = gate(town.staging, town.now())
     assert first["action"] == again["action"] == "refuse"
     assert (first["decision"], first["commit"]) == (again["decision"], again["commit"])
+    released = town.staging.snapshot().state
+    assert (first["sequence"], put_in_place(town.staging, released.sequence)) == (
+        released.sequence,
+        town.staging.decisions()[-2].id,
+    ), "a refusal puts nothing in place"
     assert town.staging.snapshot().state.stable == A
 
 

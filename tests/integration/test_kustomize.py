@@ -19,6 +19,7 @@ from sluice.release.state import ReleaseState
 from tests.unit.release_sample import GOOD, A, B, C, failing, passing, state_in
 
 ROOT = Path(__file__).parents[2]
+SCRAPED = {"scrape": "true", "path": "/metrics", "port": "8080"}
 needs_kubectl = pytest.mark.skipif(
     shutil.which("kubectl") is None,
     reason="NOT CHECKED: kubectl is missing, so nothing proves that the manifests render what the release state says",
@@ -166,12 +167,13 @@ def test_two_strategies_at_once_do_not_build(tmp_path: Path) -> None:
     assert "already registered id" in done.stderr
 
 
-def _with_option(tmp_path: Path, option: str, state: ReleaseState) -> Path:
+def _with_option(tmp_path: Path, option: str, state: ReleaseState, *more: str) -> Path:
     shutil.copytree(ROOT / "manifests", tmp_path / "manifests")
     overlay = tmp_path / "manifests/overlays/dev"
     (overlay / "release/kustomization.yaml").write_bytes(render_release(state))
     path = overlay / "kustomization.yaml"
-    path.write_text(path.read_text().replace("[release, ", f"[release, ../../options/{option}, "))
+    options = "".join(f"../../options/{each}, " for each in (option, *more))
+    path.write_text(path.read_text().replace("[release, ", f"[release, {options}"))
     return overlay
 
 
@@ -226,3 +228,54 @@ def test_one_word_points_servers_at_a_collector(tmp_path: Path) -> None:
     assert {"configMapRef": {"name": "features", "optional": True}} in join["envFrom"]
     policy = _of(objects, "ConfigMap")["environment"]["data"]["gate-policy.yaml"]
     assert parse_policy(policy.encode(), "policy").environment == "dev"
+
+
+def _scraped(objects: list[dict[str, Any]]) -> dict[str, tuple[dict[str, str], dict[str, str]]]:
+    """Labels and annotations of the pods that have metrics, by what makes them."""
+    found = {}
+    for name, each in _of(objects, "Deployment").items():
+        pod = each["spec"]["template"]["metadata"]
+        found[name] = pod["labels"], pod.get("annotations", {})
+    for name, each in _of(objects, "InferenceService").items():  # its pods have its labels
+        found[name] = each["metadata"]["labels"], each["spec"]["predictor"].get("annotations", {})
+    return found
+
+
+@pytest.mark.parametrize("found_by", ["monitoring", "scrape-annotations", "seldon-analytics"])
+def test_a_prometheus_finds_servers_collector_and_exposition(tmp_path: Path, found_by: str) -> None:
+    objects = _render(_with_option(tmp_path, "collector", state_in("canary", task="toy"), found_by))
+    scraped = _scraped(objects)
+    assert set(scraped) == {"toy-stable", "toy-candidate", "collector", "exposition"}
+    for labels, found in scraped.values():
+        if found_by == "monitoring":
+            monitor = _of(objects, "PodMonitor")["sluice"]["spec"]
+            (selector,) = monitor["selector"]["matchExpressions"]
+            assert labels[selector["key"]] in selector["values"]
+            assert [each["portNumber"] for each in monitor["podMetricsEndpoints"]] == [8080]
+        else:
+            assert found == {f"prometheus.io/{key}": value for key, value in SCRAPED.items()}
+    for name in ("collector", "exposition"):
+        containers = _of(objects, "Deployment")[name]["spec"]["template"]["spec"]["containers"]
+        assert [port["containerPort"] for each in containers for port in each.get("ports", [])] == [8080]
+        allowed = [rule["ports"] for rule in _of(objects, "NetworkPolicy")[name]["spec"]["ingress"]]
+        assert allowed == [[{"protocol": "TCP", "port": 8080}]]
+
+
+def test_monitored_servers_know_what_is_released_without_starting_anew(tmp_path: Path) -> None:
+    objects = _render(_with_option(tmp_path, "monitoring", state_in("canary")))
+    spec = _of(objects, "ServingRuntime")["sluice"]["spec"]
+    (server,) = spec["containers"]
+    (mount,) = [each for each in server["volumeMounts"] if each["name"] == "release"]
+    assert f"--release={mount['mountPath']}" in server["args"]
+    (volume,) = [each for each in spec["volumes"] if each["name"] == "release"]
+    assert {"rollout", "sequence"} <= set(_of(objects, "ConfigMap")[volume["configMap"]["name"]]["data"])
+
+
+@pytest.mark.parametrize("options", [("redis", "tracing"), ("tracing", "redis")])
+def test_options_that_set_variables_leave_each_others_alone(tmp_path: Path, options: tuple[str, str]) -> None:
+    objects = _render(_with_option(tmp_path, options[0], state_in("canary"), options[1]))
+    (server,) = _of(objects, "ServingRuntime")["sluice"]["spec"]["containers"]
+    names = [each["name"] for each in server["env"]]
+    wanted = {"SLUICE_REDIS", "SLUICE_REDIS_PASSWORD", "OTEL_EXPORTER_OTLP_ENDPOINT"}
+    assert wanted | {"OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"} == set(names)
+    assert len(names) == 5

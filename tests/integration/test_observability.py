@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ REQUESTS: list[tuple[str, dict[str, Any], dict[str, str]]] = [
     ("refused", GOOD | {"more": 1}, {}),
     *((f"again-{i}", GOOD | {"more": 1}, {}) for i in range(30)),
 ]
+FIRST = 5
 
 
 @dataclass(frozen=True)
@@ -54,16 +56,35 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
     digest = write_tiny_bundle(home)
     command = [sys.executable, str(SERVER), str(CURSED), "--bundle", str(bundle_directory(home, digest))]
     command += ["--digest", digest, "--model_name", "tiny", "--http_port", "0", "--role", "candidate", "--json_log"]
+    command += ["--release", str(home / "release")]
+    publish(home / "release", "r0004-b", "7")
     with receiver() as (endpoint, spans), pytest.MonkeyPatch.context() as patch:
         patch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
         child = ChildServer(command, home / "server.log")
         try:
             address = urlsplit(child.wait_ready(90)).netloc
-            statuses = [status(address, *request) for request in REQUESTS]
+            statuses = [status(address, *request) for request in REQUESTS[:FIRST]]
+            publish(home / "release", "r0004-b", "8")
+            statuses += [status(address, *request) for request in REQUESTS[FIRST:]]
+            publish(home / "release", "r0005-c", "nonsense")
+            time.sleep(1.1)  # lines of another second
+            statuses.append(status(address, "unreleased", GOOD | {"more": 1}, {}))
         finally:
             child.stop(20)
         _, _, text = (home / "server.log").read_text().partition("ready http")  # before it LiteRT says hello by itself
         yield Seen(digest, statuses, spans, [json.loads(line) for line in text.splitlines()[1:]])
+
+
+def publish(mount: Path, rollout: str, sequence: str) -> None:
+    """What the kubelet does with the volume of a ConfigMap: a new folder, and one link that changes."""
+    folder = mount / f"..{sequence}"
+    folder.mkdir(parents=True)
+    for key, value in (("rollout", rollout), ("sequence", sequence)):
+        (folder / key).write_text(value)
+        if not (mount / key).is_symlink():
+            (mount / key).symlink_to(Path("..data", key))
+    (mount / "..next").symlink_to(folder.name)
+    (mount / "..next").rename(mount / "..data")
 
 
 def status(address: str, request_id: str, instance: dict[str, Any], headers: dict[str, str]) -> int:
@@ -117,3 +138,17 @@ def test_a_flood_of_refusals_is_told_in_few_lines_and_counted(seen: Seen) -> Non
     assert refused[0]["part"] == "names"
     assert refused[0]["request_id"] == "refused"
     assert len(refused) < 31
+
+
+def test_a_line_says_the_release_under_which_it_was_answered(seen: Seen) -> None:
+    (failed,) = seen.lines_of("failed")
+    assert (failed["rollout"], failed["sequence"]) == ("r7", 7), "the request said its rollout itself"
+    refused = seen.lines_of("refused")
+    assert (refused[0]["rollout"], refused[0]["sequence"]) == ("r0004-b", 7)
+    later = [line for line in refused if line["request_id"].startswith("again")]
+    assert {(line["rollout"], line["sequence"]) for line in later} == {("r0004-b", 8)}
+
+
+def test_a_release_that_makes_no_sense_costs_no_line(seen: Seen) -> None:
+    (last,) = [line for line in seen.lines_of("refused") if line["request_id"] == "unreleased"]
+    assert not {"rollout", "sequence"} & last.keys()

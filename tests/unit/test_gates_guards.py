@@ -11,12 +11,14 @@ from pydantic import BaseModel
 from sluice.gates.guards import refusals
 from sluice.gates.verdict import Verdict
 from sluice.monitoring.evidence import (
+    LABEL_DELAY_BOUNDS_S,
     LATENCY_BOUNDS_MS,
     Arm,
     Cells,
     Evidence,
     Histogram,
     Imputed,
+    LabelDelays,
     Moments,
     Pairs,
     Share,
@@ -37,7 +39,8 @@ _STRATUM = Stratum(window=SINCE, candidate=_M, stable=_M, candidate_imputed=_IMP
 
 def _full() -> Evidence:
     """Evidence in which nothing is left out."""
-    counted = {"restarts": 1, "hours": 24.0}
+    delays = LabelDelays(counts=(0,) * len(LABEL_DELAY_BOUNDS_S) + (500,), seconds=2e9)
+    counted = {"restarts": 1, "hours": 24.0, "delays": delays}
     return evidence_of(
         STATE,
         candidate=arm(B, 4000).model_copy(update=counted),

@@ -14,7 +14,7 @@ import pytest
 from sluice.data.divergence import profile_of
 from sluice.errors import BadArtifact
 from sluice.monitoring.collect import collect_evidence
-from sluice.monitoring.evidence import LATENCY_BOUNDS_MS, Evidence
+from sluice.monitoring.evidence import LABEL_DELAY_BOUNDS_S, LATENCY_BOUNDS_MS, Evidence
 from sluice.monitoring.prediction_log import WINDOW_SCHEMA, window_path, write_window
 from sluice.monitoring.windows import list_windows, read_window
 from sluice.release.state import ReleaseState
@@ -88,6 +88,34 @@ def test_labels_from_the_future_are_not_seen() -> None:
     assert (found.candidate.due, found.candidate.labelled) == (600, 301)
 
 
+def test_delays_are_counted_of_the_labels_that_are_in() -> None:
+    hour = timedelta(hours=1)
+    late = [timedelta(0), timedelta(seconds=-5), timedelta(minutes=1), hour, hour + timedelta(microseconds=1), 9 * hour]
+    labels = _labels(600).with_columns(label_time=pl.col("label_time") - hour)
+    known = labels.head(6).with_columns(label_time=pl.col("label_time") + pl.Series(late))
+    never = labels[6:].with_columns(label=pl.lit(None, pl.Int8))
+    rows = _shadow()
+    rows[0] |= {"score": None, "status": 500}  # nothing to label
+    found = _collect(rows, state_in("shadow"), pl.concat([known, never]))
+    assert found.stable is not None
+    assert found.stable.delays is not None
+    bins = dict(zip((*LABEL_DELAY_BOUNDS_S, math.inf), found.stable.delays.counts, strict=True))
+    assert {end: n for end, n in bins.items() if n} == {60: 2, 3600: 1, 3 * 3600: 1, 12 * 3600: 1}
+    assert found.stable.delays.seconds == pytest.approx(60 + 2 * 3600 + 9 * 3600)
+    assert found.candidate is not None
+    assert found.candidate.delays is not None
+    assert sum(found.candidate.delays.counts) == 6
+    nothing = _collect(rows, state_in("shadow"), labels.head(0))
+    assert (nothing.stable or found.stable).delays is None
+
+
+def test_late_labels_of_other_delays_leave_the_digest_alone() -> None:
+    early = _collect(_shadow(), state_in("shadow"))
+    late = _collect(_shadow(), state_in("shadow"), _labels(600, timedelta(hours=2)))
+    assert early.candidate != late.candidate
+    assert early.digest == late.digest
+
+
 def test_errors_and_answers_without_a_score_count() -> None:
     rows = _shadow(10)
     rows[1] |= {"status": 503, "score": None, "digest": ""}
@@ -129,6 +157,9 @@ def test_confirm_looks_back_to_the_canary_for_labels() -> None:
     assert found.candidate is not None
     assert (found.candidate.n, found.candidate.due) == (200, 350)
     assert [stratum.stable.n for stratum in found.strata] == [150]
+    assert found.stable is not None
+    assert found.stable.delays is not None
+    assert sum(found.stable.delays.counts) == 150
 
 
 def test_a_changed_unit_shows_as_skew() -> None:

@@ -101,9 +101,9 @@ def test_evidence_is_what_the_collector_says_of_the_same_rows(name: str, stage: 
             update={"slices": {k: one.model_copy(update={"strata": ()}) for k, one in real.slices.items()}}
         )
     mine, theirs = made.model_dump(exclude=unlike), real.model_dump(exclude=unlike)
-    for document in (mine, theirs):  # the simulator does not keep the times of single requests
+    for document in (mine, theirs):  # the simulator does not keep the times of single requests and labels
         for arm in ("candidate", "stable"):
-            document[arm] |= {"first": None, "last": None}
+            document[arm] |= {"first": None, "last": None, "delays": None}
     assert len(mine["slices"]) == 20
     assert close(mine, theirs)
 

@@ -77,8 +77,9 @@ class Gate:
 
         Returns:
             plain JSON: ``environment, stage, candidate, action, verdict, reasons`` (rule, verdict and text), ``commit``
-            (of the decision; of the state where nothing was written), ``decision`` (its id, or null) and ``cluster``
-            (why the effect could not be read back, or null).
+            (of the decision; of the state where nothing was written), ``decision`` (its id, or null), ``rollout`` and
+            ``sequence`` (that it is about, and that is released from then on) and ``cluster`` (why the effect could not
+            be read back, or null).
 
         Raises:
             BadInput, BadArtifact, Busy: as ``GitOps``; nothing was written by halves.
@@ -99,7 +100,7 @@ class Gate:
 
         if written := self.gitops.commit(decide):
             made = written.decision
-            return _told(written.commit, state, **_words(made), decision=made.id, cluster=hindrance)
+            return _told(written.commit, state, **_words(made), **_put(made), cluster=hindrance)
         waiting = decided(state, evidence, snapshot.policy, snapshot.policy_digest, iso(now), run)
         return _told(snapshot.commit, state, **_words(waiting), cluster=hindrance)
 
@@ -111,7 +112,7 @@ class Gate:
         if found.decision is None:
             return _told(snapshot.commit, snapshot.state, "promote", found.text)
         words = _words(found.decision)
-        return _told(self.gitops.snapshot().commit, snapshot.state, **words, decision=found.decision.id)
+        return _told(self.gitops.snapshot().commit, snapshot.state, **words, **_put(found.decision))
 
     def _approved(self, snapshot: Snapshot) -> dict[str, Any] | None:
         """The step that a merged approval allows; one that is none, or forbidden, keeps no look from its work."""
@@ -122,7 +123,7 @@ class Gate:
             return None
         if made is None:
             return None
-        return _told(self.gitops.snapshot().commit, snapshot.state, **_words(made), decision=made.id)
+        return _told(self.gitops.snapshot().commit, snapshot.state, **_words(made), **_put(made))
 
     @property
     def _application(self) -> str:
@@ -164,9 +165,16 @@ def _words(made: Decision) -> dict[str, Any]:
     return {"action": made.action, "verdict": made.verdict.value, "reasons": reasons}
 
 
+def _put(made: Decision) -> dict[str, Any]:
+    """The decision, its rollout, and the release that it put in place: servers say these two in their lines too."""
+    rollout = made.after.get("rollout") or made.before.get("rollout")
+    return {"decision": made.id, "rollout": rollout, "sequence": made.after.get("sequence")}
+
+
 def _told(commit: str, state: ReleaseState, rule: str = "", text: str = "", **words: Any) -> dict[str, Any]:
     quiet = {"action": "wait", "verdict": None, "reasons": [{"rule": rule, "verdict": None, "text": text}]}
-    about = {"environment": state.environment, "stage": state.stage, "candidate": state.candidate}
+    keys = ("environment", "stage", "candidate", "rollout", "sequence")
+    about: dict[str, Any] = {key: getattr(state, key) for key in keys}
     return about | quiet | {"commit": commit, "decision": None, "cluster": None} | words
 
 

@@ -19,7 +19,7 @@ from sluice.monitoring.evidence import (
     Stratum,
     Timings,
 )
-from sluice.monitoring.moments import histogram, moments, moments_by, rounded
+from sluice.monitoring.moments import histogram, label_delays, moments, moments_by, rounded
 from sluice.monitoring.rows import Types, decoded, failed, of_route, with_labels
 from sluice.monitoring.slices import slice_evidence
 from sluice.release.state import Applied, ReleaseState, iso, moment_of
@@ -111,6 +111,7 @@ def _arm(rows: pl.DataFrame, judged: pl.DataFrame, digest: str | None, due: date
         labelled=int(mature["label"].is_not_null().sum()),
         loss=moments(judged["loss"]),
         stale=rows.filter("ok", pl.any_horizontal(lacking)).height if lacking else 0,
+        delays=label_delays(judged),
     )
 
 

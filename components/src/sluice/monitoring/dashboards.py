@@ -49,6 +49,11 @@ def _quantile(q: float) -> tuple[str, str]:
     return f"histogram_quantile({q}, {buckets})", f"{_NAMED} p{q * 100:g}"
 
 
+def _delayed(q: float) -> tuple[str, str]:
+    buckets = f"sum by ({_STAGE}, stage, route, le) ({_of('sluice_label_delay_seconds_bucket')})"
+    return f"histogram_quantile({q}, {buckets})", f"{_BY_ROUTE} p{q * 100:g}"
+
+
 def _quotient(title: str, top: str, bottom: str, legend: str, more: str = "", unit: str = "percentunit") -> Panel:
     return Panel(title, unit, ((f"{_of(top, more)} / ignoring(__name__) {_of(bottom, more)}", legend),))
 
@@ -120,6 +125,7 @@ ROLLOUTS = (
     ),
     _quotient("Log loss of labelled answers", "sluice_loss_sum", "sluice_loss_count", _BY_ROUTE, _WHOLE, "short"),
     _quotient("Labels that are in, of those due", "sluice_labels_known", "sluice_labels_due", _BY_ROUTE),
+    Panel("Delay of the labels that are in", "s", (_delayed(0.5), _delayed(0.9))),
     _quotient("Same decision by both, in shadow", "sluice_agreement_same", "sluice_agreement_pairs", _STAGED),
     Panel("Age of the newest join with labels", "s", ((f"time() - {_of('sluice_joined_now_seconds')}", _STAGED),)),
 )

@@ -19,6 +19,11 @@ Upper ends of the latency bins, 0.25 ms to 32 s, each a quarter wider than the o
 bins, so that a log and a Prometheus say the same.
 """
 
+LABEL_DELAY_BOUNDS_S: tuple[int, ...] = tuple(
+    60 * minutes for minutes in (1, 5, 15, 60, 180, 360, 720, 1440, 2880, 4320, 10080, 20160, 43200)
+)
+"""Upper ends of the bins of a label's delay: a minute to thirty days."""
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -59,6 +64,17 @@ class Histogram(_Frozen):
         return sum(self.counts)
 
 
+class LabelDelays(_Frozen):
+    """How long after its prediction each label was known, of the labels that are in: those to come are not in it."""
+
+    counts: tuple[Count, ...] = Field(
+        min_length=len(LABEL_DELAY_BOUNDS_S) + 1, max_length=len(LABEL_DELAY_BOUNDS_S) + 1
+    )
+    """In the bins that ``LABEL_DELAY_BOUNDS_S`` ends; the last one is open."""
+    seconds: Annotated[float, Field(ge=0)]
+    """Sum of the delays."""
+
+
 class Imputed(_Frozen):
     """
     What a prediction-powered mean is made of (Angelopoulos et al., arXiv 2301.09633).
@@ -95,6 +111,8 @@ class Arm(_Frozen):
     """Times that its server processes began anew in this stage; ``None`` where nobody counts them."""
     hours: Annotated[float, Field(gt=0)] | None = None
     """Server hours over which ``restarts`` were counted."""
+    delays: LabelDelays | None = None
+    """Of ``loss``'s labels; for people who watch, no rule reads it."""
 
     @model_validator(mode="after")
     def _counts_agree(self) -> Arm:
@@ -221,7 +239,7 @@ class Evidence(_Frozen):
 
     @property
     def digest(self) -> str:
-        """Over all that repeats: without timings, restarts, and the commit that was applied."""
-        process = {"restarts", "hours"}
-        changing: dict[str, Any] = {"timings": True, "applied": {"commit"}, "candidate": process, "stable": process}
+        """Over all that repeats and that a rule reads: without timings, restarts, label delays and the commit."""
+        unread = {"restarts", "hours", "delays"}
+        changing: dict[str, Any] = {"timings": True, "applied": {"commit"}, "candidate": unread, "stable": unread}
         return digest_of_value(self.model_dump(mode="json", exclude=changing))

@@ -11,6 +11,7 @@ environment, rollout, stage, step, since), so that a stage never reads the numbe
     sluice_loss_{count,sum,squares}{route,window,slice}     log loss; window "" is the arm's whole cohort, slice "" all
     sluice_imputed_…, sluice_rectifier_…{route,window}      parts of the prediction-powered mean
     sluice_pair_loss_…{slice}, sluice_pair_shift_…          candidate against stable on the same request, in shadow
+    sluice_label_delay_seconds{route}                       histogram of the labels that are in, anew each time
     sluice_labels_{due,known}{route}, sluice_slice_{requests,errors}{route,slice}, sluice_agreement_{pairs,same}
     sluice_skew{feature}, sluice_skew_rows, sluice_cells_{compared,different,excluded}
 
@@ -21,9 +22,18 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from itertools import accumulate
 from pathlib import Path
 
-from sluice.monitoring.evidence import Evidence, Imputed, Moments, SliceEvidence, Stratum
+from sluice.monitoring.evidence import (
+    LABEL_DELAY_BOUNDS_S,
+    Evidence,
+    Imputed,
+    LabelDelays,
+    Moments,
+    SliceEvidence,
+    Stratum,
+)
 from sluice.monitoring.exporter import Sample, expose, in_text
 from sluice.monitoring.seldon_names import FEEDBACK, REWARD, identity, reward
 from sluice.release.state import ReleaseState, moment_of
@@ -53,6 +63,7 @@ def _numbers(evidence: Evidence) -> _Numbers:
             yield "labels_due", {"route": side}, arm.due
             yield "labels_known", {"route": side}, arm.labelled
             yield from _sums("loss", {"route": side, "window": "", "slice": ""}, arm.loss)
+            yield from _delays({"route": side}, arm.delays)
     for stratum in evidence.strata:
         yield from _stratum(stratum, "")
     for name, part in evidence.slices.items():
@@ -90,6 +101,15 @@ def _slice(name: str, part: SliceEvidence) -> _Numbers:
     for stratum in part.strata:
         yield from _stratum(stratum, name)
     yield from _sums("pair_loss", {"slice": name}, part.pairs)
+
+
+def _delays(labels: dict[str, str], found: LabelDelays | None) -> _Numbers:
+    if found:
+        ends = (*map(str, LABEL_DELAY_BOUNDS_S), "+Inf")
+        for end, below in zip(ends, accumulate(found.counts), strict=True):
+            yield "label_delay_seconds_bucket", labels | {"le": end}, below
+        yield "label_delay_seconds_count", labels, sum(found.counts)
+        yield "label_delay_seconds_sum", labels, found.seconds
 
 
 def _sums(name: str, labels: dict[str, str], found: Moments | None) -> _Numbers:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from sluice.monitoring.evidence import LATENCY_BOUNDS_MS, Histogram, Moments
+from sluice.monitoring.evidence import LABEL_DELAY_BOUNDS_S, LATENCY_BOUNDS_MS, Histogram, LabelDelays, Moments
 
 _DIGITS = 12
 Floats = npt.NDArray[np.float64]
@@ -41,10 +41,26 @@ def moments_by(rows: pl.DataFrame, keys: Sequence[str], column: str) -> dict[tup
 def histogram(milliseconds: pl.Series) -> Histogram | None:
     """Counts in the latency bins, an observation on a bound in the bin that the bound ends; ``None`` of nothing."""
     array = milliseconds.drop_nulls().to_numpy()
-    if array.size == 0:
+    return Histogram(counts=_binned(array, LATENCY_BOUNDS_MS)) if array.size else None
+
+
+def label_delays(rows: pl.DataFrame) -> LabelDelays | None:
+    """
+    From each row's ``event_time`` to its ``label_time``, of rows with a loss; ``None`` where there is none.
+
+    A label that is older than its prediction (two clocks differ) counts as one of no delay.
+    """
+    known = rows.filter(pl.col("loss").is_not_null())
+    delay = (pl.col("label_time") - pl.col("event_time")).dt.total_microseconds().clip(0)
+    seconds = known.select(delay).to_series().to_numpy() / 1e6
+    if not seconds.size:
         return None
-    places = np.searchsorted(np.asarray(LATENCY_BOUNDS_MS), array, side="left")
-    return Histogram(counts=tuple(np.bincount(places, minlength=len(LATENCY_BOUNDS_MS) + 1).tolist()))
+    return LabelDelays(counts=_binned(seconds, LABEL_DELAY_BOUNDS_S), seconds=rounded(float(seconds.sum())))
+
+
+def _binned(array: Floats, bounds: Sequence[float]) -> tuple[int, ...]:
+    places = np.searchsorted(np.asarray(bounds), array, side="left")
+    return tuple(np.bincount(places, minlength=len(bounds) + 1).tolist())
 
 
 def rounded(value: float) -> float:

@@ -20,14 +20,16 @@ def with_labels(predictions: pl.DataFrame, labels: pl.DataFrame, now: datetime) 
     Predictions before ``now`` in order of time, with
 
         ok        the answer has a finite score
-        label     null where nobody knows it at ``now``
+        label     null where nobody knows it at ``now``; with label_time, when it was known
         loss      log loss in nats; null without a label or a score
         expected  the log loss to be expected if the score were the true probability; null without a score
         window    the day, where the rows do not say
     """
     known = labels.filter(pl.col("label_time") <= now, pl.col("label").is_not_null())
     rows = predictions.filter(pl.col("event_time") < now).join(
-        known.select(request_id="example_id", label=pl.col("label").cast(pl.Float64)).unique("request_id"),
+        known.select("label_time", request_id="example_id", label=pl.col("label").cast(pl.Float64)).unique(
+            "request_id"
+        ),
         on="request_id",
         how="left",
     )

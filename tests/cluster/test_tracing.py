@@ -1,0 +1,121 @@
+"""The option `tracing` in pods: the real image under `restricted` sends spans, which continue the caller's trace."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster.conftest import Bundles, Checkout
+from tests.cluster.kubectl import Object, apply, get, kubectl, wait_until
+from tests.cluster.test_feast import load, post, pytestmark, reading_online
+from tests.cluster.test_monitoring import namespace
+from tests.cluster.test_serving import HOST
+from tests.integration import trace_receiver
+
+__all__ = ["namespace", "pytestmark"]
+
+RECEIVER = "otel-collector"
+TRACE, UNSAMPLED, SPAN = "0af7651916cd43dd8448eb211c80319c", "1" * 32, "b7ad6b7169203331"
+KEYS = {"amount": 1.5, "shop": "oak"}
+
+
+def _receiver_objects(namespace: str) -> list[Object]:
+    """Stands in for an OpenTelemetry collector, by its name and port: it decodes OTLP and logs each span."""
+    metadata, labels = {"namespace": namespace, "name": RECEIVER}, {"app": RECEIVER}
+    container = {
+        "name": "receiver",
+        "image": os.environ["SLUICE_TEST_SERVING_IMAGE"],
+        "command": ["python", "/script/trace_receiver.py"],
+        "readinessProbe": {"tcpSocket": {"port": 4318}, "periodSeconds": 1},
+        "volumeMounts": [{"name": "script", "mountPath": "/script"}],
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "runAsNonRoot": True,
+            "capabilities": {"drop": ["ALL"]},
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+    }
+    pod = {
+        "automountServiceAccountToken": False,
+        "containers": [container],
+        "volumes": [{"name": "script", "configMap": {"name": RECEIVER}}],
+    }
+    template = {"metadata": {"labels": labels}, "spec": pod}
+    script = {"trace_receiver.py": Path(trace_receiver.__file__).read_text()}
+    return [
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": script},
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": metadata,
+            "spec": {"selector": labels, "ports": [{"port": 4318}]},
+        },
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": metadata,
+            "spec": {"selector": {"matchLabels": labels}, "template": template},
+        },
+    ]
+
+
+@pytest.fixture
+def receiver(namespace: str) -> Iterator[str]:
+    """Its namespace, while it listens where the option sends spans."""
+    apply(_receiver_objects(namespace))
+    wait_until("the receiver listens", lambda: _listens(namespace), 120)
+    yield namespace
+    kubectl("-n", namespace, "delete", "deployment,service,configmap", RECEIVER)
+
+
+def _listens(namespace: str) -> bool:
+    return bool(get("-n", namespace, "deployment", RECEIVER)["status"].get("readyReplicas"))
+
+
+def spans(namespace: str) -> list[dict[str, Any]]:
+    """Everything that was sent so far."""
+    return [json.loads(line) for line in kubectl("-n", namespace, "logs", f"deployment/{RECEIVER}").splitlines()]
+
+
+def asked(gateway: str, trace: str, flags: str) -> bool:
+    """Whether a request of this trace is answered with a prediction."""
+    headers = {"Host": HOST, "traceparent": f"00-{trace}-{SPAN}-{flags}", "x-request-id": f"of-{trace}"}
+    try:
+        return post(gateway + "/v1/models/tiny:predict", {"instances": [KEYS]}, headers)[0] == 200
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def traced(checkout: Checkout, bundles: Bundles, receiver: str, dev: str, tmp_path: Path) -> Iterator[str]:
+    """The namespace of a model that reads features from Redis, with the option."""
+    with reading_online(checkout, bundles, "tracing"):
+        load(tmp_path)
+        yield dev
+
+
+def test_a_callers_trace_goes_on_in_the_pod_through_the_read_of_features(
+    traced: str, receiver: str, bundles: Bundles, gateway: str
+) -> None:
+    labels = get("namespace", traced)["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+    wait_until("the model answers", lambda: asked(gateway, UNSAMPLED, "00"), 30)
+    assert asked(gateway, TRACE, "01")
+    mine = wait_until("the spans arrive", lambda: _whole(spans(receiver)), 30)
+    assert {span["trace"] for span in spans(receiver)} == {TRACE}, "the caller decides what is traced"
+    root = mine["predict"]
+    assert (root["parent"], root["attributes"]["sluice.request"]) == (SPAN, f"of-{TRACE}")
+    assert {mine[name]["parent"] for name in ("features", "model")} == {root["id"]}
+    assert {span["resource"]["sluice.digest"] for span in mine.values()} == {bundles.online}
+
+
+def _whole(sent: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The spans of the sampled trace by name, once all three are there."""
+    found = {span["name"]: span for span in sent if span["trace"] == TRACE}
+    return found if {"predict", "features", "model"} <= found.keys() else {}
