@@ -20,6 +20,20 @@ from pipelines.submit import main
 DIGEST = "sha256:" + "0" * 64
 PROMOTION = ["promotion", "-p", "gitops=/r.git", "-p", "bundles=/b", "-p", f"digest={DIGEST}"]
 
+NODES = (
+    "promote-driver(0)",
+    "promote-driver",
+    "promote(0)",
+    "promote",
+    "executor(0)",
+    "executor",
+    "exit-handler-1.onExit",
+    "sluice-promotion-bmfw4",
+    "sluice-promotion-bmfw4(0)",
+    "root",
+)
+"""Of one step, as KFP 2.17.0 lists a run's tasks."""
+
 
 class Kfp:
     """What a KFP API server keeps, as far as a submission sees it."""
@@ -59,7 +73,7 @@ class Kfp:
             return 200, {key: f"r{len(kept)}"}
         if re.fullmatch(r"runs/r\d+", route):
             state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
-            details = [{"display_name": "promote", "state": state}, {"display_name": "root-driver", "state": state}]
+            details = [{"display_name": name, "state": state} for name in NODES]
             return 200, {"run_id": "r1", "state": state, "run_details": {"task_details": details}}
         return 404, {"error": f"{method} {path}"}
 

@@ -22,7 +22,7 @@ def ending(run: str, state: str, task: str | None, message: str | None) -> tuple
         return f"# Run {run} ended well\n", f"run {run}: ended well"
     if state not in _FAILED:
         return _untold(run, state)
-    said = " ".join((message or "no message").split())
+    said = " ".join((message or "KFP names no step").split())
     page = (
         f"# Run {run} ended {state}\n\n"
         f"In `{task or 'the graph'}`: {said}\n\n"
