@@ -11,9 +11,22 @@ from sluice.errors import BadInput
 from sluice.stages.promote import parse_promotion
 from sluice.stages.start import Asked, parse_asked
 from sluice.stages.watch import parse_limits, parse_watched
+from sluice.tasks.task import load_task
 
-_READERS: dict[str, Callable[[str], Any]] = {"STRING": str, "NUMBER_INTEGER": int, "NUMBER_DOUBLE": float}
-_KINDS = {"NUMBER_INTEGER": "a whole number", "NUMBER_DOUBLE": "a number"}
+
+def _truth(text: str) -> bool:
+    if text.lower() not in {"true", "false"}:
+        raise ValueError
+    return text.lower() == "true"
+
+
+_READERS: dict[str, Callable[[str], Any]] = {
+    "STRING": str,
+    "NUMBER_INTEGER": int,
+    "NUMBER_DOUBLE": float,
+    "BOOLEAN": _truth,
+}
+_KINDS = {"NUMBER_INTEGER": "a whole number", "NUMBER_DOUBLE": "a number", "BOOLEAN": "true or false"}
 
 
 def definitions(compiled: Path) -> dict[str, dict[str, Any]]:
@@ -78,6 +91,12 @@ def _in_range(pipeline: str, values: Mapping[str, Any]) -> None:
     """The same checks that the first step makes, before anything is sent."""
     if pipeline == "promotion":
         parse_promotion(values)
+        return
+    if pipeline == "materialize":
+        from sluice.features.materialize import moment
+
+        load_task(values["task"])
+        _ = moment(values["until"]), moment(values["since"])
         return
     asked = {name: value for name, value in values.items() if name in Asked.model_fields}
     parse_asked({**asked, "checkpoint_every": int(values["checkpoint_every"])})

@@ -95,7 +95,9 @@ def on_cluster(devices: Devices | None = None) -> Place:
         else:
             _sized(task, need.size)
         if need.retries:
-            task.set_retry(need.retries, backoff_duration="30s", backoff_factor=2, backoff_max_duration="10m")
+            task.set_retry(
+                need.retries, backoff_duration="30s", backoff_factor=2, backoff_max_duration=_all_tries(need)
+            )
         _as_a_pod(task, step, need)
         if need.store:
             _with_store(task)
@@ -105,6 +107,17 @@ def on_cluster(devices: Devices | None = None) -> Place:
         return task
 
     return place
+
+
+def _all_tries(need: Need) -> str:
+    """
+    Time for every try and every pause, in seconds.
+
+    KFP's back end counts it from the start of the first try, and kills the try that it ends in: less than this would
+    leave a step that failed late with no other try.
+    """
+    pauses = sum(30 * 2**number for number in range(need.retries))
+    return f"{int(need.hours * 3600) * (need.retries + 1) + pauses}s"
 
 
 def _sized(task: Any, size: Size) -> None:

@@ -17,6 +17,7 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import sys
 import time
 import urllib.error
@@ -32,6 +33,8 @@ from sluice.content import digest_of_file
 from sluice.errors import BadInput, SluiceError
 
 _ENDED = {"SUCCEEDED", "FAILED", "SKIPPED", "CANCELED"}
+_PLUMBING = re.compile(r"root|executor|sluice-.*|.*-driver|.*\.onExit|.*\(\d+\)")
+"""What KFP lists beside the steps: the workflow itself, drivers, executors, hooks, and each try of each of them."""
 _ANSWER_SECONDS = 5.0
 _LOOK_SECONDS = 5.0
 
@@ -80,7 +83,7 @@ class Host:
             found = self._client.get_run(run)
             details = found.run_details.task_details if found.run_details else []
             steps = {
-                one.display_name: str(one.state) for one in details or [] if not one.display_name.endswith("-driver")
+                one.display_name: str(one.state) for one in details or [] if not _PLUMBING.fullmatch(one.display_name)
             }
             yield str(found.state), steps
             if found.state in _ENDED:

@@ -14,10 +14,25 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 
 from pipelines import submit
+from pipelines.compile import PIPELINES
 from pipelines.submit import main
 
 DIGEST = "sha256:" + "0" * 64
 PROMOTION = ["promotion", "-p", "gitops=/r.git", "-p", "bundles=/b", "-p", f"digest={DIGEST}"]
+
+NODES = (
+    "promote-driver(0)",
+    "promote-driver",
+    "promote(0)",
+    "promote",
+    "executor(0)",
+    "executor",
+    "exit-handler-1.onExit",
+    "sluice-promotion-bmfw4",
+    "sluice-promotion-bmfw4(0)",
+    "root",
+)
+"""Of one step, as KFP 2.17.0 lists a run's tasks."""
 
 
 class Kfp:
@@ -58,7 +73,7 @@ class Kfp:
             return 200, {key: f"r{len(kept)}"}
         if re.fullmatch(r"runs/r\d+", route):
             state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
-            details = [{"display_name": "promote", "state": state}, {"display_name": "root-driver", "state": state}]
+            details = [{"display_name": name, "state": state} for name in NODES]
             return 200, {"run_id": "r1", "state": state, "run_details": {"task_details": details}}
         return 404, {"error": f"{method} {path}"}
 
@@ -159,6 +174,8 @@ def test_a_host_that_is_none_is_one_line(host: str, capsys: pytest.CaptureFixtur
         (["monitor-and-retrain", "-p", 'limits={"drift": 2}'], "parameter limits: drift"),
         (["training-on-nodes", "-p", "claim=c", "-p", "nodes=0"], "parameter nodes: is 1 to 64"),
         (["training-on-nodes", "-p", "claim=c", "-p", "operator=Job"], "parameter operator: is TrainJob or TFJob"),
+        (["materialize", "-p", "tables=no"], "parameter tables: is not true or false"),
+        (["materialize", "-p", "until=noon"], "time 'noon': is not ISO 8601"),
         (["training", "--recurring", "0 3 * * *"], "--recurring '0 3 * * *': has not six fields"),
     ],
 )
@@ -181,3 +198,17 @@ def test_parameters_come_from_a_file_and_the_command_line_wins(
     assert main(["training-gpu", *more]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["parameters"] == {"checkpoint_every": 60, "distribution": "mirrored"}
+
+
+@pytest.mark.parametrize("name", sorted(PIPELINES))
+def test_every_pipeline_can_be_submitted_with_what_it_needs_alone(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    needed = {"promotion": ["gitops=/r.git", "bundles=/b"], "training-on-nodes": ["claim=c"]}.get(name, [])
+    assert main([name, "--validate", *(word for one in needed for word in ("-p", one))]) == 0
+    assert capsys.readouterr().out == f"{name}: all parameters are in range\n"
+
+
+def test_a_switch_is_given_as_true_or_false(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["materialize", "-p", "tables=False", "--validate", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["parameters"] == {"tables": False}

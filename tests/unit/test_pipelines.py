@@ -96,12 +96,16 @@ def test_devices_are_asked_for_by_the_steps_that_train_and_by_no_other(name: str
 
 @pytest.mark.parametrize("name", sorted(PIPELINES))
 def test_retries_back_off_and_caching_is_for_what_follows_from_its_inputs(name: str) -> None:
-    spec, _ = document(name)
+    spec, settings = document(name)
     for label, task in tasks(spec).items():
         need = NEEDS[label.removeprefix("exec-").replace("-", "_")]
         assert bool(task["cachingOptions"].get("enableCache")) == need.cached, label
         assert task.get("retryPolicy", {}).get("maxRetryCount", 0) == need.retries, label
-        assert not need.retries or task["retryPolicy"]["backoffDuration"] == "30s"
+        if need.retries:
+            whole = int(task["retryPolicy"]["backoffMaxDuration"].removesuffix("s"))
+            assert task["retryPolicy"]["backoffDuration"] == "30s"
+            # From the start of the first try to the end of the last one.
+            assert whole > (need.retries + 1) * int(settings[label]["activeDeadlineSeconds"])
     uncached = {label.removeprefix("exec-") for label, task in tasks(spec).items() if not task["cachingOptions"]}
     assert uncached <= {"check", "gate", "release", "promote", "watch", "materialize", "exit-note"}
 

@@ -139,7 +139,19 @@ def test_the_exit_note_names_the_step_that_stopped_the_run() -> None:
     page, line = ending("r1", "FAILED", "gate", "exit\ncode 3")
     assert line == "run r1: ended FAILED in gate: exit code 3"
     assert "`gate`" in page
-    assert ending("r1", "SUCCEEDED", None, None)[1] == "run r1: ended well"
+
+
+@pytest.mark.parametrize("state", ["SUCCEEDED", "COMPLETE", "CACHED"])
+def test_a_run_that_ended_well_is_known_by_the_local_runners_word_and_by_the_back_ends(state: str) -> None:
+    page, line = ending("r1", state, "exit-handler-1", None)
+    assert (page, line) == ("# Run r1 ended well\n", "run r1: ended well")
+
+
+def test_a_state_that_tells_neither_is_not_called_a_failure_nor_a_success() -> None:
+    page, line = ending("r1", "RUNNING", "exit-handler-1", None)
+    assert line == "run r1: ended, no step told of a failure (state RUNNING)"
+    assert "ended well" not in page
+    assert "If a step is red" in page
 
 
 def evaluation(metrics: dict[str, float], n: int, positives: int) -> Evaluation:
