@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 import urllib.request
 from collections import Counter
 from typing import Any
@@ -57,8 +58,21 @@ def release(checkout: Checkout, gateway: str, state: ReleaseState) -> list[str]:
     for role in ("stable", "candidate"):
         if getattr(state, role):
             wait_until(f"{role} is ready", lambda role=role: ready(f"tiny-{role}"), 150)  # type: ignore[misc]
+    wait_until("the gateway has taken the route over", _route_is_taken_over, 30)
     wait_until("the route answers", lambda: _answers(gateway), 30)
     return lines
+
+
+def _route_is_taken_over() -> bool:
+    """Says its status; the gateway's own tables follow within a moment."""
+    route = get("-n", "sluice-dev", "httproute", "tiny")
+    found = {
+        condition["observedGeneration"]
+        for parent in route.get("status", {}).get("parents", [])
+        for condition in parent["conditions"]
+    }
+    time.sleep(0.5)
+    return found == {route["metadata"]["generation"]}
 
 
 def _answers(gateway: str) -> bool:
