@@ -34,7 +34,7 @@ from sluice.errors import BadInput, SluiceError
 
 _ENDED = {"SUCCEEDED", "FAILED", "SKIPPED", "CANCELED"}
 _PLUMBING = re.compile(r"root|executor|sluice-.*|.*-driver|.*\.onExit|.*\(\d+\)")
-"""What KFP lists beside the steps: the workflow itself, drivers, executors, hooks, and each try of each of them."""
+"""What KFP lists beside the steps: the workflow, drivers, executors, hooks, each try of each; some have no name."""
 _ANSWER_SECONDS = 5.0
 _LOOK_SECONDS = 5.0
 
@@ -83,7 +83,9 @@ class Host:
             found = self._client.get_run(run)
             details = found.run_details.task_details if found.run_details else []
             steps = {
-                one.display_name: str(one.state) for one in details or [] if not _PLUMBING.fullmatch(one.display_name)
+                one.display_name: str(one.state)
+                for one in details or []
+                if not _PLUMBING.fullmatch(one.display_name or "root")
             }
             yield str(found.state), steps
             if found.state in _ENDED:

@@ -21,6 +21,7 @@ DIGEST = "sha256:" + "0" * 64
 PROMOTION = ["promotion", "-p", "gitops=/r.git", "-p", "bundles=/b", "-p", f"digest={DIGEST}"]
 
 NODES = (
+    None,
     "promote-driver(0)",
     "promote-driver",
     "promote(0)",
