@@ -24,7 +24,7 @@ USER = 65532
 """The image's own. A number, since Kubernetes cannot know whether a name is root."""
 _KEY_FOLDER = "/etc/sluice/repository"
 _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-_SETTINGS = ("SLUICE_STORE_ENDPOINT", "SLUICE_STORE_REGION")
+_SETTINGS = ("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION")
 
 Place = Callable[[Any, str], Any]
 """Takes a task and the step's name, returns the task."""

@@ -86,7 +86,7 @@ def write_checkout(root: Path) -> Checkout:
     shutil.copytree(ROOT / "manifests", root / "manifests")
     shutil.copy(ROOT / "kustomization.yaml", root)
     _use_images(root / "manifests/images/kustomization.yaml")
-    store = "- {name: model-storage, behavior: merge, literals: [SLUICE_STORE_ENDPOINT=http://store.%s.svc:9000]}\n"
+    store = "- {name: model-storage, behavior: merge, literals: [AWS_ENDPOINT_URL=http://store.%s.svc:9000]}\n"
     for environment in ENVIRONMENTS:
         overlay = root / "manifests/overlays" / environment
         path = overlay / "kustomization.yaml"

@@ -179,8 +179,8 @@ def test_both_sides_keep_the_same_requests(post: Post) -> None:
 def test_s3_is_a_store_too_and_its_absence_loses_nothing(
     tmp_path: Path, s3: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "SLUICE_STORE_REGION": "us-east-1"}
-    for name, value in (settings | {"SLUICE_STORE_ENDPOINT": s3}).items():
+    settings = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
+    for name, value in (settings | {"AWS_ENDPOINT_URL": s3}).items():
         monkeypatch.setenv(name, value)
     with post_in(tmp_path, "s3://predictions/nowhere-yet") as post:
         post.start_collector()

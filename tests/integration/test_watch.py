@@ -47,7 +47,7 @@ EACH = 80
 QUIET = FIRST + 5 * DAY
 """Until then all is as it was in training; afterwards amounts are three times as large and scores say the opposite."""
 END = FIRST + 8 * DAY
-SETTINGS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "SLUICE_STORE_REGION": "us-east-1"}
+SETTINGS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Production]
     policy = POLICY_TEXT.decode().replace("task: toy", "task: tiny")
     repository_in(home, state_in("stable", task="tiny", stable=digest, sequence=1), policy)
     with running(s3_server()) as s3, pytest.MonkeyPatch.context() as patch:
-        for name, value in (SETTINGS | {"SLUICE_STORE_ENDPOINT": f"http://127.0.0.1:{s3.port}"}).items():
+        for name, value in (SETTINGS | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{s3.port}"}).items():
             patch.setenv(name, value)
         assert call(f"127.0.0.1:{s3.port}", "PUT", "/predictions")[0] == 200
         with post_in(home, "s3://predictions/kept") as post:

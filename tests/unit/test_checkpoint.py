@@ -44,7 +44,7 @@ def s3() -> Iterator[str]:
     with running(s3_server()) as server, pytest.MonkeyPatch.context() as patch:
         endpoint = f"http://127.0.0.1:{server.port}"
         settings = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
-        for name, value in {**settings, "SLUICE_STORE_ENDPOINT": endpoint, "SLUICE_STORE_REGION": "us-east-1"}.items():
+        for name, value in {**settings, "AWS_ENDPOINT_URL": endpoint, "AWS_DEFAULT_REGION": "us-east-1"}.items():
             patch.setenv(name, value)
         boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket="training")
         yield "s3://training"

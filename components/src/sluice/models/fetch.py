@@ -9,8 +9,8 @@ names the files. A directory that was not verified to its end holds no ``bundle.
 
 Environment:
     AWS_ACCESS_KEY_ID …      credentials, as Arrow's S3 client reads them
-    SLUICE_STORE_ENDPOINT    URL of an S3-compatible store, for example http://minio.storage:9000
-    SLUICE_STORE_REGION      its region
+    AWS_ENDPOINT_URL         URL of an S3-compatible store, for example http://minio.storage:9000; else AWS
+    AWS_DEFAULT_REGION       its region
     SLUICE_SIGNER            public key in PEM; where it is set, unsigned bundles are refused
     SLUICE_SIGNATURE         ``required``: refuse to go on without a signer's key
 """
@@ -117,11 +117,11 @@ def open_store(address: str, environment: Mapping[str, str]) -> tuple[FileSystem
         if not plain.startswith("s3://"):
             found, root = FileSystem.from_uri(plain)
             return found, str(root)
-        endpoint = urlsplit(environment.get("SLUICE_STORE_ENDPOINT", ""))
+        endpoint = urlsplit(environment.get("AWS_ENDPOINT_URL", ""))
         store = S3FileSystem(
             endpoint_override=endpoint.netloc or None,
             scheme=endpoint.scheme or "https",
-            region=environment.get("SLUICE_STORE_REGION") or None,
+            region=environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION"),
             connect_timeout=5,
             request_timeout=30,
             allow_delayed_open=True,  # a small object is one request
