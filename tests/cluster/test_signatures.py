@@ -22,7 +22,7 @@ def demanding(checkout: Checkout, dev: str) -> Iterator[Checkout]:
     shutil.copytree(checkout.root, root)
     path = Checkout(root).overlay("dev") / "kustomization.yaml"
     before = path.read_text()
-    path.write_text(before.replace("literals: [SLUICE_STORE", f"{ASKED}SLUICE_STORE"))
+    path.write_text(before.replace("literals: [AWS_ENDPOINT", f"{ASKED}AWS_ENDPOINT"))
     assert ASKED in path.read_text()
     yield Checkout(root)
     shutil.rmtree(root)
