@@ -11,6 +11,7 @@ A cluster with Sluice installed from a copy of the checkout, a store with bundle
 from __future__ import annotations
 
 import base64
+import json
 import os
 import re
 import shutil
@@ -22,6 +23,7 @@ import pytest
 import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from filelock import FileLock
 
 from sluice.release.document import render_holds, render_release
 from sluice.release.state import ReleaseState
@@ -34,11 +36,17 @@ ENVIRONMENTS = ("dev", "staging", "prod")
 STORE = "sluice-test-store"
 
 
+ASK_ONLY = ("test_manifests.py", "test_steps.py")
+"""Their tests leave the environments as they are, but for those that take ``dev``."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything here needs a cluster."""
+    """Everything here needs a cluster. Two lanes: what runs in the environments is tested one after the other."""
     ours = [item for item in items if Path(item.path).parent == Path(__file__).parent]
     for item in ours:
         item.add_marker(pytest.mark.cluster)
+        alone = Path(item.path).name in ASK_ONLY and "dev" not in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("asks" if alone else "environments"))
         if not os.environ.get("KUBECONFIG"):
             item.add_marker(
                 pytest.mark.skip(reason="NOT CHECKED: KUBECONFIG is unset, so no cluster saw the manifests")
@@ -132,20 +140,45 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 
 
 @pytest.fixture(scope="session")
-def installed(checkout: Checkout) -> Iterator[list[str]]:
-    """What a cluster has once, and the three environments with nothing released; removed at the end."""
-    ours = [f"sluice-{environment}" for environment in ENVIRONMENTS] + [STORE]
-    there = {found["metadata"]["name"] for found in get("namespaces")["items"]} & set(ours)
+def installed(checkout: Checkout, tmp_path_factory: pytest.TempPathFactory, testrun_uid: str) -> Iterator[list[str]]:
+    """
+    What a cluster has once, and the three environments with nothing released; removed at the end.
+
+    By the first process of this run that wants it, and by the last that is done with it.
+    """
+    told = tmp_path_factory.getbasetemp().parent / f"installed-{testrun_uid}"
+    turn = FileLock(f"{told}.lock")
+    with turn:
+        lines, users = json.loads(told.read_text()) if told.exists() else (_install(checkout), 0)
+        told.write_text(json.dumps([lines, users + 1]))
+    yield lines
+    with turn:
+        _, users = json.loads(told.read_text())
+        told.write_text(json.dumps([lines, users - 1]))
+        if users == 1:
+            _remove(checkout)
+
+
+_OURS = [f"sluice-{environment}" for environment in ENVIRONMENTS] + [STORE]
+
+
+def _install(checkout: Checkout) -> list[str]:
+    there = {found["metadata"]["name"] for found in get("namespaces")["items"]} & set(_OURS)
     if there:
         pytest.exit(f"namespaces {sorted(there)} exist: these tests want a cluster without Sluice", returncode=2)
     try:
         lines = apply(checkout.root / "manifests/cluster")
         for environment in ENVIRONMENTS:
             lines += apply(checkout.overlay(environment))
-        yield lines
-    finally:
-        kubectl("delete", "namespace", "--ignore-not-found", "--wait=true", "--timeout=120s", *ours)
-        kubectl("delete", "--ignore-not-found", "-k", checkout.root / "manifests/cluster")
+    except Refused:
+        _remove(checkout)
+        raise
+    return lines
+
+
+def _remove(checkout: Checkout) -> None:
+    kubectl("delete", "namespace", "--ignore-not-found", "--wait=true", "--timeout=120s", *_OURS)
+    kubectl("delete", "--ignore-not-found", "-k", checkout.root / "manifests/cluster")
 
 
 @pytest.fixture(scope="session")

@@ -116,7 +116,7 @@ def test_argo_cd_accepts_its_part(checkout: Checkout, installed: list[str]) -> N
     assert checked(checkout.root / "manifests/argocd") == 11
 
 
-def test_a_second_apply_changes_nothing(checkout: Checkout, installed: list[str]) -> None:
+def test_a_second_apply_changes_nothing(checkout: Checkout, dev: str) -> None:
     for environment in ENVIRONMENTS:
         overlay = checkout.release(_in("empty", environment))
         apply(overlay)

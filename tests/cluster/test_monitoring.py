@@ -40,9 +40,14 @@ _PATCH = """
 def namespace() -> Iterator[str]:
     """The namespace of Prometheus, as strict as one can be; gone afterwards."""
     labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
+    wait_until("the namespace of the test before is gone", _is_gone, 120)
     apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}}])
     yield NAMESPACE
-    kubectl("delete", "namespace", NAMESPACE, "--wait=true", "--timeout=120s")
+    kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+
+
+def _is_gone() -> bool:
+    return NAMESPACE not in {found["metadata"]["name"] for found in get("namespaces")["items"]}
 
 
 def accepted(directory: Path) -> int:

@@ -31,7 +31,7 @@ def namespace() -> Iterator[str]:
     apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}])
     wait_until("the service account is there", lambda: get("-n", name, "serviceaccount", "default"))
     yield name
-    kubectl("delete", "namespace", name, "--wait=true", "--timeout=120s")
+    kubectl("delete", "namespace", name, "--wait=false")
 
 
 @pytest.fixture(scope="module")
