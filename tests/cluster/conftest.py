@@ -18,12 +18,14 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from filelock import FileLock
+from xdist.scheduler import LoadScopeScheduling
 
 from sluice.release.document import render_holds, render_release
 from sluice.release.state import ReleaseState
@@ -37,21 +39,31 @@ STORE = "sluice-test-store"
 
 
 ASK_ONLY = ("test_manifests.py", "test_steps.py")
-"""Their tests leave the environments as they are, but for those that take ``dev``."""
+"""Their tests leave the environments as they are."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything here needs a cluster. Two lanes: what runs in the environments is tested one after the other."""
+    """Everything here needs a cluster."""
     ours = [item for item in items if Path(item.path).parent == Path(__file__).parent]
     for item in ours:
         item.add_marker(pytest.mark.cluster)
-        alone = Path(item.path).name in ASK_ONLY and "dev" not in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("asks" if alone else "environments"))
         if not os.environ.get("KUBECONFIG"):
             item.add_marker(
                 pytest.mark.skip(reason="NOT CHECKED: KUBECONFIG is unset, so no cluster saw the manifests")
             )
     items.sort(key=lambda item: Path(item.path).name != "test_docs.py")  # it installs and removes everything itself
+
+
+class TwoLanes(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist's own groups are lost with pytest 9
+    """What runs in the environments is tested one after the other, beside it what only asks."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "asks" if Path(nodeid.split("::", maxsplit=1)[0]).name in ASK_ONLY else "environments"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> TwoLanes:
+    """For ``--numprocesses 2``."""
+    return TwoLanes(config, log)
 
 
 @dataclass(frozen=True)

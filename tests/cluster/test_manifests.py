@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from sluice.release.state import STRATEGIES, ReleaseState
-from tests.cluster.conftest import ENVIRONMENTS, ROOT, Bundles, Checkout, with_option
-from tests.cluster.kubectl import Object, Refused, apply, get, kubectl, render
-from tests.cluster.test_serving import ask, release
+from tests.cluster.conftest import ENVIRONMENTS, ROOT, Checkout, with_option
+from tests.cluster.kubectl import Refused, apply, get, render
 from tests.unit.release_sample import state_in
 
 NEVER_PAUSED = ("empty", "bootstrap", "stable")
@@ -78,48 +77,7 @@ def test_every_option_applies(checkout: Checkout, installed: list[str], stage: s
     assert checked(overlay) >= 14
 
 
-def test_a_preview_runs_both_sides_and_asks_only_stable(
-    checkout: Checkout, bundles: Bundles, gateway: str, dev: str
-) -> None:
-    two: dict[str, Any] = {"task": "tiny", "stable": bundles.first, "candidate": bundles.second}
-    release(checkout, gateway, state_in("preview", **two))
-    assert _weights(dev) == {"tiny-stable-predictor": 100, "tiny-candidate-predictor": 0}
-    assert {ask(gateway) for _ in range(50)} == {bundles.first}
-    pods = _pods(dev)
-    assert {pod["metadata"]["labels"]["sluice.dev/role"] for pod in pods} == {"stable", "candidate"}
-    release(checkout, gateway, state_in("preview", **two, paused=True))
-    assert _weights(dev)["tiny-candidate-predictor"] == 0
-    assert _names(_pods(dev)) == _names(pods), "a pause restarts nothing"
-    release(checkout, gateway, state_in("confirm", **two))
-    assert {ask(gateway) for _ in range(50)} == {bundles.second}
-    assert _names(_pods(dev)) == _names(pods), "the switch restarts nothing"
-
-
-def _weights(namespace: str) -> dict[str, int]:
-    (rule,) = get("-n", namespace, "httproute", "tiny")["spec"]["rules"]
-    assert "filters" not in rule, "no request is copied"
-    return {ref["name"]: ref["weight"] for ref in rule["backendRefs"]}
-
-
-def _pods(namespace: str) -> list[Object]:
-    found: list[Object] = get("-n", namespace, "pods")["items"]
-    return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
-
-
-def _names(pods: list[Object]) -> set[str]:
-    return {pod["metadata"]["name"] for pod in pods}
-
-
 def test_argo_cd_accepts_its_part(checkout: Checkout, installed: list[str]) -> None:
     if "argocd" not in {found["metadata"]["name"] for found in get("namespaces")["items"]}:
         pytest.skip("NOT CHECKED: there is no namespace argocd")
     assert checked(checkout.root / "manifests/argocd") == 11
-
-
-def test_a_second_apply_changes_nothing(checkout: Checkout, dev: str) -> None:
-    for environment in ENVIRONMENTS:
-        overlay = checkout.release(_in("empty", environment))
-        apply(overlay)
-        versions = kubectl("get", "-k", overlay, "-o", "jsonpath={.items[*].metadata.resourceVersion}")
-        apply(overlay)
-        assert kubectl("get", "-k", overlay, "-o", "jsonpath={.items[*].metadata.resourceVersion}") == versions
