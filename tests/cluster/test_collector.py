@@ -83,7 +83,7 @@ def test_pods_log_through_to_the_store_and_to_prometheus(
 
 
 def _all_of_it(gateway: str, dev: str, digests: set[str], rollout: str) -> None:
-    wait_until("the route answers", lambda: predict(gateway, "first", ROW), 30)
+    wait_until("both sides answer", lambda: {predict(gateway, f"before{n}", ROW) for n in range(20)} == digests, 30)
     ids = [f"q{number:03d}" for number in range(120)]
     answered = set()
     for name, row in zip(ids, tiny_rows(120), strict=True):
