@@ -30,6 +30,7 @@ from xdist.scheduler import LoadScopeScheduling
 from sluice.release.document import render_holds, render_release
 from sluice.release.state import ReleaseState
 from tests.cluster.kubectl import Object, Refused, apply, get, kubectl, wait_until
+from tests.cluster.stand_ins import RESTRICTED, behind_a_service
 from tests.integration.shop_visits import write_online_bundle
 from tests.integration.tiny_bundle import write_tiny_bundle
 
@@ -259,18 +260,11 @@ def _store_objects(root: Path) -> list[Object]:
     files = {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
     keys = {name: f"object-{number}" for number, name in enumerate(files)}
     metadata = {"namespace": STORE, "name": "store"}
-    secure = {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "runAsNonRoot": True,
-        "capabilities": {"drop": ["ALL"]},
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
     container = {
         "name": "store",
         "image": os.environ["SLUICE_TEST_SERVING_IMAGE"],
         "command": ["python", "/script/object_store.py", "/objects", "/written"],
-        "securityContext": secure,
+        "securityContext": RESTRICTED | {"readOnlyRootFilesystem": True},
         "readinessProbe": {"tcpSocket": {"port": 9000}, "periodSeconds": 1},
         "volumeMounts": [
             {"name": "script", "mountPath": "/script"},
@@ -301,21 +295,7 @@ def _store_objects(root: Path) -> list[Object]:
             "data": {"script": Path(__file__).with_name("object_store.py").read_text()},
             "binaryData": {keys[name]: base64.b64encode(data).decode() for name, data in files.items()},
         },
-        {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": metadata,
-            "spec": {"selector": {"app": "store"}, "ports": [{"port": 9000}]},
-        },
-        {
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "metadata": metadata,
-            "spec": {
-                "selector": {"matchLabels": {"app": "store"}},
-                "template": {"metadata": {"labels": {"app": "store"}}, "spec": pod},
-            },
-        },
+        *behind_a_service(STORE, "store", 9000, pod),
     ]
 
 

@@ -18,6 +18,7 @@ import pytest
 from sluice.errors import Unavailable
 from tests.cluster.conftest import Bundles, Checkout
 from tests.cluster.kubectl import Object, apply, get, kubectl, wait_until
+from tests.cluster.stand_ins import RESTRICTED, behind_a_service
 from tests.cluster.test_serving import HOST, ready
 from tests.integration.servers import free_port
 from tests.integration.shop_visits import REPO, SHOPS, load_shops
@@ -64,12 +65,6 @@ def _online_checkout(checkout: Checkout, more: tuple[str, ...]) -> Checkout:
 
 
 def _redis_objects() -> list[Object]:
-    secure: Object = {
-        "allowPrivilegeEscalation": False,
-        "runAsNonRoot": True,
-        "capabilities": {"drop": ["ALL"]},
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
     password = {"secretKeyRef": {"name": "redis", "key": "password"}}
     container = {
         "name": "redis",
@@ -77,24 +72,12 @@ def _redis_objects() -> list[Object]:
         "args": ["--requirepass", "$(PASSWORD)"],
         "env": [{"name": "PASSWORD", "valueFrom": password}],
         "readinessProbe": {"tcpSocket": {"port": 6379}, "periodSeconds": 1},
-        "securityContext": secure,
+        "securityContext": RESTRICTED,
     }
-    metadata, labels = {"namespace": "sluice-dev", "name": "redis"}, {"app": "redis"}
-    pod = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
+    metadata = {"namespace": "sluice-dev", "name": "redis"}
     return [
         {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"password": PASSWORD}},
-        {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": metadata,
-            "spec": {"selector": labels, "ports": [{"port": 6379}]},
-        },
-        {
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "metadata": metadata,
-            "spec": {"selector": {"matchLabels": labels}, "template": pod},
-        },
+        *behind_a_service("sluice-dev", "redis", 6379, {"containers": [container]}),
     ]
 
 

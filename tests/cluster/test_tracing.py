@@ -12,6 +12,7 @@ import pytest
 
 from tests.cluster.conftest import Bundles, Checkout
 from tests.cluster.kubectl import Object, apply, get, kubectl, wait_until
+from tests.cluster.stand_ins import RESTRICTED, behind_a_service
 from tests.cluster.test_feast import load, post, pytestmark, reading_online
 from tests.cluster.test_monitoring import namespace
 from tests.cluster.test_serving import HOST
@@ -26,42 +27,24 @@ KEYS = {"amount": 1.5, "shop": "oak"}
 
 def _receiver_objects(namespace: str) -> list[Object]:
     """Stands in for an OpenTelemetry collector, by its name and port: it decodes OTLP and logs each span."""
-    metadata, labels = {"namespace": namespace, "name": RECEIVER}, {"app": RECEIVER}
+    metadata = {"namespace": namespace, "name": RECEIVER}
     container = {
         "name": "receiver",
         "image": os.environ["SLUICE_TEST_SERVING_IMAGE"],
         "command": ["python", "/script/trace_receiver.py"],
         "readinessProbe": {"tcpSocket": {"port": 4318}, "periodSeconds": 1},
         "volumeMounts": [{"name": "script", "mountPath": "/script"}],
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "runAsNonRoot": True,
-            "capabilities": {"drop": ["ALL"]},
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": RESTRICTED | {"readOnlyRootFilesystem": True},
     }
     pod = {
         "automountServiceAccountToken": False,
         "containers": [container],
         "volumes": [{"name": "script", "configMap": {"name": RECEIVER}}],
     }
-    template = {"metadata": {"labels": labels}, "spec": pod}
     script = {"trace_receiver.py": Path(trace_receiver.__file__).read_text()}
     return [
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": script},
-        {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": metadata,
-            "spec": {"selector": labels, "ports": [{"port": 4318}]},
-        },
-        {
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "metadata": metadata,
-            "spec": {"selector": {"matchLabels": labels}, "template": template},
-        },
+        *behind_a_service(namespace, RECEIVER, 4318, pod),
     ]
 
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import boto3
 import pytest
 
 _START_SECONDS = 60
@@ -82,3 +83,19 @@ def s3_server() -> Server:
     """A server of the S3 protocol that keeps objects in memory."""
     port = free_port()
     return Server([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], port)
+
+
+def use_s3(patch: pytest.MonkeyPatch, server: Server) -> None:
+    """Let the environment name the server and its credentials, as a pod's does."""
+    names = {"ENDPOINT_URL": f"http://127.0.0.1:{server.port}", "ACCESS_KEY_ID": "key", "SECRET_ACCESS_KEY": "secret"}
+    for name, value in (names | {"DEFAULT_REGION": "us-east-1", "EC2_METADATA_DISABLED": "true"}).items():
+        patch.setenv(f"AWS_{name}", value)
+
+
+@contextmanager
+def s3_bucket(name: str) -> Iterator[Server]:
+    """A server of the S3 protocol that the environment names, with a bucket."""
+    with running(s3_server()) as server, pytest.MonkeyPatch.context() as patch:
+        use_s3(patch, server)
+        boto3.client("s3").create_bucket(Bucket=name)
+        yield server

@@ -22,6 +22,7 @@ from sluice.feedback.batch import Batch
 from sluice.monitoring.prediction_log import Record, kept
 from sluice.workspace import bundle_directory
 from tests.integration.collecting import ROOT, Post, answer_to_a_slow_sender, call, free_port, metric, post_in, predict
+from tests.integration.servers import running, s3_server
 from tests.integration.tiny_bundle import tiny_rows, write_tiny_bundle
 
 
@@ -39,18 +40,11 @@ def post(tmp_path: Path) -> Iterator[Post]:
 
 
 @pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def s3() -> Iterator[str]:
     """The endpoint of an S3 protocol server with one bucket."""
-    port = free_port()
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        eventually(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0)
-        assert call(f"127.0.0.1:{port}", "PUT", "/predictions")[0] == 200
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.kill()
-        server.wait(10)
+    with running(s3_server()) as server:
+        assert call(f"127.0.0.1:{server.port}", "PUT", "/predictions")[0] == 200
+        yield f"http://127.0.0.1:{server.port}"
 
 
 def test_what_a_server_answers_is_in_the_store_whole(post: Post) -> None:

@@ -18,7 +18,7 @@ from sluice.features.materialize import materialize, read_marks
 from sluice.features.parity import History, offline_cells
 from sluice.features.publish import publish_tables
 from sluice.features.store import historical, plan_of
-from tests.integration.servers import Server, redis_server, running, s3_server
+from tests.integration.servers import Server, redis_server, running, s3_server, use_s3
 from tests.unit.tiny_task import TASK, read_examples
 
 _REPO = Path(__file__).parent / "tiny_feature_repo"
@@ -35,22 +35,11 @@ def s3() -> Iterator[Server]:
 @pytest.fixture
 def settings(s3: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
     """A process on the cluster with a bucket and a Redis of its own; both are empty."""
-    _use(monkeypatch, s3)
+    use_s3(monkeypatch, s3)
     boto3.client("s3").create_bucket(Bucket=tmp_path.name.replace("_", "-"))
     with running(redis_server(tmp_path)) as server:
         bucket = tmp_path.name.replace("_", "-")
         yield {"SLUICE_REDIS": f"127.0.0.1:{server.port}", "SLUICE_FEATURES": f"s3://{bucket}/team/tiny"}
-
-
-def _use(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.port}",
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }.items():
-        monkeypatch.setenv(name, value)
 
 
 def test_history_from_s3_is_the_history_from_files(settings: dict[str, str], tmp_path: Path) -> None:
@@ -126,7 +115,7 @@ def test_an_object_store_that_is_away_or_refuses_leaves_the_online_store_as_it_w
 ) -> None:
     [done] = materialize(TASK, _REPO, settings, _NOW - timedelta(days=1), tables=True)
     server = s3_server()
-    _use(monkeypatch, server)
+    use_s3(monkeypatch, server)
     with pytest.raises(Unavailable, match=r"applied\.json: cannot be used"):
         materialize(TASK, _REPO, settings, _NOW)
     server.environment["INITIAL_NO_AUTH_ACTION_COUNT"] = "0"  # every signature is checked from the first request on

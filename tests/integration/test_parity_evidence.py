@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import boto3
 import polars as pl
 import pytest
 import yaml
@@ -37,7 +36,7 @@ from sluice.monitoring.recheck import recheck_cells
 from sluice.release.document import render_release
 from sluice.release.state import ReleaseState, iso
 from tests.integration.collecting import V1, Post, call
-from tests.integration.servers import Server, redis_server, running, s3_server
+from tests.integration.servers import Server, redis_server, running, s3_bucket
 from tests.integration.shop_visits import REPO, SHOPS, TASK, write_online_bundle
 from tests.integration.tiny_bundle import FEATURES, ZERO
 from tests.unit.release_sample import state_in
@@ -136,14 +135,9 @@ class Place:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """All of it, empty."""
     home = tmp_path_factory.mktemp("place")
-    with running(s3_server()) as s3, running(redis_server(home)) as redis, pytest.MonkeyPatch.context() as patch:
+    with s3_bucket("features") as s3, running(redis_server(home)) as redis, pytest.MonkeyPatch.context() as patch:
         settings = {"SLUICE_REDIS": f"127.0.0.1:{redis.port}", "SLUICE_FEATURES": "s3://features/tiny"}
-        aws = {"ACCESS_KEY_ID": "key", "SECRET_ACCESS_KEY": "secret", "DEFAULT_REGION": "us-east-1"}
-        aws |= {"ENDPOINT_URL": f"http://127.0.0.1:{s3.port}", "EC2_METADATA_DISABLED": "true"}
         patch.setenv("SLUICE_REDIS", settings["SLUICE_REDIS"])
-        for name, value in aws.items():
-            patch.setenv(f"AWS_{name}", value)
-        boto3.client("s3").create_bucket(Bucket="features")
         found = Place(home, Post(home, f"file://{home}/store"), s3, settings)
         try:
             _start(found)

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import h5py
 import numpy as np
 import pytest
@@ -22,7 +21,7 @@ from sluice.training.checkpoint import CheckpointStore, identity_of
 from sluice.training.distribution import tf_config
 from sluice.training.frame import encoded_splits, prepared_frame, reduced_manifest
 from sluice.training.loop import PREEMPTED
-from tests.integration.servers import running, s3_server
+from tests.integration.servers import s3_bucket
 from tests.integration.tiny_training import RECIPE, sample, write_frame
 
 ROOT = Path(__file__).parents[2]
@@ -95,12 +94,7 @@ def one(started: tuple[subprocess.Popen[str], Path]) -> tuple[Path, dict[str, An
 @pytest.fixture(scope="module")
 def kept() -> Iterator[CheckpointStore]:
     """Where the two workers keep their checkpoint: storage of the S3 protocol, which the environment names."""
-    with running(s3_server()) as server, pytest.MonkeyPatch.context() as patch:
-        endpoint = f"http://127.0.0.1:{server.port}"
-        settings = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
-        for name, value in {**settings, "AWS_ENDPOINT_URL": endpoint, "AWS_DEFAULT_REGION": "us-east-1"}.items():
-            patch.setenv(name, value)
-        boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket="training")
+    with s3_bucket("training"):
         yield CheckpointStore(CHECKPOINTS)
 
 

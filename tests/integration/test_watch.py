@@ -31,7 +31,7 @@ from sluice.release.state import iso
 from sluice.stages.watch import REPORT, parse_watched, watch
 from tests.integration.collecting import LONG_AGO, Post, call, post_in
 from tests.integration.release_repository import repository_in
-from tests.integration.servers import running, s3_server
+from tests.integration.servers import s3_bucket
 from tests.integration.tiny_bundle import write_tiny_bundle
 from tests.unit.release_sample import GOOD, POLICY_TEXT, C, state_in
 from tests.unit.tiny_task import TASK
@@ -47,7 +47,6 @@ EACH = 80
 QUIET = FIRST + 5 * DAY
 """Until then all is as it was in training; afterwards amounts are three times as large and scores say the opposite."""
 END = FIRST + 8 * DAY
-SETTINGS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
 
 
 @dataclass(frozen=True)
@@ -142,14 +141,10 @@ def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Production]
     digest = write_tiny_bundle(home / "bundles", beside={"card.json": card()})
     policy = POLICY_TEXT.decode().replace("task: toy", "task: tiny")
     repository_in(home, state_in("stable", task="tiny", stable=digest, sequence=1), policy)
-    with running(s3_server()) as s3, pytest.MonkeyPatch.context() as patch:
-        for name, value in (SETTINGS | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{s3.port}"}).items():
-            patch.setenv(name, value)
-        assert call(f"127.0.0.1:{s3.port}", "PUT", "/predictions")[0] == 200
-        with post_in(home, "s3://predictions/kept") as post:
-            post.start_collector()
-            send_all(post, digest)
-            yield Production(home, home / "gitops.git", digest, post.address)
+    with s3_bucket("predictions"), post_in(home, "s3://predictions/kept") as post:
+        post.start_collector()
+        send_all(post, digest)
+        yield Production(home, home / "gitops.git", digest, post.address)
 
 
 def labels_until(now: datetime) -> int:

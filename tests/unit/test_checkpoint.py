@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -18,7 +17,7 @@ from sluice.models.recipe import Recipe
 from sluice.training.checkpoint import Checkpoint, CheckpointStore, identity_of
 from sluice.training.curve import Epoch
 from sluice.training.frame import Encoded
-from tests.integration.servers import running, s3_server
+from tests.integration.servers import s3_bucket
 
 RECIPE = Recipe(name="shops", description="", features=("size",))
 HISTORY = (Epoch(epoch=1, train_log_loss=0.5, tune_log_loss=0.25, tune_auc=0.75),)
@@ -41,12 +40,7 @@ def same(first: Checkpoint, second: Checkpoint) -> bool:
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
     """A bucket of a server of the S3 protocol that is not AWS's, which the environment names as a pod's does."""
-    with running(s3_server()) as server, pytest.MonkeyPatch.context() as patch:
-        endpoint = f"http://127.0.0.1:{server.port}"
-        settings = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
-        for name, value in {**settings, "AWS_ENDPOINT_URL": endpoint, "AWS_DEFAULT_REGION": "us-east-1"}.items():
-            patch.setenv(name, value)
-        boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket="training")
+    with s3_bucket("training"):
         yield "s3://training"
 
 

@@ -7,17 +7,16 @@ Its clone goes with its pod, and to who remembers nothing a history that was rew
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from sluice.errors import BadArtifact
 from sluice.release.clone import HistoryRewrittenError
+from sluice.release.git import COMMIT_ID
 from sluice.release.gitops import GitOps
 from sluice_cluster.cluster import NotApplied
 
 _Told = TypeVar("_Told")
-_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 class Memory(Protocol):
@@ -44,7 +43,7 @@ def remembering(gitops: GitOps, memory: Memory, namespace: str, look: Callable[[
     """
     before = memory.seen(namespace)
     if before:
-        if not _COMMIT.fullmatch(before):
+        if not COMMIT_ID.fullmatch(before):
             raise BadArtifact(f"ConfigMap gate-seen in {namespace}", "holds no commit", "take its data away")
         gitops.recall(before)
     try:

@@ -8,6 +8,7 @@ commit everywhere.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ _IDENTITY = {"NAME": "Sluice", "EMAIL": "sluice@localhost"}
 KEY = "SLUICE_REPOSITORY_KEY"
 """Environment variable: folder of the deploy key, as a Secret's volume has it."""
 KEY_FILES = ("ssh-privatekey", "known_hosts")
+COMMIT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+"""A whole one, as SHA-1 and SHA-256 repositories have it."""
 _SSH_SAID_WHY = "fatal: Could not read from remote repository."
 _TOGETHER = 64
 """Names on their way to ``cat-file``: few enough that writing them never waits for its answers to be read."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,13 +10,13 @@ from sluice.errors import BadInput, Refused
 from sluice.gates.verdict import Decision, Reason, Verdict, identify
 from sluice.release.break_glass import BreakGlass, break_glass
 from sluice.release.clone import HistoryRewrittenError
+from sluice.release.git import COMMIT_ID
 from sluice.release.gitops import GitOps, Snapshot
 from sluice.release.rollout import back
 from sluice.release.state import Hold, ReleaseState
 from sluice.release.why import run_of
 
 _LONGEST = 500
-_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 Change = Callable[[Snapshot], tuple[str | None, ReleaseState]]
 """From what is to the digest that it is about and what shall be."""
 _OF_A_RUN = ("rollback", "approve")
@@ -86,7 +85,7 @@ def accept_history(gitops: GitOps, reason: str, by: str, now: str, given_up: str
     """
     for name, text in (("reason", reason), ("by", by)):
         check_text(name, text)
-    if given_up is not None and not _COMMIT.fullmatch(given_up):
+    if given_up is not None and not COMMIT_ID.fullmatch(given_up):
         raise BadInput(f"commit {given_up!r}", "is no commit's whole id", "copy it from the gate's message")
     try:
         tip = gitops.snapshot().commit
