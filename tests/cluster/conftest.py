@@ -10,37 +10,26 @@ A cluster with Sluice installed from a copy of the checkout, a store with bundle
 
 from __future__ import annotations
 
-import base64
 import json
 import os
-import re
-import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from filelock import FileLock
+from filelock import FileLock, ReadWriteLock
 from xdist.scheduler import LoadScopeScheduling
 
-from sluice.release.document import render_holds, render_release
-from sluice.release.state import ReleaseState
-from tests.cluster.kubectl import Object, Refused, apply, get, kubectl, wait_until
-from tests.cluster.stand_ins import RESTRICTED, behind_a_service
-from tests.integration.shop_visits import write_online_bundle
-from tests.integration.tiny_bundle import write_tiny_bundle
+from tests.cluster.checkout import ENVIRONMENTS, TRIAL, TRIAL_NAMESPACE, Checkout, add_trial, write_checkout
+from tests.cluster.kubectl import Refused, apply, get, kubectl, wait_until
+from tests.cluster.store import STORE, Bundles, fill_store
 
-ROOT = Path(__file__).parents[2]
-ENVIRONMENTS = ("dev", "staging", "prod")
-STORE = "sluice-test-store"
-
+FOLLOWED = ("test_faults.py", "test_gate.py", "test_promotion.py", "test_tenancy.py")
+"""Their environments are the shipped ones, and Argo CD has them. The others release in one of the tests' own."""
 
 ASK_ONLY = ("test_manifests.py", "test_steps.py")
-"""Their tests leave the environments as they are."""
+"""Their tests leave the environments as they are. They come first, while ``test_faults.py`` kills the gateway."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -52,14 +41,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(
                 pytest.mark.skip(reason="NOT CHECKED: KUBECONFIG is unset, so no cluster saw the manifests")
             )
-    items.sort(key=lambda item: Path(item.path).name != "test_docs.py")  # it installs and removes everything itself
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    name = Path(item.path).name
+    if name == "test_docs.py":
+        return 0  # it installs and removes everything itself
+    return 1 if name in ASK_ONLY else 2
 
 
 class TwoLanes(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist's own groups are lost with pytest 9
-    """What runs in the environments is tested one after the other, beside it what only asks."""
+    """What Argo CD follows is tested one after the other, beside it what is applied by hand."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "asks" if Path(nodeid.split("::", maxsplit=1)[0]).name in ASK_ONLY else "environments"
+        return "followed" if Path(nodeid.split("::", maxsplit=1)[0]).name in FOLLOWED else "by hand"
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> TwoLanes:
@@ -67,100 +63,28 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> TwoLanes:
     return TwoLanes(config, log)
 
 
-@dataclass(frozen=True)
-class Checkout:
-    """A copy of the checkout's manifests that deploys the test's images, task and store."""
-
-    root: Path
-
-    def overlay(self, environment: str) -> Path:
-        """Directory of an environment."""
-        return self.root / "manifests/overlays" / environment
-
-    def release(self, state: ReleaseState) -> Path:
-        """Write a release and its holds; returns the overlay to apply."""
-        overlay = self.overlay(state.environment)
-        (overlay / "release/kustomization.yaml").write_bytes(render_release(state))
-        (overlay / "release/holds.yaml").write_bytes(render_holds(state.holds))
-        return overlay
-
-
-@dataclass(frozen=True)
-class Bundles:
-    """Digests of bundles in the test's store."""
-
-    first: str
-    second: str
-    third: str
-    tampered: str
-    """Its model is not what its manifest says."""
-    failing: str
-    """It answers requests like those of ``test_serving.ask`` with errors."""
-    signer: str
-    """Public key in PEM of who signed ``first``; ``second`` has somebody else's signature, ``third`` none."""
-    online: str
-    """Reads the features of ``tests/integration/shop_visits_repo``."""
-
-
-def write_checkout(root: Path) -> Checkout:
-    """Copy manifests; replace images by the tests', the task by the tiny one, and name the tests' store."""
-    shutil.copytree(ROOT / "manifests", root / "manifests")
-    shutil.copy(ROOT / "kustomization.yaml", root)
-    _use_images(root / "manifests/images/kustomization.yaml")
-    store = "- {name: model-storage, behavior: merge, literals: [AWS_ENDPOINT_URL=http://store.%s.svc:9000]}\n"
-    for environment in ENVIRONMENTS:
-        overlay = root / "manifests/overlays" / environment
-        path = overlay / "kustomization.yaml"
-        path.write_text(path.read_text().replace("configMapGenerator:\n", "configMapGenerator:\n" + store % STORE))
-        policy = (ROOT / "tests/integration/tiny_checkout/manifests/overlays/dev/gate-policy.yaml").read_text()
-        came = {"staging": "\npromote_from: dev", "prod": "\npromote_from: staging"}.get(environment, "")
-        named = policy.replace("environment: dev", f"environment: {environment}{came}")
-        (overlay / "gate-policy.yaml").write_text(named)
-        Checkout(root).release(ReleaseState.empty("tiny", environment))
-    return Checkout(root)
-
-
-def with_option(checkout: Checkout, option: str, environment: str) -> Path:
-    """A copy of the checkout in which one environment has one option; returns its overlay."""
-    root = checkout.root.with_name(f"{checkout.root.name}-{option}-{environment}")
-    if not root.exists():
-        shutil.copytree(checkout.root, root)
-        path = Checkout(root).overlay(environment) / "kustomization.yaml"
-        before = path.read_text()
-        path.write_text(before.replace("[release, ", f"[release, ../../options/{option}, "))
-        assert path.read_text() != before
-    return Checkout(root).overlay(environment)
-
-
-def _use_images(path: Path) -> None:
-    document = yaml.safe_load(path.read_text())
-    for image in document["images"]:
-        if image["name"] == "sluice/steps-gpu":
-            continue  # nothing that these tests apply names it
-        variable = f"SLUICE_TEST_{image['name'].removeprefix('sluice/').upper()}_IMAGE"
-        reference = os.environ.get(variable, "")
-        if not re.fullmatch(r"[^@]+@sha256:[0-9a-f]{64}", reference):
-            pytest.exit(f"{variable} must name an image by its digest, got {reference!r}", returncode=2)
-        image.pop("newTag", None)
-        image["newName"], image["digest"] = reference.split("@")
-    path.write_text(yaml.safe_dump(document))
-
-
 @pytest.fixture(scope="session")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """A checkout for tests that apply by hand."""
-    return write_checkout(tmp_path_factory.mktemp("checkout"))
+    return add_trial(write_checkout(tmp_path_factory.mktemp("checkout")))
 
 
 @pytest.fixture(scope="session")
-def installed(checkout: Checkout, tmp_path_factory: pytest.TempPathFactory, testrun_uid: str) -> Iterator[list[str]]:
+def shared(tmp_path_factory: pytest.TempPathFactory, testrun_uid: str) -> Path:
+    """A directory that all processes of this run have."""
+    path = tmp_path_factory.getbasetemp().parent / f"cluster-{testrun_uid}"
+    path.mkdir(exist_ok=True)
+    return path
+
+
+@pytest.fixture(scope="session")
+def installed(checkout: Checkout, shared: Path) -> Iterator[list[str]]:
     """
-    What a cluster has once, and the three environments with nothing released; removed at the end.
+    What a cluster has once, and the environments with nothing released; removed at the end.
 
     By the first process of this run that wants it, and by the last that is done with it.
     """
-    told = tmp_path_factory.getbasetemp().parent / f"installed-{testrun_uid}"
-    turn = FileLock(f"{told}.lock")
+    told, turn = shared / "installed.json", FileLock(shared / "installed.lock")
     with turn:
         lines, users = json.loads(told.read_text()) if told.exists() else (_install(checkout), 0)
         told.write_text(json.dumps([lines, users + 1]))
@@ -170,9 +94,11 @@ def installed(checkout: Checkout, tmp_path_factory: pytest.TempPathFactory, test
         told.write_text(json.dumps([lines, users - 1]))
         if users == 1:
             _remove(checkout)
+            for each in shared.glob("*.json"):
+                each.unlink()
 
 
-_OURS = [f"sluice-{environment}" for environment in ENVIRONMENTS] + [STORE]
+_OURS = [f"sluice-{environment}" for environment in (*ENVIRONMENTS, TRIAL)] + [STORE]
 
 
 def _install(checkout: Checkout) -> list[str]:
@@ -181,7 +107,7 @@ def _install(checkout: Checkout) -> list[str]:
         pytest.exit(f"namespaces {sorted(there)} exist: these tests want a cluster without Sluice", returncode=2)
     try:
         lines = apply(checkout.root / "manifests/cluster")
-        for environment in ENVIRONMENTS:
+        for environment in (*ENVIRONMENTS, TRIAL):
             lines += apply(checkout.overlay(environment))
     except Refused:
         _remove(checkout)
@@ -228,84 +154,41 @@ def gateway() -> str:
 
 
 @pytest.fixture(scope="session")
-def bundles(installed: list[str], tmp_path_factory: pytest.TempPathFactory) -> Bundles:
-    """Bundles in a store that runs as a pod."""
-    root = tmp_path_factory.mktemp("store")
-    models = root / "models/tiny"
-    kinds: tuple[tuple[float, float | None], ...] = ((0.5, None), (0.6, None), (0.7, None), (0.8, None), (0.9, 1.5))
-    first, second, third, tampered, failing = (write_tiny_bundle(models, *kind) for kind in kinds)
-    found = Bundles(first, second, third, tampered, failing, _sign(models, first), write_online_bundle(models))
-    _sign(models, found.second)
-    model = models / found.tampered.replace(":", "-") / "model.tflite"
-    model.write_bytes(model.read_bytes()[:-1] + b"!")
-    apply(_store_objects(root))
-    wait_until("the store runs", lambda: _available(STORE, "store"), 180)
-    return found
-
-
-def _sign(models: Path, digest: str) -> str:
-    """Sign a stored bundle with a key that nobody keeps; returns the public one."""
-    key, name = Ed25519PrivateKey.generate(), digest.replace(":", "-")
-    signature = base64.b64encode(key.sign((models / name / "bundle.json").read_bytes()))
-    (models / f"{name}.sig").write_bytes(signature)
-    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
-
-
-def _available(namespace: str, deployment: str) -> bool:
-    status = get("-n", namespace, "deployment", deployment)["status"]
-    return bool(status.get("availableReplicas") == status.get("replicas"))
-
-
-def _store_objects(root: Path) -> list[Object]:
-    files = {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
-    keys = {name: f"object-{number}" for number, name in enumerate(files)}
-    metadata = {"namespace": STORE, "name": "store"}
-    container = {
-        "name": "store",
-        "image": os.environ["SLUICE_TEST_SERVING_IMAGE"],
-        "command": ["python", "/script/object_store.py", "/objects", "/written"],
-        "securityContext": RESTRICTED | {"readOnlyRootFilesystem": True},
-        "readinessProbe": {"tcpSocket": {"port": 9000}, "periodSeconds": 1},
-        "volumeMounts": [
-            {"name": "script", "mountPath": "/script"},
-            {"name": "objects", "mountPath": "/objects"},
-            {"name": "written", "mountPath": "/written"},
-        ],
-    }
-    objects = [{"key": keys[name], "path": name} for name in files]
-    pod = {
-        "automountServiceAccountToken": False,
-        "containers": [container],
-        "volumes": [
-            {"name": "script", "configMap": {"name": "store", "items": [{"key": "script", "path": "object_store.py"}]}},
-            {"name": "objects", "configMap": {"name": "store", "items": objects}},
-            {"name": "written", "emptyDir": {}},
-        ],
-    }
-    return [
-        {
-            "apiVersion": "v1",
-            "kind": "Namespace",
-            "metadata": {"name": STORE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
-        },
-        {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": metadata,
-            "data": {"script": Path(__file__).with_name("object_store.py").read_text()},
-            "binaryData": {keys[name]: base64.b64encode(data).decode() for name, data in files.items()},
-        },
-        *behind_a_service(STORE, "store", 9000, pod),
-    ]
+def bundles(installed: list[str], shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundles:
+    """Bundles in a store that runs as a pod; one for all processes of this run."""
+    told = shared / "bundles.json"
+    with FileLock(shared / "bundles.lock"):
+        if not told.exists():
+            told.write_text(json.dumps(asdict(fill_store(tmp_path_factory.mktemp("store")))))
+    return Bundles(**json.loads(told.read_text()))
 
 
 @pytest.fixture
 def dev(installed: list[str]) -> Iterator[str]:
     """The namespace of dev; what a test released in it is gone afterwards."""
     yield "sluice-dev"
+    _empty("sluice-dev")
+
+
+@pytest.fixture
+def trial(installed: list[str], shared: Path) -> Iterator[str]:
+    """The namespace of the tests' own environment, likewise; meanwhile nobody kills the gateway."""
+    with ReadWriteLock(shared / "gateway.db").read_lock():
+        yield TRIAL_NAMESPACE
+        _empty(TRIAL_NAMESPACE)
+
+
+@pytest.fixture
+def gateway_may_die(shared: Path) -> Iterator[None]:
+    """Nobody else relies on the gateway meanwhile."""
+    with ReadWriteLock(shared / "gateway.db").write_lock():
+        yield
+
+
+def _empty(namespace: str) -> None:
     for kind in ("cronjob", "job", "httproute", "inferenceservice"):
         try:
-            kubectl("-n", "sluice-dev", "delete", kind, "--all", "--wait=true")
+            kubectl("-n", namespace, "delete", kind, "--all", "--wait=true")
         except Refused as error:
             pytest.fail(f"cannot clean up: {error}")
-    wait_until("the pods are gone", lambda: not get("-n", "sluice-dev", "pods")["items"], 120)
+    wait_until("the pods are gone", lambda: not get("-n", namespace, "pods")["items"], 120)

@@ -43,7 +43,7 @@ def apply(source: Path | list[Object], *more: str) -> list[str]:
 
 def render(directory: Path) -> list[Object]:
     """The objects of a kustomization."""
-    return [found for found in yaml.safe_load_all(kubectl("kustomize", directory)) if found]
+    return [found for found in yaml.load_all(kubectl("kustomize", directory), Loader=yaml.CSafeLoader) if found]
 
 
 def get(*arguments: str) -> Object:
@@ -54,12 +54,13 @@ def get(*arguments: str) -> Object:
 
 def wait_until(what: str, holds: Callable[[], Any], seconds: float = 90) -> Any:
     """What ``holds`` returns once it is true; a refusal while waiting counts as not yet."""
-    end, last = time.monotonic() + seconds, "never true"
+    end, last, pause = time.monotonic() + seconds, "never true", 0.3
     while time.monotonic() < end:
         try:
             if found := holds():
                 return found
         except Refused as error:
             last = str(error)
-        time.sleep(0.3)
+        time.sleep(pause)
+        pause = min(1.2 * pause, 1.0)  # who asks all the time slows down what it waits for
     raise AssertionError(f"{what}: not within {seconds} s; {last}")

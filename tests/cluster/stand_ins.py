@@ -18,7 +18,7 @@ RESTRICTED: Object = {
 def behind_a_service(namespace: str, name: str, port: int, pod: dict[str, Any]) -> list[Object]:
     """A Service and a Deployment of pods like this one."""
     metadata, labels = {"namespace": namespace, "name": name}, {"app": name}
-    template = {"metadata": {"labels": labels}, "spec": pod}
+    template = {"metadata": {"labels": labels}, "spec": {"terminationGracePeriodSeconds": 1} | pod}
     return [
         {
             "apiVersion": "v1",

@@ -21,7 +21,7 @@ _EXECUTOR_INPUT = "{{$}}"
 
 def steps_of(compiled: Path) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
     """Container and platform settings of each executor, by its name without ``exec-``."""
-    spec, platform = (*yaml.safe_load_all(compiled.read_text("utf-8")), {})[:2]
+    spec, platform = (*yaml.load_all(compiled.read_text("utf-8"), Loader=yaml.CSafeLoader), {})[:2]
     settings = platform.get("platforms", {}).get("kubernetes", {}).get("deploymentSpec", {}).get("executors", {})
     return {
         name.removeprefix("exec-"): (executor["container"], settings.get(name, {}))

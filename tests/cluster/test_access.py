@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-import yaml
 
-from tests.cluster.conftest import Checkout, with_option
+from tests.cluster.api_server import allowed
+from tests.cluster.checkout import TRIAL_NAMESPACE, Checkout, with_option
 from tests.cluster.kubectl import apply, get, kubectl
 
 VERBS = ("get", "list", "watch", "create", "update", "patch", "delete")
@@ -49,47 +49,44 @@ MAY = {
 }
 
 
-def permitted(account: str, namespace: str, home: str = "sluice-dev", named: str = "") -> set[tuple[str, str]]:
+def permitted(account: str, namespace: str, home: str = TRIAL_NAMESPACE, named: str = "") -> set[tuple[str, str]]:
     """The (verb, resource) pairs above that an account of ``home`` has in a namespace, on every name or on one."""
     user = f"system:serviceaccount:{home}:{account}"
     groups = ["system:serviceaccounts", f"system:serviceaccounts:{home}", "system:authenticated"]
     asked = [(verb, resource) for verb in VERBS for resource in (*RESOURCES, *CLUSTER_WIDE)]
-    reviews = []
+    specs = []
     for verb, resource in asked:
         plural, _, group = resource.partition(".")
         name, _, below = plural.partition("/")
         attributes = {"verb": verb, "resource": name, "subresource": below, "group": group, "namespace": namespace}
         attributes |= {"name": named} if named else {}
-        spec = {"user": user, "groups": groups, "resourceAttributes": attributes}
-        reviews.append({"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec})
-    answers = kubectl("create", "-o", 'jsonpath={.status.allowed}{"\\n"}', "-f", "-", stdin=yaml.safe_dump_all(reviews))
-    assert set(answers.split()) <= {"true", "false"}
-    return {pair for pair, answer in zip(asked, answers.split(), strict=True) if answer == "true"}
+        specs.append({"user": user, "groups": groups, "resourceAttributes": attributes})
+    return {pair for pair, answer in zip(asked, allowed(specs), strict=True) if answer}
 
 
 @pytest.fixture(scope="module")
 def gate(checkout: Checkout, installed: list[str]) -> None:
-    """The option `gate`, in dev."""
-    apply(with_option(checkout, "gate", "dev"))
+    """The option `gate`, in the trial environment."""
+    apply(with_option(checkout, "gate"))
 
 
 @pytest.mark.parametrize("account", MAY)
 def test_an_account_may_what_it_needs_and_nothing_else(gate: None, account: str) -> None:
-    assert permitted(account, "sluice-dev") == MAY[account]
+    assert permitted(account, TRIAL_NAMESPACE) == MAY[account]
     assert permitted(account, "sluice-prod") == set()
 
 
 def test_only_the_gate_may_change_what_it_remembers_and_only_in_its_own_namespace(gate: None) -> None:
     memory = {(verb, "configmaps") for verb in ("get", "patch")}
-    assert permitted("gate", "sluice-dev", named="gate-seen") == MAY["gate"] | memory
-    assert permitted("model-server", "sluice-dev", named="gate-seen") == set()
+    assert permitted("gate", TRIAL_NAMESPACE, named="gate-seen") == MAY["gate"] | memory
+    assert permitted("model-server", TRIAL_NAMESPACE, named="gate-seen") == set()
     assert permitted("gate", "sluice-prod", named="gate-seen") == set()
 
 
 def test_no_account_is_forgotten_and_no_token_is_mounted_by_default(gate: None) -> None:
-    accounts = {found["metadata"]["name"]: found for found in get("-n", "sluice-dev", "serviceaccounts")["items"]}
+    accounts = {found["metadata"]["name"]: found for found in get("-n", TRIAL_NAMESPACE, "serviceaccounts")["items"]}
     assert set(accounts) == set(MAY)
     assert all(accounts[name]["automountServiceAccountToken"] is False for name in ("gate", "model-server"))
-    bound = {found["metadata"]["name"] for found in get("-n", "sluice-dev", "rolebindings")["items"]}
+    bound = {found["metadata"]["name"] for found in get("-n", TRIAL_NAMESPACE, "rolebindings")["items"]}
     assert bound == {"gate"}
-    kubectl("-n", "sluice-dev", "delete", "cronjob", "gate")
+    kubectl("-n", TRIAL_NAMESPACE, "delete", "cronjob", "gate")

@@ -9,33 +9,27 @@ from typing import Any
 import pytest
 
 from sluice.release.state import Hold
-from tests.cluster.conftest import Checkout
+from tests.cluster.api_server import accepted
+from tests.cluster.checkout import Checkout, in_trial
 from tests.cluster.kubectl import Object, Refused, apply, render
-from tests.unit.release_sample import A, B, C, state_in
+from tests.unit.release_sample import A, B, C
 
 Change = Callable[[Object], Any]
 PINNED = "example.com/any@" + A
 
 
-def dry(objects: list[Object]) -> None:
-    """Ask the API server what it says to objects; nothing is kept."""
-    apply(objects, "--dry-run=server")
-
-
 @pytest.fixture
 def service(checkout: Checkout, installed: list[str]) -> Object:
-    """The stable InferenceService of a release in dev."""
-    objects = render(checkout.release(state_in("canary", task="tiny")))
+    """The stable InferenceService of a release in the trial environment."""
+    objects = render(checkout.release(in_trial("canary")))
     (found,) = [each for each in objects if each["metadata"]["name"] == "tiny-stable"]
     return found
 
 
 @pytest.fixture
 def route(checkout: Checkout, installed: list[str]) -> Object:
-    """The HTTPRoute of a shadow release in dev."""
-    (found,) = [
-        each for each in render(checkout.release(state_in("shadow", task="tiny"))) if each["kind"] == "HTTPRoute"
-    ]
+    """The HTTPRoute of a shadow release there."""
+    (found,) = [each for each in render(checkout.release(in_trial("shadow"))) if each["kind"] == "HTTPRoute"]
     return found
 
 
@@ -138,7 +132,7 @@ ACCEPTED: dict[str, Change] = {
 def held(checkout: Checkout, installed: list[str]) -> None:
     """A hold on C, whose reason also names the digest A, which is not held."""
     hold = Hold(digest=C, reason=f'worse than {A}\n- digest: "{A}"', by="kim", at="2020-01-01T00:00:00Z")
-    apply(checkout.release(state_in("empty", task="tiny", holds=(hold,))))
+    apply(checkout.release(in_trial("empty", holds=(hold,))))
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -146,13 +140,13 @@ def test_what_would_be_ignored_or_unverified_or_held_is_refused(service: Object,
     change, says = REFUSED[case]
     change(service)
     with pytest.raises(Refused, match=says):
-        dry([service])
+        accepted([service])
 
 
 @pytest.mark.parametrize("case", ACCEPTED)
 def test_its_neighbours_are_accepted(service: Object, held: None, case: str) -> None:
     ACCEPTED[case](service)
-    dry([service])
+    accepted([service])
 
 
 ROUTES: dict[str, tuple[Change, str]] = {
@@ -167,7 +161,7 @@ ROUTES: dict[str, tuple[Change, str]] = {
 
 
 def test_a_route_as_rendered_is_accepted(route: Object) -> None:
-    dry([route])
+    accepted([route])
 
 
 @pytest.mark.parametrize("case", ROUTES)
@@ -175,19 +169,19 @@ def test_a_route_that_does_something_else_is_refused(route: Object, case: str) -
     change, says = ROUTES[case]
     change(route["spec"]["rules"][0])
     with pytest.raises(Refused, match=says):
-        dry([route])
+        accepted([route])
 
 
 def test_a_route_without_a_host_is_refused(route: Object) -> None:
     del route["spec"]["hostnames"]
     with pytest.raises(Refused, match="every team's requests"):
-        dry([route])
+        accepted([route])
 
 
 def test_a_typing_error_is_refused(service: Object) -> None:
     service["spec"]["predictor"]["canaryTraficPercent"] = 10
     with pytest.raises(Refused, match="canaryTraficPercent"):
-        dry([service])
+        accepted([service])
 
 
 def pod(namespace: str, image: str, **changed: Any) -> Object:
@@ -206,26 +200,26 @@ def pod(namespace: str, image: str, **changed: Any) -> Object:
 @pytest.mark.parametrize("environment", ["staging", "prod"])
 def test_outside_dev_images_are_named_by_digest(checkout: Checkout, installed: list[str], environment: str) -> None:
     namespace = f"sluice-{environment}"
-    dry([pod(namespace, PINNED)])
+    accepted([pod(namespace, PINNED)])
     with pytest.raises(Refused, match="not named by its digest"):
-        dry([pod(namespace, "example.com/any:1.0")])
+        accepted([pod(namespace, "example.com/any:1.0")])
     objects = render(checkout.overlay(environment))
     (runtime,) = [found for found in objects if found["kind"] == "ServingRuntime"]
     runtime["spec"]["containers"][0]["image"] = "example.com/any:1.0"
     with pytest.raises(Refused, match="not named by its digest"):
-        dry([runtime])
+        accepted([runtime])
 
 
 def test_in_dev_a_tag_will_do_and_restricted_is_enforced(installed: list[str]) -> None:
-    dry([pod("sluice-dev", "example.com/any:1.0")])
+    accepted([pod("sluice-dev", "example.com/any:1.0")])
     with pytest.raises(Refused, match=r"violates PodSecurity .restricted"):
-        dry([pod("sluice-dev", "example.com/any:1.0", runAsNonRoot=False)])
+        accepted([pod("sluice-dev", "example.com/any:1.0", runAsNonRoot=False)])
 
 
 def test_nothing_is_published_past_the_gateway(installed: list[str]) -> None:
     metadata = {"name": "any", "namespace": "sluice-dev"}
     service = {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"ports": [{"port": 80}]}}
-    dry([service])
+    accepted([service])
     service = service | {"spec": {"ports": [{"port": 80}], "type": "LoadBalancer"}}
     with pytest.raises(Refused, match="exceeded quota"):
-        dry([service])
+        accepted([service])

@@ -7,12 +7,12 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.conftest import STORE, Bundles, Checkout, with_option
+from tests.cluster.checkout import TRIAL, TRIAL_NAMESPACE, Checkout, in_trial, with_option
 from tests.cluster.kubectl import Refused, apply, get, kubectl, wait_until
+from tests.cluster.store import STORE, Bundles
 from tests.cluster.test_serving import HOST, ROW, ready
 from tests.integration.tiny_bundle import tiny_rows
 from tests.unit import tiny_task
-from tests.unit.release_sample import state_in
 
 _READ = "import polars; print(*sorted(polars.read_parquet('/written/predictions/%s/**/*.parquet')['request_id']))"
 
@@ -37,7 +37,7 @@ def stored(kind: str) -> list[str]:
 
 def available(deployment: str) -> bool:
     """Whether all of its pods are ready."""
-    found = get("-n", "sluice-dev", "deployment", deployment)
+    found = get("-n", TRIAL_NAMESPACE, "deployment", deployment)
     return bool(found["status"].get("availableReplicas") == found["spec"]["replicas"])
 
 
@@ -62,39 +62,39 @@ def with_task(namespace: str) -> None:
 
 
 def test_pods_log_through_to_the_store_and_to_prometheus(
-    checkout: Checkout, bundles: Bundles, gateway: str, dev: str
+    checkout: Checkout, bundles: Bundles, gateway: str, trial: str
 ) -> None:
-    two: dict[str, Any] = {"task": "tiny", "stable": bundles.first, "candidate": bundles.second}
-    state = state_in("canary", **two, stable_weight=50, candidate_weight=50)
+    two: dict[str, Any] = {"stable": bundles.first, "candidate": bundles.second}
+    state = in_trial("canary", **two, stable_weight=50, candidate_weight=50)
     release = checkout.release(state) / "release/kustomization.yaml"
-    overlay = with_option(checkout, "collector", "dev")
+    overlay = with_option(checkout, "collector")
     (overlay / "release/kustomization.yaml").write_bytes(release.read_bytes())
     try:
         apply(overlay)
-        with_task(dev)
+        with_task(trial)
         for role in ("stable", "candidate"):
             wait_until(f"{role} is ready", lambda role=role: ready(f"tiny-{role}"), 150)  # type: ignore[misc]
         wait_until("the collector runs", lambda: available("collector"), 120)
-        _all_of_it(gateway, dev, {bundles.first, bundles.second}, state.rollout or "")
+        _all_of_it(gateway, trial, {bundles.first, bundles.second}, state.rollout or "")
     finally:
-        kubectl("-n", dev, "delete", "deployment,service,poddisruptionbudget", "collector", "--ignore-not-found")
-        kubectl("-n", dev, "delete", "deployment/exposition", "configmap/tiny-task", "--ignore-not-found")
-        apply(checkout.overlay("dev"))
+        kubectl("-n", trial, "delete", "deployment,service,poddisruptionbudget", "collector", "--ignore-not-found")
+        kubectl("-n", trial, "delete", "deployment/exposition", "configmap/tiny-task", "--ignore-not-found")
+        apply(checkout.overlay(TRIAL))
 
 
-def _all_of_it(gateway: str, dev: str, digests: set[str], rollout: str) -> None:
+def _all_of_it(gateway: str, trial: str, digests: set[str], rollout: str) -> None:
     wait_until("both sides answer", lambda: {predict(gateway, f"before{n}", ROW) for n in range(20)} == digests, 30)
     ids = [f"q{number:03d}" for number in range(120)]
     answered = set()
     for name, row in zip(ids, tiny_rows(120), strict=True):
         answered.add(predict(gateway, name, row))
         if name == "q040":
-            kubectl("-n", dev, "delete", "pod", "-l", "app.kubernetes.io/name=collector", "--wait=false", "--now")
+            kubectl("-n", trial, "delete", "pod", "-l", "app.kubernetes.io/name=collector", "--wait=false", "--now")
     assert answered == digests
     wait_until("all predictions are stored", lambda: set(ids) <= set(stored("predictions")), 120)
     assert [name for name in stored("predictions") if name in ids] == ids, "each once"
 
-    proxy = f"/api/v1/namespaces/{dev}/services/collector:8080/proxy/v1/feedback"
+    proxy = f"/api/v1/namespaces/{trial}/services/collector:8080/proxy/v1/feedback"
     labels = [{"request_id": name, "label": number % 2} for number, name in enumerate(ids[:100])]
     wait_until("the collector is back", lambda: available("collector"), 120)
     told = kubectl("create", "--raw", proxy, "-f", "-", stdin=json.dumps({"labels": labels}))
@@ -102,11 +102,11 @@ def _all_of_it(gateway: str, dev: str, digests: set[str], rollout: str) -> None:
     assert stored("labels") == ids[:100]
 
     def exposed() -> bool:
-        text = metrics(dev)
+        text = metrics(trial)
         return sum(_values(text, "sluice_loss_count", 'window="",slice=""')) == 100
 
     wait_until("the join is exposed", exposed, 120)
-    lines = [line for line in metrics(dev).splitlines() if line.startswith("sluice_loss_count")]
+    lines = [line for line in metrics(trial).splitlines() if line.startswith("sluice_loss_count")]
     assert all(f'rollout="{rollout}",stage="canary"' in line for line in lines)
 
 

@@ -23,7 +23,7 @@ import yaml
 
 from sluice.release.gitops import GitOps
 from sluice.release.rollout import propose
-from tests.cluster.conftest import ENVIRONMENTS, ROOT, Checkout, write_checkout
+from tests.cluster.checkout import ENVIRONMENTS, ROOT, Checkout, write_checkout
 from tests.cluster.kubectl import Object, apply, get, kubectl, wait_until
 from tests.cluster.test_promotion import APPLICATIONS, calm
 from tests.integration.tiny_bundle import write_tiny_bundle

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.cluster import test_promotion
-from tests.cluster.conftest import Bundles
 from tests.cluster.restart import can_restart, restart
+from tests.cluster.store import Bundles
 from tests.cluster.test_promotion import Promotion, Requests, assert_calm_for_three_syncs, broken
 
 pytestmark = test_promotion.pytestmark
@@ -36,7 +36,7 @@ class Outages:
 
 @pytest.mark.timeout(1500)
 def test_killing_gateway_controller_and_repository_server_changes_no_outcome(
-    promotion: Promotion, bundles: Bundles, gateway: str, dev: str
+    promotion: Promotion, bundles: Bundles, gateway: str, dev: str, gateway_may_die: None
 ) -> None:
     can_restart()
     gateway_away, outages = Outages(), Outages()

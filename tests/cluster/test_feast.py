@@ -16,20 +16,20 @@ from typing import Any
 import pytest
 
 from sluice.errors import Unavailable
-from tests.cluster.conftest import Bundles, Checkout
+from tests.cluster.checkout import TRIAL, TRIAL_NAMESPACE, Checkout, in_trial
 from tests.cluster.kubectl import Object, apply, get, kubectl, wait_until
 from tests.cluster.stand_ins import RESTRICTED, behind_a_service
+from tests.cluster.store import Bundles
 from tests.cluster.test_serving import HOST, ready
 from tests.integration.servers import free_port
 from tests.integration.shop_visits import REPO, SHOPS, load_shops
-from tests.unit.release_sample import state_in
 
 PASSWORD = "only-for-this-test"  # noqa: S105
 IMAGE = os.environ.get("SLUICE_TEST_REDIS_IMAGE", "")
 pytestmark = pytest.mark.skipif(
     not IMAGE, reason="NOT CHECKED: SLUICE_TEST_REDIS_IMAGE is unset (built from tests/cluster/redis.Dockerfile)"
 )
-_SERVER = "/api/v1/namespaces/sluice-dev/services/feature-server:http/proxy"
+_SERVER = f"/api/v1/namespaces/{TRIAL_NAMESPACE}/services/feature-server:http/proxy"
 _MOUNT = """
 configMapGenerator:
 - {name: definitions, files: [definitions.py, feature_store.cluster.yaml]}
@@ -51,9 +51,9 @@ patches:
 def _online_checkout(checkout: Checkout, more: tuple[str, ...]) -> Checkout:
     root = checkout.root.with_name("-".join([checkout.root.name, "feast", *more]))
     shutil.copytree(checkout.root, root)
-    overlay = Checkout(root).overlay("dev")
+    overlay = Checkout(root).overlay(TRIAL)
     path, test = overlay / "kustomization.yaml", root / "manifests/options/test-definitions"
-    options = ("redis", "feature-server", "test-definitions", *more)
+    options = ("redis", *more, "test-definitions")
     components = ", ".join(f"../../options/{option}" for option in options)
     path.write_text(path.read_text().replace("[release, ", f"[release, {components}, "))
     test.mkdir()
@@ -74,41 +74,41 @@ def _redis_objects() -> list[Object]:
         "readinessProbe": {"tcpSocket": {"port": 6379}, "periodSeconds": 1},
         "securityContext": RESTRICTED,
     }
-    metadata = {"namespace": "sluice-dev", "name": "redis"}
+    metadata = {"namespace": TRIAL_NAMESPACE, "name": "redis"}
     return [
         {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"password": PASSWORD}},
-        *behind_a_service("sluice-dev", "redis", 6379, {"containers": [container]}),
+        *behind_a_service(TRIAL_NAMESPACE, "redis", 6379, {"containers": [container]}),
     ]
 
 
 @contextmanager
 def reading_online(checkout: Checkout, bundles: Bundles, *more: str) -> Iterator[None]:
-    """Redis, the feature server, and the tiny model reading online, with more options; gone afterwards."""
+    """Redis, and the tiny model reading online, with more options; gone afterwards."""
     try:
         apply(_redis_objects())
-        apply(_online_checkout(checkout, more).release(state_in("stable", task="tiny", stable=bundles.online)))
+        apply(_online_checkout(checkout, more).release(in_trial("stable", stable=bundles.online)))
         wait_until("the model is ready before Redis has a row", lambda: ready("tiny-stable"), 150)
         wait_until("redis is ready", lambda: _available("redis"), 120)
-        wait_until("the feature server is ready", lambda: _available("feature-server"), 150)
         yield
     finally:
         for kind in ("deployment", "service", "poddisruptionbudget", "serviceaccount"):
-            kubectl("-n", "sluice-dev", "delete", kind, "feature-server", "--ignore-not-found")
+            kubectl("-n", TRIAL_NAMESPACE, "delete", kind, "feature-server", "--ignore-not-found")
         policies = ("networkpolicy/feature-server", "networkpolicy/model-server-redis", "networkpolicy/tracing")
         rest = ("deployment/redis", "service/redis", "secret/redis", "configmap/definitions")
-        kubectl("-n", "sluice-dev", "delete", "--ignore-not-found", *policies, *rest)
-        apply(checkout.release(state_in("empty", task="tiny")))
+        kubectl("-n", TRIAL_NAMESPACE, "delete", "--ignore-not-found", *policies, *rest)
+        apply(checkout.release(in_trial("empty")))
 
 
 @pytest.fixture
-def online(checkout: Checkout, bundles: Bundles, gateway: str, dev: str) -> Iterator[str]:
+def online(checkout: Checkout, bundles: Bundles, gateway: str, trial: str) -> Iterator[str]:
     """The gateway's address, while a model behind it reads online."""
-    with reading_online(checkout, bundles):
+    with reading_online(checkout, bundles, "feature-server"):
+        wait_until("the feature server is ready", lambda: _available("feature-server"), 150)
         yield gateway
 
 
 def _available(deployment: str) -> bool:
-    found = get("-n", "sluice-dev", "deployment", deployment)
+    found = get("-n", TRIAL_NAMESPACE, "deployment", deployment)
     return bool(found["status"].get("readyReplicas") == found["spec"]["replicas"])
 
 
@@ -116,7 +116,7 @@ def _available(deployment: str) -> bool:
 def _forwarded(deployment: str, port: int) -> Iterator[str]:
     """A port of one of a deployment's pods, as ``host:port`` here."""
     here = free_port()
-    command = ["kubectl", "-n", "sluice-dev", "port-forward", f"deployment/{deployment}", f"{here}:{port}"]
+    command = ["kubectl", "-n", TRIAL_NAMESPACE, "port-forward", f"deployment/{deployment}", f"{here}:{port}"]
     forward = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         yield f"127.0.0.1:{here}"
@@ -182,13 +182,13 @@ def test_servers_read_redis_through_an_outage(online: str, tmp_path: Path) -> No
     for metrics in (_SERVER, _model("proxy")):
         assert 'sluice_feature_freshness_seconds{feature_view="shops"}' in kubectl("get", "--raw", f"{metrics}/metrics")
 
-    kubectl("-n", "sluice-dev", "scale", "deployment", "redis", "--replicas=0")
-    wait_until("Redis is gone", lambda: not get("-n", "sluice-dev", "pods", "-l", "app=redis")["items"], 60)
+    kubectl("-n", TRIAL_NAMESPACE, "scale", "deployment", "redis", "--replicas=0")
+    wait_until("Redis is gone", lambda: not get("-n", TRIAL_NAMESPACE, "pods", "-l", "app=redis")["items"], 60)
     status, text = _predict(online, keys)
     assert (status, "Redis redis:6379: does not answer" in text) == (500, True)
     assert _predict(online, whole)[0] == 200, "who brings the features needs no Redis"
     assert "+Inf" in kubectl("get", "--raw", f"{_SERVER}/metrics")
-    kubectl("-n", "sluice-dev", "scale", "deployment", "redis", "--replicas=1")
+    kubectl("-n", TRIAL_NAMESPACE, "scale", "deployment", "redis", "--replicas=1")
     wait_until("Redis is back", lambda: _available("redis"), 60)
     load(tmp_path)
     wait_until("the model answers again", lambda: _predict(online, keys)[0] == 200, 30)
@@ -197,13 +197,13 @@ def test_servers_read_redis_through_an_outage(online: str, tmp_path: Path) -> No
 
 
 def _model(what: str) -> str:
-    return f"/api/v1/namespaces/sluice-dev/services/tiny-stable-predictor:80/{what}"
+    return f"/api/v1/namespaces/{TRIAL_NAMESPACE}/services/tiny-stable-predictor:80/{what}"
 
 
 def _restarts() -> int:
     ours = [
         pod
-        for pod in get("-n", "sluice-dev", "pods")["items"]
+        for pod in get("-n", TRIAL_NAMESPACE, "pods")["items"]
         if pod["metadata"]["labels"].get("app.kubernetes.io/name") in {"model-server", "feature-server"}
     ]
     assert len(ours) == 3

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sluice.release.state import STRATEGIES, ReleaseState
-from tests.cluster.conftest import ENVIRONMENTS, ROOT, Checkout, with_option
+from tests.cluster.api_server import accepted
+from tests.cluster.checkout import ENVIRONMENTS, ROOT, TRIAL, Checkout, with_option
 from tests.cluster.kubectl import Refused, apply, get, render
 from tests.unit.release_sample import state_in
 
@@ -21,22 +21,17 @@ CANNOT_MIRROR = ("kserve-canary", "knative")
 OPTIONS = sorted(path.parent.name for path in (ROOT / "manifests/options").glob("*/kustomization.yaml"))
 
 
-def checked(directory: Path) -> int:
-    """How many objects the API server accepted, strictly; every rendered one, or this fails."""
-    lines = apply(directory, "--dry-run=server")
-    accepted = [line for line in lines if line.endswith("serverside-applied (server dry run)")]
-    assert len(accepted) == len(lines) == len(render(directory))
-    return len(accepted)
-
-
 def test_everything_is_installed_as_rendered(checkout: Checkout, installed: list[str]) -> None:
     once = len(render(checkout.root / "manifests/cluster"))
-    empty = [checkout.release(ReleaseState.empty("tiny", environment)) for environment in ENVIRONMENTS]
-    assert len(installed) == once + sum(len(render(overlay)) for overlay in empty) == 13 + 3 * 14
+    empty = [checkout.release(ReleaseState.empty("tiny", environment)) for environment in (*ENVIRONMENTS, TRIAL)]
+    assert len(installed) == once + sum(len(render(overlay)) for overlay in empty) == 13 + 4 * 14
 
 
 def test_the_top_of_the_checkout_applies(checkout: Checkout, installed: list[str]) -> None:
-    assert checked(checkout.root) == checked(checkout.root / "manifests/cluster") + checked(checkout.overlay("dev"))
+    lines = apply(checkout.root, "--dry-run=server")
+    accepted_lines = [line for line in lines if line.endswith("serverside-applied (server dry run)")]
+    parts = render(checkout.root / "manifests/cluster") + render(checkout.overlay("dev"))
+    assert len(accepted_lines) == len(lines) == len(parts)
 
 
 def _in(state: str, environment: str = "dev") -> ReleaseState:
@@ -50,7 +45,7 @@ def test_every_stage_applies_in_every_environment(
 ) -> None:
     wanted = _in(state, environment)
     extra = {"empty": 0, "bootstrap": 2, "stable": 2}.get(wanted.stage, 3)
-    assert checked(checkout.release(wanted)) == 14 + extra
+    assert accepted(render(checkout.release(wanted))) == 14 + extra
 
 
 @pytest.mark.parametrize("stage", [stage for stage in STRATEGIES if stage not in NEVER_PAUSED])
@@ -72,12 +67,12 @@ def test_every_option_applies(checkout: Checkout, installed: list[str], stage: s
         with pytest.raises(Refused, match="testing value /metadata/name failed"):
             render(overlay)
         return
-    plain = {str(found) for found in render(checkout.overlay("staging"))}
-    assert stage == "empty" or {str(found) for found in render(overlay)} != plain, "the option changes nothing"
-    assert checked(overlay) >= 14
+    objects = render(overlay)
+    assert stage == "empty" or objects != render(checkout.overlay("staging")), "the option changes nothing"
+    assert accepted(objects) >= 14
 
 
 def test_argo_cd_accepts_its_part(checkout: Checkout, installed: list[str]) -> None:
     if "argocd" not in {found["metadata"]["name"] for found in get("namespaces")["items"]}:
         pytest.skip("NOT CHECKED: there is no namespace argocd")
-    assert checked(checkout.root / "manifests/argocd") == 11
+    assert accepted(render(checkout.root / "manifests/argocd")) == 11

@@ -20,12 +20,13 @@ import pytest
 import yaml
 
 from sluice.monitoring.dashboards import DASHBOARDS
-from tests.cluster.conftest import Bundles, Checkout, with_option
+from tests.cluster.api_server import accepted
+from tests.cluster.checkout import Checkout, in_trial, with_option
 from tests.cluster.kubectl import Object, apply, get, kubectl, render, wait_until
+from tests.cluster.store import Bundles
 from tests.cluster.test_serving import HOST, ask, ready
 from tests.integration import test_monitoring as alone
 from tests.integration.seldon_dashboard import queries
-from tests.unit.release_sample import state_in
 
 NAMESPACE = "monitoring"
 _JOINED = re.compile(r"sluice_(joined|loss|label|agreement|skew|cells)|feedback")
@@ -50,21 +51,14 @@ def _is_gone() -> bool:
     return NAMESPACE not in {found["metadata"]["name"] for found in get("namespaces")["items"]}
 
 
-def accepted(directory: Path) -> int:
-    """How many objects the API server took in a strict dry run; all that are rendered."""
-    lines = apply(directory, "--dry-run=server")
-    assert len(lines) == len(render(directory))
-    return len(lines)
-
-
 def test_what_a_cluster_has_once_is_accepted_strictly(checkout: Checkout, namespace: str) -> None:
-    assert accepted(checkout.root / "manifests/monitoring") == 9
+    assert accepted(render(checkout.root / "manifests/monitoring")) == 9
     kinds = {found["kind"] for found in render(checkout.root / "manifests/monitoring")}
     assert {"PrometheusRule", "ServiceMonitor", "ConfigMap", "Deployment", "NetworkPolicy"} <= kinds
     if "argocd" not in {found["metadata"]["name"] for found in get("namespaces")["items"]}:
         pytest.skip("NOT CHECKED: there is no namespace argocd")
-    assert accepted(checkout.root / "manifests/monitoring/argocd") == 4
-    assert accepted(checkout.root / "manifests/monitoring/seldon-analytics") == 1
+    assert accepted(render(checkout.root / "manifests/monitoring/argocd")) == 4
+    assert accepted(render(checkout.root / "manifests/monitoring/seldon-analytics")) == 1
 
 
 def exporter(checkout: Checkout, repository: Path) -> Path:
@@ -141,18 +135,18 @@ class _Town:
 
 
 @pytest.fixture
-def town(checkout: Checkout, bundles: Bundles, dev: str, namespace: str, tmp_path: Path) -> Iterator[Any]:
-    """A canary in dev with both options, the exporter of the Git state that says so, and a Prometheus."""
-    state = state_in("canary", task="tiny", stable=bundles.first, candidate=bundles.second)
+def town(checkout: Checkout, bundles: Bundles, trial: str, namespace: str, tmp_path: Path) -> Iterator[Any]:
+    """A canary with both options, the exporter of the Git state that says so, and a Prometheus."""
+    state = in_trial("canary", stable=bundles.first, candidate=bundles.second)
     alone.release(tmp_path / "gitops.git", state)
     apply(exporter(checkout, tmp_path / "gitops.git"))
-    once = Checkout(with_option(checkout, "monitoring", "dev").parents[2])
-    both = Checkout(with_option(once, "seldon-analytics", "dev").parents[2])
+    once = Checkout(with_option(checkout, "monitoring").parents[2])
+    both = Checkout(with_option(once, "seldon-analytics").parents[2])
     apply(both.release(state))
     for role in ("stable", "candidate"):
         wait_until(f"{role} is ready", lambda role=role: ready(f"tiny-{role}"), 150)  # type: ignore[misc]
     wait_until("the exporter runs", lambda: _replicas(namespace), 120)
-    with prometheus(tmp_path, get("-n", dev, "podmonitor", "sluice")) as found:
+    with prometheus(tmp_path, get("-n", trial, "podmonitor", "sluice")) as found:
         yield found
 
 
@@ -178,7 +172,7 @@ def _replicas(namespace: str) -> int:
 
 def _scraped(town: Any) -> set[str]:
     try:
-        rows = alone.get(town, "query", query='sluice_server_start_time_seconds{environment="dev"}')["result"]
+        rows = alone.get(town, "query", query='sluice_server_start_time_seconds{environment="trial"}')["result"]
     except OSError:
         return set()
     return {row["metric"]["digest"] for row in rows}

@@ -1,31 +1,30 @@
-"""Both sides ready and only stable asked; and what is applied twice changes nothing."""
+"""Both sides ready and only stable asked."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sluice.release.state import ReleaseState
-from tests.cluster.conftest import ENVIRONMENTS, Bundles, Checkout
-from tests.cluster.kubectl import Object, apply, get, kubectl
+from tests.cluster.checkout import Checkout, in_trial
+from tests.cluster.kubectl import Object, get
+from tests.cluster.store import Bundles
 from tests.cluster.test_serving import ask, release
-from tests.unit.release_sample import state_in
 
 
 def test_a_preview_runs_both_sides_and_asks_only_stable(
-    checkout: Checkout, bundles: Bundles, gateway: str, dev: str
+    checkout: Checkout, bundles: Bundles, gateway: str, trial: str
 ) -> None:
-    two: dict[str, Any] = {"task": "tiny", "stable": bundles.first, "candidate": bundles.second}
-    release(checkout, gateway, state_in("preview", **two))
-    assert _weights(dev) == {"tiny-stable-predictor": 100, "tiny-candidate-predictor": 0}
+    two: dict[str, Any] = {"stable": bundles.first, "candidate": bundles.second}
+    release(checkout, gateway, in_trial("preview", **two))
+    assert _weights(trial) == {"tiny-stable-predictor": 100, "tiny-candidate-predictor": 0}
     assert {ask(gateway) for _ in range(50)} == {bundles.first}
-    pods = _pods(dev)
+    pods = _pods(trial)
     assert {pod["metadata"]["labels"]["sluice.dev/role"] for pod in pods} == {"stable", "candidate"}
-    release(checkout, gateway, state_in("preview", **two, paused=True))
-    assert _weights(dev)["tiny-candidate-predictor"] == 0
-    assert _names(_pods(dev)) == _names(pods), "a pause restarts nothing"
-    release(checkout, gateway, state_in("confirm", **two))
+    release(checkout, gateway, in_trial("preview", **two, paused=True))
+    assert _weights(trial)["tiny-candidate-predictor"] == 0
+    assert _names(_pods(trial)) == _names(pods), "a pause restarts nothing"
+    release(checkout, gateway, in_trial("confirm", **two))
     assert {ask(gateway) for _ in range(50)} == {bundles.second}
-    assert _names(_pods(dev)) == _names(pods), "the switch restarts nothing"
+    assert _names(_pods(trial)) == _names(pods), "the switch restarts nothing"
 
 
 def _weights(namespace: str) -> dict[str, int]:
@@ -41,12 +40,3 @@ def _pods(namespace: str) -> list[Object]:
 
 def _names(pods: list[Object]) -> set[str]:
     return {pod["metadata"]["name"] for pod in pods}
-
-
-def test_a_second_apply_changes_nothing(checkout: Checkout, dev: str) -> None:
-    for environment in ENVIRONMENTS:
-        overlay = checkout.release(ReleaseState.empty("tiny", environment))
-        apply(overlay)
-        versions = kubectl("get", "-k", overlay, "-o", "jsonpath={.items[*].metadata.resourceVersion}")
-        apply(overlay)
-        assert kubectl("get", "-k", overlay, "-o", "jsonpath={.items[*].metadata.resourceVersion}") == versions

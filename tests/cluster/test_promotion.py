@@ -21,12 +21,14 @@ from sluice.release.rollout import look, propose
 from sluice.release.state import Applied, ReleaseState
 from sluice_cluster.api import KubernetesCluster
 from sluice_cluster.applied import Document, NotApplied, read_back
-from tests.cluster.conftest import Bundles, Checkout, write_checkout
+from tests.cluster.checkout import ENVIRONMENTS, Checkout, write_checkout
 from tests.cluster.kubectl import Refused, apply, get, kubectl, wait_until
+from tests.cluster.store import Bundles
 from tests.cluster.test_serving import ask, initializer_message
 from tests.unit.release_sample import GOOD, arm, evidence_of, passing
 
 pytestmark = pytest.mark.filterwarnings("ignore:Unverified HTTPS request")  # a test cluster's own certificate
+HOST = "flights.dev.example.com"
 APPLICATIONS = ("sluice-cluster", "sluice-dev", "sluice-staging", "sluice-prod")
 
 
@@ -58,7 +60,7 @@ class Requests(threading.Thread):
     def run(self) -> None:
         while not self._end.wait(0.05):
             try:
-                self.answers[ask(self._gateway)] += 1
+                self.answers[ask(self._gateway, host=HOST)] += 1
             except OSError as error:
                 self.failures.append((time.monotonic(), str(error)))
 
@@ -93,7 +95,7 @@ class Promotion:
         written = self.gitops.commit(lambda snapshot: propose(snapshot, digest, GOOD, {}, {}, now))
         assert written is not None
         refresh("sluice-dev", "normal")
-        wait_until("the candidate fails", lambda: "has digest" in initializer_message("candidate"), 90)
+        wait_until("the candidate fails", lambda: "has digest" in initializer_message("candidate", "sluice-dev"), 90)
         with pytest.raises(Refused, match="is not ready"):
             self.applied()
         now = self._now()
@@ -242,3 +244,12 @@ def assert_calm_for_three_syncs() -> None:
 
 def _compared(name: str) -> bool:
     return "argocd.argoproj.io/refresh" not in get("-n", "argocd", "application", name)["metadata"]["annotations"]
+
+
+def test_a_second_apply_changes_nothing(checkout: Checkout, dev: str) -> None:
+    for environment in ENVIRONMENTS:
+        overlay = checkout.release(ReleaseState.empty("tiny", environment))
+        apply(overlay)
+        versions = kubectl("get", "-k", overlay, "-o", "jsonpath={.items[*].metadata.resourceVersion}")
+        apply(overlay)
+        assert kubectl("get", "-k", overlay, "-o", "jsonpath={.items[*].metadata.resourceVersion}") == versions

@@ -13,11 +13,11 @@ import pytest
 import yaml
 
 from sluice.release.state import ReleaseState
-from tests.cluster.conftest import Bundles, Checkout
+from tests.cluster.checkout import TRIAL_NAMESPACE, Checkout, in_trial
 from tests.cluster.kubectl import Object, apply, get, kubectl, wait_until
-from tests.unit.release_sample import state_in
+from tests.cluster.store import Bundles
 
-HOST = "flights.dev.example.com"
+HOST = "flights.trial.example.com"
 ROW = {"amount": 1.5, "visits": 3, "colour": "red"}
 
 
@@ -39,14 +39,14 @@ def ask(gateway: str, version: str = "v1", host: str = HOST) -> str:
 
 def answered(service: str) -> int:
     """How many rows a server says that it has answered."""
-    path = f"/api/v1/namespaces/sluice-dev/services/{service}-predictor:80/proxy/-/sluice"
+    path = f"/api/v1/namespaces/{TRIAL_NAMESPACE}/services/{service}-predictor:80/proxy/-/sluice"
     count: int = json.loads(kubectl("get", "--raw", path))["answered"]
     return count
 
 
 def ready(service: str) -> bool:
     """Whether KServe says that a service is ready for its newest spec."""
-    found = get("-n", "sluice-dev", "inferenceservice", service)
+    found = get("-n", TRIAL_NAMESPACE, "inferenceservice", service)
     status = found.get("status", {})
     conditions = {entry["type"]: entry["status"] for entry in status.get("conditions", [])}
     return bool(conditions.get("Ready") == "True" and status["observedGeneration"] == found["metadata"]["generation"])
@@ -65,7 +65,7 @@ def release(checkout: Checkout, gateway: str, state: ReleaseState) -> list[str]:
 
 def _route_is_taken_over() -> bool:
     """Says its status; the gateway's own tables follow within a moment."""
-    route = get("-n", "sluice-dev", "httproute", "tiny")
+    route = get("-n", TRIAL_NAMESPACE, "httproute", "tiny")
     found = {
         condition["observedGeneration"]
         for parent in route.get("status", {}).get("parents", [])
@@ -88,10 +88,10 @@ def tolerance(n: int, share: float) -> float:
 
 
 def test_weights_and_mirror_are_what_a_release_says(
-    checkout: Checkout, bundles: Bundles, gateway: str, dev: str
+    checkout: Checkout, bundles: Bundles, gateway: str, trial: str
 ) -> None:
-    two: dict[str, Any] = {"task": "tiny", "stable": bundles.first, "candidate": bundles.second}
-    lines = release(checkout, gateway, state_in("shadow", **two, mirror_percent=50))
+    two: dict[str, Any] = {"stable": bundles.first, "candidate": bundles.second}
+    lines = release(checkout, gateway, in_trial("shadow", **two, mirror_percent=50))
     assert sum("inferenceservice" in line for line in lines) == 2
     before = answered("tiny-candidate")
     assert {ask(gateway, version) for version in ("v1", "v2") for _ in range(150)} == {bundles.first}
@@ -99,28 +99,28 @@ def test_weights_and_mirror_are_what_a_release_says(
     mirrored = answered("tiny-candidate") - before
     assert abs(mirrored - 150) <= tolerance(300, 0.5)
 
-    release(checkout, gateway, state_in("canary", **two, stable_weight=90, candidate_weight=10))
+    release(checkout, gateway, in_trial("canary", **two, stable_weight=90, candidate_weight=10))
     wait_until("the weight moved", lambda: _weights() == {"tiny-stable": 90, "tiny-candidate": 10}, 10)
     counts = Counter(ask(gateway, version) for version in ("v1", "v2") for _ in range(300))
     assert set(counts) == {bundles.first, bundles.second}
     assert abs(counts[bundles.second] - 60) <= tolerance(600, 0.1)
 
-    release(checkout, gateway, state_in("confirm", **two))
+    release(checkout, gateway, in_trial("confirm", **two))
     wait_until("the candidate answers all", lambda: _weights() == {"tiny-stable": 0, "tiny-candidate": 100}, 10)
     wait_until("the gateway follows", lambda: ask(gateway) == bundles.second, 10)
     assert {ask(gateway, version) for version in ("v1", "v2") for _ in range(50)} == {bundles.second}
 
 
 def _weights() -> dict[str, int]:
-    (rule,) = get("-n", "sluice-dev", "httproute", "tiny")["spec"]["rules"]
+    (rule,) = get("-n", TRIAL_NAMESPACE, "httproute", "tiny")["spec"]["rules"]
     return {ref["name"].removesuffix("-predictor"): ref["weight"] for ref in rule["backendRefs"]}
 
 
 def test_pods_run_restricted_and_say_which_digest_is_loaded(
-    checkout: Checkout, bundles: Bundles, gateway: str, dev: str
+    checkout: Checkout, bundles: Bundles, gateway: str, trial: str
 ) -> None:
-    release(checkout, gateway, state_in("stable", task="tiny", stable=bundles.first))
-    (pod,) = get("-n", dev, "pods", "-l", "sluice.dev/role=stable")["items"]
+    release(checkout, gateway, in_trial("stable", stable=bundles.first))
+    (pod,) = get("-n", trial, "pods", "-l", "sluice.dev/role=stable")["items"]
     assert pod["metadata"]["labels"]["app.kubernetes.io/part-of"] == "sluice"
     assert not [volume for volume in pod["spec"]["volumes"] if "projected" in volume], "no token is mounted"
     images = [c["image"] for c in pod["spec"]["containers"] + pod["spec"]["initContainers"]]
@@ -128,8 +128,8 @@ def test_pods_run_restricted_and_say_which_digest_is_loaded(
     name = pod["metadata"]["name"]
     script = "import os; print(os.getuid()); open('/nothing', 'w')"
     with pytest.raises(AssertionError, match="Read-only file system"):
-        kubectl("-n", dev, "exec", name, "-c", "kserve-container", "--", "python", "-c", script)
-    proxy = f"/api/v1/namespaces/{dev}/pods/{name}:8080/proxy/-/serves/"
+        kubectl("-n", trial, "exec", name, "-c", "kserve-container", "--", "python", "-c", script)
+    proxy = f"/api/v1/namespaces/{trial}/pods/{name}:8080/proxy/-/serves/"
     assert json.loads(kubectl("get", "--raw", proxy + bundles.first))["served"] == [bundles.first]
     with pytest.raises(AssertionError, match=r"409|conflict"):
         kubectl("get", "--raw", proxy + bundles.second)
@@ -140,17 +140,17 @@ def test_pods_run_restricted_and_say_which_digest_is_loaded(
     [("tampered", "model.tflite: has digest"), ("absent", "is not in the store")],
 )
 def test_a_bundle_that_is_not_what_its_digest_says_never_starts(
-    checkout: Checkout, bundles: Bundles, dev: str, which: str, says: str
+    checkout: Checkout, bundles: Bundles, trial: str, which: str, says: str
 ) -> None:
     digest = getattr(bundles, which, "sha256:" + "1" * 64)
-    apply(checkout.release(state_in("stable", task="tiny", stable=digest)))
+    apply(checkout.release(in_trial("stable", stable=digest)))
     assert says in wait_until("the initializer says why", lambda: initializer_message("stable"), 120)
     assert not ready("tiny-stable")
 
 
-def initializer_message(role: str) -> str:
+def initializer_message(role: str, namespace: str = TRIAL_NAMESPACE) -> str:
     """Why the storage initializer of a side failed; empty while it did not."""
-    for pod in get("-n", "sluice-dev", "pods", "-l", f"sluice.dev/role={role}")["items"]:
+    for pod in get("-n", namespace, "pods", "-l", f"sluice.dev/role={role}")["items"]:
         for status in pod["status"].get("initContainerStatuses", []):
             ended: Object = status["state"].get("terminated") or status["lastState"].get("terminated") or {}
             if ended.get("exitCode"):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sluice.release.gitops import GitOps
-from tests.cluster.conftest import Checkout, with_option
+from tests.cluster.checkout import Checkout, with_option
 from tests.cluster.kubectl import Object, Refused, apply, get, kubectl, render, wait_until
 from tests.cluster.test_access import MAY, permitted
 

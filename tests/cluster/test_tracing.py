@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.conftest import Bundles, Checkout
+from tests.cluster.checkout import Checkout
 from tests.cluster.kubectl import Object, apply, get, kubectl, wait_until
 from tests.cluster.stand_ins import RESTRICTED, behind_a_service
+from tests.cluster.store import Bundles
 from tests.cluster.test_feast import load, post, pytestmark, reading_online
 from tests.cluster.test_monitoring import namespace
 from tests.cluster.test_serving import HOST
@@ -76,11 +77,11 @@ def asked(gateway: str, trace: str, flags: str) -> bool:
 
 
 @pytest.fixture
-def traced(checkout: Checkout, bundles: Bundles, receiver: str, dev: str, tmp_path: Path) -> Iterator[str]:
+def traced(checkout: Checkout, bundles: Bundles, receiver: str, trial: str, tmp_path: Path) -> Iterator[str]:
     """The namespace of a model that reads features from Redis, with the option."""
     with reading_online(checkout, bundles, "tracing"):
         load(tmp_path)
-        yield dev
+        yield trial
 
 
 def test_a_callers_trace_goes_on_in_the_pod_through_the_read_of_features(

@@ -38,12 +38,13 @@ PANELS = [
 
 def release(remote: Path, state: ReleaseState) -> None:
     """A GitOps repository in this state, with one hold that a person put."""
-    release_file, holds, policy = paths_of("dev")
+    release_file, holds, policy = paths_of(state.environment)
     files = {release_file: render_release(state), holds: render_holds(())}
-    files[policy] = POLICY_TEXT.replace(b"task: toy", b"task: tiny")
+    named = POLICY_TEXT.replace(b"environment: dev", f"environment: {state.environment}".encode())
+    files[policy] = named.replace(b"task: toy", b"task: tiny")
     create_bare(remote)
     git(remote, "fast-import", "--quiet", data=commit_text(b"tiny", files, first=False))
-    add_hold(GitOps(remote, "dev"), C, "broke before", "kim", iso(datetime.now(UTC)))
+    add_hold(GitOps(remote, state.environment), C, "broke before", "kim", iso(datetime.now(UTC)))
 
 
 def traffic(town: Town, state: ReleaseState, start: datetime) -> None:
