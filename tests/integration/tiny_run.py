@@ -107,7 +107,7 @@ def worker_log(home: Path) -> str:
     return path.read_text("utf-8", "replace")[-3000:] if path.exists() else ""
 
 
-_OF_TOOLS = ("__pycache__", "_cache/", ".hypothesis/", ".ci-prepared")
+_OF_TOOLS = ("__pycache__", "_cache/", ".hypothesis/", ".ci-prepared", ".ci-started")
 
 
 def checkout_status() -> frozenset[str]:
