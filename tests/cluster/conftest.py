@@ -28,7 +28,7 @@ from tests.cluster.store import STORE, Bundles, fill_store
 FOLLOWED = ("test_faults.py", "test_gate.py", "test_promotion.py", "test_tenancy.py")
 """Their environments are the shipped ones, and Argo CD has them. The others release in one of the tests' own."""
 
-ASK_ONLY = ("test_manifests.py", "test_steps.py")
+ASK_ONLY = ("test_manifests.py", "test_steps.py", "test_train_on_nodes.py")
 """Their tests leave the environments as they are. They come first, while ``test_faults.py`` kills the gateway."""
 
 

@@ -1,0 +1,146 @@
+"""The step that submits a training to a cluster, against a real API server; a person plays the training operator."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from components.train_on_nodes import train_on_nodes
+from tests.unit.test_train_job import JOB, PLACE
+
+pytestmark = pytest.mark.filterwarnings("ignore:Unverified HTTPS request")  # a test cluster's own certificate
+RUN = "0123456789ab"
+NAME = f"sluice-{RUN}"
+KINDS = {"TrainJob": ("trainer.kubeflow.org", "v1alpha1", "trainjobs"), "TFJob": ("kubeflow.org", "v1", "tfjobs")}
+
+
+@pytest.fixture
+def namespace() -> Iterator[str]:
+    from kubernetes import client, config
+
+    config.load_config()
+    name = f"nodes-{uuid.uuid4().hex[:8]}"
+    client.CoreV1Api().create_namespace({"metadata": {"name": name}})
+    yield name
+    client.CoreV1Api().delete_namespace(name)
+
+
+class Step:
+    """The step in a thread, with the artifacts that KFP would give it."""
+
+    def __init__(self, operator: str, namespace: str, root: Path) -> None:
+        self.shared, self.teacher, self.logged, self.error = root / "shared", root / "teacher", {}, None
+        (root / "frame").mkdir()
+        (root / "frame/frame.parquet").write_bytes(b"rows")
+        place = PLACE.model_copy(update={"namespace": namespace, "mount": str(self.shared)})
+        self._given = {
+            "task": JOB.task,
+            "recipe": JOB.recipe.model_dump_json(),
+            "run": json.dumps({"id": RUN}),
+            "operator": operator,
+            "nodes": JOB.nodes,
+            "accelerators": JOB.accelerators,
+            "checkpoints": JOB.checkpoints,
+            "checkpoint_every": JOB.every,
+            "placement": place.model_dump_json(),
+            "claim": place.claim,
+            "frame": SimpleNamespace(path=str(root / "frame")),
+            "teacher": SimpleNamespace(path=str(self.teacher)),
+            "metrics": SimpleNamespace(path=str(root / "metrics"), log_metric=self.logged.__setitem__),
+        }
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            train_on_nodes.python_func(**self._given)
+        except (Exception, SystemExit) as error:  # noqa: BLE001  the test looks at it
+            self.error = error
+
+    def ends(self) -> None:
+        self._thread.join(60)
+        assert not self._thread.is_alive()
+
+    logged: dict[str, float]
+    error: BaseException | None
+
+
+def submitted(operator: str, namespace: str) -> dict[str, Any]:
+    from kubernetes import client
+
+    group, version, plural = KINDS[operator]
+    for _ in range(100):
+        try:
+            found: dict[str, Any] = client.CustomObjectsApi().get_namespaced_custom_object(
+                group, version, namespace, plural, NAME
+            )
+        except client.ApiException:
+            time.sleep(0.2)
+        else:
+            return found
+    raise AssertionError("nothing was submitted")
+
+
+def node_of(operator: str, document: dict[str, Any], namespace: str) -> dict[str, Any]:
+    """The container of a node, as the API server has it."""
+    from kubernetes import client
+
+    if operator == "TFJob":
+        pod = document["spec"]["tfReplicaSpecs"]["Worker"]["template"]["spec"]
+    else:
+        place = ("trainer.kubeflow.org", "v1alpha1", namespace, "trainingruntimes")
+        name = document["spec"]["runtimeRef"]["name"]
+        runtime = client.CustomObjectsApi().get_namespaced_custom_object(*place, name)
+        (job,) = runtime["spec"]["template"]["spec"]["replicatedJobs"]
+        pod = job["template"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    found: dict[str, Any] = container
+    return found
+
+
+def say(operator: str, namespace: str, condition: str) -> None:
+    from kubernetes import client
+
+    group, version, plural = KINDS[operator]
+    now = "2026-01-01T00:00:00Z"
+    told = {"type": condition, "status": "True", "reason": "Test", "message": "so it is", "lastTransitionTime": now}
+    body = {"status": {"conditions": [told]}}
+    client.CustomObjectsApi().patch_namespaced_custom_object_status(group, version, namespace, plural, NAME, body)
+
+
+@pytest.mark.parametrize(("operator", "end"), [("TrainJob", "Complete"), ("TFJob", "Succeeded")])
+def test_a_training_is_submitted_followed_and_fetched(
+    operator: str, end: str, namespace: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    step = Step(operator, namespace, tmp_path)
+    document = submitted(operator, namespace)
+    assert document["metadata"]["name"] == NAME
+    assert node_of(operator, document, namespace)["envFrom"] == [
+        {kind: {"name": "object-storage", "optional": True}} for kind in ("configMapRef", "secretRef")
+    ]
+    assert (step.shared / NAME / "frame" / "frame.parquet").read_bytes() == b"rows"
+    (step.shared / NAME / "teacher").mkdir()
+    (step.shared / NAME / "teacher" / "history.json").write_text(json.dumps({"epochs": 3, "tune_log_loss": 0.5}))
+    say(operator, namespace, end)
+    step.ends()
+    assert step.error is None
+    assert (step.teacher / "history.json").exists()
+    assert step.logged == {"epochs": 3, "tune_log_loss": 0.5}
+    assert f"{operator} {NAME}: {end}: so it is" in capsys.readouterr().out
+
+
+def test_a_failed_training_fails_the_step_and_says_why(namespace: str, tmp_path: Path) -> None:
+    step = Step("TrainJob", namespace, tmp_path)
+    submitted("TrainJob", namespace)
+    say("TrainJob", namespace, "Failed")
+    step.ends()
+    assert "so it is" in str(step.error)
+    assert not step.teacher.exists()
