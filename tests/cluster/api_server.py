@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 
 from kubernetes import config
 from kubernetes.client import ApiException
 from kubernetes.dynamic import DynamicClient
-from urllib3.exceptions import InsecureRequestWarning
 
 from tests.cluster.kubectl import Object, Refused
 
@@ -20,15 +16,8 @@ _STRICTLY = [("dryRun", "All"), ("fieldManager", "kubectl"), ("fieldValidation",
 _HEADERS = {"Content-Type": "application/apply-patch+yaml", "Accept": "application/json"}
 
 
-@contextmanager
-def _client() -> Iterator[DynamicClient]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", InsecureRequestWarning)  # a test cluster's own certificate
-        yield _connected()
-
-
 @cache
-def _connected() -> DynamicClient:
+def _client() -> DynamicClient:
     return DynamicClient(config.new_client_from_config())
 
 
@@ -39,24 +28,22 @@ def accepted(objects: list[Object], namespace: str | None = None) -> int:
     Raises:
         Refused: one is not accepted; the message is what the API server said.
     """
-    with _client() as client:
-        for each in objects:
-            _apply(client, each, namespace)
+    for each in objects:
+        _apply(each, namespace)
     return len(objects)
 
 
-def _apply(client: DynamicClient, each: Object, namespace: str | None) -> None:
-    resource = client.resources.get(api_version=each["apiVersion"], kind=each["kind"])
+def _apply(each: Object, namespace: str | None) -> None:
+    resource = _client().resources.get(api_version=each["apiVersion"], kind=each["kind"])
     path = resource.path(name=each["metadata"]["name"], namespace=each["metadata"].get("namespace", namespace))
     rest = {"query_params": _STRICTLY, "header_params": _HEADERS, "auth_settings": ["BearerToken"]}
     try:
-        client.client.call_api(path, "PATCH", body=each, **rest)
+        _client().client.call_api(path, "PATCH", body=each, **rest)
     except ApiException as error:
         raise Refused(json.loads(error.body)["message"]) from error
 
 
 def allowed(specs: list[Object]) -> list[bool]:
     """What the API server says to ``SubjectAccessReview``s of these specs."""
-    with _client() as client:
-        reviews = client.resources.get(api_version="authorization.k8s.io/v1", kind="SubjectAccessReview")
-        return [bool(reviews.create(body={"spec": spec}).status.allowed) for spec in specs]
+    reviews = _client().resources.get(api_version="authorization.k8s.io/v1", kind="SubjectAccessReview")
+    return [bool(reviews.create(body={"spec": spec}).status.allowed) for spec in specs]

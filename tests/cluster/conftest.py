@@ -35,8 +35,10 @@ ASK_ONLY = ("test_manifests.py", "test_steps.py", "test_train_on_nodes.py")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Everything here needs a cluster."""
     ours = [item for item in items if Path(item.path).parent == Path(__file__).parent]
+    unverified = pytest.mark.filterwarnings("ignore:Unverified HTTPS request")  # a test cluster's own certificate
     for item in ours:
         item.add_marker(pytest.mark.cluster)
+        item.add_marker(unverified)
         if not os.environ.get("KUBECONFIG"):
             item.add_marker(
                 pytest.mark.skip(reason="NOT CHECKED: KUBECONFIG is unset, so no cluster saw the manifests")

@@ -52,6 +52,12 @@ def get(*arguments: str) -> Object:
     return found
 
 
+def available(namespace: str, deployment: str) -> bool:
+    """Whether a Deployment has all the pods that it wants, ready."""
+    found = get("-n", namespace, "deployment", deployment)
+    return bool(found["status"].get("availableReplicas") == found["spec"]["replicas"])
+
+
 def wait_until(what: str, holds: Callable[[], Any], seconds: float = 90) -> Any:
     """What ``holds`` returns once it is true; a refusal while waiting counts as not yet."""
     end, last, pause = time.monotonic() + seconds, "never true", 0.3

@@ -10,7 +10,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from tests.cluster.kubectl import Object, apply, get, wait_until
+from tests.cluster.kubectl import Object, apply, available, wait_until
 from tests.cluster.stand_ins import RESTRICTED, behind_a_service
 from tests.integration.shop_visits import write_online_bundle
 from tests.integration.tiny_bundle import write_tiny_bundle
@@ -45,13 +45,8 @@ def fill_store(root: Path) -> Bundles:
     model = models / found.tampered.replace(":", "-") / "model.tflite"
     model.write_bytes(model.read_bytes()[:-1] + b"!")
     apply(_store_objects(root))
-    wait_until("the store runs", _runs, 180)
+    wait_until("the store runs", lambda: available(STORE, "store"), 180)
     return found
-
-
-def _runs() -> bool:
-    found = get("-n", STORE, "deployment", "store")
-    return bool(found["status"].get("availableReplicas") == found["spec"]["replicas"])
 
 
 def _sign(models: Path, digest: str) -> str:

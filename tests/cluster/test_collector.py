@@ -7,8 +7,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.checkout import TRIAL, TRIAL_NAMESPACE, Checkout, in_trial, with_option
-from tests.cluster.kubectl import Refused, apply, get, kubectl, wait_until
+from tests.cluster.checkout import TRIAL, Checkout, in_trial, with_option
+from tests.cluster.kubectl import Refused, apply, available, get, kubectl, wait_until
 from tests.cluster.store import STORE, Bundles
 from tests.cluster.test_serving import HOST, ROW, ready
 from tests.integration.tiny_bundle import tiny_rows
@@ -33,12 +33,6 @@ def predict(gateway: str, request_id: str, row: dict[str, Any]) -> str:
 def stored(kind: str) -> list[str]:
     """Request ids in the store, each as often as it is there."""
     return kubectl("-n", STORE, "exec", "deployment/store", "--", "python", "-c", _READ % kind).split()
-
-
-def available(deployment: str) -> bool:
-    """Whether all of its pods are ready."""
-    found = get("-n", TRIAL_NAMESPACE, "deployment", deployment)
-    return bool(found["status"].get("availableReplicas") == found["spec"]["replicas"])
 
 
 def with_task(namespace: str) -> None:
@@ -74,7 +68,7 @@ def test_pods_log_through_to_the_store_and_to_prometheus(
         with_task(trial)
         for role in ("stable", "candidate"):
             wait_until(f"{role} is ready", lambda role=role: ready(f"tiny-{role}"), 150)  # type: ignore[misc]
-        wait_until("the collector runs", lambda: available("collector"), 120)
+        wait_until("the collector runs", lambda: available(trial, "collector"), 120)
         _all_of_it(gateway, trial, {bundles.first, bundles.second}, state.rollout or "")
     finally:
         kubectl("-n", trial, "delete", "deployment,service,poddisruptionbudget", "collector", "--ignore-not-found")
@@ -96,7 +90,7 @@ def _all_of_it(gateway: str, trial: str, digests: set[str], rollout: str) -> Non
 
     proxy = f"/api/v1/namespaces/{trial}/services/collector:8080/proxy/v1/feedback"
     labels = [{"request_id": name, "label": number % 2} for number, name in enumerate(ids[:100])]
-    wait_until("the collector is back", lambda: available("collector"), 120)
+    wait_until("the collector is back", lambda: available(trial, "collector"), 120)
     told = kubectl("create", "--raw", proxy, "-f", "-", stdin=json.dumps({"labels": labels}))
     assert json.loads(told) == {"stored": 100}
     assert stored("labels") == ids[:100]

@@ -12,7 +12,6 @@ from tests.cluster.restart import can_restart, restart
 from tests.cluster.store import Bundles
 from tests.cluster.test_promotion import Promotion, Requests, assert_calm_for_three_syncs, broken
 
-pytestmark = test_promotion.pytestmark
 promotion = test_promotion.promotion
 
 

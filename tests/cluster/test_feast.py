@@ -17,7 +17,7 @@ import pytest
 
 from sluice.errors import Unavailable
 from tests.cluster.checkout import TRIAL, TRIAL_NAMESPACE, Checkout, in_trial
-from tests.cluster.kubectl import Object, apply, get, kubectl, wait_until
+from tests.cluster.kubectl import Object, apply, available, get, kubectl, wait_until
 from tests.cluster.stand_ins import RESTRICTED, behind_a_service
 from tests.cluster.store import Bundles
 from tests.cluster.test_serving import HOST, ready
@@ -88,7 +88,7 @@ def reading_online(checkout: Checkout, bundles: Bundles, *more: str) -> Iterator
         apply(_redis_objects())
         apply(_online_checkout(checkout, more).release(in_trial("stable", stable=bundles.online)))
         wait_until("the model is ready before Redis has a row", lambda: ready("tiny-stable"), 150)
-        wait_until("redis is ready", lambda: _available("redis"), 120)
+        wait_until("redis is ready", lambda: available(TRIAL_NAMESPACE, "redis"), 120)
         yield
     finally:
         for kind in ("deployment", "service", "poddisruptionbudget", "serviceaccount"):
@@ -103,13 +103,8 @@ def reading_online(checkout: Checkout, bundles: Bundles, *more: str) -> Iterator
 def online(checkout: Checkout, bundles: Bundles, gateway: str, trial: str) -> Iterator[str]:
     """The gateway's address, while a model behind it reads online."""
     with reading_online(checkout, bundles, "feature-server"):
-        wait_until("the feature server is ready", lambda: _available("feature-server"), 150)
+        wait_until("the feature server is ready", lambda: available(TRIAL_NAMESPACE, "feature-server"), 150)
         yield gateway
-
-
-def _available(deployment: str) -> bool:
-    found = get("-n", TRIAL_NAMESPACE, "deployment", deployment)
-    return bool(found["status"].get("readyReplicas") == found["spec"]["replicas"])
 
 
 @contextmanager
@@ -189,7 +184,7 @@ def test_servers_read_redis_through_an_outage(online: str, tmp_path: Path) -> No
     assert _predict(online, whole)[0] == 200, "who brings the features needs no Redis"
     assert "+Inf" in kubectl("get", "--raw", f"{_SERVER}/metrics")
     kubectl("-n", TRIAL_NAMESPACE, "scale", "deployment", "redis", "--replicas=1")
-    wait_until("Redis is back", lambda: _available("redis"), 60)
+    wait_until("Redis is back", lambda: available(TRIAL_NAMESPACE, "redis"), 60)
     load(tmp_path)
     wait_until("the model answers again", lambda: _predict(online, keys)[0] == 200, 30)
     assert _predict(online, keys) == _predict(online, whole)

@@ -37,10 +37,7 @@ from tests.cluster.test_promotion import Requests, digest_by_proxy, followed, re
 from tests.integration.ssh_host import SshHost, ssh_host_in
 from tests.unit.release_sample import GOOD
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:Unverified HTTPS request"),  # a test cluster's own certificate
-    pytest.mark.timeout(900),
-]
+pytestmark = pytest.mark.timeout(900)
 HOST = os.environ.get("SLUICE_TEST_HOST", "10.244.0.1")
 SCRAPE_SECONDS = 2
 POLICY = """

@@ -22,7 +22,7 @@ import yaml
 from sluice.monitoring.dashboards import DASHBOARDS
 from tests.cluster.api_server import accepted
 from tests.cluster.checkout import Checkout, in_trial, with_option
-from tests.cluster.kubectl import Object, apply, get, kubectl, render, wait_until
+from tests.cluster.kubectl import Object, apply, available, get, kubectl, render, wait_until
 from tests.cluster.store import Bundles
 from tests.cluster.test_serving import HOST, ask, ready
 from tests.integration import test_monitoring as alone
@@ -145,7 +145,7 @@ def town(checkout: Checkout, bundles: Bundles, trial: str, namespace: str, tmp_p
     apply(both.release(state))
     for role in ("stable", "candidate"):
         wait_until(f"{role} is ready", lambda role=role: ready(f"tiny-{role}"), 150)  # type: ignore[misc]
-    wait_until("the exporter runs", lambda: _replicas(namespace), 120)
+    wait_until("the exporter runs", lambda: available(namespace, "sluice-releases"), 120)
     with prometheus(tmp_path, get("-n", trial, "podmonitor", "sluice")) as found:
         yield found
 
@@ -163,11 +163,6 @@ def test_a_prometheus_finds_the_pods_and_every_query_has_data(town: Any, bundles
     assert {one["metric"]["digest"] for one in told} == {bundles.first, bundles.second}
     missing = "sluice_release_digest unless on (environment, task, digest) sluice_server_start_time_seconds"
     assert alone.get(town, "query", query=missing)["result"] == []
-
-
-def _replicas(namespace: str) -> int:
-    count: int = get("-n", namespace, "deployment", "sluice-releases")["status"].get("readyReplicas", 0)
-    return count
 
 
 def _scraped(town: Any) -> set[str]:

@@ -27,7 +27,6 @@ from tests.cluster.store import Bundles
 from tests.cluster.test_serving import ask, initializer_message
 from tests.unit.release_sample import GOOD, arm, evidence_of, passing
 
-pytestmark = pytest.mark.filterwarnings("ignore:Unverified HTTPS request")  # a test cluster's own certificate
 HOST = "flights.dev.example.com"
 APPLICATIONS = ("sluice-cluster", "sluice-dev", "sluice-staging", "sluice-prod")
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.checkout import Checkout
-from tests.cluster.kubectl import Object, apply, get, kubectl, wait_until
+from tests.cluster.kubectl import Object, apply, available, get, kubectl, wait_until
 from tests.cluster.stand_ins import RESTRICTED, behind_a_service
 from tests.cluster.store import Bundles
 from tests.cluster.test_feast import load, post, pytestmark, reading_online
@@ -53,13 +53,9 @@ def _receiver_objects(namespace: str) -> list[Object]:
 def receiver(namespace: str) -> Iterator[str]:
     """Its namespace, while it listens where the option sends spans."""
     apply(_receiver_objects(namespace))
-    wait_until("the receiver listens", lambda: _listens(namespace), 120)
+    wait_until("the receiver listens", lambda: available(namespace, RECEIVER), 120)
     yield namespace
     kubectl("-n", namespace, "delete", "deployment,service,configmap", RECEIVER)
-
-
-def _listens(namespace: str) -> bool:
-    return bool(get("-n", namespace, "deployment", RECEIVER)["status"].get("readyReplicas"))
 
 
 def spans(namespace: str) -> list[dict[str, Any]]:

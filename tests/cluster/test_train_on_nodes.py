@@ -4,33 +4,28 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from components.train_on_nodes import train_on_nodes
+from tests.cluster.kubectl import Object, get, kubectl, wait_until
 from tests.unit.test_train_job import JOB, PLACE
 
-pytestmark = pytest.mark.filterwarnings("ignore:Unverified HTTPS request")  # a test cluster's own certificate
 RUN = "0123456789ab"
 NAME = f"sluice-{RUN}"
-KINDS = {"TrainJob": ("trainer.kubeflow.org", "v1alpha1", "trainjobs"), "TFJob": ("kubeflow.org", "v1", "tfjobs")}
+KINDS = {"TrainJob": "trainjobs.trainer.kubeflow.org", "TFJob": "tfjobs.kubeflow.org"}
 
 
 @pytest.fixture
 def namespace() -> Iterator[str]:
-    from kubernetes import client, config
-
-    config.load_config()
     name = f"nodes-{uuid.uuid4().hex[:8]}"
-    client.CoreV1Api().create_namespace({"metadata": {"name": name}})
+    kubectl("create", "namespace", name)
     yield name
-    client.CoreV1Api().delete_namespace(name)
+    kubectl("delete", "namespace", name, "--wait=false")
 
 
 class Step:
@@ -73,47 +68,30 @@ class Step:
     error: BaseException | None
 
 
-def submitted(operator: str, namespace: str) -> dict[str, Any]:
-    from kubernetes import client
-
-    group, version, plural = KINDS[operator]
-    for _ in range(100):
-        try:
-            found: dict[str, Any] = client.CustomObjectsApi().get_namespaced_custom_object(
-                group, version, namespace, plural, NAME
-            )
-        except client.ApiException:
-            time.sleep(0.2)
-        else:
-            return found
-    raise AssertionError("nothing was submitted")
+def submitted(operator: str, namespace: str) -> Object:
+    found: Object = wait_until("something is submitted", lambda: get("-n", namespace, KINDS[operator], NAME), 20)
+    return found
 
 
-def node_of(operator: str, document: dict[str, Any], namespace: str) -> dict[str, Any]:
+def node_of(operator: str, document: Object, namespace: str) -> Object:
     """The container of a node, as the API server has it."""
-    from kubernetes import client
-
     if operator == "TFJob":
         pod = document["spec"]["tfReplicaSpecs"]["Worker"]["template"]["spec"]
     else:
-        place = ("trainer.kubeflow.org", "v1alpha1", namespace, "trainingruntimes")
         name = document["spec"]["runtimeRef"]["name"]
-        runtime = client.CustomObjectsApi().get_namespaced_custom_object(*place, name)
+        runtime = get("-n", namespace, "trainingruntimes.trainer.kubeflow.org", name)
         (job,) = runtime["spec"]["template"]["spec"]["replicatedJobs"]
         pod = job["template"]["spec"]["template"]["spec"]
     (container,) = pod["containers"]
-    found: dict[str, Any] = container
+    found: Object = container
     return found
 
 
 def say(operator: str, namespace: str, condition: str) -> None:
-    from kubernetes import client
-
-    group, version, plural = KINDS[operator]
     now = "2026-01-01T00:00:00Z"
     told = {"type": condition, "status": "True", "reason": "Test", "message": "so it is", "lastTransitionTime": now}
-    body = {"status": {"conditions": [told]}}
-    client.CustomObjectsApi().patch_namespaced_custom_object_status(group, version, namespace, plural, NAME, body)
+    body = json.dumps({"status": {"conditions": [told]}})
+    kubectl("-n", namespace, "patch", KINDS[operator], NAME, "--subresource=status", "--type=merge", "-p", body)
 
 
 @pytest.mark.parametrize(("operator", "end"), [("TrainJob", "Complete"), ("TFJob", "Succeeded")])
