@@ -14,7 +14,7 @@ help:  ## say what there is
 
 setup: $(READY)  ## install everything from uv.lock into .venv
 
-$(READY): uv.lock pyproject.toml components/pyproject.toml serving/pyproject.toml pipelines/local/pyproject.toml
+$(READY): uv.lock pyproject.toml components/pyproject.toml serving/pyproject.toml pipelines/pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { echo "Python 3.11 with venv is needed (Debian: apt-get install python3-venv)"; exit 2; }
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	$(BIN)/uv sync --locked --python $(BIN)/python --compile-bytecode
@@ -36,11 +36,11 @@ check: $(READY)  ## lint, format, types, import arrows, compiled pipelines, publ
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pipelines.compile --check
+	$(BIN)/python -m sluice_pipelines.compile --check
 	$(BIN)/python -m sluice.schemas --check
 
 compile: $(READY)  ## compile the pipelines, their Kubernetes objects and their drawings
-	$(BIN)/python -m pipelines.compile
+	$(BIN)/python -m sluice_pipelines.compile
 
 schemas: $(READY)  ## write the published JSON schemas into docs/schemas/
 	$(BIN)/python -m sluice.schemas

@@ -25,8 +25,8 @@ from typing import Any
 
 import yaml
 
-from sluice.release.document import render_release
-from sluice.release.state import ReleaseState
+from sluice.documents.state import ReleaseState
+from sluice.release.file import render_release
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))

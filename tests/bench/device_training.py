@@ -28,7 +28,7 @@ import numpy as np
 from sluice.compression.student import Lessons, distil
 from sluice.models.builder import build
 from sluice.models.encoder import Encoder
-from sluice.models.recipe import Recipe
+from sluice.tasks.recipe import Recipe
 from sluice.training.curve import log_loss, predicted_logits
 from sluice.training.determinism import on_jax
 from sluice.training.frame import Encoded, encoded_splits, prepared_frame

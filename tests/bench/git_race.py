@@ -21,9 +21,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sluice.release.git import create_bare, git
-from sluice.release.gitops import GitOps
-from sluice.release.ledger import verify
+from sluice.git.command import create_bare, git
+from sluice.gitops.writer import GitOps
+from sluice.operations.ledger import verify
 from tests.integration.fleet_sample import in_flight, make_fleet
 
 _PEER = """

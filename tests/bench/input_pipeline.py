@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from sluice.models.recipe import Recipe
+from sluice.tasks.recipe import Recipe
 from sluice.training.determinism import start_distributed
 from sluice.training.distribution import ONE_DEVICE
 from sluice.training.frame import Encoded

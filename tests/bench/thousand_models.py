@@ -15,9 +15,9 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from sluice.release.fleet import read_fleet
-from sluice.release.gitops import GitOps, Snapshot
-from sluice.release.rollout import advance
+from sluice.gitops.fleet import read_fleet
+from sluice.gitops.writer import GitOps, Snapshot
+from sluice.rollout.advance import advance
 from tests.integration.fleet_sample import in_flight, make_fleet
 from tests.unit.release_sample import NOW, failing, passing, unclear
 

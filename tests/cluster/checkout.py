@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from sluice.release.document import render_holds, render_release
-from sluice.release.state import ReleaseState
+from sluice.documents.state import ReleaseState
+from sluice.release.file import render_holds, render_release
 from tests.cluster.store import STORE
 from tests.unit.release_sample import state_in
 

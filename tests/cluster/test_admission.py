@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sluice.release.state import Hold
+from sluice.documents.state import Hold
 from tests.cluster.api_server import accepted
 from tests.cluster.checkout import Checkout, in_trial
 from tests.cluster.kubectl import Object, Refused, apply, render

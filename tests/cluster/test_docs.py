@@ -21,8 +21,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sluice.release.gitops import GitOps
-from sluice.release.rollout import propose
+from sluice.gitops.writer import GitOps
+from sluice.rollout.advance import propose
 from tests.cluster.checkout import ENVIRONMENTS, ROOT, Checkout, write_checkout
 from tests.cluster.kubectl import Object, apply, get, kubectl, wait_until
 from tests.cluster.test_promotion import APPLICATIONS, calm

@@ -25,9 +25,9 @@ import pytest
 import yaml
 
 from sluice.content import write_json
-from sluice.release.gitops import GitOps
-from sluice.release.rollout import propose
-from sluice.release.state import ReleaseState
+from sluice.documents.state import ReleaseState
+from sluice.gitops.writer import GitOps
+from sluice.rollout.advance import propose
 from sluice_cluster.api import KubernetesCluster
 from sluice_cluster.applied import NotApplied, read_back
 from tests.cluster.checkout import Checkout, with_option, write_checkout

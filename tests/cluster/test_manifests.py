@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sluice.release.state import STRATEGIES, ReleaseState
+from sluice.documents.state import STRATEGIES, ReleaseState
 from tests.cluster.api_server import accepted
 from tests.cluster.checkout import ENVIRONMENTS, ROOT, TRIAL, Checkout, with_option
 from tests.cluster.kubectl import Refused, apply, get, render

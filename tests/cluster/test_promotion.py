@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from sluice.gates.verdict import Decision
-from sluice.monitoring.evidence import Evidence
-from sluice.release.gitops import GitOps, Snapshot
-from sluice.release.operator import roll_back
-from sluice.release.rollout import look, propose
-from sluice.release.state import Applied, ReleaseState
+from sluice.documents.evidence import Evidence
+from sluice.documents.state import Applied, ReleaseState
+from sluice.documents.verdict import Decision
+from sluice.gitops.writer import GitOps, Snapshot
+from sluice.operations.operator import roll_back
+from sluice.rollout.advance import look, propose
 from sluice_cluster.api import KubernetesCluster
 from sluice_cluster.applied import Document, NotApplied, read_back
 from tests.cluster.checkout import ENVIRONMENTS, Checkout, write_checkout

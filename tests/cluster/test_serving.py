@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sluice.release.state import ReleaseState
+from sluice.documents.state import ReleaseState
 from tests.cluster.checkout import TRIAL_NAMESPACE, Checkout, in_trial
 from tests.cluster.kubectl import Object, apply, get, kubectl, wait_until
 from tests.cluster.store import Bundles

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from pipelines.accelerators import ALLOWED
-from pipelines.compile import COMPILED, MANIFESTS, PIPELINES
-from pipelines.training import DEV
 from sluice.content import digest_of_files
 from sluice.tasks.task import load_task
 from sluice.training.train_job import tf_job, train_job, training_runtime
+from sluice_pipelines.accelerators import ALLOWED
+from sluice_pipelines.compile import COMPILED, MANIFESTS, PIPELINES
+from sluice_pipelines.training import DEV
 from tests.cluster.api_server import accepted
 from tests.cluster.kubectl import apply, get, kubectl, render, wait_until
 from tests.cluster.step_pods import pod_of, steps_of

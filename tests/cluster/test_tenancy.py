@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sluice.release.gitops import GitOps
+from sluice.gitops.writer import GitOps
 from tests.cluster.checkout import Checkout, with_option
 from tests.cluster.kubectl import Object, Refused, apply, get, kubectl, render, wait_until
 from tests.cluster.test_access import MAY, permitted

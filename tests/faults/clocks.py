@@ -8,8 +8,8 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
-from sluice.release.operator import roll_back
-from sluice.release.state import iso, moment_of
+from sluice.documents.state import iso, moment_of
+from sluice.operations.operator import roll_back
 from tests.faults import sample
 from tests.faults.history import judged, ledger_problems, reference
 from tests.faults.play import STEPS

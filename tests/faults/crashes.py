@@ -26,17 +26,17 @@ from tests.faults.play import STEPS, World, play
 from tests.faults.registry import SEED, Row, Trial
 
 _GROUPS: Mapping[str, tuple[str, ...]] = {
-    "deciding": ("sluice.release.rollout", "sluice.gates.", "sluice.release.state"),
+    "deciding": ("sluice.rollout.advance", "sluice.gates.", "sluice.documents.state"),
     "writing the commit": (
-        "sluice.release.gitops",
-        "sluice.release.record",
-        "sluice.release.message",
-        "sluice.release.document",
-        "sluice.release.history",
+        "sluice.gitops.writer",
+        "sluice.ledger.record",
+        "sluice.rollout.message",
+        "sluice.release.file",
+        "sluice.ledger.history",
     ),
-    "between git's commands": ("sluice.release.git",),
+    "between git's commands": ("sluice.git.command",),
     "collecting a window": ("sluice.monitoring.", "sluice.content"),
-    "a person's command": ("sluice.release.operator",),
+    "a person's command": ("sluice.operations.operator",),
     "the controller's own steps": ("tests.faults.play",),
 }
 """Which modules' points belong to which row; the first that fits."""
@@ -77,7 +77,7 @@ def _label(frame: FrameType, event: str) -> str | None:
     name = frame.f_code.co_qualname
     if name.startswith("<"):
         return None
-    if (module, name) == ("sluice.release.git", "git"):
+    if (module, name) == ("sluice.git.command", "git"):
         name = f"git {frame.f_locals['arguments'][0]}"
     return f"{'before' if event == 'call' else 'after'} {module}:{name}"
 

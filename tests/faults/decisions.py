@@ -8,14 +8,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from sluice.documents.state import Hold, ReleaseState, iso
+from sluice.documents.verdict import Reason, Verdict
 from sluice.gates.policy import GatePolicy, read_policy
-from sluice.gates.simulation.play import play
-from sluice.gates.simulation.traffic import Traffic
-from sluice.gates.simulation.worlds import Scale, scale_of, worlds_named
-from sluice.gates.verdict import Reason, Verdict
-from sluice.release.gitops import Snapshot
-from sluice.release.rollout import advance, propose
-from sluice.release.state import Hold, ReleaseState, iso
+from sluice.gitops.writer import Snapshot
+from sluice.rollout.advance import advance, propose
+from sluice.simulation.play import play
+from sluice.simulation.traffic import Traffic
+from sluice.simulation.worlds import Scale, scale_of, worlds_named
 from tests.faults import sample
 from tests.faults.registry import SEED, Row, Trial
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from sluice.release.git import git
-from sluice.release.gitops import GitOps
-from sluice.release.ledger import verify
+from sluice.git.command import git
+from sluice.gitops.writer import GitOps
+from sluice.operations.ledger import verify
 from tests.faults.play import STEPS, World
 from tests.faults.registry import Trial
 

@@ -19,14 +19,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from sluice.content import write_json
-from sluice.documents import read_document
-from sluice.gates.verdict import Decision
-from sluice.monitoring.prediction_log import LogWriter, read_lines, window_frame, window_path, write_window
-from sluice.monitoring.windows import list_windows
-from sluice.release.gitops import GitOps, Snapshot
-from sluice.release.operator import add_hold, release_hold, roll_back
-from sluice.release.rollout import look, propose
-from sluice.release.state import Applied, ReleaseState, iso, moment_of
+from sluice.documents.file import read_document
+from sluice.documents.state import Applied, ReleaseState, iso, moment_of
+from sluice.documents.verdict import Decision
+from sluice.gitops.writer import GitOps, Snapshot
+from sluice.operations.operator import add_hold, release_hold, roll_back
+from sluice.predictions.log import LogWriter, read_lines, window_frame, window_path, write_window
+from sluice.predictions.windows import list_windows
+from sluice.rollout.advance import look, propose
 from tests.faults import sample
 
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import polars as pl
 
-from serving.metrics import ServingMetrics
+from sluice.documents.evidence import Evidence
+from sluice.documents.state import Applied, ReleaseState, moment_of
 from sluice.gates.policy import GatePolicy
-from sluice.monitoring.evidence import Evidence
-from sluice.monitoring.prometheus import PrometheusSource
-from sluice.monitoring.prometheus_api import Limits, PrometheusApi
-from sluice.release.state import Applied, ReleaseState, moment_of
+from sluice.prometheus.api import Limits, PrometheusApi
+from sluice.prometheus.source import PrometheusSource
+from sluice_serving.metrics import ServingMetrics
 from tests.faults import sample
 from tests.unit.scripted_prometheus import ScriptedPrometheus, _vector, rows_of
 

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from sluice.documents.state import iso
+from sluice.documents.verdict import Decision
 from sluice.errors import SluiceError
-from sluice.gates.verdict import Decision
-from sluice.release.gitops import GitOps, Snapshot, Written
-from sluice.release.operator import add_hold
-from sluice.release.rollout import propose
-from sluice.release.state import iso
+from sluice.gitops.writer import GitOps, Snapshot, Written
+from sluice.operations.operator import add_hold
+from sluice.rollout.advance import propose
 from tests.faults import sample
 from tests.faults.history import SAME, judged, ledger_problems, left_in, lost_or_doubled, reference, tip_of
 from tests.faults.registry import Row, Trial, seeds

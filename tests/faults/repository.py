@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sluice.errors import BadArtifact, BadInput, SluiceError
-from sluice.release.git import git
-from sluice.release.gitops import GitOps
-from sluice.release.ledger import verify
+from sluice.git.command import git
+from sluice.gitops.writer import GitOps
+from sluice.operations.ledger import verify
 from tests.faults import sample
 from tests.faults.history import SAME, judged, reference, tip_of
 from tests.faults.play import STEPS, play

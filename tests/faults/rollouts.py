@@ -11,14 +11,14 @@ from pathlib import Path
 import polars as pl
 
 from sluice.content import canonical_json
-from sluice.documents import read_document
+from sluice.documents.evidence import Evidence
+from sluice.documents.file import read_document
+from sluice.documents.state import Applied, ReleaseState, iso
+from sluice.documents.verdict import Verdict
 from sluice.errors import SluiceError
 from sluice.gates.policy import GatePolicy
-from sluice.gates.verdict import Verdict
-from sluice.monitoring.evidence import Evidence
-from sluice.monitoring.prediction_log import window_frame, window_path, write_window
-from sluice.release.rollout import advance
-from sluice.release.state import Applied, ReleaseState, iso
+from sluice.predictions.log import window_frame, window_path, write_window
+from sluice.rollout.advance import advance
 from tests.faults import sample
 from tests.faults.prometheus import Scraped, SpoilAnswer
 from tests.faults.registry import Trial

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import polars as pl
 
+from sluice.documents.evidence import Arm, Cells, Evidence, Pairs, Timings
+from sluice.documents.state import Applied, ReleaseState, iso, moment_of
+from sluice.documents.verdict import Reason, Verdict
+from sluice.evidence.collect import collect_evidence
 from sluice.gates.policy import GatePolicy, parse_policy
-from sluice.gates.verdict import Reason, Verdict
-from sluice.monitoring.collect import collect_evidence
-from sluice.monitoring.evidence import Arm, Cells, Evidence, Pairs, Timings
-from sluice.monitoring.prediction_log import Record
-from sluice.monitoring.windows import ROW_SCHEMA, list_windows, read_window
-from sluice.release.document import render_holds, render_release
-from sluice.release.state import Applied, ReleaseState, iso, moment_of
+from sluice.predictions.log import Record
+from sluice.predictions.windows import ROW_SCHEMA, list_windows, read_window
+from sluice.release.file import render_holds, render_release
 
 TASK, ENVIRONMENT, OVERLAY = "toy", "dev", "manifests/overlays/dev"
 BEGIN = datetime(2013, 11, 2, 20, tzinfo=UTC)

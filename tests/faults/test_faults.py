@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import sluice
-from sluice.release.git import GitFailed, git
+from sluice.git.command import GitFailed, git
 from tests.faults import crashes, report, wrapped_git
 from tests.faults.history import lost_or_doubled, reference
 from tests.faults.mutations import MUTATIONS, mutated

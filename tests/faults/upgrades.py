@@ -15,9 +15,9 @@ from datetime import timedelta
 from pathlib import Path
 
 from sluice.errors import BadArtifact, BadInput
-from sluice.release.git import create_bare, git
-from sluice.release.gitops import GitOps
-from sluice.release.ledger import verify
+from sluice.git.command import create_bare, git
+from sluice.gitops.writer import GitOps
+from sluice.operations.ledger import verify
 from tests.faults import sample
 from tests.faults.history import judged, ledger_problems, lost_or_doubled, reference, tip_of
 from tests.faults.play import STEPS, World, play

@@ -17,12 +17,12 @@ import sys
 import time
 from pathlib import Path
 
+from sluice.documents.state import iso
+from sluice.documents.verdict import Decision
 from sluice.errors import SluiceError
-from sluice.gates.verdict import Decision
-from sluice.release.gitops import GitOps
-from sluice.release.operator import add_hold
-from sluice.release.rollout import propose
-from sluice.release.state import iso
+from sluice.gitops.writer import GitOps
+from sluice.operations.operator import add_hold
+from sluice.rollout.advance import propose
 from tests.faults import sample
 from tests.faults.play import STEPS, play
 

@@ -53,7 +53,7 @@ class Post:
 
     def start_collector(self) -> None:
         """At the same port as the one before."""
-        command = [sys.executable, str(ROOT / "serving/collector.py"), "--store", self.address]
+        command = [sys.executable, "-m", "sluice_serving.collector", "--store", self.address]
         command += ["--task", "tiny", "--environment", "dev", "--port", str(self.port)]
         self.collector = ChildServer(command, self.home / f"collector-{len(self.children)}.log")
         self.children.append(self.collector)
@@ -62,7 +62,7 @@ class Post:
     def start_server(self, threshold: float = 0.5, *more: str, spool: str = "spool") -> tuple[ChildServer, str, str]:
         """A model server; returns it, its address and its digest."""
         digest = write_tiny_bundle(self.home / "bundles", threshold)
-        command = [sys.executable, str(ROOT / "serving/predictor.py"), "--digest", digest, "--model_name", "tiny"]
+        command = [sys.executable, "-m", "sluice_serving.predictor", "--digest", digest, "--model_name", "tiny"]
         command += ["--bundle", str(bundle_directory(self.home / "bundles", digest)), "--http_port", "0"]
         command += ["--collector", self.url, "--spool", str(self.home / spool), "--ship_seconds", "1", *more]
         child = ChildServer(command, self.home / f"server-{len(self.children)}.log")

@@ -21,9 +21,9 @@ from pathlib import Path
 
 import polars as pl
 
+from sluice.documents.evidence import Cells
+from sluice.documents.state import ReleaseState
 from sluice.monitoring.dashboards import DASHBOARDS
-from sluice.monitoring.evidence import Cells
-from sluice.release.state import ReleaseState
 from tests.integration.panel_drawing import Drawn, page
 from tests.integration.prometheus_town import Town, applied_of, town_in
 from tests.integration.seldon_dashboard import queries

@@ -1,7 +1,7 @@
 """
 The real model server on a model that gives no number for some instances.
 
-    python failing_predictor.py AMOUNTS <arguments of serving/predictor.py>
+    python failing_predictor.py AMOUNTS <arguments of sluice_serving.predictor>
 
 AMOUNTS is a comma-separated list: an instance whose ``amount`` is one of them makes its whole request fail.
 """
@@ -9,11 +9,9 @@ AMOUNTS is a comma-separated list: an instance whose ``amount`` is one of them m
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from serving import predictor
+from sluice_serving import predictor
 
 _CURSED = frozenset(float(amount) for amount in sys.argv.pop(1).split(",") if amount)
 _load = predictor.load

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from sluice.release.document import render_holds, render_release
-from sluice.release.git import create_bare, git
+from sluice.documents.state import ReleaseState
+from sluice.git.command import create_bare, git
+from sluice.release.file import render_holds, render_release
 from sluice.release.snapshot import paths_of
-from sluice.release.state import ReleaseState
 from tests.integration.ledger_sample import commit_text
 from tests.unit.release_sample import POLICY_TEXT, state_in
 

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sluice.content import digest_of_bytes
-from sluice.gates.verdict import Decision
-from sluice.release.document import render_release
-from sluice.release.git import git
-from sluice.release.gitops import GitOps
-from sluice.release.message import commit_message
-from sluice.release.record import encode_record, record_path
-from sluice.release.state import state_of
+from sluice.documents.state import state_of
+from sluice.documents.verdict import Decision
+from sluice.git.command import git
+from sluice.gitops.writer import GitOps
+from sluice.ledger.record import encode_record, record_path
+from sluice.release.file import render_release
+from sluice.rollout.message import commit_message
 
 OVERLAY = "manifests/overlays/dev"
 _DATA = re.compile(rb"data (\d+)\n")

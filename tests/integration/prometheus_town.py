@@ -22,11 +22,11 @@ import pytest
 
 from sluice.child_process import ChildServer
 from sluice.content import write_bytes
+from sluice.documents.evidence import Evidence
+from sluice.documents.state import Applied, ReleaseState, iso
+from sluice.evidence.prediction_source import PredictionSource, WindowLog
 from sluice.models.bundle import BundleManifest, load_bundle
-from sluice.monitoring.evidence import Evidence
-from sluice.monitoring.prediction_source import PredictionSource, WindowLog
-from sluice.monitoring.prometheus_api import BadAnswer, PrometheusApi
-from sluice.release.state import Applied, ReleaseState, iso
+from sluice.prometheus.api import BadAnswer, PrometheusApi
 from sluice.tasks.task import Slice, Task
 from sluice.workspace import Workspace
 from sluice_local.processes import ask, log_directory, start_splitter
@@ -113,7 +113,7 @@ class Town:
         self.splitter = splitter.wait_ready(90)
         self.ports |= {name: _free_port() for name in ("exposition", "releases", "prometheus")}
         self.joined = self.home / "joined.json"
-        module = [sys.executable, "-m", "sluice.monitoring.exposition", "--evidence", str(self.joined)]
+        module = [sys.executable, "-m", "sluice.prometheus.exposition", "--evidence", str(self.joined)]
         self._child([*module, "--port", str(self.ports["exposition"])])
         targets = [f"127.0.0.1:{self.ports[name]}" for name in ("stable", "candidate", "exposition", "releases")]
         found = {"targets": targets, "labels": {"environment": "dev"}}

@@ -12,9 +12,9 @@ import time
 import zlib
 from pathlib import Path
 
+from sluice.documents.verdict import Decision, Verdict
 from sluice.errors import SluiceError
-from sluice.gates.verdict import Decision, Verdict
-from sluice.release.gitops import GitOps, Snapshot
+from sluice.gitops.writer import GitOps, Snapshot
 
 
 def promotion(snapshot: Snapshot, name: str) -> Decision:

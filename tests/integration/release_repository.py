@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from sluice.release.document import render_holds, render_release
-from sluice.release.gitops import GitOps
-from sluice.release.state import ReleaseState
+from sluice.documents.state import ReleaseState
+from sluice.gitops.writer import GitOps
+from sluice.release.file import render_holds, render_release
 from tests.unit.test_cluster_applied import Documents
 
 ROOT = Path(__file__).parents[2]

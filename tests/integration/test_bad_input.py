@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from sluice.release.git import git
-from sluice.release.gitops import GitOps
-from sluice.release.rollout import look, propose
+from sluice.git.command import git
+from sluice.gitops.writer import GitOps
+from sluice.rollout.advance import look, propose
 from tests.unit.release_sample import GOOD, A, B, passing
 
 ROOT = Path(__file__).parents[2]

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from sluice.documents.verdict import Decision
 from sluice.errors import BadInput, Refused, SluiceError
-from sluice.gates.verdict import Decision
-from sluice.release.git import git
-from sluice.release.gitops import GitOps, Snapshot
-from sluice.release.ledger import verify
-from sluice.release.operator import add_hold, break_the_glass, release_hold, roll_back
-from sluice.release.rollout import look, propose
-from sluice.release.status import describe, status_of
+from sluice.git.command import git
+from sluice.gitops.writer import GitOps, Snapshot
+from sluice.operations.ledger import verify
+from sluice.operations.operator import add_hold, break_the_glass, release_hold, roll_back
+from sluice.operations.status import describe, status_of
+from sluice.rollout.advance import look, propose
 from tests.unit.release_sample import GOOD, A, B, C, passing, sample_checkout, unclear
 
 ROOT = Path(__file__).parents[2]
@@ -287,7 +287,7 @@ def test_killed_anywhere_on_the_way_to_git_it_is_written_once(
 
 def test_two_that_reconcile_at_once_write_it_once(gitops: GitOps) -> None:
     _broken(gitops)
-    code = "import sys; from pathlib import Path; from sluice.release.gitops import GitOps; "
+    code = "import sys; from pathlib import Path; from sluice.gitops.writer import GitOps; "
     code += "GitOps(Path(sys.argv[1]), 'dev').reconcile()"
     racers = [subprocess.Popen([sys.executable, "-c", code, gitops.remote]) for _ in range(4)]
     assert [racer.wait(timeout=60) for racer in racers] == [0] * 4

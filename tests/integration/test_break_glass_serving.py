@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sluice.errors import BadInput
-from sluice.release.operator import break_the_glass
+from sluice.operations.operator import break_the_glass
 from sluice.workspace import Workspace
 from sluice_local.reconciler import Reconciler
 from tests.integration.test_serving_loop import STAGES, release, seed

@@ -19,9 +19,9 @@ from pathlib import Path
 import pytest
 
 from sluice.feedback.batch import Batch
-from sluice.monitoring.prediction_log import Record, kept
+from sluice.predictions.log import Record, kept
 from sluice.workspace import bundle_directory
-from tests.integration.collecting import ROOT, Post, answer_to_a_slow_sender, call, free_port, metric, post_in, predict
+from tests.integration.collecting import Post, answer_to_a_slow_sender, call, free_port, metric, post_in, predict
 from tests.integration.servers import running, s3_server
 from tests.integration.tiny_bundle import tiny_rows, write_tiny_bundle
 
@@ -147,7 +147,7 @@ def test_a_sink_that_hangs_costs_no_answer_and_bounded_disk(post: Post) -> None:
 )
 def test_a_server_that_could_not_ship_does_not_start(tmp_path: Path, more: list[str], says: str) -> None:
     digest = write_tiny_bundle(tmp_path / "bundles")
-    command = [sys.executable, str(ROOT / "serving/predictor.py"), "--digest", digest, "--model_name", "tiny"]
+    command = [sys.executable, "-m", "sluice_serving.predictor", "--digest", digest, "--model_name", "tiny"]
     command += ["--bundle", str(bundle_directory(tmp_path / "bundles", digest)), "--http_port", "0", *more]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")

@@ -16,13 +16,13 @@ import polars as pl
 import pytest
 import yaml
 
+from sluice.documents.evidence import Evidence
+from sluice.documents.state import ReleaseState, iso
+from sluice.evidence.prediction_source import PredictionSource, WindowLog
 from sluice.feedback.join import Join
 from sluice.models.bundle import BundleManifest, load_bundle
-from sluice.monitoring.evidence import Evidence
-from sluice.monitoring.prediction_log import read_lines, window_frame, window_path, write_window
-from sluice.monitoring.prediction_source import PredictionSource, WindowLog
-from sluice.release.document import render_release
-from sluice.release.state import ReleaseState, iso
+from sluice.predictions.log import read_lines, window_frame, window_path, write_window
+from sluice.release.file import render_release
 from tests.integration.collecting import Post, call
 from tests.integration.prometheus_town import TASK, Town, applied_of, rows_at
 from tests.integration.test_prometheus import POLICY, same_counts, same_moments, same_verdict, source_of

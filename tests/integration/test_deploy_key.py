@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from sluice.release.git import KEY, environment
-from sluice.release.gitops import GitOps
+from sluice.git.command import KEY, environment
+from sluice.gitops.writer import GitOps
 from tests.integration.release_repository import Cluster, repository_in
 from tests.integration.ssh_host import SshHost, new_key, ssh_host_in
 from tests.integration.test_gate import POLICY, gate_of

@@ -47,7 +47,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     digest, ports = write_online_bundle(root / "bundles"), (free_port(), free_port())
     bundle = str(root / "bundles" / digest.replace(":", "-"))
     repo, python = f"--feature_repo={REPO}", sys.executable
-    predictor = [python, str(_ROOT / "serving/predictor.py"), f"--bundle={bundle}", f"--digest={digest}", repo]
+    predictor = [python, "-m", "sluice_serving.predictor", f"--bundle={bundle}", f"--digest={digest}", repo]
     model = Server([*predictor, "--model_name=tiny", f"--http_port={ports[0]}"], ports[0], settings)
     server = [python, "-m", "sluice.features.server", repo, f"--port={ports[1]}"]
     with running(model), running(Server(server, ports[1], settings)) as features, running(redis):

@@ -10,9 +10,9 @@ import pytest
 import yaml
 from kfp import compiler, dsl
 
-from components.materialize import materialize as step
-from pipelines.materialize import materialize_pipeline
 from sluice.features.materialize import main
+from sluice_pipelines.materialize import materialize_pipeline
+from sluice_steps.materialize import materialize as step
 from tests.integration.servers import redis_server, running
 from tests.unit.tiny_task import SHOPS, TASK
 

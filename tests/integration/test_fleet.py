@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from sluice.documents.verdict import Decision
 from sluice.errors import BadArtifact
-from sluice.gates.verdict import Decision
-from sluice.release.fleet import read_fleet
-from sluice.release.git import git
-from sluice.release.gitops import GitOps, Snapshot
-from sluice.release.ledger import verify
-from sluice.release.operator import break_the_glass, roll_back
-from sluice.release.rollout import look, propose
-from sluice.release.why import why
+from sluice.git.command import git
+from sluice.gitops.fleet import read_fleet
+from sluice.gitops.writer import GitOps, Snapshot
+from sluice.operations.ledger import verify
+from sluice.operations.operator import break_the_glass, roll_back
+from sluice.operations.why import why
+from sluice.rollout.advance import look, propose
 from tests.integration.fleet_sample import in_flight, make_fleet
 from tests.integration.ledger_sample import commit_text
 from tests.integration.race_writer import promotion
@@ -174,7 +174,7 @@ def test_racing_writers_land_every_promotion_once(remote: Path, tmp_path: Path, 
 
 
 def test_a_writer_that_was_killed_in_line_holds_nobody_up(remote: Path, tmp_path: Path) -> None:
-    code = "import sys, time; from sluice.release.turn import in_turn\n"
+    code = "import sys, time; from sluice.git.turn import in_turn\n"
     code += "with in_turn(sys.argv[1]): print('in', flush=True); time.sleep(60)"
     holder = subprocess.Popen([sys.executable, "-c", code, str(remote)], stdout=subprocess.PIPE)
     assert holder.stdout

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from sluice.monitoring.evidence import Evidence
-from sluice.monitoring.prometheus import PrometheusSource
-from sluice.monitoring.prometheus_api import Limits, PrometheusApi
-from sluice.release.gitops import GitOps
-from sluice.release.rollout import look
-from sluice.release.state import Applied, ReleaseState, iso, moment_of
+from sluice.documents.evidence import Evidence
+from sluice.documents.state import Applied, ReleaseState, iso, moment_of
+from sluice.gitops.writer import GitOps
+from sluice.prometheus.api import Limits, PrometheusApi
+from sluice.prometheus.source import PrometheusSource
+from sluice.rollout.advance import look
 from sluice_cluster.api import KubernetesCluster
 from sluice_cluster.applied import ReadBack
 from sluice_cluster.gate import Gate

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from sluice.release.git import git
-from sluice.release.gitops import GitOps
-from sluice.release.operator import add_hold
+from sluice.git.command import git
+from sluice.gitops.writer import GitOps
+from sluice.operations.operator import add_hold
 from tests.integration.kube_api import kube_api
 from tests.integration.release_repository import repository_in
 from tests.integration.test_prometheus import _POLICY

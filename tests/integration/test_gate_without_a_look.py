@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from sluice.release.git import git
-from sluice.release.gitops import GitOps
-from sluice.release.ledger import verify
+from sluice.git.command import git
+from sluice.gitops.writer import GitOps
+from sluice.operations.ledger import verify
 from tests.integration.release_repository import Cluster
 from tests.integration.test_gate import gate_of
 from tests.integration.test_promote import Town, checkout, evaluation, town

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from sluice.documents.verdict import Decision
 from sluice.errors import BadArtifact, BadInput, Refused
-from sluice.gates.verdict import Decision
-from sluice.release.git import git
-from sluice.release.gitops import GitOps, Snapshot
-from sluice.release.operator import add_hold, release_hold, roll_back
-from sluice.release.rollout import look, propose
-from sluice.release.why import why
+from sluice.git.command import git
+from sluice.gitops.writer import GitOps, Snapshot
+from sluice.operations.operator import add_hold, release_hold, roll_back
+from sluice.operations.why import why
+from sluice.rollout.advance import look, propose
 from tests.unit.release_sample import BAD, GOOD, A, B, C, failing, passing, sample_checkout
 
 ROOT = Path(__file__).parents[2]
@@ -27,8 +27,8 @@ WRITER = """
 import sys
 from pathlib import Path
 from sluice.errors import Refused
-from sluice.release.gitops import GitOps
-from sluice.release.operator import add_hold
+from sluice.gitops.writer import GitOps
+from sluice.operations.operator import add_hold
 remote, clone, seed, *digests = sys.argv[1:]
 gitops = GitOps(Path(remote), "dev", clone=Path(clone), seed=int(seed))
 for digest in digests:

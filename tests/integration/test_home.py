@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from sluice.release.gitops import GitOps
-from sluice.stages.release import propose_again
+from sluice.gitops.writer import GitOps
+from sluice.steps.release import propose_again
 from sluice.workspace import Workspace
 from sluice_local.home import end_leftovers, forget_home, held_lock, prepare_home
 from tests.integration.tiny_run import RUN, Ended, contents, processes_of, sluice, start

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
+from sluice.documents.state import ReleaseState
+from sluice.documents.verdict import Decision
 from sluice.gates.policy import parse_policy
-from sluice.gates.verdict import Decision
-from sluice.release.document import render_holds, render_release
-from sluice.release.gitops import GitOps, Snapshot
-from sluice.release.rollout import look, propose
-from sluice.release.state import ReleaseState
+from sluice.gitops.writer import GitOps, Snapshot
+from sluice.release.file import render_holds, render_release
+from sluice.rollout.advance import look, propose
 from tests.unit.release_sample import GOOD, A, B, C, failing, passing, state_in
 
 ROOT = Path(__file__).parents[2]

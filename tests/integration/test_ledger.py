@@ -14,18 +14,18 @@ from pathlib import Path
 import pytest
 
 from sluice.content import digest_of_bytes
+from sluice.documents.evidence import Timings
+from sluice.documents.verdict import Decision
 from sluice.errors import BadArtifact, BadInput
-from sluice.gates.verdict import Decision
-from sluice.monitoring.evidence import Timings
-from sluice.release.document import render_release
-from sluice.release.git import git
-from sluice.release.gitops import GitOps, Snapshot
-from sluice.release.ledger import examine, verify
-from sluice.release.message import commit_message
-from sluice.release.operator import add_hold, roll_back
-from sluice.release.record import decode_record
-from sluice.release.rollout import look, propose
-from sluice.release.why import why
+from sluice.git.command import git
+from sluice.gitops.writer import GitOps, Snapshot
+from sluice.ledger.record import decode_record
+from sluice.operations.ledger import examine, verify
+from sluice.operations.operator import add_hold, roll_back
+from sluice.operations.why import why
+from sluice.release.file import render_release
+from sluice.rollout.advance import look, propose
+from sluice.rollout.message import commit_message
 from tests.integration.ledger_sample import OVERLAY, commit_text, lengthen, rewritten
 from tests.unit.release_sample import GOOD, A, B, C, failing, passing, sample_checkout
 

@@ -9,10 +9,10 @@ import pytest
 
 from sluice.errors import BadInput
 from sluice.gates.policy import GatePolicy
-from sluice.release.fleet import read_fleet
-from sluice.release.gitops import GitOps
+from sluice.gitops.fleet import read_fleet
+from sluice.gitops.writer import GitOps
 from sluice.release.mode import options_of, require_expressible
-from sluice.release.rollout import propose
+from sluice.rollout.advance import propose
 from tests.unit.release_sample import GOOD, POLICY, SINCE, A, sample_checkout
 from tests.unit.rollout_policies import policy_with
 

@@ -14,14 +14,14 @@ from urllib.parse import urlencode
 
 import pytest
 
+from sluice.documents.evidence import Cells
+from sluice.documents.state import ReleaseState, iso
+from sluice.git.command import create_bare, git
+from sluice.gitops.writer import GitOps
 from sluice.monitoring.dashboards import DASHBOARDS
-from sluice.monitoring.evidence import Cells
-from sluice.release.document import render_holds, render_release
-from sluice.release.git import create_bare, git
-from sluice.release.gitops import GitOps
-from sluice.release.operator import add_hold
+from sluice.operations.operator import add_hold
+from sluice.release.file import render_holds, render_release
 from sluice.release.snapshot import paths_of
-from sluice.release.state import ReleaseState, iso
 from tests.integration.ledger_sample import commit_text
 from tests.integration.prometheus_town import Town, applied_of
 from tests.integration.seldon_dashboard import COUNTED, VARIABLES, queries

@@ -20,21 +20,21 @@ import pytest
 import yaml
 
 from sluice.child_process import ChildServer
+from sluice.documents.evidence import Cells, Evidence
+from sluice.documents.state import ReleaseState, iso
+from sluice.documents.verdict import Verdict
 from sluice.errors import BadArtifact, Unavailable
+from sluice.evidence.recheck import recheck_cells
 from sluice.features.location import put_file
 from sluice.features.materialize import materialize
 from sluice.features.parity import History
 from sluice.feedback.join import Join
 from sluice.gates.online import judge_look
 from sluice.gates.policy import parse_policy
-from sluice.gates.verdict import Verdict
 from sluice.models.bundle import BundleManifest
-from sluice.monitoring.evidence import Cells, Evidence
-from sluice.monitoring.exposition import samples_of
-from sluice.monitoring.joined import joined_parts
-from sluice.monitoring.recheck import recheck_cells
-from sluice.release.document import render_release
-from sluice.release.state import ReleaseState, iso
+from sluice.prometheus.exposition import samples_of
+from sluice.prometheus.joined import joined_parts
+from sluice.release.file import render_release
 from tests.integration.collecting import V1, Post, call
 from tests.integration.servers import Server, redis_server, running, s3_bucket
 from tests.integration.shop_visits import REPO, SHOPS, TASK, write_online_bundle
@@ -152,7 +152,7 @@ def _start(place: Place) -> None:
     place.digests = write_online_bundle(bundles, 0.4), write_online_bundle(bundles)
     place.post.start_collector()
     digest = place.digests[1]
-    command = [sys.executable, str(ROOT / "serving/predictor.py"), "--digest", digest, "--model_name", "tiny"]
+    command = [sys.executable, "-m", "sluice_serving.predictor", "--digest", digest, "--model_name", "tiny"]
     command += ["--bundle", str(bundles / digest.replace(":", "-")), "--http_port", "0", "--feature_repo", str(REPO)]
     command += ["--collector", place.post.url, "--spool", str(place.home / "spool"), "--ship_seconds", "1"]
     child = ChildServer(command, place.home / "server.log")

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from sluice.documents.evidence import Evidence, Moments
+from sluice.documents.state import ReleaseState, iso
+from sluice.documents.verdict import Verdict
 from sluice.gates.policy import GatePolicy, parse_policy
-from sluice.gates.verdict import Verdict
-from sluice.monitoring.evidence import Evidence, Moments
-from sluice.monitoring.prometheus import PrometheusSource
-from sluice.release.rollout import Advice, advance
-from sluice.release.state import ReleaseState, iso
+from sluice.prometheus.source import PrometheusSource
+from sluice.rollout.advance import Advice, advance
 from tests.integration.prometheus_town import Town, applied_of, town_in
 
 _POLICY = b"""

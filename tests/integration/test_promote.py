@@ -13,19 +13,19 @@ from typing import Any
 
 import pytest
 
+from sluice.documents.evaluation import Curves, Estimate, Evaluation, Peer
+from sluice.documents.verdict import Decision
 from sluice.errors import BadInput
-from sluice.evaluation.document import Curves, Estimate, Evaluation, Peer
 from sluice.gates.policy import read_policy
-from sluice.gates.verdict import Decision
-from sluice.release.approve import approve
-from sluice.release.document import render_release
-from sluice.release.gitops import GitOps, Snapshot
-from sluice.release.ledger import verify
-from sluice.release.operator import add_hold, break_the_glass, roll_back
-from sluice.release.promote import Promotion, promote
-from sluice.release.rollout import look, propose
-from sluice.release.status import describe, status_of
-from sluice.release.why import why
+from sluice.gitops.writer import GitOps, Snapshot
+from sluice.operations.approve import approve
+from sluice.operations.ledger import verify
+from sluice.operations.operator import add_hold, break_the_glass, roll_back
+from sluice.operations.promote import Promotion, promote
+from sluice.operations.status import describe, status_of
+from sluice.operations.why import why
+from sluice.release.file import render_release
+from sluice.rollout.advance import look, propose
 from tests.unit.release_sample import GOOD, POLICY_TEXT, A, B, C, failing, passing, unclear
 
 ROOT = Path(__file__).parents[2]

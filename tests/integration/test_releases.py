@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from sluice.errors import SluiceError
+from sluice.git.command import git
+from sluice.gitops.writer import GitOps
 from sluice.monitoring.releases import Releases
-from sluice.release.git import git
-from sluice.release.gitops import GitOps
-from sluice.release.operator import add_hold
+from sluice.operations.operator import add_hold
 from tests.integration.fleet_sample import in_flight, make_fleet
 from tests.integration.ledger_sample import commit_text
 from tests.unit.release_sample import LATE, C

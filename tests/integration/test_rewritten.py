@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from sluice.documents.verdict import Decision
 from sluice.errors import BadArtifact, BadInput, Refused
-from sluice.gates.verdict import Decision
-from sluice.release.clone import HistoryRewrittenError
-from sluice.release.git import git
-from sluice.release.gitops import GitOps, Snapshot
-from sluice.release.ledger import verify
-from sluice.release.operator import accept_history, add_hold
-from sluice.release.rollout import propose
+from sluice.git.clone import HistoryRewrittenError
+from sluice.git.command import git
+from sluice.gitops.writer import GitOps, Snapshot
+from sluice.operations.ledger import verify
+from sluice.operations.operator import accept_history, add_hold
+from sluice.rollout.advance import propose
 from tests.unit.release_sample import GOOD, A
 
 ROOT = Path(__file__).parents[2]

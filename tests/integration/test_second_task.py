@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from sluice.release.gitops import GitOps
+from sluice.gitops.writer import GitOps
 from tests.integration.tiny_run import ROOT, Ended, sluice
 
 _WORDS = re.compile(r"flight|carrier|tailnum|airport|airline", re.IGNORECASE)
 
 
 def _sources() -> list[Path]:
-    folders = [ROOT / "components" / "src" / "sluice", ROOT / "serving", ROOT / "pipelines" / "local" / "src"]
+    folders = [ROOT / "components" / "src" / "sluice", ROOT / "serving" / "src", ROOT / "pipelines" / "src"]
     files = [path for folder in folders for path in folder.rglob("*") if path.suffix in {".py", ".json", ".j2"}]
-    return [*files, *ROOT.glob("components/*.py"), *ROOT.glob("pipelines/*.py")]
+    return [*files, *ROOT.glob("components/src/sluice_steps/*.py")]
 
 
 def _may_know(path: Path) -> bool:

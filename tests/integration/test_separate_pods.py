@@ -11,19 +11,19 @@ from typing import Any
 import pytest
 from kfp import dsl
 
-from components.build_features import build_features
-from components.bundle import bundle
-from components.check import check
-from components.compress import compress
-from components.evaluate import evaluate
-from components.gate import gate
-from components.infra_validate import infra_validate
-from components.ingest import ingest
-from components.release import release
-from components.select import select
-from components.train import train
-from components.validate import validate
-from sluice.release.gitops import GitOps
+from sluice.gitops.writer import GitOps
+from sluice_steps.build_features import build_features
+from sluice_steps.bundle import bundle
+from sluice_steps.check import check
+from sluice_steps.compress import compress
+from sluice_steps.evaluate import evaluate
+from sluice_steps.gate import gate
+from sluice_steps.infra_validate import infra_validate
+from sluice_steps.ingest import ingest
+from sluice_steps.release import release
+from sluice_steps.select import select
+from sluice_steps.train import train
+from sluice_steps.validate import validate
 from tests.integration.tiny_run import ROOT
 from tests.integration.tiny_story import STORY
 
@@ -99,7 +99,7 @@ def test_a_training_needs_no_disk_but_its_own(released: bool, tmp_path: Path) ->
         "checkpoint_every": 200,
         "feature_repo": STORY.feature_repo,
         "overlays": str(ROOT / "tests/integration/tiny_checkout/manifests/overlays"),
-        "server": str(ROOT / "serving/predictor.py"),
+        "server": "sluice_serving.predictor",
         **places,
     }
     pods.values |= pods.run(check, job_name="by-hand", job_id="1")._asdict()

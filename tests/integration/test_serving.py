@@ -19,12 +19,12 @@ import pytest
 from sluice.child_process import ChildServer
 from sluice.models.bundle import Bundle, load_bundle
 from sluice.models.request import columns_of
-from sluice.monitoring.prediction_log import read_lines
+from sluice.predictions.log import read_lines
 from sluice.workspace import bundle_directory
 from tests.integration.collecting import answer_to_a_slow_sender
 from tests.integration.tiny_bundle import FEATURES, tiny_rows, write_tiny_bundle
 
-PREDICTOR = Path(__file__).parents[2] / "serving" / "predictor.py"
+PREDICTOR = ("-m", "sluice_serving.predictor")
 V1, V2 = "/v1/models/tiny:predict", "/v2/models/tiny/infer"
 JSON = {"content-type": "application/json"}
 
@@ -50,7 +50,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     home = tmp_path_factory.mktemp("serving")
     digest = write_tiny_bundle(home / "bundles")
     directory = bundle_directory(home / "bundles", digest)
-    command = [sys.executable, str(PREDICTOR), "--bundle", str(directory), "--digest", digest]
+    command = [sys.executable, *PREDICTOR, "--bundle", str(directory), "--digest", digest]
     command += ["--model_name", "tiny", "--http_port", "0", "--log", str(home / "log" / "p.jsonl")]
     child = ChildServer(command, home / "server.log")
     try:
@@ -211,7 +211,7 @@ def test_a_flipped_byte_is_refused_by_name(tmp_path: Path) -> None:
         data = bytearray((copy / name).read_bytes())
         data[len(data) // 2] ^= 1
         (copy / name).write_bytes(data)
-        command = [sys.executable, str(PREDICTOR), "--bundle", str(copy), "--digest", digest, "--model_name", "tiny"]
+        command = [sys.executable, *PREDICTOR, "--bundle", str(copy), "--digest", digest, "--model_name", "tiny"]
         ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         assert ended.returncode == 2
         assert len(ended.stderr.strip().splitlines()) == 1

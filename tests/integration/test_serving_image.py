@@ -42,8 +42,8 @@ columns = {"event_time": [datetime(2024, 4, 10, 12, 20, tzinfo=UTC)], "shop": ["
 assert again["shop_orders"] is not None
 import pyarrow.fs, sluice.models.fetch
 assert pyarrow.fs.S3FileSystem and pyarrow.fs.GcsFileSystem and pyarrow.fs.AzureFileSystem
-sys.argv = sys.argv[4:]
-runpy.run_path(sys.argv[0], run_name="__main__")
+sys.argv = ["predictor", *sys.argv[5:]]
+runpy.run_module("sluice_serving.predictor", run_name="__main__")
 """
 
 
@@ -72,7 +72,7 @@ def test_a_server_never_imports_what_its_image_leaves_out(tmp_path: Path) -> Non
     digest = write_tiny_bundle(tmp_path / "bundles")
     (tmp_path / "script.py").write_text(SCRIPT)
     command = [sys.executable, str(tmp_path / "script.py"), ",".join(sorted(left_out()))]
-    command += [str(tmp_path / "o" / "manifest.json"), str(tmp_path / "store"), str(ROOT / "serving/predictor.py")]
+    command += [str(tmp_path / "o" / "manifest.json"), str(tmp_path / "store"), str(ROOT / "tests")]
     command += ["--bundle", str(bundle_directory(tmp_path / "bundles", digest)), "--digest", digest]
     child = ChildServer([*command, "--model_name", "tiny", "--http_port", "0"], tmp_path / "server.log")
     try:

@@ -14,7 +14,7 @@ from sluice.evaluation.infra import infra_validate, require_passed
 from sluice.workspace import bundle_directory
 from tests.integration.tiny_bundle import tiny_rows, write_tiny_bundle
 
-PREDICTOR = Path(__file__).parents[2] / "serving" / "predictor.py"
+PREDICTOR = ("-m", "sluice_serving.predictor")
 LIAR = """
 import http.server, json, sys
 digest = sys.argv[sys.argv.index("--digest") + 1]
@@ -51,7 +51,7 @@ def write_frame(directory: Path) -> Path:
 def test_the_real_server_passes_and_is_gone_afterwards(tmp_path: Path) -> None:
     digest = write_tiny_bundle(tmp_path / "b")
     directory, out = bundle_directory(tmp_path / "b", digest), tmp_path / "out"
-    report = infra_validate(directory, digest, write_frame(tmp_path / "f"), [sys.executable, str(PREDICTOR)], out)
+    report = infra_validate(directory, digest, write_frame(tmp_path / "f"), [sys.executable, *PREDICTOR], out)
     require_passed(report)
     assert (report.passed, report.reasons, report.rows, report.ended) == (True, (), 32, "SIGTERM")
     assert max(report.difference_v1 or 0, report.difference_v2 or 0, report.difference_single or 0) <= report.tolerance

@@ -18,12 +18,12 @@ import polars as pl
 import psutil
 import pytest
 
+from sluice.documents.state import ReleaseState
+from sluice.documents.verdict import Decision, Verdict
 from sluice.errors import BadInput
-from sluice.gates.verdict import Decision, Verdict
+from sluice.gitops.writer import GitOps, Snapshot
 from sluice.models.bundle import load_bundle
-from sluice.release.document import render_holds, render_release
-from sluice.release.gitops import GitOps, Snapshot
-from sluice.release.state import ReleaseState
+from sluice.release.file import render_holds, render_release
 from sluice.tasks.task import Task
 from sluice.workspace import Workspace
 from sluice_local.reconciler import Reconciler
@@ -234,7 +234,7 @@ def test_a_candidate_that_cannot_start_leaves_the_old_routes(workspace: Workspac
 PARENT = textwrap.dedent("""
     import sys, time
     from pathlib import Path
-    from sluice.release.gitops import GitOps
+    from sluice.gitops.writer import GitOps
     from sluice.workspace import Workspace
     from sluice_local.reconciler import Reconciler
     workspace = Workspace(Path(sys.argv[1]))

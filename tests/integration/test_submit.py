@@ -1,4 +1,4 @@
-"""`python -m pipelines.submit` against a server that answers as KFP's API does, and against none."""
+"""`python -m sluice_pipelines.submit` against a server that answers as KFP's API does, and against none."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
-from pipelines import submit
-from pipelines.compile import PIPELINES
-from pipelines.submit import main
+from sluice_pipelines import submit
+from sluice_pipelines.compile import PIPELINES
+from sluice_pipelines.submit import main
 
 DIGEST = "sha256:" + "0" * 64
 PROMOTION = ["promotion", "-p", "gitops=/r.git", "-p", "bundles=/b", "-p", f"digest={DIGEST}"]

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from sluice.release.git import git
-from sluice.release.gitops import GitOps
-from sluice.release.operator import roll_back
-from sluice.release.rollout import look, propose
-from sluice.release.why import why
+from sluice.git.command import git
+from sluice.gitops.writer import GitOps
+from sluice.operations.operator import roll_back
+from sluice.operations.why import why
+from sluice.rollout.advance import look, propose
 from tests.integration.ledger_sample import lengthen, rewritten
 from tests.unit.release_sample import BAD, GOOD, A, B, C, failing, passing
 

@@ -18,8 +18,8 @@ import pytest
 from sluice.content import digest_of_file
 from sluice.errors import BadArtifact, BadInput
 from sluice.models.encoder import Encoder
-from sluice.models.recipe import Recipe
 from sluice.models.runtime import LiteRTScorer
+from sluice.tasks.recipe import Recipe
 from sluice.training.frame import prepared_frame
 from sluice.training.staging import whole_directory
 from tests.integration.tiny_training import RECIPE, sample, write_frame
@@ -28,7 +28,7 @@ STEP = """
 import sys
 from pathlib import Path
 from sluice.compression.ladder import build_ladder
-from sluice.models.recipe import Recipe
+from sluice.tasks.recipe import Recipe
 from sluice.training.teacher import train_teacher
 
 frame, out, recipe = Path(sys.argv[1]), Path(sys.argv[2]), Recipe.model_validate_json(sys.argv[3])

@@ -19,7 +19,7 @@ import json, sys
 from pathlib import Path
 from sluice.errors import BadInput
 from sluice.models.builder import build
-from sluice.models.recipe import Recipe
+from sluice.tasks.recipe import Recipe
 from sluice.training.determinism import start_jax
 from sluice.training.distribution import Distribution
 from sluice.training.teacher import Scale, train_teacher

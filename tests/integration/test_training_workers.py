@@ -37,7 +37,7 @@ import tensorflow as tf
 processors = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(processors[0], [tf.config.LogicalDeviceConfiguration()] * 2)
 from sluice.errors import BadInput
-from sluice.models.recipe import Recipe
+from sluice.tasks.recipe import Recipe
 from sluice.training.distribution import Distribution
 from sluice.training.teacher import Scale, train_teacher
 

@@ -16,19 +16,19 @@ import numpy as np
 import polars as pl
 import pytest
 
-from components.watch import watch as step
 from sluice.content import canonical_json
+from sluice.documents.evaluation import Curves, Estimate, Evaluation
+from sluice.documents.state import iso
 from sluice.errors import BadArtifact, BadInput
 from sluice.evaluation.card import card_json
-from sluice.evaluation.document import Curves, Estimate, Evaluation
 from sluice.feedback.batch import Batch
 from sluice.feedback.store import Kind, Store
-from sluice.models.recipe import Recipe
-from sluice.monitoring.prediction_log import Record
-from sluice.monitoring.triggers import Limits
-from sluice.release.rollout import propose
-from sluice.release.state import iso
-from sluice.stages.watch import REPORT, parse_watched, watch
+from sluice.predictions.log import Record
+from sluice.retraining.triggers import Limits
+from sluice.rollout.advance import propose
+from sluice.steps.watch import REPORT, parse_watched, watch
+from sluice.tasks.recipe import Recipe
+from sluice_steps.watch import watch as step
 from tests.integration.collecting import LONG_AGO, Post, call, post_in
 from tests.integration.release_repository import repository_in
 from tests.integration.servers import s3_bucket

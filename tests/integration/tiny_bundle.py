@@ -14,7 +14,7 @@ from sluice.data.divergence import profile_of
 from sluice.features.manifest import Feature, FeatureManifest
 from sluice.models.bundle import BundleManifest, Provenance, write_bundle
 from sluice.models.encoder import CategoryCode, Encoder, NumericCode
-from sluice.models.recipe import Recipe
+from sluice.tasks.recipe import Recipe
 
 ZERO = "sha256:" + "0" * 64
 _MODEL = (

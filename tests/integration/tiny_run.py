@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 import psutil
 
-from sluice.release.gitops import GitOps
+from sluice.gitops.writer import GitOps
 from sluice.workspace import Workspace
 from sluice_local.home import MARK_VARIABLE
 from tests.integration.tiny_story import STORY

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from sluice.models.recipe import Recipe
+from sluice.tasks.recipe import Recipe
 from sluice_local.story import Chapter, Story
 from tests.unit import tiny_task
 

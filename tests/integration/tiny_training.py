@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from sluice.features.manifest import Feature, FeatureManifest
-from sluice.models.recipe import Recipe
+from sluice.tasks.recipe import Recipe
 from tests.unit import tiny_task
 
 TASK = dataclasses.replace(tiny_task.TASK, baseline_keys=("shop",))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import polars as pl
 
-from sluice.models.recipe import Recipe
+from sluice.tasks.recipe import Recipe
 from sluice.tasks.task import Slice, Splits, Task
 
 if TYPE_CHECKING:

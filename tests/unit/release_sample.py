@@ -8,9 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from sluice.gates.policy import GatePolicy, parse_policy
-from sluice.gates.verdict import Reason, Verdict
-from sluice.monitoring.evidence import (
+from sluice.documents.evidence import (
     LATENCY_BOUNDS_MS,
     Arm,
     Cells,
@@ -23,8 +21,10 @@ from sluice.monitoring.evidence import (
     Stratum,
     Timings,
 )
-from sluice.release.gitops import Snapshot
-from sluice.release.state import Applied, Hold, ReleaseState
+from sluice.documents.state import Applied, Hold, ReleaseState
+from sluice.documents.verdict import Reason, Verdict
+from sluice.gates.policy import GatePolicy, parse_policy
+from sluice.gitops.writer import Snapshot
 
 A, B, C = (f"sha256:{letter * 64}" for letter in "abc")
 SINCE, NOW, LATE = "2020-01-01T00:00:00Z", "2020-01-02T00:00:00Z", "2020-02-01T00:00:00Z"

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sluice.content import digest_of_value
-from sluice.evaluation.document import Evaluation
-from sluice.gates.verdict import Decision, Reason, Verdict, overall
+from sluice.documents.evaluation import Evaluation
+from sluice.documents.verdict import Decision, Reason, Verdict, overall
 from tests.unit.report_evaluations import digest
 
 PASS, FAIL, WAIT = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE

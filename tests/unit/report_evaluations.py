@@ -6,7 +6,7 @@ import math
 import random
 
 from sluice.content import digest_of_value
-from sluice.evaluation.document import (
+from sluice.documents.evaluation import (
     CalibrationBin,
     Curves,
     Estimate,

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from sluice.content import write_json
-from sluice.gates.verdict import Decision
-from sluice.models.recipe import Recipe
+from sluice.documents.verdict import Decision
+from sluice.tasks.recipe import Recipe
 from sluice.workspace import Workspace
 from tests.unit.report_decisions import offline_decision, refused_by_hold, rollout
 from tests.unit.report_evaluations import digest, evaluation_of, selection_reasons, variants

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from sluice.documents.evidence import Evidence
+from sluice.documents.state import ReleaseState
 from sluice.gates.policy import GatePolicy
-from sluice.monitoring.evidence import Evidence
-from sluice.release.state import ReleaseState
 from tests.unit.release_sample import POLICY, evidence_of, failing, passing, unclear
 
 _ONLINE = POLICY.model_dump(mode="json")["online"]

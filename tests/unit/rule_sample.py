@@ -6,10 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from sluice.gates.online import judge_look
-from sluice.gates.policy import GatePolicy, parse_policy
-from sluice.gates.verdict import Reason
-from sluice.monitoring.evidence import (
+from sluice.documents.evidence import (
     LATENCY_BOUNDS_MS,
     Histogram,
     Moments,
@@ -18,6 +15,9 @@ from sluice.monitoring.evidence import (
     Stratum,
     Timings,
 )
+from sluice.documents.verdict import Reason
+from sluice.gates.online import judge_look
+from sluice.gates.policy import GatePolicy, parse_policy
 from tests.unit.release_sample import A, B, arm, evidence_of, state_in
 
 _HEAD = """

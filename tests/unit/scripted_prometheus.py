@@ -12,7 +12,7 @@ from threading import Thread
 from typing import Any
 from urllib.parse import parse_qs
 
-from serving.metrics import ServingMetrics
+from sluice_serving.metrics import ServingMetrics
 from tests.unit.release_sample import A, B
 
 Row = tuple[dict[str, str], float]

@@ -8,10 +8,10 @@ from datetime import timedelta
 import numpy as np
 import polars as pl
 
-from sluice.gates.simulation.evidence import BEGIN, name_of
-from sluice.gates.simulation.play import CANDIDATE, STABLE
-from sluice.gates.simulation.traffic import Traffic
-from sluice.gates.simulation.watch import Stretch
+from sluice.simulation.evidence import BEGIN, name_of
+from sluice.simulation.play import CANDIDATE, STABLE
+from sluice.simulation.traffic import Traffic
+from sluice.simulation.watch import Stretch
 from sluice.tasks.task import Slice
 
 SLICES = (Slice("part", "part"),)

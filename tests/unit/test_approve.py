@@ -13,16 +13,16 @@ from typing import Any
 
 import pytest
 
+from sluice.documents.state import ReleaseState
+from sluice.documents.verdict import Decision
 from sluice.errors import BadArtifact, BadInput, Refused
-from sluice.gates.verdict import Decision
-from sluice.release.approve import approve, approve_merged
-from sluice.release.gitops import GitOps, Snapshot, Written
-from sluice.release.ledger import verify
-from sluice.release.operator import add_hold, roll_back
-from sluice.release.rollout import forward, look, propose
-from sluice.release.state import ReleaseState
-from sluice.release.status import describe, status_of
-from sluice.release.trail import Step
+from sluice.gitops.writer import GitOps, Snapshot, Written
+from sluice.ledger.trail import Step
+from sluice.operations.approve import approve, approve_merged
+from sluice.operations.ledger import verify
+from sluice.operations.operator import add_hold, roll_back
+from sluice.operations.status import describe, status_of
+from sluice.rollout.advance import forward, look, propose
 from tests.unit.release_sample import GOOD, A, B, C, failing, passing, unclear
 
 ROOT = Path(__file__).parents[2]

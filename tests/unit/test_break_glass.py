@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from sluice.documents.state import Hold, ReleaseState
 from sluice.errors import BadArtifact, Refused
-from sluice.release.break_glass import BreakGlass, Glass, break_glass, decision_of, effective
-from sluice.release.state import Hold, ReleaseState
+from sluice.gitops.break_glass import BreakGlass, Glass, break_glass, decision_of, effective
 from tests.unit.release_sample import NOW, SINCE, A, B, C, snapshot_of, state_in
 
 D = "sha256:" + "d" * 64

@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from sluice.errors import BadArtifact, BadInput
-from sluice.models.recipe import Recipe
+from sluice.tasks.recipe import Recipe
 from sluice.training.checkpoint import Checkpoint, CheckpointStore, identity_of
 from sluice.training.curve import Epoch
 from sluice.training.frame import Encoded

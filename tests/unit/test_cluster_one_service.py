@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sluice.release.state import Applied
+from sluice.documents.state import Applied
 from sluice_cluster.applied import Document, NotApplied, read_back
 from tests.unit.release_sample import A, B, applied_of, state_in
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from sluice.gates.verdict import Decision, Verdict
-from sluice.monitoring.prediction_log import WINDOW_SCHEMA, window_path
+from sluice.documents.verdict import Decision, Verdict
+from sluice.predictions.log import WINDOW_SCHEMA, window_path
 from sluice.workspace import Workspace
 from sluice_local.continuity import continuity
 

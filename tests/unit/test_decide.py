@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from sluice.content import digest_of_bytes
+from sluice.documents.verdict import Decision, Verdict
 from sluice.errors import BadInput
 from sluice.gates.guards import refusals
 from sluice.gates.policy import read_policy
-from sluice.gates.verdict import Decision, Verdict
-from sluice.release.decide import decide, describe
-from sluice.release.gitops import Snapshot
-from sluice.release.rollout import advance, look
+from sluice.gitops.writer import Snapshot
+from sluice.operations.decide import decide, describe
+from sluice.rollout.advance import advance, look
 from tests.unit.release_sample import (
     LATE,
     NOW,

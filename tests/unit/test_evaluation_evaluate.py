@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 from sluice.content import canonical_json
+from sluice.documents.evaluation import Evaluation
 from sluice.errors import BadArtifact, BadInput
-from sluice.evaluation.document import Evaluation
 from sluice.evaluation.evaluate import evaluate
 from sluice.evaluation.measure import measure_ladder
 from sluice.evaluation.metrics import METRICS, exact_metrics

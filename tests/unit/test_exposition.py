@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from sluice.monitoring.evidence import LABEL_DELAY_BOUNDS_S, LabelDelays
-from sluice.monitoring.exporter import in_text
-from sluice.monitoring.exposition import samples_of
+from sluice.documents.evidence import LABEL_DELAY_BOUNDS_S, LabelDelays
+from sluice.prometheus.exporter import in_text
+from sluice.prometheus.exposition import samples_of
 from tests.unit.release_sample import A, B, arm, evidence_of, state_in
 
 _BINS = len(LABEL_DELAY_BOUNDS_S) + 1

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from pyarrow.fs import LocalFileSystem
 
+from sluice.documents.state import ReleaseState, iso
 from sluice.errors import BadArtifact
 from sluice.feedback.attribution import attributed
 from sluice.feedback.batch import LABEL_SCHEMA, MAX_LINES, Batch, labels_at, parse_feedback, parse_predictions
@@ -18,9 +19,8 @@ from sluice.feedback.events import parse_event
 from sluice.feedback.store import Store
 from sluice.feedback.store_log import StoreLog
 from sluice.models.request import BadRequest
-from sluice.monitoring.prediction_log import WINDOW_SCHEMA, Record, kept, window_frame
-from sluice.monitoring.windows import ROW_SCHEMA
-from sluice.release.state import ReleaseState, iso
+from sluice.predictions.log import WINDOW_SCHEMA, Record, kept, window_frame
+from sluice.predictions.windows import ROW_SCHEMA
 from tests.unit.release_sample import A, B, C, state_in
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from sluice.documents.state import iso, moment_of
+from sluice.documents.verdict import Verdict
 from sluice.errors import BadInput
 from sluice.gates.freeze import Freeze, frozen_hours, standing
 from sluice.gates.policy import GatePolicy, parse_policy
-from sluice.gates.verdict import Verdict
-from sluice.release.rollout import advance, propose
-from sluice.release.state import iso, moment_of
-from sluice.release.terms import deadline_of
+from sluice.rollout.advance import advance, propose
+from sluice.rollout.terms import deadline_of
 from tests.unit.release_sample import GOOD, POLICY, POLICY_TEXT, A, evidence_of, snapshot_of, state_in
 from tests.unit.rollout_policies import policy_with, seen
 

@@ -7,12 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sluice.gates.online import judge_look
-from sluice.gates.quantiles import quantile_interval
-from sluice.gates.rates import apart, poisson_interval, proportion_interval, ratio
-from sluice.gates.sequential import Estimate, critical_value
-from sluice.gates.verdict import Verdict, overall
-from sluice.monitoring.evidence import (
+from sluice.documents.evidence import (
     LATENCY_BOUNDS_MS,
     Evidence,
     Imputed,
@@ -22,6 +17,11 @@ from sluice.monitoring.evidence import (
     SliceEvidence,
     Stratum,
 )
+from sluice.documents.verdict import Verdict, overall
+from sluice.gates.online import judge_look
+from sluice.gates.quantiles import quantile_interval
+from sluice.gates.rates import apart, poisson_interval, proportion_interval, ratio
+from sluice.gates.sequential import Estimate, critical_value
 from tests.unit.coverage import ALPHA, allowed
 from tests.unit.release_sample import A, B, arm, evidence_of, state_in
 from tests.unit.rule_sample import policy_with, restarts_of, spoken, strata_of, timings_of

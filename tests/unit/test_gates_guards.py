@@ -8,9 +8,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from sluice.gates.guards import refusals
-from sluice.gates.verdict import Verdict
-from sluice.monitoring.evidence import (
+from sluice.documents.evidence import (
     LABEL_DELAY_BOUNDS_S,
     LATENCY_BOUNDS_MS,
     Arm,
@@ -27,7 +25,9 @@ from sluice.monitoring.evidence import (
     Stratum,
     Timings,
 )
-from sluice.release.rollout import advance
+from sluice.documents.verdict import Verdict
+from sluice.gates.guards import refusals
+from sluice.rollout.advance import advance
 from tests.unit.release_sample import LATE, NOW, POLICY, SINCE, A, B, arm, evidence_of, failing, passing, state_in
 
 STATE = state_in("canary")

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import yaml
 
+from sluice.documents.evaluation import Curves, Estimate, Evaluation, Peer, SliceEvaluation
+from sluice.documents.verdict import Reason, Verdict, overall
 from sluice.errors import BadInput
-from sluice.evaluation.document import Curves, Estimate, Evaluation, Peer, SliceEvaluation
 from sluice.evaluation.evaluate import evaluate
 from sluice.gates.offline import judge
 from sluice.gates.policy import GatePolicy, OfflineRule, parse_policy, read_policy
-from sluice.gates.verdict import Reason, Verdict, overall
 from tests.unit.evaluation_sample import DAYS, ROWS_A_DAY, production, sample_task, write_sample
 
 POLICY_FILE = Path(__file__).parents[2] / "manifests/overlays/dev/gate-policy.yaml"

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from sluice.documents.evidence import LATENCY_BOUNDS_MS
 from sluice.gates.quantiles import quantile_interval
 from sluice.gates.rates import ratio
-from sluice.monitoring.evidence import LATENCY_BOUNDS_MS
 from tests.unit.coverage import ALPHA, allowed
 
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from sluice.gates.rules.registry import KINDS
-from sluice.gates.verdict import Verdict
-from sluice.monitoring.evidence import (
+from sluice.documents.evidence import (
     Cells,
     Pairs,
     Timings,
 )
+from sluice.documents.verdict import Verdict
+from sluice.gates.rules.registry import KINDS
 from tests.unit.release_sample import A, B, arm
 from tests.unit.rule_sample import pairs_of, restarts_of, spoken, strata_of, timings_of
 

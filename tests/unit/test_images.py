@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from components.image import IMAGES, image
-from sluice.release.document import render_release
+from sluice.release.file import render_release
+from sluice_steps.image import IMAGES, image
 from tests.unit.release_sample import state_in
 
 ROOT = Path(__file__).parents[2]

@@ -16,7 +16,7 @@ from sluice.errors import BadArtifact
 from sluice.features.manifest import Feature, FeatureManifest
 from sluice.models.bundle import MANIFEST, MODEL, BundleManifest, Provenance, load_bundle, write_bundle
 from sluice.models.encoder import fit_encoder
-from sluice.models.recipe import Recipe
+from sluice.tasks.recipe import Recipe
 
 TRAIN = pl.DataFrame({"size": [1.0, 2.0, 3.0, 4.0], "shop": ["a", "b", "a", "b"]})
 FILES = {MODEL: b"model bytes", "card.json": b"{}", "card.html": b"<p>card</p>"}

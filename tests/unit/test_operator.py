@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from sluice.errors import BadInput, Refused
-from sluice.release.gitops import GitOps
-from sluice.release.operator import add_hold, release_hold, roll_back
-from sluice.release.rollout import look, propose
-from sluice.release.status import describe, status_of
-from sluice.release.trail import Trail
+from sluice.gitops.writer import GitOps
+from sluice.ledger.trail import Trail
+from sluice.operations.operator import add_hold, release_hold, roll_back
+from sluice.operations.status import describe, status_of
+from sluice.rollout.advance import look, propose
 from tests.unit.release_sample import GOOD, A, B, C, passing, sample_checkout
 
 ROOT = Path(__file__).parents[2]

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import yaml
 
-from components.image import STEPS_GPU_IMAGE, STEPS_IMAGE
-from pipelines.accelerators import ALLOWED, devices
-from pipelines.compile import COMPILED, MANIFESTS, PIPELINES, ROOT, compile_into, main, manifests_into, outdated
-from pipelines.placing import NEEDS
 from sluice.errors import BadInput
 from sluice.training.train_job import placed, training_runtime
+from sluice_pipelines.accelerators import ALLOWED, devices
+from sluice_pipelines.compile import COMPILED, MANIFESTS, PIPELINES, ROOT, compile_into, main, manifests_into, outdated
+from sluice_pipelines.placing import NEEDS
+from sluice_steps.image import STEPS_GPU_IMAGE, STEPS_IMAGE
 
 NVIDIA = ALLOWED["nvidia"]
 ON_DEVICES = {"train", "compress"}
@@ -177,7 +177,7 @@ def test_an_accelerator_that_is_not_listed_or_too_many_are_refused(
 
 
 def test_pipelines_for_other_devices_are_compiled_elsewhere(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "pipelines.compile", "--accelerator", "nvidia-l4", "--count", "2", "--into"]
+    command = [sys.executable, "-m", "sluice_pipelines.compile", "--accelerator", "nvidia-l4", "--count", "2", "--into"]
     subprocess.run([*command, str(tmp_path)], cwd=ROOT, check=True, capture_output=True, timeout=120)
     _, platform = yaml.safe_load_all((tmp_path / "training-gpu.yaml").read_text("utf-8"))
     train = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-train"]

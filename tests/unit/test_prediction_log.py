@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from sluice.monitoring.prediction_log import (
+from sluice.predictions.log import (
     WINDOW_SCHEMA,
     LogWriter,
     Record,
@@ -78,7 +78,7 @@ def test_what_was_written_survives_sigkill(tmp_path: Path) -> None:
 import os, signal, sys
 sys.path.insert(0, {str(Path.cwd())!r})
 from pathlib import Path
-from sluice.monitoring.prediction_log import LogWriter
+from sluice.predictions.log import LogWriter
 from tests.unit.test_prediction_log import record
 writer = LogWriter(Path({str(tmp_path / "a.jsonl")!r}))
 for number in range(100):

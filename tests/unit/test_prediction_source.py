@@ -11,12 +11,12 @@ import polars as pl
 import pytest
 
 from sluice.data.divergence import profile_of
+from sluice.documents.evidence import Cells, Evidence
+from sluice.documents.state import ReleaseState
+from sluice.evidence.prediction_source import PredictionSource, WindowLog
 from sluice.gates.policy import GatePolicy, parse_policy
 from sluice.models.bundle import BundleManifest
-from sluice.monitoring.evidence import Cells, Evidence
-from sluice.monitoring.prediction_log import WINDOW_SCHEMA, window_path, write_window
-from sluice.monitoring.prediction_source import PredictionSource, WindowLog
-from sluice.release.state import ReleaseState
+from sluice.predictions.log import WINDOW_SCHEMA, window_path, write_window
 from sluice.tasks.task import Slice, Task
 from tests.unit import tiny_task
 from tests.unit.release_sample import A, B, applied_of, state_in

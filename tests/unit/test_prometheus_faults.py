@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
+from sluice.documents.evidence import Evidence
+from sluice.documents.state import ReleaseState, iso
+from sluice.documents.verdict import Verdict
 from sluice.errors import BadInput
 from sluice.gates.policy import parse_policy
-from sluice.gates.verdict import Verdict
-from sluice.monitoring.evidence import Evidence
-from sluice.monitoring.prometheus import PrometheusSource
-from sluice.monitoring.prometheus_api import Limits, PrometheusApi
-from sluice.release.rollout import advance
-from sluice.release.state import ReleaseState, iso
+from sluice.prometheus.api import Limits, PrometheusApi
+from sluice.prometheus.source import PrometheusSource
+from sluice.rollout.advance import advance
 from tests.unit.release_sample import B, C, applied_of, state_in
 from tests.unit.scripted_prometheus import HOUR_AGO, Fault, ScriptedPrometheus
 

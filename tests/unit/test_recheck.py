@@ -9,10 +9,10 @@ from typing import Any
 import polars as pl
 import pytest
 
+from sluice.documents.evidence import Cells
+from sluice.documents.state import iso
+from sluice.evidence.recheck import compare_cells
 from sluice.features.parity import OfflineCells
-from sluice.monitoring.evidence import Cells
-from sluice.monitoring.recheck import compare_cells
-from sluice.release.state import iso
 from tests.unit.tiny_task import TASK
 
 MOMENT = datetime(2024, 4, 6, tzinfo=UTC)

@@ -12,12 +12,12 @@ import polars as pl
 import pytest
 
 from sluice.data.divergence import profile_of
+from sluice.documents.evidence import LABEL_DELAY_BOUNDS_S, LATENCY_BOUNDS_MS, Evidence
+from sluice.documents.state import ReleaseState
 from sluice.errors import BadArtifact
-from sluice.monitoring.collect import collect_evidence
-from sluice.monitoring.evidence import LABEL_DELAY_BOUNDS_S, LATENCY_BOUNDS_MS, Evidence
-from sluice.monitoring.prediction_log import WINDOW_SCHEMA, window_path, write_window
-from sluice.monitoring.windows import list_windows, read_window
-from sluice.release.state import ReleaseState
+from sluice.evidence.collect import collect_evidence
+from sluice.predictions.log import WINDOW_SCHEMA, window_path, write_window
+from sluice.predictions.windows import list_windows, read_window
 from sluice.tasks.task import Slice
 from tests.unit.release_sample import A, B, C, applied_of, state_in
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from sluice.documents.state import ReleaseState
 from sluice.errors import BadArtifact
-from sluice.release.document import parse_holds, parse_release, render_holds, render_release
-from sluice.release.state import ReleaseState
+from sluice.release.file import parse_holds, parse_release, render_holds, render_release
 from tests.unit.release_sample import HOLD, SINCE, A, B, applied_of, state_in
 
 NAME = "manifests/overlays/dev/release/kustomization.yaml"

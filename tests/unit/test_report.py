@@ -15,8 +15,8 @@ import polars as pl
 import pytest
 
 from sluice.content import write_json
+from sluice.documents.verdict import Decision, Verdict
 from sluice.errors import BadArtifact
-from sluice.gates.verdict import Decision, Verdict
 from sluice.workspace import Workspace
 from sluice_local.report import build_report, write_data_picture
 from sluice_local.report.chapter_view import chapter_verdict

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sluice.gates.verdict import Verdict
-from sluice.monitoring.evidence import Cells, Moments, Pairs, Timings
-from sluice.release.rollout import advance, look, propose
-from sluice.release.state import ReleaseState
+from sluice.documents.evidence import Cells, Moments, Pairs, Timings
+from sluice.documents.state import ReleaseState
+from sluice.documents.verdict import Verdict
+from sluice.rollout.advance import advance, look, propose
 from tests.unit.release_sample import (
     BAD,
     GOOD,

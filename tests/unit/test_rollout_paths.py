@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
+from sluice.documents.state import ReleaseState, iso, moment_of
+from sluice.documents.verdict import Reason, Verdict
 from sluice.gates.online_policy import OnlineRule
 from sluice.gates.policy import GatePolicy
-from sluice.gates.verdict import Reason, Verdict
-from sluice.release.message import commit_message
-from sluice.release.rollout import Advice, advance, decided, forward, look, propose
-from sluice.release.state import ReleaseState, iso, moment_of
-from sluice.release.terms import Terms, overdue
+from sluice.rollout.advance import Advice, advance, decided, forward, look, propose
+from sluice.rollout.message import commit_message
+from sluice.rollout.terms import Terms, overdue
 from tests.unit.release_sample import (
     GOOD,
     LATE,

@@ -9,12 +9,12 @@ from typing import Any
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from sluice.documents.evidence import Evidence
+from sluice.documents.state import Applied, ReleaseState, iso, moment_of
+from sluice.documents.verdict import Verdict
 from sluice.gates.policy import GatePolicy
-from sluice.gates.verdict import Verdict
-from sluice.monitoring.evidence import Evidence
-from sluice.release.rollout import advance, forward, propose
-from sluice.release.state import Applied, ReleaseState, iso, moment_of
-from sluice.release.terms import terms_of
+from sluice.rollout.advance import advance, forward, propose
+from sluice.rollout.terms import terms_of
 from tests.unit.release_sample import GOOD, HOLD, SINCE, A, B, C, applied_of, snapshot_of, state_in
 from tests.unit.rollout_policies import policy_with, seen
 

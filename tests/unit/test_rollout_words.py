@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from sluice.gates.verdict import Decision, Verdict
-from sluice.release.decide import describe
-from sluice.release.message import commit_message
-from sluice.release.rollout import advance, decided, forward
-from sluice.release.state import ReleaseState
+from sluice.documents.state import ReleaseState
+from sluice.documents.verdict import Decision, Verdict
+from sluice.operations.decide import describe
+from sluice.rollout.advance import advance, decided, forward
+from sluice.rollout.message import commit_message
 from sluice_local.chapter import _sentence
 from sluice_local.report.chapter_view import _tag
 from sluice_local.report.page import _changes_of_state

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from sluice.documents.evidence import Evidence
+from sluice.documents.state import ReleaseState
 from sluice.errors import BadArtifact
 from sluice.gates.policy import GatePolicy
-from sluice.monitoring.evidence import Evidence
-from sluice.release.state import ReleaseState
 from sluice.schemas import check, schemas
 from tests.unit.release_sample import evidence_of, state_in
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluice.gates.sequential import sample_ratio
-from sluice.monitoring.scrape_moments import nearest_to_plan
+from sluice.prometheus.scrape_moments import nearest_to_plan
 
 _COUNTS = st.integers(0, 10**7)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sluice.monitoring.server_counts import Began, Life, both_began
+from sluice.prometheus.server_counts import Began, Life, both_began
 
 A, B = "sha256:a", "sha256:b"
 OLD = Began(A, 10.0, 20.0)

@@ -10,23 +10,23 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sluice.documents.evidence import Evidence
+from sluice.documents.state import ReleaseState, moment_of
+from sluice.documents.verdict import Reason, Verdict
 from sluice.errors import BadInput
+from sluice.evidence.collect import collect_evidence
 from sluice.gates.policy import GatePolicy, read_policy
-from sluice.gates.simulation.counting import Road
-from sluice.gates.simulation.evidence import clock, evidence_of
-from sluice.gates.simulation.play import CANDIDATE, STABLE, Outcome, begun, play
-from sluice.gates.simulation.population import population
-from sluice.gates.simulation.run import Rival, simulate
-from sluice.gates.simulation.summary import summary_of, wilson
-from sluice.gates.simulation.traffic import Traffic
-from sluice.gates.simulation.watch import Stretch, Watch, glance
-from sluice.gates.simulation.worlds import WORLDS, Scale, World, scale_of, worlds_named
-from sluice.gates.verdict import Reason, Verdict
-from sluice.monitoring.collect import collect_evidence
-from sluice.monitoring.evidence import Evidence
-from sluice.release.gitops import Snapshot
-from sluice.release.rollout import Advice, advance, propose
-from sluice.release.state import ReleaseState, moment_of
+from sluice.gitops.writer import Snapshot
+from sluice.rollout.advance import Advice, advance, propose
+from sluice.simulation.counting import Road
+from sluice.simulation.evidence import clock, evidence_of
+from sluice.simulation.play import CANDIDATE, STABLE, Outcome, begun, play
+from sluice.simulation.population import population
+from sluice.simulation.run import Rival, simulate
+from sluice.simulation.summary import summary_of, wilson
+from sluice.simulation.traffic import Traffic
+from sluice.simulation.watch import Stretch, Watch, glance
+from sluice.simulation.worlds import WORLDS, Scale, World, scale_of, worlds_named
 from tests.unit.simulated_rows import CARRIED, SLICES, THRESHOLDS, rows_of
 
 ROOT = Path(__file__).parents[2]

@@ -16,17 +16,17 @@ import pytest
 from sluice.cli import main
 from sluice.errors import BadInput
 from sluice.gates.policy import read_policy
-from sluice.gates.simulation import command
-from sluice.gates.simulation.comparison import compare, pairing
-from sluice.gates.simulation.counting import Side, Sums, Tally
-from sluice.gates.simulation.peers import PEERS, Peer, Points, Seen, Terms, argo, flagger, kayenta, play_peer
-from sluice.gates.simulation.picture import endings, mistakes
-from sluice.gates.simulation.play import Outcome
-from sluice.gates.simulation.report import Simulated, percent, rewrite
-from sluice.gates.simulation.run import Rival, simulate
-from sluice.gates.simulation.traffic import Traffic
-from sluice.gates.simulation.worlds import scale_of, worlds_for, worlds_named
-from sluice.release.rollout import advance
+from sluice.rollout.advance import advance
+from sluice.simulation import command
+from sluice.simulation.comparison import compare, pairing
+from sluice.simulation.counting import Side, Sums, Tally
+from sluice.simulation.peers import PEERS, Peer, Points, Seen, Terms, argo, flagger, kayenta, play_peer
+from sluice.simulation.picture import endings, mistakes
+from sluice.simulation.play import Outcome
+from sluice.simulation.report import Simulated, percent, rewrite
+from sluice.simulation.run import Rival, simulate
+from sluice.simulation.traffic import Traffic
+from sluice.simulation.worlds import scale_of, worlds_for, worlds_named
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
+from sluice.documents.evaluation import Curves, Estimate, Evaluation
 from sluice.errors import BadArtifact, BadInput, Refused
 from sluice.evaluation.curves import confusion
-from sluice.evaluation.document import Curves, Estimate, Evaluation
 from sluice.models.store import read_bundle, store_bundle
-from sluice.stages.ending import ending
-from sluice.stages.promote import parse_promotion
-from sluice.stages.start import parse_asked, start
-from sluice.stages.told import told
+from sluice.steps.ending import ending
+from sluice.steps.promote import parse_promotion
+from sluice.steps.start import parse_asked, start
+from sluice.steps.told import told
 from tests.integration.tiny_bundle import write_tiny_bundle
 from tests.unit import tiny_task
 

@@ -15,7 +15,7 @@ import yaml
 from pydantic import ValidationError
 
 from sluice.errors import BadInput
-from sluice.models.recipe import Recipe
+from sluice.tasks.recipe import Recipe
 from sluice.training.distribution import Distribution, read_cluster, strategy_for, tf_config
 from sluice.training.loop import PREEMPTED
 from sluice.training.teacher import Scale

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from sluice.documents.evidence import Moments
 from sluice.errors import BadInput
-from sluice.monitoring.evidence import Moments
-from sluice.monitoring.triggers import Drift, Known, Limits, NewLabels, Retraining, Says, chance, decide
-from sluice.stages.watch import page, parse_limits
+from sluice.retraining.triggers import Drift, Known, Limits, NewLabels, Retraining, Says, chance, decide
+from sluice.steps.watch import page, parse_limits
 
 
 def labels(n: int, learnable: bool = True) -> NewLabels:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from sluice.models.recipe import Recipe
+from sluice.tasks.recipe import Recipe
 from sluice.tasks.task import Slice, Splits, Task
 
 SHOPS = ("ash", "birch", "cedar", "elm", "oak", "pine")

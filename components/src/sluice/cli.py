@@ -57,7 +57,7 @@ def status(env: Environment = "dev", as_json: AsJson = False) -> None:
 
     Example: sluice status --env dev --json
     """
-    from sluice.release.status import describe, status_of
+    from sluice.operations.status import describe, status_of
 
     found = status_of(release_history(env))
     show(found, as_json, describe(found))
@@ -76,7 +76,7 @@ def why(
 
     Example: sluice why sha256:4f1c
     """
-    from sluice.release.why import why as explain
+    from sluice.operations.why import why as explain
 
     explanation = explain(release_history(env), what)
     show(explanation.document(), as_json, explanation.lines())
@@ -96,8 +96,8 @@ def rollback(
 
     Example: sluice rollback --env dev --reason "wrong scores since noon"
     """
-    from sluice.release.gitops import GitOps, UnreachableError
-    from sluice.release.operator import break_the_glass, roll_back
+    from sluice.gitops.writer import GitOps, UnreachableError
+    from sluice.operations.operator import break_the_glass, roll_back
 
     patience_s = _PATIENCE_S if break_glass else None
     gitops = GitOps(Workspace.from_environment().gitops, env, patience_s=patience_s)
@@ -141,8 +141,8 @@ def approve(
 
     Example: sluice approve --env prod --merged
     """
-    from sluice.release.approve import approve as agree
-    from sluice.release.approve import approve_merged
+    from sluice.operations.approve import approve as agree
+    from sluice.operations.approve import approve_merged
 
     if merged == (reason is not None):
         raise BadInput("sluice approve", "takes a reason or a merged approval", "give one of --reason and --merged")
@@ -172,8 +172,8 @@ def simulate(
 
     Example: sluice simulate manifests/overlays/dev/gate-policy.yaml --world worse --rollouts 5000
     """
-    from sluice.gates.simulation import command
-    from sluice.release.rollout import advance
+    from sluice.rollout.advance import advance
+    from sluice.simulation import command
 
     try:
         simulated = command.played(
@@ -210,8 +210,8 @@ def decide(
 
     Example: sluice decide --policy gate-policy.yaml --state S.json --evidence E.json --now 2013-08-01T05:00:00Z
     """
-    from sluice.release.decide import decide as ask
-    from sluice.release.decide import describe
+    from sluice.operations.decide import decide as ask
+    from sluice.operations.decide import describe
 
     made = ask(policy, state, evidence, now)
     show(made.model_dump(mode="json"), as_json, describe(made))
@@ -232,7 +232,7 @@ def ledger_verify(
 
     Example: sluice ledger verify --env dev --json
     """
-    from sluice.release.ledger import verify
+    from sluice.operations.ledger import verify
 
     report = verify(release_history(env), expect)
     show(report.document(), as_json, report.lines())
@@ -253,7 +253,7 @@ def ledger_accept(
 
     Example: sluice ledger accept --reason "restored from Tuesday's copy"
     """
-    from sluice.release.operator import accept_history
+    from sluice.operations.operator import accept_history
 
     made = accept_history(release_history(env), reason, who(), clock(), given_up)
     gone, accepted = made.evidence["given_up"], made.evidence["accepted"]
@@ -272,7 +272,7 @@ def hold_list(env: Environment = "dev", as_json: AsJson = False) -> None:
 @hold.command("add")
 def hold_add(digest: str, reason: Text, env: Environment = "dev", as_json: AsJson = False) -> None:
     """Hold a digest. Example: sluice hold add sha256:4f1c… --reason "failed the audit" """
-    from sluice.release.operator import add_hold
+    from sluice.operations.operator import add_hold
 
     made = add_hold(release_history(env), digest, reason, who(), clock())
     show(made.model_dump(mode="json"), as_json, [escape(f"{digest} is held: {reason}")])
@@ -281,7 +281,7 @@ def hold_add(digest: str, reason: Text, env: Environment = "dev", as_json: AsJso
 @hold.command("release")
 def hold_release(digest: str, reason: Text, env: Environment = "dev", as_json: AsJson = False) -> None:
     """Lift a hold. Example: sluice hold release sha256:4f1c… --reason "feature mended" """
-    from sluice.release.operator import release_hold
+    from sluice.operations.operator import release_hold
 
     made = release_hold(release_history(env), digest, reason, who(), clock())
     show(made.model_dump(mode="json"), as_json, [escape(f"{digest} is no longer held: {reason}")])

@@ -29,7 +29,7 @@ def promote(
 
     Example: sluice promote --env prod --again "the feature store was down last time"
     """
-    from sluice.release.promote import promote as ask
+    from sluice.operations.promote import promote as ask
 
     made = ask(release_history(env), now or clock(), (who(), again) if again is not None else None)
     decision = made.decision.model_dump(mode="json") if made.decision else None

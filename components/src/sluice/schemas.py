@@ -20,12 +20,12 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from sluice.content import write_bytes
+from sluice.documents.evidence import Evidence
+from sluice.documents.state import ReleaseState
+from sluice.documents.verdict import Decision
 from sluice.errors import BadArtifact, BadInput
 from sluice.gates.policy import GatePolicy
-from sluice.gates.verdict import Decision
-from sluice.monitoring.evidence import Evidence
-from sluice.release.record import Record
-from sluice.release.state import ReleaseState
+from sluice.ledger.record import Record
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _Mode = Literal["validation", "serialization"]

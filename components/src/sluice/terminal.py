@@ -16,7 +16,7 @@ from sluice.errors import BadInput
 from sluice.workspace import Workspace
 
 if TYPE_CHECKING:
-    from sluice.release.gitops import GitOps
+    from sluice.gitops.writer import GitOps
 
 Environment = Annotated[str, typer.Option("--env", help="Environment, as in manifests/overlays/<env>.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
@@ -32,7 +32,7 @@ def release_history(environment: str, patience_s: float | None = None) -> GitOps
         BadInput: there is none yet.
     """
     from sluice.content import digest_of_bytes
-    from sluice.release.gitops import GitOps
+    from sluice.gitops.writer import GitOps
 
     workspace = Workspace.from_environment()
     if url := os.environ.get("SLUICE_REPOSITORY"):

@@ -4,7 +4,7 @@ One look at one environment from inside its cluster: what ``make run`` does afte
     repository ─┬─ a rollout ──► approval merged, or: read back ─► evidence ─► look ─┬─► at most one commit
                 └─ none ───────► what the environment before this one confirmed ─────┘
 
-Nothing is decided here; that is ``sluice.release.rollout``. A gate keeps nothing but the newest commit that it saw:
+Nothing is decided here; that is ``sluice.rollout.advance``. A gate keeps nothing but the newest commit that it saw:
 killed at any moment, the next one looks again, and what it would commit twice is one commit.
 """
 
@@ -19,17 +19,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from sluice.documents.evidence import Evidence
+from sluice.documents.state import Applied, ReleaseState, iso, moment_of
+from sluice.documents.verdict import Decision
 from sluice.errors import BadArtifact, BadInput, Refused
-from sluice.gates.verdict import Decision
-from sluice.monitoring.evidence import Evidence
-from sluice.monitoring.prometheus import PrometheusSource
-from sluice.release.approve import approve_merged
-from sluice.release.gitops import GitOps, UnreachableError
-from sluice.release.promote import promote
-from sluice.release.rollout import decided, look
+from sluice.gitops.writer import GitOps, UnreachableError
+from sluice.operations.approve import approve_merged
+from sluice.operations.promote import promote
+from sluice.operations.why import run_of
+from sluice.prometheus.source import PrometheusSource
 from sluice.release.snapshot import Snapshot
-from sluice.release.state import Applied, ReleaseState, iso, moment_of
-from sluice.release.why import run_of
+from sluice.rollout.advance import decided, look
 from sluice_cluster.api import KubernetesCluster
 from sluice_cluster.applied import SIDES, Asking, Cluster, NotApplied, ReadBack, ask_pod, read_back
 from sluice_cluster.seen import remembering

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from sluice.errors import BadArtifact
-from sluice.release.clone import HistoryRewrittenError
-from sluice.release.git import COMMIT_ID
-from sluice.release.gitops import GitOps
+from sluice.git.clone import HistoryRewrittenError
+from sluice.git.command import COMMIT_ID
+from sluice.gitops.writer import GitOps
 from sluice_cluster.cluster import NotApplied
 
 _Told = TypeVar("_Told")

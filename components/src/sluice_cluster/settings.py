@@ -8,9 +8,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from sluice.errors import BadInput
-from sluice.monitoring.prometheus import PrometheusSource
-from sluice.monitoring.prometheus_api import PrometheusApi
-from sluice.release.git import KEY, KEY_FILES
+from sluice.git.command import KEY, KEY_FILES
+from sluice.prometheus.api import PrometheusApi
+from sluice.prometheus.source import PrometheusSource
 
 _FIX = "see docs/gitops.md, and the option manifests/options/gate"
 _SCRAPE_SECONDS = 30.0
@@ -38,7 +38,7 @@ class Settings:
     @classmethod
     def of(cls, variables: Mapping[str, str]) -> Settings:
         """
-        From environment variables. What git needs of them it reads itself: ``sluice.release.git.KEY``.
+        From environment variables. What git needs of them it reads itself: ``sluice.git.command.KEY``.
 
         Raises:
             BadInput: one is missing or wrong, or the deploy key is; names it, and shows nothing of a key.

@@ -20,8 +20,8 @@ from sluice.content import write_json
 from sluice.errors import BadArtifact, one_line
 from sluice.models.builder import build
 from sluice.models.encoder import Encoder
-from sluice.models.recipe import Recipe
 from sluice.models.runtime import LiteRTScorer
+from sluice.tasks.recipe import Recipe
 from sluice.training.curve import predicted_logits
 from sluice.training.determinism import start_tensorflow
 from sluice.training.frame import Encoded, encoded_splits, prepared_frame

@@ -15,7 +15,7 @@ import numpy as np
 
 from sluice.compression.student import Lessons, batch_size, distillation_loss
 from sluice.models.builder import build
-from sluice.models.recipe import Recipe
+from sluice.tasks.recipe import Recipe
 
 _BATCH = 2048
 _FEWEST_STEPS = 50

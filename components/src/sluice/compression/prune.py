@@ -10,7 +10,7 @@ import numpy as np
 from sluice.compression.legacy import fine_tune, fresh_copy, import_tfmot, steps_an_epoch
 from sluice.compression.student import Lessons
 from sluice.errors import BadArtifact
-from sluice.models.recipe import Recipe
+from sluice.tasks.recipe import Recipe
 
 SPARSITY = 0.5
 _EPOCHS = 2

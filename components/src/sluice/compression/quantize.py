@@ -9,7 +9,7 @@ from typing import Any
 
 from sluice.compression.legacy import fine_tune, fresh_copy, import_tfmot
 from sluice.compression.student import Lessons
-from sluice.models.recipe import Recipe
+from sluice.tasks.recipe import Recipe
 
 _EPOCHS = 2
 

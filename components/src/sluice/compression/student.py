@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sluice.models.builder import build
-from sluice.models.recipe import Recipe
+from sluice.tasks.recipe import Recipe
 from sluice.training.determinism import on_jax
 
 _TEMPERATURE = 2.0

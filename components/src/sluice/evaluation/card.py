@@ -14,10 +14,10 @@ from typing import Any
 
 import jinja2
 
-from sluice.evaluation.document import Estimate, Evaluation, SliceEvaluation, VariantMeasurement
+from sluice.documents.evaluation import Estimate, Evaluation, SliceEvaluation, VariantMeasurement
 from sluice.evaluation.metrics import METRICS
 from sluice.evaluation.sketch import calibration_sketch, roc_sketch
-from sluice.models.recipe import Recipe
+from sluice.tasks.recipe import Recipe
 from sluice.tasks.task import Task
 
 FEW_ROWS = 500

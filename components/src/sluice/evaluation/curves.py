@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from sluice.evaluation.document import CalibrationBin, Curves, Evaluation
+from sluice.documents.evaluation import CalibrationBin, Curves, Evaluation
 from sluice.evaluation.metrics import ECE_BINS, Floats, Ints, bins_of_equal_mass, counts_by_score
 
 _POINTS = 200

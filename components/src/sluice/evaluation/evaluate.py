@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from sluice.documents.evaluation import Curves, Evaluation, Peer, SliceEvaluation
 from sluice.errors import BadInput
 from sluice.evaluation.curves import curves
-from sluice.evaluation.document import Curves, Evaluation, Peer, SliceEvaluation
 from sluice.evaluation.holdout import Holdout, read_holdout, read_scores, slice_columns, unusable
 from sluice.evaluation.intervals import DayResamples, Measured, Scored, measure
 from sluice.evaluation.metrics import Ints

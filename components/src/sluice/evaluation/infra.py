@@ -77,7 +77,7 @@ def infra_validate(
         bundle_dir: the bundle's directory.
         digest: what it must be.
         frame_dir: holds ``frame.parquet``; 32 rows of its split ``test``, evenly spread, are asked.
-        server_command: ``[python, serving/predictor.py]``.
+        server_command: ``[python, -m, sluice_serving.predictor]``.
         out: receives the report and the server's output.
 
     Raises:

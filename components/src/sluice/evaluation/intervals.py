@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sluice.evaluation.document import Estimate
+from sluice.documents.evaluation import Estimate
 from sluice.evaluation.metrics import (
     ECE_BINS,
     METRICS,

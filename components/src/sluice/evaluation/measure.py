@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from sluice.documents.evaluation import VariantMeasurement
 from sluice.errors import BadArtifact
-from sluice.evaluation.document import VariantMeasurement
 from sluice.evaluation.holdout import Holdout, read_holdout, read_scores, unusable
 from sluice.evaluation.intervals import DayResamples, Measured, Scored, measure
 from sluice.evaluation.metrics import Floats

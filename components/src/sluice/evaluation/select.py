@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sluice.documents.evaluation import VariantMeasurement
 from sluice.errors import BadInput
-from sluice.evaluation.document import VariantMeasurement
 from sluice.gates.policy import HIGHER_IS_BETTER, SelectPolicy
 
 TEACHER = "teacher_f32"

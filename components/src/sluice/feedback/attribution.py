@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from sluice.monitoring.windows import ROW_SCHEMA
-from sluice.release.state import ReleaseState, iso, moment_of
+from sluice.documents.state import ReleaseState, iso, moment_of
+from sluice.predictions.windows import ROW_SCHEMA
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

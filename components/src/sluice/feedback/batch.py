@@ -16,9 +16,9 @@ import polars as pl
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from sluice.content import digest_of_bytes
+from sluice.documents.state import Digest, iso
 from sluice.models.request import MAX_TEXT, BadRequest, shown
-from sluice.monitoring.prediction_log import window_frame
-from sluice.release.state import Digest, iso
+from sluice.predictions.log import window_frame
 
 MAX_BATCH_BYTES = 8 << 20
 MAX_LINES = 20_000
@@ -60,7 +60,7 @@ class _Strict(BaseModel):
 
 
 class _Line(_Strict):
-    """One line of a server's prediction log; ``sluice.monitoring.prediction_log.Record`` writes it."""
+    """One line of a server's prediction log; ``sluice.predictions.log.Record`` writes it."""
 
     request_id: Identifier
     event_time: Instant

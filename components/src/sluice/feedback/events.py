@@ -19,10 +19,10 @@ import orjson
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, Json, ValidationError
 
+from sluice.documents.state import Digest, iso
 from sluice.feedback.batch import Identifier, Instant, refused
 from sluice.models.request import BadRequest
-from sluice.monitoring.prediction_log import WINDOW_SCHEMA, window_frame
-from sluice.release.state import Digest, iso
+from sluice.predictions.log import WINDOW_SCHEMA, window_frame
 
 RESPONSE = "org.kubeflow.serving.inference.response"
 _KIND = "application/cloudevents+json"

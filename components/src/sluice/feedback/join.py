@@ -6,7 +6,7 @@ Join what a collector stored with the labels that are in, again and again: the e
         [--features s3://features/TASK] [--feature_repo /app/feature_repo]
 
     --release    the ConfigMap `release` as a directory: a file a key
-    --output     the evidence document; ``sluice.monitoring.exposition`` shows it to Prometheus
+    --output     the evidence document; ``sluice.prometheus.exposition`` shows it to Prometheus
     --features   a folder or s3:// address above ``offline/<view>.parquet``, from which the features that servers read
                  online came: a sample is read again from there; SLUICE_FEATURES when left out, and no parity without
 
@@ -28,16 +28,16 @@ from functools import cache, partial
 from pathlib import Path
 
 from sluice.content import write_bytes
+from sluice.documents.evidence import Evidence, Pairs, Timings
+from sluice.documents.state import Applied, ReleaseState, iso
 from sluice.errors import BadInput, SluiceError
+from sluice.evidence.prediction_source import PredictionSource, Recheck
 from sluice.feedback.store import Store
 from sluice.feedback.store_log import StoreLog
 from sluice.gates.policy import GatePolicy, parse_policy
 from sluice.models.bundle import BundleManifest
 from sluice.models.fetch import PREFIX, fetch_manifest
-from sluice.monitoring.evidence import Evidence, Pairs, Timings
-from sluice.monitoring.prediction_source import PredictionSource, Recheck
-from sluice.release.document import state_of_literals
-from sluice.release.state import Applied, ReleaseState, iso
+from sluice.release.file import state_of_literals
 from sluice.tasks.task import Task, load_task
 
 
@@ -122,8 +122,8 @@ class Join:
     def _recheck(self, task: Task) -> Recheck | None:
         if not self.features:
             return None
+        from sluice.evidence.recheck import recheck_cells
         from sluice.features.parity import History
-        from sluice.monitoring.recheck import recheck_cells
 
         return partial(recheck_cells, history=History.at(task, self.feature_repo, self.features))
 

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
+from sluice.documents.state import ReleaseState
 from sluice.errors import BadArtifact, BadInput, one_line
 from sluice.feedback.batch import LABEL_SCHEMA, Batch
 from sluice.models.fetch import open_store
 from sluice.models.store import write_object
-from sluice.monitoring.prediction_log import WINDOW_SCHEMA
-from sluice.release.state import ReleaseState
+from sluice.predictions.log import WINDOW_SCHEMA
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from sluice.documents.state import ReleaseState, moment_of
 from sluice.feedback.attribution import attributed
 from sluice.feedback.batch import LABEL_SCHEMA, labels_at
 from sluice.feedback.store import SCHEMAS, Kind, Store
-from sluice.release.state import ReleaseState, moment_of
 
 if TYPE_CHECKING:
     from sluice.gates.policy import GatePolicy

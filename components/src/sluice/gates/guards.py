@@ -15,10 +15,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from sluice.documents.evidence import Arm, Evidence
+from sluice.documents.state import ReleaseState, moment_of
+from sluice.documents.verdict import Reason, Verdict
 from sluice.gates.policy import GatePolicy
-from sluice.gates.verdict import Reason, Verdict
-from sluice.monitoring.evidence import Arm, Evidence
-from sluice.release.state import ReleaseState, moment_of
 
 _ABOUT = ("task", "environment", "rollout", "stage", "step", "since")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")

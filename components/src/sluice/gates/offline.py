@@ -11,9 +11,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
-from sluice.evaluation.document import Estimate, Evaluation, Peer, SliceEvaluation
+from sluice.documents.evaluation import Estimate, Evaluation, Peer, SliceEvaluation
+from sluice.documents.verdict import Reason, Verdict
 from sluice.gates.policy import HIGHER_IS_BETTER, GatePolicy, Metric, OfflineRule
-from sluice.gates.verdict import Reason, Verdict
 
 _WORDS: Mapping[Metric, str] = {
     "auc": "AUC",

@@ -7,6 +7,9 @@ are confidence sequences, so the rules may be asked again after every window.
 
 from __future__ import annotations
 
+from sluice.documents.evidence import Evidence
+from sluice.documents.state import ReleaseState
+from sluice.documents.verdict import Reason, Verdict
 from sluice.gates.online_policy import OnlineRule, OnlineStage
 from sluice.gates.policy import GatePolicy
 from sluice.gates.rules.answers import unknown
@@ -14,9 +17,6 @@ from sluice.gates.rules.digest import foreign
 from sluice.gates.rules.kind import Question
 from sluice.gates.rules.minimum_n import enough
 from sluice.gates.rules.registry import KINDS
-from sluice.gates.verdict import Reason, Verdict
-from sluice.monitoring.evidence import Evidence
-from sluice.release.state import ReleaseState
 
 
 def judge_look(evidence: Evidence, stage: OnlineStage, policy: GatePolicy, state: ReleaseState) -> tuple[Reason, ...]:

@@ -29,8 +29,8 @@ from sluice.data.divergence import FeatureProfile
 from sluice.errors import BadArtifact
 from sluice.features.manifest import FeatureManifest
 from sluice.models.encoder import Columns, Encoder
-from sluice.models.recipe import Recipe
 from sluice.models.runtime import LiteRTScorer
+from sluice.tasks.recipe import Recipe
 
 MANIFEST = "bundle.json"
 MODEL = "model.tflite"

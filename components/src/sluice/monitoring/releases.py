@@ -24,12 +24,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
-from sluice.monitoring.exporter import Sample, expose, in_text
-from sluice.release.fleet import read_fleet
-from sluice.release.reader import ReleaseReader
+from sluice.documents.state import Stage, moment_of
+from sluice.gitops.fleet import read_fleet
+from sluice.gitops.reader import ReleaseReader
+from sluice.prometheus.exporter import Sample, expose, in_text
 from sluice.release.snapshot import Snapshot
-from sluice.release.state import Stage, moment_of
-from sluice.release.terms import deadline_of
+from sluice.rollout.terms import deadline_of
 
 
 class Releases:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sluice.content import digest_of_bytes
+from sluice.documents.state import ReleaseState
 from sluice.errors import BadArtifact, BadInput
 from sluice.gates.policy import GatePolicy, parse_policy
-from sluice.release.document import parse_holds, parse_release
+from sluice.release.file import parse_holds, parse_release
 from sluice.release.mode import options_of, require_expressible
-from sluice.release.state import ReleaseState
 
 OVERLAYS = "manifests/overlays"
 RELEASE, HOLDS, POLICY = "release/kustomization.yaml", "release/holds.yaml", "gate-policy.yaml"

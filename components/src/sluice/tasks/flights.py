@@ -11,9 +11,9 @@ from pathlib import Path
 
 import polars as pl
 
-from sluice.models.recipe import Recipe
 from sluice.tasks.flights_source import flights, source_files
 from sluice.tasks.flights_tables import feature_tables
+from sluice.tasks.recipe import Recipe
 from sluice.tasks.task import Slice, Splits, Task
 
 SCHEDULE = (

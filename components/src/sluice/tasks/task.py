@@ -15,7 +15,7 @@ from pathlib import Path
 import polars as pl
 
 from sluice.errors import BadInput
-from sluice.models.recipe import Recipe
+from sluice.tasks.recipe import Recipe
 
 EXAMPLE_COLUMNS = {
     "example_id": pl.String,

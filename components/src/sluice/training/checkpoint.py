@@ -18,8 +18,8 @@ import numpy.typing as npt
 from sluice.content import canonical_json, digest_of_bytes, digest_of_value
 from sluice.errors import BadArtifact, BadInput, one_line
 from sluice.models.fetch import open_store
-from sluice.models.recipe import Recipe
 from sluice.models.store import is_remote, write_object
+from sluice.tasks.recipe import Recipe
 from sluice.training.curve import Epoch
 from sluice.training.frame import Encoded
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
-from sluice.models.recipe import Recipe
+from sluice.tasks.recipe import Recipe
 from sluice.training.frame import Encoded
 
 _PATIENCE = 3

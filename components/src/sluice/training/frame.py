@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from sluice.errors import BadInput, one_line
 from sluice.features.manifest import FeatureManifest
 from sluice.models.encoder import Encoder
-from sluice.models.recipe import Recipe
+from sluice.tasks.recipe import Recipe
 
 FRAME = "frame.parquet"
 MANIFEST = "manifest.json"

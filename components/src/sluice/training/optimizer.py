@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sluice.models.recipe import Recipe
+from sluice.tasks.recipe import Recipe
 
 _WEIGHT_DECAY = 0.01
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from sluice.errors import BadInput
 from sluice.models.builder import build
-from sluice.models.recipe import Recipe
+from sluice.tasks.recipe import Recipe
 from sluice.training.checkpoint import Arrays
 from sluice.training.frame import Encoded
 from sluice.training.optimizer import optimizer_for

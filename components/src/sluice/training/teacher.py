@@ -16,7 +16,7 @@ from sluice.content import write_json
 from sluice.errors import BadInput
 from sluice.models.builder import build
 from sluice.models.encoder import fit_encoder
-from sluice.models.recipe import Recipe
+from sluice.tasks.recipe import Recipe
 from sluice.training.baselines import baseline_scores
 from sluice.training.checkpoint import CheckpointStore
 from sluice.training.curve import (

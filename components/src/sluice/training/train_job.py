@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from sluice.content import digest_of_value
 from sluice.errors import BadInput
-from sluice.models.recipe import Recipe
+from sluice.tasks.recipe import Recipe
 from sluice.training.distribution import PORT, node_addresses
 from sluice.training.worker import NODES
 

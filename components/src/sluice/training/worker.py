@@ -17,7 +17,7 @@ from typing import get_args
 from pydantic import ValidationError
 
 from sluice.errors import BadInput, SluiceError, one_line
-from sluice.models.recipe import Recipe
+from sluice.tasks.recipe import Recipe
 from sluice.tasks.task import load_task
 from sluice.training.distribution import Distribution, Kind, tf_config
 from sluice.training.teacher import Scale, train_teacher

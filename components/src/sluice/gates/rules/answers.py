@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from sluice.documents.verdict import Reason, Verdict
 from sluice.gates.planning import BETA, observations_needed
 from sluice.gates.rules.kind import COMPARING, Question
 from sluice.gates.sequential import Interval
-from sluice.gates.verdict import Reason, Verdict
 
 
 class Measured(NamedTuple):

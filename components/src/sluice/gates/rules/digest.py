@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sluice.gates.verdict import Reason, Verdict
-from sluice.monitoring.evidence import Evidence
+from sluice.documents.evidence import Evidence
+from sluice.documents.verdict import Reason, Verdict
 
 
 def foreign(evidence: Evidence) -> tuple[Reason, ...]:

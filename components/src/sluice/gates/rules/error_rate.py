@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from sluice.documents.evidence import Arm, Share
+from sluice.documents.verdict import Reason
 from sluice.gates.rates import apart, proportion_interval, ratio
 from sluice.gates.rules.answers import Measured, held, unknown
 from sluice.gates.rules.kind import COMPARING, Kind, Question
 from sluice.gates.rules.slices import by_slice
-from sluice.gates.verdict import Reason
-from sluice.monitoring.evidence import Arm, Share
 
 
 def _judge(question: Question) -> tuple[Reason, ...]:

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from sluice.documents.evidence import Evidence
+from sluice.documents.state import ReleaseState, moment_of
+from sluice.documents.verdict import Reason
 from sluice.gates.group_sequential import boundaries
 from sluice.gates.sequential import critical_value
-from sluice.gates.verdict import Reason
-from sluice.monitoring.evidence import Evidence
-from sluice.release.state import ReleaseState, moment_of
 
 if TYPE_CHECKING:  # the policy asks the registry what it may say, so the arrow points here
     from sluice.gates.online_policy import Online, OnlineRole, OnlineRule, OnlineStage

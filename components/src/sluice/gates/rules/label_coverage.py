@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from sluice.documents.verdict import Reason, Verdict
 from sluice.gates.rules.answers import share, unknown
 from sluice.gates.rules.kind import Kind, Question
-from sluice.gates.verdict import Reason, Verdict
 
 
 def _judge(question: Question) -> tuple[Reason, ...]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from sluice.documents.evidence import Moments
+from sluice.documents.verdict import Reason
 from sluice.gates.rules.answers import Measured, held, unknown
 from sluice.gates.rules.kind import ARM_N, COMPARING, Kind, Question
 from sluice.gates.sequential import Estimate, Sample, ratio_of_means, stratified
-from sluice.gates.verdict import Reason
-from sluice.monitoring.evidence import Moments
 
 
 def _judge(question: Question) -> tuple[Reason, ...]:

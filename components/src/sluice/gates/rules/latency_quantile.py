@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
+from sluice.documents.evidence import LATENCY_BOUNDS_MS, Histogram
+from sluice.documents.verdict import Reason
 from sluice.gates.quantiles import quantile_interval
 from sluice.gates.rates import apart, ratio
 from sluice.gates.rules.answers import Measured, held, unknown
 from sluice.gates.rules.kind import ARM_N, COMPARING, Kind, Question
-from sluice.gates.verdict import Reason
-from sluice.monitoring.evidence import LATENCY_BOUNDS_MS, Histogram
 
 _QUANTILES = {"latency_p50": 0.5, "latency_p90": 0.9, "latency_p95": 0.95, "latency_p99": 0.99}
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from sluice.documents.evidence import Imputed, Moments, Stratum
+from sluice.documents.verdict import Reason
 from sluice.gates.rules.answers import Measured, held, unknown
 from sluice.gates.rules.kind import ARM_N, Kind, Question
 from sluice.gates.rules.slices import by_slice
 from sluice.gates.sequential import Estimate, Sample, powered, stratified
-from sluice.gates.verdict import Reason
-from sluice.monitoring.evidence import Imputed, Moments, Stratum
 
 _Strata = list[tuple[Sample, Sample]]
 

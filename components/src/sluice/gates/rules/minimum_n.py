@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sluice.gates.verdict import Reason, Verdict
-from sluice.monitoring.evidence import Arm
+from sluice.documents.evidence import Arm
+from sluice.documents.verdict import Reason, Verdict
 
 
 def enough(arm: Arm | None, needed: int, whose: str = "") -> Reason:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from sluice.documents.evidence import Cells
+from sluice.documents.verdict import Reason, Verdict
 from sluice.gates.rules.answers import unknown
 from sluice.gates.rules.kind import Kind, Question
-from sluice.gates.verdict import Reason, Verdict
-from sluice.monitoring.evidence import Cells
 
 _WHY = "none was served yet, or who joins predictions with labels was given no feature store"
 

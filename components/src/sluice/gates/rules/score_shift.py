@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from sluice.documents.verdict import Reason
 from sluice.gates.rules.answers import Measured, held, unknown
 from sluice.gates.rules.kind import ARM_N, Kind, Question
 from sluice.gates.sequential import Estimate
-from sluice.gates.verdict import Reason
 
 
 def _judge(question: Question) -> tuple[Reason, ...]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from sluice.documents.verdict import Reason, Verdict
 from sluice.gates.rules.answers import titled, unknown
 from sluice.gates.rules.kind import Kind, Question
-from sluice.gates.verdict import Reason, Verdict
 
 FAST_N = 200
 """Served vectors from which broken features are called broken, without waiting for ``minimum_n``."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from sluice.documents.verdict import Reason, Verdict
 from sluice.gates.rules.answers import Measured, held, unknown
 from sluice.gates.rules.kind import Question
 from sluice.gates.sequential import Interval
-from sluice.gates.verdict import Reason, Verdict
 
 
 def by_slice(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
+from sluice.documents.verdict import Reason, Verdict
 from sluice.gates.rules.kind import Kind, Question
 from sluice.gates.sequential import sample_ratio
-from sluice.gates.verdict import Reason, Verdict
 
 _LOSSLESS = 0.995
 """Planned share where the plan says all: a mirror is fire-and-forget and may lose a few."""

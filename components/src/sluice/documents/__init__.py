@@ -1,0 +1,1 @@
+"""The documents that all parts speak: release state, evidence, verdict, evaluation, moments of time."""

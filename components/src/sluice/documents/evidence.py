@@ -1,0 +1,245 @@
+"""
+What a look at live traffic has to go on: counts and moments with their n, never a bare number.
+
+Everything but the timings repeats exactly when the same traffic is replayed; ``Evidence.digest`` covers just that part.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+
+from sluice.content import digest_of_value
+from sluice.documents.state import Applied, Moment
+
+LATENCY_BOUNDS_MS: tuple[float, ...] = tuple(round(0.25 * 2 ** (step / 3), 4) for step in range(52))
+"""
+Upper ends of the latency bins, 0.25 ms to 32 s, each a quarter wider than the one before it: servers count in the same
+bins, so that a log and a Prometheus say the same.
+"""
+
+LABEL_DELAY_BOUNDS_S: tuple[int, ...] = tuple(
+    60 * minutes for minutes in (1, 5, 15, 60, 180, 360, 720, 1440, 2880, 4320, 10080, 20160, 43200)
+)
+"""Upper ends of the bins of a label's delay: a minute to thirty days."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+Count = Annotated[int, Field(ge=0)]
+
+
+class Moments(_Frozen):
+    """n, mean and sample variance."""
+
+    n: int = Field(ge=1)
+    mean: float
+    variance: float = Field(ge=0)
+
+
+class Share(_Frozen):
+    """``hits`` of ``n``."""
+
+    n: int = Field(ge=1)
+    hits: Count
+
+    @model_validator(mode="after")
+    def _counts_agree(self) -> Share:
+        if self.hits > self.n:
+            raise ValueError(f"hits is {self.hits}, of {self.n}")
+        return self
+
+
+class Histogram(_Frozen):
+    """Counts in the bins that ``LATENCY_BOUNDS_MS`` ends; the last one is open: one count more than bounds."""
+
+    counts: tuple[Count, ...] = Field(min_length=len(LATENCY_BOUNDS_MS) + 1, max_length=len(LATENCY_BOUNDS_MS) + 1)
+
+    @property
+    def n(self) -> int:
+        """Observations."""
+        return sum(self.counts)
+
+
+class LabelDelays(_Frozen):
+    """How long after its prediction each label was known, of the labels that are in: those to come are not in it."""
+
+    counts: tuple[Count, ...] = Field(
+        min_length=len(LABEL_DELAY_BOUNDS_S) + 1, max_length=len(LABEL_DELAY_BOUNDS_S) + 1
+    )
+    """In the bins that ``LABEL_DELAY_BOUNDS_S`` ends; the last one is open."""
+    seconds: Annotated[float, Field(ge=0)]
+    """Sum of the delays."""
+
+
+class Imputed(_Frozen):
+    """
+    What a prediction-powered mean is made of (Angelopoulos et al., arXiv 2301.09633).
+
+    The imputed loss of a request is its expected log loss if the score were the true probability: it needs no label.
+    """
+
+    every: Moments
+    """Imputed loss of every mature request, labelled or not."""
+    rectifier: Moments
+    """Loss minus imputed loss, of the mature requests whose label is in."""
+
+
+class Arm(_Frozen):
+    """One digest's requests."""
+
+    digest: str
+    n: Count
+    """Requests that reached it in this stage."""
+    first: Moment | None
+    last: Moment | None
+    """Event times of its first and last request."""
+    errors: Count
+    """Answers of 5xx, or without a finite score."""
+    due: Count
+    """Answered requests of the cohort that are old enough for their label."""
+    labelled: Count
+    """Those of ``due`` whose label is in."""
+    loss: Moments | None
+    """Log loss over the cohort's labelled requests."""
+    stale: Count = 0
+    """Answered requests with a feature that was missing or past its time to live."""
+    restarts: Count | None = None
+    """Times that its server processes began anew in this stage; ``None`` where nobody counts them."""
+    hours: Annotated[float, Field(gt=0)] | None = None
+    """Server hours over which ``restarts`` were counted."""
+    delays: LabelDelays | None = None
+    """Of ``loss``'s labels; for people who watch, no rule reads it."""
+
+    @model_validator(mode="after")
+    def _counts_agree(self) -> Arm:
+        if self.errors > self.n:
+            raise ValueError(f"errors is {self.errors}, of {self.n} requests")
+        if self.labelled > self.due:
+            raise ValueError(f"labelled is {self.labelled}, of {self.due} that are due")
+        return self
+
+
+class Stratum(_Frozen):
+    """Log loss of both arms in one window, in which they were split by chance."""
+
+    window: str
+    candidate: Moments
+    stable: Moments
+    candidate_imputed: Imputed | None = None
+    stable_imputed: Imputed | None = None
+    """Only where some labels of mature requests are not in."""
+
+
+class Pairs(_Frozen):
+    """Requests that both sides answered, in shadow."""
+
+    shift: Moments | None
+    """Absolute difference of the two scores."""
+    loss: Moments | None
+    """Candidate's log loss minus stable's on the same request, where the label is in."""
+    agreement: Share | None = None
+    """Pairs in which both sides decide the same at their own thresholds."""
+
+
+class SliceEvidence(_Frozen):
+    """The same numbers for the requests of one slice."""
+
+    candidate: Share | None
+    """Failed answers of the candidate's requests."""
+    stable: Share | None
+    strata: tuple[Stratum, ...] = ()
+    pairs: Moments | None = None
+    """Candidate's log loss minus stable's on the same request, in shadow."""
+
+
+class Source(_Frozen):
+    """Where numbers come from, so that anybody can ask again."""
+
+    name: str
+    """prediction-log, prometheus, parity."""
+    query: str
+    """What was asked, as the source understands it."""
+    first: Moment | None
+    last: Moment | None
+    """The time that was asked about."""
+    taken: Moment
+    """Event time of the asking."""
+    n: Count
+    """Rows or samples that answered."""
+
+
+class Cells(_Frozen):
+    """Served feature cells against the same cells read offline."""
+
+    compared: Count
+    different: Count
+    excluded: Count = 0
+    """Of a sample, those that cannot be compared: the online store could not yet have what the offline read finds, or
+    it is not known what it had."""
+    worst: str | None = None
+    """The feature with most differences."""
+
+    @model_validator(mode="after")
+    def _counts_agree(self) -> Cells:
+        if self.different > self.compared:
+            raise ValueError(f"different is {self.different}, of {self.compared} compared cells")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Where nothing is excluded nothing is said of it: documents of before keep their digest."""
+        said: dict[str, Any] = write(self)
+        return {name: value for name, value in said.items() if value or name != "excluded"}
+
+
+class Timings(_Frozen):
+    """Latency in milliseconds: never the same twice, so not part of any digest."""
+
+    candidate: Moments | None = None
+    stable: Moments | None = None
+    difference: Moments | None = None
+    """Candidate's minus stable's on the same request, in shadow."""
+    candidate_bins: Histogram | None = None
+    stable_bins: Histogram | None = None
+
+
+class Evidence(_Frozen):
+    """One look."""
+
+    task: str
+    environment: str
+    rollout: str | None
+    stage: str
+    step: Count
+    since: Moment | None
+    now: Moment
+    applied: Applied
+    candidate: Arm | None
+    stable: Arm | None
+    foreign: Count
+    """Answers on either route by a digest that is not released there."""
+    split: tuple[Count, Count]
+    """Requests to stable and to the candidate; in shadow: requests that were not mirrored, and those that were."""
+    strata: tuple[Stratum, ...]
+    pairs: Pairs
+    skew_n: Count
+    skew: dict[str, Annotated[float, Field(ge=0, le=1)]]
+    """Divergence of each served feature from the candidate's training profile."""
+    cells: Cells | None
+    timings: Timings
+    slices: dict[str, SliceEvidence] = {}
+    """By ``name=value``, for example ``region=north``."""
+    sources: tuple[Source, ...] = ()
+    problems: tuple[str, ...] = ()
+    """What a source could not say, or said badly (down, NaN, several series, …), a line each: one refuses the look."""
+
+    @property
+    def digest(self) -> str:
+        """Over all that repeats and that a rule reads: without timings, restarts, label delays and the commit."""
+        unread = {"restarts", "hours", "delays"}
+        changing: dict[str, Any] = {"timings": True, "applied": {"commit"}, "candidate": unread, "stable": unread}
+        return digest_of_value(self.model_dump(mode="json", exclude=changing))

@@ -1,0 +1,1 @@
+"""Where evidence comes from: rows of predictions and labels to one document."""

@@ -1,0 +1,177 @@
+"""Evidence from a prediction log and the labels of its requests; a log's JSON is read once, however often one looks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import polars as pl
+
+from sluice.documents.evidence import Cells, Evidence, Source
+from sluice.documents.state import Applied, ReleaseState, iso, moment_of
+from sluice.evidence.collect import collect_evidence
+from sluice.evidence.rows import decoded
+from sluice.models.bundle import BundleManifest
+from sluice.predictions.log import first_answers
+from sluice.predictions.windows import ROW_SCHEMA, list_windows, read_window
+from sluice.tasks.task import Slice, Task
+
+if TYPE_CHECKING:
+    from sluice.gates.policy import GatePolicy
+
+Recheck = Callable[[pl.DataFrame, BundleManifest], Cells | None]
+"""Reads served features again offline: a sample of the candidate's answers in the stage."""
+_SAMPLE = 200
+"""Requests of a look whose served features are read again."""
+_TEXTS = ("features", "keys", "as_of")
+"""What only a recheck reads, and most of a row."""
+
+
+class Log(Protocol):
+    """Where predictions and labels are: windows on disk here, a store in a cluster (``sluice.feedback.store_log``)."""
+
+    def pieces(
+        self, state: ReleaseState, policy: GatePolicy, now: datetime, /
+    ) -> Iterable[tuple[Hashable, Callable[[], pl.DataFrame]]]:
+        """What there is of the rollout: each piece by a key for which it never changes, read when it is called."""
+
+    def labels(self, state: ReleaseState, now: datetime, /) -> pl.DataFrame:
+        """example_id (= request_id), label and label_time of what is known at ``now``."""
+
+
+@dataclass(frozen=True)
+class WindowLog:
+    """One environment's windows in a directory (``sluice.predictions.windows``); the task knows the labels."""
+
+    directory: Path
+    task: Task
+
+    def pieces(
+        self, _state: ReleaseState, _policy: GatePolicy, now: datetime, /
+    ) -> Iterable[tuple[Hashable, Callable[[], pl.DataFrame]]]:
+        """The windows that ended by ``now``."""
+        ended = [window for window in list_windows(self.directory) if window.end <= now]
+        return [(window.path, partial(read_window, window)) for window in ended]
+
+    def labels(self, _state: ReleaseState, now: datetime, /) -> pl.DataFrame:
+        """From the task's recorded examples."""
+        return self.task.read_examples(self.task.splits.live, now).select("example_id", "label", "label_time")
+
+
+@dataclass
+class PredictionSource:
+    """
+    One environment's prediction log, joined with labels.
+
+    Args:
+        log: gives predictions and labels.
+        task: gives slices, and the types of what requests carry.
+        manifest: of a digest's bundle.
+        recheck: compares served cells with offline ones; without it ``cells`` are unknown.
+    """
+
+    log: Log
+    task: Task
+    manifest: Callable[[str], BundleManifest]
+    recheck: Recheck | None = None
+    _rollout: tuple[str | None, str | None, bool] = (None, None, False)
+    _pieces: dict[Hashable, pl.DataFrame] = field(default_factory=dict)
+
+    def read(self, state: ReleaseState, policy: GatePolicy, applied: Applied, now: datetime) -> Evidence:
+        """
+        The evidence of all that the log has at ``now``.
+
+        Raises:
+            BadArtifact: a piece that cannot be read, or a bundle that is not there.
+        """
+        slices = self.task.slices if _asks_slices(state, policy) else ()
+        candidate = self.manifest(state.candidate or "")
+        rows = self._rows(state, candidate, slices, self.log.pieces(state, policy, now))
+        rows = rows.filter(pl.col("event_time") < now)
+        labels = self.log.labels(state, now)
+        cells = self._cells(rows, state, candidate)
+        manifests = {state.candidate or "": candidate}
+        if state.stable:
+            manifests[state.stable] = self.manifest(state.stable)
+        return collect_evidence(
+            rows,
+            labels,
+            state,
+            applied,
+            candidate.profiles,
+            now=now,
+            label_maturity_hours=policy.online.label_maturity_hours,
+            cells=cells,
+            slices=slices,
+            carried=self._carried,
+            thresholds={digest: manifest.threshold for digest, manifest in manifests.items()},
+            sources=_sources(state, rows, labels, cells, now),
+        )
+
+    @property
+    def _carried(self) -> Mapping[str, pl.DataType | type[pl.DataType]]:
+        return {**dict.fromkeys(self.task.entity_keys, pl.String), **self.task.request_inputs}
+
+    def _rows(
+        self,
+        state: ReleaseState,
+        candidate: BundleManifest,
+        slices: tuple[Slice, ...],
+        pieces: Iterable[tuple[Hashable, Callable[[], pl.DataFrame]]],
+    ) -> pl.DataFrame:
+        """All predictions of the rollout, decoded; those of a piece that is gone are forgotten."""
+        about = (state.rollout, state.candidate, bool(slices))
+        if about != self._rollout:
+            self._rollout, self._pieces = about, {}
+        before, self._pieces = self._pieces, {}
+        for key, read in pieces:
+            if (found := before.get(key)) is None:
+                rows = read().filter(pl.col("rollout") == state.rollout)
+                found = decoded(rows, candidate.profiles, slices, self._carried)
+                again = _sample(found, state) if self.recheck else found.head(0)
+                kept = pl.when(pl.col("request_id").is_in(again["request_id"].to_list()))
+                found = found.with_columns(kept.then(name).otherwise(pl.lit("")) for name in _TEXTS)
+            self._pieces[key] = found
+        none = decoded(pl.DataFrame(schema=ROW_SCHEMA), candidate.profiles, slices, self._carried)
+        return first_answers(pl.concat([none, *self._pieces.values()]))
+
+    def _cells(self, rows: pl.DataFrame, state: ReleaseState, candidate: BundleManifest) -> Cells | None:
+        if self.recheck is None:
+            return None
+        served = _sample(rows, state)
+        return None if served.is_empty() else self.recheck(served, candidate)
+
+
+def _sample(rows: pl.DataFrame, state: ReleaseState) -> pl.DataFrame:
+    """Of the candidate's answers in the stage; the sample of all pieces is in the samples of each."""
+    answered = pl.col("digest") == state.candidate, pl.col("status") < 400
+    served = rows.filter(pl.col("event_time") >= moment_of(state.since or ""), *answered)
+    return served.sort(pl.col("request_id").hash(seed=0), "request_id").head(_SAMPLE)
+
+
+def _asks_slices(state: ReleaseState, policy: GatePolicy) -> bool:
+    """Slices make documents long, so they are counted where a rule of the stage reads them."""
+    stage = policy.online.stages.get(state.stage)
+    return stage is not None and any(rule.per_slice for rule in stage.rules)
+
+
+def _sources(
+    state: ReleaseState, rows: pl.DataFrame, labels: pl.DataFrame, cells: Cells | None, now: datetime
+) -> list[Source]:
+    since = state.since or iso(now)
+    asked = [
+        ("prediction-log", f"rollout = {state.rollout} and {since} <= event_time < {iso(now)}", rows.height),
+        ("labels", f"task = {state.task} and label_time <= {iso(now)}", labels.height),
+    ]
+    if cells:
+        asked.append(("parity", _parity(state, cells), cells.compared))
+    return [Source(name=name, query=query, first=since, last=iso(now), taken=iso(now), n=n) for name, query, n in asked]
+
+
+def _parity(state: ReleaseState, cells: Cells) -> str:
+    left_out = f"; {cells.excluded} more cells cannot be compared" if cells.excluded else ""
+    return f"a sample of what {state.candidate} was served, read again offline{left_out}"

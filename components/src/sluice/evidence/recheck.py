@@ -1,0 +1,96 @@
+"""
+Compare served feature vectors with an offline read of the same cells, asked for the same moments.
+
+A request is compared where the online store held the row that the offline read finds. Where the offline row became
+available to the online store only after the request, or nobody knows what it held, its cells say nothing about how
+features are served: they are counted as excluded.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+
+from sluice.documents.evidence import Cells
+from sluice.documents.state import moment_of
+from sluice.errors import BadArtifact
+from sluice.features.parity import History, OfflineCells, offline_cells
+from sluice.models.bundle import BundleManifest
+from sluice.tasks.task import Task
+from sluice.training.frame import as_trained
+
+_RELATIVE = 1e-6
+"""Feast stores doubles; only the last bits may differ between its two paths."""
+
+
+def recheck_cells(served: pl.DataFrame, manifest: BundleManifest, history: History) -> Cells:
+    """
+    The served rows against the training path.
+
+    Raises:
+        BadArtifact: the definitions are not the ones that the model was trained with.
+        Unavailable: the tables cannot be read.
+    """
+    features = manifest.features
+    if history.plan.digest != features.service_digest:
+        rule = f"is {history.plan.digest} here, the model wants {features.service_digest}"
+        raise BadArtifact(f"feature service {features.service}", rule, "compare by the definitions of its servers")
+
+    def read(requests: pl.DataFrame) -> OfflineCells:
+        found = offline_cells(history, requests, features.names)
+        return OfflineCells(as_trained(found.cells, manifest.recipe), found.as_of)
+
+    return compare_cells(served, features.names, history.task, read)
+
+
+def compare_cells(
+    served: pl.DataFrame, names: Sequence[str], task: Task, read: Callable[[pl.DataFrame], OfflineCells]
+) -> Cells:
+    """
+    Count the cells that differ.
+
+    Args:
+        served: rows of the prediction log.
+        names: the model's features.
+        task: says which keys and inputs a request carries.
+        read: reads the cells of requests offline, as of their event time; it is not asked about none.
+    """
+    carried = (*task.entity_keys, *task.request_inputs)
+    sent = [json.loads(row or "{}") for row in served["keys"]]
+    read_online = pl.Series([all(name in row for name in carried) for row in sent], dtype=pl.Boolean)
+    known = served.filter(read_online & served["as_of"].is_not_null())
+    if known.is_empty():
+        return Cells(compared=0, different=0, excluded=len(names) * served.height)
+    keys = [json.loads(row) for row in known["keys"]]
+    requests = pl.DataFrame(
+        {"event_time": known["event_time"]} | {name: [row[name] for row in keys] for name in carried},
+        schema_overrides=dict(task.request_inputs),
+    )
+    offline = read(requests)
+    held = [{view: moment_of(text) for view, text in json.loads(row).items()} for row in known["as_of"]]
+    vectors = zip(known["features"], offline.cells.to_dicts(), held, offline.as_of, strict=True)
+    comparable = [(json.loads(was), should) for was, should, then, now in vectors if not _came_later(then, now)]
+    wrong = Counter(name for was, should in comparable for name in names if not _same(was.get(name), should[name]))
+    worst = min(wrong, key=lambda name: (-wrong[name], name)) if wrong else None
+    compared = len(names) * len(comparable)
+    excluded = len(names) * served.height - compared
+    return Cells(compared=compared, different=sum(wrong.values()), excluded=excluded, worst=worst)
+
+
+def _came_later(held: Mapping[str, datetime], offline: Mapping[str, datetime]) -> bool:
+    """Whether a row that the offline read finds is younger than the one that the online store had, if it had any."""
+    return any(view not in held or held[view] < moment for view, moment in offline.items())
+
+
+def _same(served: Any, offline: Any) -> bool:
+    if served is None or offline is None:
+        return served is offline
+    if isinstance(served, str) or isinstance(offline, str):
+        return bool(served == offline)
+    return math.isclose(served, offline, rel_tol=_RELATIVE, abs_tol=1e-9)

@@ -1,0 +1,1 @@
+"""Git itself: commands, clones and pushes; it knows nothing of releases."""

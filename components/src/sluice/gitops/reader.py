@@ -1,0 +1,173 @@
+"""What one environment's release is, was, and why: everything that is read and nothing that is written."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from sluice.documents.state import ReleaseState
+from sluice.documents.verdict import Decision
+from sluice.errors import BadArtifact, BadInput
+from sluice.git.clone import HistoryRewrittenError
+from sluice.git.command import GitFailed
+from sluice.git.repository import Repository
+from sluice.ledger.history import History, read_commits
+from sluice.ledger.record import decode_record
+from sluice.ledger.record_files import list_records
+from sluice.ledger.trail import Step, Trail, read_records, read_trail
+from sluice.release.snapshot import OVERLAYS, Snapshot, inputs_of, overlay_of, parse_snapshot, parse_state, present
+
+_NAME = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
+
+
+class ReleaseReader(Repository):
+    """
+    Args:
+        environment: which overlay.
+        remote, clone, patience_s: as of ``Repository``.
+
+    Raises:
+        BadInput: the environment's name is none.
+    """
+
+    def __init__(
+        self, remote: Path | str, environment: str, clone: Path | None = None, patience_s: float | None = None
+    ) -> None:
+        super().__init__(remote, clone, patience_s)
+        if not _NAME.fullmatch(environment):
+            raise BadInput(f"environment {environment!r}", "is not a name", "use small letters, digits and hyphens")
+        self.environment = environment
+        self._last: Snapshot | None = None
+
+    @property
+    def _overlay(self) -> str:
+        return overlay_of(self.environment)
+
+    def snapshot(self, commit: str | None = None) -> Snapshot:
+        """
+        The state and the policy at a commit that was read before (default: the newest).
+
+        Raises:
+            BadInput: the repository cannot be read, or its policy is wrong.
+            BadArtifact: the release file or the holds were edited into nonsense, or the history was rewritten.
+        """
+        if commit is None:
+            return self.newest(self._snapshot)
+        with self.clone.held():
+            return self._snapshot(commit)
+
+    def last_known(self, *, ask: bool = False) -> Snapshot:
+        """
+        The newest state and policy that were seen here; the repository is not asked, or (``ask``) need not answer.
+
+        Raises:
+            BadInput: nothing was seen here.
+        """
+        with self.clone.held() if ask else self.clone.unheld():
+            try:
+                with contextlib.suppress(GitFailed, HistoryRewrittenError):
+                    return self._snapshot(self.clone.fetch())
+                commit = self.clone.last_known()
+            except GitFailed:
+                commit = None
+            if commit is None:
+                rule = f"has no copy of {self.remote}, and that cannot be read"
+                raise BadInput(str(self.clone.directory), rule, "restore the repository")
+            return self._snapshot(commit)
+
+    def decisions(self) -> list[Decision]:
+        """All decisions of this environment, oldest first."""
+        return [decode_record(text, path).decision for path, text in self.records()]
+
+    def records(self) -> list[tuple[str, bytes]]:
+        """Path and bytes of every decision record, oldest first, unparsed."""
+        return self.newest(self._records)
+
+    def latest(self, commit: str) -> list[Decision]:
+        """The newest decision of each stage and action at a commit that was read before, oldest first."""
+        with self.clone.held():
+            listed = list_records(self.clone, commit, self.environment)
+            newest = {path.rpartition("/")[2].partition("-")[2]: path for path in listed}
+            paths = sorted(newest.values(), key=list(listed).index)
+            texts = self.clone.read([listed[path] for path in paths])
+        return [decode_record(present(text, path), path).decision for path, text in zip(paths, texts, strict=True)]
+
+    def trail(self, commit: str | None = None) -> Trail:
+        """What the commits up to one that was read before (default: the newest) say of their decisions; no record."""
+        if commit is None:
+            return self.newest(lambda tip: read_trail(self.clone, tip))
+        with self.clone.held():
+            return read_trail(self.clone, commit)
+
+    def records_of(self, steps: Sequence[Step]) -> list[tuple[Step, str, Decision]]:
+        """
+        Path and decision of each step of this environment's trail; a step that brought no record is left out.
+
+        Raises:
+            BadArtifact: a record is not one.
+        """
+        with self.clone.held():
+            found = read_records(self.clone, [step.commit for step in steps], self._overlay)
+        told = [(step, *found[step.commit]) for step in steps if step.commit in found]
+        return [(step, path, decode_record(text, path).decision) for step, path, text in told]
+
+    def history(self) -> History:
+        """
+        Every commit of the branch, and every record.
+
+        Raises:
+            BadInput: the repository cannot be read.
+            BadArtifact: one of its objects is missing or broken.
+        """
+
+        def read(tip: str) -> History:
+            return History(self._overlay, read_commits(self.clone, tip), dict(self._records(tip)))
+
+        try:
+            return self.newest(read)
+        except GitFailed as failed:
+            rule = f"has broken objects ({failed.said})"
+            raise BadArtifact(self.remote, rule, "`git fsck` names them; restore it from a clone") from failed
+
+    def state(self, commit: str) -> ReleaseState:
+        """
+        The state at a commit that was read before.
+
+        Raises:
+            BadArtifact: the release file or the holds were edited into nonsense.
+        """
+        with self.clone.held():
+            return parse_state(self.environment, lambda path: self.clone.read([f"{commit}:{path}"])[0])
+
+    def file(self, path: str, commit: str | None = None) -> bytes | None:
+        """A file's bytes at a commit (default: the newest), or ``None``."""
+        with self.clone.held():
+            return self.clone.read([f"{commit or self.fetch()}:{path}"])[0]
+
+    def export(self, directory: Path, commit: str | None = None) -> str:
+        """Lay the tree of a commit (default: the newest) into an empty directory; returns the commit."""
+        with self.clone.held():
+            commit = commit or self.fetch()
+            directory.mkdir(parents=True, exist_ok=True)
+            self.clone.check_out(commit, directory.absolute())
+            return commit
+
+    def _snapshot(self, commit: str) -> Snapshot:
+        if self._last is None or self._last.commit != commit:
+            paths = inputs_of(self.environment)
+            found = dict(zip(paths, self.clone.read([f"{commit}:{path}" for path in paths]), strict=True))
+            if not any(found.values()):
+                thing = f"environment {self.environment!r}"
+                raise BadInput(thing, "is not in the GitOps repository", self._known_ones(commit))
+            self._last = parse_snapshot(self.environment, commit, found)
+        return self._last
+
+    def _known_ones(self, commit: str) -> str:
+        return f"name one of: {', '.join(name.rstrip('/') for name in self.clone.entries(f'{commit}:{OVERLAYS}'))}"
+
+    def _records(self, commit: str) -> list[tuple[str, bytes]]:
+        paths = list_records(self.clone, commit, self.environment)
+        blobs = self.clone.read(list(paths.values()))
+        return [(path, present(blob, path)) for path, blob in zip(paths, blobs, strict=True)]

@@ -1,0 +1,186 @@
+"""
+Git as the state machine: one decision is one commit on the environment's repository.
+
+    snapshot ─► decide ─► commit object ─► push (compare-and-swap) ─┬─ accepted: Written
+        ▲                                                           └─ rejected: somebody else was first
+        └───────────────────── decide again on the fresh base ──────────┘
+
+The push is the only moment at which anything changes, and it changes everything at once: release file, holds and
+decision record. Killed before it, nothing happened; killed after it, all of it did.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sluice.content import digest_of_bytes
+from sluice.documents.verdict import Decision
+from sluice.errors import BadArtifact, Busy
+from sluice.git.command import GitFailed, create_bare
+from sluice.git.repository import UnreachableError
+from sluice.git.turn import in_turn
+from sluice.gitops.break_glass import Glass, decision_of, effective
+from sluice.gitops.reader import ReleaseReader
+from sluice.ledger.record import decode_record
+from sluice.ledger.record_files import changed_files, next_record
+from sluice.ledger.trail import read_records, read_trail
+from sluice.release.snapshot import (
+    Snapshot,
+    parse_state,
+    seed_files,
+)
+from sluice.rollout.message import commit_message
+
+__all__ = ["GitOps", "Snapshot", "UnreachableError", "Written"]
+
+ATTEMPTS = 40
+"""Lost races before the writer gives up."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """A decision and the commit that holds it."""
+
+    commit: str
+    decision: Decision
+
+
+class GitOps(ReleaseReader):
+    """
+    Reads and writes the release of one environment; break-glass records lie beside the clone.
+
+    Args:
+        remote: path or URL of the repository that Argo CD (or its stand-in) follows.
+        environment: which overlay.
+        clone: where the private bare copy lives; by default beside a local remote.
+        seed: of the waiting times after a lost race.
+        patience_s: as of ``Clone``: for when the state here matters more than the newest one.
+    """
+
+    def __init__(
+        self,
+        remote: Path | str,
+        environment: str,
+        *,
+        clone: Path | None = None,
+        seed: int = 0,
+        patience_s: float | None = None,
+    ) -> None:
+        super().__init__(remote, environment, clone, patience_s)
+        self._jitter = random.Random(seed)  # noqa: S311  spreads retries, no secret
+        self.glass = Glass(self.clone.directory.with_name("break-glass") / f"{environment}.json")
+
+    def seed(self, checkout: Path, now: str = "2013-01-01T00:00:00Z") -> str:
+        """
+        The first commit, where there is none: manifests and kustomization of a checkout. Returns the newest one.
+
+        Raises:
+            BadInput, BadArtifact: the checkout lacks a file of this environment, or one of them is wrong.
+        """
+        create_bare(Path(self.remote))
+        with self.clone.held():
+            try:
+                return self.clone.fetch()
+            except GitFailed:
+                files = seed_files(checkout)
+            state = parse_state(self.environment, files.get)
+            subject = f"{state.task} {self.environment}: manifests and gate policy, nothing released yet\n"
+            self.clone.push(self.clone.commit(None, files, subject, now))
+            return self.fetch()
+
+    def served(self) -> Snapshot:
+        """
+        What has to be brought about. While a break-glass rollback stands: the last state seen, with it done, at once.
+
+        Raises:
+            as ``snapshot``, where no break-glass rollback stands.
+        """
+        record = self.glass.standing()
+        if record is None:
+            return self.snapshot()
+        known = self.last_known()
+        return replace(known, state=effective(known.state, record))
+
+    def commit(self, decide: Callable[[Snapshot], Decision | None]) -> Written | None:
+        """
+        Let ``decide`` look at the newest state and write what it decides; ``None`` from it writes nothing.
+
+        After a lost race it is asked again, about the fresh state. A decision whose id is already in the history is
+        returned as it stands there. Its ``after`` becomes the release file; a record changes nothing else. A
+        break-glass rollback that stands is written first.
+
+        Raises:
+            BadInput: the repository cannot be read or written.
+            BadArtifact: the release file or the holds were edited into nonsense, or the history was rewritten.
+            Busy: other writers won every race.
+        """
+        with in_turn(self.remote):
+            return self._raced(decide, self.reconcile)
+
+    def reconcile(self) -> Written | None:
+        """
+        Write the break-glass rollback that stands, if one does: one commit, however often this is called or killed.
+
+        Raises: as ``commit``.
+        """
+        if self.glass.standing() is None:
+            return None
+        with self.glass.held(wait=True):
+            record = self.glass.standing()
+            if record is None:
+                return None
+            written = self._raced(lambda snapshot: decision_of(record, snapshot), lambda: None)
+            self.glass.remove()
+            return written
+
+    def _raced(self, decide: Callable[[Snapshot], Decision | None], before: Callable[[], object]) -> Written | None:
+        for attempt in range(ATTEMPTS):
+            before()
+            snapshot = self.snapshot()
+            decision = decide(snapshot)
+            if decision is None:
+                return None
+            started = time.monotonic()
+            if written := self._write(snapshot, decision):
+                return written
+            # newcomers step back for as long as several writes take, and who has lost often hardly waits
+            spent = time.monotonic() - started
+            time.sleep(self._jitter.uniform(0, min(10.0, spent * max(0.5, 12 - 3 * attempt))))
+        raise Busy(self.remote, f"other writers were first {ATTEMPTS} times", "try again when they are done")
+
+    def _write(self, snapshot: Snapshot, decision: Decision) -> Written | None:
+        with self.clone.held():
+            try:
+                if known := self._known(snapshot.commit, decision.id):
+                    return known
+                path, record = next_record(self.clone, snapshot.commit, decision)
+                files = {path: record} | changed_files(snapshot, decision)
+                message = commit_message(decision, digest_of_bytes(record))
+                commit = self.clone.commit(snapshot.commit, files, message, decision.now)
+                if (record_here := self.glass.standing()) and record_here.id != decision.id:
+                    return None  # the glass was broken meanwhile: that goes first
+                landed = self.clone.push(commit)
+            except GitFailed as failed:
+                if not self.clone.is_whole():
+                    self.replaced()
+                    return None
+                # the answer may have been lost after the push landed: the history knows
+                if known := self._known(self.fetch(), decision.id):
+                    return known
+                raise self.unreachable("written", failed) from failed
+            return Written(commit, decision) if landed else self._known(self.fetch(), decision.id)
+
+    def _known(self, tip: str, decision_id: str) -> Written | None:
+        commit = read_trail(self.clone, tip).commit_of(decision_id)
+        if commit is None:
+            return None
+        found = read_records(self.clone, [commit])
+        if commit not in found:
+            rule = f"names {decision_id} and brings no record"
+            raise BadArtifact(f"commit {commit[:12]}", rule, "see `sluice ledger verify`")
+        path, text = found[commit]
+        return Written(commit, decode_record(text, path).decision)

@@ -1,0 +1,1 @@
+"""Decision records as files of a repository, and the history that they form."""

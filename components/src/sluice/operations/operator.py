@@ -1,0 +1,217 @@
+"""What a person may do: go back, hold a digest, lift a hold. Each is one commit with a name and a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sluice.content import digest_of_value
+from sluice.documents.state import Hold, ReleaseState
+from sluice.documents.verdict import Decision, Reason, Verdict, identify
+from sluice.errors import BadInput, Refused
+from sluice.git.clone import HistoryRewrittenError
+from sluice.git.command import COMMIT_ID
+from sluice.gitops.break_glass import BreakGlass, break_glass
+from sluice.gitops.writer import GitOps, Snapshot
+from sluice.operations.why import run_of
+from sluice.rollout.advance import back
+
+_LONGEST = 500
+Change = Callable[[Snapshot], tuple[str | None, ReleaseState]]
+"""From what is to the digest that it is about and what shall be."""
+_OF_A_RUN = ("rollback", "approve")
+
+
+def roll_back(gitops: GitOps, reason: str, by: str, now: str) -> Decision:
+    """
+    Restore the last good side, and hold what is left.
+
+    While a rollout is going on, that is its stable model. Else it is the model that was stable before this one, as the
+    decisions tell; one that is held is passed over.
+
+    Raises:
+        BadInput: the reason is empty, too long or not plain text.
+        Refused: nothing is served, or there is no earlier model to go back to.
+    """
+
+    def change(snapshot: Snapshot) -> tuple[str | None, ReleaseState]:
+        state = snapshot.state
+        if state.candidate:
+            return state.candidate, back(state, now, reason, by)
+        if not state.stable:
+            raise Refused(f"rollback in {state.environment}", "nothing is served", "propose a model first")
+        earlier = next(iter(_earlier(gitops, snapshot)), None)
+        if earlier is None:
+            rule = "there is no earlier model that is not held"
+            raise Refused(f"rollback in {state.environment}", rule, "propose another")
+        hold = Hold(digest=state.stable, reason=reason, by=by, at=now)
+        return state.stable, state.settled(earlier, now, (*state.holds, hold))
+
+    return commit_word(gitops, "rollback", "rollback", change, {"reason": reason, "by": by, "now": now})
+
+
+def break_the_glass(gitops: GitOps, reason: str, by: str, now: str) -> BreakGlass:
+    """
+    Roll back here and now from what was last seen of Git, which need not be there: a record on disk that everything
+    on this machine obeys, and that the next writer that reaches Git turns into a commit.
+
+    Args:
+        gitops: with a ``patience_s`` of seconds: Git is asked first, since what was seen here may be old.
+
+    Raises:
+        BadInput: the reason is not plain text, or nothing was ever seen of Git here.
+        Refused: as ``roll_back``, or such a record stands already.
+    """
+    for name, text in (("reason", reason), ("by", by)):
+        check_text(name, text)
+    known = gitops.last_known(ask=True)
+    about = known.state.candidate or known.state.stable
+    run, earlier = run_of(gitops, gitops.trail(known.commit), about), _earlier(gitops, known)
+    record = break_glass(known.state, known.commit, earlier, run, reason=reason, by=by, at=now)
+    gitops.glass.write(record)
+    return record
+
+
+def accept_history(gitops: GitOps, reason: str, by: str, now: str, given_up: str | None = None) -> Decision:
+    """
+    Go on with a history that was rewritten; the ledger says who took it, and which commit was given up.
+
+    Args:
+        given_up: the newest commit that somebody else saw, who refuses what is there now: the gate of a cluster.
+
+    Raises:
+        BadInput: that is no commit's id, or the reason is no short line.
+        Refused: it was not rewritten.
+    """
+    for name, text in (("reason", reason), ("by", by)):
+        check_text(name, text)
+    if given_up is not None and not COMMIT_ID.fullmatch(given_up):
+        raise BadInput(f"commit {given_up!r}", "is no commit's whole id", "copy it from the gate's message")
+    try:
+        tip = gitops.snapshot().commit
+    except HistoryRewrittenError:
+        seen, tip = gitops.accept()
+    else:
+        if given_up is None:
+            rule, fix = "the history was not rewritten since it was last seen here", "name what another saw: --given-up"
+            raise Refused("ledger accept", rule, fix)
+        seen = None
+    if given_up and gitops.has(given_up):
+        raise Refused("ledger accept", f"{given_up} is in the history", "nothing to do")
+    seen = given_up or seen
+    evidence = {"given_up": seen, "accepted": tip, "reason": reason, "by": by, "now": now}
+    return commit_word(gitops, "ledger", "accept-history", lambda snapshot: (None, snapshot.state), evidence)
+
+
+def add_hold(gitops: GitOps, digest: str, reason: str, by: str, now: str) -> Decision:
+    """
+    Hold a digest that is not being served.
+
+    Raises:
+        Refused: it is held already, or it is served (roll back instead).
+    """
+
+    def change(snapshot: Snapshot) -> tuple[str | None, ReleaseState]:
+        state = snapshot.state
+        if state.held(digest):
+            raise Refused(f"digest {digest}", "is held already", "see `sluice hold list`")
+        if digest in (state.stable, state.candidate):
+            raise Refused(f"digest {digest}", "is being served", "use `sluice rollback`, which holds it too")
+        hold = Hold(digest=_checked(digest), reason=reason, by=by, at=now)
+        return digest, _with_holds(state, (*state.holds, hold))
+
+    return commit_word(gitops, "hold", "hold", change, {"digest": digest, "reason": reason, "by": by, "now": now})
+
+
+def release_hold(gitops: GitOps, digest: str, reason: str, by: str, now: str) -> Decision:
+    """
+    Lift the hold on a digest.
+
+    Raises:
+        Refused: it is not held.
+    """
+
+    def change(snapshot: Snapshot) -> tuple[str | None, ReleaseState]:
+        state = snapshot.state
+        if not state.held(digest):
+            raise Refused(f"digest {digest}", "is not held", "see `sluice hold list`")
+        return digest, _with_holds(state, tuple(hold for hold in state.holds if hold.digest != digest))
+
+    return commit_word(
+        gitops, "hold", "release-hold", change, {"digest": digest, "reason": reason, "by": by, "now": now}
+    )
+
+
+def commit_word(gitops: GitOps, stage: str, action: str, change: Change, evidence: Mapping[str, Any]) -> Decision:
+    """
+    Commit what a person decided; ``change`` is asked again about the fresh state after a lost race.
+
+    Args:
+        evidence: at least ``reason``, ``by`` and ``now`` (event time of the decision).
+
+    Raises:
+        BadInput: the reason or the name is empty, too long or not plain text.
+    """
+    for name in ("reason", "by"):
+        check_text(name, str(evidence[name]))
+
+    def decide(snapshot: Snapshot) -> Decision:
+        about, after = change(snapshot)
+        state = snapshot.state
+        said = f"{evidence['by']}: {evidence['reason']}"
+        reason = Reason(rule="person", verdict=Verdict.PASS, observed=None, bound=None, n=0, text=said)
+        return Decision(
+            id=identify(stage, [action, state.model_dump(mode="json"), dict(evidence)]),
+            task=state.task,
+            environment=state.environment,
+            stage=stage,
+            action=action,
+            verdict=Verdict.PASS,
+            candidate=about,
+            stable=after.stable,
+            reasons=(reason,),
+            now=str(evidence["now"]),
+            evidence=dict(evidence),
+            evidence_digest=digest_of_value(dict(evidence)),
+            policy_digest=snapshot.policy_digest,
+            before=state.model_dump(mode="json"),
+            after=after.model_dump(mode="json"),
+            run=run_of(gitops, gitops.trail(snapshot.commit), about) if action in _OF_A_RUN else {},
+        )
+
+    written = gitops.commit(decide)
+    if written is None:
+        raise AssertionError("a person's decision is always recorded")
+    return written.decision
+
+
+def _earlier(gitops: GitOps, snapshot: Snapshot) -> list[str]:
+    """Models that were stable before the present one and are not held, the newest first."""
+    state = snapshot.state
+    served = dict.fromkeys(step.after for step in gitops.trail(snapshot.commit).steps(state.environment))
+    return [digest for digest in served if digest and digest != state.stable and not state.held(digest)]
+
+
+def check_text(name: str, text: str) -> None:
+    """
+    What goes into a commit message is one short line that can be printed.
+
+    Raises:
+        BadInput: it is not; says why.
+    """
+    if not text.strip():
+        raise BadInput(f"the text of {name!r}", "is empty", "say it; it is written into the commit")
+    if len(text) > _LONGEST or not text.isprintable():
+        rule = f"is longer than {_LONGEST} letters, or has line breaks or other letters that cannot be printed"
+        raise BadInput(f"the text of {name!r}", rule, "write one short line")
+
+
+def _with_holds(state: ReleaseState, holds: tuple[Hold, ...]) -> ReleaseState:
+    return state.model_copy(update={"holds": holds})
+
+
+def _checked(digest: str) -> str:
+    body = digest.removeprefix("sha256:")
+    if digest == body or len(body) != 64 or set(body) - set("0123456789abcdef"):
+        raise BadInput(f"digest {digest!r}", "is not sha256: and 64 hexadecimal digits", "see `sluice status`")
+    return digest

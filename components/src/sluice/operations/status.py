@@ -1,0 +1,112 @@
+"""What is in production, what is on its way, and what is held: for people and for scripts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.markup import escape
+
+from sluice.gitops.writer import GitOps, Snapshot
+from sluice.rollout.terms import deadline_of, soaked_at, terms_of
+
+
+def status_of(gitops: GitOps) -> dict[str, Any]:
+    """
+    The environment's status as plain JSON.
+
+    Keys: ``environment, task, commit, stage, since, stable, candidate`` (digests ``sha256:…`` or null),
+    ``stable_weight, candidate_weight, mirror_percent`` (percent), ``held`` (digests), ``holds``, ``waits`` (null
+    between rollouts, else ``for``: approval or evidence, ``until``: the event time at which the stage times out, or
+    null, and ``not_before``: the end of its soak, or null), ``freezes`` (the policy's: first, last, reason),
+    ``decisions`` (the last one of each stage: id, action, verdict, candidate, now), ``promoted_from`` (by side, stable
+    and candidate: the environment that it was promoted from, with the decision and the commit that confirmed it there;
+    left out where a pipeline run proposed it) and ``break_glass`` (a rollback that Git does not know yet, or null;
+    while there is one, Git is not asked, and the state is the last one seen with the rollback done).
+    """
+    record = gitops.glass.standing()
+    snapshot = gitops.served()
+    state = snapshot.state.model_dump(mode="json")
+    last: dict[str, dict[str, str | None]] = {
+        made.stage: {
+            "id": made.id,
+            "action": made.action,
+            "verdict": made.verdict.value,
+            "candidate": made.candidate,
+            "now": made.now,
+        }
+        for made in gitops.latest(snapshot.commit)
+    }
+    return {
+        **{key: state[key] for key in ("environment", "task", "stage", "since", "stable", "candidate", "holds")},
+        **{key: state[key] for key in ("stable_weight", "candidate_weight", "mirror_percent")},
+        "commit": snapshot.commit,
+        "held": [hold["digest"] for hold in state["holds"]],
+        "waits": _waits(snapshot),
+        "freezes": [freeze.model_dump(mode="json") for freeze in snapshot.policy.freeze],
+        "decisions": last,
+        "promoted_from": _origins(gitops, snapshot),
+        "break_glass": record.model_dump(mode="json") if record else None,
+    }
+
+
+def _origins(gitops: GitOps, snapshot: Snapshot) -> dict[str, dict[str, str]]:
+    if snapshot.policy.promote_from is None:
+        return {}
+    trail = gitops.trail(snapshot.commit)
+    found: dict[str, dict[str, str]] = {}
+    for side in ("stable", "candidate"):
+        about = f"Sluice-Candidate: {getattr(snapshot.state, side)}"
+        decisions = gitops.records_of(list(trail.steps(snapshot.state.environment, about)))
+        came = [made.run["promoted_from"] for _, _, made in decisions if "promoted_from" in made.run]
+        found |= {side: came[0]} if came else {}
+    return found
+
+
+def _waits(snapshot: Snapshot) -> dict[str, str | None] | None:
+    state, policy = snapshot.state, snapshot.policy
+    if state.rollout is None:
+        return None
+    if terms_of(state, policy) is None:
+        return {"for": "its end: the policy has no such stage", "until": None, "not_before": None}
+    soaking = None if state.paused else soaked_at(state, policy)
+    return {
+        "for": "approval" if state.paused else "evidence",
+        "until": deadline_of(state, policy),
+        "not_before": soaking,
+    }
+
+
+def describe(status: dict[str, Any]) -> list[str]:
+    """The status as lines for a terminal."""
+    weights = f"{status['stable_weight']} / {status['candidate_weight']} %, mirror {status['mirror_percent']} %"
+    lines = [
+        f"[bold]{status['task']}[/] in {status['environment']}: {status['stage']} since {status['since'] or '–'}",
+        f"  stable     {status['stable'] or '–'}{_from(status, 'stable')}",
+        f"  candidate  {status['candidate'] or '–'}{_from(status, 'candidate')}",
+        f"  traffic    {weights}",
+    ]
+    if waits := status["waits"]:
+        lines.append(f"  waits      {_waiting(waits)}")
+    lines += [
+        f"  frozen     from {freeze['first']} to {freeze['last']}  ({escape(freeze['reason'])})"
+        for freeze in status["freezes"]
+    ]
+    if record := status["break_glass"]:
+        told = f"{record['digest']} was rolled back at {record['at']} by {record['by']}; Git does not know it yet"
+        lines.append(f"  [red]break-glass[/]  {escape(told)}")
+    lines += [f"  held       {hold['digest']}  ({escape(hold['reason'])})" for hold in status["holds"]]
+    for stage, made in status["decisions"].items():
+        lines.append(f"  {stage:10} {made['verdict']} → {made['action']}  {made['now']}  {made['id']}")
+    return lines
+
+
+def _from(status: dict[str, Any], side: str) -> str:
+    came = status["promoted_from"].get(side)
+    return f"  (from {came['environment']}, {came['decision']})" if came else ""
+
+
+def _waiting(waits: dict[str, str | None]) -> str:
+    asked = " by a person (`sluice approve`)" if waits["for"] == "approval" else ""
+    least = f", not before {waits['not_before']}" if waits["not_before"] else ""
+    most = f", at most until {waits['until']}" if waits["until"] else ""
+    return f"for {waits['for']}{asked}{least}{most}"

@@ -1,0 +1,1 @@
+"""What was served: the prediction log and its windows."""

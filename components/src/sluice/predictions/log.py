@@ -1,0 +1,204 @@
+"""
+The prediction log: one JSON line a prediction, appended by the servers; one parquet file a window, by the collector.
+
+Line: request_id, event_time (ISO, Z), route, rollout, digest, score, status, latency_ms, features (name to value or
+null), missing (names), stale (names), keys (entity keys and request inputs), as_of (feature view to the time of the row
+that was read online).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Protocol
+
+import orjson
+import polars as pl
+
+from sluice.content import written_whole
+from sluice.documents.state import iso
+
+WINDOW_SCHEMA: Mapping[str, Any] = {
+    "request_id": pl.String,
+    "event_time": pl.Datetime("us", "UTC"),
+    "route": pl.String,
+    "digest": pl.String,
+    "score": pl.Float64,
+    "status": pl.Int16,
+    "latency_ms": pl.Float64,
+    "features": pl.String,
+    "missing": pl.Int16,
+    "stale": pl.Int16,
+    "keys": pl.String,
+    "rollout": pl.String,
+    "as_of": pl.String,
+}
+"""
+Columns of a window's parquet; ``features``, ``keys`` and ``as_of`` are JSON with sorted keys, ``missing``, ``stale``
+counts. ``as_of`` is null where nobody wrote it down.
+"""
+
+_LATER = frozenset({"as_of"})
+"""Columns that logs of before lack."""
+_MAX_BUFFERED = 1000
+
+
+@dataclass(frozen=True)
+class Record:
+    """One prediction, or one request that failed (``score`` is then ``None`` and ``status`` says how)."""
+
+    request_id: str
+    event_time: datetime
+    route: str
+    rollout: str
+    digest: str
+    score: float | None
+    status: int
+    latency_ms: float
+    features: Mapping[str, Any]
+    missing: Sequence[str]
+    stale: Sequence[str]
+    keys: Mapping[str, Any]
+    as_of: Mapping[str, datetime] = field(default_factory=dict)
+
+    def line(self) -> bytes:
+        """The record as one line of JSON, newline included."""
+        document = {**self.__dict__, "event_time": iso(self.event_time)}
+        return orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z)
+
+
+class PredictionLog(Protocol):
+    """Where a server's predictions go: a file here, or a spool on its way to a collector."""
+
+    dropped: int
+    """Predictions that it had to give up."""
+
+    def write(self, records: Iterable[Record]) -> None:
+        """Take the records; never blocks for long and never raises."""
+
+    def close(self) -> None:
+        """The last call."""
+
+
+def kept(request_id: str, percent: float) -> bool:
+    """
+    Whether a request is in the sample of so many percent: the same on every server, so that all sides of a rollout
+    keep the same requests. The rows of one request (``id#0``, ``id#1``, …) stay together.
+    """
+    base, mark, index = request_id.rpartition("#")
+    key = base if mark and index.isdecimal() else request_id
+    drawn = int.from_bytes(blake2b(f"log\0{key}".encode(), digest_size=8).digest())
+    return drawn < percent / 100 * 2**64
+
+
+class LogWriter:
+    """
+    Appends lines to one file so that whatever was answered survives SIGKILL: each call ends in the kernel.
+
+    While the disk is full, lines wait in a buffer of at most 1000; beyond that the oldest are dropped and counted,
+    because a log must not stop a server from answering.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        self._waiting: deque[bytes] = deque()
+        self.dropped = 0
+        size = os.fstat(self._file).st_size
+        if size and os.pread(self._file, 1, size - 1) != b"\n":
+            # A killed predecessor left half a line: end it, so that it spoils nothing but itself.
+            self._waiting.append(b"\n")
+
+    def write(self, records: Iterable[Record]) -> None:
+        """Append the records; never raises for a full disk."""
+        self._waiting.extend(record.line() for record in records)
+        while len(self._waiting) > _MAX_BUFFERED:
+            self._waiting.popleft()
+            self.dropped += 1
+        data = b"".join(self._waiting)
+        try:
+            written = os.write(self._file, data)
+        except OSError:
+            return
+        self._waiting.clear()
+        if written < len(data):
+            self._waiting.append(data[written:])
+
+    def close(self) -> None:
+        """Close the file."""
+        with contextlib.suppress(OSError):
+            os.close(self._file)
+
+
+def log_sizes(directory: Path) -> dict[Path, int]:
+    """Size in bytes of every log file: where a reader starts that wants only what comes later."""
+    return {path: path.stat().st_size for path in sorted(directory.glob("*.jsonl"))}
+
+
+def read_lines(directory: Path, since: Mapping[Path, int]) -> list[dict[str, Any]]:
+    """
+    The log lines written after ``since`` (a file that is not in it is read from its start).
+
+    Half a line, left by a killed server, is skipped.
+    """
+    found: list[dict[str, Any]] = []
+    for path in sorted(directory.glob("*.jsonl")):
+        with path.open("rb") as stream:
+            stream.seek(since.get(path, 0))
+            for line in stream:
+                with contextlib.suppress(orjson.JSONDecodeError):
+                    document = orjson.loads(line)
+                    if isinstance(document, dict) and "request_id" in document:
+                        found.append(document)
+    return found
+
+
+def window_frame(lines: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
+    """
+    Log lines as a frame with ``WINDOW_SCHEMA``, sorted by (event_time, request_id, route).
+
+    A prediction that was logged twice (the request was sent again) counts once: the first answer stays, but an answer
+    stays before a failure.
+    """
+    columns: dict[str, list[Any]] = {name: [] for name in WINDOW_SCHEMA}
+    for line in lines:
+        for name, values in columns.items():
+            values.append(_cell(name, line.get(name) if name in _LATER else line[name]))
+    return first_answers(pl.DataFrame(columns, schema=dict(WINDOW_SCHEMA)))
+
+
+def first_answers(frame: pl.DataFrame) -> pl.DataFrame:
+    """Each prediction once, as of ``window_frame``; in the same order."""
+    return (
+        frame.sort("status", maintain_order=True)
+        .unique(["request_id", "route", "digest"], keep="first", maintain_order=True)
+        .sort("event_time", "request_id", "route", "digest")
+    )
+
+
+def _cell(name: str, value: Any) -> Any:
+    if name == "event_time":
+        return datetime.fromisoformat(value)
+    if name in {"missing", "stale"}:
+        return len(value)
+    if name in {"features", "keys", "as_of"} and value is not None:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    return value
+
+
+def window_path(directory: Path, start: datetime, end: datetime) -> Path:
+    """``<directory>/<start>_<end>.parquet`` with compact ISO times."""
+    name = "_".join(moment.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ") for moment in (start, end))
+    return directory / f"{name}.parquet"
+
+
+def write_window(path: Path, frame: pl.DataFrame) -> None:
+    """Write a window, whole or not at all."""
+    with written_whole(path) as beside:
+        frame.write_parquet(beside, statistics=False)

@@ -1,0 +1,1 @@
+"""Evidence from a Prometheus, and the series that it is given."""

@@ -1,0 +1,242 @@
+"""
+Evidence from a Prometheus that scrapes the model servers and, for what needs labels, the exposition of a join.
+
+All numbers are about the stage alone: queries pin the task, answers are counted by digest and route, and the window
+begins when the stage does (and its first samples are in). What is not answered, or not answered well, is a line of
+``Evidence.problems``; see ``sluice.prometheus.api`` for what counts as well. Prometheus sees what reached a
+server: requests that the road itself failed are not in it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TypeVar
+
+from sluice.documents.evidence import Arm, Evidence, Histogram, Moments, Source, Timings
+from sluice.documents.state import Applied, ReleaseState, iso, moment_of
+from sluice.evidence.moments import rounded
+from sluice.prometheus.api import BadAnswer, PrometheusApi
+from sluice.prometheus.exporter import Sample
+from sluice.prometheus.exposition import about
+from sluice.prometheus.joined import Joined, joined_parts
+from sluice.prometheus.scrape_moments import nearest_to_plan, unseen_requests
+from sluice.prometheus.server_counts import START, Began, Life, Reading, bins_of, both_began, selector
+
+if TYPE_CHECKING:
+    from sluice.gates.policy import GatePolicy
+
+_T = TypeVar("_T")
+_JOINED = "sluice_(?:joined|labels|loss|imputed|rectifier|pair|agreement|skew|cells|slice)(?:_.+)?"
+_TOLD_APART = ("route", "window", "slice", "feature")
+
+
+@dataclass(frozen=True)
+class PrometheusSource:
+    """
+    One Prometheus; in a cluster ``now`` is the wall clock.
+
+    Args:
+        api: the server.
+        matchers: labels that this installation adds to every series of ours, for example a namespace.
+        settle_seconds: from the stage's start to the first sample that counts; two scrapes or more.
+        fresh_seconds: age from which the newest sample of a server is too old.
+        skew_seconds: by which the server's clock may differ from ours.
+        joined: whether something exposes what needs labels; where it should and is silent, that is a problem.
+        marked: whether the road tells servers by a header which side a request is for. A plain HTTPRoute does not: then
+            all that a server was asked in the stage is its digest's, whatever header came, and the window begins when
+            both sides had servers and ``fresh_seconds`` were over: before, the other side got all.
+    """
+
+    api: PrometheusApi
+    matchers: Mapping[str, str] = field(default_factory=dict)
+    settle_seconds: float = 60.0
+    fresh_seconds: float = 60.0
+    skew_seconds: float = 30.0
+    joined: bool = True
+    marked: bool = True
+
+    def read(self, state: ReleaseState, policy: GatePolicy, applied: Applied, now: datetime) -> Evidence:
+        """The evidence at ``now``; never raises for what the server does."""
+        self.api.begin()
+        problems: list[str] = []
+        self._believed(lambda: self._check_clock(now), None, problems)
+        begin = self._believed(lambda: self._begin(state, now), self._settled(state), problems)
+        lives: list[Life] = self._believed(lambda: self._lives(state, applied, begin, now), [], problems)
+        joined = joined_parts([])
+        if self.joined:
+            hours = policy.online.evidence_hours or policy.online.look_every_hours
+            joined = self._believed(lambda: self._joined(state, now, hours), joined, problems)
+        unseen = self._believed(lambda: self._unseen(state, begin, now), 0, problems)
+        nothing = _evidence(state, applied, now, [], joined_parts([]))
+        found = self._believed(lambda: _evidence(state, applied, now, lives, joined, unseen), nothing, problems)
+        return found.model_copy(update={"sources": self._sources(begin, now), "problems": tuple(problems)})
+
+    def _believed(self, ask: Callable[[], _T], nothing: _T, problems: list[str]) -> _T:
+        """What was answered, unless something is wrong already or with this; numbers that contradict are wrong too."""
+        if problems:
+            return nothing
+        try:
+            return ask()
+        except BadAnswer as error:
+            problems.append(str(error))
+        except (ValueError, ArithmeticError) as error:
+            problems.append(f"prometheus: its numbers contradict each other: {str(error).splitlines()[0]}")
+        return nothing
+
+    def _check_clock(self, now: datetime) -> None:
+        ahead = self.api.clock() - now.timestamp()
+        if abs(ahead) > self.skew_seconds:
+            side = "ahead of" if ahead > 0 else "behind"
+            raise BadAnswer("time()", f"its clock is {abs(ahead):.0f} s {side} ours, {self.skew_seconds:g} are allowed")
+
+    def _settled(self, state: ReleaseState) -> float:
+        return moment_of(state.since or "").timestamp() + self.settle_seconds
+
+    def _begin(self, state: ReleaseState, now: datetime) -> float:
+        since, begin = moment_of(state.since or "").timestamp(), self._settled(state)
+        if self.marked or now.timestamp() < begin:
+            return begin
+        matchers = {**self.matchers, "task": state.task}
+        start, spent = selector(START, matchers), f"{now.timestamp() - since:.0f}s"
+        step = f"{max(self.fresh_seconds / 2, 1):.0f}s"
+        seen = {
+            frozenset(one.labels.items()): one.value
+            for one in self.api.vector(f"min_over_time(timestamp({start})[{spent}:{step}])", now.timestamp(), matchers)
+        }
+        born = self.api.vector(f"min_over_time({start}[{spent}])", now.timestamp(), matchers)
+        servers = [
+            Began(one.labels.get("digest", ""), one.value, seen.get(frozenset(one.labels.items()), now.timestamp()))
+            for one in born
+        ]
+        return both_began(servers, (state.stable, state.candidate), since, begin, self.fresh_seconds)
+
+    def _lives(self, state: ReleaseState, applied: Applied, begin: float, now: datetime) -> list[Life]:
+        """Of all servers. A side that was read back must have been seen lately; of a lost one counts what was seen."""
+        end = now.timestamp()
+        if end < begin + 1:
+            return []  # the stage has hardly begun
+        matchers = {**self.matchers, "task": state.task}
+        routes = ("stable", state.candidate_route) if self.marked else ("stable", "candidate", "shadow")
+        before = math.ceil(begin - moment_of(state.since or "").timestamp() + self.fresh_seconds)
+        reading = Reading(self.api, matchers, routes, begin, end, before, self.fresh_seconds)
+        lives = reading.lives()
+        for digest in (applied.candidate, applied.stable):
+            if digest and not any(life.alive for life in lives if life.digest == digest):
+                rule = f"no server of {digest[:19]} was seen in the last {self.fresh_seconds:g} s"
+                raise BadAnswer(reading.queries()[2], rule)
+        if self.marked:
+            return lives
+        return [life.on(state.candidate_route if life.digest == state.candidate else "stable") for life in lives]
+
+    def _unseen(self, state: ReleaseState, begin: float, now: datetime) -> int:
+        if self.marked or now.timestamp() < begin + 1:
+            return 0
+        matchers = {**self.matchers, "task": state.task}
+        return unseen_requests(self.api, matchers, begin, now.timestamp(), self.fresh_seconds)
+
+    def _joined(self, state: ReleaseState, now: datetime, hours: float) -> Joined:
+        labels = {**self.matchers, **about(state)}
+        query = f"last_over_time({selector(_JOINED, labels)}[{self.fresh_seconds:g}s])"
+        found: dict[tuple[str, ...], Sample] = {}
+        for one in self.api.vector(query, now.timestamp(), labels):
+            sample = Sample(one.labels.get("__name__", ""), one.labels, one.value)
+            key = (sample.name, *(one.labels.get(name, "") for name in _TOLD_APART))
+            if key in found:
+                raise BadAnswer(query, f"answers with several series for {'/'.join(part for part in key if part)}")
+            found[key] = sample
+        joined = joined_parts(found.values())
+        if joined.now is None:
+            raise BadAnswer(query, "is empty: nothing exposes the numbers that need labels")
+        age = now.timestamp() - joined.now
+        if not -self.skew_seconds <= age <= hours * 3600:
+            raise BadAnswer(query, f"the join is {age / 3600:g} hours old, 0 to {hours:g} are allowed")
+        return joined
+
+    def _sources(self, begin: float, now: datetime) -> tuple[Source, ...]:
+        first = iso(min(datetime.fromtimestamp(begin, UTC), now))
+        last = taken = iso(now)
+        return tuple(
+            Source(name="prometheus", query=query, first=first, last=last, taken=taken, n=n)
+            for query, n in self.api.asked
+        )
+
+
+def _evidence(
+    state: ReleaseState, applied: Applied, now: datetime, lives: list[Life], joined: Joined, unseen: int = 0
+) -> Evidence:
+    route = state.candidate_route
+    planned = state.mirror_percent if route == "shadow" else state.candidate_weight
+    roads = {"stable": state.stable, route: state.candidate}
+    stable, candidate = (sum(life.requests(road) for life in lives) for road in roads)
+    return Evidence(
+        task=state.task,
+        environment=state.environment,
+        rollout=state.rollout,
+        stage=state.stage,
+        step=state.step,
+        since=state.since,
+        now=iso(now),
+        applied=applied,
+        candidate=_arm(state.candidate, route, lives, joined, "candidate"),
+        stable=_arm(state.stable, "stable", lives, joined, "stable"),
+        foreign=sum(
+            life.requests(road) - life.requests(road, "4xx")
+            for life in lives
+            for road, digest in roads.items()
+            if life.digest != digest
+        ),
+        split=nearest_to_plan(
+            max(stable - candidate, 0) if route == "shadow" else stable, candidate, planned / 100, unseen
+        ),
+        strata=joined.strata,
+        pairs=joined.pairs,
+        skew_n=joined.skew_n,
+        skew=dict(joined.skew),
+        cells=joined.cells,
+        timings=_timings(_of(state.candidate, lives), route, _of(state.stable, lives)),
+        slices=dict(joined.slices),
+    )
+
+
+def _of(digest: str | None, lives: Iterable[Life]) -> list[Life]:
+    return [life for life in lives if life.digest == digest]
+
+
+def _arm(digest: str | None, route: str, lives: list[Life], joined: Joined, side: str) -> Arm | None:
+    """Restarts are those of the servers that live now: of one that is gone nobody knows the hours."""
+    if digest is None:
+        return None
+    ours = _of(digest, lives)
+    living = [life for life in ours if life.alive]
+    n = sum(life.requests(route) for life in ours)
+    last = max((life.last[route] for life in ours), default=0.0)
+    return Arm(
+        digest=digest,
+        n=n,
+        first=None,
+        last=iso(datetime.fromtimestamp(last, UTC)) if n and last else None,
+        errors=sum(life.requests(route, "5xx") for life in ours),
+        stale=round(sum(life.of("sluice_features_stale_total", route) for life in ours)),
+        restarts=sum(life.restarts for life in living) if living else None,
+        hours=sum(life.hours for life in living) if living else None,
+        **joined.arms[side],
+    )
+
+
+def _timings(candidate: list[Life], route: str, stable: list[Life]) -> Timings:
+    ours, theirs = _latency(candidate, route), _latency(stable, "stable")
+    return Timings(candidate=ours[0], candidate_bins=ours[1], stable=theirs[0], stable_bins=theirs[1])
+
+
+def _latency(lives: list[Life], route: str) -> tuple[Moments | None, Histogram | None]:
+    counts = bins_of(lives, route)
+    if not (n := sum(counts)):
+        return None, None
+    total = sum(life.of("sluice_request_latency_seconds_sum", route) for life in lives)
+    squares = sum(life.of("sluice_request_latency_squared_seconds_total", route) for life in lives)
+    variance = max(squares - total * total / n, 0.0) / (n - 1) if n > 1 else 0.0
+    moments = Moments(n=n, mean=rounded(1000 * total / n), variance=rounded(1e6 * variance))
+    return moments, Histogram(counts=counts)

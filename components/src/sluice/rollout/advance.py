@@ -1,0 +1,274 @@
+"""
+The rollout as pure functions: from a state and evidence to the next state.
+
+    proposal ─ PASS ─┬─ no stable ─► bootstrap ───────────────────────────────────────────────────────┬─ PASS ─► stable
+                     └─ stable ────► shadow ─► canary step 0 … n, or preview (blue/green) ─► confirm ─┘
+    any stage ─ PASS, approval asked ─► paused, until a person approves the next step
+    any stage ─ FAIL ─────────► back to stable (or empty), the digest is held
+    any stage ─ out of time ──► back to stable (or empty), no hold
+    any stage ─ INCONCLUSIVE ─► wait, nothing is written
+
+The policy says which of shadow, canary and preview there are; a rollout begins in the first of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sluice.content import digest_of_value
+from sluice.documents.evidence import Evidence
+from sluice.documents.state import Hold, ReleaseState
+from sluice.documents.verdict import Decision, Reason, Verdict, identify, overall
+from sluice.gates.policy import GatePolicy
+from sluice.gitops.writer import Snapshot
+from sluice.rollout.effect import CANDIDATE_LOST
+from sluice.rollout.look import judge
+from sluice.rollout.message import short
+from sluice.rollout.terms import Terms, deadline_of, frozen, overdue, terms_of
+
+BY = "sluice"
+"""Who puts the holds that no person put."""
+_BEGUN = {"bootstrap": "bootstrap", "shadow": "start-shadow", "preview": "start-preview", "canary": "set-weight"}
+"""The action that begins a stage."""
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What a look says."""
+
+    action: str
+    """start-preview, set-weight, promote, confirm, pause, rollback, time-out or wait."""
+    verdict: Verdict
+    reasons: tuple[Reason, ...]
+    after: ReleaseState
+
+
+def propose(
+    snapshot: Snapshot,
+    candidate: str,
+    offline_reasons: Sequence[Reason],
+    evidence: Mapping[str, Any],
+    run: Mapping[str, Any],
+    now: str,
+) -> Decision:
+    """
+    The decision about a new candidate: it starts its rollout, or is refused with the reasons; both are recorded.
+
+    Refused: what the offline gate did not PASS, a held digest, the stable digest itself, a second rollout beside one
+    that is going on, a first model where the policy allows no bootstrap, and everything in a freeze. The id says which
+    proposal this is, not how it ended, so the same proposal made twice (after a kill, after a lost acknowledgement) is
+    one decision.
+
+    Args:
+        evidence: the evaluation, as plain JSON.
+        run: where the candidate comes from: pipeline run, recipe, data and code digests.
+        now: event time, ISO 8601 with ``Z``.
+    """
+    state = snapshot.state
+    broken = _forbidden(snapshot, candidate) or frozen(snapshot.policy, now)
+    reasons = (broken,) if broken else tuple(offline_reasons)
+    verdict = overall(reasons)
+    accepted = verdict is Verdict.PASS
+    after = _started(state, candidate, snapshot.policy, now) if accepted else state
+    action = _BEGUN[after.stage] if accepted else "refuse"
+    evidence_digest = digest_of_value(dict(evidence))
+    identity = [state.task, state.environment, candidate, evidence_digest, snapshot.policy_digest, now, run.get("id")]
+    return Decision(
+        id=identify("propose", identity),
+        task=state.task,
+        environment=state.environment,
+        stage="propose" if broken else "offline",
+        action=action,
+        verdict=verdict,
+        candidate=candidate,
+        stable=state.stable,
+        reasons=reasons,
+        now=now,
+        evidence=dict(evidence),
+        evidence_digest=evidence_digest,
+        policy_digest=snapshot.policy_digest,
+        before=state.model_dump(mode="json"),
+        after=after.model_dump(mode="json"),
+        run=dict(run),
+    )
+
+
+def look(snapshot: Snapshot, evidence: Evidence, now: str, run: Mapping[str, Any]) -> Decision | None:
+    """The decision that ``advance`` advises, ready to be committed; ``None`` to wait. ``run`` as in ``propose``."""
+    made = decided(snapshot.state, evidence, snapshot.policy, snapshot.policy_digest, now, run)
+    return None if made.action == "wait" else made
+
+
+def decided(
+    state: ReleaseState, evidence: Evidence, policy: GatePolicy, policy_digest: str, now: str, run: Mapping[str, Any]
+) -> Decision:
+    """What ``advance`` advises as a decision, waiting too; only those that change something are committed."""
+    advice = advance(state, evidence, policy, now)
+    identity = [state.task, state.environment, state.rollout, state.stage, state.step, evidence.digest]
+    identity += ["paused"] if state.paused else []
+    return Decision(
+        id=identify(state.stage, [*identity, policy_digest, now]),
+        task=state.task,
+        environment=state.environment,
+        stage=state.stage,
+        action=advice.action,
+        verdict=advice.verdict,
+        candidate=state.candidate,
+        stable=state.stable,
+        reasons=advice.reasons,
+        now=now,
+        window=(state.since or now, now),
+        evidence=evidence.model_dump(mode="json"),
+        evidence_digest=evidence.digest,
+        policy_digest=policy_digest,
+        before=state.model_dump(mode="json"),
+        after=advice.after.model_dump(mode="json"),
+        run=dict(run),
+    )
+
+
+def advance(state: ReleaseState, evidence: Evidence, policy: GatePolicy, now: str) -> Advice:
+    """
+    The next step of a rollout that is going on.
+
+    Nothing is read from evidence that breaks a guard (about something else, old, from the future, not finite, empty),
+    or while the servers do not do what the state says; both are INCONCLUSIVE, and so is a PASS before the stage has
+    lasted its ``soak_hours``. With one side lost, evidence may still fail the candidate, but not pass it.
+
+    Out of time ends it *without* a hold: time running out says that there was too little traffic or too wide an
+    interval, not that the digest is bad; it may be proposed again and starts from the first stage. A broken traffic
+    split likewise blames the road, and failures beside a candidate that is gone blame its server, not the model. Every
+    other FAIL holds the digest. A stage that the policy no longer
+    has ends like one out of time; one that it still has is judged by the policy of now.
+
+    A stage that waits for a person goes forwards by ``sluice approve`` alone; FAIL and its deadline still end it. In a
+    freeze nothing goes forwards and no deadline comes nearer; FAIL ends it all the same.
+    """
+    if state.rollout is None:
+        return Advice("wait", Verdict.INCONCLUSIVE, (), state)
+    terms = terms_of(state, policy)
+    if terms is None:
+        name = "blue_green" if state.stage == "preview" else state.stage
+        gone = _undecided("policy", f"the policy has no {name} any more, so the rollout ends")
+        return Advice("time-out", Verdict.INCONCLUSIVE, (gone,), back(state, now, None))
+    reasons = judge(state, evidence, policy, terms, now)
+    verdict = overall(reasons)
+    if verdict is Verdict.FAIL:
+        failed = [reason for reason in reasons if reason.verdict is Verdict.FAIL]
+        lost = any(reason.rule == CANDIDATE_LOST for reason in reasons)
+        blamed = not lost and any(reason.rule != "split" for reason in failed)
+        return Advice("rollback", verdict, reasons, back(state, now, _why(failed) if blamed else None))
+    if verdict is Verdict.PASS and not (terms.approval or state.paused):
+        action, after = forward(state, policy, now)
+        return Advice(action, verdict, reasons, after)
+    return _without_a_step(state, policy, terms, reasons, now)
+
+
+def _without_a_step(
+    state: ReleaseState, policy: GatePolicy, terms: Terms, reasons: tuple[Reason, ...], now: str
+) -> Advice:
+    """Nothing failed, and the look alone leads nowhere: time is over, or a person is asked, or all wait."""
+    verdict = overall(reasons)
+    if late := overdue(state, terms, reasons, now):
+        return Advice("time-out", Verdict.INCONCLUSIVE, (*reasons, late), back(state, now, None))
+    if state.paused:
+        text = f"passed, and waits for `sluice approve` until {deadline_of(state, policy) or 'somebody does'}"
+        return Advice("wait", Verdict.INCONCLUSIVE, (*reasons, _undecided("approval", text)), state)
+    if verdict is Verdict.PASS:
+        return Advice("pause", verdict, reasons, _changed(state, paused=True))
+    return Advice("wait", verdict, reasons, state)
+
+
+def back(state: ReleaseState, now: str, reason: str | None, by: str = BY) -> ReleaseState:
+    """The state without its candidate: stable answers everything, or nothing does; held where there is a reason."""
+    hold = (Hold(digest=state.candidate, reason=reason, by=by, at=now),) if reason and state.candidate else ()
+    return state.settled(state.stable, now, (*state.holds, *hold))
+
+
+def forward(state: ReleaseState, policy: GatePolicy, now: str) -> tuple[str, ReleaseState]:
+    """
+    The action and the state that a PASS leads to.
+
+    The next canary step is the first one above the weight of now, which is the one that follows unless the policy's
+    steps were changed on the way.
+    """
+    online = policy.online
+    if state.stage in ("bootstrap", "confirm"):
+        return "confirm", state.settled(state.candidate, now, state.holds)
+    if state.stage == "shadow" and online.blue_green:
+        return "start-preview", _moved(state, now, stage="preview")
+    steps = online.canary.steps if online.canary and state.stage != "preview" else ()
+    step = next((step for step, weight in enumerate(steps) if weight > state.candidate_weight), None)
+    if step is None:
+        return "promote", _moved(state, now, stage="confirm", weight=100)
+    return "set-weight", _moved(state, now, stage="canary", step=step, weight=steps[step])
+
+
+def _moved(state: ReleaseState, now: str, *, stage: str, step: int = 0, weight: int = 0) -> ReleaseState:
+    return _changed(
+        state,
+        stage=stage,
+        step=step,
+        since=now,
+        stable_weight=100 - weight,
+        candidate_weight=weight,
+        mirror_percent=0,
+        paused=False,
+    )
+
+
+def _started(state: ReleaseState, candidate: str, policy: GatePolicy, now: str) -> ReleaseState:
+    online = policy.online
+    rollout = f"r{state.sequence + 1:04d}-{short(candidate)}"
+    begun = {"rollout": rollout, "candidate": candidate, "since": now}
+    if state.stable is None:
+        return _changed(state, **begun, stage="bootstrap", candidate_weight=100)
+    if online.shadow:
+        return _changed(state, **begun, stage="shadow", mirror_percent=online.shadow.mirror_percent)
+    if online.canary:
+        weight = online.canary.steps[0]
+        return _changed(state, **begun, stage="canary", stable_weight=100 - weight, candidate_weight=weight)
+    return _changed(state, **begun, stage="preview")
+
+
+def _changed(state: ReleaseState, **changed: Any) -> ReleaseState:
+    return ReleaseState.model_validate(state.model_dump() | {"sequence": state.sequence + 1} | changed)
+
+
+def _forbidden(snapshot: Snapshot, candidate: str) -> Reason | None:
+    """The release rule that forbids this proposal, whatever the offline gate says."""
+    state = snapshot.state
+    hold = state.held(candidate)
+    rules = (
+        (
+            hold is not None,
+            "hold",
+            f"{short(candidate)} is held since {hold.at} by {hold.by}: {hold.reason}" if hold else "",
+        ),
+        (
+            state.rollout is not None,
+            "one-rollout",
+            f"{short(state.candidate)} is in {state.stage}; one rollout at a time",
+        ),
+        (state.stable == candidate, "already-stable", f"{short(candidate)} is the stable model already"),
+        (
+            state.stable is None and not snapshot.policy.bootstrap.allowed,
+            "bootstrap",
+            "production is empty and the policy allows no first model (bootstrap.allowed)",
+        ),
+    )
+    return next((_reason(rule, Verdict.FAIL, text) for broken, rule, text in rules if broken), None)
+
+
+def _undecided(rule: str, text: str) -> Reason:
+    return _reason(rule, Verdict.INCONCLUSIVE, text)
+
+
+def _reason(rule: str, verdict: Verdict, text: str) -> Reason:
+    return Reason(rule=rule, verdict=verdict, observed=None, bound=None, n=0, text=text)
+
+
+def _why(failed: Sequence[Reason]) -> str:
+    return "; ".join(f"{reason.rule}: {reason.text}" for reason in failed)

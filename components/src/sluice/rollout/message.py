@@ -1,0 +1,81 @@
+"""What a decision's commit says, so that ``git log`` reads like a release history."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sluice.documents.verdict import Decision
+
+NOTHING = "none"
+"""Written where no model is stable."""
+
+
+def commit_message(decision: Decision, record: str | None = None) -> str:
+    """Subject, one line a reason, and the trailers that tools look for; ``record`` is the digest of its record."""
+    subject = f"{decision.task} {decision.environment}: {_what(decision)}  {decision.verdict}"
+    reasons = [f"{reason.verdict:<12}  {reason.rule}: {_one_line(reason.text)}" for reason in decision.reasons]
+    rows = [f"{key}: {value}" for key, value in trailers(decision.model_dump(mode="json"), record)]
+    return "\n".join([subject, "", *reasons, *([""] if reasons else []), *rows]) + "\n"
+
+
+def trailers(decision: Mapping[str, Any], record: str | None) -> list[tuple[str, str]]:
+    """
+    The trailers of a decision as plain JSON. The stable model on both sides of it is always told, so that one
+    ``git log`` says when a digest lost its place.
+    """
+    served = [(decision.get(side) or {}).get("stable") or NOTHING for side in ("before", "after")]
+    rows = [
+        ("Sluice-Decision", decision["id"]),
+        ("Sluice-Environment", decision.get("environment")),
+        ("Sluice-Candidate", decision.get("candidate")),
+        ("Sluice-Stable", decision.get("stable")),
+        ("Sluice-Stable-Before", served[0]),
+        ("Sluice-Stable-After", served[1]),
+        ("Sluice-Evidence", decision.get("evidence_digest")),
+        ("Sluice-Policy", decision.get("policy_digest")),
+        ("Sluice-Record", record),
+    ]
+    return [(key, str(value)) for key, value in rows if value]
+
+
+def _what(decision: Decision) -> str:
+    before, after = decision.before, decision.after
+    who = short(decision.candidate)
+    held = " and held" if len(after.get("holds", ())) > len(before.get("holds", ())) else ""
+    way = "canary" if before.get("stage") == "canary" else "traffic"
+    ended = "ended" if any(reason.rule == "policy" for reason in decision.reasons) else "timed out"
+    texts = {
+        "refuse": f"{who} refused",
+        "bootstrap": f"first model {who} answers 100 %",
+        "start-shadow": f"{who} shadows {after.get('mirror_percent')} %",
+        "start-preview": f"{who} is made ready without traffic",
+        "set-weight": f"canary {_weight(before)} -> {_weight(after)} %",
+        "promote": f"{way} {_weight(before)} -> {_weight(after)} %, old side warm",
+        "confirm": f"{who} confirmed as stable",
+        "pause": f"{who} passed {before.get('stage')}, waits for approval",
+        "approve": f"{who} approved in {before.get('stage')}, {_next(after)}",
+        "time-out": f"{who} {ended} in {before.get('stage')}, stable is {short(after.get('stable'))}",
+        "rollback": f"{who} rolled back{held} in {before.get('stage')}, stable is {short(after.get('stable'))}",
+        "hold": f"{who} held",
+        "release-hold": f"hold on {who} lifted",
+    }
+    return texts.get(decision.action, f"{decision.stage} {decision.action} {who}")
+
+
+def _next(after: dict[str, Any]) -> str:
+    stage = after.get("stage")
+    return "confirmed as stable" if stage == "stable" else f"goes to {stage} with {_weight(after)} %"
+
+
+def _weight(state: dict[str, Any]) -> int:
+    return int(state.get("candidate_weight", 0))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def short(digest: str | None) -> str:
+    """The first twelve hexadecimal digits, or ``none``."""
+    return digest.partition(":")[2][:12] if digest else "none"

@@ -1,0 +1,153 @@
+"""What the policy asks of a rollout's stage beside numbers: how long at least, how long at most, and whom."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sluice.documents.state import ReleaseState, iso, moment_of
+from sluice.documents.verdict import Reason, Verdict
+from sluice.gates.freeze import Freeze, frozen_hours, standing
+from sluice.gates.online_policy import OnlineRule
+from sluice.gates.policy import GatePolicy
+
+_MOST_FREEZES = 100
+"""One after the other, each within what the one before added to a stage; more are as good as no end."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """
+    One stage's.
+
+    Attributes:
+        soak_hours: event hours that it lasts at least.
+        maximum_hours: event hours after which it ends without an answer.
+        approval: whether a person must agree to the next step.
+        rules: those that may have a wait of their own.
+        freezes: days on which the clock of ``maximum_hours`` stands still.
+    """
+
+    soak_hours: float
+    maximum_hours: float
+    approval: bool
+    rules: tuple[OnlineRule, ...] = ()
+    freezes: tuple[Freeze, ...] = ()
+
+
+def terms_of(state: ReleaseState, policy: GatePolicy) -> Terms | None:
+    """
+    The terms of the state's stage; ``None`` where the policy has no such stage, or none is going on.
+
+    A first model is timed as the confirm stage is. It neither soaks nor waits for a person: it answers everything
+    already, and there is no old side to keep warm.
+    """
+    online, freezes = policy.online, policy.freeze
+    if state.stage == "bootstrap":
+        return Terms(0, online.confirm.maximum_hours, approval=False, freezes=freezes)
+    if state.stage == "preview":
+        preview = online.blue_green
+        return Terms(preview.soak_hours, preview.maximum_hours, preview.approval, (), freezes) if preview else None
+    stage = online.stages.get(state.stage)
+    return Terms(stage.soak_hours, stage.maximum_hours, stage.approval, stage.rules, freezes) if stage else None
+
+
+def deadline_of(state: ReleaseState, policy: GatePolicy) -> str | None:
+    """The event time at which the stage times out; ``None`` where it never does: no rollout, or beyond the calendar."""
+    terms = terms_of(state, policy)
+    end = None if terms is None else _after(state, terms.maximum_hours)
+    for _ in range(_MOST_FREEZES):
+        if terms is None or end is None:
+            return None
+        frozen = frozen_hours(terms.freezes, moment_of(state.since or ""), moment_of(end))
+        later = _after(state, terms.maximum_hours + frozen)
+        if later == end:
+            return end
+        end = later
+    return None
+
+
+def soaked_at(state: ReleaseState, policy: GatePolicy) -> str | None:
+    """The event time until which the stage lasts at least; ``None`` where the policy asks for no such time."""
+    terms = terms_of(state, policy)
+    return _after(state, terms.soak_hours) if terms and terms.soak_hours else None
+
+
+def frozen(policy: GatePolicy, now: str) -> Reason | None:
+    """Why nothing goes forward at ``now``; ``None`` where the policy freezes nothing then."""
+    found = standing(policy.freeze, moment_of(now))
+    if found is None:
+        return None
+    text = f"nothing goes forward until {iso(found[1])} ({found[0].reason}); what fails is rolled back all the same"
+    return _inconclusive("freeze", text)
+
+
+def soak(state: ReleaseState, terms: Terms, now: str) -> Reason | None:
+    """Whether the stage has lasted its ``soak_hours``; ``None`` where the policy asks for none."""
+    if not terms.soak_hours:
+        return None
+    spent = hours_spent(state, now)
+    over = spent >= terms.soak_hours
+    return Reason(
+        rule="soak",
+        verdict=Verdict.PASS if over else Verdict.INCONCLUSIVE,
+        observed=spent,
+        bound=terms.soak_hours,
+        n=0,
+        text=f"{spent:g} hours in this stage, {terms.soak_hours:g} are asked for",
+    )
+
+
+def overdue(state: ReleaseState, terms: Terms, reasons: Sequence[Reason], now: str) -> Reason | None:
+    """
+    Why the stage ends without an answer at ``now``: its time is over, or that of a rule that still cannot tell.
+
+    A stage that waits for a person has its answer, so there only its own time counts.
+    """
+    spent = hours_counted(state, terms, now)
+    if spent >= terms.maximum_hours:
+        what = "an approval" if state.paused else "an answer"
+        text = f"timed out: {spent:g} of at most {terms.maximum_hours:g} hours without {what}"
+        return _inconclusive("maximum_hours", text)
+    waited = [rule for rule in terms.rules if rule.maximum_hours is not None and spent >= rule.maximum_hours]
+    for reason in () if state.paused else _open(reasons):
+        if any(_asks(rule, reason) for rule in waited):
+            text = f"timed out: {reason.rule} still cannot tell after {spent:g} hours, longer than its rule may wait"
+            return _inconclusive(f"maximum_hours[{reason.rule}]", text)
+    return None
+
+
+def hours_spent(state: ReleaseState, now: str) -> float:
+    """Event hours since the stage or step began; below 0 for a ``now`` before that."""
+    return (moment_of(now) - moment_of(state.since or now)).total_seconds() / 3600
+
+
+def hours_counted(state: ReleaseState, terms: Terms, now: str) -> float:
+    """As ``hours_spent``, without those that were frozen: what ``maximum_hours`` is held against."""
+    since, end = moment_of(state.since or now), moment_of(now)
+    return hours_spent(state, now) - frozen_hours(terms.freezes, since, end)
+
+
+def _open(reasons: Sequence[Reason]) -> list[Reason]:
+    """Those that cannot tell yet, and are still asked: success in one rule answers for all rules of success."""
+    better = any(reason.role == "success" and reason.verdict is Verdict.PASS for reason in reasons)
+    unsure = [reason for reason in reasons if reason.verdict is Verdict.INCONCLUSIVE]
+    return [reason for reason in unsure if not (better and reason.role == "success")]
+
+
+def _asks(rule: OnlineRule, reason: Reason) -> bool:
+    name, _, about = reason.rule.partition("[")
+    sliced = "=" in about or about == "slices]"  # in brackets there may be a feature too
+    return name == rule.metric and reason.role == rule.role and sliced == rule.per_slice
+
+
+def _after(state: ReleaseState, hours: float) -> str | None:
+    try:
+        return iso(moment_of(state.since or "") + timedelta(hours=hours))
+    except OverflowError:
+        return None
+
+
+def _inconclusive(rule: str, text: str) -> Reason:
+    return Reason(rule=rule, verdict=Verdict.INCONCLUSIVE, observed=None, bound=None, n=0, text=text)

@@ -1,0 +1,262 @@
+"""
+Requests counted window by window, as every look knows them.
+
+What a look knows of a window depends on how many looks ago the window began: labels have come, requests are due for
+one. So a block is counted once for all such delays, and a look only picks a row of each window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from pydantic import BaseModel
+
+from sluice.documents.evidence import LATENCY_BOUNDS_MS, Moments
+from sluice.simulation.population import SLICES, Floats, Population
+from sluice.simulation.traffic import BLOCK, Flags, Requests, Traffic, Whole
+
+_THRESHOLD = 0.5
+"""Where both models decide."""
+_BINS = len(LATENCY_BOUNDS_MS) + 1
+
+
+Document = TypeVar("Document", bound=BaseModel)
+
+
+def unchecked(document: type[Document], /, **values: object) -> Document:
+    """
+    A document of all its fields, taken as they are: three to five times as fast as pydantic's own ways.
+
+    Thousands of them are made a second. A test reads them back from JSON, strictly, and must find the same.
+    """
+    made = document.__new__(document)
+    for name, value in (("__dict__", values), ("__pydantic_fields_set__", document.__pydantic_fields__.keys())):
+        object.__setattr__(made, name, value)
+    object.__setattr__(made, "__pydantic_extra__", None)
+    object.__setattr__(made, "__pydantic_private__", None)
+    return made
+
+
+class Sums(NamedTuple):
+    """n, sum and sum of squares: they add up over windows."""
+
+    n: float = 0
+    total: float = 0.0
+    squares: float = 0.0
+
+    def moments(self) -> Moments | None:
+        """n, mean and sample variance; ``None`` of nothing."""
+        return self.known() if self.n else None
+
+    def known(self) -> Moments:
+        """As ``moments``, of something."""
+        n, total, squares = self
+        mean = total / n
+        variance = max(squares - n * mean * mean, 0.0) / (n - 1) if n > 1 else 0.0
+        return unchecked(Moments, n=int(n), mean=mean, variance=variance)
+
+
+class Side(NamedTuple):
+    """One arm; all counts are whole numbers."""
+
+    n: float = 0
+    errors: float = 0
+    stale: float = 0
+    milliseconds: Sums = Sums()
+    loss: Sums = Sums()
+    due: float = 0
+    labelled: float = 0
+    expected: Sums = Sums()
+    """Expected losses of those that are due (``Imputed``)."""
+    rectifier: Sums = Sums()
+    """Loss minus expected loss of those labelled."""
+
+
+class Tally(NamedTuple):
+    """A window, or several together, as one look sees them."""
+
+    candidate: Side
+    stable: Side
+    pair_loss: Sums = Sums()
+    pair_shift: Sums = Sums()
+    agreed: float = 0
+    pair_milliseconds: Sums = Sums()
+
+
+_CHANGING, _FIXED = 9, 6
+"""Columns of one arm that change with the delay, and that do not."""
+
+
+def tally_of(changing: list[float], fixed: list[float]) -> Tally:
+    """Of one row, or of the sum of several, of ``Counted``."""
+    sides = []
+    for at, still in ((0, 0), (_CHANGING, _FIXED)):
+        n, total, squares, due, labelled, *expected = changing[at : at + _CHANGING]
+        loss = Sums(n, total, squares)
+        pairs = Sums(due, *expected[:2]), Sums(labelled, *expected[2:])
+        count, errors, stale, *times = fixed[still : still + _FIXED]
+        sides.append(Side(count, errors, stale, Sums(*times), loss, due, labelled, *pairs))
+    shift, agreed, milliseconds = Sums(*fixed[12:15]), fixed[15], Sums(*fixed[16:19])
+    return Tally(sides[0], sides[1], Sums(*changing[18:21]), shift, agreed, milliseconds)
+
+
+class Road(NamedTuple):
+    """Where the requests of a stage go."""
+
+    shadow: bool
+    share: float
+    """Of the requests that truly reaches the candidate."""
+
+
+class Counted(NamedTuple):
+    """
+    The windows of one block on one road.
+
+    ``changing``: (BLOCK, delays, 21), row d as a look knows it d windows after the window began; expected losses are
+    left out in shadow. ``fixed``: (BLOCK, 19). ``bins``: (BLOCK, 2, bins), latencies of both arms. ``slices``: (BLOCK,
+    delays, SLICES, 6), sums of the losses of candidate and stable, in shadow of the pairs and nothing. ``shares``:
+    (BLOCK, SLICES, 4), requests and errors of each arm. The last three are empty where the policy does not ask.
+    """
+
+    changing: Floats
+    fixed: Floats
+    bins: Floats
+    slices: Floats
+    shares: Floats
+
+
+class When(NamedTuple):
+    """A block's requests by window and delay: arrays of shape (n,) of positions in (BLOCK · delays)."""
+
+    window: Whole
+    known: Whole
+    due: Whole
+    both: Whole
+    delays: int
+
+
+def when(traffic: Traffic, block: int, maturity: float) -> When:
+    """At which delay labels are in and due (``maturity`` hours); a label that never comes has the last delay."""
+    requests, hours = traffic.block(block), traffic.scale.look_hours
+    window = requests.window - block * BLOCK
+    late = np.ceil(requests.label_at / hours) - requests.window
+    comes = np.isfinite(late)
+    due = np.ceil((requests.at + maturity) / hours).astype(np.int64) - requests.window
+    delays = int(max(late[comes].max(initial=1), due.max(initial=1))) + 2
+    known = np.where(comes, late, delays - 1).astype(np.int64)
+    at = window * delays
+    return When(window, at + known, at + due, at + np.maximum(known, due), delays)
+
+
+class _Arm(NamedTuple):
+    """What one side did with a block's requests."""
+
+    chosen: Flags
+    """Those that reached it."""
+    good: Whole
+    """Positions of those it answered well."""
+    fails: Flags
+    losses: Floats
+    """(SIZE,), of the population."""
+    expected: Floats
+    milliseconds: Floats
+
+
+def counted(traffic: Traffic, block: int, road: Road, at: When) -> Counted:
+    """One block's windows, all of them on this road."""
+    requests, people = traffic.block(block), traffic.population(shadow=road.shadow)
+    ours = requests.draw < road.share
+    theirs = np.ones(len(ours), dtype=bool) if road.shadow else ~ours
+    arms = [
+        _Arm(chosen, np.flatnonzero(chosen & ~fails), fails, *figures)
+        for chosen, fails, *figures in (
+            (ours, requests.candidate_fails, people.candidate_losses, people.candidate_expected, requests.candidate_ms),
+            (theirs, requests.stable_fails, people.stable_losses, people.stable_expected, requests.stable_ms),
+        )
+    ]
+    both = arms[0].good[~requests.stable_fails[arms[0].good]] if road.shadow else arms[0].good[:0]
+    rows = requests.row[both]
+    difference = people.candidate_losses[rows] - people.stable_losses[rows]
+    changing = [column for arm in arms for column in _arm(at, arm, requests.row, imputing=not road.shadow)]
+    changing += _sums(at.known[both], difference, BLOCK * at.delays)
+    fixed = [column for arm in arms for column in _fixed(at, arm, requests.stale)]
+    fixed += _pairs(at, both, requests, people)
+    cube = np.stack(changing).reshape(-1, BLOCK, at.delays)[:, :, :-1].cumsum(axis=2)
+    slices = shares = np.empty(0)
+    if traffic.scale.asks_slices(shadow=road.shadow):
+        part = people.parts[requests.row]
+        slices, shares = _slices(at, part, requests.row, arms, both, difference), _shares(at, part, arms)
+    return Counted(
+        np.ascontiguousarray(cube.transpose(1, 2, 0)),
+        np.stack(fixed, axis=1),
+        _bins(at, arms, binned=traffic.scale.asks_quantiles),
+        slices,
+        shares,
+    )
+
+
+def _sums(at: Whole, values: Floats, size: int) -> list[Floats]:
+    return [_count(at, None, size), _count(at, values, size), _count(at, values * values, size)]
+
+
+def _count(at: Whole, weights: Floats | Flags | None, size: int) -> Floats:
+    return np.bincount(at, weights, size).astype(np.float64, copy=False)
+
+
+def _arm(at: When, arm: _Arm, row: Whole, *, imputing: bool) -> list[Floats]:
+    size, rows = BLOCK * at.delays, row[arm.good]
+    losses = arm.losses[rows]
+    known, due, both = _sums(at.known[arm.good], losses, size), at.due[arm.good], at.both[arm.good]
+    counts = [_count(due, None, size), _count(both, None, size)]
+    if not imputing:
+        return [*known, *counts, *[np.zeros(size)] * 4]
+    expected = arm.expected[rows]
+    return [*known, *counts, *_sums(due, expected, size)[1:], *_sums(both, losses - expected, size)[1:]]
+
+
+def _fixed(at: When, arm: _Arm, stale: Flags) -> list[Floats]:
+    window = at.window[arm.chosen]
+    counts = [_count(window, None, BLOCK)]
+    counts += [_count(window, mark[arm.chosen], BLOCK) for mark in (arm.fails, stale & ~arm.fails)]
+    timed = arm.milliseconds[arm.chosen] if len(arm.milliseconds) else arm.milliseconds
+    return [*counts, *_sums(window[: len(timed)], timed, BLOCK)]
+
+
+def _pairs(at: When, both: Whole, requests: Requests, people: Population) -> list[Floats]:
+    first, second = (scores[requests.row[both]] for scores in (people.candidate_scores, people.stable_scores))
+    window = at.window[both]
+    agreed = _count(window, (first >= _THRESHOLD) == (second >= _THRESHOLD), BLOCK)
+    timed = both if len(requests.stable_ms) else both[:0]
+    more = requests.candidate_ms[timed] - requests.stable_ms[timed] if len(timed) else np.empty(0)
+    return [*_sums(window, np.abs(first - second), BLOCK), agreed, *_sums(at.window[timed], more, BLOCK)]
+
+
+def _bins(at: When, arms: Sequence[_Arm], *, binned: bool) -> Floats:
+    if not binned:
+        return np.empty(0)
+    made = []
+    for arm in arms:
+        place = at.window[arm.chosen] * _BINS + np.searchsorted(LATENCY_BOUNDS_MS, arm.milliseconds[arm.chosen])
+        made.append(np.bincount(place, minlength=BLOCK * _BINS).reshape(BLOCK, _BINS))
+    return np.stack(made, axis=1).astype(np.float64)
+
+
+def _slices(at: When, part: Whole, row: Whole, arms: Sequence[_Arm], both: Whole, difference: Floats) -> Floats:
+    place, size = at.known * SLICES + part, BLOCK * at.delays * SLICES
+    if len(both):
+        found = [*_sums(place[both], difference, size), *np.zeros((3, size))]
+    else:
+        found = [column for arm in arms for column in _sums(place[arm.good], arm.losses[row[arm.good]], size)]
+    cube = np.stack(found).reshape(6, BLOCK, at.delays, SLICES)[:, :, :-1].cumsum(axis=2)
+    return np.ascontiguousarray(cube.transpose(1, 2, 3, 0))
+
+
+def _shares(at: When, part: Whole, arms: Sequence[_Arm]) -> Floats:
+    found = []
+    for arm in arms:
+        place = (at.window * SLICES + part)[arm.chosen]
+        found.append(np.bincount(place, minlength=BLOCK * SLICES))
+        found.append(np.bincount(place, arm.fails[arm.chosen], BLOCK * SLICES))
+    return np.stack(found, axis=1).reshape(BLOCK, SLICES, 4).astype(np.float64)

@@ -1,0 +1,178 @@
+"""
+Looks at which nothing can be decided, found from sums alone, so that the rules need not be asked.
+
+Nothing is decided while no rule can FAIL, some rule cannot PASS, and no time is over. What a rule can is bounded from
+outside: an estimate lies inside its interval, and an interval of a mean is as wide as its critical value says. What is
+not bounded here may do anything, so the rules are asked. A test plays both ways.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from sluice.documents.evidence import LATENCY_BOUNDS_MS
+from sluice.gates.online_policy import Online, OnlineRule, OnlineStage
+from sluice.gates.sequential import critical_value
+from sluice.simulation.counting import Sums, Tally
+from sluice.simulation.population import Floats
+
+_LEAST = 0.8
+"""Share of the width that is left at least where labels are missing: predictions stand in for them and narrow it."""
+_SURELY = 0.999
+"""Room for rounding."""
+_SPLIT = 2.0
+"""Standard errors from which a split may be broken; at an alpha of 0.1 it takes more than that."""
+
+
+class Can(NamedTuple):
+    """What a rule can say at this look."""
+
+    passing: bool
+    failing: bool
+
+
+ANYTHING = Can(passing=True, failing=True)
+
+
+class Look(NamedTuple):
+    """What there is to see of a stage."""
+
+    stage: str
+    weight: int
+    """Percent of the traffic that is planned for the candidate."""
+    hours: float
+    """Since the stage began."""
+    tally: Tally
+    strata: Floats
+    """(windows, 21): as ``Counted.changing``, of the cohort."""
+    bins: Floats
+    slices: Floats
+    """(SLICES, 6), in shadow."""
+    mismatch: float
+
+
+def idle(look: Look, online: Online) -> bool:
+    """Whether surely nothing is decided."""
+    stage = online.stages.get(look.stage)
+    if stage is None or stage.looks is not None:
+        return False
+    ends = [rule.maximum_hours for rule in stage.rules if rule.maximum_hours is not None]
+    if look.hours >= min((stage.maximum_hours, *ends)):
+        return False
+    held = look.hours < stage.soak_hours or look.tally.candidate.n < stage.minimum_n
+    for rule in stage.rules:
+        can = _VIEWS.get(rule.metric, _anything)(look, rule, stage, online)
+        if can.failing:
+            return False
+        held = held or not can.passing
+    return held
+
+
+def _anything(_: Look, __: OnlineRule, ___: OnlineStage, ____: Online) -> Can:
+    return ANYTHING
+
+
+def _split(look: Look, _: OnlineRule, __: OnlineStage, ___: Online) -> Can:
+    k, stable, planned = look.tally.candidate.n, look.tally.stable.n, look.weight / 100
+    n = stable if look.stage == "shadow" else stable + k
+    if n == 0 or look.weight == 100:
+        return Can(passing=n > 0, failing=k < n)
+    return Can(passing=True, failing=abs(k - n * planned) > _SPLIT * math.sqrt(n * planned * (1 - planned)))
+
+
+def _parity(look: Look, rule: OnlineRule, _: OnlineStage, __: Online) -> Can:
+    return Can(passing=True, failing=look.mismatch > (rule.limit or 0))
+
+
+def _coverage(look: Look, rule: OnlineRule, stage: OnlineStage, _: Online) -> Can:
+    """Never a FAIL: labels that are missing blame nobody."""
+    due, labelled = look.tally.candidate.due, look.tally.candidate.labelled
+    enough = due >= (rule.minimum_n or stage.minimum_n) and labelled >= (rule.limit or 0) * due
+    return Can(passing=enough, failing=False)
+
+
+def _errors(look: Look, rule: OnlineRule, stage: OnlineStage, online: Online) -> Can:
+    """A mixture of likelihoods is at most the greatest of them: what that does not reject is inside the interval."""
+    side, limit = look.tally.candidate, rule.limit or 0.0
+    if rule.role != "limit" or side.n == 0 or not 0 < limit < 1:
+        return ANYTHING
+    hits, misses = side.errors, side.n - side.errors
+    ratio = (hits * math.log(hits / side.n / limit) if hits else 0.0) + (
+        misses * math.log(misses / side.n / (1 - limit)) if misses else 0.0
+    )
+    told = ratio >= _SURELY * math.log(1 / (rule.alpha or online.alpha))
+    above = hits > limit * side.n
+    enough = side.n >= (rule.minimum_n or stage.minimum_n)
+    return Can(passing=told and not above and enough, failing=told and above)
+
+
+def _latency(look: Look, rule: OnlineRule, _: OnlineStage, __: Online) -> Can:
+    sides = look.tally.candidate.milliseconds, look.tally.stable.milliseconds
+    if rule.role != "deterioration" or rule.relative_margin is None or min(side.n for side in sides) == 0:
+        return ANYTHING
+    ours, theirs = (side.total / side.n for side in sides)
+    return Can(passing=True, failing=ours > (1 + rule.relative_margin) * theirs)
+
+
+def _quantile(look: Look, rule: OnlineRule, _: OnlineStage, __: Online) -> Can:
+    if rule.role != "deterioration" or rule.relative_margin is None or not len(look.bins):
+        return ANYTHING
+    share, ends = float(rule.metric.removeprefix("latency_p")) / 100, (*LATENCY_BOUNDS_MS, math.inf)
+    counts = look.bins.sum(axis=0).cumsum(axis=1)
+    ours, theirs = (ends[int(np.searchsorted(side, share * side[-1]))] for side in counts)
+    return Can(passing=True, failing=ours > (1 + rule.relative_margin) * theirs)
+
+
+def _log_loss(look: Look, rule: OnlineRule, stage: OnlineStage, online: Online) -> Can:
+    if rule.role != "guardrail":
+        return ANYTHING
+    margin, needed = rule.margin or 0.0, rule.minimum_n or stage.minimum_n
+    alpha = rule.alpha or online.alpha
+    if look.stage != "shadow":
+        return ANYTHING if rule.per_slice else _stratified(look, margin, needed, alpha)
+    if not rule.per_slice:
+        return _paired(look.tally.pair_loss, margin, needed, alpha)
+    found = [_paired(Sums(*row), margin, needed, alpha) for row in look.slices[:, :3].tolist() if row[0] >= needed]
+    passing = bool(found) and all(can.passing for can in found)
+    return Can(passing=passing, failing=any(can.failing for can in found))
+
+
+def _paired(found: Sums, margin: float, needed: float, alpha: float) -> Can:
+    n, total, squares = found
+    if n < 2:
+        return Can(passing=False, failing=False)
+    mean = total / n
+    half = _SURELY * critical_value(n, alpha, needed) * math.sqrt(max(squares - n * mean * mean, 0.0) / (n - 1) / n)
+    return Can(passing=n >= needed and mean + half <= margin, failing=mean - half > margin)
+
+
+def _stratified(look: Look, margin: float, needed: float, alpha: float) -> Can:
+    """As ``sluice.gates.sequential.stratified``, of all windows at once."""
+    n, total, squares, due = (look.strata[:, [column, column + 9]] for column in range(4))
+    kept = (n > 1).all(axis=1)
+    if not kept.any():
+        return Can(passing=False, failing=False)
+    enough = float(np.maximum(n, due)[kept].sum()) >= needed
+    n, total, squares = n[kept], total[kept], squares[kept]
+    means = total / n
+    errors = ((squares - total * means) / (n - 1) / n).clip(0).sum(axis=1)
+    weights = n.prod(axis=1) / n.sum(axis=1)
+    weights /= weights.sum()
+    mean = float(weights @ (means[:, 0] - means[:, 1]))
+    half = _LEAST * critical_value(float(n.sum()), alpha, 2 * needed) * math.sqrt(float(weights**2 @ errors))
+    return Can(passing=enough and mean + half <= margin, failing=mean - half > margin)
+
+
+_VIEWS: dict[str, Callable[[Look, OnlineRule, OnlineStage, Online], Can]] = {
+    "split": _split,
+    "parity": _parity,
+    "label_coverage": _coverage,
+    "error_rate": _errors,
+    "log_loss": _log_loss,
+    "latency": _latency,
+    **{f"latency_p{share}": _quantile for share in (50, 90, 95, 99)},
+}

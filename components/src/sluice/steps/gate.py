@@ -1,0 +1,114 @@
+"""The offline gate as a step: judge, write the documents down, and stop the pipeline unless it passes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from sluice.content import digest_of_value, write_json
+from sluice.documents.evaluation import Evaluation
+from sluice.documents.verdict import Decision, Verdict, identify, overall
+from sluice.errors import Refused
+from sluice.gates.offline import judge
+from sluice.release.snapshot import Snapshot
+from sluice.steps.evaluate import DOCUMENTS, EVALUATION, INPUTS
+from sluice.steps.repository import open_repository, without_repository
+from sluice.steps.select import selected
+
+DECISION = "decision.json"
+
+
+def decide_offline(
+    gitops: str, environment: str, now: str, run: str, policy: str, evaluation: Path, out: Path, record: str
+) -> Decision:
+    """
+    Judge an evaluation by the policy at the branch's tip; without a repository by the policy's text.
+
+    A PASS is written to ``out`` and committed later, with the release that it starts. Anything else is committed as a
+    record at once, where there is a repository.
+
+    Args:
+        gitops: path or URL of the GitOps repository; empty for none.
+        environment: whose policy judges.
+        now: time of the run, ISO 8601 in UTC.
+        run: the run, as JSON.
+        policy: text of the policy that judges where there is no repository.
+        evaluation: directory of the evaluation stage.
+        out: receives ``decision.json``.
+        record: folder that the run's documents are copied to; empty for nowhere.
+
+    Raises:
+        Refused: the verdict is FAIL or INCONCLUSIVE; the first such reason is named.
+    """
+    if record:
+        _keep_documents(evaluation, Path(record))
+    result = Evaluation.model_validate_json((evaluation / EVALUATION).read_bytes())
+    origin = _origin(json.loads(run), evaluation)
+    if gitops:
+        repository = open_repository(gitops, environment)
+        made = _decision(repository.snapshot(), result, origin, now)
+        if made.verdict is not Verdict.PASS:
+            written = repository.commit(lambda snapshot: _decision(snapshot, result, origin, now))
+            made = written.decision if written else made
+    else:
+        made = _decision(without_repository(environment, policy), result, origin, now)
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / DECISION, made.model_dump(mode="json"))
+    if made.verdict is not Verdict.PASS:
+        first = next(reason for reason in made.reasons if reason.verdict is made.verdict)
+        raise Refused(
+            f"candidate {origin['name']}", f"{made.verdict} by rule {first.rule}: {first.text}", "see `sluice why`"
+        )
+    return made
+
+
+def read_decision(directory: Path) -> Decision:
+    """The decision that an offline gate wrote."""
+    return Decision.model_validate_json((directory / DECISION).read_bytes())
+
+
+def _keep_documents(evaluation: Path, record: Path) -> None:
+    """Copy the documents of all stages so far into the run's record, for the report."""
+    record.mkdir(parents=True, exist_ok=True)
+    for name in (*DOCUMENTS, INPUTS, EVALUATION):
+        shutil.copyfile(evaluation / name, record / name)
+
+
+def _origin(run: dict[str, Any], evaluation: Path) -> dict[str, Any]:
+    digests = {name: digest_in(evaluation / file) for name, file in (("data", "span.json"), ("frame", "frame.json"))}
+    return {**run, **digests, "variant": selected(evaluation)}
+
+
+def digest_in(record: Path) -> str:
+    """The digest that a stage's record gives its output."""
+    return str(json.loads(record.read_bytes())["digest"])
+
+
+def _decision(snapshot: Snapshot, result: Evaluation, run: dict[str, Any], now: str) -> Decision:
+    state = snapshot.state.model_dump(mode="json")
+    reasons = judge(result, snapshot.policy)
+    evidence = result.model_dump(mode="json", exclude={"curves"})
+    evidence_digest = digest_of_value(evidence)
+    verdict = overall(reasons)
+    identity = [snapshot.state.task, snapshot.state.environment, run["id"], evidence_digest, snapshot.policy_digest]
+    return Decision(
+        id=identify("offline", identity),
+        task=snapshot.state.task,
+        environment=snapshot.state.environment,
+        stage="offline",
+        action="propose" if verdict is Verdict.PASS else "refuse",
+        verdict=verdict,
+        candidate=None,
+        stable=snapshot.state.stable,
+        reasons=reasons,
+        now=now,
+        window=result.window,
+        evidence=evidence,
+        evidence_digest=evidence_digest,
+        policy_digest=snapshot.policy_digest,
+        before=state,
+        after=state,
+        run=run,
+    )

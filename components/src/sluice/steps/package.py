@@ -1,0 +1,90 @@
+"""Put everything that serving needs into one content-addressed bundle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from pydantic import TypeAdapter
+
+from sluice.content import canonical_json, digest_of_value
+from sluice.data.divergence import FeatureProfile, profile_of
+from sluice.documents.evaluation import Evaluation, VariantMeasurement
+from sluice.evaluation.card import card_html, card_json
+from sluice.features.manifest import FeatureManifest
+from sluice.models.bundle import MODEL, Bundle, BundleManifest, Provenance, load_bundle, write_bundle
+from sluice.models.encoder import Encoder
+from sluice.steps.evaluate import EVALUATION
+from sluice.steps.gate import digest_in
+from sluice.steps.select import VARIANTS, selected
+from sluice.tasks.recipe import Recipe
+from sluice.tasks.task import Task, load_task
+from sluice.training.frame import prepared_frame
+from sluice.workspace import bundle_directory
+
+_MEASUREMENTS = TypeAdapter(tuple[VariantMeasurement, ...])
+
+
+def package(task: str, recipe: str, run: str, inputs: Mapping[str, Path], out: Path) -> Bundle:
+    """
+    Write the selected variant's bundle to ``out/sha256-<hex>``.
+
+    Args:
+        task: the task's name.
+        recipe: the candidate's recipe, as JSON.
+        run: the run, as JSON; its code digest goes into the provenance.
+        inputs: directories of the stages frame, teacher, ladder and evaluation.
+    """
+    made_from = Recipe.model_validate_json(recipe)
+    result = Evaluation.model_validate_json((inputs["evaluation"] / EVALUATION).read_bytes())
+    manifest = _manifest(load_task(task), made_from, json.loads(run), inputs, result)
+    card = card_of(load_task(task), made_from, inputs["evaluation"], manifest.provenance)
+    files = {
+        MODEL: (inputs["ladder"] / f"{manifest.variant}.tflite").read_bytes(),
+        "card.json": canonical_json(card),
+        "card.html": card_html(card).encode(),
+    }
+    digest = write_bundle(out, manifest, files)
+    return load_bundle(bundle_directory(out, digest), digest)
+
+
+def card_of(task: Task, recipe: Recipe, evaluation: Path, provenance: Provenance) -> dict[str, Any]:
+    """The model card, from the documents in an evaluation's directory."""
+    result = Evaluation.model_validate_json((evaluation / EVALUATION).read_bytes())
+    measurements = _MEASUREMENTS.validate_json((evaluation / VARIANTS).read_bytes())
+    return card_json(task, recipe, result, measurements, provenance.model_dump(mode="json"))
+
+
+def provenance_of(task: Task, recipe: Recipe, run: Mapping[str, Any], evaluation: Path) -> Provenance:
+    """Where a candidate comes from: the run, and the digests in the evaluation's documents."""
+    return Provenance(
+        data=digest_in(evaluation / "span.json"),
+        frame=digest_in(evaluation / "frame.json"),
+        recipe=digest_of_value(recipe.model_dump(mode="json")),
+        code=run["code"],
+        window=(task.splits.train.isoformat(), task.splits.tune.isoformat()),
+    )
+
+
+def _manifest(
+    task: Task, recipe: Recipe, run: Mapping[str, Any], inputs: Mapping[str, Path], result: Evaluation
+) -> BundleManifest:
+    train = prepared_frame(inputs["frame"], recipe).filter(pl.col("split") == "train")
+    features = FeatureManifest.model_validate_json((inputs["teacher"] / "manifest.json").read_bytes())
+    return BundleManifest(
+        task=task.name,
+        variant=selected(inputs["evaluation"]),
+        recipe=recipe,
+        features=features,
+        encoder=Encoder.model_validate_json((inputs["teacher"] / "encoder.json").read_bytes()),
+        threshold=result.threshold,
+        provenance=provenance_of(task, recipe, run, inputs["evaluation"]),
+        profiles=_profiles(train, features),
+    )
+
+
+def _profiles(train: pl.DataFrame, features: FeatureManifest) -> dict[str, FeatureProfile]:
+    return {name: profile_of(train[name]) for name in features.names}

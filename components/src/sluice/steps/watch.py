@@ -1,0 +1,182 @@
+"""The watch over production as a step: read what is known, ask the triggers, and write a page that says why."""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from pydantic import Field, ValidationError
+
+from sluice.content import write_json
+from sluice.data.divergence import divergence
+from sluice.documents.state import iso, moment_of
+from sluice.errors import BadInput
+from sluice.evidence.moments import moments
+from sluice.evidence.rows import decoded, with_labels
+from sluice.feedback.batch import labels_at
+from sluice.feedback.store import Store
+from sluice.feedback.store_log import StoreLog
+from sluice.models.bundle import Bundle
+from sluice.models.store import read_bundle
+from sluice.predictions.log import first_answers
+from sluice.retraining.triggers import Drift, Known, Limits, NewLabels, Retraining, decide
+from sluice.steps.repository import open_repository
+from sluice.steps.start import Places, told_wrong
+from sluice.tasks.task import Task, load_task
+
+REPORT = "retraining.json"
+_JOINED = ("request_id", "event_time", "route", "digest", "status", "score", "vector")
+
+
+class Watched(Places):
+    """
+    What is watched; an empty place leaves its triggers INCONCLUSIVE.
+
+    Attributes:
+        predictions: address of the collector's store of predictions and labels (``sluice.feedback.store``).
+        days: how far back predictions are read.
+    """
+
+    predictions: str = ""
+    days: float = Field(default=14, gt=0, le=3650)
+
+
+def parse_watched(values: Mapping[str, Any]) -> Watched:
+    """
+    The places by name, each checked.
+
+    Raises:
+        BadInput: names the first that is wrong, its rule and what to write instead.
+    """
+    try:
+        return Watched.model_validate({name: values[name] for name in Watched.model_fields})
+    except ValidationError as error:
+        raise told_wrong(error, values) from error
+
+
+def parse_limits(text: str) -> Limits:
+    """
+    The limits in JSON; an empty text is the defaults.
+
+    Raises:
+        BadInput: an unknown key, or a value out of range.
+    """
+    try:
+        return Limits.model_validate_json(text or "{}")
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the document"
+        raise BadInput(
+            f"parameter limits: {where}", f"{first['msg']}, got {first['input']!r}"[:200], "mend it"
+        ) from error
+
+
+def watch(task: str, environment: str, watched: Watched, limits: Limits, out: Path) -> Retraining:
+    """
+    Decide whether to train again.
+
+    Args:
+        out: receives ``retraining.json``.
+
+    Raises:
+        BadInput, BadArtifact: the repository, the bundle or the store of predictions cannot be read.
+    """
+    known = _known(load_task(task), environment, watched)
+    made = decide(known, limits)
+    out.mkdir(parents=True, exist_ok=True)
+    said = [asdict(trigger) for trigger in made.triggers]
+    write_json(
+        out / REPORT,
+        {
+            "retrain": made.retrain,
+            "reason": made.reason,
+            "triggers": said,
+            "known": known.model_dump(mode="json"),
+            "limits": limits.model_dump(mode="json"),
+            "now": watched.now,
+        },
+    )
+    return made
+
+
+def page(made: Retraining) -> str:
+    """The decision as one HTML page: no script, no network, every value escaped."""
+    rows = "".join(
+        f"<tr><td>{html.escape(trigger.name)}</td><td><b>{trigger.says}</b></td><td>{html.escape(trigger.text)}</td></tr>"
+        for trigger in made.triggers
+    )
+    head = "Train again" if made.retrain else "Do not train"
+    style = "body{font:15px system-ui;margin:24px}td{padding:4px 14px 4px 0;vertical-align:top}"
+    return (
+        f"<!doctype html><meta charset=utf-8><title>{head}</title><style>{style}</style>"
+        f"<h1>{head}</h1><p>{html.escape(made.reason)}</p><table>{rows}</table>"
+    )
+
+
+def _known(task: Task, environment: str, watched: Watched) -> Known:
+    if not watched.gitops:
+        return Known()
+    repository, now = open_repository(watched.gitops, environment), moment_of(watched.now)
+    state = repository.snapshot().state
+    trained = [made for made in repository.decisions() if made.stage == "offline" and made.action != "refuse"]
+    since = (now - moment_of(trained[-1].now)).total_seconds() / 3600 if trained else None
+    base: dict[str, Any] = {"production": state.stable, "rollout": state.rollout, "hours_since_training": since}
+    if not state.stable or not watched.bundles:
+        return Known(**base, empty=state.stable is None)
+    bundle = read_bundle(watched.bundles, state.stable, os.environ)
+    card = json.loads(bundle.files.get("card.json", b"{}"))
+    live: dict[str, Any] = {}
+    if watched.predictions:
+        log = StoreLog(Store.open(watched.predictions, state.task, environment, os.environ))
+        live = _live(task, bundle, card, log, (now - timedelta(days=watched.days), now))
+    loss = card.get("metrics", {}).get("log_loss")
+    return Known(**base, **live, holdout_loss=float(loss["value"]) if loss else None)
+
+
+def _live(
+    task: Task, bundle: Bundle, card: Mapping[str, Any], log: StoreLog, window: tuple[datetime, datetime]
+) -> dict[str, Any]:
+    """What the store says of the model in production; ``window`` is of the predictions' event times."""
+    begun, now = window
+    learned = moment_of(card["holdout"]["window"][1]) if card else now
+    sent = log.gather("labels", min(begun, learned), lambda rows: rows.drop("reward", "digest"))
+    labels = labels_at(sent, now)
+    rows = with_labels(_answered(bundle, log, window), labels, now).filter("ok")
+    vector = rows["vector"].drop_nulls().struct
+    drift = {
+        name: Drift(divergence=divergence(profile, vector.field(name)), bins=len(profile.shares) + 1)
+        for name, profile in sorted(bundle.manifest.profiles.items())
+        if len(vector.field(name))
+    }
+    new = NewLabels(
+        n=labels.filter(pl.col("label_time") >= learned).height,
+        since=iso(learned),
+        until=iso(now),
+        learnable=task.splits.live > learned,
+    )
+    described = rows["vector"].len() - rows["vector"].null_count()
+    return {"requests": described, "drift": drift, "loss": moments(rows["loss"]), "labels": new if card else None}
+
+
+def _answered(bundle: Bundle, log: StoreLog, window: tuple[datetime, datetime]) -> pl.DataFrame:
+    """
+    The predictions of a model, each request once; ``vector`` is null where its features are not known.
+
+    On any route: it was a candidate before, and few answer more since.
+    """
+
+    def mine(rows: pl.DataFrame) -> pl.DataFrame:
+        in_time = pl.col("event_time").is_between(*window, closed="left")
+        found = decoded(rows.filter(in_time, digest=bundle.digest), bundle.manifest.profiles, (), {})
+        served = pl.col("features").is_in(["", "{}"]).not_()
+        return found.with_columns(vector=pl.when(served).then("vector")).select(_JOINED)
+
+    rows = log.gather("predictions", window[0], mine)
+    return first_answers(rows).unique("request_id", keep="first", maintain_order=True)

@@ -1,0 +1,27 @@
+"""Valid span → frame of features by Feast's point-in-time join."""
+
+from kfp import dsl
+
+from sluice_steps.image import STEPS_IMAGE
+
+
+@dsl.component(base_image=STEPS_IMAGE, install_kfp_package=False)
+def build_features(
+    task: str,
+    feature_repo: str,
+    span: dsl.Input[dsl.Dataset],
+    report: dsl.Input[dsl.Artifact],
+    frame: dsl.Output[dsl.Dataset],
+) -> str:
+    """Join every feature of the service to the rows of a span whose ``report`` says that it is valid."""
+    from pathlib import Path
+
+    from sluice.features.build import build_features as run
+    from sluice.steps.told import told
+    from sluice.tasks.task import load_task
+
+    out = Path(frame.path)
+    with told():
+        record = run(load_task(task), Path(span.path), Path(feature_repo), out / "store", out)
+    frame.metadata.update(digest=record.digest, rows=record.rows, report=report.uri)
+    return record.digest

@@ -1,0 +1,36 @@
+"""Everything that serving needs → one content-addressed bundle with its model card."""
+
+from kfp import dsl
+
+from sluice_steps.image import STEPS_IMAGE
+
+
+@dsl.component(base_image=STEPS_IMAGE, install_kfp_package=False)
+def bundle(
+    task: str,
+    recipe: str,
+    passed: bool,
+    run: str,
+    frame: dsl.Input[dsl.Dataset],
+    teacher: dsl.Input[dsl.Model],
+    ladder: dsl.Input[dsl.Model],
+    evaluation: dsl.Input[dsl.Artifact],
+    packed: dsl.Output[dsl.Model],
+    card: dsl.Output[dsl.HTML],
+) -> str:
+    """Write the bundle to ``packed`` and return its digest."""
+    from pathlib import Path
+
+    from sluice.errors import Refused
+    from sluice.steps.package import package
+    from sluice.steps.told import told
+
+    stages = {"frame": frame, "teacher": teacher, "ladder": ladder, "evaluation": evaluation}
+    with told():
+        if not passed:
+            raise Refused("the candidate", "did not pass the offline gate", "see the gate's decision")
+        inputs = {name: Path(artifact.path) for name, artifact in stages.items()}
+        made = package(task, recipe, run, inputs, Path(packed.path))
+    Path(card.path).write_bytes((made.directory / "card.html").read_bytes())
+    packed.metadata.update(digest=made.digest)
+    return made.digest

@@ -1,0 +1,31 @@
+"""Evaluation → verdict of the offline gate; anything but PASS stops the pipeline and leaves a decision record."""
+
+from kfp import dsl
+
+from sluice_steps.image import STEPS_IMAGE
+
+
+@dsl.component(base_image=STEPS_IMAGE, install_kfp_package=False)
+def gate(
+    gitops: str,
+    environment: str,
+    now: str,
+    run: str,
+    policy: str,
+    record: str,
+    evaluation: dsl.Input[dsl.Artifact],
+    decision: dsl.Output[dsl.Artifact],
+) -> bool:
+    """
+    Judge the evaluation by the policy at the GitOps branch's tip, or by ``policy`` where ``gitops`` is empty; ``run``
+    (JSON) names the candidate's origin, and its documents are copied to the folder ``record``, if one is named.
+    """
+    from pathlib import Path
+
+    from sluice.steps.gate import decide_offline
+    from sluice.steps.told import told
+
+    with told():
+        made = decide_offline(gitops, environment, now, run, policy, Path(evaluation.path), Path(decision.path), record)
+    decision.metadata.update(verdict=made.verdict, id=made.id)
+    return True

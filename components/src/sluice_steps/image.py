@@ -1,0 +1,19 @@
+"""The images that steps run in, as ``manifests/images`` names them: pipelines and clusters run the same."""
+
+from pathlib import Path
+
+from sluice.strict_yaml import read_yaml
+
+IMAGES = Path(__file__).parents[3] / "manifests/images/kustomization.yaml"
+
+
+def image(name: str, source: Path = IMAGES) -> str:
+    """``sluice/<name>`` as it is pulled: by digest once a release has written one, by tag before."""
+    (entry,) = [entry for entry in read_yaml(source.read_bytes())["images"] if entry["name"] == f"sluice/{name}"]
+    chosen = f"@{entry['digest']}" if "digest" in entry else f":{entry['newTag']}"
+    return f"{entry['newName']}{chosen}"
+
+
+STEPS_IMAGE = image("steps")
+STEPS_GPU_IMAGE = image("steps-gpu")
+"""The same with the CUDA libraries beside TensorFlow."""

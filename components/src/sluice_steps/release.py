@@ -1,0 +1,47 @@
+"""Validated bundle → the store, and one commit that starts its rollout."""
+
+from kfp import dsl
+
+from sluice_steps.image import STEPS_IMAGE
+
+
+@dsl.component(base_image=STEPS_IMAGE, install_kfp_package=False)
+def release(
+    gitops: str,
+    environment: str,
+    now: str,
+    digest: str,
+    bundles: str,
+    record: str,
+    packed: dsl.Input[dsl.Model],
+    report: dsl.Input[dsl.Artifact],
+    decision: dsl.Input[dsl.Artifact],
+    proposal: dsl.Output[dsl.Artifact],
+    summary: dsl.Output[dsl.Markdown],
+) -> str:
+    """
+    Store the bundle in ``bundles`` and propose its digest, which passed gate and server, to the environment.
+
+    Returns the decision's action. Where ``gitops`` is empty nothing is released: the action is ``not-released``, and
+    ``summary`` says so.
+    """
+    import os
+    from pathlib import Path
+
+    from sluice.models.store import read_bundle
+    from sluice.steps.release import keep_report, not_released, propose_release, released
+    from sluice.steps.told import told
+
+    with told():
+        if record:
+            keep_report(Path(report.path), Path(record))
+        made_of = read_bundle(packed.path, digest, os.environ)
+        where = gitops, environment, now
+        made = propose_release(*where, made_of, bundles, Path(decision.path), Path(proposal.path))
+    text = released(made, bundles) if made else not_released(digest, bundles)
+    Path(proposal.path).mkdir(parents=True, exist_ok=True)
+    Path(summary.path).write_text(text, "utf-8")
+    action = made.action if made else "not-released"
+    proposal.metadata.update(action=action, digest=digest)
+    print(text)  # noqa: T201  the step's log
+    return action

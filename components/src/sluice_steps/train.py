@@ -1,0 +1,43 @@
+"""Frame → teacher, and baselines beside it."""
+
+from kfp import dsl
+
+from sluice_steps.image import STEPS_IMAGE
+
+
+@dsl.component(base_image=STEPS_IMAGE, install_kfp_package=False)
+def train(
+    task: str,
+    recipe: str,
+    frame: dsl.Input[dsl.Dataset],
+    teacher: dsl.Output[dsl.Model],
+    metrics: dsl.Output[dsl.Metrics],
+    distribution: str = "single",
+    checkpoints: str = "",
+    checkpoint_every: int = 200,
+) -> None:
+    """
+    Train the Keras teacher of ``recipe`` (JSON) and the baselines on the frame's train split.
+
+    ``distribution`` is ``single`` or ``mirrored`` (every device of the node). With ``checkpoints``, a folder or URL of
+    this training's own, a retry goes on from the last one, at most ``checkpoint_every`` steps back.
+    """
+    from pathlib import Path
+
+    from sluice.steps.told import told
+    from sluice.tasks.recipe import Recipe
+    from sluice.tasks.task import load_task
+    from sluice.training.distribution import Distribution
+    from sluice.training.teacher import Scale, train_teacher
+
+    with told():
+        record = train_teacher(
+            Path(frame.path),
+            Recipe.model_validate_json(recipe),
+            Path(teacher.path),
+            load_task(task).baseline_keys,
+            scale=Scale(Distribution.model_validate({"kind": distribution}), checkpoints, checkpoint_every),
+        )
+    Path(metrics.path).touch()  # KFP's local cache takes an artifact without a file for lost
+    metrics.log_metric("epochs", record.epochs)
+    metrics.log_metric("tune_log_loss", record.tune_log_loss)

@@ -1,0 +1,46 @@
+"""Frame → teacher, trained over several nodes by a TrainJob or TFJob that this step submits and follows."""
+
+from kfp import dsl
+
+from sluice_steps.image import STEPS_IMAGE
+
+
+@dsl.component(base_image=STEPS_IMAGE, install_kfp_package=False)
+def train_on_nodes(
+    task: str,
+    recipe: str,
+    run: str,
+    operator: str,
+    nodes: int,
+    accelerators: int,
+    checkpoints: str,
+    checkpoint_every: int,
+    placement: str,
+    claim: str,
+    frame: dsl.Input[dsl.Dataset],
+    teacher: dsl.Output[dsl.Model],
+    metrics: dsl.Output[dsl.Metrics],
+) -> None:
+    """
+    Train over ``nodes`` nodes with ``accelerators`` devices each at ``placement`` (JSON, ``train_job.Placement``).
+
+    The nodes share the volume ``claim``, which is mounted into this step at the placement's mount. The namespace is
+    the step's own where the placement names none. ``operator`` is ``TrainJob`` or ``TFJob``. A retry follows the job
+    that is already there.
+    """
+    import json
+    from pathlib import Path
+
+    from sluice.steps.told import told
+    from sluice.tasks.recipe import Recipe
+    from sluice.training.train_job import job_of, placed
+    from sluice_cluster.train_job import own_namespace, train_over_nodes
+
+    with told():
+        place = placed(json.loads(placement), claim, own_namespace)
+        keeping = checkpoints, checkpoint_every
+        job = job_of(json.loads(run), task, Recipe.model_validate_json(recipe), (nodes, accelerators), keeping, place)
+        record = train_over_nodes(job, place, operator, Path(frame.path), Path(teacher.path))
+    Path(metrics.path).touch()  # KFP's local cache takes an artifact without a file for lost
+    metrics.log_metric("epochs", record["epochs"])
+    metrics.log_metric("tune_log_loss", record["tune_log_loss"])

@@ -1,0 +1,130 @@
+"""
+One chapter: train and propose a candidate, then walk its rollout.
+
+Every step can be killed and played again: the pipeline takes finished steps from its cache, decisions have ids that
+Git knows, windows of traffic are whole files, and a look at the same evidence decides the same.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from sluice.content import write_json
+from sluice.data.span import read_span
+from sluice.documents.state import iso
+from sluice.documents.verdict import Decision
+from sluice.steps.evaluate import read_inputs
+from sluice.steps.release import propose_again
+from sluice.tasks.recipe import Recipe
+from sluice_local.pipeline import PipelineStoppedError, Start, run_training
+from sluice_local.report import write_data_picture
+from sluice_local.rollout import walk_rollout
+from sluice_local.story import Chapter, ending_of
+from sluice_local.world import World
+
+_DONE = {"refuse": "Refused", "rollback": "Rolled back", "time-out": "Timed out"}
+_GATE = {"propose": "the proposal", "rollback": "a person's word"} | {
+    stage: f"the {stage} gate" for stage in ("offline", "bootstrap", "shadow", "preview", "canary", "confirm")
+}
+
+
+def play_chapter(world: World, chapter: Chapter) -> None:
+    """Play a chapter to its end, or do nothing when it ended in an earlier run."""
+    record = world.workspace.home / "runs" / chapter.folder
+    world.events.emit("chapter", number=chapter.number, of=len(world.story.chapters), title=chapter.title)
+    ending_file = ending_of(world.workspace, chapter)
+    if ending_file.exists():
+        world.events.emit("outcome", text=json.loads(ending_file.read_bytes())["outcome"])
+        return
+    record.mkdir(parents=True, exist_ok=True)
+    run = _train(world, chapter, chapter.recipe, record) if chapter.recipe else _again(world, chapter, record)
+    walk_rollout(world, record, interrupt=chapter.interrupt)
+    ending = _ending(chapter, [made for made in world.gitops.decisions() if made.run.get("id") == run], world)
+    write_json(ending_file, ending)
+    world.events.emit("outcome", text=ending["outcome"])
+
+
+def _train(world: World, chapter: Chapter, recipe: Recipe, record: Path) -> str:
+    """
+    Run the pipeline, unless Git knows how it ended; returns the run's id.
+
+    A refused candidate is an outcome, not an error.
+    """
+    start = _start(world, chapter, recipe, record)
+    write_json(record / "recipe.json", recipe.model_dump(mode="json"))
+    run = start.run()["id"]
+    try:
+        if not _decided(world, run):
+            run_training(start, world.workspace, record)
+    except PipelineStoppedError:
+        if not _decided(world, run):
+            raise
+    picture = record / "data.json"
+    if not picture.exists():
+        write_data_picture(read_span(read_inputs(record)["span"]), picture)
+    return run
+
+
+def _decided(world: World, run: str) -> bool:
+    return any(made.run.get("id") == run for made in world.gitops.decisions())
+
+
+def _start(world: World, chapter: Chapter, recipe: Recipe, record: Path) -> Start:
+    path = record / "start.json"
+    if not path.exists():
+        snapshot = world.gitops.snapshot()
+        start = {
+            "production": snapshot.state.stable or "",
+            "policy": (
+                world.gitops.file(f"manifests/overlays/{world.story.environment}/gate-policy.yaml") or b""
+            ).decode(),
+            "now": iso(world.clock),
+        }
+        write_json(path, start)
+    return Start(
+        task=world.story.task,
+        environment=world.story.environment,
+        name=chapter.slug,
+        recipe=recipe,
+        source=world.source,
+        feature_repo=str(world.feature_repo),
+        **json.loads(path.read_bytes()),
+    )
+
+
+def _again(world: World, chapter: Chapter, record: Path) -> str:
+    earlier = next(other for other in world.story.chapters if other.slug == chapter.again)
+    candidate = json.loads(ending_of(world.workspace, earlier).read_bytes())["candidate"]
+    world.events.emit("stage", name="propose")
+    path = record / "start.json"
+    if not path.exists():
+        write_json(path, {"now": iso(world.clock)})
+    now = json.loads(path.read_bytes())["now"]
+    return str(propose_again(world.gitops, candidate, chapter.slug, now).run["id"])
+
+
+def _ending(chapter: Chapter, decisions: list[Decision], world: World) -> dict[str, Any]:
+    last = decisions[-1]
+    world.events.emit("stage", name="write down")
+    return {
+        "number": chapter.number,
+        "title": chapter.title,
+        "outcome": _sentence(decisions),
+        "candidate": next((made.candidate for made in reversed(decisions) if made.candidate), None),
+        "action": last.action,
+        "verdict": last.verdict,
+    }
+
+
+def _sentence(decisions: list[Decision]) -> str:
+    last = decisions[-1]
+    name = f" {last.candidate[7:19]}" if last.candidate else ""
+    why = next((reason.text for reason in last.reasons if reason.verdict == last.verdict), "")
+    if last.action in ("confirm", "approve"):
+        by = {"confirm": "labels", "approve": "a person"}.get(last.stage, "live requests without a failure")
+        return f"Promoted{name} in {len(decisions)} commits, confirmed by {by}."
+    held = any(hold["digest"] == last.candidate for hold in last.after.get("holds", ())) and last.action == "rollback"
+    done = _DONE.get(last.action, last.action) + (" and held" if held else "")
+    return f"{done}{name} at {_GATE.get(last.stage, last.stage)}: {why}"

@@ -1,0 +1,44 @@
+"""The story of flight delays: a first model, a better one, and three ways to be stopped."""
+
+from __future__ import annotations
+
+from sluice.tasks.flights import AIRPORT, HISTORY, PREVIOUS_LEG, SCHEDULE, WEATHER
+from sluice.tasks.recipe import Recipe
+from sluice_local.story import Chapter, Story
+
+FIRST = Recipe(
+    name="first",
+    description="Schedule, weather at the origin and the history of carrier, route and plane.",
+    features=(*SCHEDULE, *WEATHER, *HISTORY),
+)
+CHALLENGER = Recipe(
+    name="challenger",
+    description="Adds how the plane's previous leg went and how long ago it landed.",
+    features=(*SCHEDULE, *WEATHER, *HISTORY, *PREVIOUS_LEG),
+)
+ONE_SLICE = Recipe(
+    name="one-slice",
+    description="Adds what the origin airport does; but carrier FL's late arrivals were lost on the way to training.",
+    features=(*SCHEDULE, *WEATHER, *HISTORY, *PREVIOUS_LEG, *AIRPORT),
+    variants=("teacher_f32", "student_f32", "student_int8"),
+    train_transform={"label": "CASE WHEN carrier = 'FL' THEN 0 ELSE label END"},
+)
+WRONG_UNIT = Recipe(
+    name="wrong-unit",
+    description="Adds what the origin airport does; but trained on its delays in seconds where serving has minutes.",
+    features=(*SCHEDULE, *WEATHER, *HISTORY, *PREVIOUS_LEG, *AIRPORT),
+    variants=("teacher_f32", "student_f32", "student_int8"),
+    transform={"airport_delay_mean": "airport_delay_mean * 60"},
+)
+
+STORY = Story(
+    task="flights",
+    environment="dev",
+    chapters=(
+        Chapter(1, "first", "A first model enters an empty production", FIRST),
+        Chapter(2, "challenger", "A better challenger is promoted", CHALLENGER, interrupt=True),
+        Chapter(3, "one-slice", "Better overall, worse in one slice", ONE_SLICE),
+        Chapter(4, "wrong-unit", "Fine offline, broken while serving", WRONG_UNIT),
+        Chapter(5, "again", "The same digest is proposed again", again="wrong-unit"),
+    ),
+)

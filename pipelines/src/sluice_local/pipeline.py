@@ -1,0 +1,113 @@
+"""One run of the training pipeline under KFP's local runner."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from sluice.content import digest_of_value
+from sluice.errors import SluiceError
+from sluice.tasks.recipe import Recipe
+from sluice.workspace import Workspace
+from sluice_local.checkout import code_digest
+
+_STEP = re.compile(r"Inner task failed: '?([\w-]+)")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_TOLD = re.compile(r"^ *sluice: ([A-Z]\w*): (.+)$", re.MULTILINE)
+_RAISED = re.compile(r"^ *((?:[a-z_]\w*\.)*[A-Z]\w*): (.+)$", re.MULTILINE)
+
+
+class PipelineStoppedError(SluiceError):
+    """A step met bad input (exit 2), a rule forbade to go on, as the gate does (exit 3), or a step broke (exit 1)."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a run starts from; written before it starts, so that a killed run starts again from the same."""
+
+    task: str
+    environment: str
+    name: str
+    recipe: Recipe
+    source: str
+    production: str
+    policy: str
+    now: str
+    feature_repo: str
+
+    def run(self) -> dict[str, str]:
+        """The run as decisions name it."""
+        recipe = digest_of_value(self.recipe.model_dump(mode="json"))
+        identity = {"name": self.name, "task": self.task, "recipe": recipe, "source": self.source, "now": self.now}
+        return {"id": digest_of_value(identity)[7:19], **identity, "code": code_digest()}
+
+
+def run_training(start: Start, workspace: Workspace, record: Path) -> str:
+    """
+    Train, gate, bundle and propose one candidate; finished steps of an earlier, killed run are taken from the cache.
+
+    Returns:
+        The action of the last decision: ``start-shadow``, ``bootstrap`` or ``refuse``.
+
+    Raises:
+        PipelineStoppedError: a step failed or the offline gate refused.
+    """
+    from kfp import local
+
+    from sluice_pipelines.training import local_training
+
+    root = workspace.pipelines
+    # The cache knows the components' sources but not the core's, so a change of either starts a new one.
+    cache = root / "cache" / code_digest()[7:23]
+    local.init(
+        runner=local.SubprocessRunner(use_venv=False),
+        pipeline_root=str(root),
+        enable_caching=True,
+        cache_root=str(cache),
+    )
+    try:
+        finished = local_training(
+            task=start.task,
+            source=start.source,
+            recipe=start.recipe.model_dump_json(),
+            policy=start.policy,
+            production=start.production,
+            environment=start.environment,
+            now=start.now,
+            run=json.dumps(start.run(), sort_keys=True),
+            feature_repo=start.feature_repo,
+            bundles=str(workspace.bundles),
+            gitops=str(workspace.gitops),
+            server="sluice_serving.predictor",
+            record=str(record),
+        )
+    except RuntimeError as error:
+        raise _stopped(start, str(error), workspace.home / "logs" / "worker.log") from error
+    return str(finished.output)
+
+
+def _stopped(start: Start, said: str, log: Path) -> PipelineStoppedError:
+    """KFP says only which step failed; the step's own words are the last ones in what we print."""
+    sys.stdout.flush()
+    said = _COLOUR.sub("", said)
+    step = _STEP.search(said)
+    kind, words = _last_words(log.read_text("utf-8", "replace") if log.exists() else "")
+    exit_code = {"": 1, "Refused": 3}.get(kind, 2)
+    error = PipelineStoppedError(
+        f"run {start.name}, step {step[1] if step else '?'}", words or said, f"the log is {log}"
+    )
+    error.exit_code = exit_code
+    return error
+
+
+def _last_words(printed: str) -> tuple[str, str]:
+    """Kind of the error that a step told and its one line; of a fault no kind, and the end of its traceback."""
+    before, _, traceback = printed.rpartition("Traceback (most recent call last)")
+    told = list(_TOLD.finditer(traceback))
+    if told:
+        return told[-1][1], told[-1][2]
+    raised = _RAISED.search(traceback) if before or traceback != printed else None
+    return "", f"{raised[1]}: {raised[2]}" if raised else ""

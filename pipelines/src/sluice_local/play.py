@@ -1,0 +1,82 @@
+"""`sluice run` from start to end: lock, loop, six lines, report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from sluice.gitops.writer import GitOps
+from sluice.tasks.task import load_task
+from sluice.workspace import Workspace
+from sluice_local.continuity import Continuity, continuity
+from sluice_local.home import end_leftovers, forget_home, held_lock, prepare_home
+from sluice_local.report import build_report
+from sluice_local.screen import Screen
+from sluice_local.story import Story, ending_of, load_story
+from sluice_local.supervisor import INTERRUPTED, supervise
+
+_BADGE = {"PASS": "[green]PASS        [/]", "FAIL": "[red]FAIL        [/]"}
+
+
+def play(workspace: Workspace, story_name: str, fresh: bool) -> None:
+    """
+    Play a story in a workspace, or go on with it, and show how it ended.
+
+    Raises:
+        Busy: another run holds the workspace.
+        SluiceError: whatever stopped the loop.
+    """
+    story = load_story(story_name)
+    console = Console(soft_wrap=True)
+    prepare_home(workspace.home)
+    with held_lock(workspace):
+        if fresh:
+            end_leftovers(workspace)
+            forget_home(workspace.home)
+            prepare_home(workspace.home)
+        if not all(ending_of(workspace, chapter).exists() for chapter in story.chapters):
+            with Screen(console) as screen:
+                supervise(workspace, story_name, screen)
+        page = write_report(workspace, story_name)
+    console.print()
+    for line in summary(workspace, story):
+        console.print(line, highlight=False)
+    console.print(f"\nReport: file://{page}", highlight=False)
+    console.print(f"Ask on: sluice status · sluice why DIGEST · git --git-dir {workspace.gitops} log", highlight=False)
+
+
+def write_report(workspace: Workspace, story_name: str) -> Path:
+    """Write the HTML report of what a workspace holds; returns its path."""
+    story = load_story(story_name)
+    task = load_task(story.task)
+    return build_report(workspace, GitOps(workspace.gitops, story.environment).decisions(), task.title, task.question)
+
+
+def summary(workspace: Workspace, story: Story) -> list[str]:
+    """One line a chapter, and one for the interruption."""
+    lines = [_line(json.loads(ending_of(workspace, chapter).read_bytes())) for chapter in story.chapters]
+    interrupted = workspace.home / INTERRUPTED
+    if interrupted.exists():
+        decisions = GitOps(workspace.gitops, story.environment).decisions()
+        counted = continuity(workspace, story.environment, decisions)
+        lines.append(_interruption(len(lines) + 1, json.loads(interrupted.read_bytes()), counted))
+    return lines
+
+
+def _line(ending: dict[str, Any]) -> str:
+    badge = _BADGE.get(ending["verdict"], "[yellow]INCONCLUSIVE[/]")
+    return f"{ending['number']}. {badge} {escape(ending['title'])}. {escape(ending['outcome'])}"
+
+
+def _interruption(number: int, moment: dict[str, Any], counted: Continuity) -> str:
+    badge = _BADGE["PASS" if counted.whole else "FAIL"]
+    return (
+        f"{number}. {badge} Killed with SIGKILL in the canary at {moment['weight']} %, {moment['done']} requests into"
+        f" the window of {moment['window'][0][:10]}; went on from Git: {counted.answers:,} answers logged,"
+        f" {counted.answers_twice} twice, {counted.gaps} gaps; {counted.decisions} decisions, {counted.decisions_twice}"
+        " twice."
+    )

@@ -1,0 +1,71 @@
+"""The children of the local mode: model servers and the splitter, on loopback ports that the system chooses."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from sluice.child_process import ChildServer
+from sluice.errors import BadArtifact, BadInput
+from sluice.workspace import Workspace
+
+READY_TIMEOUT_S = 90.0
+
+
+def log_directory(workspace: Workspace, environment: str) -> Path:
+    """Where the servers of an environment append their prediction logs."""
+    return workspace.predictions / environment / "log"
+
+
+def start_predictor(workspace: Workspace, environment: str, task: str, digest: str, role: str) -> ChildServer:
+    """Start a model server on a bundle of the workspace; with a feature store where there is one."""
+    short = digest.removeprefix("sha256:")[:12]
+    command = [
+        sys.executable,
+        "-m",
+        "sluice_serving.predictor",
+        "--bundle",
+        str(workspace.bundle(digest)),
+        "--digest",
+        digest,
+    ]
+    command += ["--model_name", task, "--http_port", "0", "--role", role]
+    command += ["--log", str(log_directory(workspace, environment) / f"{short}.jsonl")]
+    if (workspace.features / "registry.db").is_file():
+        command += ["--store", str(workspace.features)]
+    return ChildServer(command, workspace.home / "serving" / f"{short}.log")
+
+
+def start_splitter(workspace: Workspace) -> ChildServer:
+    """Start the splitter."""
+    return ChildServer([sys.executable, "-m", "sluice_local.splitter"], workspace.home / "serving" / "splitter.log")
+
+
+def ask(url: str, path: str, method: str = "GET", document: Any = None, timeout_s: float = 30.0) -> dict[str, Any]:
+    """
+    The JSON object that a child answers.
+
+    Raises:
+        BadInput: no answer, or a status other than 200.
+    """
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=timeout_s)
+    try:
+        body = None if document is None else json.dumps(document)
+        connection.request(method, path, body, {"content-type": "application/json"})
+        response = connection.getresponse()
+        answer = response.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise BadInput(url + path, f"gives no answer ({error})", "look into serving/*.log of the workspace") from error
+    finally:
+        connection.close()
+    if response.status != 200:
+        text = answer.decode("utf-8", "replace")[:200]
+        raise BadInput(url + path, f"answers with status {response.status}", text)
+    parsed = json.loads(answer)
+    if not isinstance(parsed, dict):
+        raise BadArtifact(url + path, "does not answer with an object", "see what listens there")
+    return parsed

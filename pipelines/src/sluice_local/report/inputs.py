@@ -1,0 +1,199 @@
+"""What the page is made from: the files that each chapter of a run left behind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from sluice.documents.evaluation import Evaluation, VariantMeasurement
+from sluice.documents.verdict import Decision, Reason, Verdict
+from sluice.errors import BadArtifact
+from sluice.tasks.recipe import Recipe
+
+_FIX = "remove the file, or run again to write it anew"
+Document = TypeVar("Document", bound=BaseModel)
+
+
+class ChapterRecord(BaseModel):
+    """``chapter.json``: what happened, in one sentence."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    number: int
+    title: str
+    outcome: str = ""
+    candidate: str | None = None
+
+
+class Interruption(BaseModel):
+    """``interrupted.json``: where the loop was killed, once, while it sent a window of a canary's traffic."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    now: str
+    weight: int
+    window: tuple[str, str]
+    done: int
+    """Requests that had been sent."""
+
+
+class Look(BaseModel):
+    """One line of ``looks.jsonl``: one look at live traffic."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    now: str
+    stage: str
+    weight: float = 0
+    action: str
+    verdict: Verdict
+    n: int = 0
+    reasons: tuple[Reason, ...] = ()
+
+
+class Selection(BaseModel):
+    """``selection.json``: the variant that ships, and a sentence for every variant."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: str
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One candidate's story; what was never reached is ``None`` or empty. ``slug`` names its runs."""
+
+    slug: str
+    record: ChapterRecord
+    recipe: Recipe | None
+    span: dict[str, Any] | None
+    data: dict[str, Any] | None
+    validation: dict[str, Any] | None
+    history: dict[str, Any] | None
+    variants: tuple[VariantMeasurement, ...]
+    selection: Selection | None
+    evaluation: Evaluation | None
+    infra: dict[str, Any] | None
+    looks: tuple[Look, ...]
+    decisions: tuple[Decision, ...] = ()
+
+
+def read_chapters(runs: Path, decisions: Sequence[Decision]) -> tuple[Chapter, ...]:
+    """
+    The chapters below ``runs`` (folders in name order), each with the decisions that belong to it.
+
+    Raises:
+        BadArtifact: a file is there but is not what it should be.
+    """
+    folders = sorted(path for path in runs.iterdir() if path.is_dir()) if runs.is_dir() else []
+    chapters = [_read_chapter(folder, place) for place, folder in enumerate(folders, start=1)]
+    shared = _shared_out(chapters, decisions)
+    return tuple(
+        Chapter(**{**vars(chapter), "decisions": tuple(mine)}) for chapter, mine in zip(chapters, shared, strict=True)
+    )
+
+
+def _read_chapter(folder: Path, place: int) -> Chapter:
+    record = _document(folder / "chapter.json", ChapterRecord)
+    slug = folder.name.lstrip("0123456789").removeprefix("-")
+    infra, timing = _mapping(folder / "infra.json"), _mapping(folder / "infra_timing.json")
+    return Chapter(
+        slug=slug,
+        record=record or ChapterRecord(number=place, title=slug.replace("-", " ")),
+        recipe=_document(folder / "recipe.json", Recipe),
+        span=_mapping(folder / "span.json"),
+        data=_mapping(folder / "data.json"),
+        validation=_mapping(folder / "validation.json"),
+        history=_mapping(folder / "history.json"),
+        variants=_variants(folder / "variants.json"),
+        selection=_document(folder / "selection.json", Selection),
+        evaluation=_document(folder / "evaluation.json", Evaluation),
+        infra=infra | (timing or {}) if infra else None,
+        looks=_looks(folder / "looks.jsonl"),
+    )
+
+
+def read_interruption(path: Path) -> Interruption | None:
+    """Where the loop was killed, if it was."""
+    return _document(path, Interruption)
+
+
+def _shared_out(chapters: Sequence[Chapter], decisions: Sequence[Decision]) -> list[list[Decision]]:
+    """
+    Each chapter's decisions, by the name of the run that they are about.
+
+    A decision that names no run (a person's hold or rollback) goes to the last chapter so far about its candidate.
+    """
+    mine: list[list[Decision]] = [[] for _ in chapters]
+    for decision in decisions:
+        fitting = [index for index, chapter in enumerate(chapters) if decision.run.get("name") == chapter.slug]
+        if not fitting and decision.candidate:
+            fitting = [
+                index for index, seen in enumerate(mine) if any(made.candidate == decision.candidate for made in seen)
+            ]
+        for place in fitting[-1:]:
+            mine[place].append(decision)
+    return mine
+
+
+def _document(path: Path, kind: type[Document]) -> Document | None:
+    if not path.exists():
+        return None
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise BadArtifact(str(path), _first_problem(error), _FIX) from error
+
+
+def _variants(path: Path) -> tuple[VariantMeasurement, ...]:
+    listed = _json(path)
+    if listed is None:
+        return ()
+    if not isinstance(listed, list):
+        raise BadArtifact(str(path), "is not a list of variants", _FIX)
+    try:
+        return tuple(VariantMeasurement.model_validate(item) for item in listed)
+    except ValidationError as error:
+        raise BadArtifact(str(path), _first_problem(error), _FIX) from error
+
+
+def _looks(path: Path) -> tuple[Look, ...]:
+    """Looks in time order; a torn last line (a killed run) is left out, a look written twice counts once."""
+    if not path.exists():
+        return ()
+    whole, _, _ = path.read_bytes().rpartition(b"\n")
+    found: dict[tuple[str, str, float], Look] = {}
+    for row in filter(None, whole.splitlines()):
+        try:
+            look = Look.model_validate_json(row)
+        except ValidationError as error:
+            raise BadArtifact(str(path), _first_problem(error), _FIX) from error
+        found[look.now, look.stage, look.weight] = look
+    return tuple(sorted(found.values(), key=lambda look: look.now))
+
+
+def _mapping(path: Path) -> dict[str, Any] | None:
+    value = _json(path)
+    if value is not None and not isinstance(value, dict):
+        raise BadArtifact(str(path), "is not a JSON object", _FIX)
+    return value
+
+
+def _json(path: Path) -> Any:
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise BadArtifact(str(path), f"is not JSON ({error})", _FIX) from error
+
+
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors()[0]
+    return f"{'.'.join(str(part) for part in first['loc']) or 'the document'}: {first['msg']}"

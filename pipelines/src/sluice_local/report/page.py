@@ -1,0 +1,182 @@
+"""From a run's files and its decisions to one HTML file."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from sluice.content import write_bytes
+from sluice.documents.verdict import Decision
+from sluice.workspace import Workspace
+from sluice_local.continuity import continuity
+from sluice_local.report import data_charts, wording
+from sluice_local.report.chapter_view import ChapterView, chapter_view, metric_cells
+from sluice_local.report.inputs import Chapter, Interruption, read_chapters, read_interruption
+from sluice_local.report.svg import VERDICT_CLASSES
+
+_PACKAGES = ("sluice", "kfp", "kserve", "feast", "keras", "tensorflow", "ai-edge-litert", "polars", "duckdb")
+_FILTERS = {
+    "count": wording.count,
+    "number": wording.number,
+    "signed": wording.signed,
+    "share": wording.share,
+    "size": wording.size,
+    "clock": wording.clock,
+    "window": wording.window,
+    "short": wording.short_digest,
+    "metric": wording.metric_name,
+    "did": wording.action_name,
+    "mark": wording.MARKS.__getitem__,
+    "tone": VERDICT_CLASSES.__getitem__,
+    "metric_cells": metric_cells,
+}
+
+
+@dataclass(frozen=True)
+class DataView:
+    """The data section; empty where no chapter left its files."""
+
+    span: Mapping[str, Any] | None
+    validation: Mapping[str, Any] | None
+    rows: tuple[Markup, ...]
+    """Drawn wide and narrow, like the distances."""
+    labels: Markup | None
+    distances: tuple[Markup, ...]
+    compared: int
+
+
+def build_report(workspace: Workspace, decisions: Sequence[Decision], title: str, question: str) -> Path:
+    """
+    Write ``reports/report.html``: one self-contained page about everything below ``runs/`` and every decision.
+
+    Args:
+        workspace: where the run's files are and the report goes.
+        decisions: of the environment, in Git order.
+        title: the task, in one line for people.
+        question: what the model answers, for people.
+
+    Returns:
+        The page's path. The same inputs give the same bytes.
+
+    Raises:
+        BadArtifact: a file below ``runs/`` is there but is not what it should be; nothing is written.
+    """
+    chapters = read_chapters(workspace.home / "runs", decisions)
+    killed = read_interruption(workspace.home / "interrupted.json")
+    struck = _struck(chapters, killed)
+    views = [chapter_view(chapter, killed if chapter is struck else None) for chapter in chapters]
+    page = _template().render(
+        title=title,
+        question=question,
+        views=views,
+        killed=killed,
+        counted=continuity(workspace, decisions[-1].environment if decisions else "", decisions),
+        killed_anchor=next((view.anchor for view in views if view.chapter is struck), "ledger"),
+        state=next((decision.after for decision in reversed(decisions) if decision.after), {}),
+        data=data_view(chapters),
+        decisions=decisions,
+        versions=_versions(),
+        digests=_digests(chapters, decisions),
+        changes=_changes_of_state,
+    )
+    path = workspace.reports / "report.html"
+    write_bytes(path, page.encode())
+    return path
+
+
+def data_view(chapters: Sequence[Chapter]) -> DataView:
+    """The data of the first chapter that has any."""
+    span = _first(chapter.span for chapter in chapters)
+    validation = _first(chapter.validation for chapter in chapters)
+    picture = _first(chapter.data for chapter in chapters)
+    weeks = (picture or {}).get("weeks") or []
+    labels = weeks or data_charts.weeks_from_statistics(validation or {})
+    distances = data_charts.distances_of(validation or {})
+    return DataView(
+        span=span,
+        validation=validation,
+        rows=tuple(data_charts.rows_over_time(weeks, width) for width in (620, 420)) if weeks else (),
+        labels=data_charts.label_rates(labels) if labels else None,
+        distances=tuple(data_charts.feature_distances(distances, width) for width in (620, 420)) if distances else (),
+        compared=len(distances),
+    )
+
+
+def _first(found: Iterable[dict[str, Any] | None]) -> dict[str, Any] | None:
+    return next((item for item in found if item), None)
+
+
+def _struck(chapters: Sequence[Chapter], killed: Interruption | None) -> Chapter | None:
+    """The chapter in whose rollout the loop was killed: the one that looked at live traffic at or after that time."""
+    now = wording.moment(killed.now) if killed else None
+    return next(
+        (chapter for chapter in chapters if now and any(wording.moment(look.now) >= now for look in chapter.looks)),
+        None,
+    )
+
+
+def _template() -> Any:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(_FILTERS)
+    return environment.get_template("report.html.j2")
+
+
+def _versions() -> list[tuple[str, str]]:
+    found = [("Python", platform.python_version())]
+    for name in _PACKAGES:
+        try:
+            found.append((name, version(name)))
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _digests(chapters: Sequence[Chapter], decisions: Sequence[Decision]) -> list[tuple[str, str]]:
+    """Everything that this page names by digest: (what it is, digest)."""
+    named = [("data span", chapter.span.get("digest")) for chapter in chapters if chapter.span]
+    named += [(f"bundle of chapter {chapter.record.number}", chapter.record.candidate) for chapter in chapters]
+    named += [("gate policy", decision.policy_digest) for decision in decisions]
+    kept: dict[str, str] = {}
+    for name, digest in named:
+        if digest:
+            kept.setdefault(str(digest), name)
+    return [(name, digest) for digest, name in kept.items()]
+
+
+def _changes_of_state(decision: Decision) -> list[tuple[str, str, str]]:
+    """(what, before, after) for what a decision changed in the release."""
+    before, after = decision.before, decision.after
+    keys = ("stage", "step", "stable", "candidate", "stable_weight", "candidate_weight", "mirror_percent", "paused")
+    found = [
+        (key.replace("_", " "), _state_words(key, before.get(key)), _state_words(key, after.get(key)))
+        for key in keys
+        if before.get(key) != after.get(key)
+    ]
+    if len(before.get("holds") or ()) != len(after.get("holds") or ()):
+        found.append(("holds", str(len(before.get("holds") or ())), str(len(after.get("holds") or ()))))
+    return found
+
+
+def _state_words(key: str, value: Any) -> str:
+    if key in {"stable", "candidate"}:
+        return wording.short_digest(value)
+    if value is True:
+        return "yes"
+    percent = " %" if key.endswith(("weight", "percent")) else ""
+    return "–" if value is None else f"{value}{percent}"
+
+
+__all__ = ["ChapterView", "DataView", "build_report", "data_view"]

@@ -1,0 +1,159 @@
+"""Walk a rollout through event time: a window of traffic, a look, at most one commit; until it ends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from sluice.content import write_bytes
+from sluice.documents.evidence import Cells, Evidence
+from sluice.documents.state import Applied, ReleaseState, iso, moment_of
+from sluice.documents.verdict import Decision, Reason, Verdict
+from sluice.errors import BadInput
+from sluice.evidence.prediction_source import PredictionSource, WindowLog
+from sluice.evidence.recheck import recheck_cells
+from sluice.evidence.source import EvidenceSource
+from sluice.features.parity import History
+from sluice.gitops.writer import Snapshot
+from sluice.models.bundle import BundleManifest, load_bundle
+from sluice.predictions.windows import list_windows
+from sluice.rollout.advance import Advice, advance, look
+from sluice_local.world import World
+
+LOOKS = "looks.jsonl"
+
+
+def walk_rollout(world: World, record: Path, *, interrupt: bool) -> None:
+    """
+    Go on with the rollout that Git says is going on, to its end; does nothing when there is none.
+
+    Started again after a kill, it first looks again at the last whole window: if the decision on it was committed
+    before the kill, Git has moved on and the look is about the next stage; if not, it decides the same now.
+    """
+    walk = _Walk(world, record, interrupt=interrupt)
+    snapshot = world.gitops.snapshot()
+    if snapshot.state.rollout is None:
+        return
+    moment = walk.position(snapshot.state)
+    world.events.emit("stage", name="start serving")
+    world.publisher.reset(moment)
+    if moment > moment_of(snapshot.state.since or ""):
+        snapshot = walk.look(world.reconciler.sync(), moment)
+    while snapshot.state.rollout is not None:
+        applied = world.reconciler.sync()
+        end = moment + timedelta(hours=snapshot.policy.online.look_every_hours)
+        if end > world.task.splits.end:
+            rule = "ran out of recorded traffic"
+            raise BadInput(f"rollout {snapshot.state.rollout}", rule, "shorten the policy's stages")
+        walk.send(snapshot.state, moment, end)
+        moment = end
+        snapshot = walk.look(applied, moment)
+    world.reconciler.sync()
+
+
+@dataclass
+class _Walk:
+    """One rollout on its way."""
+
+    world: World
+    record: Path
+    interrupt: bool
+
+    @property
+    def _predictions(self) -> Path:
+        return self.world.workspace.predictions / self.world.story.environment
+
+    @cached_property
+    def _source(self) -> EvidenceSource:
+        task, workspace = self.world.task, self.world.workspace
+
+        @cache
+        def manifest(digest: str) -> BundleManifest:
+            return load_bundle(workspace.bundle(digest), digest).manifest
+
+        def recheck(served: pl.DataFrame, manifest: BundleManifest) -> Cells:
+            return recheck_cells(served, manifest, History.of_store(task, workspace.features))
+
+        return PredictionSource(WindowLog(self._predictions, task), task, manifest, recheck)
+
+    @cached_property
+    def _run(self) -> Mapping[str, Any]:
+        candidate = self.world.gitops.snapshot().state.candidate
+        made = [decision for decision in self.world.gitops.decisions() if decision.candidate == candidate]
+        return made[-1].run if made else {}
+
+    def position(self, state: ReleaseState) -> datetime:
+        """Where event time stands: the end of the last whole window, or the start of the stage."""
+        since = moment_of(state.since or "")
+        ends = [window.end for window in list_windows(self._predictions) if window.start >= since]
+        return max([since, *ends])
+
+    def send(self, state: ReleaseState, start: datetime, end: datetime) -> None:
+        """Send the window's requests, unless its file is there already."""
+        window = (iso(start), iso(end))
+
+        def progress(done: int, total: int) -> None:
+            self.world.events.emit(
+                "traffic",
+                done=done,
+                total=total,
+                stage=state.stage,
+                weight=state.candidate_weight,
+                now=window[1],
+                window=window,
+                interrupt=self.interrupt,
+            )
+
+        self.world.traffic.progress = progress
+        self.world.traffic.window(start, end, state)
+
+    def look(self, applied: Applied, moment: datetime) -> Snapshot:
+        """
+        Judge all that is known at ``moment``, write the look down, commit what it decides; returns the new state.
+
+        Nothing is judged when a person ended the rollout meanwhile.
+        """
+        now = iso(moment)
+        snapshot = self.world.gitops.snapshot()
+        if snapshot.state.rollout is None:
+            return snapshot
+        evidence = self._source.read(snapshot.state, snapshot.policy, applied, moment)
+        advice = advance(snapshot.state, evidence, snapshot.policy, now)
+        self._write_down(snapshot.state, evidence, advice, now)
+
+        def decide(fresh: Snapshot) -> Decision | None:
+            return look(fresh, evidence, now, self._run)
+
+        self.world.gitops.commit(decide)
+        return self.world.gitops.snapshot()
+
+    def _write_down(self, state: ReleaseState, evidence: Evidence, advice: Advice, now: str) -> None:
+        entry = {
+            "now": now,
+            "stage": state.stage,
+            "weight": state.candidate_weight,
+            "action": advice.action,
+            "verdict": advice.verdict.value,
+            "n": evidence.candidate.n if evidence.candidate else 0,
+            "reasons": [reason.model_dump(mode="json") for reason in advice.reasons],
+        }
+        path = self.record / LOOKS
+        earlier = [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
+        looks = [*(one for one in earlier if one["now"] != now), entry]
+        write_bytes(path, b"".join(json.dumps(one, sort_keys=True).encode() + b"\n" for one in looks))
+        why = _shown(advice.reasons, advice.verdict)
+        shown = {key: entry[key] for key in ("now", "stage", "weight", "action", "verdict")}
+        self.world.events.emit("look", **shown, why=why)
+
+
+def _shown(reasons: tuple[Reason, ...], verdict: Verdict) -> str:
+    if verdict is Verdict.PASS:
+        return ""
+    return next((f"{reason.rule}: {reason.text}" for reason in reasons if reason.verdict is verdict), "")

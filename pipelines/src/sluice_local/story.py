@@ -1,0 +1,71 @@
+"""What `sluice run` plays: candidates that arrive one after the other at one environment."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from sluice.errors import BadInput
+from sluice.tasks.recipe import Recipe
+from sluice.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """
+    One candidate and what is done to it.
+
+    Attributes:
+        number: place in the story, from 1.
+        slug: name of its folder and run.
+        title: one line for people.
+        recipe: what to train; ``None`` proposes a digest again.
+        again: slug of the chapter whose candidate is proposed again.
+        interrupt: kill the loop in the middle of this chapter's canary, once.
+    """
+
+    number: int
+    slug: str
+    title: str
+    recipe: Recipe | None = None
+    again: str | None = None
+    interrupt: bool = False
+
+    @property
+    def folder(self) -> str:
+        """Name of the chapter's folder below ``runs/``."""
+        return f"{self.number:02d}-{self.slug}"
+
+
+@dataclass(frozen=True)
+class Story:
+    """Chapters for one task and environment; ``feature_repo`` and ``checkout`` (manifests) default to ours."""
+
+    task: str
+    environment: str
+    chapters: tuple[Chapter, ...]
+    feature_repo: str | None = None
+    checkout: str | None = None
+
+
+def ending_of(workspace: Workspace, chapter: Chapter) -> Path:
+    """The file that says how a chapter ended; it is there when the chapter has."""
+    return workspace.home / "runs" / chapter.folder / "chapter.json"
+
+
+def load_story(name: str) -> Story:
+    """
+    The story at ``module:ATTRIBUTE``.
+
+    Raises:
+        BadInput: there is none.
+    """
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError, TypeError, SyntaxError) as error:
+        raise BadInput(f"story {name!r}", f"cannot be loaded ({error})", "name it as module:ATTRIBUTE") from error
+    if not isinstance(found, Story):
+        raise BadInput(f"story {name!r}", f"is a {type(found).__name__}", "define it as a sluice_local.story.Story")
+    return found

@@ -1,0 +1,140 @@
+"""
+Compile every pipeline: ``pipelines/compiled/`` for uploads, ``manifests/pipelines/`` for GitOps, and drawings of two.
+
+    python -m sluice_pipelines.compile                                         from the repository root: writes all
+    python -m sluice_pipelines.compile --check                                 only compares; exit 1 on a difference
+    python -m sluice_pipelines.compile --accelerator NAME --count 2 --into DIR the pipelines for other devices
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from kfp import compiler
+from kfp.compiler.compiler_utils import KubernetesManifestOptions
+
+from sluice.content import digest_of_file, write_bytes
+from sluice.errors import SluiceError
+from sluice_pipelines.accelerators import Devices, devices
+from sluice_pipelines.graph import draw
+from sluice_pipelines.materialize import materialize_pipeline
+from sluice_pipelines.monitoring import monitoring_pipeline
+from sluice_pipelines.promotion import promotion_pipeline
+from sluice_pipelines.training import training_pipeline
+from sluice_pipelines.training_nodes import training_on_nodes_pipeline
+
+ROOT = Path(__file__).parents[3]
+COMPILED = ROOT / "pipelines/compiled"
+MANIFESTS = ROOT / "manifests/pipelines"
+DRAWN = {"training-gpu": ROOT / "docs/training-graph.svg", "monitor-and-retrain": ROOT / "docs/retraining-graph.svg"}
+"""Where the drawings of these are."""
+_KUSTOMIZATION = """\
+# Written by `make compile`: the pipelines as objects of a KFP that keeps them in Kubernetes (2.17 or newer).
+apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+namespace: kubeflow   # of KFP's API server, or of a profile
+resources:
+"""
+
+
+def pipelines(asked: Devices) -> dict[str, Any]:
+    """Every pipeline by the name of its file; ``asked`` is for the variants that train on devices."""
+    return {
+        "materialize": materialize_pipeline("sluice-materialize"),
+        "monitor-and-retrain": monitoring_pipeline("sluice-monitor-and-retrain"),
+        "monitor-and-retrain-gpu": monitoring_pipeline("sluice-monitor-and-retrain-gpu", asked),
+        "promotion": promotion_pipeline("sluice-promotion"),
+        "training": training_pipeline("sluice-training"),
+        "training-gpu": training_pipeline("sluice-training-gpu", asked),
+        "training-on-nodes": training_on_nodes_pipeline("sluice-training-on-nodes", asked),
+    }
+
+
+PIPELINES = pipelines(devices("nvidia"))
+
+
+def compile_into(directory: Path, made: dict[str, Any] = PIPELINES) -> list[Path]:
+    """Write one YAML a pipeline; equal sources give equal bytes."""
+    directory.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, pipeline in sorted(made.items()):
+        path = directory / f"{name}.yaml"
+        compiler.Compiler().compile(pipeline, str(path))
+        written.append(path)
+    return written
+
+
+def manifests_into(directory: Path, compiled: list[Path]) -> list[Path]:
+    """
+    Write a ``Pipeline`` and a ``PipelineVersion`` for each compiled pipeline, and their kustomization.
+
+    A version cannot be changed, so its name ends with the digest of what it runs.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    written = []
+    for source in compiled:
+        path = directory / source.name
+        name = f"sluice-{source.stem}"
+        version = f"{name}-{digest_of_file(source)[7:19]}"
+        named = KubernetesManifestOptions(
+            pipeline_name=name, pipeline_version_name=version, include_pipeline_manifest=True
+        )
+        compiler.Compiler().compile(
+            PIPELINES[source.stem], str(path), kubernetes_manifest_format=True, kubernetes_manifest_options=named
+        )
+        written.append(path)
+    resources = "".join(f"- {path.name}\n" for path in written)
+    write_bytes(directory / "kustomization.yaml", (_KUSTOMIZATION + resources).encode())
+    return [*written, directory / "kustomization.yaml"]
+
+
+def outdated() -> list[str]:
+    """Committed files that differ from what the sources compile to, or that nothing compiles to any more."""
+    with tempfile.TemporaryDirectory() as scratch:
+        compiled = compile_into(Path(scratch) / "compiled")
+        manifests = manifests_into(Path(scratch) / "manifests", compiled)
+        fresh = {COMPILED / path.name: path for path in compiled} | {MANIFESTS / path.name: path for path in manifests}
+        stale = {
+            there for there, path in fresh.items() if not there.exists() or there.read_bytes() != path.read_bytes()
+        }
+    stale |= {*COMPILED.glob("*.yaml"), *MANIFESTS.glob("*.yaml")} - fresh.keys()
+    return sorted(str(path.relative_to(ROOT)) for path in stale)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write, or compare; returns the exit code: 1 for a difference, 2 for a device that is not allowed."""
+    asked = _parser().parse_args(arguments)
+    try:
+        wanted = devices(asked.accelerator, asked.count)
+    except SluiceError as error:
+        sys.stderr.write(f"compile: {error}\n")
+        return error.exit_code
+    if asked.into:
+        compile_into(asked.into, pipelines(wanted))
+        return 0
+    if not asked.check:
+        manifests_into(MANIFESTS, compile_into(COMPILED))
+        for name, there in DRAWN.items():
+            write_bytes(there, draw(COMPILED / f"{name}.yaml").encode())
+        return 0
+    stale = outdated()
+    if stale:
+        sys.stderr.write(f"{', '.join(stale)} differ from the sources; run `make compile`\n")
+    return 1 if stale else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="sluice_pipelines.compile", description="Compile the pipelines.")
+    parser.add_argument("--check", action="store_true", help="compare with the committed files, write nothing")
+    parser.add_argument("--into", type=Path, help="compile into this folder instead, for the devices asked for")
+    parser.add_argument(
+        "--accelerator", default="nvidia", help="of pipelines/src/sluice_pipelines/accelerators.py; with --into"
+    )
+    parser.add_argument("--count", type=int, default=1, help="devices of each step that trains; with --into")
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,229 @@
+"""
+Upload a compiled pipeline to Kubeflow Pipelines, run it, and follow the run.
+
+    python -m sluice_pipelines.submit training --host http://localhost:8888 -p gitops=ssh://git@host/r.git -p bundles=s3://b/t
+    python -m sluice_pipelines.submit monitor-and-retrain --host ... --recurring "0 0 3 * * *"
+    python -m sluice_pipelines.submit training --validate          only checks the parameters, asks nobody
+
+Nothing is sent before every parameter is in its range. A version is uploaded once: its name ends with the digest of the
+file. Exit codes: 0 well, 1 the run did not end well, 2 wrong input or no answer, 130 interrupted (the run goes on).
+
+Environment:
+    KF_PIPELINES_ENDPOINT   the host, where --host is not given
+    KFP_TOKEN               bearer token
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import sys
+import time
+import urllib.error
+import urllib.request
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from sluice.content import digest_of_file
+from sluice.errors import BadInput, SluiceError
+from sluice_pipelines.compile import COMPILED, PIPELINES
+from sluice_pipelines.parameters import parse_parameters
+
+_ENDED = {"SUCCEEDED", "FAILED", "SKIPPED", "CANCELED"}
+_PLUMBING = re.compile(r"root|executor|sluice-.*|.*-driver|.*\.onExit|.*\(\d+\)")
+"""What KFP lists beside the steps: the workflow, drivers, executors, hooks, each try of each; some have no name."""
+_ANSWER_SECONDS = 5.0
+_LOOK_SECONDS = 5.0
+
+
+class Host:
+    """
+    A KFP API server.
+
+    Args:
+        url: as a browser reaches it.
+        namespace: the profile's, on a multi-user installation.
+
+    Raises:
+        BadInput: it does not answer, or not as KFP does.
+    """
+
+    def __init__(self, url: str, namespace: str, token: str) -> None:
+        self.url, self._namespace = url.rstrip("/"), namespace
+        _require_answer(self.url, token)
+        from kfp import Client
+
+        self._client = Client(host=self.url, namespace=namespace, existing_token=token or None)
+
+    def upload(self, compiled: Path, name: str) -> tuple[str, str]:
+        """Ids of the pipeline and of the version with exactly these bytes; uploaded where they are not there yet."""
+        version = f"{name}-{digest_of_file(compiled)[7:19]}"
+        pipeline = self._client.get_pipeline_id(name)
+        if pipeline is None:
+            pipeline = self._client.upload_pipeline(str(compiled), name, namespace=self._namespace).pipeline_id
+        there = [one for one in self._versions(pipeline) if one.display_name == version]
+        made = there or [self._client.upload_pipeline_version(str(compiled), version, pipeline_id=pipeline)]
+        return pipeline, made[0].pipeline_version_id
+
+    def run(self, ids: tuple[str, str], experiment: str, name: str, values: dict[str, Any], cron: str) -> str:
+        """Start a run, or with ``cron`` (six fields) make a recurring one; returns its id."""
+        where = self._client.create_experiment(experiment, namespace=self._namespace).experiment_id
+        given = {"params": values, "pipeline_id": ids[0], "version_id": ids[1]}
+        if cron:
+            made = self._client.create_recurring_run(where, name, cron_expression=cron, no_catchup=True, **given)
+            return str(made.recurring_run_id)
+        return str(self._client.run_pipeline(where, name, **given).run_id)
+
+    def follow(self, run: str) -> Iterator[tuple[str, dict[str, str]]]:
+        """State of the run and of each step, until it ended."""
+        while True:
+            found = self._client.get_run(run)
+            details = found.run_details.task_details if found.run_details else []
+            steps = {
+                one.display_name: str(one.state)
+                for one in details or []
+                if not _PLUMBING.fullmatch(one.display_name or "root")
+            }
+            yield str(found.state), steps
+            if found.state in _ENDED:
+                return
+            time.sleep(_LOOK_SECONDS)
+
+    def _versions(self, pipeline: str) -> list[Any]:
+        found: list[Any] = []
+        token = ""
+        while True:
+            page = self._client.list_pipeline_versions(pipeline, page_token=token, page_size=100)
+            found += page.pipeline_versions or []
+            token = page.next_page_token or ""
+            if not token:
+                return found
+
+
+def _require_answer(url: str, token: str) -> None:
+    """KFP's client asks a silent host five times, half a minute long; this asks once."""
+    if not url.startswith(("http://", "https://")):
+        raise BadInput(f"host {url!r}", "is no URL", "give --host http://..., or set KF_PIPELINES_ENDPOINT")
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    asked = urllib.request.Request(f"{url}/apis/v2beta1/healthz", headers=headers)  # noqa: S310  checked above
+    fix = "check the address and `kubectl port-forward -n kubeflow svc/ml-pipeline 8888`"
+    try:
+        with urllib.request.urlopen(asked, timeout=_ANSWER_SECONDS) as answer:  # noqa: S310
+            json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        rule = "refuses us" if error.code in (401, 403) else "does not answer as KFP does"
+        raise BadInput(f"host {url}", f"{rule} (status {error.code})", "set KFP_TOKEN, or " + fix) from error
+    except (OSError, ValueError) as error:
+        raise BadInput(f"host {url}", f"does not answer as KFP does ({error})", fix) from error
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    asked = _parser().parse_args(arguments)
+    warnings.simplefilter("ignore")
+    try:
+        return _submit(asked)
+    except SluiceError as error:
+        sys.stderr.write(f"submit: {error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+
+
+def _submit(asked: argparse.Namespace) -> int:
+    if asked.pipeline not in PIPELINES:
+        raise BadInput(f"pipeline {asked.pipeline!r}", "is not known", f"choose one of {', '.join(sorted(PIPELINES))}")
+    compiled = COMPILED / f"{asked.pipeline}.yaml"
+    values = parse_parameters(compiled, asked.parameter, asked.parameters)
+    if asked.recurring and len(asked.recurring.split()) != 6:
+        fix = "write seconds minutes hours day month weekday, for example '0 0 3 * * *'"
+        raise BadInput(f"--recurring {asked.recurring!r}", "has not six fields", fix)
+    if asked.validate:
+        _say(
+            asked, {"pipeline": asked.pipeline, "parameters": values}, f"{asked.pipeline}: all parameters are in range"
+        )
+        return 0
+    host = Host(asked.host, asked.namespace, os.environ.get("KFP_TOKEN", ""))
+    return _started(host, asked, compiled, values)
+
+
+def _started(host: Host, asked: argparse.Namespace, compiled: Path, values: dict[str, Any]) -> int:
+    from kfp_server_api.exceptions import ApiException  # type: ignore[import-untyped]
+    from urllib3.exceptions import HTTPError
+
+    name = f"sluice-{asked.pipeline}"
+    job = asked.name or f"{name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # KFP's client says where to look, in no format
+            ids = host.upload(compiled, name)
+            run = host.run(ids, asked.experiment, job, values, asked.recurring)
+        kind = "recurringrun" if asked.recurring else "runs"
+        link = f"{host.url}/#/{kind}/details/{run}"
+        told = {"pipeline_id": ids[0], "version_id": ids[1], "run_id": run, "name": job, "link": link}
+        _say(asked, told, f"{job}: {link}")
+        return _followed(host, run, asked.json) if asked.follow and not asked.recurring else 0
+    except ApiException as error:
+        said = " ".join(str(error.body or error.reason).split())[:300]
+        raise BadInput(
+            f"host {host.url}", f"refuses it (status {error.status}: {said})", "mend that, then again"
+        ) from error
+    except HTTPError as error:
+        raise BadInput(f"host {host.url}", f"stopped answering ({error})", "the run may go on: look there") from error
+
+
+def _followed(host: Host, run: str, as_json: bool) -> int:
+    from rich.console import Console
+
+    console, seen, state = Console(stderr=True), dict[str, str](), ""
+    with console.status("waiting for the first step") as line:
+        for state, steps in host.follow(run):
+            for step, now in steps.items():
+                if seen.get(step) != now:
+                    _step(console, step, now, as_json)
+            seen = steps
+            going = [step for step, now in steps.items() if now == "RUNNING"]
+            line.update(f"{state.lower()}: {', '.join(going) or 'nothing runs now'}")
+    if as_json:
+        sys.stdout.write(json.dumps({"run_id": run, "state": state}) + "\n")
+    else:
+        console.print(f"run {run} ended: {state}")
+    return 0 if state == "SUCCEEDED" else 1
+
+
+def _step(console: Any, step: str, state: str, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps({"step": step, "state": state}) + "\n")
+        sys.stdout.flush()
+    else:
+        colour = {"SUCCEEDED": "green", "FAILED": "red"}.get(state, "dim")
+        console.print(f"[{colour}]{state:>10}[/]  {step}")
+
+
+def _say(asked: argparse.Namespace, document: dict[str, Any], text: str) -> None:
+    sys.stdout.write((json.dumps(document, sort_keys=True) if asked.json else text) + "\n")
+    sys.stdout.flush()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sluice_pipelines.submit", description="Run a pipeline on Kubeflow Pipelines."
+    )
+    parser.add_argument("pipeline", help=", ".join(sorted(PIPELINES)))
+    parser.add_argument("-p", dest="parameter", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--parameters", type=Path, help="JSON file of parameters")
+    parser.add_argument("--host", default=os.environ.get("KF_PIPELINES_ENDPOINT", ""), help="URL of KFP")
+    parser.add_argument("--namespace", default="kubeflow", help="the profile's, on a multi-user installation")
+    parser.add_argument("--experiment", default="sluice")
+    parser.add_argument("--name", default="", help="of the run")
+    parser.add_argument("--recurring", default="", metavar="CRON", help="six fields; makes a recurring run")
+    parser.add_argument("--follow", action="store_true", help="until the run ended")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--validate", action="store_true", help="only check the parameters")
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

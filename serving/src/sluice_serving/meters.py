@@ -1,0 +1,63 @@
+"""Everything that one server counts, told once a request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry
+
+from sluice.models.bundle import Bundle
+from sluice.models.request import BadRequest
+from sluice_serving.metrics import Cause, ServingMetrics
+from sluice_serving.model_metrics import ModelMetrics
+from sluice_serving.seldon_metrics import SeldonMetrics
+
+if TYPE_CHECKING:
+    from sluice_serving.predictor import Rows
+
+
+class Meters:
+    """
+    The counts of one server process.
+
+    Args:
+        seldon: the role under which to count by Seldon's names too, if at all.
+    """
+
+    def __init__(self, bundle: Bundle, seldon: str | None = None) -> None:
+        task, digest = bundle.manifest.task, bundle.digest
+        self.requests = ServingMetrics(task, digest)
+        self.model = ModelMetrics(task, digest, bundle.manifest.features.names)
+        self.seldon = SeldonMetrics(task, digest, seldon) if seldon else None
+
+    def register(self, registry: CollectorRegistry) -> None:
+        """Show all of it at each scrape of ``registry``."""
+        for collector in (self.requests, self.model, self.seldon):
+            if collector is not None:
+                registry.register(collector)
+
+    def answered(self, rows: Rows, scores: Sequence[float], milliseconds: float) -> None:
+        """One request with a score for each of its rows."""
+        route = rows.context.route
+        lacking = sum(1 for missing, stale in zip(rows.missing, rows.stale, strict=True) if missing or stale)
+        self.requests.answered(route, len(scores), lacking, milliseconds, rows.context.event_time)
+        if lacking:
+            self.model.read(rows.missing, rows.stale)
+        self.model.scored(route, scores)
+        if self.seldon:
+            self.seldon.ended("200", milliseconds)
+
+    def failed(self, route: str, cause: Cause, n: int, milliseconds: float, moment: datetime) -> None:
+        """One request whose ``n`` instances got no score, which is our fault."""
+        self.requests.failed(route, cause, n, milliseconds, moment)
+        if self.seldon:
+            self.seldon.ended("500", milliseconds)
+
+    def refused(self, headers: Mapping[str, str], error: BadRequest, milliseconds: float) -> None:
+        """One request that was the client's own fault; the headers may say anything."""
+        self.requests.refused(headers.get("x-sluice-route"))
+        self.model.refused(error.part)
+        if self.seldon:
+            self.seldon.ended("400", milliseconds)

@@ -1,0 +1,360 @@
+"""
+Serve one bundle: kserve's V1 and V2 protocols over a verified bundle, without TensorFlow.
+
+    python -m sluice_serving.predictor --bundle .sluice/bundles/sha256-… --digest sha256:… --model_name TASK \
+        --http_port 8080 [--host 0.0.0.0] [--store .sluice/features] [--role stable] \
+        [--log predictions.jsonl | --collector http://collector:8080 --spool DIR [--log_percent 100]] \
+        [--seldon_names] [--json_log [--release DIR]]
+
+An instance is either entity keys and request inputs (features are then read online: from the folder ``--store``, or by
+the definitions in ``--feature_repo`` from the Redis that SLUICE_REDIS names) or all features of
+the model. Prints ``ready http://<host>:<port>`` once it answers; a bundle that is not what its digest says ends it with
+one line and exit code 2, before anything listens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import math
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from sluice.errors import BadInput, SluiceError, Unavailable
+from sluice.models.bundle import Bundle, load_bundle
+from sluice.models.request import Asked, BadRequest, columns_of, parse_v1, parse_v2
+from sluice.models.request_headers import Context, parse_context
+from sluice.predictions.log import PredictionLog, Record
+
+if TYPE_CHECKING:
+    from sluice.features.reader import FeatureRows, OnlineReader
+    from sluice_serving.events import Events
+    from sluice_serving.meters import Meters
+    from sluice_serving.metrics import Cause
+
+
+def arguments(argv: list[str]) -> argparse.Namespace:
+    """The command line; an unknown argument is refused with exit code 2."""
+    from sluice_serving.shipping import add_arguments
+
+    parser = argparse.ArgumentParser(description="Serve one bundle over KServe's V1 and V2 protocols.")
+    parser.add_argument("--bundle", type=Path, required=True, help="directory of the bundle")
+    parser.add_argument("--digest", required=True, help="what the bundle must be: sha256:<hex>")
+    parser.add_argument("--model_name", required=True, help="name on the endpoint path: the task")
+    parser.add_argument("--http_port", type=int, default=8080, help="0 takes a free port")
+    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 inside a pod")
+    features = parser.add_mutually_exclusive_group()
+    features.add_argument("--store", type=Path, help="folder of the feature store to read features from")
+    features.add_argument("--feature_repo", type=Path, help="feature definitions to read features from Redis by")
+    add_arguments(parser)
+    parser.add_argument("--role", choices=["stable", "candidate"], default="stable")
+    parser.add_argument("--seldon_names", action="store_true", help="count requests under Seldon's names too")
+    parser.add_argument("--json_log", action="store_true", help="say failures and refusals on standard error, as JSON")
+    parser.add_argument("--release", type=Path, help="the ConfigMap `release`: its rollout and sequence are said too")
+    parser.add_argument("--end_with_stdin", action="store_true", help="end when the parent closes our standard input")
+    return parser.parse_args(argv)
+
+
+def end_with_stdin() -> None:
+    """
+    End this process at once when standard input ends.
+
+    The parent holds the other end of the pipe, so it closes however the parent dies; PR_SET_PDEATHSIG would also fire
+    when only the parent's thread that started us ends.
+    """
+
+    def watch() -> None:
+        while os.read(0, 4096):
+            pass
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True, name="end-with-stdin").start()
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Requested rows with their features, ready for the model; each list has an entry a row, as of ``FeatureRows``."""
+
+    asked: Asked
+    context: Context
+    features: list[dict[str, Any]]
+    missing: list[list[str]]
+    stale: list[list[str]]
+    as_of: list[dict[str, datetime]]
+    version: str
+    started: float
+
+
+class Predictor:
+    """One bundle, its counts, one optional feature store, one optional log: everything but HTTP."""
+
+    def __init__(
+        self, bundle: Bundle, meters: Meters, reader: OnlineReader | None, log: PredictionLog | None, role: str
+    ) -> None:
+        self.bundle, self.meters, self.reader, self.log, self.role = bundle, meters, reader, log, role
+        self.manifest = bundle.manifest.features
+        from sluice_serving import tracing
+
+        self.answered = self.failed = 0
+        self.events: Events | None = None
+        self._tracing = tracing
+        self._warm()
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What spans and log lines say of this process."""
+        return {"task": self.bundle.manifest.task, "digest": self.bundle.digest, "role": self.role}
+
+    def _warm(self) -> None:
+        """One prediction and one read before anybody asks: what is loaded lazily is loaded then."""
+        self.bundle.predict({name: [None] for name in self.manifest.names})
+        if self.reader is not None:
+            nobody: dict[str, Any] = dict.fromkeys(self.manifest.entity_keys, "")
+            zeros = {"float": 0.0, "int": 0, "string": ""}
+            nobody |= {feature.name: zeros[feature.dtype] for feature in self.manifest.request_inputs}
+            with contextlib.suppress(ValueError, ArithmeticError, Unavailable):
+                self.reader.read([nobody], datetime.now(UTC))
+
+    def rows(self, version: str, body: bytes, headers: Mapping[str, str]) -> Rows:
+        """Parse, check and complete a request; raises ``BadRequest`` for what a client did wrong."""
+        started = time.perf_counter()
+        context = parse_context(headers)
+        self._tracing.describe(context)
+        parse = parse_v1 if version == "v1" else parse_v2
+        asked = parse(body, self.manifest, reads_online=self.reader is not None)
+        try:
+            with self._tracing.span("features"):
+                read = self._features(asked, context)
+        except BadRequest:
+            raise
+        except Exception:
+            self._record_failure(asked, context, started, "features", [{} for _ in asked.instances])
+            raise
+        return Rows(asked, context, *read, version, started)
+
+    def _features(
+        self, asked: Asked, context: Context
+    ) -> tuple[list[dict[str, Any]], list[list[str]], list[list[str]], list[dict[str, datetime]]]:
+        if asked.online and self.reader is not None:
+            read = self._read(self.reader, asked, context)
+            missing, stale = ([list(names) for names in lists] for lists in (read.missing, read.stale))
+            return read.rows, missing, stale, read.as_of
+        names = self.manifest.names
+        rows = [{name: instance[name] for name in names} for instance in asked.instances]
+        missing = [[name for name, value in row.items() if value is None] for row in rows]
+        return rows, missing, [[] for _ in rows], [{} for _ in rows]
+
+    @staticmethod
+    def _read(reader: OnlineReader, asked: Asked, context: Context) -> FeatureRows:
+        try:
+            return reader.read(asked.instances, context.event_time)
+        except BadInput as error:
+            raise BadRequest(error.thing, error.rule, error.fix) from error
+        except (ValueError, ArithmeticError) as error:
+            # On-demand transforms compute with what the caller sent: a date beyond all calendars ends here.
+            raise BadRequest("instances", f"cannot be made into features ({error})", "send plausible values") from error
+
+    def answer(self, rows: Rows) -> bytes:
+        """Score the rows, log every prediction, and only then give the answer to send."""
+        try:
+            with self._tracing.span("model"):
+                scores: list[float] = self.bundle.predict(columns_of(rows.features, self.manifest.names)).tolist()
+            if not all(map(math.isfinite, scores)):
+                raise ArithmeticError("the model gave a score that is not finite")
+        except Exception:
+            self._record_failure(rows.asked, rows.context, rows.started, "model", rows.features)
+            raise
+        self._record(rows, scores)
+        self.answered += len(scores)
+        return self._v1(scores) if rows.version == "v1" else self._v2(scores, rows.asked.id)
+
+    def _v1(self, scores: list[float]) -> bytes:
+        threshold, digest = self.bundle.manifest.threshold, self.bundle.digest
+        predictions = [{"score": score, "positive": score >= threshold, "digest": digest} for score in scores]
+        return orjson.dumps({"predictions": predictions})
+
+    def _v2(self, scores: list[float], request_id: str | None) -> bytes:
+        threshold, shape = self.bundle.manifest.threshold, [len(scores)]
+        positive = [score >= threshold for score in scores]
+        document: dict[str, Any] = {
+            "model_name": self.bundle.manifest.task,
+            "outputs": [
+                {"name": "score", "shape": shape, "datatype": "FP64", "data": scores},
+                {"name": "positive", "shape": shape, "datatype": "BOOL", "data": positive},
+            ],
+            "parameters": {"digest": self.bundle.digest},
+        }
+        if request_id is not None:
+            document["id"] = request_id
+        return orjson.dumps(document)
+
+    def _record(self, rows: Rows, scores: list[float]) -> None:
+        taken = _milliseconds_since(rows.started)
+        self.meters.answered(rows, scores, taken)
+        if self.log is None:
+            return
+        told = zip(rows.asked.instances, rows.features, rows.missing, rows.stale, scores, rows.as_of, strict=True)
+        self.log.write(
+            self._line(rows.asked, rows.context, i, taken, (instance, features, missing, stale, score, 200, as_of))
+            for i, (instance, features, missing, stale, score, as_of) in enumerate(told)
+        )
+
+    def _record_failure(
+        self, asked: Asked, context: Context, started: float, cause: Cause, features: list[dict[str, Any]]
+    ) -> None:
+        taken = _milliseconds_since(started)
+        self.meters.failed(context.route, cause, len(asked.instances), taken, context.event_time)
+        self.failed += len(asked.instances)
+        if self.events is not None:
+            self.events.failed(cause, context.request_id, context.rollout)
+        if self.log is None:
+            return
+        self.log.write(
+            self._line(asked, context, i, taken, (instance, features[i], [], [], None, 500, {}))
+            for i, instance in enumerate(asked.instances)
+        )
+
+    def _line(self, asked: Asked, context: Context, index: int, taken_ms: float, told: tuple[Any, ...]) -> Record:
+        instance, features, missing, stale, score, status, as_of = told
+        suffix = "" if len(asked.instances) == 1 else f"#{index}"
+        return Record(
+            request_id=context.request_id + suffix,
+            event_time=context.event_time,
+            route=context.route,
+            rollout=context.rollout,
+            digest=self.bundle.digest,
+            score=score,
+            status=status,
+            latency_ms=taken_ms,
+            features=features,
+            missing=missing,
+            stale=stale,
+            keys=instance if asked.online else {},
+            as_of=as_of,
+        )
+
+    def inputs(self) -> list[dict[str, Any]]:
+        """The V2 tensors of a request that brings all features."""
+        datatypes = {"float": "FP64", "int": "INT64", "string": "BYTES"}
+        features = self.manifest.features
+        return [{"name": each.name, "datatype": datatypes[each.dtype], "shape": [-1]} for each in features]
+
+    def refuse(self, headers: Mapping[str, str], error: BadRequest, started: float) -> None:
+        """Count a request that was the client's own fault; it is in no log."""
+        self.meters.refused(headers, error, _milliseconds_since(started))
+        if self.events is not None:
+            self.events.refused(error.part, str(error), headers)
+
+    def describe(self) -> dict[str, Any]:
+        """What this process serves and has done, for ``GET /-/sluice``."""
+        manifest = self.manifest
+        return {
+            "task": self.bundle.manifest.task,
+            "digest": self.bundle.digest,
+            "variant": self.bundle.manifest.variant,
+            "role": self.role,
+            "threshold": self.bundle.manifest.threshold,
+            "pid": os.getpid(),
+            "answered": self.answered,
+            "failed": self.failed,
+            "log_lines_dropped": self.log.dropped if self.log else 0,
+            "reads_features_online": self.reader is not None,
+            "entity_keys": list(manifest.entity_keys),
+            "request_inputs": {feature.name: feature.dtype for feature in manifest.request_inputs},
+            "features": {feature.name: feature.dtype for feature in manifest.features},
+        }
+
+
+def _milliseconds_since(started: float) -> float:
+    """Rounded once, so that the log and the metrics put it into the same bin."""
+    return round((time.perf_counter() - started) * 1000, 4)
+
+
+def load(options: argparse.Namespace) -> Predictor:
+    """
+    The predictor of a command line, verified and warm.
+
+    Raises:
+        SluiceError: the bundle is not what its digest says, or serves another task.
+    """
+    bundle = load_bundle(options.bundle, options.digest)
+    reader = None
+    if options.store is not None:
+        from sluice.features.reader import OnlineReader
+
+        reader = OnlineReader(options.store, bundle.manifest.features)
+    elif options.feature_repo is not None:
+        from sluice.features.cluster import cluster_reader
+
+        reader = cluster_reader(options.feature_repo, os.environ, bundle.manifest.features)
+    from sluice_serving.meters import Meters
+    from sluice_serving.shipping import open_log
+
+    log = open_log(options, bundle.manifest.task, bundle.digest)
+    meters = Meters(bundle, options.role if options.seldon_names else None)
+    return Predictor(bundle, meters, reader, log, options.role)
+
+
+def serve(predictor: Predictor, options: argparse.Namespace) -> None:
+    """Answer requests until SIGTERM."""
+    # kserve parses sys.argv when it is imported and would take our --log for an abbreviation of its own option.
+    sys.argv = sys.argv[:1]
+    from prometheus_client import REGISTRY
+
+    from sluice_serving import tracing
+    from sluice_serving.events import Events
+    from sluice_serving.server import SluiceModel, StrictModelServer, listen
+
+    predictor.meters.register(REGISTRY)
+    if predictor.reader is not None and options.feature_repo is not None:
+        from sluice.features.freshness import FeatureFreshness
+
+        REGISTRY.register(FeatureFreshness(predictor.reader.feast, predictor.reader.views))
+    end_traces = tracing.start(os.environ, predictor.identity)
+    listener = listen(options.host, options.http_port)
+    server = StrictModelServer(listener)
+    host, port = listener.getsockname()[:2]
+    sys.stdout.write(f"ready http://{host}:{port}\n")
+    sys.stdout.flush()
+    if options.json_log:  # after kserve has set its own logging up
+        predictor.events = Events(predictor.identity, options.release)
+        predictor.events.say("ready", address=f"http://{host}:{port}")
+    server.start([SluiceModel(options.model_name, predictor)])
+    end_traces()
+    if predictor.events is not None:
+        predictor.events.say("ended", answered=predictor.answered, failed=predictor.failed)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; 2 for anything that is wrong with the input."""
+    options = arguments(sys.argv[1:] if argv is None else argv)
+    if options.end_with_stdin:
+        end_with_stdin()
+    try:
+        predictor = load(options)
+    except SluiceError as error:
+        sys.stderr.write(f"predictor: {error}\n")
+        return error.exit_code
+    try:
+        serve(predictor, options)
+    except OSError as error:
+        sys.stderr.write(f"predictor: port {options.http_port}: {error.strerror}; choose another --http_port\n")
+        return 2
+    finally:
+        if predictor.log is not None:
+            predictor.log.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,241 @@
+"""
+kserve's model server with a strict front: what a client may send is checked before any model sees it.
+
+What differs from kserve 0.21, and why:
+
+* the two inference endpoints read a bounded body and hand its bytes to the model, which parses and checks them: kserve
+  itself answers six of sixteen hostile requests with 500 and takes bodies of any size;
+* no repository endpoints (anybody could unload the model), no gRPC (it would bypass the checks);
+* no timing middleware and no log lines a request, which cost 40 % of a small model's request;
+* the address to listen on can be chosen (kserve has 0.0.0.0 built in), and port 0 asks the system for a free one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import orjson
+from fastapi import FastAPI
+from kserve import Model, ModelRepository, ModelServer
+from kserve.errors import ModelNotFound, ModelNotReady
+from kserve.protocol.rest.server import RESTServer, metrics_handler
+from kserve.protocol.rest.v1_endpoints import V1Endpoints
+from kserve.protocol.rest.v2_endpoints import V2Endpoints
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from sluice.errors import Unavailable
+from sluice.models.request import BadRequest, check_length
+from sluice.models.request_headers import check_envelope
+from sluice_serving import tracing
+from sluice_serving.lingering import Lingering
+
+Version = Literal["v1", "v2"]
+
+
+@dataclass(frozen=True)
+class Call:
+    """The body of one inference request, not parsed yet."""
+
+    version: Version
+    body: bytes
+
+
+class Answering(Protocol):
+    """What a kserve model here needs to be able to do."""
+
+    def rows(self, version: Version, body: bytes, headers: Mapping[str, str]) -> Any:
+        """The checked request with its features."""
+
+    def answer(self, rows: Any) -> bytes:
+        """The body of the answer."""
+
+    def refuse(self, headers: Mapping[str, str], error: BadRequest, started: float) -> None:
+        """Count a request that was the client's own fault."""
+
+    def describe(self) -> dict[str, Any]:
+        """What is served."""
+
+    def inputs(self) -> list[dict[str, Any]]:
+        """V2 metadata of the input tensors."""
+
+
+class SluiceModel(Model):  # type: ignore[misc]  # kserve has no types
+    """A predictor as kserve wants it: preprocess checks and reads features, predict scores and logs."""
+
+    def __init__(self, name: str, predictor: Answering) -> None:
+        super().__init__(name)
+        self.predictor = predictor
+        self.ready = True
+
+    async def preprocess(self, payload: Call, headers: Mapping[str, str] | None = None) -> Any:
+        """Raises ``BadRequest`` for what a client did wrong."""
+        return self.predictor.rows(payload.version, payload.body, headers or {})
+
+    async def predict(self, payload: Any, *_: Any) -> bytes:
+        """The body of the answer."""
+        return self.predictor.answer(payload)
+
+    def get_input_types(self) -> list[dict[str, Any]]:
+        """For ``GET /v2/models/<m>``."""
+        return self.predictor.inputs()
+
+    def get_output_types(self) -> list[dict[str, Any]]:
+        """For ``GET /v2/models/<m>``."""
+        kinds = (("score", "FP64"), ("positive", "BOOL"))
+        return [{"name": name, "datatype": datatype, "shape": [-1]} for name, datatype in kinds]
+
+
+async def bounded_body(request: Request) -> bytes:
+    """
+    The whole body, read in pieces and given up as soon as it is too large.
+
+    Raises:
+        BadRequest: status 413 or 415.
+    """
+    check_envelope(request.headers.get("content-type"), request.headers.get("content-length"))
+    pieces, size = [], 0
+    async for piece in request.stream():
+        size += len(piece)
+        check_length(size)
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+async def refuse(_: Request, error: Exception) -> Response:
+    """Answer a ``BadRequest`` with its status; a body that was not read to its end closes the connection."""
+    status = error.status if isinstance(error, BadRequest) else 400
+    headers = {} if status == 400 else {"connection": "close"}
+    return Response(orjson.dumps({"error": str(error)}), status, headers, "application/json")
+
+
+class StrictRESTServer(RESTServer):  # type: ignore[misc]  # kserve has no types
+    """kserve's REST server with fewer, stricter routes on a socket of our choice."""
+
+    def __init__(self, listener: socket.socket, **kwargs: Any) -> None:
+        super().__init__(http_port=listener.getsockname()[1], **kwargs)
+        self._listener = listener
+
+    async def infer(self, request: Request) -> Response:
+        """``POST /v1/models/<m>:predict`` and ``POST /v2/models/<m>/infer``."""
+        name: str = request.path_params["model_name"]
+        version: Version = "v1" if request.url.path.startswith("/v1/") else "v2"
+        if not await self.dataplane.model_ready(name, disable_predictor_health_check=True):
+            raise ModelNotReady(name)
+        headers, started = dict(request.headers), time.perf_counter()
+        try:
+            with tracing.request(headers):
+                answer, _ = await self.dataplane.infer(name, Call(version, await bounded_body(request)), headers)
+        except BadRequest as error:
+            self.dataplane.model_registry.get_model(name).predictor.refuse(headers, error, started)
+            raise
+        return Response(answer, media_type="application/json")
+
+    async def describe(self, _: Request) -> Response:
+        """``GET /-/sluice``: what this process serves, in its own words; release controllers read it back."""
+        documents = [model.predictor.describe() for model in self.dataplane.model_registry.get_models().values()]
+        return Response(orjson.dumps(documents[0] if documents else {}), media_type="application/json")
+
+    async def serves(self, request: Request) -> Response:
+        """``GET /-/serves/<digest>``: 200 when that is what is loaded, else 409; the readiness probe asks it."""
+        asked = request.path_params["digest"]
+        served = [model.predictor.describe()["digest"] for model in self.dataplane.model_registry.get_models().values()]
+        return Response(orjson.dumps({"asked": asked, "served": served}), 200 if served == [asked] else 409)
+
+    def _register_endpoints(self, app: FastAPI) -> None:
+        first = V1Endpoints(self.dataplane, self.model_repository_extension)
+        second = V2Endpoints(self.dataplane, self.model_repository_extension)
+        # Plain Starlette routes: FastAPI's dependency solver has nothing to do for them.
+        app.add_route("/v1/models/{model_name}:predict", self.infer, methods=["POST"])
+        app.add_route("/v2/models/{model_name}/infer", self.infer, methods=["POST"])
+        app.add_route("/-/sluice", self.describe, methods=["GET"])
+        app.add_route("/-/serves/{digest}", self.serves, methods=["GET"])
+        app.add_route("/metrics", metrics_handler, methods=["GET"])
+        for path, endpoint in (
+            ("/", self.dataplane.live),
+            ("/v1/models", first.models),
+            ("/v1/models/{model_name}", first.model_ready),
+            ("/v2", second.metadata),
+            ("/v2/health/live", second.live),
+            ("/v2/health/ready", second.ready),
+            ("/v2/models", second.models),
+            ("/v2/models/{model_name}", second.model_metadata),
+            ("/v2/models/{model_name}/ready", second.model_ready),
+        ):
+            app.add_api_route(path, endpoint, methods=["GET"], response_class=JSONResponse)
+
+    def _add_middlewares(self, app: FastAPI) -> None:
+        """Not kserve's only one, which times requests into the log."""
+        app.add_middleware(Lingering)
+
+    def _add_exception_handlers(self, app: FastAPI) -> None:
+        super()._add_exception_handlers(app)
+        app.add_exception_handler(BadRequest, refuse)
+        app.add_exception_handler(ModelNotFound, _not_found)
+        app.add_exception_handler(Unavailable, _unavailable)
+
+    async def start(self) -> None:
+        """Serve on the socket until a signal ends it."""
+        self.create_application()
+        await self._server.serve(sockets=[self._listener])
+
+
+async def _not_found(_: Request, error: Exception) -> Response:
+    # kserve's own handler writes a traceback for each wrong name.
+    return Response(orjson.dumps({"error": f"model: {error}; see GET /v1/models"}), 404, media_type="application/json")
+
+
+async def _unavailable(_: Request, error: Exception) -> Response:
+    # kserve's own handler would write a traceback for each, and close a connection that a gateway may be writing to.
+    return Response(orjson.dumps({"error": str(error)}), 500, media_type="application/json")
+
+
+class StrictModelServer(ModelServer):  # type: ignore[misc]  # kserve has no types
+    """kserve's model server, on one listening socket, with one worker and no gRPC."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        super().__init__(
+            listener.getsockname()[1],
+            workers=1,
+            registered_models=ModelRepository(),
+            enable_grpc=False,
+            enable_latency_logging=False,
+        )
+        self._listener = listener
+        for name in ("kserve", "uvicorn.error"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        access = logging.getLogger("uvicorn.access")
+        access.handlers, access.propagate = [], False
+
+    def start(self, models: list[Any]) -> None:
+        """Serve the models until SIGTERM or SIGINT, then finish what is being answered and return."""
+        self._register_and_check_atleast_one_model_is_ready(models)
+        server = StrictRESTServer(
+            self._listener,
+            app="kserve.model_server:app",
+            data_plane=self.dataplane,
+            model_repository_extension=self.model_repository_extension,
+            grace_period=5,
+        )
+        for sig in (signal.SIGTERM, signal.SIGINT):
+            # uvicorn stops on these by itself and raises them again afterwards: by then there is nothing left to do.
+            signal.signal(sig, lambda *_: None)
+        asyncio.run(server.start())
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 lets the system choose."""
+    # asyncio switches Nagle's delay off only where the protocol number is spelled out; without, answers take 40 ms.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((host, port))
+    listener.listen(512)
+    listener.setblocking(False)
+    return listener
