@@ -8,7 +8,7 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
-from sluice.documents.state import iso, moment_of
+from sluice.documents.event_time import iso, moment_of
 from sluice.operations.operator import roll_back
 from tests.faults import sample
 from tests.faults.history import judged, ledger_problems, reference

@@ -8,7 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sluice.documents.state import Hold, ReleaseState, iso
+from sluice.documents.event_time import iso
+from sluice.documents.state import Hold, ReleaseState
 from sluice.documents.verdict import Reason, Verdict
 from sluice.gates.policy import GatePolicy, read_policy
 from sluice.gitops.writer import Snapshot

@@ -10,8 +10,8 @@ from typing import Any
 
 import polars as pl
 
+from sluice.documents.event_time import iso, moment_of
 from sluice.documents.evidence import Evidence, Moments
-from sluice.documents.state import iso, moment_of
 from tests.faults import prometheus, sample
 from tests.faults.registry import Row, Trial
 from tests.faults.rollouts import CANDIDATE, Fault, Look, SpoilDocument, rollout

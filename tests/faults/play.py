@@ -19,8 +19,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from sluice.content import write_json
+from sluice.documents.event_time import iso, moment_of
 from sluice.documents.file import read_document
-from sluice.documents.state import Applied, ReleaseState, iso, moment_of
+from sluice.documents.state import Applied, ReleaseState
 from sluice.documents.verdict import Decision
 from sluice.gitops.writer import GitOps, Snapshot
 from sluice.operations.operator import add_hold, release_hold, roll_back

@@ -12,8 +12,9 @@ from typing import Any
 
 import polars as pl
 
+from sluice.documents.event_time import moment_of
 from sluice.documents.evidence import Evidence
-from sluice.documents.state import Applied, ReleaseState, moment_of
+from sluice.documents.state import Applied, ReleaseState
 from sluice.gates.policy import GatePolicy
 from sluice.prometheus.api import Limits, PrometheusApi
 from sluice.prometheus.source import PrometheusSource

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from sluice.documents.state import iso
+from sluice.documents.event_time import iso
 from sluice.documents.verdict import Decision
 from sluice.errors import SluiceError
 from sluice.gitops.writer import GitOps, Snapshot, Written

@@ -11,9 +11,10 @@ from pathlib import Path
 import polars as pl
 
 from sluice.content import canonical_json
+from sluice.documents.event_time import iso
 from sluice.documents.evidence import Evidence
 from sluice.documents.file import read_document
-from sluice.documents.state import Applied, ReleaseState, iso
+from sluice.documents.state import Applied, ReleaseState
 from sluice.documents.verdict import Verdict
 from sluice.errors import SluiceError
 from sluice.gates.policy import GatePolicy

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import polars as pl
 
+from sluice.documents.event_time import iso, moment_of
 from sluice.documents.evidence import Arm, Cells, Evidence, Pairs, Timings
-from sluice.documents.state import Applied, ReleaseState, iso, moment_of
+from sluice.documents.state import Applied, ReleaseState
 from sluice.documents.verdict import Reason, Verdict
 from sluice.evidence.collect import collect_evidence
 from sluice.gates.policy import GatePolicy, parse_policy

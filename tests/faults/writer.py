@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-from sluice.documents.state import iso
+from sluice.documents.event_time import iso
 from sluice.documents.verdict import Decision
 from sluice.errors import SluiceError
 from sluice.gitops.writer import GitOps

@@ -22,8 +22,9 @@ import pytest
 
 from sluice.child_process import ChildServer
 from sluice.content import write_bytes
+from sluice.documents.event_time import iso
 from sluice.documents.evidence import Evidence
-from sluice.documents.state import Applied, ReleaseState, iso
+from sluice.documents.state import Applied, ReleaseState
 from sluice.evidence.prediction_source import PredictionSource, WindowLog
 from sluice.models.bundle import BundleManifest, load_bundle
 from sluice.prometheus.api import BadAnswer, PrometheusApi

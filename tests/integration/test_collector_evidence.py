@@ -16,8 +16,9 @@ import polars as pl
 import pytest
 import yaml
 
+from sluice.documents.event_time import iso
 from sluice.documents.evidence import Evidence
-from sluice.documents.state import ReleaseState, iso
+from sluice.documents.state import ReleaseState
 from sluice.evidence.prediction_source import PredictionSource, WindowLog
 from sluice.feedback.join import Join
 from sluice.models.bundle import BundleManifest, load_bundle

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from sluice.documents.event_time import iso, moment_of
 from sluice.documents.evidence import Evidence
-from sluice.documents.state import Applied, ReleaseState, iso, moment_of
+from sluice.documents.state import Applied, ReleaseState
 from sluice.gitops.writer import GitOps
 from sluice.prometheus.api import Limits, PrometheusApi
 from sluice.prometheus.source import PrometheusSource

@@ -14,8 +14,9 @@ from urllib.parse import urlencode
 
 import pytest
 
+from sluice.documents.event_time import iso
 from sluice.documents.evidence import Cells
-from sluice.documents.state import ReleaseState, iso
+from sluice.documents.state import ReleaseState
 from sluice.git.command import create_bare, git
 from sluice.gitops.writer import GitOps
 from sluice.monitoring.dashboards import DASHBOARDS

@@ -20,8 +20,9 @@ import pytest
 import yaml
 
 from sluice.child_process import ChildServer
+from sluice.documents.event_time import iso
 from sluice.documents.evidence import Cells, Evidence
-from sluice.documents.state import ReleaseState, iso
+from sluice.documents.state import ReleaseState
 from sluice.documents.verdict import Verdict
 from sluice.errors import BadArtifact, Unavailable
 from sluice.evidence.recheck import recheck_cells

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from sluice.documents.event_time import iso
 from sluice.documents.evidence import Evidence, Moments
-from sluice.documents.state import ReleaseState, iso
+from sluice.documents.state import ReleaseState
 from sluice.documents.verdict import Verdict
 from sluice.gates.policy import GatePolicy, parse_policy
 from sluice.prometheus.source import PrometheusSource

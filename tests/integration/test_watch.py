@@ -18,7 +18,7 @@ import pytest
 
 from sluice.content import canonical_json
 from sluice.documents.evaluation import Curves, Estimate, Evaluation
-from sluice.documents.state import iso
+from sluice.documents.event_time import iso
 from sluice.errors import BadArtifact, BadInput
 from sluice.evaluation.card import card_json
 from sluice.feedback.batch import Batch

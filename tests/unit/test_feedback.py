@@ -11,7 +11,8 @@ import polars as pl
 import pytest
 from pyarrow.fs import LocalFileSystem
 
-from sluice.documents.state import ReleaseState, iso
+from sluice.documents.event_time import iso
+from sluice.documents.state import ReleaseState
 from sluice.errors import BadArtifact
 from sluice.feedback.attribution import attributed
 from sluice.feedback.batch import LABEL_SCHEMA, MAX_LINES, Batch, labels_at, parse_feedback, parse_predictions

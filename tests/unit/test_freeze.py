@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from sluice.documents.state import iso, moment_of
+from sluice.documents.event_time import iso, moment_of
 from sluice.documents.verdict import Verdict
 from sluice.errors import BadInput
 from sluice.gates.freeze import Freeze, frozen_hours, standing

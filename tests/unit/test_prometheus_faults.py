@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from sluice.documents.event_time import iso
 from sluice.documents.evidence import Evidence
-from sluice.documents.state import ReleaseState, iso
+from sluice.documents.state import ReleaseState
 from sluice.documents.verdict import Verdict
 from sluice.errors import BadInput
 from sluice.gates.policy import parse_policy

@@ -9,8 +9,8 @@ from typing import Any
 import polars as pl
 import pytest
 
+from sluice.documents.event_time import iso
 from sluice.documents.evidence import Cells
-from sluice.documents.state import iso
 from sluice.evidence.recheck import compare_cells
 from sluice.features.parity import OfflineCells
 from tests.unit.tiny_task import TASK

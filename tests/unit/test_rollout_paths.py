@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from sluice.documents.state import ReleaseState, iso, moment_of
+from sluice.documents.event_time import iso, moment_of
+from sluice.documents.state import ReleaseState
 from sluice.documents.verdict import Reason, Verdict
 from sluice.gates.online_policy import OnlineRule
 from sluice.gates.policy import GatePolicy

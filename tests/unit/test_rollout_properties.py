@@ -9,8 +9,9 @@ from typing import Any
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from sluice.documents.event_time import iso, moment_of
 from sluice.documents.evidence import Evidence
-from sluice.documents.state import Applied, ReleaseState, iso, moment_of
+from sluice.documents.state import Applied, ReleaseState
 from sluice.documents.verdict import Verdict
 from sluice.gates.policy import GatePolicy
 from sluice.rollout.advance import advance, forward, propose

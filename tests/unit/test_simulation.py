@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sluice.documents.event_time import moment_of
 from sluice.documents.evidence import Evidence
-from sluice.documents.state import ReleaseState, moment_of
+from sluice.documents.state import ReleaseState
 from sluice.documents.verdict import Reason, Verdict
 from sluice.errors import BadInput
 from sluice.evidence.collect import collect_evidence

@@ -25,6 +25,7 @@ from sluice.documents.state import ReleaseState
 from sluice.documents.verdict import Decision
 from sluice.errors import BadArtifact, BadInput
 from sluice.gates.policy import GatePolicy
+from sluice.gates.rules.registry import KINDS
 from sluice.ledger.record import Record
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -45,6 +46,9 @@ def schemas() -> dict[str, bytes]:
 
 def _render(name: str, model: type[BaseModel], mode: _Mode) -> bytes:
     schema = model.model_json_schema(mode=mode)
+    if rule := schema.get("$defs", {}).get("OnlineRule"):
+        known = [{"const": kind.metric, "description": kind.about} for kind in KINDS.values()]
+        rule["properties"]["metric"] = {"title": rule["properties"]["metric"]["title"], "oneOf": known}
     for described in _models(model):
         target = schema if described is model else schema.get("$defs", {}).get(described.__name__, {})
         if "description" in target:

@@ -14,7 +14,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import NamedTuple
 
-from sluice.documents.state import Applied, moment_of
+from sluice.documents.event_time import moment_of
+from sluice.documents.state import Applied
 from sluice_cluster.cluster import Asking, Cluster, Document, NotApplied
 from sluice_cluster.one_service import Sides, read_one_service
 from sluice_cluster.pods import ask_pod, served_by

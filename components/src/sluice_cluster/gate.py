@@ -19,8 +19,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from sluice.documents.event_time import iso, moment_of
 from sluice.documents.evidence import Evidence
-from sluice.documents.state import Applied, ReleaseState, iso, moment_of
+from sluice.documents.state import Applied, ReleaseState
 from sluice.documents.verdict import Decision
 from sluice.errors import BadArtifact, BadInput, Refused
 from sluice.gitops.writer import GitOps, UnreachableError

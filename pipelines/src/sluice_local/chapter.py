@@ -13,7 +13,7 @@ from typing import Any
 
 from sluice.content import write_json
 from sluice.data.span import read_span
-from sluice.documents.state import iso
+from sluice.documents.event_time import iso
 from sluice.documents.verdict import Decision
 from sluice.steps.evaluate import read_inputs
 from sluice.steps.release import propose_again

@@ -13,8 +13,9 @@ from typing import Any
 import polars as pl
 
 from sluice.content import write_bytes
+from sluice.documents.event_time import iso, moment_of
 from sluice.documents.evidence import Cells, Evidence
-from sluice.documents.state import Applied, ReleaseState, iso, moment_of
+from sluice.documents.state import Applied, ReleaseState
 from sluice.documents.verdict import Decision, Reason, Verdict
 from sluice.errors import BadInput
 from sluice.evidence.prediction_source import PredictionSource, WindowLog

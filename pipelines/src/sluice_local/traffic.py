@@ -13,7 +13,8 @@ from typing import Any, Protocol
 import orjson
 import polars as pl
 
-from sluice.documents.state import ReleaseState, iso
+from sluice.documents.event_time import iso
+from sluice.documents.state import ReleaseState
 from sluice.errors import BadInput
 from sluice.predictions.log import log_sizes, read_lines, window_frame, window_path, write_window
 from sluice.tasks.task import Task

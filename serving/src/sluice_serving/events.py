@@ -23,7 +23,7 @@ from typing import Any
 
 import orjson
 
-from sluice.documents.state import iso
+from sluice.documents.event_time import iso
 from sluice_serving import tracing
 
 _A_SECOND = 10

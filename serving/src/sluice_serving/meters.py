@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
@@ -12,10 +11,8 @@ from sluice.models.bundle import Bundle
 from sluice.models.request import BadRequest
 from sluice_serving.metrics import Cause, ServingMetrics
 from sluice_serving.model_metrics import ModelMetrics
+from sluice_serving.rows import Rows
 from sluice_serving.seldon_metrics import SeldonMetrics
-
-if TYPE_CHECKING:
-    from sluice_serving.predictor import Rows
 
 
 class Meters:

@@ -23,7 +23,6 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +34,7 @@ from sluice.models.bundle import Bundle, load_bundle
 from sluice.models.request import Asked, BadRequest, columns_of, parse_v1, parse_v2
 from sluice.models.request_headers import Context, parse_context
 from sluice.predictions.log import PredictionLog, Record
+from sluice_serving.rows import Rows
 
 if TYPE_CHECKING:
     from sluice.features.reader import FeatureRows, OnlineReader
@@ -79,20 +79,6 @@ def end_with_stdin() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True, name="end-with-stdin").start()
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Requested rows with their features, ready for the model; each list has an entry a row, as of ``FeatureRows``."""
-
-    asked: Asked
-    context: Context
-    features: list[dict[str, Any]]
-    missing: list[list[str]]
-    stale: list[list[str]]
-    as_of: list[dict[str, datetime]]
-    version: str
-    started: float
 
 
 class Predictor:

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from sluice.content import digest_of_value
-from sluice.documents.state import Applied, Moment
+from sluice.documents.event_time import Moment
+from sluice.documents.state import Applied
 
 LATENCY_BOUNDS_MS: tuple[float, ...] = tuple(round(0.25 * 2 ** (step / 3), 4) for step in range(52))
 """

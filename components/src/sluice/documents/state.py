@@ -18,11 +18,9 @@ Any stage of a rollout but bootstrap may be ``paused``: it passed, and a person 
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -32,7 +30,8 @@ from pydantic import (
     model_validator,
 )
 
-from sluice.errors import BadArtifact, BadInput
+from sluice.documents.event_time import Moment
+from sluice.errors import BadArtifact
 
 Stage = Literal["empty", "bootstrap", "shadow", "preview", "canary", "confirm", "stable"]
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
@@ -41,12 +40,6 @@ Label = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$")]
 """A DNS label: task and environment become parts of Kubernetes names."""
 
 
-def _on_the_calendar(text: str) -> str:
-    datetime.fromisoformat(text)
-    return text
-
-
-Moment = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$"), AfterValidator(_on_the_calendar)]
 STRATEGIES: dict[str, str | None] = {
     "empty": None,
     "bootstrap": "first",
@@ -56,22 +49,6 @@ STRATEGIES: dict[str, str | None] = {
     "confirm": "weighted",
     "stable": "plain",
 }
-
-
-def iso(moment: datetime) -> str:
-    """``2013-08-01T05:00:00Z``; fractions of a second only where there are some. The time must know its zone."""
-    if moment.tzinfo is None:
-        raise BadInput(f"time {moment}", "has no time zone", "pass an aware datetime")
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-def moment_of(text: str) -> datetime:
-    """The aware datetime of an ISO 8601 text."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise BadInput(f"time {text!r}", "is not ISO 8601", "write it like 2013-08-01T05:00:00Z") from error
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 class _Frozen(BaseModel):

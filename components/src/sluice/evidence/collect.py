@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from sluice.data.divergence import FeatureProfile, divergence
+from sluice.documents.event_time import iso, moment_of
 from sluice.documents.evidence import (
     Arm,
     Cells,
@@ -19,7 +20,7 @@ from sluice.documents.evidence import (
     Stratum,
     Timings,
 )
-from sluice.documents.state import Applied, ReleaseState, iso, moment_of
+from sluice.documents.state import Applied, ReleaseState
 from sluice.evidence.moments import histogram, label_delays, moments, moments_by, rounded
 from sluice.evidence.rows import Types, decoded, failed, of_route, with_labels
 from sluice.evidence.slices import slice_evidence

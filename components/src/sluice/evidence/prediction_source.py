@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import polars as pl
 
+from sluice.documents.event_time import iso, moment_of
 from sluice.documents.evidence import Cells, Evidence, Source
-from sluice.documents.state import Applied, ReleaseState, iso, moment_of
+from sluice.documents.state import Applied, ReleaseState
 from sluice.evidence.collect import collect_evidence
 from sluice.evidence.rows import decoded
 from sluice.models.bundle import BundleManifest

@@ -17,8 +17,8 @@ from typing import Any
 
 import polars as pl
 
+from sluice.documents.event_time import moment_of
 from sluice.documents.evidence import Cells
-from sluice.documents.state import moment_of
 from sluice.errors import BadArtifact
 from sluice.features.parity import History, OfflineCells, offline_cells
 from sluice.models.bundle import BundleManifest

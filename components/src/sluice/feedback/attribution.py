@@ -12,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from sluice.documents.state import ReleaseState, iso, moment_of
+from sluice.documents.event_time import iso, moment_of
+from sluice.documents.state import ReleaseState
 from sluice.predictions.windows import ROW_SCHEMA
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

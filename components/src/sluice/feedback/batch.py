@@ -16,7 +16,8 @@ import polars as pl
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from sluice.content import digest_of_bytes
-from sluice.documents.state import Digest, iso
+from sluice.documents.event_time import iso
+from sluice.documents.state import Digest
 from sluice.models.request import MAX_TEXT, BadRequest, shown
 from sluice.predictions.log import window_frame
 

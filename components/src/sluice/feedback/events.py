@@ -19,7 +19,8 @@ import orjson
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, Json, ValidationError
 
-from sluice.documents.state import Digest, iso
+from sluice.documents.event_time import iso
+from sluice.documents.state import Digest
 from sluice.feedback.batch import Identifier, Instant, refused
 from sluice.models.request import BadRequest
 from sluice.predictions.log import WINDOW_SCHEMA, window_frame

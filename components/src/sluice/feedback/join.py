@@ -28,8 +28,9 @@ from functools import cache, partial
 from pathlib import Path
 
 from sluice.content import write_bytes
+from sluice.documents.event_time import iso
 from sluice.documents.evidence import Evidence, Pairs, Timings
-from sluice.documents.state import Applied, ReleaseState, iso
+from sluice.documents.state import Applied, ReleaseState
 from sluice.errors import BadInput, SluiceError
 from sluice.evidence.prediction_source import PredictionSource, Recheck
 from sluice.feedback.store import Store

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sluice.documents.state import ReleaseState, moment_of
+from sluice.documents.event_time import moment_of
+from sluice.documents.state import ReleaseState
 from sluice.feedback.attribution import attributed
 from sluice.feedback.batch import LABEL_SCHEMA, labels_at
 from sluice.feedback.store import SCHEMAS, Kind, Store

@@ -15,8 +15,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from sluice.documents.event_time import moment_of
 from sluice.documents.evidence import Arm, Evidence
-from sluice.documents.state import ReleaseState, moment_of
+from sluice.documents.state import ReleaseState
 from sluice.documents.verdict import Reason, Verdict
 from sluice.gates.policy import GatePolicy
 

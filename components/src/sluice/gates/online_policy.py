@@ -9,14 +9,10 @@ blue/green are all one shape.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
-
-from sluice.gates.rules.contradictions import Contradiction, of_stage
-from sluice.gates.rules.registry import KINDS
 
 OnlineRole = Literal["success", "guardrail", "deterioration", "limit", "quality"]
 Alpha = Annotated[float, Field(gt=0, le=0.2)]
@@ -31,12 +27,6 @@ class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-def _metrics(schema: dict[str, Any]) -> None:
-    """The known metrics, each with what it means, for editors."""
-    schema.pop("type", None)
-    schema["oneOf"] = [{"const": kind.metric, "description": kind.about} for kind in KINDS.values()]
-
-
 class OnlineRule(_Strict):
     """
     One rule of a stage; which metrics there are, and what each takes, is said by ``sluice.gates.rules``.
@@ -46,7 +36,7 @@ class OnlineRule(_Strict):
     candidate itself; ``quality`` asks whether the comparison can be trusted at all.
     """
 
-    metric: Annotated[str, Field(json_schema_extra=_metrics)]
+    metric: str
     """What is measured."""
     role: OnlineRole
     direction: Literal["lower", "higher"] | None = None
@@ -152,31 +142,7 @@ class Online(_Strict):
             raise ValueError("has both canary and blue_green; a rollout takes one of them")
         if not (self.shadow or self.canary or self.blue_green):
             raise ValueError("has no stage before confirm; add shadow, canary or blue_green")
-        for found in self._contradictions():
-            raise PydanticCustomError(CONTRADICTION, "{rule}", dict(found._asdict()))
         return self
-
-    def _contradictions(self) -> Iterator[Contradiction]:
-        every = self.look_every_hours
-        if self.evidence_hours is not None and self.evidence_hours < every:
-            text = f"evidence is too old after {self.evidence_hours:g} hours and looked at every {every:g}"
-            yield Contradiction(("evidence_hours",), text, "let it be at least look_every_hours")
-        timed: dict[str, OnlineStage | BlueGreenStage] = {**self.stages}
-        timed |= {"blue_green": self.blue_green} if self.blue_green else {}
-        for name, one in timed.items():
-            if one.soak_hours > one.maximum_hours:
-                text = f"soaks {one.soak_hours:g} hours and ends after {one.maximum_hours:g}: it could only time out"
-                yield Contradiction((name, "soak_hours"), text, "let maximum_hours be the longer one")
-            if one.maximum_hours < every:
-                text = f"ends after {one.maximum_hours:g} hours, before the first look at {every:g}"
-                yield Contradiction((name, "maximum_hours"), text, "let it be at least look_every_hours")
-        for name, stage in self.stages.items():
-            if stage.looks is not None and stage.maximum_hours / stage.looks < every:
-                text = f"asks for {stage.looks} looks in {stage.maximum_hours:g} hours, and looks every {every:g}"
-                most = int(stage.maximum_hours / every)
-                yield Contradiction((name, "looks"), text, f"ask for at most {most}" if most > 1 else "leave it out")
-            for found in of_stage(name, stage):
-                yield found._replace(at=(name, *found.at))
 
     @property
     def stages(self) -> dict[str, OnlineStage]:

@@ -18,11 +18,12 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from sluice.content import digest_of_bytes
 from sluice.errors import BadInput
+from sluice.gates.contradictions import of_policy
 from sluice.gates.freeze import Freeze
 from sluice.gates.online_policy import CONTRADICTION, Online
 from sluice.strict_yaml import line_of, read_yaml
@@ -80,6 +81,12 @@ class BootstrapPolicy(_Strict):
     """Live requests without a failure before it counts as confirmed."""
 
 
+def _consistent_stages(online: Online) -> Online:
+    for contradiction in of_policy(online):
+        raise PydanticCustomError(CONTRADICTION, "{rule}", dict(contradiction._asdict()))
+    return online
+
+
 class GatePolicy(_Strict):
     """The whole file."""
 
@@ -94,7 +101,7 @@ class GatePolicy(_Strict):
     select: SelectPolicy
     offline: tuple[OfflineRule, ...] = Field(min_length=1)
     bootstrap: BootstrapPolicy = BootstrapPolicy()
-    online: Online
+    online: Annotated[Online, AfterValidator(_consistent_stages)]
 
     @model_validator(mode="after")
     def _from_elsewhere(self) -> GatePolicy:

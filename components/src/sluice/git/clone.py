@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO
 
 from sluice.content import write_bytes
-from sluice.documents.state import moment_of
+from sluice.documents.event_time import moment_of
 from sluice.errors import BadArtifact
 from sluice.git.command import Found, GitFailed, Reader, create_bare, git
 

@@ -22,7 +22,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sluice.content import digest_of_value, write_json
-from sluice.documents.state import Digest, Hold, Label, Moment, ReleaseState, refusal
+from sluice.documents.event_time import Moment
+from sluice.documents.state import Digest, Hold, Label, ReleaseState, refusal
 from sluice.documents.verdict import Decision, Reason, Verdict, identify
 from sluice.errors import BadArtifact, Busy, Refused
 from sluice.release.snapshot import Snapshot

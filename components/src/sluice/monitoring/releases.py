@@ -24,7 +24,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
-from sluice.documents.state import Stage, moment_of
+from sluice.documents.event_time import moment_of
+from sluice.documents.state import Stage
 from sluice.gitops.fleet import read_fleet
 from sluice.gitops.reader import ReleaseReader
 from sluice.prometheus.exporter import Sample, expose, in_text

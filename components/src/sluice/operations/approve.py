@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sluice.documents.state import ReleaseState, iso, moment_of, refusal
+from sluice.documents.event_time import iso, moment_of
+from sluice.documents.state import ReleaseState, refusal
 from sluice.documents.verdict import Decision
 from sluice.errors import BadArtifact, Refused
 from sluice.gitops.writer import GitOps, Snapshot

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from rich.markup import escape
 
+from sluice.documents.event_time import iso, moment_of
 from sluice.documents.evidence import Evidence
 from sluice.documents.file import read_document
-from sluice.documents.state import ReleaseState, iso, moment_of
+from sluice.documents.state import ReleaseState
 from sluice.documents.verdict import Decision
 from sluice.errors import BadInput
 from sluice.gates.policy import read_policy

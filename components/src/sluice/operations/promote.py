@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from sluice.documents.evaluation import Evaluation
-from sluice.documents.state import iso, moment_of
+from sluice.documents.event_time import iso, moment_of
 from sluice.documents.verdict import Decision, Reason, Verdict
 from sluice.errors import BadInput
 from sluice.gates.offline import judge

@@ -22,7 +22,7 @@ import orjson
 import polars as pl
 
 from sluice.content import written_whole
-from sluice.documents.state import iso
+from sluice.documents.event_time import iso
 
 WINDOW_SCHEMA: Mapping[str, Any] = {
     "request_id": pl.String,

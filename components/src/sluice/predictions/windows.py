@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from sluice.documents.state import iso
+from sluice.documents.event_time import iso
 from sluice.errors import BadArtifact
 from sluice.predictions.log import WINDOW_SCHEMA
 

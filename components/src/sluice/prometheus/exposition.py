@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
 
+from sluice.documents.event_time import moment_of
 from sluice.documents.evidence import (
     LABEL_DELAY_BOUNDS_S,
     Evidence,
@@ -34,7 +35,7 @@ from sluice.documents.evidence import (
     SliceEvidence,
     Stratum,
 )
-from sluice.documents.state import ReleaseState, moment_of
+from sluice.documents.state import ReleaseState
 from sluice.prometheus.exporter import Sample, expose, in_text
 from sluice.prometheus.seldon_names import FEEDBACK, REWARD, identity, reward
 

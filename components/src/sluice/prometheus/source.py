@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
+from sluice.documents.event_time import iso, moment_of
 from sluice.documents.evidence import Arm, Evidence, Histogram, Moments, Source, Timings
-from sluice.documents.state import Applied, ReleaseState, iso, moment_of
+from sluice.documents.state import Applied, ReleaseState
 from sluice.evidence.moments import rounded
 from sluice.prometheus.api import BadAnswer, PrometheusApi
 from sluice.prometheus.exporter import Sample

@@ -22,7 +22,7 @@ from sluice.documents.evidence import Evidence
 from sluice.documents.state import Hold, ReleaseState
 from sluice.documents.verdict import Decision, Reason, Verdict, identify, overall
 from sluice.gates.policy import GatePolicy
-from sluice.gitops.writer import Snapshot
+from sluice.release.snapshot import Snapshot
 from sluice.rollout.effect import CANDIDATE_LOST
 from sluice.rollout.look import judge
 from sluice.rollout.message import short

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from sluice.documents.event_time import moment_of
 from sluice.documents.evidence import Evidence
-from sluice.documents.state import ReleaseState, moment_of
+from sluice.documents.state import ReleaseState
 from sluice.documents.verdict import Reason, Verdict
 from sluice.gates.guards import refusals
 from sluice.gates.online import judge_bootstrap, judge_look

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sluice.documents.state import ReleaseState, iso, moment_of
+from sluice.documents.event_time import iso, moment_of
+from sluice.documents.state import ReleaseState
 from sluice.documents.verdict import Reason, Verdict
 from sluice.gates.freeze import Freeze, frozen_hours, standing
 from sluice.gates.online_policy import OnlineRule

@@ -13,6 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from sluice.documents.event_time import iso
 from sluice.documents.evidence import (
     Arm,
     Cells,
@@ -25,7 +26,7 @@ from sluice.documents.evidence import (
     Stratum,
     Timings,
 )
-from sluice.documents.state import Applied, ReleaseState, iso
+from sluice.documents.state import Applied, ReleaseState
 from sluice.simulation.counting import Side, Sums, Tally, tally_of, unchecked
 from sluice.simulation.population import SLICES, Floats
 from sluice.simulation.traffic import Traffic

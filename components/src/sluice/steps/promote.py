@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from sluice.documents.state import iso
+from sluice.documents.event_time import iso
 from sluice.operations.promote import Promotion, promote
 from sluice.steps.release import propose_again
 from sluice.steps.repository import open_repository

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 import sluice
 from sluice.content import digest_of_files, digest_of_value
-from sluice.documents.state import iso, moment_of
+from sluice.documents.event_time import iso, moment_of
 from sluice.errors import BadInput
 from sluice.gates.policy import parse_policy
 from sluice.release.snapshot import POLICY

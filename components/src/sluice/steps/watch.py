@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError
 
 from sluice.content import write_json
 from sluice.data.divergence import divergence
-from sluice.documents.state import iso, moment_of
+from sluice.documents.event_time import iso, moment_of
 from sluice.errors import BadInput
 from sluice.evidence.moments import moments
 from sluice.evidence.rows import decoded, with_labels

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
+from sluice.documents.event_time import moment_of
 from sluice.documents.evidence import Evidence
-from sluice.documents.state import ReleaseState, moment_of
+from sluice.documents.state import ReleaseState
 from sluice.documents.verdict import Reason
 from sluice.gates.group_sequential import boundaries
+from sluice.gates.online_policy import Online, OnlineRole, OnlineRule, OnlineStage
 from sluice.gates.sequential import critical_value
-
-if TYPE_CHECKING:  # the policy asks the registry what it may say, so the arrow points here
-    from sluice.gates.online_policy import Online, OnlineRole, OnlineRule, OnlineStage
 
 Direction = Literal["lower", "higher"]
 STAGES = ("shadow", "canary", "confirm")

@@ -1,16 +1,14 @@
-"""What a stage of a policy may not ask: unknown, superfluous, or never to be answered."""
+"""What an online policy may not ask: unknown, superfluous, or never to be answered."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from sluice.gates.online_policy import BlueGreenStage, Online, OnlineRule, OnlineStage
 from sluice.gates.rules.kind import COMPARING, Kind
 from sluice.gates.rules.registry import KINDS
-
-if TYPE_CHECKING:
-    from sluice.gates.online_policy import OnlineRule, OnlineStage
 
 _ASKED = ("margin", "relative_margin", "limit", "alpha", "beta", "per_slice", "minimum_n")
 
@@ -22,6 +20,30 @@ class Contradiction(NamedTuple):
     """Keys from the stage down."""
     rule: str
     fix: str
+
+
+def of_policy(online: Online) -> Iterator[Contradiction]:
+    """Everything that is wrong with an online policy, stage by stage."""
+    every = online.look_every_hours
+    if online.evidence_hours is not None and online.evidence_hours < every:
+        text = f"evidence is too old after {online.evidence_hours:g} hours and looked at every {every:g}"
+        yield Contradiction(("evidence_hours",), text, "let it be at least look_every_hours")
+    timed: dict[str, OnlineStage | BlueGreenStage] = {**online.stages}
+    timed |= {"blue_green": online.blue_green} if online.blue_green else {}
+    for name, one in timed.items():
+        if one.soak_hours > one.maximum_hours:
+            text = f"soaks {one.soak_hours:g} hours and ends after {one.maximum_hours:g}: it could only time out"
+            yield Contradiction((name, "soak_hours"), text, "let maximum_hours be the longer one")
+        if one.maximum_hours < every:
+            text = f"ends after {one.maximum_hours:g} hours, before the first look at {every:g}"
+            yield Contradiction((name, "maximum_hours"), text, "let it be at least look_every_hours")
+    for name, stage in online.stages.items():
+        if stage.looks is not None and stage.maximum_hours / stage.looks < every:
+            text = f"asks for {stage.looks} looks in {stage.maximum_hours:g} hours, and looks every {every:g}"
+            most = int(stage.maximum_hours / every)
+            yield Contradiction((name, "looks"), text, f"ask for at most {most}" if most > 1 else "leave it out")
+        for found in of_stage(name, stage):
+            yield found._replace(at=(name, *found.at))
 
 
 def of_stage(name: str, stage: OnlineStage) -> Iterator[Contradiction]:
