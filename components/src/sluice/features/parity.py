@@ -15,10 +15,10 @@ from feast import FeatureStore
 
 from sluice.errors import BadInput
 from sluice.features.cluster import CLUSTER, applied
-from sluice.features.location import table_rows
 from sluice.features.plan import FeaturePlan, StoredView
 from sluice.features.publish import columns_of, publish_tables
 from sluice.features.store import historical, plan_of
+from sluice.features.tables import table_rows
 from sluice.tasks.task import Task
 
 _MOMENT = "event_timestamp"

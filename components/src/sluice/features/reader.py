@@ -21,7 +21,7 @@ from feast.protos.feast.types.Value_pb2 import Value
 from sluice.errors import BadArtifact, BadInput
 from sluice.features.manifest import Feature, FeatureManifest
 from sluice.features.plan import OnDemandView, StoredView
-from sluice.features.store import open_store, plan_of
+from sluice.features.store import open_feature_store, plan_of
 
 Instance = Mapping[str, Any]
 _INT64 = 2**63
@@ -59,7 +59,7 @@ class OnlineReader:
     """
 
     def __init__(self, store: Path | FeatureStore, manifest: FeatureManifest) -> None:
-        self._feast = open_store(store) if isinstance(store, Path) else store
+        self._feast = open_feature_store(store) if isinstance(store, Path) else store
         whole = plan_of(self._feast, manifest.service)
         where = str(store) if isinstance(store, Path) else "this image"
         if whole.digest != manifest.service_digest:

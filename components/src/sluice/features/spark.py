@@ -21,7 +21,7 @@ import pyarrow as pa
 from feast.infra.offline_stores.contrib.spark_offline_store import spark
 from feast.infra.offline_stores.contrib.spark_offline_store.spark_source import SparkSource
 
-from sluice.features.location import SCHEME
+from sluice.object_store import S3
 
 _TYPE = "sluice.features.spark.SparkOfflineStore"
 
@@ -58,7 +58,7 @@ def _for_spark(view: Any) -> Any:
     path = str(source.path)
     found.batch_source = SparkSource(
         name=source.name,
-        path=f"s3a://{path.removeprefix(SCHEME)}" if path.startswith(SCHEME) else path,
+        path=f"s3a://{path.removeprefix(S3)}" if path.startswith(S3) else path,
         file_format="parquet",
         timestamp_field=source.timestamp_field,
     )

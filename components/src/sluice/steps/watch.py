@@ -21,7 +21,7 @@ from sluice.errors import BadInput
 from sluice.evidence.moments import moments
 from sluice.evidence.rows import decoded, with_labels
 from sluice.feedback.batch import labels_at
-from sluice.feedback.store import Store
+from sluice.feedback.store import PredictionStore
 from sluice.feedback.store_log import StoreLog
 from sluice.models.bundle import Bundle
 from sluice.models.store import read_bundle
@@ -134,7 +134,7 @@ def _known(task: Task, environment: str, watched: Watched) -> Known:
     card = json.loads(bundle.files.get("card.json", b"{}"))
     live: dict[str, Any] = {}
     if watched.predictions:
-        log = StoreLog(Store.open(watched.predictions, state.task, environment, os.environ))
+        log = StoreLog(PredictionStore.open(watched.predictions, state.task, environment, os.environ))
         live = _live(task, bundle, card, log, (now - timedelta(days=watched.days), now))
     loss = card.get("metrics", {}).get("log_loss")
     return Known(**base, **live, holdout_loss=float(loss["value"]) if loss else None)
