@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import html
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime, timedelta
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import polars as pl
 from pydantic import Field, ValidationError
 
@@ -89,35 +90,29 @@ def watch(task: str, environment: str, watched: Watched, limits: Limits, out: Pa
         BadInput, BadArtifact: the repository, the bundle or the store of predictions cannot be read.
     """
     known = _known(load_task(task), environment, watched)
-    made = decide(known, limits)
+    retraining = decide(known, limits)
     out.mkdir(parents=True, exist_ok=True)
-    said = [asdict(trigger) for trigger in made.triggers]
     write_json(
         out / REPORT,
         {
-            "retrain": made.retrain,
-            "reason": made.reason,
-            "triggers": said,
+            "retrain": retraining.retrain,
+            "reason": retraining.reason,
+            "triggers": [asdict(trigger) for trigger in retraining.triggers],
             "known": known.model_dump(mode="json"),
             "limits": limits.model_dump(mode="json"),
             "now": watched.now,
         },
     )
-    return made
+    return retraining
 
 
-def page(made: Retraining) -> str:
+def page(retraining: Retraining) -> str:
     """The decision as one HTML page: no script, no network, every value escaped."""
-    rows = "".join(
-        f"<tr><td>{html.escape(trigger.name)}</td><td><b>{trigger.says}</b></td><td>{html.escape(trigger.text)}</td></tr>"
-        for trigger in made.triggers
+    text = (resources.files(__package__) / "watch.html.j2").read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    head = "Train again" if made.retrain else "Do not train"
-    style = "body{font:15px system-ui;margin:24px}td{padding:4px 14px 4px 0;vertical-align:top}"
-    return (
-        f"<!doctype html><meta charset=utf-8><title>{head}</title><style>{style}</style>"
-        f"<h1>{head}</h1><p>{html.escape(made.reason)}</p><table>{rows}</table>"
-    )
+    return environment.from_string(text).render(retraining=retraining)
 
 
 def _known(task: Task, environment: str, watched: Watched) -> Known:
