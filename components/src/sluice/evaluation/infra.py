@@ -29,11 +29,11 @@ _JSON = {"content-type": "application/json"}
 _DATATYPES = {"float": "FP64", "int": "INT64", "string": "BYTES"}
 
 
-class _Document(BaseModel):
+class _InfraDocument(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class InfraTiming(_Document):
+class InfraTiming(_InfraDocument):
     """What the clock said; differs from run to run."""
 
     start_s: float
@@ -43,7 +43,7 @@ class InfraTiming(_Document):
     stop_s: float
 
 
-class InfraReport(_Document):
+class InfraReport(_InfraDocument):
     """
     What the server did. Everything but ``timing`` is the same for the same bundle and frame.
 
@@ -92,12 +92,12 @@ def infra_validate(
     started = time.perf_counter()
     server = ChildServer(command, out / "server.log")
     try:
-        asked = _ask(server, bundle, rows, started)
+        findings = _examine(server, bundle, rows, started)
     except (SluiceError, OSError, http.client.HTTPException) as error:
-        asked = {"reasons": (f"the server did not answer: {error}",)}
+        findings = {"reasons": (f"the server did not answer: {error}",)}
     stopping = time.perf_counter()
-    asked["ended"] = server.stop()
-    report = _report(digest, len(rows), asked, time.perf_counter() - stopping)
+    findings["ended"] = server.stop()
+    report = _report(digest, len(rows), findings, time.perf_counter() - stopping)
     write_json(out / "infra.json", report.model_dump(mode="json", exclude={"timing"}))
     write_json(out / "infra_timing.json", report.timing.model_dump(mode="json") if report.timing else {})
     return report
@@ -131,9 +131,10 @@ def _test_rows(frame_dir: Path, bundle: Bundle) -> list[dict[str, Any]]:
     return clean.to_dicts()
 
 
-def _ask(server: ChildServer, bundle: Bundle, rows: list[dict[str, Any]], started: float) -> dict[str, Any]:
+def _examine(server: ChildServer, bundle: Bundle, rows: list[dict[str, Any]], started: float) -> dict[str, Any]:
     """All questions to a running server; the fields of the report that they settle."""
     address = urlsplit(server.wait_ready(_READY_TIMEOUT_S)).netloc
+    # Not httpx or urllib3, whose own time (0.3 to 0.7 ms more a request) would be in the latency that is measured.
     connection = http.client.HTTPConnection(address, timeout=20)
     path = f"/v1/models/{bundle.manifest.task}:predict"
     _wait_loaded(connection, bundle)
@@ -230,22 +231,22 @@ def _difference(served: Sequence[float], expected: Any) -> float:
     return float(np.max(np.abs(np.asarray(served) - expected)))
 
 
-def _report(digest: str, rows: int, asked: dict[str, Any], stop_s: float) -> InfraReport:
-    reasons = list(asked.get("reasons", ()))
+def _report(digest: str, rows: int, findings: dict[str, Any], stop_s: float) -> InfraReport:
+    reasons = list(findings.get("reasons", ()))
     for kind in ("difference_v1", "difference_v2", "difference_single"):
-        found = asked.get(kind)
-        if found is not None and not found <= TOLERANCE:
-            reasons.append(f"{kind} to the offline answers is {found:.3g}, over {TOLERANCE:g}")
-    for thing, status in asked.get("refused", {}).items():
+        difference = findings.get(kind)
+        if difference is not None and not difference <= TOLERANCE:
+            reasons.append(f"{kind} to the offline answers is {difference:.3g}, over {TOLERANCE:g}")
+    for thing, status in findings.get("refused", {}).items():
         if status not in (400, 413, 415):
             reasons.append(f"a request with {thing} got status {status}, expected 400")
-    if asked["ended"] != "SIGTERM":
-        reasons.append(f"the server ended by {asked['ended']}, expected SIGTERM")
+    if findings["ended"] != "SIGTERM":
+        reasons.append(f"the server ended by {findings['ended']}, expected SIGTERM")
     timing = None
-    if "latency" in asked:
-        p50, p99 = asked["latency"]
+    if "latency" in findings:
+        p50, p99 = findings["latency"]
         timing = InfraTiming(
-            start_s=round(asked["start_s"], 3),
+            start_s=round(findings["start_s"], 3),
             latency_p50_ms=round(p50, 4),
             latency_p99_ms=round(p99, 4),
             requests=_LATENCY_REQUESTS,
@@ -257,10 +258,10 @@ def _report(digest: str, rows: int, asked: dict[str, Any], stop_s: float) -> Inf
         reasons=tuple(reasons),
         rows=rows,
         tolerance=TOLERANCE,
-        difference_v1=asked.get("difference_v1"),
-        difference_v2=asked.get("difference_v2"),
-        difference_single=asked.get("difference_single"),
-        refused=asked.get("refused", {}),
-        ended=asked["ended"],
+        difference_v1=findings.get("difference_v1"),
+        difference_v2=findings.get("difference_v2"),
+        difference_single=findings.get("difference_single"),
+        refused=findings.get("refused", {}),
+        ended=findings["ended"],
         timing=timing,
     )
