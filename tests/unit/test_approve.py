@@ -16,7 +16,7 @@ import pytest
 from sluice.documents.state import ReleaseState
 from sluice.documents.verdict import Decision
 from sluice.errors import BadArtifact, BadInput, Refused
-from sluice.gitops.writer import GitOps, Snapshot, Written
+from sluice.gitops.writer import CommittedDecision, GitOps, Snapshot
 from sluice.ledger.trail import Step
 from sluice.operations.approve import approve, approve_merged
 from sluice.operations.ledger import verify
@@ -79,7 +79,7 @@ def _propose(gitops: GitOps, digest: str, day: int) -> None:
     gitops.commit(lambda snapshot: propose(snapshot, digest, GOOD, {}, RUN, _day(day)))
 
 
-def _look(gitops: GitOps, day: int, make: Any = passing) -> Written | None:
+def _look(gitops: GitOps, day: int, make: Any = passing) -> CommittedDecision | None:
     return gitops.commit(lambda snapshot: look(snapshot, make(snapshot.state, _day(day)), _day(day), RUN))
 
 
@@ -199,7 +199,7 @@ def test_the_same_approval_made_twice_is_one_commit(gitops: GitOps) -> None:
     before: list[Snapshot] = []
 
     class Twice(GitOps):
-        def commit(self, decide: Any) -> Written | None:
+        def commit(self, decide: Any) -> CommittedDecision | None:
             def again(snapshot: Snapshot) -> Decision:
                 before.append(snapshot)
                 made: Decision = decide(before[0])
