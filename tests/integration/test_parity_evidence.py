@@ -71,7 +71,7 @@ class Place:
         ]
         path = self.home / "table.parquet"
         pl.DataFrame(rows, schema_overrides={"event_timestamp": pl.Datetime("us", "UTC")}).write_parquet(path)
-        (open_location(root) / "offline" / "shops.parquet").upload(path)
+        (open_location(root) / "offline" / "shops.parquet").write(path)
 
     def load(self, until: datetime, **changed: str) -> None:
         """Materialize up to a moment."""

@@ -13,8 +13,10 @@ Environment:
 from __future__ import annotations
 
 import contextlib
+import io
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import shutil
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +27,7 @@ from sluice.errors import BadInput, Unavailable, one_line
 
 if TYPE_CHECKING:
     from pyarrow.dataset import Dataset
-    from pyarrow.fs import FileSystem, FileType
+    from pyarrow.fs import FileSystem
 
 S3 = "s3://"
 _BLOCK = 1 << 20
@@ -124,26 +126,18 @@ class ObjectLocation:
         with self.refusals("read"):
             return dataset.dataset(self.path, format="parquet", filesystem=self.files)
 
-    def write(self, data: bytes) -> None:
-        """Put an object here: who reads meanwhile sees the old one or the new one."""
-        self._write([data])
-
-    def upload(self, path: Path) -> None:
-        """Put a local file here, as ``write`` does."""
-        with path.open("rb") as stream:
-            self._write(iter(lambda: stream.read(_BLOCK), b""))
-
-    def _write(self, blocks: Iterable[bytes]) -> None:
-        with self.refusals("written"):
+    def write(self, source: bytes | Path) -> None:
+        """Put these bytes, or what a local file holds, here: who reads meanwhile sees the old object or the new one."""
+        stream = io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+        with stream, self.refusals("written"):
             if self.files.type_name == "local":
                 with written_whole(Path(self.path)) as beside, beside.open("wb") as out:
-                    out.writelines(blocks)
+                    shutil.copyfileobj(stream, out, _BLOCK)
                 return
             # Closing is what makes the object, so this is no `with`: one that is broken off never appears.
-            stream = self.files.open_output_stream(self.path)
-            for block in blocks:
-                stream.write(block)
-            stream.close()
+            out = self.files.open_output_stream(self.path)
+            shutil.copyfileobj(stream, out, _BLOCK)
+            out.close()
 
     def delete(self) -> None:
         """Remove the object; raises ``NoSuchObject`` where there is none."""
@@ -152,22 +146,18 @@ class ObjectLocation:
 
     def folders(self) -> list[ObjectLocation]:
         """The folders right in here."""
-        from pyarrow.fs import FileType
-
-        return self._listed(FileType.Directory, recursive=False)
+        return self._listed("Directory", recursive=False)
 
     def objects(self) -> list[ObjectLocation]:
         """All objects below here, at any depth; what is still being written beside its name begins with a dot."""
-        from pyarrow.fs import FileType
+        return self._listed("File", recursive=True)
 
-        return self._listed(FileType.File, recursive=True)
-
-    def _listed(self, kind: FileType, *, recursive: bool) -> list[ObjectLocation]:
+    def _listed(self, kind: str, *, recursive: bool) -> list[ObjectLocation]:
         from pyarrow.fs import FileSelector
 
         with self.refusals("listed"):
             entries = self.files.get_file_info(FileSelector(self.path, recursive=recursive, allow_not_found=True))
-        names = [each.path for each in entries if each.type == kind and not each.base_name.startswith(".")]
+        names = [each.path for each in entries if each.type.name == kind and not each.base_name.startswith(".")]
         return [self / name.rstrip("/").removeprefix(f"{self.path}/") for name in names]
 
     @contextlib.contextmanager

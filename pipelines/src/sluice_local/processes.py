@@ -23,15 +23,8 @@ def log_directory(workspace: Workspace, environment: str) -> Path:
 def start_predictor(workspace: Workspace, environment: str, task: str, digest: str, role: str) -> ChildServer:
     """Start a model server on a bundle of the workspace; with a feature store where there is one."""
     short = digest.removeprefix("sha256:")[:12]
-    command = [
-        sys.executable,
-        "-m",
-        "sluice_serving.predictor",
-        "--bundle",
-        str(workspace.bundle(digest)),
-        "--digest",
-        digest,
-    ]
+    command = [sys.executable, "-m", "sluice_serving.predictor", "--digest", digest]
+    command += ["--bundle", str(workspace.bundle(digest))]
     command += ["--model_name", task, "--http_port", "0", "--role", role]
     command += ["--log", str(log_directory(workspace, environment) / f"{short}.jsonl")]
     if (workspace.features / "registry.db").is_file():

@@ -25,6 +25,7 @@ TOLERANCE = 1e-6
 _ROWS = 32
 _LATENCY_REQUESTS = 200
 _READY_TIMEOUT_S = 60.0
+_DIFFERENCES = ("difference_v1", "difference_v2", "difference_single")
 _JSON = {"content-type": "application/json"}
 _DATATYPES = {"float": "FP64", "int": "INT64", "string": "BYTES"}
 
@@ -169,11 +170,16 @@ def _exchange(
     return response.status, response.read()
 
 
-def _scores_v1(connection: http.client.HTTPConnection, path: str, rows: list[dict[str, Any]]) -> list[float]:
-    status, answer = _exchange(connection, "POST", path, json.dumps({"instances": rows}).encode())
+def _answer(connection: http.client.HTTPConnection, path: str, document: dict[str, Any]) -> Any:
+    status, answer = _exchange(connection, "POST", path, json.dumps(document).encode())
     if status != 200:
-        raise BadInput("V1 request", f"got status {status}", answer.decode("utf-8", "replace")[:200])
-    return [prediction["score"] for prediction in json.loads(answer)["predictions"]]
+        raise BadInput(f"request to {path}", f"got status {status}", answer.decode("utf-8", "replace")[:200])
+    return json.loads(answer)
+
+
+def _scores_v1(connection: http.client.HTTPConnection, path: str, rows: list[dict[str, Any]]) -> list[float]:
+    answer = _answer(connection, path, {"instances": rows})
+    return [prediction["score"] for prediction in answer["predictions"]]
 
 
 def _scores_v2(
@@ -188,10 +194,8 @@ def _scores_v2(
         }
         for feature in bundle.manifest.features.features
     ]
-    status, answer = _exchange(connection, "POST", path, json.dumps({"inputs": tensors}).encode())
-    if status != 200:
-        raise BadInput("V2 request", f"got status {status}", answer.decode("utf-8", "replace")[:200])
-    outputs = {output["name"]: output["data"] for output in json.loads(answer)["outputs"]}
+    answer = _answer(connection, path, {"inputs": tensors})
+    outputs = {output["name"]: output["data"] for output in answer["outputs"]}
     return [float(score) for score in outputs["score"]]
 
 
@@ -233,7 +237,7 @@ def _difference(served: Sequence[float], expected: Any) -> float:
 
 def _report(digest: str, rows: int, findings: dict[str, Any], stop_s: float) -> InfraReport:
     reasons = list(findings.get("reasons", ()))
-    for kind in ("difference_v1", "difference_v2", "difference_single"):
+    for kind in _DIFFERENCES:
         difference = findings.get(kind)
         if difference is not None and not difference <= TOLERANCE:
             reasons.append(f"{kind} to the offline answers is {difference:.3g}, over {TOLERANCE:g}")
@@ -258,9 +262,7 @@ def _report(digest: str, rows: int, findings: dict[str, Any], stop_s: float) -> 
         reasons=tuple(reasons),
         rows=rows,
         tolerance=TOLERANCE,
-        difference_v1=findings.get("difference_v1"),
-        difference_v2=findings.get("difference_v2"),
-        difference_single=findings.get("difference_single"),
+        **{kind: findings.get(kind) for kind in _DIFFERENCES},
         refused=findings.get("refused", {}),
         ended=findings["ended"],
         timing=timing,

@@ -124,7 +124,7 @@ class _Run:
         rows = self._rows(view, start)
         self._write(view, rows, over=mark is None or self.since is not None)
         before = None if mark is None else mark.newest
-        moments = [found for found in (rows[_MOMENT].max(), before) if isinstance(found, datetime)]
+        moments = [stamp for stamp in (rows[_MOMENT].max(), before) if isinstance(stamp, datetime)]
         done = Mark(until=self.until, newest=max(moments, default=None), definition=definition)
         self.feast.provider.online_store.write_mark(self.feast.config, view.name, done.model_dump_json())
         return Loaded(view.name, rows.height, done)
@@ -139,8 +139,8 @@ class _Run:
         wanted = moment <= pa.scalar(self.until, stamp)
         if start is not None:
             wanted &= moment > pa.scalar(start, stamp)
-        found = table_rows(f"{self.root}/offline/{view.name}.parquet", columns_of(view), wanted)
-        ordered = found.sort(_MOMENT, maintain_order=True)
+        rows = table_rows(f"{self.root}/offline/{view.name}.parquet", columns_of(view), wanted)
+        ordered = rows.sort(_MOMENT, maintain_order=True)
         return ordered.unique(view.keys, keep="last", maintain_order=True)
 
     def _write(self, view: StoredView, rows: pl.DataFrame, *, over: bool) -> None:
@@ -159,8 +159,8 @@ def read_marks(feast: FeatureStore) -> dict[str, Mark]:
     Raises:
         Unavailable: Redis does not answer.
     """
-    found = feast.provider.online_store.read_marks(feast.config)
-    return {view: Mark.model_validate_json(text) for view, text in found.items()}
+    marks = feast.provider.online_store.read_marks(feast.config)
+    return {view: Mark.model_validate_json(text) for view, text in marks.items()}
 
 
 def _publish_tables(task: Task, until: datetime, root: ObjectLocation) -> None:
@@ -171,7 +171,7 @@ def _publish_tables(task: Task, until: datetime, root: ObjectLocation) -> None:
         for name, table in task.read_feature_tables(task.splits.train, end).items():
             path = Path(scratch) / f"{name}.parquet"
             table.write_parquet(path, compression="zstd", compression_level=1)
-            (root / "offline" / path.name).upload(path)
+            (root / "offline" / path.name).write(path)
 
 
 def _publish_registry(repo: Path, environment: Mapping[str, str], root: ObjectLocation) -> None:
@@ -186,8 +186,8 @@ def _publish_registry(repo: Path, environment: Mapping[str, str], root: ObjectLo
                 return
         registry = Path(scratch) / "registry.db"
         applied(repo, environment, CLUSTER, {"registry_type": "file", "path": str(registry)})
-        (root / "registry.db").upload(registry)
-        mark.upload(path)
+        (root / "registry.db").write(registry)
+        mark.write(path)
 
 
 def arguments(argv: list[str]) -> argparse.Namespace:
@@ -211,19 +211,19 @@ def moment(text: str) -> datetime | None:
     if not text:
         return None
     try:
-        found = datetime.fromisoformat(text)
+        parsed = datetime.fromisoformat(text)
     except ValueError as error:
         raise BadInput(f"time {text!r}", "is not ISO 8601", "write it like 2013-07-01T05:00:00Z") from error
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point; one line a view, or one line that says what is wrong."""
     try:
-        given = arguments(sys.argv[1:] if argv is None else argv)
-        until = given.until or datetime.now(UTC)
+        options = arguments(sys.argv[1:] if argv is None else argv)
+        until = options.until or datetime.now(UTC)
         for done in materialize(
-            load_task(given.task), given.feature_repo, os.environ, until, given.since, given.tables
+            load_task(options.task), options.feature_repo, os.environ, until, options.since, options.tables
         ):
             newest = iso_time(done.mark.newest) if done.mark.newest else "none"
             sys.stdout.write(f"{done.view}: {done.rows} keys, until {iso_time(done.mark.until)}, newest {newest}\n")

@@ -55,7 +55,7 @@ def store_bundle(bundle: Bundle, store: str, environment: Mapping[str, str]) -> 
         return str(bundle_directory(Path(store), bundle.digest))
     folder = open_location(_address(store, bundle.digest).removeprefix(PREFIX), environment)
     for name in (*sorted(bundle.files), MANIFEST):  # the manifest last
-        (folder / name).upload(bundle.directory / name)
+        (folder / name).write(bundle.directory / name)
     return str(folder)
 
 

@@ -21,7 +21,7 @@ _TOGETHER = 16
 """Records that are read at once in search of a run: nearly always the newest decision has it, or the proposal."""
 _FIX = f"name a digest or a decision of this history; at least {_SHORTEST} digits of a digest"
 _HEX = re.compile(r"(?:sha256[:-])?([0-9a-f]{4,64})")
-_COLOURS = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow"}
+COLOURS = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow"}
 
 
 @dataclass(frozen=True)
@@ -146,13 +146,21 @@ def _plain(value: Any) -> str:
     return ", ".join(f"{key} {inner}" for key, inner in value.items()) if isinstance(value, dict) else str(value)
 
 
-def _link_lines(link: Link) -> list[str]:
-    decision = link.decision
-    colour = _COLOURS[decision.verdict]
-    head = f"[bold]{decision.now}  {decision.stage} → {decision.action}[/bold]  [{colour}]{decision.verdict}[/{colour}]"
-    rows = [f"{head}  {decision.id}  commit {link.commit[:12]}"]
-    rows += [
-        f"  [{_COLOURS[reason.verdict]}]{reason.verdict:<12}[/] {escape(reason.rule)}: {escape(reason.text)}"
+def reason_lines(decision: Decision) -> list[str]:
+    """A line a reason, with rich's markup."""
+    return [
+        f"  [{COLOURS[reason.verdict]}]{reason.verdict:<12}[/] {escape(reason.rule)}: {escape(reason.text)}"
         for reason in decision.reasons
     ]
-    return [*rows, f"  evidence {short(decision.evidence_digest)}  policy {short(decision.policy_digest)}"]
+
+
+def _link_lines(link: Link) -> list[str]:
+    decision = link.decision
+    colour = COLOURS[decision.verdict]
+    head = f"[bold]{decision.now}  {decision.stage} → {decision.action}[/bold]  [{colour}]{decision.verdict}[/{colour}]"
+    rows = [f"{head}  {decision.id}  commit {link.commit[:12]}"]
+    return [
+        *rows,
+        *reason_lines(decision),
+        f"  evidence {short(decision.evidence_digest)}  policy {short(decision.policy_digest)}",
+    ]

@@ -120,7 +120,7 @@ def _known(task: Task, environment: str, watched: Watched) -> Known:
         return Known()
     repository, now = open_repository(watched.gitops, environment), moment_of(watched.now)
     state = repository.snapshot().state
-    trained = [made for made in repository.decisions() if made.stage == "offline" and made.action != "refuse"]
+    trained = [each for each in repository.decisions() if each.stage == "offline" and each.action != "refuse"]
     since = (now - moment_of(trained[-1].now)).total_seconds() / 3600 if trained else None
     base: dict[str, Any] = {"production": state.stable, "rollout": state.rollout, "hours_since_training": since}
     if not state.stable or not watched.bundles:
@@ -169,9 +169,9 @@ def _answered(bundle: Bundle, log: StoreLog, window: tuple[datetime, datetime]) 
 
     def mine(rows: pl.DataFrame) -> pl.DataFrame:
         in_time = pl.col("event_time").is_between(*window, closed="left")
-        found = decoded(rows.filter(in_time, digest=bundle.digest), bundle.manifest.profiles, (), {})
+        vectors = decoded(rows.filter(in_time, digest=bundle.digest), bundle.manifest.profiles, (), {})
         served = pl.col("features").is_in(["", "{}"]).not_()
-        return found.with_columns(vector=pl.when(served).then("vector")).select(_JOINED)
+        return vectors.with_columns(vector=pl.when(served).then("vector")).select(_JOINED)
 
     rows = log.gather("predictions", window[0], mine)
     return first_answers(rows).unique("request_id", keep="first", maintain_order=True)
