@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sluice.documents.state import ReleaseState, state_of
+from sluice.documents.state import state_of
 from sluice.documents.verdict import Decision
 from sluice.git.clone import Clone
 from sluice.git.log import Commit, read_commits
 from sluice.ledger.record import encode_record, number_of, record_path
 from sluice.release.file import render_holds, render_release
-from sluice.release.snapshot import HOLDS, RELEASE, Snapshot, overlay_of, present
+from sluice.release.snapshot import Snapshot, overlay_of, paths_of, present
 
 
 @dataclass(frozen=True)
@@ -69,17 +69,13 @@ def changed_files(snapshot: Snapshot, decision: Decision) -> dict[str, bytes]:
     """Path → bytes of the release file and the holds, as far as the decision changes them."""
     if decision.before != snapshot.state.model_dump(mode="json"):
         raise ValueError(f"{decision.id} was not decided on the state of {snapshot.commit}")
-    files = state_files(snapshot.state, state_of(decision.after, f"{decision.id}: after"))
-    return {f"{overlay_of(decision.environment)}/{name}": data for name, data in files.items()}
-
-
-def state_files(before: ReleaseState, after: ReleaseState) -> dict[str, bytes]:
-    """The same by their names in the overlay, and of two states."""
     files: dict[str, bytes] = {}
-    if after.model_copy(update={"holds": ()}) != before.model_copy(update={"holds": ()}):
-        files[RELEASE] = render_release(after)
-    if after.holds != before.holds:
-        files[HOLDS] = render_holds(after.holds)
+    after = state_of(decision.after, f"{decision.id}: after")
+    release, holds, _ = paths_of(decision.environment)
+    if after.model_copy(update={"holds": ()}) != snapshot.state.model_copy(update={"holds": ()}):
+        files[release] = render_release(after)
+    if after.holds != snapshot.state.holds:
+        files[holds] = render_holds(after.holds)
     return files
 
 

@@ -24,11 +24,11 @@ from sluice.errors import BadArtifact
 from sluice.git.log import Commit
 from sluice.gitops.writer import GitOps
 from sluice.ledger.record import Record, decode_record, number_of, record_path
-from sluice.ledger.record_files import LedgerHistory, state_files
+from sluice.ledger.record_files import LedgerHistory
 from sluice.operations.ledger_report import LedgerReport, Problem
-from sluice.release.file import render_release
-from sluice.release.snapshot import HOLDS, RELEASE
+from sluice.release.file import render_holds, render_release
 
+_RELEASE, _HOLDS = "release/kustomization.yaml", "release/holds.yaml"
 _NO_COMMIT = Commit("", {})
 
 
@@ -198,7 +198,14 @@ def _one_commit(history: LedgerHistory, entry: _Entry) -> Iterator[Problem]:
 
 def _written(entry: _Entry) -> dict[str, bytes]:
     before, after = _state(entry, "before"), _state(entry, "after")
-    return state_files(before, after) if before and after else {}
+    if before is None or after is None:
+        return {}
+    files = {}
+    if before.model_copy(update={"holds": ()}) != after.model_copy(update={"holds": ()}):
+        files[_RELEASE] = render_release(after)
+    if before.holds != after.holds:
+        files[_HOLDS] = render_holds(after.holds)
+    return files
 
 
 def _state(entry: _Entry, side: str) -> ReleaseState | None:
@@ -246,7 +253,7 @@ def _linked(history: LedgerHistory, former: _Entry, latter: _Entry) -> Iterator[
         yield Problem(latter.path, f"was committed before {former.path}, which it follows")
     elif former.state("after") != latter.state("before"):
         between = [*_by_hand(history, history.commits[start + 1 : end])]
-        edits = [change.blob for commit in between for change in commit.changes if change.path.endswith(RELEASE)]
+        edits = [change.blob for commit in between for change in commit.changes if change.path.endswith(_RELEASE)]
         before = _state(latter, "before")
         if not between:
             yield Problem(latter.path, f"starts from another state than {former.path} ended with")
@@ -256,14 +263,14 @@ def _linked(history: LedgerHistory, former: _Entry, latter: _Entry) -> Iterator[
 
 def _by_hand(history: LedgerHistory, commits: Sequence[Commit]) -> Iterator[Commit]:
     """Commits without a decision that changed the release; the one that first brings the files is the seed."""
-    paths = {f"{history.overlay}/{RELEASE}", f"{history.overlay}/{HOLDS}"}
+    paths = {f"{history.overlay}/{_RELEASE}", f"{history.overlay}/{_HOLDS}"}
     for commit in commits:
         if not commit.words(DECISION) and any(c.path in paths and c.status != "A" for c in commit.changes):
             yield commit
 
 
 def _at_the_tip(gitops: GitOps, history: LedgerHistory, entries: Sequence[_Entry]) -> Iterator[Problem]:
-    where = f"{history.overlay}/{RELEASE}"
+    where = f"{history.overlay}/{_RELEASE}"
     try:
         state = gitops.state(history.commits[-1].id)
     except BadArtifact as error:

@@ -158,8 +158,8 @@ def commit_word(gitops: GitOps, stage: str, action: str, change: Change, evidenc
     def decide(snapshot: Snapshot) -> Decision:
         about, after = change(snapshot)
         state = snapshot.state
-        text = f"{evidence['by']}: {evidence['reason']}"
-        reason = Reason(rule="person", verdict=Verdict.PASS, observed=None, bound=None, n=0, text=text)
+        said = f"{evidence['by']}: {evidence['reason']}"
+        reason = Reason(rule="person", verdict=Verdict.PASS, observed=None, bound=None, n=0, text=said)
         return Decision(
             id=identify(stage, [action, state.model_dump(mode="json"), dict(evidence)]),
             task=state.task,

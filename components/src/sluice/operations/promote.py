@@ -218,8 +218,8 @@ def _proposal(here: Snapshot, origin: Origin, again: tuple[str, str] | None, now
     confirmed = f"stable in {origin.environment}, confirmed by {origin.decision} in commit {origin.commit[:12]}"
     reasons = [_reason("promoted", Verdict.PASS, confirmed)]
     reasons += [_reason("person", Verdict.PASS, ": ".join(again))] if again else []
-    provenance = {"environment": origin.environment, "decision": origin.decision, "commit": origin.commit}
-    run = {**origin.run, "promoted_from": provenance}
+    came = {"environment": origin.environment, "decision": origin.decision, "commit": origin.commit}
+    run = {**origin.run, "promoted_from": came}
     return propose(here, origin.digest, [*reasons, *_judged(origin, here)], origin.evidence, run, now)
 
 
@@ -247,8 +247,8 @@ def _production(evaluation: Evaluation, policy: GatePolicy, stable: str | None) 
         return [_reason("production", Verdict.INCONCLUSIVE, text)]
     if evaluation.production.digest == stable:
         return []
-    comparison = f"offline it was compared with {short(evaluation.production.digest)}; {short(stable)} is stable here"
-    return [_reason("production", Verdict.PASS, f"{comparison}, and the online stages compare with that")]
+    told = f"offline it was compared with {short(evaluation.production.digest)}; {short(stable)} is stable here"
+    return [_reason("production", Verdict.PASS, f"{told}, and the online stages compare with that")]
 
 
 def _reason(rule: str, verdict: Verdict, text: str) -> Reason:

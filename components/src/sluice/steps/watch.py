@@ -106,13 +106,12 @@ def watch(task: str, environment: str, watched: Watched, limits: Limits, out: Pa
     return retraining
 
 
-def page(retraining: Retraining) -> str:
+def page(made: Retraining) -> str:
     """The decision as one HTML page: no script, no network, every value escaped."""
-    text = (resources.files(__package__) / "watch.html.j2").read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    source = (resources.files(__package__) / "watch.html.j2").read_text(encoding="utf-8")
+    return (
+        jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(source).render(decision=made)
     )
-    return environment.from_string(text).render(retraining=retraining)
 
 
 def _known(task: Task, environment: str, watched: Watched) -> Known:
