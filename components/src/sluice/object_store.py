@@ -13,16 +13,14 @@ Environment:
 from __future__ import annotations
 
 import contextlib
-import io
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from sluice.content import written_whole
+from sluice.content import write_bytes
 from sluice.errors import BadInput, Unavailable, one_line
 
 if TYPE_CHECKING:
@@ -128,16 +126,17 @@ class ObjectLocation:
 
     def write(self, source: bytes | Path) -> None:
         """Put these bytes, or what a local file holds, here: who reads meanwhile sees the old object or the new one."""
-        stream = io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
-        with stream, self.refusals("written"):
+        from pyarrow import memory_map
+
+        with self.refusals("written"):
+            data = source if isinstance(source, bytes) else memoryview(memory_map(str(source)).read_buffer())
             if self.files.type_name == "local":
-                with written_whole(Path(self.path)) as beside, beside.open("wb") as out:
-                    shutil.copyfileobj(stream, out, _BLOCK)
+                write_bytes(Path(self.path), data)
                 return
-            # Closing is what makes the object, so this is no `with`: one that is broken off never appears.
-            out = self.files.open_output_stream(self.path)
-            shutil.copyfileobj(stream, out, _BLOCK)
-            out.close()
+            # In one piece, for Arrow makes an object even of a stream that an exception left half written.
+            stream = self.files.open_output_stream(self.path)
+            stream.write(data)
+            stream.close()
 
     def delete(self) -> None:
         """Remove the object; raises ``NoSuchObject`` where there is none."""
@@ -167,7 +166,5 @@ class ObjectLocation:
             yield
         except OSError as error:
             kind = NoSuchObject if isinstance(error, FileNotFoundError) else Unavailable
-            rule = f"cannot be {done} ({one_line(error, 300)})"
-            raise kind(
-                self.address, rule, "check the store, AWS_ENDPOINT_URL, the credentials and the network"
-            ) from error
+            fix = "check the store, AWS_ENDPOINT_URL, the credentials and the network"
+            raise kind(self.address, f"cannot be {done} ({one_line(error, 300)})", fix) from error
