@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from sluice.content import digest_of_value
+from sluice.documents.state import ReleaseState
 
 
 class Verdict(StrEnum):
@@ -39,6 +40,11 @@ class Reason(BaseModel):
     """success, guardrail, deterioration, limit or quality; ``None`` for what no policy rule asks."""
     alpha: float | None = None
     """Error of the interval, over all looks together; of a slice that may pass and fail, of the end that passes it."""
+
+    @classmethod
+    def plain(cls, rule: str, verdict: Verdict, text: str) -> Reason:
+        """What no number decides: a person's word, a freeze, a hold, evidence that may not be read."""
+        return cls(rule=rule, verdict=verdict, observed=None, bound=None, n=0, text=text)
 
 
 class Decision(BaseModel):
@@ -76,6 +82,25 @@ class Decision(BaseModel):
     """The release state on both sides of the decision; equal where nothing changed."""
     run: dict[str, Any] = {}
     """Where the candidate comes from: pipeline run, recipe, data and code digests."""
+
+    @classmethod
+    def between(cls, before: ReleaseState, after: ReleaseState, evidence: Mapping[str, Any], **fields: Any) -> Decision:
+        """
+        The decision that leads from one release state to another; task, environment and digest of evidence follow.
+
+        ``fields`` are the others by name. ``stable`` is that of ``after`` unless it is among them.
+        """
+        derived = {
+            "task": before.task,
+            "environment": before.environment,
+            "stable": after.stable,
+            "evidence": dict(evidence),
+            "before": before.model_dump(mode="json"),
+            "after": after.model_dump(mode="json"),
+        }
+        if "evidence_digest" not in fields:
+            derived["evidence_digest"] = digest_of_value(dict(evidence))
+        return cls(**derived | fields)
 
 
 def identify(stage: str, inputs: Sequence[Any]) -> str:

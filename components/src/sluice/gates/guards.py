@@ -35,10 +35,7 @@ def refusals(evidence: Evidence, state: ReleaseState, policy: GatePolicy, now: s
         *_believable(evidence),
         *_some(evidence),
     )
-    return tuple(
-        Reason(rule=rule, verdict=Verdict.INCONCLUSIVE, observed=None, bound=None, n=0, text=text)
-        for rule, text in found
-    )
+    return tuple(Reason.plain(rule, Verdict.INCONCLUSIVE, text) for rule, text in found)
 
 
 def _about(evidence: Evidence, state: ReleaseState) -> Iterator[tuple[str, str]]:

@@ -87,28 +87,24 @@ def digest_in(record: Path) -> str:
 
 
 def _decision(snapshot: Snapshot, result: Evaluation, run: dict[str, Any], now: str) -> Decision:
-    state = snapshot.state.model_dump(mode="json")
+    state = snapshot.state
     reasons = judge(result, snapshot.policy)
     evidence = result.model_dump(mode="json", exclude={"curves"})
     evidence_digest = digest_of_value(evidence)
     verdict = overall(reasons)
-    identity = [snapshot.state.task, snapshot.state.environment, run["id"], evidence_digest, snapshot.policy_digest]
-    return Decision(
+    identity = [state.task, state.environment, run["id"], evidence_digest, snapshot.policy_digest]
+    return Decision.between(
+        state,
+        state,
+        evidence,
         id=identify("offline", identity),
-        task=snapshot.state.task,
-        environment=snapshot.state.environment,
         stage="offline",
         action="propose" if verdict is Verdict.PASS else "refuse",
         verdict=verdict,
         candidate=None,
-        stable=snapshot.state.stable,
         reasons=reasons,
         now=now,
         window=result.window,
-        evidence=evidence,
-        evidence_digest=evidence_digest,
         policy_digest=snapshot.policy_digest,
-        before=state,
-        after=state,
         run=run,
     )
