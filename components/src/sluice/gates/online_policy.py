@@ -14,7 +14,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-OnlineRole = Literal["success", "guardrail", "deterioration", "limit", "quality"]
+from sluice.gates.roles import OnlineRole
+
 Alpha = Annotated[float, Field(gt=0, le=0.2)]
 Hours = Annotated[float, Field(ge=0)]
 
@@ -32,8 +33,9 @@ class OnlineRule(_Strict):
     One rule of a stage; which metrics there are, and what each takes, is said by ``sluice.gates.rules``.
 
     ``success`` (shown better than stable by more than the margin), ``guardrail`` (shown not worse than stable by more
-    than the margin) and ``deterioration`` (not shown worse than the margin) compare with stable; ``limit`` bounds the
-    candidate itself; ``quality`` asks whether the comparison can be trusted at all.
+    than the margin) and ``deterioration`` (not shown worse by more than the margin) compare with stable; ``limit``
+    bounds the candidate itself; ``quality`` asks whether the comparison can be trusted at all. An interval that ends
+    exactly on the bound keeps it: PASS as guardrail and limit, not yet success.
     """
 
     metric: str
@@ -147,5 +149,5 @@ class Online(_Strict):
     @property
     def stages(self) -> dict[str, OnlineStage]:
         """The stages that judge traffic, by name, in order."""
-        found = {"shadow": self.shadow, "canary": self.canary, "confirm": self.confirm}
-        return {name: stage for name, stage in found.items() if stage}
+        stages = {"shadow": self.shadow, "canary": self.canary, "confirm": self.confirm}
+        return {name: stage for name, stage in stages.items() if stage}

@@ -64,12 +64,12 @@ def poisson_interval(events: int, exposure: float, alpha: float) -> Interval:
     return Interval(rate, 0.0 if events == 0 else _edge(rejected, 0.0, rate), _edge(rejected, high, rate))
 
 
-def apart(first: Interval, second: Interval) -> Interval:
+def interval_difference(first: Interval, second: Interval) -> Interval:
     """First minus second: holds whenever both hold, so give each half of the error."""
     return Interval(first.estimate - second.estimate, first.low - second.high, first.high - second.low)
 
 
-def ratio(first: Interval, second: Interval) -> Interval:
+def interval_ratio(first: Interval, second: Interval) -> Interval:
     """First over second, both at least 0: holds whenever both hold; nothing over nothing is 1 and says nothing."""
     return Interval(
         _over(first.estimate, second.estimate, 1.0), _over(first.low, second.high, 0.0), _over(first.high, second.low)

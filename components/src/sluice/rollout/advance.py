@@ -20,7 +20,7 @@ from typing import Any
 from sluice.content import digest_of_value
 from sluice.documents.evidence import Evidence
 from sluice.documents.state import Hold, ReleaseState
-from sluice.documents.verdict import Decision, Reason, Verdict, identify, overall
+from sluice.documents.verdict import Decision, Reason, Verdict, identify, overall, unanimous
 from sluice.gates.policy import GatePolicy
 from sluice.release.snapshot import Snapshot
 from sluice.rollout.effect import CANDIDATE_LOST
@@ -69,7 +69,7 @@ def propose(
     state = snapshot.state
     broken = _forbidden(snapshot, candidate) or frozen(snapshot.policy, now)
     reasons = (broken,) if broken else tuple(offline_reasons)
-    verdict = overall(reasons)
+    verdict = unanimous(reason.verdict for reason in reasons)
     accepted = verdict is Verdict.PASS
     after = _started(state, candidate, snapshot.policy, now) if accepted else state
     action = _BEGUN[after.stage] if accepted else "refuse"

@@ -9,7 +9,7 @@ from typing import Any
 
 from sluice.content import digest_of_value, write_json
 from sluice.documents.evaluation import Evaluation
-from sluice.documents.verdict import Decision, Verdict, identify, overall
+from sluice.documents.verdict import Decision, Verdict, identify, unanimous
 from sluice.errors import Refused
 from sluice.gates.offline import judge
 from sluice.release.snapshot import Snapshot
@@ -91,7 +91,7 @@ def _decision(snapshot: Snapshot, result: Evaluation, run: dict[str, Any], now: 
     reasons = judge(result, snapshot.policy)
     evidence = result.model_dump(mode="json", exclude={"curves"})
     evidence_digest = digest_of_value(evidence)
-    verdict = overall(reasons)
+    verdict = unanimous(reason.verdict for reason in reasons)
     identity = [state.task, state.environment, run["id"], evidence_digest, snapshot.policy_digest]
     return Decision.between(
         state,
