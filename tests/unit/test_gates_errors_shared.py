@@ -21,7 +21,7 @@ from sluice.documents.verdict import Verdict, overall
 from sluice.gates.online import judge_look
 from sluice.gates.quantiles import quantile_interval
 from sluice.gates.rates import interval_difference, interval_ratio, poisson_interval, proportion_interval
-from sluice.gates.sequential import Estimate, critical_value
+from sluice.gates.sequential import MeanEstimate, critical_value
 from tests.unit.coverage import ALPHA, allowed
 from tests.unit.release_sample import A, B, arm, evidence_of, state_in
 from tests.unit.rule_sample import policy_with, restarts_of, spoken, strata_of, timings_of
@@ -52,7 +52,7 @@ def test_an_unsure_guardrail_foretells_when_an_equal_candidate_is_through() -> N
     assert foretold[0] < foretold[1]
     draw, n = np.random.default_rng(3), foretold[0]
     means = draw.normal(0, np.sqrt(0.5 / n), 2000)
-    through = [Estimate(mean, 0.5 / n, n).within(critical_value(n, ALPHA, 500)).high <= 0.05 for mean in means]
+    through = [MeanEstimate(mean, 0.5 / n, n).within(critical_value(n, ALPHA, 500)).high <= 0.05 for mean in means]
     assert np.mean(through) == pytest.approx(0.8, abs=0.04)
 
 

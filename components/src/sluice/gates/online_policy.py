@@ -24,11 +24,13 @@ CONTRADICTION = "contradiction"
 """Type of the errors that carry, in their context, the keys that they are ``at`` and the ``fix``."""
 
 
-class _Strict(BaseModel):
+class PolicyModel(BaseModel):
+    """A part of the policy file: closed, and without NaN."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class OnlineRule(_Strict):
+class OnlineRule(PolicyModel):
     """
     One rule of a stage; which metrics there are, and what each takes, is said by ``sluice.gates.rules``.
 
@@ -61,7 +63,7 @@ class OnlineRule(_Strict):
     """Event hours in the stage that it may stay INCONCLUSIVE; the stage's where it is not said."""
 
 
-class OnlineStage(_Strict):
+class OnlineStage(PolicyModel):
     """What all stages have."""
 
     minimum_n: int = Field(ge=30)
@@ -102,7 +104,7 @@ class CanaryStage(OnlineStage):
         return self
 
 
-class BlueGreenStage(_Strict):
+class BlueGreenStage(PolicyModel):
     """
     The candidate is started beside stable without any traffic, then answers everything at once; ``confirm`` is the
     window in which the old side is kept warm.
@@ -123,7 +125,7 @@ class ConfirmStage(OnlineStage):
     """The bake time: event hours that the old side stays warm at least."""
 
 
-class Online(_Strict):
+class Online(PolicyModel):
     """The stages after the offline gate, in order."""
 
     alpha: Alpha = 0.05

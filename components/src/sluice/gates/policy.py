@@ -10,14 +10,14 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from sluice.content import digest_of_bytes
 from sluice.errors import BadInput
 from sluice.gates.contradictions import policy_contradictions
 from sluice.gates.freeze import Freeze
-from sluice.gates.online_policy import CONTRADICTION, Online
+from sluice.gates.online_policy import CONTRADICTION, Online, PolicyModel
 from sluice.gates.roles import OfflineRole
 from sluice.strict_yaml import line_of, read_yaml
 
@@ -26,11 +26,7 @@ HIGHER_IS_BETTER = frozenset({"auc", "pr_auc", "precision", "recall"})
 Margin = Annotated[float, Field(ge=0, le=1)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class OfflineRule(_Strict):
+class OfflineRule(PolicyModel):
     """
     One rule over the evaluation on the untouched holdout.
 
@@ -62,7 +58,7 @@ class OfflineRule(_Strict):
         return self
 
 
-class SelectPolicy(_Strict):
+class SelectPolicy(PolicyModel):
     """Which rung of the ladder ships: the smallest file that is not worse than the teacher by more than ``margin``."""
 
     metric: Metric = "log_loss"
@@ -70,7 +66,7 @@ class SelectPolicy(_Strict):
     maximum_latency_p99_us: float = Field(default=5000.0, gt=0)
 
 
-class BootstrapPolicy(_Strict):
+class BootstrapPolicy(PolicyModel):
     """What a first model into an empty production needs: there is nobody to compare with."""
 
     allowed: bool = False
@@ -84,7 +80,7 @@ def _consistent_stages(online: Online) -> Online:
     return online
 
 
-class GatePolicy(_Strict):
+class GatePolicy(PolicyModel):
     """The whole file."""
 
     apiVersion: Literal["sluice.dev/v1"]  # noqa: N815  Kubernetes' spelling

@@ -7,7 +7,7 @@ from sluice.documents.verdict import Reason
 from sluice.gates.reasons import MeasuredInterval, interval_reason, no_evidence
 from sluice.gates.roles import COMPARING
 from sluice.gates.rule_kind import ARM_N, Question, RuleKind
-from sluice.gates.sequential import Estimate, Sample, ratio_of_means, stratified
+from sluice.gates.sequential import MeanEstimate, SampleMoments, ratio_of_means, stratified_difference
 
 
 def _judge(question: Question) -> tuple[Reason, ...]:
@@ -27,17 +27,17 @@ def _against(question: Question, candidate: Moments, stable: Moments) -> Measure
     relative = question.rule.relative_margin is not None
     if paired is not None and paired.n >= ARM_N and not relative:
         return _mean(question, paired, f"{what}; more ms on the same requests")
-    ours, theirs = (Sample(side.n, side.mean, side.variance) for side in (candidate, stable))
+    ours, theirs = (SampleMoments(side.n, side.mean, side.variance) for side in (candidate, stable))
     n = ours.n + theirs.n
     critical = question.critical(n, alpha, 2 * question.minimum_n)
     if relative:
         return MeasuredInterval(ratio_of_means(ours, theirs, critical), n, f"{what}; ratio", alpha, equal=1.0)
-    return MeasuredInterval(stratified([(ours, theirs)]).within(critical), n, f"{what}; more ms", alpha)
+    return MeasuredInterval(stratified_difference([(ours, theirs)]).within(critical), n, f"{what}; more ms", alpha)
 
 
 def _mean(question: Question, moments: Moments, what: str) -> MeasuredInterval:
     critical = question.critical(moments.n, question.alpha, question.minimum_n)
-    interval = Estimate(moments.mean, moments.variance / moments.n, moments.n).within(critical)
+    interval = MeanEstimate(moments.mean, moments.variance / moments.n, moments.n).within(critical)
     return MeasuredInterval(interval, moments.n, what, question.alpha)
 
 

@@ -8,10 +8,10 @@ from sluice.documents.evidence import Imputed, Moments, Stratum
 from sluice.documents.verdict import Reason
 from sluice.gates.reasons import MeasuredInterval, interval_reason, no_evidence
 from sluice.gates.rule_kind import ARM_N, Question, RuleKind
-from sluice.gates.sequential import Estimate, Sample, powered, stratified
+from sluice.gates.sequential import MeanEstimate, SampleMoments, prediction_powered_mean, stratified_difference
 from sluice.gates.slices import by_slice
 
-_Strata = list[tuple[Sample, Sample]]
+_Strata = list[tuple[SampleMoments, SampleMoments]]
 
 
 def _judge(question: Question) -> tuple[Reason, ...]:
@@ -32,11 +32,13 @@ def _paired(question: Question) -> tuple[Reason, ...]:
 
 
 def _of_pairs(question: Question, loss: Moments, alpha: float) -> MeasuredInterval:
-    mean = Estimate(loss.mean, loss.variance / loss.n, loss.n)
+    mean = MeanEstimate(loss.mean, loss.variance / loss.n, loss.n)
     return _measurement(question, mean, alpha, question.minimum_n, "log loss against stable on the same requests")
 
 
-def _measurement(question: Question, estimate: Estimate, alpha: float, tuned_at: float, what: str) -> MeasuredInterval:
+def _measurement(
+    question: Question, estimate: MeanEstimate, alpha: float, tuned_at: float, what: str
+) -> MeasuredInterval:
     n = estimate.n
     interval = estimate.within(question.critical(n, alpha, tuned_at))
     return MeasuredInterval(interval, n, what, alpha, variance=n * estimate.variance, tuned_at=tuned_at)
@@ -56,7 +58,7 @@ def _stratified(question: Question) -> tuple[Reason, ...]:
 
 def _of_strata(question: Question, strata: _Strata, alpha: float) -> MeasuredInterval:
     what = f"log loss against stable in the same windows{_partial(question)}"
-    return _measurement(question, stratified(strata), alpha, 2 * question.minimum_n, what)
+    return _measurement(question, stratified_difference(strata), alpha, 2 * question.minimum_n, what)
 
 
 def _partial(question: Question) -> str:
@@ -81,14 +83,14 @@ def _samples(strata: Iterable[Stratum]) -> _Strata:
     ]
 
 
-def _sample(moments: Moments, imputed: Imputed | None) -> Sample:
-    labelled = Sample(moments.n, moments.mean, moments.variance)
+def _sample(moments: Moments, imputed: Imputed | None) -> SampleMoments:
+    labelled = SampleMoments(moments.n, moments.mean, moments.variance)
     if imputed is None:
         return labelled
     every, rectifier = imputed.every, imputed.rectifier
-    return powered(
-        Sample(every.n, every.mean, every.variance),
-        Sample(rectifier.n, rectifier.mean, rectifier.variance),
+    return prediction_powered_mean(
+        SampleMoments(every.n, every.mean, every.variance),
+        SampleMoments(rectifier.n, rectifier.mean, rectifier.variance),
         labelled,
     )
 

@@ -15,7 +15,7 @@ def _judge(question: Question) -> tuple[Reason, ...]:
     if cells is None or cells.compared + cells.excluded == 0:
         return (no_evidence(question, "parity", f"no served cell was read again offline: {_WHY}"),)
     if cells.compared < cells.excluded:
-        return (no_evidence(question, "parity", _few(cells)),)
+        return (no_evidence(question, "parity", _too_few(cells)),)
     worst = f", most of all {cells.worst!r}" if cells.different and cells.worst else ""
     left_out = f"; {cells.excluded} more cannot be compared" if cells.excluded else ""
     text = (
@@ -25,7 +25,7 @@ def _judge(question: Question) -> tuple[Reason, ...]:
     return (share_reason(question, "parity", share, cells.compared, text),)
 
 
-def _few(cells: Cells) -> str:
+def _too_few(cells: Cells) -> str:
     """What is left says nothing about the rest."""
     return (
         f"{cells.compared} of {cells.compared + cells.excluded} served feature cells can be compared, half are needed: "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sluice.documents.verdict import Reason
 from sluice.gates.reasons import MeasuredInterval, interval_reason, no_evidence
 from sluice.gates.rule_kind import ARM_N, Question, RuleKind
-from sluice.gates.sequential import Estimate
+from sluice.gates.sequential import MeanEstimate
 
 
 def _judge(question: Question) -> tuple[Reason, ...]:
@@ -13,7 +13,7 @@ def _judge(question: Question) -> tuple[Reason, ...]:
     if shift is None or shift.n < ARM_N:
         return (no_evidence(question, "score_shift", "too few requests that both sides answered"),)
     critical = question.critical(shift.n, alpha, question.minimum_n)
-    interval = Estimate(shift.mean, shift.variance / shift.n, shift.n).within(critical)
+    interval = MeanEstimate(shift.mean, shift.variance / shift.n, shift.n).within(critical)
     measurement = MeasuredInterval(interval, shift.n, "mean distance of the paired scores", alpha)
     return (interval_reason(question, "score_shift", measurement),)
 
