@@ -13,13 +13,16 @@ import pytest
 from sluice.documents.evaluation import Curves, Estimate, Evaluation, Peer
 from sluice.documents.evidence import LATENCY_BOUNDS_MS, Histogram, Moments, Pairs, Timings
 from sluice.documents.verdict import Decision, Reason, Verdict, unanimous
-from sluice.errors import BadInput
+from sluice.errors import BadInput, Refused
 from sluice.gates.offline import judge
 from sluice.gates.online import judge_look
 from sluice.gates.policy import OfflineRule, parse_policy
 from sluice.gates.roles import OnlineRole, margin_bound, verdict_of
 from sluice.gates.sequential import Interval
 from sluice.rollout.advance import propose
+from sluice.steps.evaluate import EVALUATION
+from sluice.steps.gate import decide_offline, read_decision
+from sluice.steps.select import SELECTION
 from tests.unit.release_sample import NOW, POLICY, POLICY_TEXT, A, B, arm, evidence_of, snapshot_of, state_in
 from tests.unit.rule_sample import pairs_of, policy_with, spoken
 
@@ -276,6 +279,24 @@ def test_offline_every_success_rule_must_pass() -> None:
     unsure = (reasons[0], reasons[1].model_copy(update={"verdict": _I}))
     assert propose(snapshot_of(state_in("stable")), B, unsure, {}, {}, NOW).verdict is _I
     assert propose(snapshot_of(state_in("stable")), B, reasons[:1], {}, {}, NOW).action == "start-shadow"
+
+
+def test_the_offline_step_asks_each_success_rule_too(tmp_path: Path) -> None:
+    rules = (
+        b"[{metric: auc, role: success, against: production}, {metric: log_loss, role: success, against: production}]"
+    )
+    policy = re.sub(rb"offline: \[.*\]", b"offline: " + rules, POLICY_TEXT).decode()
+    evaluation = _evaluation(difference=Estimate(value=0.1, low=0.05, high=0.2, n=1000))
+    (tmp_path / EVALUATION).write_text(evaluation.model_dump_json())
+    for name, document in (("span.json", {"digest": A}), ("frame.json", {"digest": A}), (SELECTION, {"name": "m"})):
+        (tmp_path / name).write_text(json.dumps(document))
+    run = json.dumps({"id": "run-1", "name": "m"})
+    with pytest.raises(Refused, match="FAIL by rule success log_loss vs production"):
+        decide_offline("", "dev", NOW, run, policy, tmp_path, tmp_path / "out", "")
+    decision = read_decision(tmp_path / "out")
+    assert [reason.verdict for reason in decision.reasons] == [_P, _F]
+    assert (decision.verdict, decision.action, decision.window) == (_F, "refuse", (NOW, NOW))
+    assert (decision.before, decision.candidate, decision.stable) == (decision.after, None, None)
 
 
 @pytest.mark.parametrize(
