@@ -23,7 +23,7 @@ def read_bundle(store: str, digest: str, environment: Mapping[str, str]) -> Bund
 
     Args:
         store: folder or URL.
-        environment: credentials and endpoint, as of ``sluice.models.fetch``.
+        environment: credentials and endpoint, as of ``sluice.object_store``.
 
     Raises:
         BadInput: the store's address or its settings are wrong.

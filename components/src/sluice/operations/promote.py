@@ -218,8 +218,8 @@ def _proposal(here: Snapshot, origin: Origin, again: tuple[str, str] | None, now
     confirmed = f"stable in {origin.environment}, confirmed by {origin.decision} in commit {origin.commit[:12]}"
     reasons = [Reason.plain("promoted", Verdict.PASS, confirmed)]
     reasons += [Reason.plain("person", Verdict.PASS, ": ".join(again))] if again else []
-    came = {"environment": origin.environment, "decision": origin.decision, "commit": origin.commit}
-    run = {**origin.run, "promoted_from": came}
+    provenance = {"environment": origin.environment, "decision": origin.decision, "commit": origin.commit}
+    run = {**origin.run, "promoted_from": provenance}
     return propose(here, origin.digest, [*reasons, *_judged(origin, here)], origin.evidence, run, now)
 
 
@@ -247,5 +247,5 @@ def _production(evaluation: Evaluation, policy: GatePolicy, stable: str | None) 
         return [Reason.plain("production", Verdict.INCONCLUSIVE, text)]
     if evaluation.production.digest == stable:
         return []
-    told = f"offline it was compared with {short(evaluation.production.digest)}; {short(stable)} is stable here"
-    return [Reason.plain("production", Verdict.PASS, f"{told}, and the online stages compare with that")]
+    comparison = f"offline it was compared with {short(evaluation.production.digest)}; {short(stable)} is stable here"
+    return [Reason.plain("production", Verdict.PASS, f"{comparison}, and the online stages compare with that")]
