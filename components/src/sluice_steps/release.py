@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from sluice_steps.image import STEPS_IMAGE
+from sluice_steps.step import SMALL, Need, step
 
 
-@dsl.component(base_image=STEPS_IMAGE, install_kfp_package=False)
+@step(Need(SMALL, retries=3, cached=False, store=True, repository=True))
 def release(
     gitops: str,
     environment: str,
@@ -29,10 +29,10 @@ def release(
     from pathlib import Path
 
     from sluice.models.store import read_bundle
+    from sluice.steps.error_boundary import exit_on_error
     from sluice.steps.release import keep_report, not_released, propose_release, released
-    from sluice.steps.told import told
 
-    with told():
+    with exit_on_error():
         if record:
             keep_report(Path(report.path), Path(record))
         made_of = read_bundle(packed.path, digest, os.environ)
