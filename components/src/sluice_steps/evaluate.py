@@ -39,13 +39,13 @@ def evaluate(
     from sluice.tasks.recipe import Recipe
     from sluice.tasks.task import load_task
 
-    made_from, of = Recipe.model_validate_json(recipe), load_task(task)
-    stages = {"span": span, "report": report, "frame": frame, "teacher": teacher, "ladder": ladder}
-    inputs = {name: Path(artifact.path) for name, artifact in {**stages, "selection": selection}.items()}
+    settings, subject = Recipe.model_validate_json(recipe), load_task(task)
+    artifacts = {"span": span, "report": report, "frame": frame, "teacher": teacher, "ladder": ladder}
+    inputs = {name: Path(artifact.path) for name, artifact in {**artifacts, "selection": selection}.items()}
     with exit_on_error():
-        result = judge(task, made_from, production, bundles, inputs, Path(evaluation.path))
-        provenance = provenance_of(of, made_from, json.loads(run), Path(evaluation.path))
-        Path(page.path).write_text(card_html(card_of(of, made_from, Path(evaluation.path), provenance)), "utf-8")
+        result = judge(task, settings, production, bundles, inputs, Path(evaluation.path))
+        provenance = provenance_of(subject, settings, json.loads(run), Path(evaluation.path))
+        Path(page.path).write_text(card_html(card_of(subject, settings, Path(evaluation.path), provenance)), "utf-8")
     for artifact in (metrics, quality):
         Path(artifact.path).touch()  # KFP's local cache takes an artifact without a file for lost
     for name, estimate in result.metrics.items():

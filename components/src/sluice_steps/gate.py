@@ -26,6 +26,8 @@ def gate(
     from sluice.steps.gate import decide_offline
 
     with exit_on_error():
-        made = decide_offline(gitops, environment, now, run, policy, Path(evaluation.path), Path(decision.path), record)
-    decision.metadata.update(verdict=made.verdict, id=made.id)
+        outcome = decide_offline(
+            gitops, environment, now, run, policy, Path(evaluation.path), Path(decision.path), record
+        )
+    decision.metadata.update(verdict=outcome.verdict, id=outcome.id)
     return True

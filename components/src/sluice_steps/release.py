@@ -35,13 +35,13 @@ def release(
     with exit_on_error():
         if record:
             keep_report(Path(report.path), Path(record))
-        made_of = read_bundle(packed.path, digest, os.environ)
+        candidate = read_bundle(packed.path, digest, os.environ)
         where = gitops, environment, now
-        made = propose_release(*where, made_of, bundles, Path(decision.path), Path(proposal.path))
-    text = released(made, bundles) if made else not_released(digest, bundles)
+        outcome = propose_release(*where, candidate, bundles, Path(decision.path), Path(proposal.path))
+    text = released(outcome, bundles) if outcome else not_released(digest, bundles)
     Path(proposal.path).mkdir(parents=True, exist_ok=True)
     Path(summary.path).write_text(text, "utf-8")
-    action = made.action if made else "not-released"
+    action = outcome.action if outcome else "not-released"
     proposal.metadata.update(action=action, digest=digest)
     print(text)  # noqa: T201  the step's log
     return action
