@@ -16,9 +16,9 @@ from sluice_pipelines.accelerators import devices
 from sluice_pipelines.candidate import Parameters, checked
 from sluice_pipelines.catalogue import CATALOGUE
 from sluice_pipelines.inputs import with_inputs
-from sluice_pipelines.placing import Placing
+from sluice_pipelines.platforms import Platform
 from sluice_steps.image import image
-from sluice_steps.step import Step
+from sluice_steps.step import PipelineStep
 from tests.integration.tiny_run import ROOT
 from tests.integration.tiny_story import STORY
 
@@ -36,7 +36,7 @@ def announce(task: str, now: str, action: str) -> str:
 
 
 @pytest.fixture
-def announce(tmp_path: Path) -> Step:
+def announce(tmp_path: Path) -> PipelineStep:
     """The step, from its file."""
     path = tmp_path / "announce.py"
     path.write_text(FILE)
@@ -45,14 +45,14 @@ def announce(tmp_path: Path) -> Step:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    step: Step = module.announce
+    step: PipelineStep = module.announce
     return step
 
 
-def test_it_is_compiled_into_the_training_with_all_that_its_pod_needs(announce: Step, tmp_path: Path) -> None:
+def test_it_is_compiled_into_the_training_with_all_that_its_pod_needs(announce: PipelineStep, tmp_path: Path) -> None:
     training = CATALOGUE["training-gpu"]
 
-    def graph(parameters: Parameters, place: Placing) -> None:
+    def graph(parameters: Parameters, place: Platform) -> None:
         place(announce, parameters, action=training.graph(parameters, place))
 
     built = dataclasses.replace(training, graph=graph).build("sluice-training", devices("nvidia"))
@@ -71,9 +71,9 @@ def test_it_is_compiled_into_the_training_with_all_that_its_pod_needs(announce: 
     assert [one["secretName"] for one in pod["secretAsEnv"]] == ["model-storage"]
 
 
-def test_it_runs_under_kfps_own_runner_after_the_steps_before_it(announce: Step, tmp_path: Path) -> None:
+def test_it_runs_under_kfps_own_runner_after_the_steps_before_it(announce: PipelineStep, tmp_path: Path) -> None:
     def graph(parameters: Parameters) -> Any:
-        place = Placing()
+        place = Platform()
         return place(announce, checked(parameters, place), action="bootstrap").outputs["Output"]
 
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path / "root"))

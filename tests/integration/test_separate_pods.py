@@ -22,7 +22,7 @@ from sluice_steps.infra_validate import infra_validate
 from sluice_steps.ingest import ingest
 from sluice_steps.release import release
 from sluice_steps.select import select
-from sluice_steps.step import Step
+from sluice_steps.step import PipelineStep
 from sluice_steps.train import train
 from sluice_steps.validate import validate
 from tests.integration.tiny_run import ROOT
@@ -39,7 +39,7 @@ class Pods:
         self.values: dict[str, Any] = {}
         self._metadata: dict[str, dict[str, Any]] = {}
 
-    def run(self, step: Step, **given: Any) -> Any:
+    def run(self, step: PipelineStep, **given: Any) -> Any:
         """Parameters and input artifacts by name from earlier steps, unless given; returns what the step returns."""
         self._number += 1
         disk = self._disk / str(self._number)

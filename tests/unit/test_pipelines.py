@@ -22,11 +22,11 @@ from sluice_pipelines.catalogue import CATALOGUE
 from sluice_pipelines.compile import COMPILED, MANIFESTS, PAGE, ROOT, compile_into, main, manifests_into, outdated
 from sluice_steps.check import check
 from sluice_steps.image import image
-from sluice_steps.step import Step
+from sluice_steps.step import PipelineStep
 
 NVIDIA = ALLOWED["nvidia"]
 MODULES = [importlib.import_module(f"sluice_steps.{one.name}") for one in pkgutil.iter_modules(sluice_steps.__path__)]
-NEEDS = {one.name: one.need for module in MODULES for one in vars(module).values() if isinstance(one, Step)}
+NEEDS = {one.name: one.need for module in MODULES for one in vars(module).values() if isinstance(one, PipelineStep)}
 ON_DEVICES = {"train", "compress"}
 """Steps that train: the teacher; the student and the quantization-aware one."""
 

@@ -46,7 +46,7 @@ class Need:
 
 
 @dataclass(frozen=True)
-class Step:
+class PipelineStep:
     """The function as it is, for whoever calls it; KFP's component of it is made when a pipeline is."""
 
     function: Callable[..., Any]
@@ -68,6 +68,6 @@ class Step:
         return self.component(**{**named, **inputs})
 
 
-def step(need: Need) -> Callable[[Callable[..., Any]], Step]:
+def step(need: Need) -> Callable[[Callable[..., Any]], PipelineStep]:
     """Make a step of a function. KFP ships its body alone, so it imports inside."""
-    return lambda function: Step(function, need)
+    return lambda function: PipelineStep(function, need)

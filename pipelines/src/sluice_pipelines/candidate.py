@@ -9,7 +9,7 @@ from typing import Any
 from kfp import dsl, kubernetes
 
 from sluice.steps.settlement import SettledParameters
-from sluice_pipelines.placing import STORE, Placing
+from sluice_pipelines.platforms import STORE, Platform
 from sluice_steps.build_features import build_features
 from sluice_steps.bundle import bundle
 from sluice_steps.check import check
@@ -27,24 +27,24 @@ from sluice_steps.validate import validate
 
 Parameters = Mapping[str, Any]
 """A pipeline's parameters by name, and later the settled ones: KFP's placeholders of their values."""
-Train = Callable[[Parameters, Any, Placing], Any]
+Train = Callable[[Parameters, Any, Platform], Any]
 """Takes the parameters and the frame, returns the task that gives ``teacher``."""
 _MOUNT = "/mnt/training"
 
 
-def checked(parameters: Parameters, place: Placing) -> Parameters:
+def checked(parameters: Parameters, place: Platform) -> Parameters:
     """The parameters with every default settled; the first step of every graph."""
     job = {"job_name": dsl.PIPELINE_JOB_NAME_PLACEHOLDER, "job_id": dsl.PIPELINE_JOB_ID_PLACEHOLDER}
     task = place(check, parameters, **job)
     return {**parameters, **{name: task.outputs[name] for name in SettledParameters._fields}}
 
 
-def trained_here(parameters: Parameters, frame: Any, place: Placing) -> Any:
+def trained_here(parameters: Parameters, frame: Any, place: Platform) -> Any:
     """One step trains, on all devices of its node if it is asked to."""
     return place(train, parameters, frame=frame)
 
 
-def trained_on_nodes(parameters: Parameters, frame: Any, place: Placing) -> Any:
+def trained_on_nodes(parameters: Parameters, frame: Any, place: Platform) -> Any:
     """One step submits a TrainJob or TFJob, follows it, and fetches the teacher."""
     devices = place.devices
     placement = {"image": image("steps-gpu" if devices else "steps"), "storage": STORE, "mount": _MOUNT}
@@ -56,7 +56,7 @@ def trained_on_nodes(parameters: Parameters, frame: Any, place: Placing) -> Any:
     return kubernetes.mount_pvc(place(train_on_nodes, parameters, **fixed, frame=frame), parameters["claim"], _MOUNT)
 
 
-def candidate(parameters: Parameters, place: Placing, training: Train = trained_here) -> Any:
+def candidate(parameters: Parameters, place: Platform, training: Train = trained_here) -> Any:
     """
     From the source to a proposed release, with the offline gate between.
 
@@ -77,7 +77,7 @@ def candidate(parameters: Parameters, place: Placing, training: Train = trained_
     return _released(parameters, place, models, evaluated.outputs["evaluation"])
 
 
-def _released(parameters: Parameters, place: Placing, models: Mapping[str, Any], evaluation: Any) -> Any:
+def _released(parameters: Parameters, place: Platform, models: Mapping[str, Any], evaluation: Any) -> Any:
     judged = place(gate, parameters, evaluation=evaluation)
     bundled = place(bundle, parameters, **models, evaluation=evaluation, passed=judged.outputs["Output"])
     packed = {"digest": bundled.outputs["Output"], "packed": bundled.outputs["packed"]}

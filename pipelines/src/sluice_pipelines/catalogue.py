@@ -19,7 +19,7 @@ from sluice.steps.parameters import (
 from sluice_pipelines.accelerators import Devices
 from sluice_pipelines.candidate import Parameters, candidate, checked, trained_on_nodes
 from sluice_pipelines.inputs import with_inputs
-from sluice_pipelines.placing import ClusterPlacing, Placing
+from sluice_pipelines.platforms import ClusterPlatform, Platform
 from sluice_steps.exit_note import exit_note
 from sluice_steps.materialize import materialize
 from sluice_steps.promote import promote
@@ -43,13 +43,13 @@ class Pipeline:
 
     description: str
     parameters: type[PipelineParameters]
-    graph: Callable[[Parameters, Placing], Any]
+    graph: Callable[[Parameters, Platform], Any]
     handler: str = "candidate"
     on_devices: bool = False
 
     def build(self, name: str, devices: Devices | None = None) -> Any:
         """What KFP compiles; ``devices`` are of each step that trains, or of each node."""
-        place = ClusterPlacing(devices if self.on_devices else None)
+        place = ClusterPlatform(devices if self.on_devices else None)
 
         def covered(parameters: Parameters) -> None:
             note = place(exit_note, {}, run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER)
@@ -59,26 +59,26 @@ class Pipeline:
         return dsl.pipeline(with_inputs(self.parameters, covered), name=name, description=self.description)
 
 
-def _training(parameters: Parameters, place: Placing) -> Any:
+def _training(parameters: Parameters, place: Platform) -> Any:
     return candidate(checked(parameters, place), place)
 
 
-def _training_on_nodes(parameters: Parameters, place: Placing) -> None:
+def _training_on_nodes(parameters: Parameters, place: Platform) -> None:
     candidate(checked({**parameters, "distribution": "single"}, place), place, trained_on_nodes)
 
 
-def _monitoring(parameters: Parameters, place: Placing) -> None:
+def _monitoring(parameters: Parameters, place: Platform) -> None:
     settled = checked(parameters, place)
     watched = place(watch, settled)
     with dsl.If(watched.outputs["Output"] == True, name="due"):  # noqa: E712  KFP reads the comparison
         candidate(settled, place)
 
 
-def _promotion(parameters: Parameters, place: Placing) -> None:
+def _promotion(parameters: Parameters, place: Platform) -> None:
     place(promote, parameters, name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER)
 
 
-def _materialization(parameters: Parameters, place: Placing) -> None:
+def _materialization(parameters: Parameters, place: Platform) -> None:
     task = place(materialize, parameters)
     kubernetes.use_config_map_as_env(task, "features", _FEATURES)
     kubernetes.use_config_map_as_env(task, "features", _STORE, optional=True)
@@ -103,5 +103,5 @@ CATALOGUE: Mapping[str, Pipeline] = {
 
 def local_training() -> Any:
     """The graph of ``training`` on one machine; returns the action of the last decision."""
-    built = with_inputs(TrainingParameters, lambda parameters: _training(parameters, Placing()), returns=str)
+    built = with_inputs(TrainingParameters, lambda parameters: _training(parameters, Platform()), returns=str)
     return dsl.pipeline(built, name="sluice-training", description=_TRAIN)

@@ -1,7 +1,6 @@
 """
-What each step needs of a cluster: processor, memory, devices, secrets, and what happens when it fails.
-
-The local loop places nothing: it runs the same steps in processes of one machine.
+Where a pipeline's steps run: in processes of one machine, or in pods of a cluster, each with what its step needs:
+processor, memory, devices, secrets, and what happens when it fails.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from kfp import kubernetes
 
 from sluice_pipelines.accelerators import Devices
 from sluice_steps.image import image
-from sluice_steps.step import Need, Size, Step
+from sluice_steps.step import Need, PipelineStep, Size
 
 STORE = "model-storage"
 """Secret and ConfigMap of the runs' namespace; both may be missing. The servers' namespaces have the same."""
@@ -27,24 +26,24 @@ _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN
 _SETTINGS = ("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION")
 
 
-class Placing:
-    """Adds steps to the pipeline that is being built. This one is of the local loop."""
+class Platform:
+    """Adds steps to the pipeline that is being built. This one is one machine: a step's cache is all that it has."""
 
     devices: Devices | None = None
     """Of the steps that train; without them everything runs on processors."""
 
-    def __call__(self, step: Step, parameters: Mapping[str, Any], **inputs: Any) -> Any:
+    def __call__(self, step: PipelineStep, parameters: Mapping[str, Any], **inputs: Any) -> Any:
         """The step's task; an input that is not given is the parameter of its name."""
         return step.task(parameters, **inputs).set_caching_options(step.need.cached)
 
 
-class ClusterPlacing(Placing):
-    """Of a cluster; steps that train get ``devices``."""
+class ClusterPlatform(Platform):
+    """Pods of a cluster; steps that train get ``devices``."""
 
     def __init__(self, devices: Devices | None = None) -> None:
         self.devices = devices
 
-    def __call__(self, step: Step, parameters: Mapping[str, Any], **inputs: Any) -> Any:
+    def __call__(self, step: PipelineStep, parameters: Mapping[str, Any], **inputs: Any) -> Any:
         """The step's task with all that its pod needs."""
         task, need = super().__call__(step, parameters, **inputs), step.need
         if need.device and self.devices:
@@ -92,7 +91,7 @@ def _on_devices(task: Any, devices: Devices) -> None:
     kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=kind.shared_memory)  # noqa: S108
 
 
-def _as_a_pod(task: Any, step: Step) -> None:
+def _as_a_pod(task: Any, step: PipelineStep) -> None:
     kubernetes.set_timeout(task, int(step.need.hours * 3600))
     kubernetes.set_security_context(task, run_as_user=USER, run_as_group=USER, run_as_non_root=True)
     kubernetes.set_image_pull_secrets(task, [PULL_SECRET])
