@@ -29,7 +29,8 @@ import urllib3
 
 from sluice.content import digest_of_file
 from sluice.errors import BadInput, SluiceError
-from sluice_pipelines.compile import COMPILED, PIPELINES
+from sluice_pipelines.catalogue import CATALOGUE
+from sluice_pipelines.compile import COMPILED
 from sluice_pipelines.parameters import parse_parameters
 
 _ENDED = {"SUCCEEDED", "FAILED", "SKIPPED", "CANCELED"}
@@ -138,11 +139,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _submit(options: argparse.Namespace) -> int:
-    if options.pipeline not in PIPELINES:
-        known = ", ".join(sorted(PIPELINES))
+    if options.pipeline not in CATALOGUE:
+        known = ", ".join(sorted(CATALOGUE))
         raise BadInput(f"pipeline {options.pipeline!r}", "is not known", f"choose one of {known}")
     compiled = COMPILED / f"{options.pipeline}.yaml"
-    values = parse_parameters(compiled, options.parameter, options.parameters)
+    parameters = CATALOGUE[options.pipeline].parameters
+    values = parse_parameters(options.pipeline, parameters, options.parameter, options.parameters)
     if options.recurring and len(options.recurring.split()) != 6:
         fix = "write seconds minutes hours day month weekday, for example '0 0 3 * * *'"
         raise BadInput(f"--recurring {options.recurring!r}", "has not six fields", fix)
@@ -213,7 +215,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="sluice_pipelines.submit", description="Run a pipeline on Kubeflow Pipelines."
     )
-    parser.add_argument("pipeline", help=", ".join(sorted(PIPELINES)))
+    parser.add_argument("pipeline", help=", ".join(sorted(CATALOGUE)))
     parser.add_argument("-p", dest="parameter", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--parameters", type=Path, help="JSON file of parameters")
     parser.add_argument("--host", default=os.environ.get("KF_PIPELINES_ENDPOINT", ""), help="URL of KFP")
