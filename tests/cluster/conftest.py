@@ -21,9 +21,9 @@ import pytest
 from filelock import FileLock, ReadWriteLock
 from xdist.scheduler import LoadScopeScheduling
 
-from tests.cluster.checkout import ENVIRONMENTS, TRIAL, TRIAL_NAMESPACE, Checkout, add_trial, write_checkout
-from tests.cluster.kubectl import Refused, apply, get, kubectl, wait_until
-from tests.cluster.store import STORE, Bundles, fill_store
+from tests.support.cluster.checkout import ENVIRONMENTS, TRIAL, TRIAL_NAMESPACE, Checkout, add_trial, write_checkout
+from tests.support.cluster.kubectl import Refused, apply, get, kubectl, wait_until
+from tests.support.cluster.store import STORE, Bundles, fill_store
 
 FOLLOWED = ("test_faults.py", "test_gate.py", "test_promotion.py", "test_tenancy.py")
 """Their environments are the shipped ones, and Argo CD has them. The others release in one of the tests' own."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cluster.api_server import allowed
-from tests.cluster.checkout import TRIAL_NAMESPACE, Checkout, with_option
-from tests.cluster.kubectl import apply, get, kubectl
+from tests.support.cluster.api_server import allowed
+from tests.support.cluster.checkout import TRIAL_NAMESPACE, Checkout, with_option
+from tests.support.cluster.kubectl import apply, get, kubectl
 
 VERBS = ("get", "list", "watch", "create", "update", "patch", "delete")
 RESOURCES = (

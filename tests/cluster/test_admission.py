@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from sluice.documents.state import Hold
-from tests.cluster.api_server import accepted
-from tests.cluster.checkout import Checkout, in_trial
-from tests.cluster.kubectl import Object, Refused, apply, render
-from tests.unit.release_sample import A, B, C
+from tests.support.cluster.api_server import accepted
+from tests.support.cluster.checkout import Checkout, in_trial
+from tests.support.cluster.kubectl import Object, Refused, apply, render
+from tests.support.release import A, B, C
 
 Change = Callable[[Object], Any]
 PINNED = "example.com/any@" + A

@@ -7,12 +7,12 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.checkout import TRIAL, Checkout, in_trial, with_option
-from tests.cluster.kubectl import Refused, apply, available, get, kubectl, wait_until
-from tests.cluster.store import STORE, Bundles
 from tests.cluster.test_serving import HOST, ROW, ready
-from tests.integration.tiny_bundle import tiny_rows
-from tests.unit import tiny_task
+from tests.support import tiny_task
+from tests.support.cluster.checkout import TRIAL, Checkout, in_trial, with_option
+from tests.support.cluster.kubectl import Refused, apply, available, get, kubectl, wait_until
+from tests.support.cluster.store import STORE, Bundles
+from tests.support.tiny_bundle import tiny_rows
 
 _READ = "import polars; print(*sorted(polars.read_parquet('/written/predictions/%s/**/*.parquet')['request_id']))"
 

@@ -23,11 +23,11 @@ import yaml
 
 from sluice.gitops.writer import GitOps
 from sluice.rollout.advance import propose
-from tests.cluster.checkout import ENVIRONMENTS, ROOT, Checkout, write_checkout
-from tests.cluster.kubectl import Object, apply, get, kubectl, wait_until
 from tests.cluster.test_promotion import APPLICATIONS, calm
-from tests.integration.tiny_bundle import write_tiny_bundle
-from tests.unit.release_sample import GOOD
+from tests.support.cluster.checkout import ENVIRONMENTS, ROOT, Checkout, write_checkout
+from tests.support.cluster.kubectl import Object, apply, get, kubectl, wait_until
+from tests.support.release import GOOD
+from tests.support.tiny_bundle import write_tiny_bundle
 
 NOT_HERE = {
     r"^cosign ": "cosign is in no Debian package",

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.cluster import test_promotion
-from tests.cluster.restart import can_restart, restart
-from tests.cluster.store import Bundles
 from tests.cluster.test_promotion import Promotion, Requests, assert_calm_for_three_syncs, broken
+from tests.support.cluster.restart import can_restart, restart
+from tests.support.cluster.store import Bundles
 
 promotion = test_promotion.promotion
 

@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 
 from sluice.errors import Unavailable
-from tests.cluster.checkout import TRIAL, TRIAL_NAMESPACE, Checkout, in_trial
-from tests.cluster.kubectl import Object, apply, available, get, kubectl, wait_until
-from tests.cluster.stand_ins import RESTRICTED, behind_a_service
-from tests.cluster.store import Bundles
 from tests.cluster.test_serving import HOST, ready
-from tests.integration.servers import free_port
-from tests.integration.shop_visits import REPO, SHOPS, load_shops
+from tests.support.cluster.checkout import TRIAL, TRIAL_NAMESPACE, Checkout, in_trial
+from tests.support.cluster.kubectl import Object, apply, available, get, kubectl, wait_until
+from tests.support.cluster.stand_ins import RESTRICTED, behind_a_service
+from tests.support.cluster.store import Bundles
+from tests.support.servers import free_port
+from tests.support.shop_visits import REPO, SHOPS, load_shops
 
 PASSWORD = "only-for-this-test"  # noqa: S105
 IMAGE = os.environ.get("SLUICE_TEST_REDIS_IMAGE", "")

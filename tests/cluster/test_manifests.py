@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from sluice.documents.state import STRATEGIES, ReleaseState
-from tests.cluster.api_server import accepted
-from tests.cluster.checkout import ENVIRONMENTS, ROOT, TRIAL, Checkout, with_option
-from tests.cluster.kubectl import Refused, apply, get, render
-from tests.unit.release_sample import state_in
+from tests.support.cluster.api_server import accepted
+from tests.support.cluster.checkout import ENVIRONMENTS, ROOT, TRIAL, Checkout, with_option
+from tests.support.cluster.kubectl import Refused, apply, get, render
+from tests.support.release import state_in
 
 NEVER_PAUSED = ("empty", "bootstrap", "stable")
 STATES: dict[str, dict[str, Any]] = {stage: {"stage": stage} for stage in STRATEGIES}

@@ -20,13 +20,13 @@ import pytest
 import yaml
 
 from sluice.monitoring.dashboards import DASHBOARDS
-from tests.cluster.api_server import accepted
-from tests.cluster.checkout import Checkout, in_trial, with_option
-from tests.cluster.kubectl import Object, apply, available, get, kubectl, render, wait_until
-from tests.cluster.store import Bundles
 from tests.cluster.test_serving import HOST, ask, ready
 from tests.integration import test_monitoring as alone
-from tests.integration.seldon_dashboard import queries
+from tests.support.cluster.api_server import accepted
+from tests.support.cluster.checkout import Checkout, in_trial, with_option
+from tests.support.cluster.kubectl import Object, apply, available, get, kubectl, render, wait_until
+from tests.support.cluster.store import Bundles
+from tests.support.seldon_dashboard import queries
 
 NAMESPACE = "monitoring"
 _JOINED = re.compile(r"sluice_(joined|loss|label|agreement|skew|cells)|feedback")

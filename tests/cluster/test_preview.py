@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.cluster.checkout import Checkout, in_trial
-from tests.cluster.kubectl import Object, get
-from tests.cluster.store import Bundles
 from tests.cluster.test_serving import ask, release
+from tests.support.cluster.checkout import Checkout, in_trial
+from tests.support.cluster.kubectl import Object, get
+from tests.support.cluster.store import Bundles
 
 
 def test_a_preview_runs_both_sides_and_asks_only_stable(

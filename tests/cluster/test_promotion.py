@@ -21,11 +21,11 @@ from sluice.operations.operator import roll_back
 from sluice.rollout.advance import look, propose
 from sluice_cluster.api import KubernetesCluster
 from sluice_cluster.applied import Document, NotApplied, read_back
-from tests.cluster.checkout import ENVIRONMENTS, Checkout, write_checkout
-from tests.cluster.kubectl import Refused, apply, get, kubectl, wait_until
-from tests.cluster.store import Bundles
 from tests.cluster.test_serving import ask, initializer_message
-from tests.unit.release_sample import GOOD, arm, evidence_of, passing
+from tests.support.cluster.checkout import ENVIRONMENTS, Checkout, write_checkout
+from tests.support.cluster.kubectl import Refused, apply, get, kubectl, wait_until
+from tests.support.cluster.store import Bundles
+from tests.support.release import GOOD, arm, evidence_of, passing
 
 HOST = "flights.dev.example.com"
 APPLICATIONS = ("sluice-cluster", "sluice-dev", "sluice-staging", "sluice-prod")

@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from sluice.documents.state import ReleaseState
-from tests.cluster.checkout import TRIAL_NAMESPACE, Checkout, in_trial
-from tests.cluster.kubectl import Object, apply, get, kubectl, wait_until
-from tests.cluster.store import Bundles
+from tests.support.cluster.checkout import TRIAL_NAMESPACE, Checkout, in_trial
+from tests.support.cluster.kubectl import Object, apply, get, kubectl, wait_until
+from tests.support.cluster.store import Bundles
 
 HOST = "flights.trial.example.com"
 ROW = {"amount": 1.5, "visits": 3, "colour": "red"}

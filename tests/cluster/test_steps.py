@@ -15,9 +15,9 @@ from sluice.training.train_job import tf_job, train_job, training_runtime
 from sluice_pipelines.accelerators import ALLOWED
 from sluice_pipelines.compile import COMPILED, MANIFESTS, PIPELINES
 from sluice_pipelines.training import DEV
-from tests.cluster.api_server import accepted
-from tests.cluster.kubectl import apply, get, kubectl, render, wait_until
-from tests.cluster.step_pods import pod_of, steps_of
+from tests.support.cluster.api_server import accepted
+from tests.support.cluster.kubectl import apply, get, kubectl, render, wait_until
+from tests.support.cluster.step_pods import pod_of, steps_of
 from tests.unit.test_train_job import JOB, PLACE
 
 STEPS = [(name, step) for name in sorted(PIPELINES) for step in sorted(steps_of(COMPILED / f"{name}.yaml"))]

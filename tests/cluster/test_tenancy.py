@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from sluice.gitops.writer import GitOps
-from tests.cluster.checkout import Checkout, with_option
-from tests.cluster.kubectl import Object, Refused, apply, get, kubectl, render, wait_until
 from tests.cluster.test_access import MAY, permitted
+from tests.support.cluster.checkout import Checkout, with_option
+from tests.support.cluster.kubectl import Object, Refused, apply, get, kubectl, render, wait_until
 
 OURS, THEIRS = "sluice-dev", "sluice-staging"
 SERVER, GATE = {"app.kubernetes.io/name": "model-server"}, {"app.kubernetes.io/name": "gate"}

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.checkout import Checkout
-from tests.cluster.kubectl import Object, apply, available, get, kubectl, wait_until
-from tests.cluster.stand_ins import RESTRICTED, behind_a_service
-from tests.cluster.store import Bundles
 from tests.cluster.test_feast import load, post, pytestmark, reading_online
 from tests.cluster.test_monitoring import namespace
 from tests.cluster.test_serving import HOST
-from tests.integration import trace_receiver
+from tests.support import trace_receiver
+from tests.support.cluster.checkout import Checkout
+from tests.support.cluster.kubectl import Object, apply, available, get, kubectl, wait_until
+from tests.support.cluster.stand_ins import RESTRICTED, behind_a_service
+from tests.support.cluster.store import Bundles
 
 __all__ = ["namespace", "pytestmark"]
 

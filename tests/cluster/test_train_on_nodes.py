@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from sluice_steps.train_on_nodes import train_on_nodes
-from tests.cluster.kubectl import Object, get, kubectl, wait_until
+from tests.support.cluster.kubectl import Object, get, kubectl, wait_until
 from tests.unit.test_train_job import JOB, PLACE
 
 RUN = "0123456789ab"

@@ -15,7 +15,7 @@ import pytest
 from sluice.git.command import git
 from sluice.gitops.writer import GitOps
 from sluice.rollout.advance import look, propose
-from tests.unit.release_sample import GOOD, A, B, passing
+from tests.support.release import GOOD, A, B, passing
 
 ROOT = Path(__file__).parents[2]
 SLUICE = Path(sys.executable).with_name("sluice")

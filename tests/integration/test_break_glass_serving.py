@@ -11,7 +11,7 @@ from sluice.operations.operator import break_the_glass
 from sluice.workspace import Workspace
 from sluice_local.reconciler import Reconciler
 from tests.integration.test_serving_loop import STAGES, release, seed
-from tests.integration.tiny_bundle import write_tiny_bundle
+from tests.support.tiny_bundle import write_tiny_bundle
 
 NOW = "2024-04-06T05:00:00Z"
 

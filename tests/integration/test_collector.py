@@ -21,9 +21,9 @@ import pytest
 from sluice.feedback.batch import Batch
 from sluice.predictions.log import Record, kept
 from sluice.workspace import bundle_directory
-from tests.integration.collecting import Post, answer_to_a_slow_sender, call, free_port, metric, post_in, predict
-from tests.integration.servers import running, s3_server
-from tests.integration.tiny_bundle import tiny_rows, write_tiny_bundle
+from tests.support.collector import Post, answer_to_a_slow_sender, call, free_port, metric, post_in, predict
+from tests.support.servers import running, s3_server
+from tests.support.tiny_bundle import tiny_rows, write_tiny_bundle
 
 
 def eventually(holds: Callable[[], bool], seconds: float = 60) -> None:

@@ -24,9 +24,9 @@ from sluice.feedback.join import Join
 from sluice.models.bundle import BundleManifest, load_bundle
 from sluice.predictions.log import read_lines, window_frame, window_path, write_window
 from sluice.release.file import render_release
-from tests.integration.collecting import Post, call
-from tests.integration.prometheus_town import TASK, Town, applied_of, rows_at
 from tests.integration.test_prometheus import POLICY, same_counts, same_moments, same_verdict, source_of
+from tests.support.collector import Post, call
+from tests.support.prometheus_town import TASK, Town, applied_of, rows_at
 
 SECOND = timedelta(seconds=1)
 
@@ -85,7 +85,7 @@ class ShippingTown(Town):
             (release / key).write_text(value)
         (self.home / "policy.yaml").write_text(_policy_text())
         models = f"file://{self.home}/models"
-        task = "tests.integration.prometheus_town:TASK"
+        task = "tests.support.prometheus_town:TASK"
         return Join(self.post.address, models, release, self.home / "policy.yaml", self.joined, {}, task, timedelta(0))
 
     def local(self, name: str, frames: dict[datetime, pl.DataFrame]) -> PredictionSource:

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.integration.servers import Server, free_port, redis_server, running
-from tests.integration.shop_visits import REPO, SHOPS, load_shops, write_online_bundle
+from tests.support.servers import Server, free_port, redis_server, running
+from tests.support.shop_visits import REPO, SHOPS, load_shops, write_online_bundle
 
 WHOLE = {"amount": 1.5, "visits": 3, "colour": "red"}
 _ROOT = Path(__file__).parents[2]

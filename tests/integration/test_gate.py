@@ -23,11 +23,11 @@ from sluice.rollout.advance import look
 from sluice_cluster.api import KubernetesCluster
 from sluice_cluster.applied import ReadBack
 from sluice_cluster.gate import Gate
-from tests.integration.prometheus_town import Town, town_in
-from tests.integration.release_repository import Cluster, repository_in
 from tests.integration.test_gate_command import write_kubeconfig
 from tests.integration.test_prometheus import _POLICY
-from tests.unit.release_sample import LATE, NOW, SINCE, A, arm, evidence_of, state_in
+from tests.support.prometheus_town import Town, town_in
+from tests.support.release import LATE, NOW, SINCE, A, arm, evidence_of, state_in
+from tests.support.release_repository import Cluster, repository_in
 from tests.unit.test_cluster_applied import rolled_out, unready
 
 POLICY = _POLICY.decode()

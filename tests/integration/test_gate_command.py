@@ -14,10 +14,10 @@ import pytest
 from sluice.git.command import git
 from sluice.gitops.writer import GitOps
 from sluice.operations.operator import add_hold
-from tests.integration.kube_api import kube_api
-from tests.integration.release_repository import repository_in
 from tests.integration.test_prometheus import _POLICY
-from tests.unit.release_sample import NOW, B, state_in
+from tests.support.kube_api import kube_api
+from tests.support.release import NOW, B, state_in
+from tests.support.release_repository import repository_in
 
 POLICY = _POLICY.decode()
 A_DIGEST = f"sha256:{5:064x}"

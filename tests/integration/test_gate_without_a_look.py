@@ -10,10 +10,10 @@ import pytest
 from sluice.git.command import git
 from sluice.gitops.writer import GitOps
 from sluice.operations.ledger import verify
-from tests.integration.release_repository import Cluster
 from tests.integration.test_gate import gate_of
 from tests.integration.test_promote import Town, checkout, evaluation, town
-from tests.unit.release_sample import A, B, failing
+from tests.support.release import A, B, failing
+from tests.support.release_repository import Cluster
 from tests.unit.test_approve import _day, _look, _merge, _said, gitops, waiting
 
 __all__ = ["checkout", "gitops", "town", "waiting"]

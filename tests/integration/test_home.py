@@ -17,7 +17,7 @@ from sluice.gitops.writer import GitOps
 from sluice.steps.release import propose_again
 from sluice.workspace import Workspace
 from sluice_local.home import end_leftovers, forget_home, held_lock, prepare_home
-from tests.integration.tiny_run import RUN, Ended, contents, processes_of, sluice, start
+from tests.support.tiny_run import RUN, Ended, contents, processes_of, sluice, start
 
 _ONE_LINE = re.compile(r"sluice: [^\n]+\n")
 

@@ -16,7 +16,7 @@ from sluice.gates.policy import parse_policy
 from sluice.gitops.writer import GitOps, Snapshot
 from sluice.release.file import render_holds, render_release
 from sluice.rollout.advance import look, propose
-from tests.unit.release_sample import GOOD, A, B, C, failing, passing, state_in
+from tests.support.release import GOOD, A, B, C, failing, passing, state_in
 
 ROOT = Path(__file__).parents[2]
 SCRAPED = {"scrape": "true", "path": "/metrics", "port": "8080"}

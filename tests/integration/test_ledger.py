@@ -26,8 +26,8 @@ from sluice.operations.why import why
 from sluice.release.file import render_release
 from sluice.rollout.advance import look, propose
 from sluice.rollout.message import commit_message
-from tests.integration.ledger_sample import OVERLAY, commit_text, lengthen, rewritten
-from tests.unit.release_sample import GOOD, A, B, C, failing, passing, sample_checkout
+from tests.support.ledger import OVERLAY, commit_text, lengthen, rewritten
+from tests.support.release import GOOD, A, B, C, failing, passing, sample_checkout
 
 ROOT = Path(__file__).parents[2]
 SLUICE = Path(sys.executable).with_name("sluice")

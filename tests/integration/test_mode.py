@@ -13,8 +13,8 @@ from sluice.gitops.fleet import read_fleet
 from sluice.gitops.writer import GitOps
 from sluice.release.mode import options_of, require_expressible
 from sluice.rollout.advance import propose
-from tests.unit.release_sample import GOOD, POLICY, SINCE, A, sample_checkout
-from tests.unit.rollout_policies import policy_with
+from tests.support.policy import policy_with
+from tests.support.release import GOOD, POLICY, SINCE, A, sample_checkout
 
 ROOT = Path(__file__).parents[2]
 OVERLAY = "manifests/overlays/dev/kustomization.yaml"

@@ -23,11 +23,11 @@ from sluice.monitoring.dashboards import DASHBOARDS
 from sluice.operations.operator import add_hold
 from sluice.release.file import render_holds, render_release
 from sluice.release.snapshot import paths_of
-from tests.integration.ledger_sample import commit_text
-from tests.integration.prometheus_town import Town, applied_of
-from tests.integration.seldon_dashboard import COUNTED, VARIABLES, queries
 from tests.integration.test_prometheus import POLICY
-from tests.unit.release_sample import POLICY_TEXT, C
+from tests.support.ledger import commit_text
+from tests.support.prometheus_town import Town, applied_of
+from tests.support.release import POLICY_TEXT, C
+from tests.support.seldon_dashboard import COUNTED, VARIABLES, queries
 
 PANELS = [
     pytest.param(query, id=f"{name}: {panel.title} {number}")

@@ -17,7 +17,7 @@ from sluice.documents.verdict import Verdict
 from sluice.gates.policy import GatePolicy, parse_policy
 from sluice.prometheus.source import PrometheusSource
 from sluice.rollout.advance import Advice, advance
-from tests.integration.prometheus_town import Town, applied_of, town_in
+from tests.support.prometheus_town import Town, applied_of, town_in
 
 _POLICY = b"""
 apiVersion: sluice.dev/v1

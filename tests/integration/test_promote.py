@@ -26,7 +26,7 @@ from sluice.operations.status import describe, status_of
 from sluice.operations.why import why
 from sluice.release.file import render_release
 from sluice.rollout.advance import look, propose
-from tests.unit.release_sample import GOOD, POLICY_TEXT, A, B, C, failing, passing, unclear
+from tests.support.release import GOOD, POLICY_TEXT, A, B, C, failing, passing, unclear
 
 ROOT = Path(__file__).parents[2]
 SLUICE = Path(sys.executable).with_name("sluice")

@@ -21,8 +21,8 @@ from sluice.models.bundle import Bundle, load_bundle
 from sluice.models.request import columns_of
 from sluice.predictions.log import read_lines
 from sluice.workspace import bundle_directory
-from tests.integration.collecting import answer_to_a_slow_sender
-from tests.integration.tiny_bundle import FEATURES, tiny_rows, write_tiny_bundle
+from tests.support.collector import answer_to_a_slow_sender
+from tests.support.tiny_bundle import FEATURES, tiny_rows, write_tiny_bundle
 
 PREDICTOR = ("-m", "sluice_serving.predictor")
 V1, V2 = "/v1/models/tiny:predict", "/v2/models/tiny/infer"

@@ -28,8 +28,8 @@ from sluice.tasks.task import Task
 from sluice.workspace import Workspace
 from sluice_local.reconciler import Reconciler
 from sluice_local.traffic import Traffic
-from tests.integration.tiny_bundle import FEATURES, tiny_rows, write_tiny_bundle
-from tests.unit import tiny_task
+from tests.support import tiny_task
+from tests.support.tiny_bundle import FEATURES, tiny_rows, write_tiny_bundle
 
 START = datetime(2024, 4, 5, 5, 10, tzinfo=UTC)
 N = 240

@@ -22,7 +22,7 @@ from sluice.models.runtime import LiteRTScorer
 from sluice.tasks.recipe import Recipe
 from sluice.training.frame import prepared_frame
 from sluice.training.staging import whole_directory
-from tests.integration.tiny_training import RECIPE, sample, write_frame
+from tests.support.tiny_training import RECIPE, sample, write_frame
 
 STEP = """
 import sys

@@ -21,8 +21,8 @@ from sluice.training.checkpoint import CheckpointStore, identity_of
 from sluice.training.distribution import tf_config
 from sluice.training.frame import encoded_splits, prepared_frame, reduced_manifest
 from sluice.training.loop import PREEMPTED
-from tests.integration.servers import s3_bucket
-from tests.integration.tiny_training import RECIPE, sample, write_frame
+from tests.support.servers import s3_bucket
+from tests.support.tiny_training import RECIPE, sample, write_frame
 
 ROOT = Path(__file__).parents[2]
 TOGETHER = RECIPE.model_copy(update={"epochs": 6, "dropout": 0.2})
@@ -108,7 +108,7 @@ def addresses() -> tuple[str, ...]:
 def start_workers(frame: Path, out: Path, by: str) -> list[subprocess.Popen[str]]:
     """Two workers that find each other as in a TrainJob, or as in a TFJob."""
     asked = {
-        "task": "tests.integration.tiny_training:TASK",
+        "task": "tests.support.tiny_training:TASK",
         "recipe": TOGETHER.model_dump_json(),
         "frame": str(frame),
         "out": str(out / "teacher"),

@@ -23,7 +23,7 @@ from sluice.operations.ledger import verify
 from sluice.operations.operator import add_hold, roll_back
 from sluice.operations.status import describe, status_of
 from sluice.rollout.advance import forward, look, propose
-from tests.unit.release_sample import GOOD, A, B, C, failing, passing, unclear
+from tests.support.release import GOOD, A, B, C, failing, passing, unclear
 
 ROOT = Path(__file__).parents[2]
 SLUICE = Path(sys.executable).with_name("sluice")

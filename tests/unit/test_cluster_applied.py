@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sluice_cluster.applied import Document, NotApplied, read_back
-from tests.unit.release_sample import A, B
+from tests.support.release import A, B
 
 COMMIT = "c" * 40
 

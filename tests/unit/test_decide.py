@@ -20,7 +20,7 @@ from sluice.gates.policy import read_policy
 from sluice.gitops.writer import Snapshot
 from sluice.operations.decide import decide, describe
 from sluice.rollout.advance import advance, look
-from tests.unit.release_sample import (
+from tests.support.release import (
     LATE,
     NOW,
     POLICY,

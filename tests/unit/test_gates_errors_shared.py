@@ -22,9 +22,9 @@ from sluice.gates.online import judge_look
 from sluice.gates.quantiles import quantile_interval
 from sluice.gates.rates import apart, poisson_interval, proportion_interval, ratio
 from sluice.gates.sequential import Estimate, critical_value
-from tests.unit.coverage import ALPHA, allowed
-from tests.unit.release_sample import A, B, arm, evidence_of, state_in
-from tests.unit.rule_sample import policy_with, restarts_of, spoken, strata_of, timings_of
+from tests.support.coverage import ALPHA, allowed
+from tests.support.release import A, B, arm, evidence_of, state_in
+from tests.support.rules import policy_with, restarts_of, spoken, strata_of, timings_of
 
 _P, _F, _I = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
 

@@ -28,7 +28,7 @@ from sluice.documents.evidence import (
 from sluice.documents.verdict import Verdict
 from sluice.gates.guards import refusals
 from sluice.rollout.advance import advance
-from tests.unit.release_sample import LATE, NOW, POLICY, SINCE, A, B, arm, evidence_of, failing, passing, state_in
+from tests.support.release import LATE, NOW, POLICY, SINCE, A, B, arm, evidence_of, failing, passing, state_in
 
 STATE = state_in("canary")
 _M = Moments(n=500, mean=0.4, variance=0.1)

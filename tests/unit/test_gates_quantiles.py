@@ -12,7 +12,7 @@ from scipy import stats
 from sluice.documents.evidence import LATENCY_BOUNDS_MS
 from sluice.gates.quantiles import quantile_interval
 from sluice.gates.rates import ratio
-from tests.unit.coverage import ALPHA, allowed
+from tests.support.coverage import ALPHA, allowed
 
 
 def _counts(values: np.ndarray) -> tuple[int, ...]:

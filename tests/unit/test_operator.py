@@ -13,7 +13,7 @@ from sluice.ledger.trail import Trail
 from sluice.operations.operator import add_hold, release_hold, roll_back
 from sluice.operations.status import describe, status_of
 from sluice.rollout.advance import look, propose
-from tests.unit.release_sample import GOOD, A, B, C, passing, sample_checkout
+from tests.support.release import GOOD, A, B, C, passing, sample_checkout
 
 ROOT = Path(__file__).parents[2]
 NOW = "2026-01-01T00:00:00Z"

@@ -22,7 +22,7 @@ from sluice.models.request import (
     parse_v2,
 )
 from sluice.models.request_headers import check_envelope, parse_context
-from tests.integration.tiny_bundle import FEATURES, tiny_rows
+from tests.support.tiny_bundle import FEATURES, tiny_rows
 
 GOOD = {"amount": 1.5, "visits": 3, "colour": "red"}
 KEYED = {"shop": "oak", "amount": 1.5}

@@ -12,7 +12,7 @@ from sluice.documents.evidence import Cells, Moments, Pairs, Timings
 from sluice.documents.state import ReleaseState
 from sluice.documents.verdict import Verdict
 from sluice.rollout.advance import advance, look, propose
-from tests.unit.release_sample import (
+from tests.support.release import (
     BAD,
     GOOD,
     HOLD,

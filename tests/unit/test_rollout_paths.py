@@ -15,7 +15,8 @@ from sluice.gates.policy import GatePolicy
 from sluice.rollout.advance import Advice, advance, decided, forward, look, propose
 from sluice.rollout.message import commit_message
 from sluice.rollout.terms import Terms, overdue
-from tests.unit.release_sample import (
+from tests.support.policy import policy_with, seen
+from tests.support.release import (
     GOOD,
     LATE,
     NOW,
@@ -32,7 +33,6 @@ from tests.unit.release_sample import (
     state_in,
     unclear,
 )
-from tests.unit.rollout_policies import policy_with, seen
 
 
 def _after(hours: float, since: str = SINCE) -> str:

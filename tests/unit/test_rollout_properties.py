@@ -16,8 +16,8 @@ from sluice.documents.verdict import Verdict
 from sluice.gates.policy import GatePolicy
 from sluice.rollout.advance import advance, forward, propose
 from sluice.rollout.terms import terms_of
-from tests.unit.release_sample import GOOD, HOLD, SINCE, A, B, C, applied_of, snapshot_of, state_in
-from tests.unit.rollout_policies import policy_with, seen
+from tests.support.policy import policy_with, seen
+from tests.support.release import GOOD, HOLD, SINCE, A, B, C, applied_of, snapshot_of, state_in
 
 _FORWARDS = {"start-preview", "set-weight", "promote", "confirm"}
 _ACTIONS = _FORWARDS | {"pause", "rollback", "time-out", "wait"}

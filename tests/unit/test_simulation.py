@@ -28,7 +28,7 @@ from sluice.simulation.summary import summary_of, wilson
 from sluice.simulation.traffic import Traffic
 from sluice.simulation.watch import Stretch, Watch, glance
 from sluice.simulation.worlds import WORLDS, Scale, World, scale_of, worlds_named
-from tests.unit.simulated_rows import CARRIED, SLICES, THRESHOLDS, rows_of
+from tests.support.simulated_rows import CARRIED, SLICES, THRESHOLDS, rows_of
 
 ROOT = Path(__file__).parents[2]
 POLICY, DIGEST = read_policy(ROOT / "manifests/overlays/dev/gate-policy.yaml")

@@ -16,13 +16,13 @@ from sluice.steps.ending import ending
 from sluice.steps.promote import parse_promotion
 from sluice.steps.start import parse_asked, start
 from sluice.steps.told import told
-from tests.integration.tiny_bundle import write_tiny_bundle
-from tests.unit import tiny_task
+from tests.support import tiny_task
+from tests.support.tiny_bundle import write_tiny_bundle
 
 ROOT = Path(__file__).parents[2]
-ASKED = {"task": "tests.unit.tiny_task:TASK", "environment": "dev"}
+ASKED = {"task": "tests.support.tiny_task:TASK", "environment": "dev"}
 DIGEST = "sha256:" + "0" * 64
-FOLDERS = ROOT / "feature_repo", ROOT / "tests/integration/tiny_checkout/manifests/overlays"
+FOLDERS = ROOT / "feature_repo", ROOT / "tests/support/tiny_checkout/manifests/overlays"
 
 
 @pytest.mark.parametrize(

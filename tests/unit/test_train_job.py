@@ -287,7 +287,7 @@ def test_a_worker_says_in_one_line_what_is_wrong(
     frame = {"task": "flights", "recipe": JOB.recipe.model_dump_json(), "frame": str(tmp_path), "out": str(tmp_path)}
     given = frame | {"distribution": "single"} | arguments
     if "distribution" in arguments:
-        from tests.integration.tiny_training import RECIPE, sample, write_frame
+        from tests.support.tiny_training import RECIPE, sample, write_frame
 
         write_frame(tmp_path, sample())
         given["recipe"] = RECIPE.model_dump_json()

@@ -33,8 +33,8 @@ from sluice.workspace import Workspace
 from sluice_local.processes import ask, log_directory, start_splitter
 from sluice_local.routes import Routes
 from sluice_local.traffic import Traffic
-from tests.integration.tiny_bundle import tiny_rows, write_tiny_bundle
-from tests.unit import tiny_task
+from tests.support import tiny_task
+from tests.support.tiny_bundle import tiny_rows, write_tiny_bundle
 
 CURSED = 1313.0
 """An amount that the candidate cannot answer."""

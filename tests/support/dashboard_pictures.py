@@ -1,7 +1,7 @@
 """
 The pictures of docs/bring-your-own-prometheus.md: what a real Prometheus answers to each panel's query.
 
-    python -m tests.integration.dashboard_pictures docs
+    python -m tests.support.dashboard_pictures docs
 
 Two real servers are asked for two minutes. For a while some of the candidate's answers fail, then it is killed and
 started again. Labels come between a few minutes and some hours after their predictions; the last are still to come.
@@ -24,11 +24,11 @@ import polars as pl
 from sluice.documents.evidence import Cells
 from sluice.documents.state import ReleaseState
 from sluice.monitoring.dashboards import DASHBOARDS
-from tests.integration.panel_drawing import Drawn, page
-from tests.integration.prometheus_town import Town, applied_of, town_in
-from tests.integration.seldon_dashboard import queries
 from tests.integration.test_monitoring import get, release
 from tests.integration.test_prometheus import POLICY
+from tests.support.panel_drawing import Drawn, page
+from tests.support.prometheus_town import Town, applied_of, town_in
+from tests.support.seldon_dashboard import queries
 
 _WINDOWS, _REQUESTS = 45, 60
 _HOURS_AGO = (8, 7, 6, 5, 4, 3, 2, 1)
