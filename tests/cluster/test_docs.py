@@ -23,9 +23,9 @@ import yaml
 
 from sluice.gitops.writer import GitOps
 from sluice.rollout.advance import propose
-from tests.cluster.test_promotion import APPLICATIONS, calm
+from tests.support.cluster.argo_cd import given_argo_cd, then_argo_cd_is_calm
 from tests.support.cluster.checkout import ENVIRONMENTS, ROOT, Checkout, write_checkout
-from tests.support.cluster.kubectl import Object, apply, get, kubectl, wait_until
+from tests.support.cluster.kubectl import Object, apply, get, kubectl, namespaces
 from tests.support.release import GOOD
 from tests.support.tiny_bundle import write_tiny_bundle
 
@@ -124,10 +124,8 @@ class Reader:
 def reader(tmp_path: Path) -> Iterator[Reader]:
     """A cluster without Sluice, before and after."""
     ours = [f"sluice-{environment}" for environment in ENVIRONMENTS]
-    there = {found["metadata"]["name"] for found in get("namespaces")["items"]}
-    if "argocd" not in there:
-        pytest.skip("NOT CHECKED: there is no namespace argocd")
-    assert not there & set(ours), "these tests want a cluster without Sluice"
+    given_argo_cd()
+    assert not namespaces().keys() & set(ours), "these tests want a cluster without Sluice"
     metadata = {"name": "argocd-notifications-cm", "namespace": "argocd"}
     lacks = "argocd-notifications-cm" not in config_maps()
     if lacks:  # whoever installed Argo CD whole has it
@@ -206,8 +204,7 @@ def test_the_commands_of_the_documentation_work_and_leave_no_trace(reader: Reade
     for block in blocks("gitops.md"):
         for command in commands(block):
             reader.does(command)
-    for name in APPLICATIONS:
-        wait_until(f"{name} is synced", lambda name=name: calm(name), 120)  # type: ignore[misc]
+    then_argo_cd_is_calm(120)
     assert config_maps()["argocd-cm"] != settings["argocd-cm"], "the health check was never set"
     for command in [each for block in blocks("runbook.md") for each in commands(block)] + inline("runbook.md"):
         reader.does(command)

@@ -30,9 +30,10 @@ from sluice.gitops.writer import GitOps
 from sluice.rollout.advance import propose
 from sluice_cluster.api import KubernetesCluster
 from sluice_cluster.applied import NotApplied, read_back
-from tests.cluster.test_promotion import Requests, digest_by_proxy, followed, refresh
+from tests.support.cluster.argo_cd import followed, refresh
 from tests.support.cluster.checkout import Checkout, with_option, write_checkout
 from tests.support.cluster.kubectl import Refused, apply, get, kubectl, wait_until
+from tests.support.cluster.promotion import Requests, digest_by_proxy
 from tests.support.cluster.store import Bundles
 from tests.support.release import GOOD
 from tests.support.ssh_host import SshHost, ssh_host_in

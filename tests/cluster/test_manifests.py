@@ -9,8 +9,9 @@ import pytest
 
 from sluice.documents.state import STRATEGIES, ReleaseState
 from tests.support.cluster.api_server import accepted
+from tests.support.cluster.argo_cd import given_argo_cd
 from tests.support.cluster.checkout import ENVIRONMENTS, ROOT, TRIAL, Checkout, with_option
-from tests.support.cluster.kubectl import Refused, apply, get, render
+from tests.support.cluster.kubectl import Refused, apply, render
 from tests.support.release import state_in
 
 NEVER_PAUSED = ("empty", "bootstrap", "stable")
@@ -73,8 +74,7 @@ def test_every_option_applies(checkout: Checkout, installed: list[str], stage: s
 
 
 def test_argo_cd_accepts_its_part(checkout: Checkout, installed: list[str]) -> None:
-    if "argocd" not in {found["metadata"]["name"] for found in get("namespaces")["items"]}:
-        pytest.skip("NOT CHECKED: there is no namespace argocd")
+    given_argo_cd()
     assert accepted(render(checkout.root / "manifests/argocd")) == 11
 
 

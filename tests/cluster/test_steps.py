@@ -18,7 +18,7 @@ from sluice_pipelines.training import DEV
 from tests.support.cluster.api_server import accepted
 from tests.support.cluster.kubectl import apply, get, kubectl, render, wait_until
 from tests.support.cluster.step_pods import pod_of, steps_of
-from tests.unit.test_train_job import JOB, PLACE
+from tests.support.train_job import JOB, PLACE
 
 STEPS = [(name, step) for name in sorted(PIPELINES) for step in sorted(steps_of(COMPILED / f"{name}.yaml"))]
 NVIDIA = ALLOWED["nvidia"]

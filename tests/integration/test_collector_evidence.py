@@ -24,9 +24,9 @@ from sluice.feedback.join import Join
 from sluice.models.bundle import BundleManifest, load_bundle
 from sluice.predictions.log import read_lines, window_frame, window_path, write_window
 from sluice.release.file import render_release
-from tests.integration.test_prometheus import POLICY, same_counts, same_moments, same_verdict, source_of
 from tests.support.collector import Post, call
-from tests.support.prometheus_town import TASK, Town, applied_of, rows_at
+from tests.support.evidence import same_counts, same_moments, same_verdict, source_of
+from tests.support.prometheus_town import POLICY, POLICY_TEXT, TASK, Town, applied_of, rows_at
 
 SECOND = timedelta(seconds=1)
 
@@ -83,7 +83,7 @@ class ShippingTown(Town):
         for literal in literals["literals"]:
             key, _, value = literal.partition("=")
             (release / key).write_text(value)
-        (self.home / "policy.yaml").write_text(_policy_text())
+        (self.home / "policy.yaml").write_text(POLICY_TEXT)
         models = f"file://{self.home}/models"
         task = "tests.support.prometheus_town:TASK"
         return Join(self.post.address, models, release, self.home / "policy.yaml", self.joined, {}, task, timedelta(0))
@@ -97,12 +97,6 @@ class ShippingTown(Town):
         for start, frame in frames.items():
             write_window(window_path(self.home / name, start, start + timedelta(hours=1)), frame)
         return PredictionSource(WindowLog(self.home / name, self.task), self.task, manifest)
-
-
-def _policy_text() -> str:
-    from tests.integration import test_prometheus
-
-    return test_prometheus._POLICY.decode()
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,7 @@ from sluice.documents.event_time import iso
 from sluice.documents.evidence import Evidence
 from sluice.documents.state import Applied, ReleaseState
 from sluice.evidence.prediction_source import PredictionSource, WindowLog
+from sluice.gates.policy import GatePolicy, parse_policy
 from sluice.models.bundle import BundleManifest, load_bundle
 from sluice.prometheus.api import BadAnswer, PrometheusApi
 from sluice.tasks.task import Slice, Task
@@ -36,6 +37,35 @@ from sluice_local.traffic import Traffic
 from tests.support import tiny_task
 from tests.support.tiny_bundle import tiny_rows, write_tiny_bundle
 
+POLICY_TEXT = """
+apiVersion: sluice.dev/v1
+kind: GatePolicy
+task: tiny
+environment: dev
+select: {}
+offline: [{metric: auc, role: success, against: best-baseline}]
+online:
+  look_every_hours: 1
+  label_maturity_hours: 0
+  shadow:
+    minimum_n: 100
+    maximum_hours: 72
+    rules:
+      - {metric: split, role: quality, alpha: 0.001}
+      - {metric: error_rate, role: limit, limit: 0.2}
+      - {metric: log_loss, role: guardrail, margin: 0.5}
+      - {metric: agreement, role: limit, limit: 0.5}
+  canary:
+    minimum_n: 100
+    maximum_hours: 72
+    steps: [40]
+    rules:
+      - {metric: split, role: quality, alpha: 0.001}
+      - {metric: error_rate, role: limit, limit: 0.2}
+      - {metric: log_loss, role: guardrail, margin: 3, per_slice: true, minimum_n: 30}
+  confirm: {minimum_n: 100, maximum_hours: 72, rules: [{metric: error_rate, role: limit, limit: 0.2}]}
+"""
+POLICY: GatePolicy = parse_policy(POLICY_TEXT.encode(), "policy")
 CURSED = 1313.0
 """An amount that the candidate cannot answer."""
 REFUSED = 1e39
@@ -102,6 +132,11 @@ class Town:
             "candidate": write_tiny_bundle(self.workspace.bundles, 0.4),
         }
         self.task: Task = dataclasses.replace(TASK, read_examples=self._read_examples)
+
+    @property
+    def prometheus(self) -> int:
+        """The port of its Prometheus."""
+        return self.ports["prometheus"]
 
     def open(self) -> None:
         """Start all; the Prometheus scrapes once a second."""

@@ -15,32 +15,14 @@ import yaml
 from pydantic import ValidationError
 
 from sluice.errors import BadInput
-from sluice.tasks.recipe import Recipe
 from sluice.training.distribution import Distribution, read_cluster, strategy_for, tf_config
 from sluice.training.loop import PREEMPTED
 from sluice.training.teacher import Scale
-from sluice.training.train_job import Placement, TrainingJob, outcome, tf_job, train_job, training_runtime
+from sluice.training.train_job import TrainingJob, outcome, tf_job, train_job, training_runtime
 from sluice.training.worker import joined, main
+from tests.support.train_job import JOB, PLACE
 
 CRDS = Path(os.environ.get("SLUICE_CRDS", Path(__file__).parents[3] / "shared/cluster/crds"))
-JOB = TrainingJob(
-    name="flights-7",
-    task="flights",
-    recipe=Recipe(name="shops", description='a "quoted" one, with $(VARIABLE)', features=("size",)),
-    frame="frame",
-    out="teacher",
-    checkpoints="s3://training/flights-7",
-    nodes=3,
-    accelerators=2,
-)
-PLACE = Placement(
-    namespace="sluice-train",
-    image="ghcr.io/sluice-ml/steps:0.1.0",
-    claim="training",
-    storage="object-storage",
-    node_selector={"cloud.google.com/gke-accelerator": "nvidia-l4"},
-    tolerations=({"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},),
-)
 DOCUMENTS = {
     "trainer-trainingruntimes.yaml": training_runtime(PLACE),
     "trainer-trainjobs.yaml": train_job(JOB, PLACE),

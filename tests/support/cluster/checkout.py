@@ -22,6 +22,8 @@ ENVIRONMENTS = ("dev", "staging", "prod")
 TRIAL = "trial"
 """An environment of the tests' own, for what is applied by hand while Argo CD has the shipped ones."""
 TRIAL_NAMESPACE = f"sluice-{TRIAL}"
+MONITORING = "monitoring"
+"""The namespace of Prometheus."""
 
 
 @dataclass(frozen=True)

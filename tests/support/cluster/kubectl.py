@@ -52,6 +52,11 @@ def get(*arguments: str) -> Object:
     return found
 
 
+def namespaces() -> dict[str, Object]:
+    """Labels of all namespaces, by name."""
+    return {found["metadata"]["name"]: found["metadata"].get("labels", {}) for found in get("namespaces")["items"]}
+
+
 def available(namespace: str, deployment: str) -> bool:
     """Whether a Deployment has all the pods that it wants, ready."""
     found = get("-n", namespace, "deployment", deployment)
