@@ -146,7 +146,7 @@ def test_what_would_be_ignored_or_unverified_or_held_is_refused(service: Object,
 @pytest.mark.parametrize("case", ACCEPTED)
 def test_its_neighbours_are_accepted(service: Object, held: None, case: str) -> None:
     ACCEPTED[case](service)
-    accepted([service])
+    assert accepted([service]) == 1
 
 
 ROUTES: dict[str, tuple[Change, str]] = {
@@ -161,7 +161,7 @@ ROUTES: dict[str, tuple[Change, str]] = {
 
 
 def test_a_route_as_rendered_is_accepted(route: Object) -> None:
-    accepted([route])
+    assert accepted([route]) == 1
 
 
 @pytest.mark.parametrize("case", ROUTES)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from sluice.documents.state import ReleaseState
 from tests.support import tiny_task
 from tests.support.cluster.checkout import TRIAL, Checkout, in_trial, with_option
 from tests.support.cluster.kubectl import Refused, apply, available, get, kubectl, wait_until
@@ -54,9 +58,9 @@ def with_task(namespace: str) -> None:
     kubectl("-n", namespace, "patch", "deployment", "exposition", "--type=json", "-p", json.dumps(changes))
 
 
-def test_pods_log_through_to_the_store_and_to_prometheus(
-    checkout: Checkout, bundles: Bundles, gateway: str, trial: str
-) -> None:
+@pytest.fixture
+def canary(checkout: Checkout, bundles: Bundles, trial: str) -> Iterator[ReleaseState]:
+    """Half and half, with the option."""
     two: dict[str, Any] = {"stable": bundles.first, "candidate": bundles.second}
     state = in_trial("canary", **two, stable_weight=50, candidate_weight=50)
     release = checkout.release(state) / "release/kustomization.yaml"
@@ -67,14 +71,16 @@ def test_pods_log_through_to_the_store_and_to_prometheus(
         with_task(trial)
         then_servers_are_ready("stable", "candidate")
         wait_until("the collector runs", lambda: available(trial, "collector"), 120)
-        _all_of_it(gateway, trial, {bundles.first, bundles.second}, state.rollout or "")
+        yield state
     finally:
         kubectl("-n", trial, "delete", "deployment,service,poddisruptionbudget", "collector", "--ignore-not-found")
         kubectl("-n", trial, "delete", "deployment/exposition", "configmap/tiny-task", "--ignore-not-found")
         apply(checkout.overlay(TRIAL))
 
 
-def _all_of_it(gateway: str, trial: str, digests: set[str], rollout: str) -> None:
+def test_pods_log_through_to_the_store_and_to_prometheus(canary: ReleaseState, gateway: str, trial: str) -> None:
+    digests = {canary.stable, canary.candidate}
+
     def sides() -> set[str]:
         return {answering_digest(gateway, f"before{n}", ROW) for n in range(20)}
 
@@ -102,7 +108,8 @@ def _all_of_it(gateway: str, trial: str, digests: set[str], rollout: str) -> Non
 
     wait_until("the join is exposed", exposed, 120)
     lines = [line for line in metrics(trial).splitlines() if line.startswith("sluice_loss_count")]
-    assert all(f'rollout="{rollout}",stage="canary"' in line for line in lines)
+    assert lines
+    assert all(f'rollout="{canary.rollout}",stage="canary"' in line for line in lines)
 
 
 def metrics(namespace: str) -> str:

@@ -13,7 +13,6 @@ import os
 import re
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from sluice.gitops.writer import GitOps
 from sluice.rollout.advance import propose
 from tests.support.cluster.argo_cd import given_argo_cd, then_argo_cd_is_calm
 from tests.support.cluster.checkout import ENVIRONMENTS, ROOT, Checkout, write_checkout
-from tests.support.cluster.kubectl import Object, apply, get, kubectl, namespaces
+from tests.support.cluster.kubectl import Object, Refused, apply, get, kubectl, namespaces, wait_until
 from tests.support.release import GOOD
 from tests.support.tiny_bundle import write_tiny_bundle
 
@@ -190,6 +189,12 @@ def everything() -> set[str]:
     }
 
 
+def _is_as(before: set[str]) -> bool:
+    if changed := everything() ^ before:
+        raise Refused(f"a trace is left, or something is lost: {sorted(changed)}")
+    return True
+
+
 @pytest.mark.timeout(1200)
 def test_the_commands_of_the_documentation_work_and_leave_no_trace(reader: Reader) -> None:
     before, settings = everything(), config_maps()
@@ -212,8 +217,5 @@ def test_the_commands_of_the_documentation_work_and_leave_no_trace(reader: Reade
     removal = [block for block in blocks("install-on-kubeflow.md") if block.section == "Remove"]
     for command in [each for block in removal for each in commands(block)]:
         reader.does(command)
-    end = time.monotonic() + 60
-    while (left := everything() ^ before) and time.monotonic() < end:
-        time.sleep(2)
-    assert not left, f"a trace is left, or something is lost: {left}"
+    wait_until("no trace is left, and nothing is lost", lambda: _is_as(before), 60)
     assert config_maps() == settings

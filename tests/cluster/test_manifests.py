@@ -78,13 +78,13 @@ def test_argo_cd_accepts_its_part(checkout: Checkout, installed: list[str]) -> N
     assert accepted(render(checkout.root / "manifests/argocd")) == 11
 
 
-def test_nodes_have_a_wave_to_learn_of_a_server_before_its_traffic_comes(checkout: Checkout) -> None:
-    for stage in ("shadow", "canary", "confirm", "stable"):
-        waves = {
-            (found["kind"], found["metadata"]["name"]): int(
-                found["metadata"].get("annotations", {}).get("argocd.argoproj.io/sync-wave", 0)
-            )
-            for found in render(checkout.release(_in(stage)))
-        }
-        server, route = waves["InferenceService", "tiny-stable"], waves["HTTPRoute", "tiny"]
-        assert any(server < wave < route for wave in waves.values()), stage
+@pytest.mark.parametrize("stage", ["shadow", "canary", "confirm", "stable"])
+def test_nodes_have_a_wave_to_learn_of_a_server_before_its_traffic_comes(checkout: Checkout, stage: str) -> None:
+    waves = {
+        (found["kind"], found["metadata"]["name"]): int(
+            found["metadata"].get("annotations", {}).get("argocd.argoproj.io/sync-wave", 0)
+        )
+        for found in render(checkout.release(_in(stage)))
+    }
+    server, route = waves["InferenceService", "tiny-stable"], waves["HTTPRoute", "tiny"]
+    assert any(server < wave < route for wave in waves.values())

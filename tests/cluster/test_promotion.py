@@ -69,10 +69,10 @@ def _assert_held(promotion: Promotion, digest: str, namespace: str) -> None:
         apply([held], "--dry-run=server")
 
 
-def test_a_second_apply_changes_nothing(checkout: Checkout, dev: str) -> None:
-    for environment in ENVIRONMENTS:
-        overlay = checkout.release(ReleaseState.empty("tiny", environment))
-        apply(overlay)
-        versions = kubectl("get", "-k", overlay, "-o", "jsonpath={.items[*].metadata.resourceVersion}")
-        apply(overlay)
-        assert kubectl("get", "-k", overlay, "-o", "jsonpath={.items[*].metadata.resourceVersion}") == versions
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_a_second_apply_changes_nothing(checkout: Checkout, dev: str, environment: str) -> None:
+    overlay = checkout.release(ReleaseState.empty("tiny", environment))
+    apply(overlay)
+    versions = kubectl("get", "-k", overlay, "-o", "jsonpath={.items[*].metadata.resourceVersion}")
+    apply(overlay)
+    assert kubectl("get", "-k", overlay, "-o", "jsonpath={.items[*].metadata.resourceVersion}") == versions

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.cluster.checkout import Checkout, in_trial
+from tests.support.cluster.checkout import ENVIRONMENTS, Checkout, in_trial
 from tests.support.cluster.kubectl import apply, get, kubectl, wait_until
 from tests.support.cluster.serving import (
     answered,
@@ -85,9 +85,9 @@ def test_a_bundle_that_is_not_what_its_digest_says_never_starts(
     assert not ready("tiny-stable")
 
 
-def test_three_environments_have_their_own_room(checkout: Checkout, installed: list[str]) -> None:
-    for environment in ("dev", "staging", "prod"):
-        objects = list(yaml.safe_load_all(kubectl("kustomize", checkout.overlay(environment))))
-        places = {found["metadata"].get("namespace", f"sluice-{environment}") for found in objects}
-        assert places == {f"sluice-{environment}"}
-        assert {found["kind"] for found in objects if "namespace" not in found["metadata"]} == {"Namespace"}
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_an_environment_has_its_own_room(checkout: Checkout, installed: list[str], environment: str) -> None:
+    objects = list(yaml.safe_load_all(kubectl("kustomize", checkout.overlay(environment))))
+    places = {found["metadata"].get("namespace", f"sluice-{environment}") for found in objects}
+    assert places == {f"sluice-{environment}"}
+    assert {found["kind"] for found in objects if "namespace" not in found["metadata"]} == {"Namespace"}

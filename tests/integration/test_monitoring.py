@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -46,7 +45,8 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
         town.settle()
         traffic(town, state, town.settle())
         town.settle()
-        time.sleep(2)
+        for part in ("exposition", "releases"):
+            town.wait_for_scrape(part, times=2)  # a rate needs two
         yield town
     finally:
         town.close()

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -37,6 +36,7 @@ from sluice.prometheus.exposition import samples_of
 from sluice.prometheus.joined import joined_parts
 from sluice.release.file import render_release
 from tests.support.collector import V1, Post, call
+from tests.support.patience import wait_until
 from tests.support.release import state_in
 from tests.support.servers import Server, redis_server, running, s3_bucket
 from tests.support.shop_visits import REPO, SHOPS, TASK, write_online_bundle
@@ -86,10 +86,7 @@ class Place:
 
     def delivered(self) -> None:
         """Wait until the store has all lines."""
-        deadline = time.monotonic() + 60
-        while self.post.spooled():
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        wait_until("the store has all lines", lambda: not self.post.spooled(), progress=self.post.spooled)
 
     def state(self, since: datetime) -> ReleaseState:
         """A candidate that has all traffic from a moment on: what was asked before is not of its stage."""

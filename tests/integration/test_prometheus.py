@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +15,7 @@ from sluice.documents.state import ReleaseState
 from sluice.documents.verdict import Verdict
 from sluice.prometheus.source import PrometheusSource
 from tests.support.evidence import decided, same_counts, same_moments, same_verdict, source_of
+from tests.support.patience import wait_until
 from tests.support.prometheus_town import POLICY, Town, applied_of, town_in
 
 
@@ -31,7 +31,7 @@ def both(town: Town, state: ReleaseState) -> tuple[Evidence, Evidence]:
     logged = town.log_source().read(state, POLICY, applied_of(state), now)
     town.join(logged)
     town.settle()
-    time.sleep(1.2)  # the exposition is scraped in a phase of its own
+    town.wait_for_scrape("exposition")  # in a phase of its own
     return logged, source_of(town).read(state, POLICY, applied_of(state), datetime.now(UTC))
 
 
@@ -126,14 +126,18 @@ def test_a_label_job_that_stopped_is_seen(town: Town) -> None:
     logged = town.log_source().read(state, POLICY, applied_of(state), datetime.now(UTC))
     town.join(logged.model_copy(update={"now": iso(datetime.now(UTC) - timedelta(hours=2))}))
     town.settle()
-    time.sleep(1.2)
+    town.wait_for_scrape("exposition")
     scraped = source_of(town).read(state, POLICY, applied_of(state), datetime.now(UTC))
     assert len(scraped.problems) == 1
     assert "hours old" in scraped.problems[0]
     town.joined.write_text("{}")
-    time.sleep(2.5)
+    town.wait_for_scrape("exposition")
     source = PrometheusSource(town.api, settle_seconds=0, fresh_seconds=1)
-    assert source.read(state, POLICY, applied_of(state), datetime.now(UTC)).problems
+
+    def missing() -> bool:
+        return bool(source.read(state, POLICY, applied_of(state), datetime.now(UTC)).problems)
+
+    wait_until("a join that is gone for more than a second is a problem", missing)
 
 
 def test_a_prometheus_that_dies_leaves_a_problem_and_no_verdict(town: Town) -> None:

@@ -35,6 +35,7 @@ from sluice_local.processes import ask, log_directory, start_splitter
 from sluice_local.routes import Routes
 from sluice_local.traffic import Traffic
 from tests.support import tiny_task
+from tests.support.patience import wait_until
 from tests.support.tiny_bundle import tiny_rows, write_tiny_bundle
 
 POLICY_TEXT = """
@@ -212,20 +213,28 @@ class Town:
     def settle(self) -> datetime:
         """Wait until all servers were scraped after now; the next whole second."""
         asked = time.time()
-        deadline = time.monotonic() + 60
         query = 'timestamp(sluice_server_start_time_seconds{task="tiny"})'
-        while True:
-            assert time.monotonic() < deadline, "the Prometheus scrapes nothing"
-            api = self.api
-            api.begin()
-            with contextlib.suppress(BadAnswer):
-                seen = [one.value for one in api.vector(query, round(time.time(), 3), {})]
-                if len(seen) == len(self.servers) and min(seen) > asked:
-                    break
-            time.sleep(0.2)
+
+        def scraped() -> bool:
+            moments = self._answer(query)
+            return len(moments) == len(self.servers) and min(moments) > asked
+
+        wait_until("the Prometheus scrapes the servers", scraped, not_yet=(BadAnswer,))
         moment = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=1)
         time.sleep((moment - datetime.now(UTC)).total_seconds())
         return moment
+
+    def wait_for_scrape(self, part: str, times: int = 1) -> None:
+        """Return when Prometheus has scraped the exposition, or what ``part`` names, anew; so many times."""
+        query = f'timestamp(up{{instance="127.0.0.1:{self.ports[part]}"}})'
+        for _ in range(times):
+            asked = time.time()
+            wait_until(f"the Prometheus scrapes {part}", lambda: self._answer(query) > [asked], not_yet=(BadAnswer,))  # noqa: B023
+
+    def _answer(self, query: str) -> list[float]:
+        api = self.api
+        api.begin()
+        return [one.value for one in api.vector(query, round(time.time(), 3), {})]
 
     def route(self, state: ReleaseState) -> None:
         """Tell the splitter what a state says."""

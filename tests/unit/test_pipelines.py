@@ -64,7 +64,9 @@ def test_no_step_installs_anything_and_every_image_is_ours(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(PIPELINES))
 def test_every_step_has_requests_limits_a_user_a_label_and_a_deadline(name: str) -> None:
     spec, settings = document(name)
-    for label, executor in spec["deploymentSpec"]["executors"].items():
+    executors = spec["deploymentSpec"]["executors"]
+    assert executors
+    for label, executor in executors.items():
         wanted = {"resourceCpuRequest", "resourceCpuLimit", "resourceMemoryRequest", "resourceMemoryLimit"}
         assert wanted <= executor["container"]["resources"].keys(), label
         own = settings[label]

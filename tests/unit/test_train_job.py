@@ -226,11 +226,11 @@ def test_a_wrong_tf_config_is_refused(text: str) -> None:
         read_cluster({"TF_CONFIG": text})
 
 
-def test_a_chief_beside_workers_is_the_one_that_writes() -> None:
+@pytest.mark.parametrize(("role", "chief"), [("chief", True), ("worker", False)])
+def test_a_chief_beside_workers_is_the_one_that_writes(role: str, *, chief: bool) -> None:
     cluster = {"chief": ["a:1"], "worker": ["b:1"]}
-    for role, chief in (("chief", True), ("worker", False)):
-        text = json.dumps({"cluster": cluster, "task": {"type": role, "index": 0}})
-        assert read_cluster({"TF_CONFIG": text}).chief is chief
+    text = json.dumps({"cluster": cluster, "task": {"type": role, "index": 0}})
+    assert read_cluster({"TF_CONFIG": text}).chief is chief
 
 
 def test_the_operators_own_tf_config_comes_first() -> None:
