@@ -34,7 +34,7 @@ read = OnlineReader(Path(sys.argv[3]), manifest).read([{"shop": "oak", "amount":
 assert len(read.rows) == 1
 import polars
 from sluice.features.parity import History, offline_cells
-sys.path.insert(0, sys.argv[4])
+sys.path.insert(0, str(Path(sys.argv[4]).parent))
 from tests.support.tiny_task import TASK
 history = History.at(TASK, Path(sys.argv[3]) / "repo", sys.argv[3])
 columns = {"event_time": [datetime(2024, 4, 10, 12, 20, tzinfo=UTC)], "shop": ["oak"], "amount": [10.0], "hour": [3]}
@@ -70,7 +70,7 @@ def test_a_server_never_imports_what_its_image_leaves_out(tmp_path: Path) -> Non
     digest = write_tiny_bundle(tmp_path / "bundles")
     (tmp_path / "script.py").write_text(SCRIPT)
     command = [sys.executable, str(tmp_path / "script.py"), ",".join(sorted(left_out()))]
-    command += [str(tmp_path / "o" / "manifest.json"), str(tmp_path / "store"), str(ROOT)]
+    command += [str(tmp_path / "o" / "manifest.json"), str(tmp_path / "store"), str(ROOT / "tests")]
     command += ["--bundle", str(bundle_directory(tmp_path / "bundles", digest)), "--digest", digest]
     child = ChildServer([*command, "--model_name", "tiny", "--http_port", "0"], tmp_path / "server.log")
     try:
