@@ -86,13 +86,13 @@ def ssh_host_in(folder: Path, listen: str = "127.0.0.1") -> Iterator[SshHost]:
 
 def _wait_for(host: str, port: int, log: Path) -> None:
     def answers() -> bool:
-        try:
-            socket.create_connection((host, port), timeout=2).close()
-        except OSError as error:
-            raise ConnectionError(f"{error}: {log.read_text()}") from error
+        socket.create_connection((host, port), timeout=2).close()
         return True
 
-    wait_until("sshd answers", answers, 20, not_yet=(ConnectionError,))
+    try:
+        wait_until("sshd answers", answers, 20, not_yet=(OSError,))
+    except AssertionError as error:
+        raise AssertionError(log.read_text() if log.exists() else "sshd wrote no log") from error
 
 
 def _free_port(host: str) -> int:
