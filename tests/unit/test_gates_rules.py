@@ -12,7 +12,7 @@ from sluice.documents.evidence import (
     Timings,
 )
 from sluice.documents.verdict import Verdict
-from sluice.gates.rules.registry import KINDS
+from sluice.gates.registry import KINDS
 from tests.support.release import A, B, arm
 from tests.support.rules import pairs_of, restarts_of, spoken, strata_of, timings_of
 
