@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import html
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime, timedelta
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import polars as pl
 from pydantic import Field, ValidationError
 
@@ -108,15 +109,9 @@ def watch(task: str, environment: str, watched: Watched, limits: Limits, out: Pa
 
 def page(made: Retraining) -> str:
     """The decision as one HTML page: no script, no network, every value escaped."""
-    rows = "".join(
-        f"<tr><td>{html.escape(trigger.name)}</td><td><b>{trigger.says}</b></td><td>{html.escape(trigger.text)}</td></tr>"
-        for trigger in made.triggers
-    )
-    head = "Train again" if made.retrain else "Do not train"
-    style = "body{font:15px system-ui;margin:24px}td{padding:4px 14px 4px 0;vertical-align:top}"
+    source = (resources.files(__package__) / "watch.html.j2").read_text(encoding="utf-8")
     return (
-        f"<!doctype html><meta charset=utf-8><title>{head}</title><style>{style}</style>"
-        f"<h1>{head}</h1><p>{html.escape(made.reason)}</p><table>{rows}</table>"
+        jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(source).render(decision=made)
     )
 
 
