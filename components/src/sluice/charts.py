@@ -78,9 +78,9 @@ def by_verdict() -> Specification:
 
 def row_names(field: str, strong: Sequence[str] = (), colour: str = "var(--fail)") -> Specification:
     """A vertical channel with a line a name; ``strong`` ones are bold and in ``colour``."""
-    told = {"test": f"indexof({json.dumps(list(strong))}, datum.value) >= 0"}
-    ink = {"condition": {**told, "value": colour}, "value": "var(--ink)"}
-    weight = {"condition": {**told, "value": "bold"}, "value": "normal"}
+    match = {"test": f"indexof({json.dumps(list(strong))}, datum.value) >= 0"}
+    ink = {"condition": {**match, "value": colour}, "value": "var(--ink)"}
+    weight = {"condition": {**match, "value": "bold"}, "value": "normal"}
     axis = {"title": None, "labelFontSize": 11.5, "labelLimit": 190, "labelColor": ink, "labelFontWeight": weight}
     return channel(f"{field}:N", axis=axis, sort=None)
 
@@ -103,15 +103,15 @@ def chart(label: str, rows: Rows, layers: Sequence[Specification], size: Specifi
 
 
 def _encoding(channels: Mapping[str, Any]) -> Specification:
-    found: Specification = {}
+    encoding: Specification = {}
     for name, value in channels.items():
         if isinstance(value, int | float) or (isinstance(value, str) and value.startswith("var(")):
-            found[name] = {"value": value}
+            encoding[name] = {"value": value}
         elif isinstance(value, str):
-            found[name] = {"field": value, "type": "nominal", "scale": None} if name in _LOOKS else channel(value)
+            encoding[name] = {"field": value, "type": "nominal", "scale": None} if name in _LOOKS else channel(value)
         else:
-            found[name] = value
-    return found
+            encoding[name] = value
+    return encoding
 
 
 def draw(specification: Specification, *, inline: bool = False) -> str:

@@ -34,9 +34,9 @@ def endings(simulated: Simulated) -> Specification:
 def mistakes(simulated: Simulated) -> Specification:
     """A cell a rule and world: the share of wrong decisions, the redder the more."""
     cells: list[dict[str, Any]] = [
-        {"rule": rival.name, "world": f"{found.world} ({found.truth})", "share": found.wrong.share}
+        {"rule": rival.name, "world": f"{summary.world} ({summary.truth})", "share": summary.wrong.share}
         for rival, summaries in simulated.table.items()
-        for found in summaries
+        for summary in summaries
     ]
     rows = [{**cell, "words": percent(cell["share"]), "dark": cell["share"] > 0.5} for cell in cells]
     red = channel("share:Q", scale={"domain": [0, 1], "range": ["#ffffff", _WRONG], "interpolate": "rgb"}, legend=None)
@@ -58,7 +58,7 @@ def mistakes(simulated: Simulated) -> Specification:
 
 def _parts(summary: Summary) -> list[dict[str, Any]]:
     shares = (summary.promoted.share, summary.rolled_back.share, summary.timed_out.share)
-    mistaken, start, wrong = "rolled back" if summary.truth == "good" else "promoted", 0.0, summary.wrong
+    mistake, start, wrong = "rolled back" if summary.truth == "good" else "promoted", 0.0, summary.wrong
     row = {
         "world": summary.world,
         "share": f"{percent(wrong.share)}  ({100 * wrong.low:.2f}–{100 * wrong.high:.2f})",
@@ -67,8 +67,8 @@ def _parts(summary: Summary) -> list[dict[str, Any]]:
     }
     rows = []
     for end, share in zip(_ENDS, shares, strict=True):
-        framed = "wrong" if end == mistaken and share else None
-        rows.append({**row, "end": end, "from": start, "to": start + share, "wrong": framed})
+        frame = "wrong" if end == mistake and share else None
+        rows.append({**row, "end": end, "from": start, "to": start + share, "wrong": frame})
         start += share
     return rows
 

@@ -58,8 +58,7 @@ def build_report(workspace: Workspace, decisions: Sequence[Decision], title: str
     chapters = read_chapters(workspace.home / "runs", decisions)
     killed = read_interruption(workspace.home / "interrupted.json")
     struck = _struck(chapters, killed)
-    told = [replace(chapter, interruption=killed) if chapter is struck else chapter for chapter in chapters]
-    views = [chapter_view(chapter) for chapter in told]
+    views = [chapter_view(replace(each, interruption=killed if each is struck else None)) for each in chapters]
     page = _template().render(
         title=title,
         question=question,

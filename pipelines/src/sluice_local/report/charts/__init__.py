@@ -62,17 +62,17 @@ def chart_of(section: Section, *widths: int) -> Callable[[Specify], Chart]:
 
 def figures(chapter: Chapter, section: str) -> list[Figure]:
     """Everything that a section of a chapter shows."""
-    drawn = [(_pictures(chart, chapter), chart.caption) for chart in _charts() if chart.section == section]
-    return [Figure(pictures, caption) for pictures, caption in drawn if pictures]
+    rows = [(_pictures(chart, chapter), chart.caption) for chart in _charts() if chart.section == section]
+    return [Figure(pictures, caption) for pictures, caption in rows if pictures]
 
 
 def _pictures(chart: Chart, chapter: Chapter) -> tuple[tuple[Markup, ...], ...]:
-    found = zip(*(chart.specify(chapter, width) for width in chart.widths), strict=True)
-    return tuple(tuple(Markup(draw(one, inline=True)) for one in widths) for widths in found)  # noqa: S704  escaped
+    specifications = zip(*(chart.specify(chapter, width) for width in chart.widths), strict=True)
+    return tuple(tuple(Markup(draw(one, inline=True)) for one in widths) for widths in specifications)  # noqa: S704  escaped
 
 
 def _charts() -> Iterator[Chart]:
     """In the order of the modules' names, then as they stand there."""
-    for found in sorted(pkgutil.iter_modules(__path__), key=lambda found: found.name):
-        module = import_module(f"{__name__}.{found.name}")
+    for name in sorted(each.name for each in pkgutil.iter_modules(__path__)):
+        module = import_module(f"{__name__}.{name}")
         yield from (value for value in vars(module).values() if isinstance(value, Chart))

@@ -54,8 +54,10 @@ def label_rates(chapter: Chapter, width: int) -> Iterator[Specification]:
         row = {"split": split, "colour": split_colour(split), "hint": hint, "words": share(rate)}
         rates.append({**row, "rate": rate, "low": low, "high": high})
         if len(weeks) > 1:
-            known = [week for week in weeks if week["labelled"]]
-            single += [{**row, "rate": week["positives"] / week["labelled"], "hint": week["start"]} for week in known]
+            labelled = [week for week in weeks if week["labelled"]]
+            single += [
+                {**row, "rate": week["positives"] / week["labelled"], "hint": week["start"]} for week in labelled
+            ]
     percent = {"title": "share of positive labels", "labelExpr": "format(100 * datum.value, '.0f') + ' %'"}
     layers = [
         mark("point", {"size": 20, "strokeWidth": 0, "opacity": 0.4, "xOffset": -16}, rows=single, description="hint"),
@@ -83,13 +85,13 @@ def _weeks(chapter: Chapter) -> list[Week]:
 
 def _weeks_from_statistics(validation: Mapping[str, Any]) -> list[Week]:
     """Label counts by split from a validation report's statistics, shaped like weeks; for runs without a picture."""
-    found: list[Week] = []
+    weeks: list[Week] = []
     for split, statistics in (validation.get("statistics") or {}).items():
         label = (statistics.get("columns") or {}).get("label") or {}
         n, mean = label.get("n", 0) - label.get("nulls", 0), label.get("mean")
         if n and mean is not None:
-            found.append({"start": split, "split": split, "labelled": n, "positives": round(mean * n)})
-    return found
+            weeks.append({"start": split, "split": split, "labelled": n, "positives": round(mean * n)})
+    return weeks
 
 
 def _by_split(weeks: list[Week]) -> list[tuple[str, list[Week]]]:

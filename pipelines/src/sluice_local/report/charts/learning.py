@@ -27,13 +27,13 @@ def _curves(chapter: Chapter, metric: str, title: str, width: int) -> Iterator[S
     """``train_`` and ``tune_`` of a metric by epoch, and the epoch whose weights were kept."""
     history, points, names = chapter.history or {}, [], []
     for split, above in (("train", 7), ("tune", -7)):
-        known = [row for row in history.get("history") or () if row.get(f"{split}_{metric}") is not None]
-        for row in known:
+        epochs = [row for row in history.get("history") or () if row.get(f"{split}_{metric}") is not None]
+        for row in epochs:
             value, colour = row[f"{split}_{metric}"], f"var(--{split})"
             hint = f"epoch {row['epoch']}, {split}: {value:.4f}"
             points.append({"epoch": row["epoch"], "value": value, "split": split, "colour": colour, "hint": hint})
         end = {"align": "left", "dx": 8, "dy": above, "fontWeight": 600}
-        names += [mark("text", end, points[-1:], text="split")] if known else []
+        names += [mark("text", end, points[-1:], text="split")] if epochs else []
     if not points:
         return
     last, best = max(point["epoch"] for point in points), history.get("best_epoch")

@@ -20,9 +20,9 @@ def roc(chapter: Chapter, width: int) -> Iterator[Specification]:
     ROC: of all positive cases, how many are caught (up) at the cost of how many false alarms (right); the diagonal is
     guessing.
     """
-    if found := chapter.evaluation:
-        note = f"AUC {_value(found, 'auc')}"
-        yield _curve(found.curves.roc, [(0, 0), (1, 1)], ("false positive rate", "true positive rate"), note, width)
+    if evaluation := chapter.evaluation:
+        axes, note = ("false positive rate", "true positive rate"), f"AUC {_value(evaluation, 'auc')}"
+        yield _curve(evaluation.curves.roc, [(0, 0), (1, 1)], axes, note, width)
 
 
 @chart_of(Section.QUALITY, 340)
@@ -31,9 +31,10 @@ def precision_recall(chapter: Chapter, width: int) -> Iterator[Specification]:
     Precision and recall: how many alarms are right (up) when so many positive cases are caught (right); the dashed line
     is guessing.
     """
-    if found := chapter.evaluation:
-        rate, note = found.positives / found.n if found.n else 0.0, f"PR-AUC {_value(found, 'pr_auc')}"
-        yield _curve(found.curves.precision_recall, [(0, rate), (1, rate)], ("recall", "precision"), note, width)
+    if evaluation := chapter.evaluation:
+        rate = evaluation.positives / evaluation.n if evaluation.n else 0.0
+        note = f"PR-AUC {_value(evaluation, 'pr_auc')}"
+        yield _curve(evaluation.curves.precision_recall, [(0, rate), (1, rate)], ("recall", "precision"), note, width)
 
 
 @chart_of(Section.QUALITY, 340)
@@ -42,10 +43,10 @@ def calibration(chapter: Chapter, width: int) -> Iterator[Specification]:
     Calibration: when the model says 30 %, does it happen 30 % of the time? On the diagonal it does; whiskers are 95 %
     Wilson intervals, bars count rows.
     """
-    if not (found := chapter.evaluation):
+    if not (evaluation := chapter.evaluation):
         return
     bins = []
-    for each in found.curves.reliability:
+    for each in evaluation.curves.reliability:
         hint = f"mean score {number(each.mean_score)}, observed {number(each.rate)}, {count(each.n)} rows"
         bins.append({**each.model_dump(), "x": each.mean_score, "y": each.rate, "hint": hint})
     most = max([1, *(each["n"] for each in bins)])

@@ -78,8 +78,8 @@ class Frame(NamedTuple):
 
 def measures(looks: Sequence[Look]) -> list[str]:
     """Rules with a number and a bound, in the order of first sight; counters are left to the table."""
-    seen = (base_rule(reason.rule) for look in looks for reason in look.reasons if reason.observed is not None)
-    return list(dict.fromkeys(rule for rule in seen if rule not in _COUNTERS))[:_MOST]
+    rules = (base_rule(reason.rule) for look in looks for reason in look.reasons if reason.observed is not None)
+    return list(dict.fromkeys(rule for rule in rules if rule not in _COUNTERS))[:_MOST]
 
 
 def base_rule(rule: str) -> str:
@@ -103,7 +103,7 @@ def _head(stages: Sequence[Row], marks: Sequence[Row], frame: Frame) -> Specific
         layers.append(mark("rule", rule, rows=[row], y=row["top"], y2=frame.height, color="colour", description="hint"))
     layers += [
         mark("rect", {"stroke": "var(--rule)"}, x2="end", y=0, y2=_STRIP, color="colour", description="stage"),
-        mark("text", {**NOTE, "stroke": "none"}, roomy, x="middle:T", y=_STRIP / 2, text="stage"),
+        mark("text", {**NOTE, "fontWeight": 600, "stroke": "none"}, roomy, x="middle:T", y=_STRIP / 2, text="stage"),
     ]
     for row in marks:
         if row["verdict"]:
@@ -135,11 +135,11 @@ def _marks(chapter: Chapter, online: Sequence[Decision], frame: Frame) -> list[R
     ends: list[float] = []
     for row in sorted(marks, key=lambda row: row["at"]):
         at, length = frame.at(row["at"]), 6.3 * len(row["words"]) + 26
-        turned = at + length > frame.width + 8
-        left = at - length if turned else at
+        leftward = at + length > frame.width + 8
+        left = at - length if leftward else at
         place = next((place for place, end in enumerate(ends) if end + 6 <= left), len(ends))
         ends[place : place + 1] = [left + length]
-        row |= {"top": -14 - 15 * place, "shift": -9 if turned else 9, "align": "right" if turned else "left"}
+        row |= {"top": -14 - 15 * place, "shift": -9 if leftward else 9, "align": "right" if leftward else "left"}
     return marks
 
 
@@ -163,7 +163,7 @@ def _traffic(weights: Sequence[tuple[float, float]], frame: Frame) -> Specificat
 def _weights(chapter: Chapter, online: Sequence[Decision]) -> list[tuple[float, float]]:
     """(time, candidate's share in percent), from the release states of the decisions, else from the looks."""
     candidate = chapter.record.candidate
-    states = [(_at(made.now), _weight_of(made.after, candidate)) for made in online if made.after and candidate]
+    states = [(_at(each.now), _weight_of(each.after, candidate)) for each in online if each.after and candidate]
     return states or [(_at(look.now), look.weight) for look in chapter.looks]
 
 
@@ -175,19 +175,19 @@ def _weight_of(state: Mapping[str, Any], candidate: str | None) -> float:
 
 def _measure(looks: Sequence[Look], rule: str, frame: Frame) -> Specification:
     """One measure: band, whiskers, bound, marks; a stretch for each stage, weight and bound."""
-    seen = [(look, reason) for look in looks if (reason := _worst(look, rule)) is not None]
-    domain, rows, bounds = _domain([reason for _, reason in seen]), [], []
-    for stretch, group in groupby(seen, key=lambda pair: (pair[0].stage, pair[0].weight, pair[1].bound)):
+    pairs = [(look, reason) for look in looks if (reason := _worst(look, rule)) is not None]
+    domain, rows, bounds = _domain([reason for _, reason in pairs]), [], []
+    for stretch, group in groupby(pairs, key=lambda pair: (pair[0].stage, pair[0].weight, pair[1].bound)):
         mine = [_row(look, reason, domain) | {"stretch": str(stretch)} for look, reason in group]
         rows += mine
         bounds.append({**mine[0], "end": mine[-1]["at"]})
-    banded = [row for row in rows if row["banded"]]
+    bands = [row for row in rows if row["band"]]
     scale = {"domain": domain, "clamp": True, "nice": False, "zero": False}
     y = channel("value:Q", axis={"title": None, "tickCount": 3}, scale=scale)
     wide = {**BOUND, "xOffset": -8, "x2Offset": 8}
     layers = [
-        mark("area", {"color": "var(--main-soft)"}, banded, y="low:Q", y2="high", detail="stretch:N"),
-        mark("rule", {"strokeWidth": 1, "opacity": 0.55}, banded, y="low:Q", y2="high"),
+        mark("area", {"color": "var(--main-soft)"}, bands, y="low:Q", y2="high", detail="stretch:N"),
+        mark("rule", {"strokeWidth": 1, "opacity": 0.55}, bands, y="low:Q", y2="high"),
         mark("rule", wide, rows=[row for row in bounds if row["bound"] is not None], x2="end", y="bound:Q"),
         mark("point", y=y, description="hint", **by_verdict()),
     ]
@@ -196,9 +196,9 @@ def _measure(looks: Sequence[Look], rule: str, frame: Frame) -> Specification:
 
 def _row(look: Look, reason: Reason, domain: tuple[float, float]) -> Row:
     low, high = (domain[place] if end is None else end for place, end in enumerate((reason.low, reason.high)))
-    banded = reason.low is not None or reason.high is not None
+    band = reason.low is not None or reason.high is not None
     hint = f"{clock(look.now)}, {look.stage}: {reason.text}"
-    row = {"at": _at(look.now), "value": reason.observed or 0.0, "low": low, "high": high, "banded": banded}
+    row = {"at": _at(look.now), "value": reason.observed or 0.0, "low": low, "high": high, "band": band}
     return {**row, "bound": reason.bound, "hint": hint, "verdict": reason.verdict}
 
 

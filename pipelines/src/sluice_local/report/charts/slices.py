@@ -40,8 +40,8 @@ def forests(chapter: Chapter, width: int) -> Iterator[Specification]:
     verdicts = {match["place"]: reason.verdict.value for match, reason in rules}
     versus = any(metric in part.versus_production for part in slices)
     metric = metric if versus else "auc"
-    found = [(part, _estimate(part, metric, versus)) for part in slices]
-    parts = [Part(part, value, verdicts.get(f"{part.slice}={part.value}")) for part, value in found if value]
+    estimates = [(part, _estimate(part, metric, versus)) for part in slices]
+    parts = [Part(part, value, verdicts.get(f"{part.slice}={part.value}")) for part, value in estimates if value]
     if not evaluation or not parts:
         return
     reference = 0.0 if versus else evaluation.metrics[metric].value
@@ -59,8 +59,8 @@ def forests(chapter: Chapter, width: int) -> Iterator[Specification]:
 
 
 def _estimate(part: SliceEvaluation, metric: str, versus: bool) -> Estimate | None:
-    found = (part.versus_production if versus else part.metrics).get(metric)
-    return -found if found and versus and metric not in HIGHER_IS_BETTER else found
+    estimate = (part.versus_production if versus else part.metrics).get(metric)
+    return -estimate if estimate and versus and metric not in HIGHER_IS_BETTER else estimate
 
 
 def _domain(estimates: Sequence[Estimate], guides: Sequence[float]) -> tuple[float, float]:

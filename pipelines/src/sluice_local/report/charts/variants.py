@@ -21,10 +21,10 @@ def variants(chapter: Chapter, width: int) -> Iterator[Specification]:
     Each line is one way to store the model: a dot further right is closer to (or better than) the teacher, with its
     95 % interval; shorter bars are a smaller file and a quicker answer. The blue one ships.
     """
-    compared = [name for name in ("log_loss", "auc") if any(name in item.versus_teacher for item in chapter.variants)]
-    if not compared:
+    metrics = [name for name in ("log_loss", "auc") if any(name in item.versus_teacher for item in chapter.variants)]
+    if not metrics:
         return
-    metric, chosen = compared[0], chapter.selection.name if chapter.selection else None
+    metric, chosen = metrics[0], chapter.selection.name if chapter.selection else None
     rows: list[dict[str, Any]] = []
     for each in chapter.variants:
         gain = each.versus_teacher.get(metric, Estimate(value=0, low=0, high=0, n=0))
