@@ -13,7 +13,7 @@ import pytest
 
 from sluice.errors import BadInput, Unavailable
 from sluice.object_store import NoSuchObject, ObjectLocation, open_location
-from tests.integration.servers import s3_bucket
+from tests.support.servers import s3_bucket
 
 
 @pytest.fixture(scope="module")

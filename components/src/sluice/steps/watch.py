@@ -64,8 +64,8 @@ def watch(parameters: WatchParameters, out: Path) -> Retraining:
 def page(retraining: Retraining) -> str:
     """The decision as one HTML page: no script, no network, every value escaped."""
     source = (resources.files(__package__) / "watch.html.j2").read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    return environment.from_string(source).render(decision=retraining)
+    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(source)
+    return template.render(retraining=retraining)
 
 
 def _known(task: Task, parameters: WatchParameters) -> Known:
