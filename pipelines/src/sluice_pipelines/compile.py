@@ -25,7 +25,8 @@ from sluice_pipelines.promotion import promotion_pipeline
 from sluice_pipelines.training import training_pipeline
 from sluice_pipelines.training_nodes import training_on_nodes_pipeline
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path()
+"""The checkout whose files are written: the current directory."""
 COMPILED = ROOT / "pipelines/compiled"
 MANIFESTS = ROOT / "manifests/pipelines"
 DRAWN = {"training-gpu": ROOT / "docs/training-graph.svg", "monitor-and-retrain": ROOT / "docs/retraining-graph.svg"}

@@ -24,12 +24,13 @@ import urllib.error
 import urllib.request
 import warnings
 from collections.abc import Iterator, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from sluice.content import digest_of_file
 from sluice.errors import BadInput, SluiceError
-from sluice_pipelines.compile import COMPILED, PIPELINES
+from sluice_pipelines.compile import PIPELINES
 from sluice_pipelines.parameters import parse_parameters
 
 _ENDED = {"SUCCEEDED", "FAILED", "SKIPPED", "CANCELED"}
@@ -136,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _submit(asked: argparse.Namespace) -> int:
     if asked.pipeline not in PIPELINES:
         raise BadInput(f"pipeline {asked.pipeline!r}", "is not known", f"choose one of {', '.join(sorted(PIPELINES))}")
-    compiled = COMPILED / f"{asked.pipeline}.yaml"
+    compiled = Path(str(files("sluice_pipelines"))) / "compiled" / f"{asked.pipeline}.yaml"
     values = parse_parameters(compiled, asked.parameter, asked.parameters)
     if asked.recurring and len(asked.recurring.split()) != 6:
         fix = "write seconds minutes hours day month weekday, for example '0 0 3 * * *'"

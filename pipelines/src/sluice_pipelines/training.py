@@ -1,17 +1,17 @@
 """Raw data to a proposed release, with the offline gate between: for the dashboard, and for one machine."""
 
-from pathlib import Path
 from typing import Any
 
 from kfp import dsl
 
 from sluice.gates.policy import read_policy
+from sluice.installation import MANIFESTS
 from sluice_pipelines.accelerators import Devices
 from sluice_pipelines.candidate import candidate, checked, trained_here
 from sluice_pipelines.placing import locally, on_cluster
 from sluice_steps.exit_note import exit_note
 
-DEV = read_policy(Path(__file__).parents[3] / "manifests/overlays/dev/gate-policy.yaml")[0]
+DEV = read_policy(MANIFESTS / "overlays/dev/gate-policy.yaml")[0]
 """Whose environment and task a run has where nobody names others."""
 DESCRIPTION = "Ingest, validate, train, compress, evaluate, gate, bundle, release."
 

@@ -14,11 +14,11 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-import sluice
 from sluice.content import digest_of_files, digest_of_value
 from sluice.documents.event_time import iso, moment_of
 from sluice.errors import BadInput
 from sluice.gates.policy import parse_policy
+from sluice.installation import code_digest
 from sluice.release.snapshot import POLICY
 from sluice.steps.repository import open_repository
 from sluice.tasks.recipe import Recipe
@@ -179,7 +179,7 @@ def start(asked: Asked, run: str, job: tuple[str, str], folders: tuple[Path, Pat
         raise BadInput("gate policy", rule, "give parameter policy, or name another task or environment")
     digest = digest_of_value(recipe.model_dump(mode="json"))
     identity = {"name": job[0], "task": asked.task, "recipe": digest, "source": source, "now": now}
-    named = {"id": digest_of_value({**identity, "job": job[1]})[7:19], **identity, "code": _code(folders[0])}
+    named = {"id": digest_of_value({**identity, "job": job[1]})[7:19], **identity, "code": code_digest(folders[0])}
     text = asked.recipe or recipe.model_dump_json()
     return Started(source, text, policy, production, now, run or json.dumps(named, sort_keys=True))
 
@@ -204,10 +204,3 @@ def _text(path: Path) -> str:
     except OSError as error:
         fix = "name an environment that the image has, or give parameter policy or gitops"
         raise BadInput(str(path), f"cannot be read ({error.strerror})", fix) from error
-
-
-def _code(feature_repo: Path) -> str:
-    """One digest of everything of ours in the image that can change a bundle."""
-    package = Path(sluice.__file__).parent
-    sources = {f"sluice/{path.relative_to(package)}": path for path in package.rglob("*.py")}
-    return digest_of_files(sources | {f"feature_repo/{path.name}": path for path in feature_repo.glob("*.py")})
