@@ -54,7 +54,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Of all distributions, built as ``make dist`` does: each from its source distribution."""
     folder = tmp_path_factory.mktemp("wheels")
     command = [UV, "build", "--all-packages", "--offline", "--no-build-isolation", "--python", sys.executable]
-    subprocess.run([*command, "--out-dir", folder], cwd=ROOT, check=True, capture_output=True, text=True)
+    subprocess.run([*command, "--out-dir", str(folder)], cwd=ROOT, check=True, capture_output=True, text=True)
     return sorted(folder.glob("*.whl"))
 
 
@@ -64,8 +64,8 @@ def installed(wheels: list[Path], tmp_path_factory: pytest.TempPathFactory) -> P
     folder = tmp_path_factory.mktemp("environment")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     python = folder / "bin/python"
-    command = [UV, "pip", "install", "--offline", "--no-deps", "--quiet", "--python", python, *wheels]
-    subprocess.run(command, check=True, capture_output=True, text=True)
+    command = [UV, "pip", "install", "--offline", "--no-deps", "--quiet", "--python"]
+    subprocess.run([*command, str(python), *map(str, wheels)], check=True, capture_output=True, text=True)
     (own,) = folder.glob("lib/python*/site-packages")
     (own / "dependencies.pth").write_text(
         sysconfig.get_path("purelib")
@@ -84,7 +84,7 @@ def run_in(environment: Path, folder: Path, *command: str | Path) -> str:
 
 
 def test_a_wheel_has_all_that_is_not_code(wheels: list[Path]) -> None:
-    found = {}
+    found: dict[str, bytes] = {}
     for wheel in wheels:
         with zipfile.ZipFile(wheel) as archive:
             found |= {name: archive.read(name) for name in archive.namelist()}
