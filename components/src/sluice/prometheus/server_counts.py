@@ -82,6 +82,19 @@ class Life:
         return replace(self, counts=counts, last={route: max(self.last.values())})
 
 
+class Queries(NamedTuple):
+    """What is asked in any case."""
+
+    final: str
+    """Newest counts."""
+    first: str
+    """Newest counts before the window."""
+    seen: str
+    """When each process was scraped last."""
+    changes: str
+    """How often a process gave way to another."""
+
+
 @dataclass(frozen=True)
 class Reading:
     """
@@ -107,14 +120,14 @@ class Reading:
         """As PromQL writes it."""
         return f"{round((self.end - self.begin) * 1000)}ms"
 
-    def queries(self) -> tuple[str, ...]:
-        """What is asked in any case."""
+    def queries(self) -> Queries:
+        """Of this window."""
         start, every = self._selector({}, START), self._selector({})
-        return (
-            f"last_over_time({every}[{self.window}])",
-            f"last_over_time({every}[{self.before:g}s])",
-            f"timestamp({start})",
-            f"changes({start}[{self.window}])",
+        return Queries(
+            final=f"last_over_time({every}[{self.window}])",
+            first=f"last_over_time({every}[{self.before:g}s])",
+            seen=f"timestamp({start})",
+            changes=f"changes({start}[{self.window}])",
         )
 
     def lives(self) -> list[Life]:
@@ -147,7 +160,7 @@ class Reading:
             parts = [*(self._at(process, moment) for moment in ends), values]
         if base is None and born < self.begin:
             text = "served before the stage began, and there is no sample from then"
-            raise BadAnswer(self.queries()[1], f"{_shown(process)} {text}")
+            raise BadAnswer(self.queries().first, f"{_shown(process)} {text}")
         if base and base.get(Key(START)) != born:
             base = None  # of a process that gave way before its next sample
         counts: Counter[Key] = Counter()
@@ -155,7 +168,7 @@ class Reading:
             counts.update({key: value for key, value in part.items() if key.name not in {START, _LAST}})
         counts.subtract({key: value for key, value in (base or {}).items() if key in counts})
         if backwards := [key for key, value in counts.items() if value < 0]:
-            raise BadAnswer(self.queries()[0], f"{_shown(process)} counts {backwards[0].name} backwards")
+            raise BadAnswer(self.queries().final, f"{_shown(process)} counts {backwards[0].name} backwards")
         last = {route: max(part.get(Key(_LAST, route), 0.0) for part in parts) for route in self.routes}
         hours = (self.end - max(self.begin, born)) / 3600
         return Life(dict(process)["digest"], counts, last, len(parts) - 1, alive, hours)
