@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sluice.models.request import Asked
+from sluice.models.request import InferenceRequest
 from sluice.models.request_headers import Context
 
 
@@ -24,7 +24,7 @@ class Features(NamedTuple):
 class Rows:
     """Requested rows with their ``Features``, ready for the model."""
 
-    asked: Asked
+    request: InferenceRequest
     context: Context
     features: list[dict[str, Any]]
     missing: Sequence[Sequence[str]]
