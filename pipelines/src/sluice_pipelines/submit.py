@@ -22,6 +22,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,6 @@ import urllib3
 from sluice.content import digest_of_file
 from sluice.errors import BadInput, SluiceError
 from sluice_pipelines.catalogue import CATALOGUE
-from sluice_pipelines.compile import COMPILED
 from sluice_pipelines.parameters import parse_parameters
 
 _ENDED = {"SUCCEEDED", "FAILED", "SKIPPED", "CANCELED"}
@@ -142,7 +142,7 @@ def _submit(options: argparse.Namespace) -> int:
     if options.pipeline not in CATALOGUE:
         known = ", ".join(sorted(CATALOGUE))
         raise BadInput(f"pipeline {options.pipeline!r}", "is not known", f"choose one of {known}")
-    compiled = COMPILED / f"{options.pipeline}.yaml"
+    compiled = Path(str(files("sluice_pipelines"))) / "compiled" / f"{options.pipeline}.yaml"
     parameters = CATALOGUE[options.pipeline].parameters
     values = parse_parameters(options.pipeline, parameters, options.parameter, options.parameters)
     if options.recurring and len(options.recurring.split()) != 6:
