@@ -158,7 +158,7 @@ def test_the_top_of_the_checkout_is_dev_and_what_a_cluster_has_once() -> None:
 def test_two_strategies_at_once_do_not_build(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "manifests", tmp_path / "manifests")
     path = tmp_path / "manifests/overlays/dev/release/kustomization.yaml"
-    one, two = "[../../../strategies/shadow]", "[../../../strategies/shadow, ../../../strategies/weighted]"
+    one, two = "[../../../strategies/shadow]", "[../../../strategies/shadow, ../../../strategies/canary]"
     path.write_text(render_release(state_in("shadow")).decode().replace(one, two))
     done = subprocess.run(
         ["kubectl", "kustomize", tmp_path / "manifests/overlays/dev"], capture_output=True, text=True, check=False

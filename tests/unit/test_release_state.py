@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from sluice.documents.state import ReleaseState
 from sluice.errors import BadArtifact
-from sluice.release.file import parse_holds, parse_release, render_holds, render_release
+from sluice.release.file import parse_holds, parse_release, render_holds, render_release, renderings
 from tests.unit.release_sample import HOLD, SINCE, A, B, applied_of, state_in
 
 NAME = "manifests/overlays/dev/release/kustomization.yaml"
@@ -60,7 +60,16 @@ def test_every_state_survives_the_file(state: ReleaseState) -> None:
 def test_a_file_of_an_older_version_reads_and_stays_byte_for_byte() -> None:
     state = parse_release(BEFORE_PAUSES, NAME)
     assert state == state_in("canary", 1)
-    assert render_release(state) == BEFORE_PAUSES
+    assert renderings(state) == (BEFORE_PAUSES.replace(b"strategies/weighted", b"strategies/canary"), BEFORE_PAUSES)
+    assert render_release(state) == renderings(state)[0]
+
+
+@pytest.mark.parametrize("state", STATES, ids=lambda state: f"{state.stage}-{state.step}-{state.paused}")
+def test_a_repository_of_an_older_version_is_written_with_the_folders_that_it_has(state: ReleaseState) -> None:
+    text = render_release(state, {"first", "plain", "shadow", "weighted"})
+    assert text == renderings(state)[-1]
+    assert parse_release(text, NAME) == state
+    assert render_release(state, {"first", "weighted", "canary", "blue-green", "plain", "stable"}) in renderings(state)
 
 
 def test_a_document_of_an_older_version_reads_and_stays_the_same() -> None:
@@ -73,7 +82,7 @@ def test_a_document_of_an_older_version_reads_and_stays_the_same() -> None:
 def test_an_older_version_refuses_a_pause_by_name_and_loses_nothing() -> None:
     """It knows these keys and no other (its rule is the one for any unknown key)."""
     known = {line.split("=")[0] for line in BEFORE_PAUSES.decode().splitlines() if '- "' in line}
-    paused = render_release(state_in("canary", 1, paused=True))
+    paused = renderings(state_in("canary", 1, paused=True))[-1]
     new = {line.split("=")[0] for line in paused.decode().splitlines() if '- "' in line}
     assert new - known == {'  - "paused'}
     assert paused.replace(b'  - "paused=true"\n', b"") == BEFORE_PAUSES
@@ -94,7 +103,7 @@ def test_an_older_version_refuses_a_pause_by_name_and_loses_nothing() -> None:
         (b'"step=0"', b'"step=0"\n  - "paused=true"', "", "not what Sluice writes"),
         (b'  - "step=0"\n', b"", "step", "is missing"),
         (b"kind: Component", b"kind: Component\nreplicas: 3", "replicas", "unknown key"),
-        (b"strategies/weighted", b"strategies/plain", "components", "stage canary needs"),
+        (b"strategies/canary", b"strategies/stable", "components", "stage canary needs"),
         (b"candidate-bundle=sha256-bbb", b"candidate-bundle=sha256-ccc", "candidate-bundle", "the digest says"),
         (b"kind: Component", b"kind: [Component", "", "is not YAML"),
         (b"kind: Component", b"kind: Component\n", "", "not what Sluice writes"),

@@ -10,11 +10,11 @@ import pytest
 from sluice.documents.event_time import iso, moment_of
 from sluice.documents.state import ReleaseState
 from sluice.documents.verdict import Reason, Verdict
-from sluice.gates.online_policy import OnlineRule
 from sluice.gates.policy import GatePolicy
 from sluice.rollout.advance import Advice, advance, decided, forward, look, propose
 from sluice.rollout.message import commit_message
 from sluice.rollout.terms import Terms, overdue
+from sluice.stages.section import OnlineRule
 from tests.unit.release_sample import (
     GOOD,
     LATE,

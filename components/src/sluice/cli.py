@@ -172,13 +172,11 @@ def simulate(
 
     Example: sluice simulate manifests/overlays/dev/gate-policy.yaml --world worse --rollouts 5000
     """
-    from sluice.rollout.advance import advance
     from sluice.simulation import command
 
     try:
         simulated = command.played(
             policy,
-            advance,
             world or (),
             rollouts=rollouts,
             seed=seed,

@@ -15,6 +15,7 @@ from sluice.content import write_json
 from sluice.data.span import read_span
 from sluice.documents.event_time import iso
 from sluice.documents.verdict import Decision
+from sluice.stages.registry import STAGES
 from sluice.steps.evaluate import read_inputs
 from sluice.steps.release import propose_again
 from sluice.tasks.recipe import Recipe
@@ -25,8 +26,8 @@ from sluice_local.story import Chapter, ending_of
 from sluice_local.world import World
 
 _DONE = {"refuse": "Refused", "rollback": "Rolled back", "time-out": "Timed out"}
-_GATE = {"propose": "the proposal", "rollback": "a person's word"} | {
-    stage: f"the {stage} gate" for stage in ("offline", "bootstrap", "shadow", "preview", "canary", "confirm")
+_GATE = {"propose": "the proposal", "rollback": "a person's word", "offline": "the offline gate"} | {
+    name: f"the {name} gate" for name, stage in STAGES.items() if stage.judge
 }
 
 

@@ -6,9 +6,10 @@ import difflib
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from sluice.gates.online_policy import BlueGreenStage, Online, OnlineRule, OnlineStage
+from sluice.gates.online_policy import Online
 from sluice.gates.rules.kind import COMPARING, Kind
 from sluice.gates.rules.registry import KINDS
+from sluice.stages.section import OnlineRule, OnlineStage
 
 _ASKED = ("margin", "relative_margin", "limit", "alpha", "beta", "per_slice", "minimum_n")
 
@@ -28,9 +29,7 @@ def of_policy(online: Online) -> Iterator[Contradiction]:
     if online.evidence_hours is not None and online.evidence_hours < every:
         text = f"evidence is too old after {online.evidence_hours:g} hours and looked at every {every:g}"
         yield Contradiction(("evidence_hours",), text, "let it be at least look_every_hours")
-    timed: dict[str, OnlineStage | BlueGreenStage] = {**online.stages}
-    timed |= {"blue_green": online.blue_green} if online.blue_green else {}
-    for name, one in timed.items():
+    for name, one in online.sections.items():
         if one.soak_hours > one.maximum_hours:
             text = f"soaks {one.soak_hours:g} hours and ends after {one.maximum_hours:g}: it could only time out"
             yield Contradiction((name, "soak_hours"), text, "let maximum_hours be the longer one")

@@ -10,13 +10,13 @@ from __future__ import annotations
 from sluice.documents.evidence import Evidence
 from sluice.documents.state import ReleaseState
 from sluice.documents.verdict import Reason, Verdict
-from sluice.gates.online_policy import OnlineRule, OnlineStage
 from sluice.gates.policy import GatePolicy
 from sluice.gates.rules.answers import unknown
 from sluice.gates.rules.digest import foreign
 from sluice.gates.rules.kind import Question
 from sluice.gates.rules.minimum_n import enough
 from sluice.gates.rules.registry import KINDS
+from sluice.stages.section import OnlineRule, OnlineStage
 
 
 def judge_look(evidence: Evidence, stage: OnlineStage, policy: GatePolicy, state: ReleaseState) -> tuple[Reason, ...]:

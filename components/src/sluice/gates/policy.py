@@ -18,14 +18,15 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from sluice.content import digest_of_bytes
 from sluice.errors import BadInput
 from sluice.gates.contradictions import of_policy
 from sluice.gates.freeze import Freeze
-from sluice.gates.online_policy import CONTRADICTION, Online
+from sluice.gates.online_policy import Online
+from sluice.stages.section import CONTRADICTION, Strict
 from sluice.strict_yaml import line_of, read_yaml
 
 Role = Literal["success", "guardrail", "deterioration", "limit"]
@@ -35,11 +36,7 @@ Margin = Annotated[float, Field(ge=0, le=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class OfflineRule(_Strict):
+class OfflineRule(Strict):
     """One rule over the evaluation on the untouched holdout."""
 
     metric: Metric
@@ -65,7 +62,7 @@ class OfflineRule(_Strict):
         return self
 
 
-class SelectPolicy(_Strict):
+class SelectPolicy(Strict):
     """Which rung of the ladder ships: the smallest file that is not worse than the teacher by more than ``margin``."""
 
     metric: Metric = "log_loss"
@@ -73,7 +70,7 @@ class SelectPolicy(_Strict):
     maximum_latency_p99_us: float = Field(default=5000.0, gt=0)
 
 
-class BootstrapPolicy(_Strict):
+class BootstrapPolicy(Strict):
     """What a first model into an empty production needs: there is nobody to compare with."""
 
     allowed: bool = False
@@ -87,7 +84,7 @@ def _consistent_stages(online: Online) -> Online:
     return online
 
 
-class GatePolicy(_Strict):
+class GatePolicy(Strict):
     """The whole file."""
 
     apiVersion: Literal["sluice.dev/v1"]  # noqa: N815  Kubernetes' spelling

@@ -22,7 +22,7 @@ KIND = Kind(
     unit="share of pairs",
     judge=_judge,
     roles=("limit",),
-    stages=("shadow",),
+    needs="mirrors",
     direction="higher",
     open_limits=True,
 )

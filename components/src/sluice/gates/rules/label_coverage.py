@@ -25,7 +25,7 @@ KIND = Kind(
     unit="share of requests",
     judge=_judge,
     roles=("quality",),
-    stages=("confirm",),
+    needs="whole_rollout",
     direction="higher",
     interval=False,
 )

@@ -23,7 +23,7 @@ KIND = Kind(
     unit="score",
     judge=_judge,
     roles=("limit",),
-    stages=("shadow",),
+    needs="mirrors",
     open_limits=True,
     planned=True,
 )
