@@ -11,9 +11,8 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from sluice.stages.registry import STAGES, StageSections
+from sluice.stages.registry import STAGES, STRATEGIES, StageSections, strategy_of
 from sluice.stages.section import Alpha, OnlineStage, Strict, TimedStage
-from sluice.stages.strategy import STRATEGIES, strategy_of
 
 
 class LookTiming(Strict):

@@ -26,10 +26,10 @@ from sluice.release.snapshot import Snapshot
 from sluice.rollout.effect import CANDIDATE_LOST
 from sluice.rollout.look import judge
 from sluice.rollout.message import short
+from sluice.rollout.move import Move, beginning, following
 from sluice.rollout.terms import Terms, deadline_of, frozen, overdue, terms_of
 from sluice.stages.registry import STAGES
 from sluice.stages.stage import CANDIDATE_ROLE
-from sluice.stages.strategy import Move, beginning, following
 
 BY = "sluice"
 """Who puts the holds that no person put."""

@@ -11,7 +11,7 @@ from sluice.documents.state import ReleaseState
 from sluice.documents.verdict import Reason, Verdict
 from sluice.gates.freeze import Freeze, frozen_hours, standing
 from sluice.gates.policy import GatePolicy
-from sluice.stages.registry import STAGES
+from sluice.stages.registry import STAGES, strategy_at
 from sluice.stages.section import OnlineRule, OnlineStage
 
 _MOST_FREEZES = 100
@@ -42,7 +42,7 @@ def terms_of(state: ReleaseState, policy: GatePolicy) -> Terms | None:
     """The terms of the state's stage; ``None`` where the policy has no such stage, or none is going on."""
     stage = STAGES[state.stage]
     section = stage.section_of(policy.online)
-    if section is None:
+    if section is None or strategy_at(stage, policy.online) is None:
         return None
     rules = section.rules if stage.judge == "rules" and isinstance(section, OnlineStage) else ()
     soak_hours, approval = (section.soak_hours, section.approval) if stage.waits else (0, False)
