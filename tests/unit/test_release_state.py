@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from pydantic import ValidationError
 
 from sluice.documents.state import ReleaseState
 from sluice.errors import BadArtifact
 from sluice.release.file import parse_holds, parse_release, render_holds, render_release, renderings
-from tests.unit.release_sample import HOLD, SINCE, A, B, applied_of, state_in
+from sluice.stages.registry import STAGES
+from tests.unit.release_sample import HOLD, SINCE, A, B, C, applied_of, state_in
 
 NAME = "manifests/overlays/dev/release/kustomization.yaml"
 STATES = [
@@ -146,6 +149,29 @@ def test_a_state_that_contradicts_itself_cannot_be_built(changed: dict[str, obje
 def test_only_a_stage_that_a_person_can_approve_waits_for_one(stage: str) -> None:
     with pytest.raises(ValidationError, match="never waits for a person"):
         state_in(stage, paused=True)
+
+
+def test_any_number_of_arms_is_a_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    roles = ("stable", "candidate", "challenger")
+    monkeypatch.setitem(STAGES, "race", replace(STAGES["canary"], name="race", roles=roles))
+    weights = zip(roles, (A, B, C), (50, 30, 20), strict=True)
+    arms = [{"role": role, "digest": digest, "weight": weight, "mirror": 0} for role, digest, weight in weights]
+    document = state_in("canary").model_dump(mode="json") | {"stage": "race"}
+    document |= {"stable_weight": 50, "candidate_weight": 30, "arms": arms[2:]}
+    state = ReleaseState.model_validate(document)
+    assert [arm.model_dump() for arm in state.arms] == arms
+    assert state.model_dump(mode="json") == document
+    assert parse_release(render_release(state), NAME) == state
+    for wrong, rule in (
+        ({"arms": []}, "do not add up to 100"),
+        ({"arms": [arms[2] | {"digest": B}]}, "is the candidate digest"),
+        ({"arms": [arms[2] | {"digest": "x"}]}, "is no digest"),
+        ({"arms": [arms[2], arms[2] | {"weight": 0}]}, "have a role twice"),
+        ({"stage": "canary"}, "challenger: is set, stage canary has none"),
+        ({"arms": [arms[2] | {"weight": 0}], "candidate_weight": 50}, "challenger_weight: is 0"),
+    ):
+        with pytest.raises(ValidationError, match=rule):
+            ReleaseState.model_validate(document | wrong)
 
 
 def test_holds_survive_their_file_whatever_people_write() -> None:
