@@ -164,6 +164,8 @@ def test_any_number_of_arms_is_a_value(monkeypatch: pytest.MonkeyPatch) -> None:
     assert parse_release(render_release(state), NAME) == state
     for wrong, rule in (
         ({"arms": []}, "do not add up to 100"),
+        ({"arms": 3}, "arms\n  Input should be a valid tuple"),
+        ({"arms": [3]}, r"arms.2\n"),
         ({"arms": [arms[2] | {"digest": B}]}, "is the candidate digest"),
         ({"arms": [arms[2] | {"digest": "x"}]}, "is no digest"),
         ({"arms": [arms[2], arms[2] | {"weight": 0}]}, "have a role twice"),

@@ -157,8 +157,9 @@ class ReleaseState(_Frozen):
         sides = _Sides.model_validate({key: document[key] for key in _SIDE_KEYS if key in document})
         # JSON's lists are tuples here also where a strict parser reads: it no longer knows that this was JSON
         lists = {key: tuple(value) if isinstance(value, list) else value for key, value in document.items()}
-        rest = {key: value for key, value in lists.items() if key not in _SIDE_KEYS}
-        return rest | {"arms": (*_arms_of(sides.model_dump()), *rest.get("arms", ()))}
+        rest = {"arms": ()} | {key: value for key, value in lists.items() if key not in _SIDE_KEYS}
+        others = rest["arms"]
+        return rest | {"arms": (*_arms_of(sides.model_dump()), *others)} if isinstance(others, tuple) else rest
 
     @model_validator(mode="after")
     def _agrees(self) -> ReleaseState:
@@ -239,11 +240,8 @@ class ReleaseState(_Frozen):
 
     def changed(self, **changes: Any) -> ReleaseState:
         """The state that follows this one, checked as a whole."""
-        return ReleaseState.model_validate(
-            {name: getattr(self, name) for name in ReleaseState.model_fields}
-            | {"sequence": self.sequence + 1}
-            | changes
-        )
+        fields = {name: getattr(self, name) for name in ReleaseState.model_fields}
+        return ReleaseState.model_validate(fields | {"sequence": self.sequence + 1} | changes)
 
     def settled(self, stable: str | None, now: str, holds: tuple[Hold, ...]) -> ReleaseState:
         """The state between rollouts that follows this one: one stable model, or none."""
@@ -260,6 +258,7 @@ def contradiction(state: ReleaseState) -> tuple[str, str] | None:
     """The first key that disagrees with the stage, and the rule; ``None`` when all agree."""
     stage, arms = STAGES[state.stage], state.arms
     rollout = stage.judge is not None
+    waits = rollout and stage.waits
     roles = dict.fromkeys((*SIDES, *stage.roles, *(arm.role for arm in arms)))
     weights = tuple(state.arm(role).weight for role in roles)
     served = {role: state.arm(role).digest is not None for role in roles}
@@ -283,7 +282,7 @@ def contradiction(state: ReleaseState) -> tuple[str, str] | None:
         (state.since is not None or not stage.roles, "since", _presence(stage.name, True)),
         (state.step == 0 or stage.weights is None, "step", f"is {state.step}, stage {stage.name} has no steps"),
         (twin is None, twin[1].role if twin else "", f"is the {twin[0].role} digest" if twin else ""),
-        (not state.paused or stage.waits, "paused", f"is set, stage {stage.name} never waits for a person"),
+        (not state.paused or waits, "paused", f"is set, stage {stage.name} never waits for a person"),
         (held is None, str(held), "is a digest with a hold"),
     )
     return next(((key, rule) for good, key, rule in rules if not good), None)

@@ -85,12 +85,12 @@ class RolloutStage(Generic[Section]):
     roles: tuple[str, ...] = SIDES
     weights: tuple[int, ...] | None
     mirrors: bool = False
-    manifests: str | None
+    manifests: str | None = None
     manifests_before: tuple[str, ...] = ()
-    section: str | None
-    steps: Callable[[Section], tuple[Traffic, ...]]
+    section: str | None = None
+    steps: Callable[[Section], tuple[Traffic, ...]] = lambda _: ()
     waits: bool = True
-    judge: Judge | None
+    judge: Judge | None = None
     whole_rollout: bool = False
     action: str = ""
     subject: str = ""
