@@ -40,8 +40,8 @@ class Mutation:
     rows: tuple[str, ...]
 
 
-_GUARDS, _ONLINE, _ROLLOUT = "gates/guards.py", "gates/online.py", "release/rollout.py"
-_GITOPS, _CLONE, _STATE = "release/gitops.py", "release/clone.py", "release/state.py"
+_GUARDS, _ONLINE, _ROLLOUT = "gates/guards.py", "gates/online.py", "rollout/advance.py"
+_GITOPS, _CLONE, _STATE = "gitops/writer.py", "git/clone.py", "documents/state.py"
 _PROPOSALS = ("decisions: forbidden proposals",)
 _ABOUT = ("metrics: evidence about something else",)
 MUTATIONS = (
@@ -155,7 +155,7 @@ MUTATIONS = (
     ),
     Mutation(
         "effect read back",
-        "release/judge.py",
+        "rollout/look.py",
         "judge",
         "effect.verdict is not Verdict.PASS and not lost",
         "False",
@@ -163,7 +163,7 @@ MUTATIONS = (
     ),
     Mutation(
         "deadline",
-        "release/terms.py",
+        "rollout/terms.py",
         "overdue",
         "if spent >= terms.maximum_hours",
         "if False",
@@ -224,7 +224,7 @@ MUTATIONS = (
     ),
     Mutation(
         "state that a decision was made on",
-        "release/record_files.py",
+        "ledger/record_files.py",
         "changed_files",
         'if decision.before != snapshot.state.model_dump(mode="json")',
         "if False",
@@ -272,23 +272,15 @@ MUTATIONS = (
     ),
     Mutation(
         "unknown keys of a policy",
-        "gates/policy.py",
-        "_Strict",
-        'extra="forbid"',
-        'extra="ignore"',
-        ("downgrade: files of a newer version",),
-    ),
-    Mutation(
-        "unknown keys of a policy's stages",
-        "gates/online_policy.py",
-        "_Strict",
+        "stages/section.py",
+        "Strict",
         'extra="forbid"',
         'extra="ignore"',
         ("downgrade: files of a newer version",),
     ),
     Mutation(
         "records against their commits",
-        "release/ledger.py",
+        "operations/ledger.py",
         "verify",
         "*_problems(history, entries), ",
         "",
