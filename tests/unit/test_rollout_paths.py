@@ -81,6 +81,19 @@ def test_a_rollout_takes_the_stages_of_its_policy(policy: GatePolicy, path: list
     assert (state.stable, state.stage) == (B, "stable")
 
 
+@pytest.mark.parametrize(
+    ("stages", "named"),
+    [
+        ((), "confirm"),
+        (("canary", "blue_green"), "canary and blue_green and confirm"),
+        (("shadow", "canary", "blue_green"), "shadow and canary and blue_green and confirm"),
+    ],
+)
+def test_a_policy_whose_stages_make_no_strategy_is_refused(stages: tuple[str, ...], named: str) -> None:
+    with pytest.raises(ValueError, match=f"has the stages {named}; no rollout takes just these, but: shadow; canary; "):
+        policy_with(**{stage: {} for stage in stages})
+
+
 def test_the_shadow_mirrors_what_the_policy_says() -> None:
     assert _begun(policy_with(shadow={"mirror_percent": 30})).mirror_percent == 30
 

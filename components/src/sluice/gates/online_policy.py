@@ -40,8 +40,7 @@ class Online(StageSections, LookTiming):
     @property
     def sections(self) -> dict[str, TimedStage]:
         """The sections of its stages, by key."""
-        found = {stage.section: stage.section_of(self) for stage in STAGES.values() if stage.section}
-        return {key: section for key, section in found.items() if section}
+        return {key: section for key in StageSections.model_fields if (section := getattr(self, key))}
 
     @property
     def stages(self) -> dict[str, OnlineStage]:
