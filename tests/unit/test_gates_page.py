@@ -9,8 +9,9 @@ import pytest
 
 from sluice.gates.online_policy import Online
 from sluice.gates.policy import parse_policy
-from sluice.gates.rules.kind import COMPARING, Kind
-from sluice.gates.rules.registry import KINDS
+from sluice.gates.registry import KINDS
+from sluice.gates.roles import COMPARING
+from sluice.gates.rule_kind import RuleKind
 from sluice.stages.canary import CanaryStage
 from sluice.stages.confirm import ConfirmStage
 from sluice.stages.preview import BlueGreenStage
@@ -24,7 +25,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "gates.md").read_text()
 JUDGED = tuple(name for name, stage in STAGES.items() if stage.judge == "rules")
 
 
-def _row(kind: Kind) -> str:
+def _row(kind: RuleKind) -> str:
     stages = "all" if kind.stages == JUDGED else ", ".join(kind.stages)
     keys = sorted({key for role in kind.roles for key in kind.takes(role)})
     roles = ", ".join(kind.roles)

@@ -114,7 +114,7 @@ def test_a_stage_is_one_file_and_its_lines_in_the_registry(tmp_path: Path) -> No
             "import PREVIEW, BlueGreenStage\n": "import PREVIEW, BlueGreenStage\nfrom sluice.stages.half import HALF\n",
             "CANARY, CONFIRM, STABLE)": "CANARY, HALF, CONFIRM, STABLE)",
             "    confirm: ConfirmStage\n": "    confirm: ConfirmStage\n    half: OnlineStage | None = None\n",
-            "section import Strict\n": "section import OnlineStage, Strict\n",
+            "section import PolicyModel\n": "section import OnlineStage, PolicyModel\n",
             '    Strategy("canary", (': '    Strategy("a/b", (HALF, CONFIRM)),\n    Strategy("canary", (',
         },
     )

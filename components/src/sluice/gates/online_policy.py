@@ -12,10 +12,10 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 
 from sluice.stages.registry import STAGES, STRATEGIES, StageSections, strategy_of
-from sluice.stages.section import Alpha, OnlineStage, Strict, TimedStage
+from sluice.stages.section import Alpha, OnlineStage, PolicyModel, TimedStage
 
 
-class LookTiming(Strict):
+class LookTiming(PolicyModel):
     """When a look is taken, and how it errs."""
 
     alpha: Alpha = 0.05

@@ -21,7 +21,7 @@ def judge_effect(state: ReleaseState, applied: Applied) -> Reason:
     taken by another digest, and a step that is not done yet.
     """
     if state.is_applied(applied):
-        return _reason("applied", Verdict.PASS, "the servers and the weights are as Git says")
+        return Reason.plain("applied", Verdict.PASS, "the servers and the weights are as Git says")
     roles = tuple(dict.fromkeys((*SIDES, *(arm.role for arm in state.arms))))
     lost = [role for role in roles if state.arm(role).digest != arm_in(role, applied.arms).digest]
     decided, seen = _shares(state.arms, roles), _shares(applied.arms, roles)
@@ -30,11 +30,13 @@ def judge_effect(state: ReleaseState, applied: Applied) -> Reason:
     if len(lost) == 1 and state.arm(lost[0]).digest and not moved:
         if lost[0] == STABLE_ROLE:
             text = f"{wrong[0]}; nothing is promoted without it, the weights stay as they are, "
-            return _reason(STABLE_LOST, Verdict.INCONCLUSIVE, text + "and going back starts it again by its digest")
+            return Reason.plain(
+                STABLE_LOST, Verdict.INCONCLUSIVE, text + "and going back starts it again by its digest"
+            )
         if arm_in(lost[0], applied.arms).digest is None:
             text = f"{wrong[0]}; it never came up or was lost, so it cannot pass; failed requests "
-            return _reason(CANDIDATE_LOST, Verdict.INCONCLUSIVE, text + "that were sent to it still count")
-    return _reason("applied", Verdict.INCONCLUSIVE, f"not applied yet: {'; '.join((*wrong, *moved))}")
+            return Reason.plain(CANDIDATE_LOST, Verdict.INCONCLUSIVE, text + "that were sent to it still count")
+    return Reason.plain("applied", Verdict.INCONCLUSIVE, f"not applied yet: {'; '.join((*wrong, *moved))}")
 
 
 def _shares(arms: Traffic, roles: Sequence[str]) -> dict[str, int]:
@@ -45,7 +47,3 @@ def _shares(arms: Traffic, roles: Sequence[str]) -> dict[str, int]:
 def _served(state: ReleaseState, applied: Applied, role: str) -> str:
     served, wanted = arm_in(role, applied.arms).digest, state.arm(role).digest
     return f"{role} serves {short(served) or 'no digest'} instead of {short(wanted)}"
-
-
-def _reason(rule: str, verdict: Verdict, text: str) -> Reason:
-    return Reason(rule=rule, verdict=verdict, observed=None, bound=None, n=0, text=text)

@@ -18,7 +18,7 @@ from sluice.stages.canary import CANARY, CanaryStage
 from sluice.stages.confirm import CONFIRM, ConfirmStage
 from sluice.stages.preview import PREVIEW, BlueGreenStage
 from sluice.stages.resting import EMPTY, STABLE
-from sluice.stages.section import Strict
+from sluice.stages.section import PolicyModel
 from sluice.stages.shadow import SHADOW, ShadowStage
 from sluice.stages.stage import RolloutStage
 
@@ -27,7 +27,7 @@ STAGES: dict[str, RolloutStage[Any]] = {
 }
 
 
-class StageSections(Strict):
+class StageSections(PolicyModel):
     """The sections of an online policy, one a stage."""
 
     shadow: ShadowStage | None = None

@@ -13,19 +13,20 @@ CONTRADICTION = "contradiction"
 """Type of the errors that carry, in their context, the keys that they are ``at`` and the ``fix``."""
 
 
-class Strict(BaseModel):
-    """A part of a policy: an unknown key is an error, and so is a number that is not finite."""
+class PolicyModel(BaseModel):
+    """A part of the policy file: closed, and without NaN."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class OnlineRule(Strict):
+class OnlineRule(PolicyModel):
     """
     One rule of a stage; which metrics there are, and what each takes, is said by ``sluice.gates.rules``.
 
     ``success`` (shown better than stable by more than the margin), ``guardrail`` (shown not worse than stable by more
-    than the margin) and ``deterioration`` (not shown worse than the margin) compare with stable; ``limit`` bounds the
-    candidate itself; ``quality`` asks whether the comparison can be trusted at all.
+    than the margin) and ``deterioration`` (not shown worse by more than the margin) compare with stable; ``limit``
+    bounds the candidate itself; ``quality`` asks whether the comparison can be trusted at all. An interval that ends
+    exactly on the bound keeps it: PASS as guardrail and limit, not yet success.
     """
 
     metric: str
@@ -51,7 +52,7 @@ class OnlineRule(Strict):
     """Event hours in the stage that it may stay INCONCLUSIVE; the stage's where it is not said."""
 
 
-class TimedStage(Strict):
+class TimedStage(PolicyModel):
     """How long a stage lasts, and who agrees to the next step."""
 
     soak_hours: Hours = 0
@@ -62,7 +63,7 @@ class TimedStage(Strict):
     """A PASS pauses the rollout until a person approves the next step."""
 
 
-class CountedStage(Strict):
+class CountedStage(PolicyModel):
     """How many requests a stage needs."""
 
     minimum_n: int = Field(ge=30)
