@@ -16,8 +16,8 @@ from sluice.data.ingest import ingest
 from sluice.features.build import build_features
 from sluice.features.publish import FeaturePublisher
 from sluice.workspace import bundle_directory
-from tests.integration.tiny_bundle import tiny_rows, write_tiny_bundle
-from tests.unit.tiny_task import TASK
+from tests.support.tiny_bundle import tiny_rows, write_tiny_bundle
+from tests.support.tiny_task import TASK
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2024, 4, 10, 12, 20, tzinfo=UTC)
@@ -34,15 +34,14 @@ read = OnlineReader(Path(sys.argv[3]), manifest).read([{"shop": "oak", "amount":
 assert len(read.rows) == 1
 import polars
 from sluice.features.parity import History, offline_cells
-sys.path.insert(0, str(Path(sys.argv[4]).parent))
-from tests.unit.tiny_task import TASK
+from tests.support.tiny_task import TASK
 history = History.at(TASK, Path(sys.argv[3]) / "repo", sys.argv[3])
 columns = {"event_time": [datetime(2024, 4, 10, 12, 20, tzinfo=UTC)], "shop": ["oak"], "amount": [10.0], "hour": [3]}
 [again] = offline_cells(history, polars.DataFrame(columns), manifest.names).cells.to_dicts()
 assert again["shop_orders"] is not None
 import pyarrow.fs, sluice.models.fetch
 assert pyarrow.fs.S3FileSystem and pyarrow.fs.GcsFileSystem and pyarrow.fs.AzureFileSystem
-sys.argv = ["predictor", *sys.argv[5:]]
+sys.argv = ["predictor", *sys.argv[4:]]
 runpy.run_module("sluice_serving.predictor", run_name="__main__")
 """
 
@@ -63,16 +62,13 @@ def left_out() -> set[str]:
 
 def test_a_server_never_imports_what_its_image_leaves_out(tmp_path: Path) -> None:
     ingest(TASK, tmp_path / "span")
-    build_features(
-        TASK, tmp_path / "span", ROOT / "tests/integration/tiny_feature_repo", tmp_path / "b", tmp_path / "o"
-    )
-    publisher = FeaturePublisher(TASK, tmp_path / "store", ROOT / "tests/integration/tiny_feature_repo")
+    build_features(TASK, tmp_path / "span", ROOT / "tests/support/tiny_feature_repo", tmp_path / "b", tmp_path / "o")
+    publisher = FeaturePublisher(TASK, tmp_path / "store", ROOT / "tests/support/tiny_feature_repo")
     publisher.reset(NOW - timedelta(days=2))
     publisher.advance(NOW)
     digest = write_tiny_bundle(tmp_path / "bundles")
-    (tmp_path / "script.py").write_text(SCRIPT)
-    command = [sys.executable, str(tmp_path / "script.py"), ",".join(sorted(left_out()))]
-    command += [str(tmp_path / "o" / "manifest.json"), str(tmp_path / "store"), str(ROOT / "tests")]
+    command = [sys.executable, "-c", SCRIPT, ",".join(sorted(left_out()))]
+    command += [str(tmp_path / "o" / "manifest.json"), str(tmp_path / "store")]
     command += ["--bundle", str(bundle_directory(tmp_path / "bundles", digest)), "--digest", digest]
     child = ChildServer([*command, "--model_name", "tiny", "--http_port", "0"], tmp_path / "server.log")
     try:

@@ -21,7 +21,7 @@ from sluice.gates.policy import GatePolicy
 from sluice.release.file import parse_release, render_release
 from sluice.rollout.advance import look, propose
 from sluice.rollout.message import commit_message
-from tests.unit.release_sample import GOOD, POLICY, B, evidence_of, snapshot_of, state_in
+from tests.support.release import GOOD, POLICY, B, evidence_of, snapshot_of, state_in
 
 kept = POLICY.model_dump(mode="json")
 changes = json.loads(sys.argv[1])

@@ -7,7 +7,7 @@ from sluice.documents.verdict import Decision
 from sluice.git.clone import Clone
 from sluice.ledger.record import encode_record, number_of, record_path
 from sluice.release.file import render_holds, render_release
-from sluice.release.snapshot import STRATEGIES, Snapshot, overlay_of, paths_of, present
+from sluice.release.snapshot import STRATEGY_MANIFESTS, Snapshot, overlay_of, paths_of, present
 
 
 def list_records(clone: Clone, commit: str, environment: str) -> dict[str, str]:
@@ -37,7 +37,7 @@ def changed_files(clone: Clone, snapshot: Snapshot, decision: Decision) -> dict[
     after = state_of(decision.after, f"{decision.id}: after")
     release, holds, _ = paths_of(decision.environment)
     if after.model_copy(update={"holds": ()}) != snapshot.state.model_copy(update={"holds": ()}):
-        folders = {name.rstrip("/") for name in clone.entries(f"{snapshot.commit}:{STRATEGIES}")}
+        folders = {name.rstrip("/") for name in clone.entries(f"{snapshot.commit}:{STRATEGY_MANIFESTS}")}
         files[release] = render_release(after, folders)
     if after.holds != snapshot.state.holds:
         files[holds] = render_holds(after.holds)
