@@ -95,15 +95,15 @@ def _walk(copy: Path, **stages: Any) -> dict[str, Any]:
 def test_a_strategy_of_stages_that_there_are_is_one_line(tmp_path: Path) -> None:
     line = '    Strategy("shadow", (SHADOW, CONFIRM)),\n'
     copy = _copy(tmp_path, {line: line + '    Strategy("ready, then canary", (PREVIEW, CANARY, CONFIRM)),\n'})
-    walked = _walk(copy, shadow=None, blue_green={"maximum_hours": 72})
-    assert [step[:2] for step in walked["path"]] == [
+    rollout = _walk(copy, shadow=None, blue_green={"maximum_hours": 72})
+    assert [step[:2] for step in rollout["path"]] == [
         ["start-preview", "preview"],
         ["set-weight", "canary"],
         ["set-weight", "canary"],
         ["promote", "confirm"],
         ["confirm", "stable"],
     ]
-    assert walked["stable"].startswith("sha256:bb")
+    assert rollout["stable"].startswith("sha256:bb")
     assert _changed(copy) == {"registry.py"}
 
 
@@ -120,9 +120,9 @@ def test_a_stage_is_one_file_and_its_lines_in_the_registry(tmp_path: Path) -> No
     )
     (copy / "stages/half.py").write_text(_HALF)
     rules = [{"metric": "split", "role": "quality"}, {"metric": "log_loss", "role": "guardrail", "margin": 0.1}]
-    walked = _walk(copy, shadow=None, canary=None, half={"minimum_n": 500, "maximum_hours": 72, "rules": rules})
+    rollout = _walk(copy, shadow=None, canary=None, half={"minimum_n": 500, "maximum_hours": 72, "rules": rules})
     digest = "b" * 12
-    assert walked["path"] == [
+    assert rollout["path"] == [
         [
             "start-half",
             "half",

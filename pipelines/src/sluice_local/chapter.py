@@ -30,7 +30,7 @@ _GATE = {"propose": "the proposal", "rollback": "a person's word", "offline": "t
     name: f"the {name} gate" for name, stage in STAGES.items() if stage.judge
 }
 
-_CONFIRMED_BY = {"approve": "a person"} | {name: "labels" for name, stage in STAGES.items() if stage.whole_rollout}
+_CONFIRMATIONS = {"approve": "a person"} | {name: "labels" for name, stage in STAGES.items() if stage.whole_rollout}
 
 
 def play_chapter(world: World, chapter: Chapter) -> None:
@@ -126,7 +126,7 @@ def _sentence(decisions: list[Decision]) -> str:
     name = f" {last.candidate[7:19]}" if last.candidate else ""
     why = next((reason.text for reason in last.reasons if reason.verdict == last.verdict), "")
     if last.action in ("confirm", "approve"):
-        by = _CONFIRMED_BY.get(last.stage, "live requests without a failure")
+        by = _CONFIRMATIONS.get(last.stage, "live requests without a failure")
         return f"Promoted{name} in {len(decisions)} commits, confirmed by {by}."
     held = any(hold["digest"] == last.candidate for hold in last.after.get("holds", ())) and last.action == "rollback"
     done = _DONE.get(last.action, last.action) + (" and held" if held else "")

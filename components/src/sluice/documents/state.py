@@ -238,7 +238,7 @@ class ReleaseState(_Frozen):
         """The hold on a digest, if there is one."""
         return next((hold for hold in self.holds if hold.digest == digest), None)
 
-    def changed(self, **changes: Any) -> ReleaseState:
+    def successor(self, **changes: Any) -> ReleaseState:
         """The state that follows this one, checked as a whole."""
         fields = {name: getattr(self, name) for name in ReleaseState.model_fields}
         return ReleaseState.model_validate(fields | {"sequence": self.sequence + 1} | changes)
@@ -247,7 +247,7 @@ class ReleaseState(_Frozen):
         """The state between rollouts that follows this one: one stable model, or none."""
         arms = (RolloutArm(role=STABLE_ROLE, digest=stable, weight=100),) if stable else ()
         stage = "stable" if stable else "empty"
-        return self.changed(rollout=None, stage=stage, step=0, since=now, arms=arms, paused=False, holds=holds)
+        return self.successor(rollout=None, stage=stage, step=0, since=now, arms=arms, paused=False, holds=holds)
 
     def is_applied(self, applied: Applied) -> bool:
         """Whether what was read back is what this state says: digests, weights and mirror."""
@@ -258,32 +258,32 @@ def contradiction(state: ReleaseState) -> tuple[str, str] | None:
     """The first key that disagrees with the stage, and the rule; ``None`` when all agree."""
     stage, arms = STAGES[state.stage], state.arms
     rollout = stage.judge is not None
-    waits = rollout and stage.waits
+    pausable = rollout and stage.has_pause
     roles = dict.fromkeys((*SIDES, *stage.roles, *(arm.role for arm in arms)))
     weights = tuple(state.arm(role).weight for role in roles)
-    served = {role: state.arm(role).digest is not None for role in roles}
-    alone = next((arm for arm in reversed(arms) if not 0 < arm.weight < 100), None)
+    presence = {role: state.arm(role).digest is not None for role in roles}
+    extreme = next((arm for arm in reversed(arms) if not 0 < arm.weight < 100), None)
     twin = next((pair for pair in combinations(arms, 2) if pair[0].digest == pair[1].digest), None)
-    held = next((arm.role for arm in arms if state.held(arm.digest or "")), None)
-    odd = next((arm.role for arm in arms if arm.digest and not re.fullmatch(_DIGEST, arm.digest)), None)
+    held_role = next((arm.role for arm in arms if state.held(arm.digest or "")), None)
+    malformed = next((arm.role for arm in arms if arm.digest and not re.fullmatch(_DIGEST, arm.digest)), None)
     rules = (
         (sum(weights) == (100 if stage.roles else 0), "weights", f"{weights} do not add up to 100"),
-        *((there == (role in stage.roles), role, _presence(stage.name, not there)) for role, there in served.items()),
+        *((there == (role in stage.roles), role, _presence(stage.name, not there)) for role, there in presence.items()),
         (len({arm.role for arm in arms}) == len(arms), "arms", "have a role twice"),
-        (odd is None, str(odd), "is no digest"),
+        (malformed is None, str(malformed), "is no digest"),
         (stage.weights in (None, weights), "weights", f"are {weights}, stage {stage.name} has {stage.weights}"),
         (
-            stage.weights is not None or alone is None,
-            f"{alone.role}_weight" if alone else "",
-            f"is {alone.weight}, a {stage.name} has 1 to 99" if alone else "",
+            stage.weights is not None or extreme is None,
+            f"{extreme.role}_weight" if extreme else "",
+            f"is {extreme.weight}, a {stage.name} has 1 to 99" if extreme else "",
         ),
         (any(arm.mirror for arm in arms) == stage.mirrors, "mirror_percent", _presence(stage.name, stage.mirrors)),
         ((state.rollout is not None) == rollout, "rollout", _presence(stage.name, rollout)),
         (state.since is not None or not stage.roles, "since", _presence(stage.name, True)),
         (state.step == 0 or stage.weights is None, "step", f"is {state.step}, stage {stage.name} has no steps"),
         (twin is None, twin[1].role if twin else "", f"is the {twin[0].role} digest" if twin else ""),
-        (not state.paused or waits, "paused", f"is set, stage {stage.name} never waits for a person"),
-        (held is None, str(held), "is a digest with a hold"),
+        (not state.paused or pausable, "paused", f"is set, stage {stage.name} never waits for a person"),
+        (held_role is None, str(held_role), "is a digest with a hold"),
     )
     return next(((key, rule) for good, key, rule in rules if not good), None)
 

@@ -45,5 +45,5 @@ class Online(StageSections, LookTiming):
     @property
     def stages(self) -> dict[str, OnlineStage]:
         """The stages whose rules judge traffic, by name, in order."""
-        judged = {name: stage.section_of(self) for name, stage in STAGES.items() if stage.judge == "rules"}
-        return {name: section for name, section in judged.items() if section}
+        sections = {name: stage.section_of(self) for name, stage in STAGES.items() if stage.judge == "rules"}
+        return {name: section for name, section in sections.items() if section}

@@ -115,8 +115,8 @@ class RuleKind:
     @property
     def stages(self) -> tuple[str, ...]:
         """The stages in which it can be asked."""
-        judged = (stage for stage in STAGES.values() if stage.judge == "rules")
-        return tuple(stage.name for stage in judged if self.needs is None or getattr(stage, self.needs))
+        stages = (stage for stage in STAGES.values() if stage.judge == "rules")
+        return tuple(stage.name for stage in stages if self.needs is None or getattr(stage, self.needs))
 
     def takes(self, role: str) -> frozenset[str]:
         """Keys beside metric, role, direction and maximum_hours that a rule in this role may have."""

@@ -39,15 +39,15 @@ def render_release(state: ReleaseState, folders: Collection[str] = ()) -> bytes:
             now. By default all of today's.
     """
     every = STAGES[state.stage].renderings
-    return _rendered(state, next((one for one in every if one in folders), every[0]))
+    return _text_of(state, next((one for one in every if one in folders), every[0]))
 
 
 def renderings(state: ReleaseState) -> tuple[bytes, ...]:
     """The release file as it is written, then as older versions wrote it."""
-    return tuple(_rendered(state, folder) for folder in STAGES[state.stage].renderings)
+    return tuple(_text_of(state, folder) for folder in STAGES[state.stage].renderings)
 
 
-def _rendered(state: ReleaseState, folder: str | None) -> bytes:
+def _text_of(state: ReleaseState, folder: str | None) -> bytes:
     lines = [
         "# Sluice writes this file: one commit a decision. Change it with `sluice`, not by hand.",
         "apiVersion: kustomize.config.k8s.io/v1alpha1",

@@ -172,7 +172,7 @@ def _without_a_step(
         waiting = Reason.plain("approval", Verdict.INCONCLUSIVE, text)
         return Advice("wait", Verdict.INCONCLUSIVE, (*reasons, waiting), state)
     if verdict is Verdict.PASS:
-        return Advice("pause", verdict, reasons, state.changed(paused=True))
+        return Advice("pause", verdict, reasons, state.successor(paused=True))
     return Advice("wait", verdict, reasons, state)
 
 
@@ -188,24 +188,24 @@ def forward(state: ReleaseState, policy: GatePolicy, now: str) -> tuple[str, Rel
     if move is None:
         after = state.settled(state.candidate, now, state.holds)
         return STAGES[after.stage].action, after
-    return move.stage.action, _routed(state, move, now)
+    return move.stage.action, _state_after(state, move, now)
 
 
 def start(state: ReleaseState, candidate: str, policy: GatePolicy, now: str) -> tuple[str, ReleaseState]:
     """The action and the state that an accepted proposal leads to."""
     move = beginning(policy.online, first_model=state.stable is None)
     rollout = f"r{state.sequence + 1:04d}-{short(candidate)}"
-    return move.stage.action, _routed(state, move, now, rollout, candidate)
+    return move.stage.action, _state_after(state, move, now, rollout, candidate)
 
 
-def _routed(
+def _state_after(
     state: ReleaseState, move: Move, now: str, rollout: str | None = None, candidate: str | None = None
 ) -> ReleaseState:
     """The state whose traffic goes as the move says; each arm keeps its digest."""
     digests = {arm.role: arm.digest for arm in state.arms} | ({CANDIDATE_ROLE: candidate} if candidate else {})
     arms = tuple(arm.model_copy(update={"digest": digests.get(arm.role)}) for arm in move.traffic)
     name, step, rollout = move.stage.name, move.step, rollout or state.rollout
-    return state.changed(rollout=rollout, stage=name, step=step, since=now, arms=arms, paused=False)
+    return state.successor(rollout=rollout, stage=name, step=step, since=now, arms=arms, paused=False)
 
 
 def _forbidden(snapshot: Snapshot, candidate: str) -> Reason | None:

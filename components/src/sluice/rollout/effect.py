@@ -24,10 +24,12 @@ def judge_effect(state: ReleaseState, applied: Applied) -> Reason:
         return Reason.plain("applied", Verdict.PASS, "the servers and the weights are as Git says")
     roles = tuple(dict.fromkeys((*SIDES, *(arm.role for arm in state.arms))))
     lost = [role for role in roles if state.arm(role).digest != arm_in(role, applied.arms).digest]
-    decided, seen = _shares(state.arms, roles), _shares(applied.arms, roles)
-    moved = [f"{key} is {seen[key]}, decided was {decided[key]}" for key in decided if seen[key] != decided[key]]
+    planned, actual = _shares(state.arms, roles), _shares(applied.arms, roles)
+    differences = [
+        f"{key} is {actual[key]}, decided was {planned[key]}" for key in planned if actual[key] != planned[key]
+    ]
     wrong = [_served(state, applied, role) for role in lost]
-    if len(lost) == 1 and state.arm(lost[0]).digest and not moved:
+    if len(lost) == 1 and state.arm(lost[0]).digest and not differences:
         if lost[0] == STABLE_ROLE:
             text = f"{wrong[0]}; nothing is promoted without it, the weights stay as they are, "
             return Reason.plain(
@@ -36,7 +38,7 @@ def judge_effect(state: ReleaseState, applied: Applied) -> Reason:
         if arm_in(lost[0], applied.arms).digest is None:
             text = f"{wrong[0]}; it never came up or was lost, so it cannot pass; failed requests "
             return Reason.plain(CANDIDATE_LOST, Verdict.INCONCLUSIVE, text + "that were sent to it still count")
-    return Reason.plain("applied", Verdict.INCONCLUSIVE, f"not applied yet: {'; '.join((*wrong, *moved))}")
+    return Reason.plain("applied", Verdict.INCONCLUSIVE, f"not applied yet: {'; '.join((*wrong, *differences))}")
 
 
 def _shares(arms: Traffic, roles: Sequence[str]) -> dict[str, int]:
@@ -45,5 +47,5 @@ def _shares(arms: Traffic, roles: Sequence[str]) -> dict[str, int]:
 
 
 def _served(state: ReleaseState, applied: Applied, role: str) -> str:
-    served, wanted = arm_in(role, applied.arms).digest, state.arm(role).digest
-    return f"{role} serves {short(served) or 'no digest'} instead of {short(wanted)}"
+    actual, planned = arm_in(role, applied.arms).digest, state.arm(role).digest
+    return f"{role} serves {short(actual) or 'no digest'} instead of {short(planned)}"

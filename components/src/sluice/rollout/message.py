@@ -48,7 +48,7 @@ def _what(decision: Decision) -> str:
     texts = {
         "refuse": f"{who} refused",
         "pause": f"{who} passed {before.get('stage')}, waits for approval",
-        "approve": f"{who} approved in {before.get('stage')}, {_words(decision, 'goes')}",
+        "approve": f"{who} approved in {before.get('stage')}, {_words(decision, 'approval')}",
         "time-out": f"{who} {ended} in {before.get('stage')}, stable is {short(after.get('stable'))}",
         "rollback": f"{who} rolled back{held} in {before.get('stage')}, stable is {short(after.get('stable'))}",
         "hold": f"{who} held",

@@ -45,7 +45,7 @@ def terms_of(state: ReleaseState, policy: GatePolicy) -> Terms | None:
     if section is None or strategy_at(stage, policy.online) is None:
         return None
     rules = section.rules if stage.judge == "rules" and isinstance(section, OnlineStage) else ()
-    soak_hours, approval = (section.soak_hours, section.approval) if stage.waits else (0, False)
+    soak_hours, approval = (section.soak_hours, section.approval) if stage.has_pause else (0, False)
     return Terms(soak_hours, section.maximum_hours, approval, rules, policy.freeze)
 
 

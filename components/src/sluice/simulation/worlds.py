@@ -111,8 +111,8 @@ class Scale:
 
     def asks_slices(self, *, shadow: bool) -> bool:
         """Whether the shadow, or any stage after it, asks of every slice."""
-        mirrored = {name for name, stage in STAGES.items() if stage.mirrors}
-        return bool(self.sliced & mirrored if shadow else self.sliced - mirrored)
+        mirror_stages = {name for name, stage in STAGES.items() if stage.mirrors}
+        return bool(self.sliced & mirror_stages if shadow else self.sliced - mirror_stages)
 
 
 def scale_of(policy: GatePolicy, requests_a_day: float, look_hours: float | None = None) -> Scale:

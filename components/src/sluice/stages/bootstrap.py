@@ -13,7 +13,7 @@ BOOTSTRAP = RolloutStage[ConfirmStage](
     manifests_before=("first",),
     section="confirm",  # timed as confirm is; it neither soaks nor waits for a person: it answers everything already
     steps=lambda _: ((RolloutArm(role=CANDIDATE_ROLE, weight=100),),),
-    waits=False,
+    has_pause=False,
     judge="failures",
     action="bootstrap",
     subject="first model {who} answers 100 %",

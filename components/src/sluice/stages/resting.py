@@ -14,6 +14,6 @@ STABLE = RolloutStage[TimedStage](
     manifests_before=("plain",),
     action="confirm",
     subject="{who} confirmed as stable",
-    goes="confirmed as stable",
+    approval="confirmed as stable",
     label="confirmed",
 )

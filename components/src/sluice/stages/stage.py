@@ -70,14 +70,14 @@ class RolloutStage(Generic[Section]):
         manifests_before: names that the folder had in older versions.
         section: key of its terms in the policy's ``online``; ``None`` where no policy speaks of it.
         steps: how traffic goes, step by step, by its section of the policy.
-        waits: whether it may soak, and wait for a person.
+        has_pause: whether it may soak, and wait for a person.
         judge: what a look asks: the section's rules, whether requests failed, or the servers alone, where no request
             reaches the candidate. ``None`` between rollouts.
         whole_rollout: whether labels count of all requests that the rollout's arms answered, not of this stage's only.
         action: what a decision that begins it is called.
         subject: what that decision's commit says; ``{who}``: the candidate, ``{was}`` and ``{weight}``: its percent
             before and after, ``{mirror}``: percent of copies, ``{way}``: the stage before where it shared traffic.
-        goes: what the approval of a step to it says, likewise.
+        approval: what the approval of a step to it says, likewise.
         label: the action in a report.
     """
 
@@ -89,12 +89,12 @@ class RolloutStage(Generic[Section]):
     manifests_before: tuple[str, ...] = ()
     section: str | None = None
     steps: Callable[[Section], tuple[Traffic, ...]] = lambda _: ()
-    waits: bool = True
+    has_pause: bool = True
     judge: Judge | None = None
     whole_rollout: bool = False
     action: str = ""
     subject: str = ""
-    goes: str = "goes to {stage} with {weight} %"
+    approval: str = "goes to {stage} with {weight} %"
     label: str = ""
 
     def section_of(self, online: BaseModel) -> Section | None:
