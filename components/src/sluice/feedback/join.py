@@ -11,8 +11,7 @@ Join what a collector stored with the labels that are in, again and again: the e
                  online came: a sample is read again from there; SLUICE_FEATURES when left out, and no parity without
 
 Nothing is written where the join fails: the document grows old, and a gate takes an old join for none. Credentials and
-endpoints come from the environment: of the store as of ``sluice.models.fetch``, of the features as of
-``sluice.features.location``.
+endpoints come from the environment, as of ``sluice.object_store``.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from sluice.documents.evidence import Evidence, Pairs, Timings
 from sluice.documents.state import Applied, ReleaseState
 from sluice.errors import BadInput, SluiceError
 from sluice.evidence.prediction_source import PredictionSource, Recheck
-from sluice.feedback.store import Store
+from sluice.feedback.store import PredictionStore
 from sluice.feedback.store_log import StoreLog
 from sluice.gates.policy import GatePolicy, parse_policy
 from sluice.installation import FEATURE_REPO
@@ -78,17 +77,17 @@ class Join:
         Write the evidence of all that is known at ``now``, whole or not at all, and return it.
 
         Raises:
-            BadInput, BadArtifact: the release, the policy, an object or a bundle cannot be read.
+            BadInput, BadArtifact, Unavailable: the release, the policy, an object or a bundle cannot be read.
         """
         state, policy = self._state(), self._policy()
         log, source = self._source(state)
         if state.rollout is None:
             log.remember(state)
-            found = _nothing(state, now)
+            evidence = _nothing(state, now)
         else:
-            found = source.read(state, policy, Applied.of("", state), now)
-        write_bytes(self.output, found.model_dump_json().encode())
-        return found
+            evidence = source.read(state, policy, Applied.of("", state), now)
+        write_bytes(self.output, evidence.model_dump_json().encode())
+        return evidence
 
     def _state(self) -> ReleaseState:
         """A mounted ConfigMap changes as a whole, by one link: it is read behind that link."""
@@ -110,7 +109,7 @@ class Join:
     def _source(self, state: ReleaseState) -> tuple[StoreLog, PredictionSource]:
         key = f"{state.task}/{state.environment}"
         if key not in self._sources:
-            store = Store.open(self.store, state.task, state.environment, self.settings)
+            store = PredictionStore.open(self.store, state.task, state.environment, self.settings)
 
             @cache
             def manifest(digest: str) -> BundleManifest:
@@ -154,16 +153,16 @@ def _nothing(state: ReleaseState, now: datetime) -> Evidence:
     )
 
 
-def _said(found: Evidence, *, rechecks: bool) -> str:
+def _summary(evidence: Evidence, *, rechecks: bool) -> str:
     """One line about a join."""
-    joined = f"joined {found.stage} of {found.task}/{found.environment} at {found.now}"
-    if found.rollout is None:
+    joined = f"joined {evidence.stage} of {evidence.task}/{evidence.environment} at {evidence.now}"
+    if evidence.rollout is None:
         return joined
     if not rechecks:
         return f"{joined}; no parity, for no feature store is named (--features)"
-    if found.cells is None:
+    if evidence.cells is None:
         return f"{joined}; no parity, for the candidate has answered nothing yet"
-    cells = found.cells
+    cells = evidence.cells
     return f"{joined}; {cells.different} of {cells.compared} served cells differ, {cells.excluded} cannot be compared"
 
 
@@ -201,8 +200,8 @@ def main(argv: list[str]) -> int:
     while True:
         code = 0
         try:
-            found = join.once(datetime.now(UTC))
-            sys.stdout.write(f"{_said(found, rechecks=bool(options.features))}\n")
+            evidence = join.once(datetime.now(UTC))
+            sys.stdout.write(f"{_summary(evidence, rechecks=bool(options.features))}\n")
             sys.stdout.flush()
         except SluiceError as error:
             sys.stderr.write(f"join: {error}\n")
