@@ -24,6 +24,7 @@ from sluice.documents.state import Applied, ReleaseState
 from sluice.evidence.moments import histogram, label_delays, moments, moments_by, rounded
 from sluice.evidence.rows import Types, decoded, failed, of_route, with_labels
 from sluice.evidence.slices import slice_evidence
+from sluice.stages.registry import STAGES
 from sluice.tasks.task import Slice
 
 
@@ -58,7 +59,7 @@ def collect_evidence(
     """
     rows = with_labels(decoded(predictions, profiles, slices, carried or {}), labels, now)
     live = rows.filter(pl.col("event_time") >= moment_of(state.since)) if state.since else rows.clear()
-    cohort = rows.filter(pl.col("route") != "shadow") if state.stage == "confirm" else live
+    cohort = rows.filter(pl.col("route") != "shadow") if STAGES[state.stage].whole_rollout else live
     route = state.candidate_route
     due = now - timedelta(hours=label_maturity_hours)
     served, peers = of_route(live, route, state.candidate), of_route(live, "stable", state.stable)

@@ -85,7 +85,7 @@ class Join:
             log.remember(state)
             evidence = _nothing(state, now)
         else:
-            evidence = source.read(state, policy, _applied(state), now)
+            evidence = source.read(state, policy, Applied.of("", state), now)
         write_bytes(self.output, evidence.model_dump_json().encode())
         return evidence
 
@@ -129,18 +129,6 @@ class Join:
         return partial(recheck_cells, history=History.at(task, self.feature_repo, self.features))
 
 
-def _applied(state: ReleaseState) -> Applied:
-    """What is meant to be in effect; the gate reads back itself what is."""
-    return Applied(
-        commit="",
-        stable=state.stable,
-        candidate=state.candidate,
-        stable_weight=state.stable_weight,
-        candidate_weight=state.candidate_weight,
-        mirror_percent=state.mirror_percent,
-    )
-
-
 def _nothing(state: ReleaseState, now: datetime) -> Evidence:
     """Between rollouts there is nothing to compare; the time of the join still shows that somebody would."""
     return Evidence(
@@ -151,7 +139,7 @@ def _nothing(state: ReleaseState, now: datetime) -> Evidence:
         step=state.step,
         since=state.since,
         now=iso(now),
-        applied=_applied(state),
+        applied=Applied.of("", state),
         candidate=None,
         stable=None,
         foreign=0,

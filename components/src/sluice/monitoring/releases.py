@@ -22,15 +22,15 @@ import argparse
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
 
 from sluice.documents.event_time import moment_of
-from sluice.documents.state import Stage
 from sluice.gitops.fleet import read_fleet
 from sluice.gitops.reader import ReleaseReader
 from sluice.prometheus.exporter import Sample, expose, in_text
 from sluice.release.snapshot import Snapshot
 from sluice.rollout.terms import deadline_of
+from sluice.stages.registry import STAGES
+from sluice.stages.stage import SIDES
 
 
 class Releases:
@@ -75,17 +75,16 @@ class Releases:
 def samples_of(snapshot: Snapshot) -> Iterator[Sample]:
     """What the release file, the holds and the policy of one environment say."""
     state, labels = snapshot.state, _about(snapshot)
-    for stage in get_args(Stage):
+    for stage in STAGES:
         yield Sample("sluice_release_stage", labels | {"stage": stage}, stage == state.stage)
     for name, moment in (("since", state.since), ("deadline", deadline_of(state, snapshot.policy))):
         if moment:
             yield Sample(f"sluice_release_{name}_seconds", labels, moment_of(moment).timestamp())
-    weights = {"stable": state.stable_weight, "candidate": state.candidate_weight, "mirror": state.mirror_percent}
+    weights = dict.fromkeys(SIDES, 0) | {arm.role: arm.weight for arm in state.arms} | {"mirror": state.mirror_percent}
     for side, percent in weights.items():
         yield Sample("sluice_release_weight_percent", labels | {"side": side}, percent)
-    for side, digest in (("stable", state.stable), ("candidate", state.candidate)):
-        if digest:
-            yield Sample("sluice_release_digest", labels | {"side": side, "digest": digest}, 1)
+    for arm in state.arms:
+        yield Sample("sluice_release_digest", labels | {"side": arm.role, "digest": str(arm.digest)}, 1)
     yield Sample("sluice_release_paused", labels, state.paused)
     yield Sample("sluice_release_holds", labels, len(state.holds))
 

@@ -169,7 +169,6 @@ def _evidence(
     state: ReleaseState, applied: Applied, now: datetime, lives: list[Life], joined: Joined, unseen: int = 0
 ) -> Evidence:
     route = state.candidate_route
-    planned = state.mirror_percent if route == "shadow" else state.candidate_weight
     roads = {"stable": state.stable, route: state.candidate}
     stable, candidate = (sum(life.requests(road) for life in lives) for road in roads)
     return Evidence(
@@ -190,7 +189,7 @@ def _evidence(
             if life.digest != digest
         ),
         split=nearest_to_plan(
-            max(stable - candidate, 0) if route == "shadow" else stable, candidate, planned / 100, unseen
+            max(stable - candidate, 0) if state.is_mirrored else stable, candidate, state.candidate_share / 100, unseen
         ),
         strata=joined.strata,
         pairs=joined.pairs,

@@ -41,7 +41,7 @@ def evidence_of(state: ReleaseState, watch: Watch, found: Glance, look: int) -> 
     """The document that a look is given when window ``look`` begins."""
     live, judged, mine = found
     now, n, world = clock(look * watch.traffic.scale.look_hours), int(mine.candidate.n), watch.traffic.world
-    shadow = state.stage == "shadow"
+    shadow = state.is_mirrored
     return Evidence(
         task=state.task,
         environment=state.environment,
@@ -50,7 +50,7 @@ def evidence_of(state: ReleaseState, watch: Watch, found: Glance, look: int) -> 
         step=state.step,
         since=state.since,
         now=now,
-        applied=_applied(state),
+        applied=Applied.of("0" * 40, state),
         candidate=_arm(state.candidate, mine.candidate, state.since, now),
         stable=_arm(state.stable, mine.stable, state.since, now),
         foreign=0,
@@ -183,15 +183,3 @@ def _sliced(windows: Sequence[int], rows: Sequence[list[float]], hours: float) -
 def name_of(window: int, hours: float) -> str:
     """Names that sort as the windows do."""
     return f"{window * hours:010.3f}"
-
-
-def _applied(state: ReleaseState) -> Applied:
-    """The servers do at once what Git says."""
-    return Applied(
-        commit="0" * 40,
-        stable=state.stable,
-        candidate=state.candidate,
-        stable_weight=state.stable_weight,
-        candidate_weight=state.candidate_weight,
-        mirror_percent=state.mirror_percent,
-    )
