@@ -165,13 +165,40 @@ def simulate(
     look_every: Annotated[float | None, typer.Option(help="Hours between looks, instead of the policy's.")] = None,
     compare: Annotated[bool, typer.Option("--compare", help="Beside it the rules of other tools.")] = False,
     write: Annotated[Path | None, typer.Option(help="Put tables and picture into this page.")] = None,
+    replay: Annotated[
+        Path | None, typer.Option(metavar="PAIRS", help="Play the shadow on these pairs (parquet) instead of worlds.")
+    ] = None,
+    part: Annotated[
+        str | None, typer.Option("--slice", metavar="COLUMN=TEXT", help="Of the pairs, this slice.")
+    ] = None,
+    margin_sd: Annotated[
+        float | None, typer.Option(help="With --replay: a margin of so many standard deviations of a day.")
+    ] = None,
+    hours: Annotated[float | None, typer.Option(help="With --replay: hours of shadow, not the policy's.")] = None,
+    contiguous: Annotated[
+        bool, typer.Option("--contiguous", help="With --replay: days as they were, from every start.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """
     Play a policy against worlds whose truth is known, before real users pay for it.
 
+    With --replay the world is a history of your own: docs/simulation.md says what PAIRS has.
+
     Example: sluice simulate manifests/overlays/dev/gate-policy.yaml --world worse --rollouts 5000
+
+    Example: sluice simulate gate-policy.yaml --replay pairs.parquet --hours 720 --json
     """
+    if replay:
+        if world or compare:
+            raise BadInput("--replay", "plays its own days", "leave out --world and --compare")
+        from sluice.simulation import replay_command
+
+        options = replay_command.ReplayOptions(rollouts, seed, look_every, hours, margin_sd, part, contiguous)
+        replay_command.run(policy, replay, options, write, as_json=as_json)
+        return
+    if part or margin_sd is not None or hours is not None or contiguous:
+        raise BadInput("--slice, --margin-sd, --hours, --contiguous", "are of a replay", "give --replay PAIRS")
     from sluice.charts import need_charts
     from sluice.simulation import command
 

@@ -1,0 +1,361 @@
+"""
+A policy's shadow comparison on a user's own days, drawn again so that the truth is known.
+
+Days are drawn in runs of three on average (stationary bootstrap; Politis, Romano 1994), each rollout from days that its
+history does not have; or, contiguous, a rollout is the days that really followed. The judged difference is shifted so
+that its mean over the days that a rollout is drawn from is what the truth says. All rules see the same days.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sluice.errors import BadInput
+from sluice.gates.blocks import (
+    MINIMUM_HISTORY,
+    BlockHistory,
+    BlockSums,
+    Bounds,
+    Floats,
+    Ints,
+    block_intervals,
+    block_sums,
+    history_of,
+    plain_intervals,
+    shortest_length,
+)
+from sluice.gates.rule_kind import ARM_N
+from sluice.gates.sequential import critical_value
+from sluice.simulation.pairs import Pairs
+from sluice.simulation.summary import Share, wilson
+
+TRUTHS = {"equal": 0.0, "half the margin": 0.5, "at the margin": 1.0, "twice the margin": 2.0}
+"""How much worse the candidate is, in margins."""
+PER_REQUEST, BLOCKS, SHARED = "per request (the rule of today)", "blocks", "blocks, adjusted and shared"
+RULES = (PER_REQUEST, BLOCKS, SHARED)
+MEAN_RUN_DAYS = 3
+HISTORY_DAYS = 60
+"""Days of history, or half of all where there are fewer."""
+LENGTHS_HOURS = (1, 2, 3, 4, 6, 8, 12, 24, 48, 72)
+"""Block lengths that are tried; a replay has blocks of a day."""
+HORIZON_DAYS = 30
+"""Days of which a contiguous rollout's truth is the mean."""
+_DAY_HOURS = 24
+_SPLITS = 250
+_CHUNK = 500
+
+
+@dataclass(frozen=True)
+class ShadowTerms:
+    """What a policy's shadow asks of the log loss."""
+
+    margin: float
+    alpha: float
+    minimum_n: int
+    """Labelled pairs before a PASS; the rule of today is narrowest there."""
+    minimum_requests: int
+    look_hours: float
+    soak_hours: float
+    maximum_hours: float
+    maturity_hours: float
+    """Time after a block's end at which it counts; labels that come later are in none."""
+
+    @property
+    def looks(self) -> int:
+        """Looks until time is out."""
+        return int(self.maximum_hours / self.look_hours + 1e-9)
+
+    @property
+    def days(self) -> int:
+        """Days that a rollout touches."""
+        return int(np.ceil(self.looks * self.look_hours / _DAY_HOURS - 1e-9))
+
+    def look_of_block(self, number: Ints) -> Ints:
+        """The look, from 1, at which the block of this number, from 1, first counts."""
+        return np.asarray(np.ceil((_DAY_HOURS * number + self.maturity_hours) / self.look_hours - 1e-9), dtype=np.int64)
+
+    @property
+    def blocks(self) -> int:
+        """Blocks that count in time."""
+        return int((self.look_of_block(np.arange(1, self.days + 1)) <= self.looks).sum())
+
+
+@dataclass(frozen=True, eq=False)
+class DayTable:
+    """
+    Pairs as a rollout meets them, by day.
+
+    Attributes:
+        whole: (D,) all pairs of each day: what is true of it.
+        blocks: (D,) those whose labels are in when the day's block counts.
+        looks: (D, L, 4) by look after the day's beginning: labels that came in, the sum of their differences and of
+            its squares, and requests.
+    """
+
+    whole: BlockSums
+    blocks: BlockSums
+    looks: Floats
+
+
+class Draws(NamedTuple):
+    """
+    Days of R rollouts.
+
+    Attributes:
+        history: (R, H) days.
+        days: (R, K) days of the rollout.
+        truth: (R, T) days whose mean is the truth.
+    """
+
+    history: Ints
+    days: Ints
+    truth: Ints
+
+
+@dataclass(frozen=True)
+class RuleSummary:
+    """How one rule fares under one truth."""
+
+    rule: str
+    truth: str
+    promoted: Share
+    rolled_back: Share
+    out_of_time: Share
+    wrong: Share
+    """Rolled back where it is better than the margin; promoted where it is not."""
+    days: float
+    """Median to the end, running out of time with it."""
+    requests: float
+    """Median to the end."""
+    miscoverage: Share
+    """Rollouts whose interval excluded the truth at some look, up to the last."""
+
+
+def day_table(pairs: Pairs, terms: ShadowTerms) -> DayTable:
+    """Sum the pairs by day and by look."""
+    whole = block_sums(pairs.day, pairs.difference, pairs.covariates, pairs.days)
+    due = pairs.label_hours <= _DAY_HOURS + terms.maturity_hours
+    covariates = {name: values[due] for name, values in pairs.covariates.items()}
+    blocks = block_sums(pairs.day[due], pairs.difference[due], covariates, pairs.days)
+    label_look, event_look = (
+        np.ceil(hours / terms.look_hours - 1e-9).astype(np.int64).clip(1) - 1
+        for hours in (pairs.label_hours, pairs.event_hours)
+    )
+    ones, difference = np.ones(pairs.day.size), pairs.difference
+    columns = ((label_look, ones), (label_look, difference), (label_look, difference**2), (event_look, ones))
+    looks = np.zeros((pairs.days, terms.looks, len(columns)))
+    for column, (when, values) in enumerate(columns):
+        seen = when < terms.looks
+        cell = pairs.day[seen] * terms.looks + when[seen]
+        sums = np.bincount(cell, values[seen], minlength=pairs.days * terms.looks)
+        looks[..., column] = sums.reshape(pairs.days, terms.looks)
+    last = int(np.flatnonzero(looks.any(axis=(0, 2))).max(initial=0)) + 1
+    return DayTable(whole, blocks, looks[:, :last])
+
+
+def resampled_draws(days: int, terms: ShadowTerms, rollouts: int, seed: int) -> Draws:
+    """
+    Runs of days go to history or to the replay by chance, in ``_SPLITS`` ways; a rollout's are drawn from the replay's.
+
+    Raises:
+        BadInput: too few days.
+    """
+    size = min(HISTORY_DAYS, days // 2)
+    _require_days(days, size, 2 * MINIMUM_HISTORY)
+    rng = np.random.default_rng(seed)
+    run = (np.arange(days) + rng.integers(MEAN_RUN_DAYS, size=(min(_SPLITS, rollouts), 1))) // MEAN_RUN_DAYS
+    place = np.take_along_axis(rng.random((len(run), int(run.max()) + 1)), run, axis=1).argsort(axis=1, kind="stable")
+    mine = np.arange(rollouts) % len(run)
+    history, others = np.sort(place[:, :size])[mine], np.sort(place[:, size:])[mine]
+    return Draws(history, np.take_along_axis(others, _in_runs(rng, others.shape[1], rollouts, terms.days), 1), others)
+
+
+def _in_runs(rng: np.random.Generator, days: int, rollouts: int, length: int) -> Ints:
+    """Places (rollouts, length) among ``days``: each after the one before, or, once in a mean run, anywhere."""
+    begins = rng.random((rollouts, length)) < 1 / MEAN_RUN_DAYS
+    begins[:, 0] = True
+    anew, at = rng.integers(days, size=begins.shape), np.arange(length)
+    since = np.maximum.accumulate(np.where(begins, at, 0), axis=1)
+    return np.asarray((np.take_along_axis(anew, since, axis=1) + at - since) % days)
+
+
+def contiguous_draws(days: int, terms: ShadowTerms) -> Draws:
+    """
+    Every start: history is the days before it, the rollout the days after it, the truth the mean of the next 30.
+
+    Raises:
+        BadInput: too few days.
+    """
+    horizon = max(HORIZON_DAYS, terms.days)
+    size = min(HISTORY_DAYS, days - horizon)
+    _require_days(days, size, MINIMUM_HISTORY + horizon)
+    start = np.arange(size, days - horizon + 1)[:, None]
+    ahead = start + np.arange(horizon)
+    return Draws(start - size + np.arange(size), ahead[:, : terms.days], ahead)
+
+
+def _require_days(days: int, history: int, needed: int) -> None:
+    if history < MINIMUM_HISTORY:
+        raise BadInput("--replay", f"has {days} days, and {needed} are needed", "give more days, or fewer --hours")
+
+
+def replay(table: DayTable, terms: ShadowTerms, draws: Draws) -> tuple[RuleSummary, ...]:
+    """Play every rule under every truth on the same days; in the order of ``TRUTHS``, and in each of ``RULES``."""
+    parts = [_play(table, terms, part) for part in _chunks(draws)]
+    return tuple(
+        _summary(rule, truth, terms, _concatenated([part[truth, rule] for part in parts]))
+        for truth in TRUTHS
+        for rule in RULES
+    )
+
+
+def influence_spread(table: DayTable) -> float:
+    """Standard deviation of a day's influence: the unit of ``--margin-sd``."""
+    sums = table.whole
+    centred = sums.judged - sums.judged.sum() / sums.counts.sum() * sums.counts
+    return float(np.std(centred / sums.counts.mean(), ddof=1))
+
+
+def shortest_block(pairs: Pairs) -> float | None:
+    """Of ``LENGTHS_HOURS``, the shortest block that depends little on its neighbours in all of these days."""
+    hours = pairs.day * _DAY_HOURS + pairs.event_hours
+    lengths = {}
+    for length in LENGTHS_HOURS:
+        blocks = pairs.days * _DAY_HOURS // length  # a part of a block is none
+        within = hours < blocks * length
+        covariates = {name: values[within] for name, values in pairs.covariates.items()}
+        place = (hours[within] // length).astype(np.int64)
+        lengths[length] = block_sums(place, pairs.difference[within], covariates, blocks)
+    return shortest_length({length: sums for length, sums in lengths.items() if sums.counts.size >= MINIMUM_HISTORY})
+
+
+class _Ends(NamedTuple):
+    """Of each rollout, (R,): PASS 1, FAIL -1, neither 0; the look at which it ended; requests until then."""
+
+    verdict: Ints
+    look: Ints
+    requests: Floats
+    missed: NDArray[np.bool_]
+
+
+def _chunks(draws: Draws) -> Iterator[Draws]:
+    for first in range(0, len(draws.days), _CHUNK):
+        yield Draws(*(part[first : first + _CHUNK] for part in draws))
+
+
+def _concatenated(parts: list[_Ends]) -> _Ends:
+    return _Ends(*(np.concatenate(values) for values in zip(*parts, strict=True)))
+
+
+def _play(table: DayTable, terms: ShadowTerms, draws: Draws) -> dict[tuple[str, str], _Ends]:
+    truth = table.whole.judged[draws.truth].sum(axis=1) / table.whole.counts[draws.truth].sum(axis=1)
+    arrived = _by_look(table, terms, draws.days)
+    critical = _critical_values(arrived[..., 0], terms)
+    histories = _histories(table, draws)
+    ends: dict[tuple[str, str], _Ends] = {}
+    for name, margins in TRUTHS.items():
+        target = margins * terms.margin
+        shift = target - truth
+        looks = np.arange(1, terms.looks + 1)
+        ends[name, PER_REQUEST] = _ends(_per_request(arrived, critical, shift), looks, target, arrived, terms)
+        plain, shared = _by_block(table, terms, draws, shift, histories)
+        looks = terms.look_of_block(np.arange(1, plain.low.shape[1] + 1))
+        for rule, bounds in ((BLOCKS, plain), (SHARED, shared)):
+            ends[name, rule] = _ends(bounds, looks, target, arrived, terms)
+    return ends
+
+
+def _by_look(table: DayTable, terms: ShadowTerms, days: Ints) -> Floats:
+    """Sums of what is in at each look, (R, L, 4)."""
+    a_day = round(_DAY_HOURS / terms.look_hours)
+    total = np.zeros((len(days), terms.looks, table.looks.shape[2]))
+    for place in range(days.shape[1]):
+        first = place * a_day
+        width = min(table.looks.shape[1], terms.looks - first)
+        total[:, first : first + width] += table.looks[days[:, place], :width]
+    return total.cumsum(axis=1)
+
+
+def _per_request(arrived: Floats, critical: Floats, shift: Floats) -> Bounds:
+    """The shadow's sequence as the gate has it: every labelled pair is an observation of its own."""
+    n, raw, squares, by = arrived[..., 0], arrived[..., 1], arrived[..., 2], shift[:, None]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(n >= ARM_N, raw / n + by, np.nan)
+        variance = np.maximum(squares - raw**2 / n, 0) / (n - 1)
+        half = critical * np.sqrt(variance / n)
+    return Bounds(mean, mean - half, mean + half)
+
+
+def _critical_values(n: Floats, terms: ShadowTerms) -> Floats:
+    distinct, place = np.unique(n, return_inverse=True)
+    values = [critical_value(one, terms.alpha, terms.minimum_n) if one else np.nan for one in distinct]
+    return np.array(values)[place].reshape(n.shape)
+
+
+def _histories(table: DayTable, draws: Draws) -> tuple[list[BlockHistory | None], Ints]:
+    """What each distinct history says, and which is each rollout's, (R,)."""
+    distinct, mine = np.unique(draws.history, axis=0, return_inverse=True)
+    return [history_of(table.blocks.at(days)) for days in distinct], mine.reshape(-1)
+
+
+def _by_block(
+    table: DayTable, terms: ShadowTerms, draws: Draws, shift: Floats, histories: tuple[list[BlockHistory | None], Ints]
+) -> tuple[Bounds, Bounds]:
+    """The unadjusted and the shared sequence, (R, blocks that count in time)."""
+    shape = (len(draws.days), terms.blocks)
+    plain, shared = (Bounds(*(np.full(shape, np.nan) for _ in Bounds._fields)) for _ in range(2))
+    for number, history in enumerate(histories[0]):
+        if history is None:
+            continue
+        mine = np.flatnonzero(histories[1] == number)
+        sums = table.blocks.at(draws.days[mine][:, : terms.blocks]).shifted(shift[mine, None])
+        intervals = block_intervals(history, sums, terms.margin, terms.alpha)
+        alone = plain_intervals(history, sums, terms.margin, terms.alpha)
+        for whole, part in ((plain, alone), (shared, intervals.shared)):
+            for ends, values in zip(whole, part, strict=True):
+                ends[mine] = values
+    return plain, shared
+
+
+def _ends(bounds: Bounds, looks: Ints, truth: float, arrived: Floats, terms: ShadowTerms) -> _Ends:
+    """
+    The guardrail at each look: PASS when none of the interval is above the margin, FAIL when all of it is.
+
+    Args:
+        looks: (K,) look of each column of ``bounds``.
+        arrived: (R, L, 4) sums until each look.
+    """
+    pairs, requests = arrived[:, looks - 1, 0], arrived[..., 3]
+    enough = (pairs >= terms.minimum_n) & (requests[:, looks - 1] >= terms.minimum_requests)
+    enough &= looks * terms.look_hours >= terms.soak_hours
+    passed, failed = (bounds.high <= terms.margin) & enough, bounds.low > terms.margin
+    over = passed | failed
+    decided, first = over.any(axis=1), over.argmax(axis=1) if looks.size else np.zeros(len(over), dtype=np.int64)
+    rows = np.arange(len(over))
+    verdict, look = np.zeros(len(over), dtype=np.int64), np.full(len(over), terms.looks)
+    if looks.size:
+        verdict = np.where(decided, np.where(failed[rows, first], -1, 1), 0)
+        look = np.where(decided, looks[first], terms.looks)
+    missed = np.logical_or(bounds.low > truth, bounds.high < truth).any(axis=1)
+    return _Ends(verdict, look, requests[rows, look - 1], np.asarray(missed))
+
+
+def _summary(rule: str, truth: str, terms: ShadowTerms, ends: _Ends) -> RuleSummary:
+    n = len(ends.verdict)
+    promoted, back, neither = (wilson(int((ends.verdict == value).sum()), n) for value in (1, -1, 0))
+    return RuleSummary(
+        rule=rule,
+        truth=truth,
+        promoted=promoted,
+        rolled_back=back,
+        out_of_time=neither,
+        wrong=back if TRUTHS[truth] < 1 else promoted,
+        days=float(np.median(ends.look)) * terms.look_hours / _DAY_HOURS,
+        requests=float(np.median(ends.requests)),
+        miscoverage=wilson(int(ends.missed.sum()), n),
+    )

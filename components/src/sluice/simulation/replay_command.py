@@ -1,0 +1,245 @@
+"""``sluice simulate POLICY --replay PAIRS``: read both, play, print it, and write it into a page."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from sluice.errors import BadInput
+from sluice.gates.blocks import FIRST_LOOK
+from sluice.gates.policy import GatePolicy, read_policy
+from sluice.simulation.pairs import Pairs, read_pairs
+from sluice.simulation.replay import (
+    HISTORY_DAYS,
+    MEAN_RUN_DAYS,
+    TRUTHS,
+    RuleSummary,
+    ShadowTerms,
+    contiguous_draws,
+    day_table,
+    influence_spread,
+    replay,
+    resampled_draws,
+    shortest_block,
+)
+from sluice.simulation.report import grid, interval, markdown, percent, rewrite
+
+HEADINGS = ("truth", "rule", "promoted", "rolled back", "out of time", "wrong (95 %)", "days", "requests", "missed")
+"""Days and requests as median to the end; missed: the interval excluded the truth at some look."""
+_DAY_HOURS = 24
+_MOST_HOURS = 8784
+_WIDE = 140
+
+
+@dataclass(frozen=True)
+class ReplayOptions:
+    """What the command line says beside the policy and the pairs."""
+
+    rollouts: int
+    seed: int
+    look_hours: float | None = None
+    maximum_hours: float | None = None
+    margin_sd: float | None = None
+    part: str | None = None
+    contiguous: bool = False
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What was played, and how it came out."""
+
+    name: str
+    policy_digest: str
+    options: ReplayOptions
+    terms: ShadowTerms
+    pairs: int
+    days: int
+    first_hour: int
+    spread: float
+    in_time: float
+    """Share of the labels that are in when their day's block counts."""
+    block_hours: float | None
+    """Shortest block that depends little on its neighbours, of the lengths tried."""
+    rollouts: int
+    rules: tuple[RuleSummary, ...]
+
+    def document(self) -> dict[str, Any]:
+        """All figures as plain JSON."""
+        return {
+            "replay": self.name,
+            "policy_digest": self.policy_digest,
+            "seed": self.options.seed,
+            "slice": self.options.part,
+            "contiguous": self.options.contiguous,
+            "rollouts": self.rollouts,
+            "pairs": self.pairs,
+            "days": self.days,
+            "day_begins_at_utc_hour": self.first_hour,
+            "day_influence_sd": self.spread,
+            "labels_in_time": self.in_time,
+            "shortest_block_hours": self.block_hours,
+            "shadow": asdict(self.terms),
+            "truths": {name: margins * self.terms.margin for name, margins in TRUTHS.items()},
+            "rules": [asdict(one) for one in self.rules],
+        }
+
+    def preamble(self) -> str:
+        """One line that says what was played."""
+        terms = self.terms
+        return (
+            f"{self.name}: {self.pairs:,} pairs of {self.days} days, {self.rollouts:,} rollouts, seed "
+            f"{self.options.seed}, margin {terms.margin:.4g} ({terms.margin / self.spread:.2g} standard deviations of "
+            f"a day), alpha {terms.alpha:g}, {terms.maximum_hours:g} h with a look every {terms.look_hours:g} h, "
+            f"policy {self.policy_digest[:19]}"
+        )
+
+    def notes(self) -> list[str]:
+        """What to know about the days before the table is believed."""
+        order = "as they were" if self.options.contiguous else f"drawn again in runs of {MEAN_RUN_DAYS} on average"
+        begin = f"Days begin at {self.first_hour:02} UTC and are {order}; history has at most {HISTORY_DAYS} others."
+        lines = [f"{begin} The gate decides by the first rule; the other two are not in it yet."]
+        if self.terms.blocks < FIRST_LOOK:
+            lines.append(f"Only {self.terms.blocks} blocks count in time, and a first look needs {FIRST_LOOK}.")
+        if self.in_time < 1:
+            share, hours = percent(1 - self.in_time), self.terms.maturity_hours
+            lines.append(f"{share} of the labels come later than {hours:g} h after their day, and are in no block.")
+        if self.block_hours is None:
+            lines.append("Neighbouring blocks depend even where they are the longest that were tried.")
+        else:
+            lines.append(f"Shortest block whose residual depends little on its neighbours: {self.block_hours:g} h.")
+        return lines
+
+
+def replay_pairs(policy_path: Path, pairs_path: Path, options: ReplayOptions) -> Replay:
+    """
+    Play the shadow of the policy on the pairs.
+
+    Raises:
+        BadInput: policy or pairs cannot be read or do not fit, or an option makes no sense.
+    """
+    for option, value in (
+        ("--rollouts", options.rollouts),
+        ("--look-every", options.look_hours),
+        ("--hours", options.maximum_hours),
+        ("--margin-sd", options.margin_sd),
+    ):
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise BadInput(option, f"is {value:g}", "give a number above 0")
+    policy, digest = read_policy(policy_path)
+    terms = shadow_terms(policy, options)
+    pairs = read_pairs(pairs_path, options.part)
+    table = day_table(pairs, terms)
+    spread = influence_spread(table)
+    if not spread > 0:
+        raise BadInput(str(pairs_path), "has no difference that varies from day to day", "give two unlike models")
+    if options.margin_sd is not None:
+        terms = replace(terms, margin=options.margin_sd * spread)
+    draws = (
+        contiguous_draws(pairs.days, terms)
+        if options.contiguous
+        else resampled_draws(pairs.days, terms, options.rollouts, options.seed)
+    )
+    return Replay(
+        name=pairs_path.stem,
+        policy_digest=digest,
+        options=options,
+        terms=terms,
+        pairs=pairs.day.size,
+        days=pairs.days,
+        first_hour=pairs.first_hour,
+        spread=spread,
+        in_time=_in_time(pairs, terms),
+        block_hours=shortest_block(pairs),
+        rollouts=len(draws.days),
+        rules=replay(table, terms, draws),
+    )
+
+
+def shadow_terms(policy: GatePolicy, options: ReplayOptions) -> ShadowTerms:
+    """
+    What the policy's shadow asks of the log loss of all requests; the tightest guardrail where it has several.
+
+    Raises:
+        BadInput: it asks nothing of it, at fixed looks, or at looks that do not divide a day.
+    """
+    stage = policy.online.shadow
+    rules = [one for one in stage.rules if (one.metric, one.role) == ("log_loss", "guardrail")] if stage else []
+    whole = [one for one in rules if not one.per_slice]
+    if stage is None or not whole:
+        raise BadInput("online.shadow", "has no log_loss guardrail of all requests", "give a policy with one")
+    if stage.looks is not None:
+        raise BadInput("online.shadow.looks", f"is {stage.looks}, and a replay looks at any time", "leave it out")
+    rule = min(whole, key=lambda one: one.margin or 0.0)
+    look = options.look_hours or policy.online.look_every_hours
+    if abs(_DAY_HOURS / look - round(_DAY_HOURS / look)) > 1e-9:
+        raise BadInput("look_every_hours", f"is {look:g}, which does not divide a day", "give --look-every 6")
+    hours = options.maximum_hours or min(rule.maximum_hours or stage.maximum_hours, stage.maximum_hours)
+    if not _DAY_HOURS <= hours <= _MOST_HOURS:
+        limits = f"is {hours:g}; a block has {_DAY_HOURS}, and a replay at most {_MOST_HOURS:,}"
+        raise BadInput("maximum_hours", limits, "give --hours 120")
+    return ShadowTerms(
+        margin=rule.margin or 0.0,
+        alpha=rule.alpha or policy.online.alpha,
+        minimum_n=rule.minimum_n or stage.minimum_n,
+        minimum_requests=stage.minimum_n,
+        look_hours=look,
+        soak_hours=stage.soak_hours,
+        maximum_hours=hours,
+        maturity_hours=policy.online.label_maturity_hours,
+    )
+
+
+def run(policy_path: Path, pairs_path: Path, options: ReplayOptions, page: Path | None, *, as_json: bool) -> None:
+    """Play, write into ``page`` where there is one, and print."""
+    result = replay_pairs(policy_path, pairs_path, options)
+    if page:
+        write(result, page)
+    show(result, as_json=as_json)
+
+
+def show(result: Replay, *, as_json: bool) -> None:
+    """Print the document, or the table."""
+    if as_json:
+        sys.stdout.write(json.dumps(result.document(), indent=2, sort_keys=True) + "\n")
+        return
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_WIDE)
+    console.print(result.preamble(), highlight=False)
+    console.print(grid(HEADINGS, rows_of(result.rules), "How the shadow ends"))
+    for line in result.notes():
+        console.print(line, highlight=False)
+
+
+def write(result: Replay, page: Path) -> None:
+    """Put the table between the marks ``replay-<name>`` of ``page``."""
+    parts = (f"{result.preamble()}.", markdown(HEADINGS, rows_of(result.rules)), *result.notes())
+    rewrite(page, f"replay-{result.name}", "\n" + "\n\n".join(parts) + "\n")
+
+
+def rows_of(rules: tuple[RuleSummary, ...]) -> list[tuple[str, ...]]:
+    """The cells under ``HEADINGS``."""
+    return [
+        (
+            one.truth,
+            one.rule,
+            percent(one.promoted.share),
+            percent(one.rolled_back.share),
+            percent(one.out_of_time.share),
+            interval(one.wrong),
+            f"{one.days:.2g}",
+            f"{one.requests:,.0f}",
+            interval(one.miscoverage),
+        )
+        for one in rules
+    ]
+
+
+def _in_time(pairs: Pairs, terms: ShadowTerms) -> float:
+    return float((pairs.label_hours <= _DAY_HOURS + terms.maturity_hours).mean())
