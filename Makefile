@@ -49,10 +49,13 @@ compile: $(READY)  ## compile the pipelines, their Kubernetes objects and their 
 schemas: $(READY)  ## write the published JSON schemas into docs/schemas/
 	$(BIN)/python -m sluice.schemas
 
+REPLAY := --hours 720 --rollouts 10000 --write docs/simulation.md --replay tests/replay_pairs
 POLICY ?= manifests/overlays/dev/gate-policy.yaml
 simulate: $(READY)  ## play the shipped policy against known worlds; rewrites docs/simulation.md and its pictures
 	$(BIN)/sluice simulate $(POLICY) --rollouts 10000 --write docs/simulation.md
 	$(BIN)/sluice simulate $(POLICY) --compare --rollouts 500 --write docs/simulation.md
+	$(BIN)/sluice simulate $(POLICY) $(REPLAY)/flights.parquet
+	$(BIN)/sluice simulate $(POLICY) $(REPLAY)/two-hours-late.parquet --margin-sd 2
 
 REPORT ?= docs/reliability.md
 reliability: $(READY)  ## break the release on purpose, row by row; rewrites docs/reliability.md (FULL=1: longer)
