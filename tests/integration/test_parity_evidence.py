@@ -25,6 +25,8 @@ from sluice.documents.evidence import Cells, Evidence
 from sluice.documents.state import ReleaseState
 from sluice.documents.verdict import Verdict
 from sluice.errors import BadArtifact, Unavailable
+from sluice.evidence.measurements.points import Points
+from sluice.evidence.measurements.registry import part_of_points, points_of
 from sluice.evidence.recheck import recheck_cells
 from sluice.features.location import put_file
 from sluice.features.materialize import materialize
@@ -33,8 +35,6 @@ from sluice.feedback.join import Join
 from sluice.gates.online import judge_look
 from sluice.gates.policy import parse_policy
 from sluice.models.bundle import BundleManifest
-from sluice.prometheus.exposition import samples_of
-from sluice.prometheus.joined import joined_parts
 from sluice.release.file import render_release
 from tests.integration.collecting import V1, Post, call
 from tests.integration.servers import Server, redis_server, running, s3_bucket
@@ -179,7 +179,8 @@ def cells_of(requests: int, excluded: int = 0, different: int = 0) -> Cells:
 def parity_of(evidence: Evidence, state: ReleaseState) -> tuple[Verdict, str]:
     """What the shipped policy's rule says, to what a gate reads back from Prometheus."""
     policy = parse_policy(POLICY.read_bytes(), str(POLICY))
-    seen = evidence.model_copy(update={"cells": joined_parts(samples_of(evidence)).cells})
+    cells = part_of_points(Points(point for _, point in points_of(evidence)))["cells"]
+    seen = evidence.model_copy(update={"cells": cells})
     (reason,) = [r for r in judge_look(seen, policy.online.stages["confirm"], policy, state) if r.rule == "parity"]
     return reason.verdict, reason.text
 

@@ -82,7 +82,14 @@ class PredictionSource:
     _rollout: tuple[str | None, str | None, bool] = (None, None, False)
     _pieces: dict[Hashable, pl.DataFrame] = field(default_factory=dict)
 
-    def read(self, state: ReleaseState, policy: GatePolicy, applied: Applied, now: datetime) -> Evidence:
+    def read(
+        self,
+        state: ReleaseState,
+        policy: GatePolicy,
+        applied: Applied,
+        now: datetime,
+        synced: datetime | None = None,  # noqa: ARG002  rows are marked with their rollout and route
+    ) -> Evidence:
         """
         The evidence of all that the log has at ``now``.
 
