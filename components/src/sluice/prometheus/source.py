@@ -21,7 +21,7 @@ from sluice.documents.evidence import Evidence, Histogram, Moments, Source, Timi
 from sluice.documents.state import Applied, ReleaseState
 from sluice.evidence.collect import evidence_about
 from sluice.evidence.measurements.measurement import Part
-from sluice.evidence.measurements.points import DataPoint, Points
+from sluice.evidence.measurements.points import DataPoint, PointIndex
 from sluice.evidence.measurements.registry import part_of_points, series
 from sluice.evidence.moments import rounded
 from sluice.prometheus.api import BadAnswer, PrometheusApi
@@ -75,7 +75,7 @@ class PrometheusSource:
         self._believed(lambda: self._check_clock(now), None, problems)
         begin = self._believed(lambda: self._begin(state, settled, now), settled, problems)
         lives: list[Life] = self._believed(lambda: self._lives(state, applied, begin, now), [], problems)
-        unknown = part_of_points(Points())
+        unknown = part_of_points(PointIndex())
         joined = unknown
         if self.joined:
             hours = policy.online.evidence_hours or policy.online.look_every_hours
@@ -160,13 +160,13 @@ class PrometheusSource:
             if n > 1:
                 name = PREFIX + "/".join(filter(None, identity))
                 raise BadAnswer(query, f"answers with several series for {name}")
-        moment = Points(points).value(JOIN_TIME)
+        moment = PointIndex(points).value(JOIN_TIME)
         if moment is None:
             raise BadAnswer(query, "is empty: nothing exposes the numbers that need labels")
         age = now.timestamp() - moment
         if not -self.skew_seconds <= age <= hours * 3600:
             raise BadAnswer(query, f"the join is {age / 3600:g} hours old, 0 to {hours:g} are allowed")
-        return part_of_points(Points(points))
+        return part_of_points(PointIndex(points))
 
     def _sources(self, begin: float, now: datetime) -> tuple[Source, ...]:
         first = iso(min(datetime.fromtimestamp(begin, UTC), now))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from sluice.data.divergence import divergence
 from sluice.documents.evidence import Cells, Evidence
 from sluice.evidence.measurements.measurement import Measurement, Part, StageRows
-from sluice.evidence.measurements.points import DataPoint, Points
+from sluice.evidence.measurements.points import DataPoint, PointIndex
 from sluice.evidence.moments import rounded
 
 
@@ -26,7 +26,7 @@ def _skew_to_points(evidence: Evidence) -> Iterator[DataPoint]:
         yield DataPoint("skew", {"feature": feature}, distance)
 
 
-def _skew_from_points(points: Points) -> Part:
+def _skew_from_points(points: PointIndex) -> Part:
     skew = {feature: points.value("skew", feature=feature) for feature in points.values_of("feature", "skew")}
     return {"skew_n": points.count("skew_rows"), "skew": skew}
 
@@ -37,7 +37,7 @@ def _cells_to_points(evidence: Evidence) -> Iterator[DataPoint]:
             yield DataPoint(f"cells_{name}", {}, getattr(evidence.cells, name))
 
 
-def _cells_from_points(points: Points) -> Part:
+def _cells_from_points(points: PointIndex) -> Part:
     compared, different, excluded = (points.count(f"cells_{name}") for name in ("compared", "different", "excluded"))
     known = compared or excluded
     return {"cells": Cells(compared=compared, different=different, excluded=excluded) if known else None}

@@ -10,7 +10,7 @@ import polars as pl
 
 from sluice.documents.evidence import LABEL_DELAY_BOUNDS_S, SIDES, Evidence
 from sluice.evidence.measurements.measurement import Measurement, Part, StageRows
-from sluice.evidence.measurements.points import DataPoint, Points, sums
+from sluice.evidence.measurements.points import DataPoint, PointIndex, sums
 from sluice.evidence.moments import label_delays, moments
 
 
@@ -31,7 +31,7 @@ def _to_points(evidence: Evidence) -> Iterator[DataPoint]:
         yield from sums("loss", {"route": side, "window": "", "slice": ""}, arm.loss)
 
 
-def _from_points(points: Points) -> Part:
+def _from_points(points: PointIndex) -> Part:
     return {
         side: {
             "due": points.count("labels_due", route=side),

@@ -12,7 +12,7 @@ import polars as pl
 from sluice.data.divergence import FeatureProfile
 from sluice.documents.evidence import SIDES, ArmMoments, Cells, Evidence, Moments
 from sluice.documents.state import ReleaseState
-from sluice.evidence.measurements.points import DataPoint, Points, sums
+from sluice.evidence.measurements.points import DataPoint, PointIndex, sums
 from sluice.evidence.moments import moments
 from sluice.tasks.task import Slice
 
@@ -69,7 +69,7 @@ class Measurement:
     name: str
     about: str
     from_rows: Callable[[StageRows], Part]
-    from_points: Callable[[Points], Part]
+    from_points: Callable[[PointIndex], Part]
     to_points: Callable[[Evidence], Iterable[DataPoint]] = _no_points
     series: tuple[str, ...] = ()
     histogram: bool = False
@@ -105,7 +105,7 @@ def arm_measurement(
             for side in SIDES:
                 yield from sums(name, {"route": side}, arms.of(side))
 
-    def from_points(points: Points) -> Part:
+    def from_points(points: PointIndex) -> Part:
         return part({side: points.moments(name, route=side) for side in SIDES})
 
     def twin(evidence: Evidence) -> Part:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from sluice.documents.evidence import Evidence, Pairs, Share
 from sluice.evidence.measurements.measurement import Measurement, Part, StageRows
-from sluice.evidence.measurements.points import DataPoint, Points, sums
+from sluice.evidence.measurements.points import DataPoint, PointIndex, sums
 from sluice.evidence.moments import moments
 
 
@@ -34,7 +34,7 @@ def _to_points(evidence: Evidence) -> Iterator[DataPoint]:
         yield DataPoint("agreement_same", {}, pairs.agreement.hits)
 
 
-def _from_points(points: Points) -> Part:
+def _from_points(points: PointIndex) -> Part:
     agreement = points.share("agreement_pairs", "agreement_same")
     return {"pairs": Pairs(shift=points.moments("pair_shift"), loss=points.moments("pair_loss"), agreement=agreement)}
 

@@ -26,7 +26,7 @@ class DataPoint(NamedTuple):
         return _identity(self.name, self.labels)
 
 
-class Points:
+class PointIndex:
     """The points of one stage, to be read back."""
 
     def __init__(self, points: Iterable[DataPoint] = ()) -> None:
@@ -74,7 +74,7 @@ class Points:
 
 
 def sums(name: str, labels: Mapping[str, str], moments: Moments | None) -> Iterator[DataPoint]:
-    """Count, sum and sum of squares, as ``Points.moments`` reads them: they add up over arms and windows."""
+    """Count, sum and sum of squares, as ``PointIndex.moments`` reads them: they add up over arms and windows."""
     if moments:
         n, mean = moments.n, moments.mean
         yield DataPoint(f"{name}_count", labels, n)

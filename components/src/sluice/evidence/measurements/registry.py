@@ -12,7 +12,7 @@ from typing import Any
 from sluice.documents.evidence import Evidence
 from sluice.evidence.measurements import features, labels, latency, pairs, requests, slices, strata
 from sluice.evidence.measurements.measurement import Measurement, Part, StageRows
-from sluice.evidence.measurements.points import DataPoint, Points
+from sluice.evidence.measurements.points import DataPoint, PointIndex
 
 MEASUREMENTS: dict[str, Measurement] = {
     measurement.name: measurement
@@ -42,7 +42,7 @@ def points_of(evidence: Evidence) -> Iterator[tuple[Measurement, DataPoint]]:
             yield measurement, point
 
 
-def part_of_points(points: Points) -> Part:
+def part_of_points(points: PointIndex) -> Part:
     """
     What points say; of none, what stands for not known.
 

@@ -9,7 +9,7 @@ import polars as pl
 from sluice.documents.event_time import iso
 from sluice.documents.evidence import SIDES
 from sluice.evidence.measurements.measurement import Measurement, Part, StageRows
-from sluice.evidence.measurements.points import Points
+from sluice.evidence.measurements.points import PointIndex
 from sluice.evidence.rows import failed
 
 _NO_REQUESTS = {"n": 0, "first": None, "last": None, "errors": 0}
@@ -52,7 +52,7 @@ def _split(rows: StageRows) -> tuple[int, int]:
     return len(first), len(second)
 
 
-def _from_points(_: Points) -> Part:
+def _from_points(_: PointIndex) -> Part:
     return {**dict.fromkeys(SIDES, _NO_REQUESTS), "foreign": 0, "split": (0, 0)}
 
 

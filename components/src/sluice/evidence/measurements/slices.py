@@ -9,7 +9,7 @@ import polars as pl
 
 from sluice.documents.evidence import SIDES, Evidence, Share, SliceEvidence, Stratum
 from sluice.evidence.measurements.measurement import Measurement, Part, StageRows
-from sluice.evidence.measurements.points import DataPoint, Points, sums
+from sluice.evidence.measurements.points import DataPoint, PointIndex, sums
 from sluice.evidence.measurements.strata import strata_by, strata_of, stratum_points
 from sluice.evidence.moments import moments_by
 from sluice.evidence.rows import failed, slice_column
@@ -59,11 +59,11 @@ def _to_points(evidence: Evidence) -> Iterator[DataPoint]:
         yield from sums("pair_loss", {"slice": name}, part.pairs)
 
 
-def _from_points(points: Points) -> Part:
+def _from_points(points: PointIndex) -> Part:
     return {"slices": {name: _slice_of(points, name) for name in points.values_of("slice", "slice_requests")}}
 
 
-def _slice_of(points: Points, name: str) -> SliceEvidence:
+def _slice_of(points: PointIndex, name: str) -> SliceEvidence:
     candidate, stable = (points.share("slice_requests", "slice_errors", route=side, slice=name) for side in SIDES)
     pairs = points.moments("pair_loss", slice=name)
     return SliceEvidence(candidate=candidate, stable=stable, strata=strata_of(points, name), pairs=pairs)

@@ -9,7 +9,7 @@ import polars as pl
 
 from sluice.documents.evidence import SIDES, Evidence, Imputed, Moments, Stratum
 from sluice.evidence.measurements.measurement import Measurement, Part, StageRows
-from sluice.evidence.measurements.points import DataPoint, Points, sums
+from sluice.evidence.measurements.points import DataPoint, PointIndex, sums
 from sluice.evidence.moments import moments_by
 
 _Keyed = Mapping[tuple[str, ...], Moments]
@@ -55,14 +55,14 @@ def stratum_points(stratum: Stratum, part: str = "") -> Iterator[DataPoint]:
             yield from sums("rectifier", labels, imputed.rectifier)
 
 
-def strata_of(points: Points, part: str = "") -> tuple[Stratum, ...]:
+def strata_of(points: PointIndex, part: str = "") -> tuple[Stratum, ...]:
     """Of one slice, or of all requests; those that both sides have."""
     windows = points.values_of("window", "loss_count", slice=part)
     strata = (_stratum(points, window, part) for window in windows)
     return tuple(stratum for stratum in strata if stratum)
 
 
-def _stratum(points: Points, window: str, part: str) -> Stratum | None:
+def _stratum(points: PointIndex, window: str, part: str) -> Stratum | None:
     candidate, stable = (points.moments("loss", route=side, window=window, slice=part) for side in SIDES)
     if candidate is None or stable is None:
         return None
@@ -70,7 +70,7 @@ def _stratum(points: Points, window: str, part: str) -> Stratum | None:
     return Stratum(window=window, candidate=candidate, stable=stable, candidate_imputed=ours, stable_imputed=theirs)
 
 
-def _imputed_of(points: Points, side: str, window: str) -> Imputed | None:
+def _imputed_of(points: PointIndex, side: str, window: str) -> Imputed | None:
     every, rectifier = (points.moments(name, route=side, window=window) for name in ("imputed", "rectifier"))
     return Imputed(every=every, rectifier=rectifier) if every and rectifier else None
 
