@@ -24,7 +24,7 @@ from sluice.documents.evidence import Evidence
 from sluice.documents.state import Applied, ReleaseState
 from sluice.documents.verdict import Decision
 from sluice.errors import BadArtifact, BadInput, Refused
-from sluice.evidence.source import EvidenceSource
+from sluice.evidence.source import EvidenceSource, evidence_from
 from sluice.gitops.writer import GitOps, UnreachableError
 from sluice.operations.approve import approve_merged
 from sluice.operations.promote import promote
@@ -147,7 +147,7 @@ class Gate:
 
     def _evidence(self, snapshot: Snapshot, read: ReadBack, hindrance: str | None, now: datetime) -> Evidence:
         state = snapshot.state
-        evidence = self.source.read(state, snapshot.policy, read.applied, now, _synced(state, read))
+        evidence = evidence_from(self.source, state, snapshot.policy, read.applied, now, _synced(state, read))
         problems = (f"cluster: {hindrance}",) if hindrance else ()
         return evidence.model_copy(update={"problems": (*problems, *evidence.problems)})
 

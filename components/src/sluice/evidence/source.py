@@ -8,9 +8,13 @@ from datetime import datetime
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from sluice.documents.event_time import iso
 from sluice.documents.evidence import Evidence
 from sluice.documents.state import Applied, ReleaseState
-from sluice.errors import BadInput
+from sluice.errors import BadInput, SluiceError
+from sluice.evidence.collect import evidence_about
+from sluice.evidence.measurements.points import PointIndex
+from sluice.evidence.measurements.registry import part_of_points
 
 if TYPE_CHECKING:
     from sluice.gates.policy import GatePolicy
@@ -46,6 +50,28 @@ class EvidenceSource(Protocol):
             synced: when the cluster first did what the stage says, where that is known. Until then traffic went as the
                 stage before said: a source that cannot tell such requests by their marks leaves them out.
         """
+
+
+def evidence_from(
+    source: EvidenceSource,
+    state: ReleaseState,
+    policy: GatePolicy,
+    applied: Applied,
+    now: datetime,
+    synced: datetime | None,
+) -> Evidence:
+    """
+    As ``source.read``, but what it raises is a problem too: a rollout must end in time whatever a source does.
+
+    Of an error that is not ours only the type is told, since its text may carry credentials.
+    """
+    try:
+        return source.read(state, policy, applied, now, synced)
+    except SluiceError as error:
+        problem = str(error)
+    except Exception as error:  # noqa: BLE001  sources may be anybody's
+        problem = f"{type(source).__name__}: failed with {type(error).__name__}"
+    return evidence_about(state, applied, iso(now), [part_of_points(PointIndex())], problems=(problem,))
 
 
 SourceFactory = Callable[[Mapping[str, str]], EvidenceSource]
