@@ -93,10 +93,10 @@ def source_of(variables: Mapping[str, str]) -> EvidenceSource:
 
 
 def _factory(name: str) -> SourceFactory:
-    known = {point.name: point.value for point in entry_points(group=GROUP)}
-    module, _, attribute = known.get(name, name).partition(":")
+    sources = {point.name: point.value for point in entry_points(group=GROUP)}
+    module, _, attribute = sources.get(name, name).partition(":")
     if not attribute:
-        raise BadInput(SETTING, f"is {name!r}", f"write {', '.join(sorted(known))}, or module:factory")
+        raise BadInput(SETTING, f"is {name!r}", f"write {', '.join(sorted(sources))}, or module:factory")
     try:
         factory: Any = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError, SyntaxError) as error:

@@ -55,13 +55,13 @@ def families(evidence: Evidence) -> Iterator[Metric]:
     stage = about(evidence)
     moment = Metric(PREFIX + JOIN_TIME, "Event time of the join.", "gauge")
     moment.add_sample(moment.name, stage, moment_of(evidence.now).timestamp())
-    known = {moment.name: moment}
+    metrics = {moment.name: moment}
     for measurement, point in points_of(evidence):
         name = PREFIX + (measurement.name if measurement.histogram else point.name)
         kind = "histogram" if measurement.histogram else "gauge"
-        family = known.setdefault(name, Metric(name, measurement.about, kind))
+        family = metrics.setdefault(name, Metric(name, measurement.about, kind))
         family.add_sample(PREFIX + point.name, stage | dict(point.labels), point.value)
-    yield from known.values()
+    yield from metrics.values()
     yield from _feedback(evidence)
 
 

@@ -27,7 +27,7 @@ from sluice.evidence.moments import rounded
 from sluice.prometheus.api import BadAnswer, PrometheusApi
 from sluice.prometheus.exposition import JOIN_TIME, PREFIX, about
 from sluice.prometheus.scrape_moments import nearest_to_plan, unseen_requests
-from sluice.prometheus.server_counts import START, Began, Life, Reading, bins_of, both_began, selector
+from sluice.prometheus.server_counts import START, Life, Reading, ServerStart, bins_of, comparable_from, selector
 
 if TYPE_CHECKING:
     from sluice.gates.policy import GatePolicy
@@ -119,13 +119,15 @@ class PrometheusSource:
         }
         born = self.api.vector(f"min_over_time({start}[{spent}])", now.timestamp(), matchers)
         servers = [
-            Began(one.labels.get("digest", ""), one.value, scraped.get(frozenset(one.labels.items()), now.timestamp()))
+            ServerStart(
+                one.labels.get("digest", ""), one.value, scraped.get(frozenset(one.labels.items()), now.timestamp())
+            )
             for one in born
         ]
-        return both_began(servers, (state.stable, state.candidate), since, settled, self.fresh_seconds)
+        return comparable_from(servers, (state.stable, state.candidate), since, settled, self.fresh_seconds)
 
     def _lives(self, state: ReleaseState, applied: Applied, begin: float, now: datetime) -> list[Life]:
-        """Of all servers. A side that was read back must have been seen lately; of a lost one counts what was seen."""
+        """Of all servers. A side that was read back must have been scraped lately; a lost one counts to its last scrape."""
         end = now.timestamp()
         if end < begin + 1:
             return []  # the stage has hardly begun

@@ -95,9 +95,9 @@ def _strata(watch: Watch, cohort: Sequence[Windows]) -> Iterator[Stratum]:
 
 def _kept(watch: Watch, window: int, row: list[float]) -> Stratum:
     """A stratum that no new label changed is not made again."""
-    kept = watch.strata.get(window)
-    if kept and kept[0] == row:
-        return kept[1]
+    latest = watch.strata.get(window)
+    if latest and latest[0] == row:
+        return latest[1]
     stratum = _stratum(name_of(window, watch.traffic.scale.look_hours), row)
     watch.strata[window] = (row, stratum)
     return stratum

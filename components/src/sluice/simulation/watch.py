@@ -52,9 +52,9 @@ class Watch:
 
     def windows(self, stretch: Stretch, look: int) -> Windows:
         """The windows of a stretch as they are known when window ``look`` begins."""
-        kept = self._final.get(stretch)
-        if kept and kept[0] <= look:
-            return kept[1]
+        latest = self._final.get(stretch)
+        if latest and latest[0] <= look:
+            return latest[1]
         windows, final = self._windows(stretch, look)
         if final <= look:  # no label is still to come
             self._final[stretch] = (look, windows)

@@ -39,8 +39,8 @@ def _cells_to_points(evidence: Evidence) -> Iterator[DataPoint]:
 
 def _cells_from_points(points: PointIndex) -> Part:
     compared, different, excluded = (points.count(f"cells_{name}") for name in ("compared", "different", "excluded"))
-    known = compared or excluded
-    return {"cells": Cells(compared=compared, different=different, excluded=excluded) if known else None}
+    cells = Cells(compared=compared, different=different, excluded=excluded)
+    return {"cells": cells if compared or excluded else None}
 
 
 SKEW = Measurement(

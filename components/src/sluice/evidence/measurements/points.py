@@ -63,12 +63,12 @@ class PointIndex:
 
     def values_of(self, label: str, name: str, **labels: str) -> list[str]:
         """The values, sorted, that a label has among the points of a name that have these other labels."""
-        place, wanted = 1 + IDENTITY.index(label), {1 + IDENTITY.index(key): value for key, value in labels.items()}
+        place, others = 1 + IDENTITY.index(label), {1 + IDENTITY.index(key): value for key, value in labels.items()}
         return sorted(
             {
                 key[place]
                 for key in self._values
-                if key[0] == name and key[place] and all(key[at] == value for at, value in wanted.items())
+                if key[0] == name and key[place] and all(key[at] == value for at, value in others.items())
             }
         )
 

@@ -68,6 +68,6 @@ def merged(parts: Iterable[Part]) -> dict[str, Any]:
     whole: dict[str, Any] = {}
     for part in parts:
         for name, value in part.items():
-            known = whole.get(name)
-            whole[name] = {**known, **value} if isinstance(known, dict) and isinstance(value, dict) else value
+            before = whole.get(name)
+            whole[name] = before | value if isinstance(before, dict) and isinstance(value, dict) else value
     return whole

@@ -22,13 +22,13 @@ def _from_rows(rows: StageRows) -> Part:
 
 def _arm(rows: pl.DataFrame) -> dict[str, Any]:
     times = rows["event_time"]
-    lacking = [pl.col(name) > 0 for name in ("missing", "stale") if name in rows.columns]
+    gaps = [pl.col(name) > 0 for name in ("missing", "stale") if name in rows.columns]
     return {
         "n": rows.height,
         "first": iso(times[0]) if rows.height else None,
         "last": iso(times[-1]) if rows.height else None,
         "errors": int(rows.select(failed().sum()).item()),
-        "stale": rows.filter("ok", pl.any_horizontal(lacking)).height if lacking else 0,
+        "stale": rows.filter("ok", pl.any_horizontal(gaps)).height if gaps else 0,
     }
 
 
