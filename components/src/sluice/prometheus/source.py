@@ -117,17 +117,15 @@ class PrometheusSource:
             frozenset(one.labels.items()): one.value
             for one in self.api.vector(f"min_over_time(timestamp({start})[{spent}:{step}])", now.timestamp(), matchers)
         }
-        born = self.api.vector(f"min_over_time({start}[{spent}])", now.timestamp(), matchers)
+        starts = self.api.vector(f"min_over_time({start}[{spent}])", now.timestamp(), matchers)
         servers = [
-            ServerStart(
-                one.labels.get("digest", ""), one.value, scraped.get(frozenset(one.labels.items()), now.timestamp())
-            )
-            for one in born
+            ServerStart(labels.get("digest", ""), began, scraped.get(frozenset(labels.items()), now.timestamp()))
+            for labels, began in ((one.labels, one.value) for one in starts)
         ]
         return comparable_from(servers, (state.stable, state.candidate), since, settled, self.fresh_seconds)
 
     def _lives(self, state: ReleaseState, applied: Applied, begin: float, now: datetime) -> list[Life]:
-        """Of all servers. A side that was read back must have been scraped lately; a lost one counts to its last scrape."""
+        """Of all servers. A side that was read back was scraped lately; one that is lost counts to its last scrape."""
         end = now.timestamp()
         if end < begin + 1:
             return []  # the stage has hardly begun
