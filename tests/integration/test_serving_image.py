@@ -34,7 +34,7 @@ read = OnlineReader(Path(sys.argv[3]), manifest).read([{"shop": "oak", "amount":
 assert len(read.rows) == 1
 import polars
 from sluice.features.parity import History, offline_cells
-sys.path.insert(0, str(Path(sys.argv[4]).parents[1]))
+sys.path.insert(0, str(Path(sys.argv[4]).parent))
 from tests.unit.tiny_task import TASK
 history = History.at(TASK, Path(sys.argv[3]) / "repo", sys.argv[3])
 columns = {"event_time": [datetime(2024, 4, 10, 12, 20, tzinfo=UTC)], "shop": ["oak"], "amount": [10.0], "hour": [3]}
