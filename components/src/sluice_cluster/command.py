@@ -15,7 +15,7 @@ def gate() -> None:
     or the repository does not answer.
 
     Settings are environment variables (docs/gitops.md): SLUICE_REPOSITORY, SLUICE_REPOSITORY_KEY, SLUICE_ENVIRONMENT,
-    SLUICE_NAMESPACE, SLUICE_ARGOCD_NAMESPACE, SLUICE_EVIDENCE_SOURCE, SLUICE_PROMETHEUS_URL and more about that Prometheus.
+    SLUICE_NAMESPACE, SLUICE_ARGOCD_NAMESPACE, SLUICE_EVIDENCE_SOURCE, SLUICE_PROMETHEUS_URL and more about a source.
 
     Example: SLUICE_REPOSITORY=file:///srv/release.git SLUICE_ENVIRONMENT=dev SLUICE_NAMESPACE=sluice-dev sluice gate
     """
