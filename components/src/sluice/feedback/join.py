@@ -103,8 +103,7 @@ def _applied(state: ReleaseState) -> Applied:
 
 def _nothing(state: ReleaseState, now: datetime) -> Evidence:
     """Between rollouts there is nothing to compare; the time of the join still shows that somebody would."""
-    nobody = state.model_copy(update={"stable": None, "candidate": None})
-    return evidence_about(nobody, _applied(state), iso(now), [part_of_points(PointIndex())])
+    return evidence_about(state, _applied(state), iso(now), [part_of_points(PointIndex())])
 
 
 def _summary(evidence: Evidence, *, rechecks: bool) -> str:

@@ -10,18 +10,18 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from sluice.documents.evidence import Evidence
-from sluice.evidence.measurements import features, labels, latency, pairs, requests, slices, strata
+from sluice.evidence.measurements import features, losses, pairs, requests, slices
 from sluice.evidence.measurements.measurement import Measurement, Part, StageRows
 from sluice.evidence.measurements.points import DataPoint, PointIndex
 
 MEASUREMENTS: dict[str, Measurement] = {
     measurement.name: measurement
     for measurement in (
-        requests.MEASUREMENT,
-        latency.MEASUREMENT,
-        labels.LABELS,
-        labels.DELAYS,
-        strata.MEASUREMENT,
+        requests.REQUESTS,
+        requests.LATENCY,
+        losses.LABELS,
+        losses.DELAYS,
+        losses.STRATA,
         pairs.MEASUREMENT,
         features.SKEW,
         features.CELLS,

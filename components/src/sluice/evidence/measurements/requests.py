@@ -1,4 +1,4 @@
-"""Requests and failures of each arm, and where they went; in a cluster the servers count these themselves."""
+"""Requests, failures and latencies of each arm, and where requests went; in a cluster the servers count these."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 import polars as pl
 
 from sluice.documents.event_time import iso
-from sluice.documents.evidence import SIDES
+from sluice.documents.evidence import SIDES, Timings
 from sluice.evidence.measurements.measurement import Measurement, Part, StageRows
 from sluice.evidence.measurements.points import PointIndex
+from sluice.evidence.moments import histogram, moments
 from sluice.evidence.rows import failed
 
 _NO_REQUESTS = {"n": 0, "first": None, "last": None, "errors": 0}
@@ -56,4 +57,19 @@ def _from_points(_: PointIndex) -> Part:
     return {**dict.fromkeys(SIDES, _NO_REQUESTS), "foreign": 0, "split": (0, 0)}
 
 
-MEASUREMENT = Measurement("requests", "Requests and failures of each arm.", _from_rows, _from_points)
+def _timings(rows: StageRows) -> Part:
+    """Moments over all answers; bins over those that a server timed itself, as its own metrics are."""
+    candidate, stable = rows.served["candidate"], rows.served["stable"]
+    timed = [side.filter(pl.col("digest").is_not_null())["latency_ms"] for side in (candidate, stable)]
+    timings = Timings(
+        candidate=moments(candidate["latency_ms"]),
+        stable=moments(stable["latency_ms"]),
+        difference=moments(rows.pairs["latency_ms"] - rows.pairs["latency_ms_s"]),
+        candidate_bins=histogram(timed[0]),
+        stable_bins=histogram(timed[1]),
+    )
+    return {"timings": timings}
+
+
+REQUESTS = Measurement("requests", "Requests and failures of each arm.", _from_rows, _from_points)
+LATENCY = Measurement("latency", "Milliseconds of each answer.", _timings, lambda _: {"timings": Timings()})

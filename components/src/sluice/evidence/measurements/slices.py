@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import polars as pl
 
 from sluice.documents.evidence import SIDES, Evidence, Share, SliceEvidence, Stratum
+from sluice.evidence.measurements.losses import strata_by, strata_of, stratum_points
 from sluice.evidence.measurements.measurement import Measurement, Part, StageRows
 from sluice.evidence.measurements.points import DataPoint, PointIndex, sums
-from sluice.evidence.measurements.strata import strata_by, strata_of, stratum_points
 from sluice.evidence.moments import moments_by
 from sluice.evidence.rows import failed, slice_column
 

@@ -1,28 +1,69 @@
-"""Log loss of both arms window by window: within one, chance alone decided who answered."""
+"""Labels of each arm, and the log loss that they say: of the whole cohort, and window by window."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from itertools import accumulate
+from typing import Any
 
 import polars as pl
 
-from sluice.documents.evidence import SIDES, Evidence, Imputed, Moments, Stratum
+from sluice.documents.evidence import LABEL_DELAY_BOUNDS_S, SIDES, Evidence, Imputed, Moments, Stratum
 from sluice.evidence.measurements.measurement import Measurement, Part, StageRows
 from sluice.evidence.measurements.points import DataPoint, PointIndex, sums
-from sluice.evidence.moments import moments_by
+from sluice.evidence.moments import label_delays, moments, moments_by
 
 _Keyed = Mapping[tuple[str, ...], Moments]
 
 
+def _from_rows(rows: StageRows) -> Part:
+    return {side: _arm(cohort, rows) for side, cohort in rows.cohort.items()}
+
+
+def _arm(cohort: pl.DataFrame, rows: StageRows) -> dict[str, Any]:
+    mature = cohort.filter("ok", pl.col("event_time") <= rows.due)
+    labelled = int(mature["label"].is_not_null().sum())
+    return {"due": mature.height, "labelled": labelled, "loss": moments(cohort["loss"])}
+
+
+def _to_points(evidence: Evidence) -> Iterator[DataPoint]:
+    for side, arm in evidence.arms.items():
+        yield DataPoint("labels_due", {"route": side}, arm.due)
+        yield DataPoint("labels_known", {"route": side}, arm.labelled)
+        yield from sums("loss", {"route": side, "window": "", "slice": ""}, arm.loss)
+
+
+def _from_points(points: PointIndex) -> Part:
+    return {
+        side: {
+            "due": points.count("labels_due", route=side),
+            "labelled": points.count("labels_known", route=side),
+            "loss": points.moments("loss", route=side),
+        }
+        for side in SIDES
+    }
+
+
+def _delay_points(evidence: Evidence) -> Iterator[DataPoint]:
+    for side, arm in evidence.arms.items():
+        if delays := arm.delays:
+            name, labels = DELAYS.name, {"route": side}
+            ends = (*map(str, LABEL_DELAY_BOUNDS_S), "+Inf")
+            for end, below in zip(ends, accumulate(delays.counts), strict=True):
+                yield DataPoint(f"{name}_bucket", labels | {"le": end}, below)
+            yield DataPoint(f"{name}_count", labels, sum(delays.counts))
+            yield DataPoint(f"{name}_sum", labels, delays.seconds)
+
+
 def strata_by(candidate: _Keyed, stable: _Keyed) -> Iterator[tuple[tuple[str, ...], Stratum]]:
-    """Keys, whose last part is the window, and strata: those in which both arms have two losses."""
+    """Those in which both arms have two losses, by keys that end with the window: in it chance alone decided."""
     for key in sorted(candidate.keys() & stable.keys()):
         if min(candidate[key].n, stable[key].n) > 1:
             yield key, Stratum(window=key[-1], candidate=candidate[key], stable=stable[key])
 
 
-def _from_rows(rows: StageRows) -> Part:
+def _strata_from_rows(rows: StageRows) -> Part:
     losses = [moments_by(rows.cohort[side], ["window"], "loss") for side in SIDES]
     imputed = [_imputed(rows.cohort[side], rows.due) for side in SIDES]
     strata = (_with_imputed(one, *(side.get(key) for side in imputed)) for key, one in strata_by(*losses))
@@ -75,16 +116,32 @@ def _imputed_of(points: PointIndex, side: str, window: str) -> Imputed | None:
     return Imputed(every=every, rectifier=rectifier) if every and rectifier else None
 
 
-def _to_points(evidence: Evidence) -> Iterator[DataPoint]:
+def _strata_to_points(evidence: Evidence) -> Iterator[DataPoint]:
     for stratum in evidence.strata:
         yield from stratum_points(stratum)
 
 
-MEASUREMENT = Measurement(
+LABELS = Measurement(
+    "labels",
+    "Labels that are due and in, and log loss; window empty: an arm's whole cohort; slice empty: all requests.",
+    _from_rows,
+    _from_points,
+    _to_points,
+    ("labels", "loss"),
+)
+DELAYS = Measurement(
+    "label_delay_seconds",
+    "From each prediction to its label, of the labels that are in; counted anew each time.",
+    lambda rows: {side: {"delays": label_delays(cohort)} for side, cohort in rows.cohort.items()},
+    lambda _: {},  # for people who watch: no rule reads it
+    _delay_points,
+    histogram=True,
+)
+STRATA = Measurement(
     "strata",
     "Log loss in one window, and the parts of the prediction-powered mean where labels are missing.",
-    _from_rows,
+    _strata_from_rows,
     lambda points: {"strata": strata_of(points)},
-    _to_points,
+    _strata_to_points,
     ("loss", "imputed", "rectifier"),
 )
