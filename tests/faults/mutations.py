@@ -40,8 +40,8 @@ class Mutation:
     rows: tuple[str, ...]
 
 
-_GUARDS, _ONLINE, _ROLLOUT = "gates/guards.py", "gates/online.py", "release/rollout.py"
-_GITOPS, _CLONE, _STATE = "release/gitops.py", "release/clone.py", "release/state.py"
+_GUARDS, _ONLINE, _ROLLOUT = "gates/guards.py", "gates/online.py", "rollout/advance.py"
+_GITOPS, _CLONE, _STATE = "gitops/writer.py", "git/clone.py", "documents/state.py"
 _PROPOSALS = ("decisions: forbidden proposals",)
 _ABOUT = ("metrics: evidence about something else",)
 MUTATIONS = (
@@ -49,16 +49,16 @@ MUTATIONS = (
         "enough requests (n minimum)",
         _ONLINE,
         "judge_look",
-        "enough(evidence.candidate, stage.minimum_n)",
-        "enough(evidence.candidate, 0)",
+        "_requests(evidence.candidate, stage.minimum_n)",
+        "_requests(evidence.candidate, 0)",
         ("metrics: too few requests",),
     ),
     Mutation(
         "enough requests for a first model",
         _ONLINE,
         "judge_bootstrap",
-        "enough(arm, policy.bootstrap.minimum_n,",
-        "enough(arm, 0,",
+        "_requests(arm, policy.bootstrap.minimum_n,",
+        "_requests(arm, 0,",
         ("metrics: too few requests",),
     ),
     Mutation(
@@ -73,7 +73,7 @@ MUTATIONS = (
         "evidence from the future",
         _GUARDS,
         "_timely",
-        "if taken > moment",
+        "if evidence_moment > moment",
         "if False",
         ("metrics: evidence from the future",),
     ),
@@ -107,10 +107,10 @@ MUTATIONS = (
     Mutation("finite numbers", _GUARDS, "_believable", "not math.isfinite(value)", "False", ("metrics: NaN",)),
     Mutation(
         "answers of a digest that is not released",
-        "gates/rules/digest.py",
-        "foreign",
-        "if not evidence.foreign",
-        "if True",
+        _ONLINE,
+        "_foreign_answers",
+        "if n else ()",
+        "if False else ()",
         ("metrics: two series", "metrics: another revision's data"),
     ),
     Mutation(
@@ -133,15 +133,15 @@ MUTATIONS = (
         "label coverage",
         "gates/rules/label_coverage.py",
         "_judge",
-        "otherwise=Verdict.INCONCLUSIVE",
-        "otherwise=Verdict.PASS",
+        "broken = Verdict.INCONCLUSIVE",
+        "broken = Verdict.PASS",
         ("metrics: half the labels never come",),
     ),
     Mutation(
         "error rate",
         "gates/rules/error_rate.py",
         "_judge",
-        'return (held(question, "error_rate", measured),)',
+        'return (interval_reason(question, "error_rate", measurement),)',
         "return ()",
         ("decisions: a failing candidate",),
     ),
@@ -155,7 +155,7 @@ MUTATIONS = (
     ),
     Mutation(
         "effect read back",
-        "release/judge.py",
+        "rollout/look.py",
         "judge",
         "effect.verdict is not Verdict.PASS and not lost",
         "False",
@@ -163,7 +163,7 @@ MUTATIONS = (
     ),
     Mutation(
         "deadline",
-        "release/terms.py",
+        "rollout/terms.py",
         "overdue",
         "if spent >= terms.maximum_hours",
         "if False",
@@ -194,7 +194,7 @@ MUTATIONS = (
         "offline verdict",
         _ROLLOUT,
         "propose",
-        "verdict = overall(reasons)",
+        "verdict = unanimous(reason.verdict for reason in reasons)",
         "verdict = Verdict.FAIL if broken else Verdict.PASS",
         _PROPOSALS,
     ),
@@ -224,7 +224,7 @@ MUTATIONS = (
     ),
     Mutation(
         "state that a decision was made on",
-        "release/record_files.py",
+        "ledger/record_files.py",
         "changed_files",
         'if decision.before != snapshot.state.model_dump(mode="json")',
         "if False",
@@ -272,23 +272,15 @@ MUTATIONS = (
     ),
     Mutation(
         "unknown keys of a policy",
-        "gates/policy.py",
-        "_Strict",
-        'extra="forbid"',
-        'extra="ignore"',
-        ("downgrade: files of a newer version",),
-    ),
-    Mutation(
-        "unknown keys of a policy's stages",
         "gates/online_policy.py",
-        "_Strict",
+        "PolicyModel",
         'extra="forbid"',
         'extra="ignore"',
         ("downgrade: files of a newer version",),
     ),
     Mutation(
         "records against their commits",
-        "release/ledger.py",
+        "operations/ledger.py",
         "verify",
         "*_problems(history, entries), ",
         "",

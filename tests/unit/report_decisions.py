@@ -9,7 +9,7 @@ from typing import Any
 
 from sluice.content import digest_of_value
 from sluice.documents.evaluation import Evaluation
-from sluice.documents.verdict import Decision, Reason, Verdict, overall
+from sluice.documents.verdict import Decision, Reason, Verdict, overall, unanimous
 from tests.unit.report_evaluations import digest
 
 PASS, FAIL, WAIT = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
@@ -127,7 +127,7 @@ def _decision(
         environment="dev",
         stage=stage,
         action=action,
-        verdict=overall(reasons),
+        verdict=unanimous(reason.verdict for reason in reasons),
         candidate=candidate,
         stable=None,
         reasons=tuple(reasons),

@@ -20,8 +20,8 @@ from sluice.documents.evidence import (
 from sluice.documents.verdict import Verdict, overall
 from sluice.gates.online import judge_look
 from sluice.gates.quantiles import quantile_interval
-from sluice.gates.rates import apart, poisson_interval, proportion_interval, ratio
-from sluice.gates.sequential import Estimate, critical_value
+from sluice.gates.rates import interval_difference, interval_ratio, poisson_interval, proportion_interval
+from sluice.gates.sequential import MeanEstimate, critical_value
 from tests.unit.coverage import ALPHA, allowed
 from tests.unit.release_sample import A, B, arm, evidence_of, state_in
 from tests.unit.rule_sample import policy_with, restarts_of, spoken, strata_of, timings_of
@@ -52,7 +52,7 @@ def test_an_unsure_guardrail_foretells_when_an_equal_candidate_is_through() -> N
     assert foretold[0] < foretold[1]
     draw, n = np.random.default_rng(3), foretold[0]
     means = draw.normal(0, np.sqrt(0.5 / n), 2000)
-    through = [Estimate(mean, 0.5 / n, n).within(critical_value(n, ALPHA, 500)).high <= 0.05 for mean in means]
+    through = [MeanEstimate(mean, 0.5 / n, n).within(critical_value(n, ALPHA, 500)).high <= 0.05 for mean in means]
     assert np.mean(through) == pytest.approx(0.8, abs=0.04)
 
 
@@ -83,18 +83,18 @@ def test_two_sides_of_a_comparison_have_half_the_error_each() -> None:
     arms: dict[str, Any] = {"candidate": arm(B, 4000, 60), "stable": arm(A, 9000, 90)}
     ours, theirs = proportion_interval(60, 4000, 0.01), proportion_interval(90, 9000, 0.01)
     (gap,) = spoken("canary", "metric: error_rate, role: guardrail, margin: 0.1, alpha: 0.02", **arms)
-    assert (gap.observed, gap.low, gap.high) == apart(ours, theirs)
+    assert (gap.observed, gap.low, gap.high) == interval_difference(ours, theirs)
     (times,) = spoken("canary", "metric: error_rate, role: deterioration, relative_margin: 1, alpha: 0.02", **arms)
-    assert (times.observed, times.low, times.high) == ratio(ours, theirs)
+    assert (times.observed, times.low, times.high) == interval_ratio(ours, theirs)
     counted = restarts_of(30, 20)
     rates = [poisson_interval(count, 100.0, 0.01) for count in (30, 20)]
     (more,) = spoken("canary", "metric: restarts, role: guardrail, margin: 1, alpha: 0.02", **counted)
-    assert (more.observed, more.low, more.high) == apart(*rates)
+    assert (more.observed, more.low, more.high) == interval_difference(*rates)
     timings = timings_of(30.0)
     sides = [side.counts for side in (timings.candidate_bins, timings.stable_bins) if side]
     times_of = [quantile_interval(counts, LATENCY_BOUNDS_MS, 0.9, 0.01) for counts in sides]
     (slower,) = spoken("canary", "metric: latency_p90, role: guardrail, margin: 90, alpha: 0.02", timings=timings)
-    assert (slower.observed, slower.low, slower.high) == apart(*times_of)
+    assert (slower.observed, slower.low, slower.high) == interval_difference(*times_of)
 
 
 def test_one_success_is_enough_and_none_of_them_is_a_failure() -> None:

@@ -9,13 +9,14 @@ import pytest
 
 from sluice.gates.online_policy import BlueGreenStage, CanaryStage, ConfirmStage, Online, OnlineRule, ShadowStage
 from sluice.gates.policy import parse_policy
-from sluice.gates.rules.kind import COMPARING, STAGES, Kind
-from sluice.gates.rules.registry import KINDS
+from sluice.gates.registry import KINDS
+from sluice.gates.roles import COMPARING
+from sluice.gates.rule_kind import STAGES, RuleKind
 
 PAGE = (Path(__file__).parents[2] / "docs" / "gates.md").read_text()
 
 
-def _row(kind: Kind) -> str:
+def _row(kind: RuleKind) -> str:
     stages = "all" if kind.stages == STAGES else ", ".join(kind.stages)
     keys = sorted({key for role in kind.roles for key in kind.takes(role)})
     roles = ", ".join(kind.roles)

@@ -11,7 +11,7 @@ from scipy import stats
 
 from sluice.documents.evidence import LATENCY_BOUNDS_MS
 from sluice.gates.quantiles import quantile_interval
-from sluice.gates.rates import ratio
+from sluice.gates.rates import interval_ratio
 from tests.unit.coverage import ALPHA, allowed
 
 
@@ -95,7 +95,7 @@ def test_a_ratio_of_quantiles_is_covered_and_finds_what_is_twice_as_slow() -> No
     missed, last = 0, []
     for ours, theirs in zip(slow.tolist(), fast.tolist(), strict=True):
         found = [
-            ratio(*(quantile_interval(look, LATENCY_BOUNDS_MS, 0.9, ALPHA / 2) for look in looks))
+            interval_ratio(*(quantile_interval(look, LATENCY_BOUNDS_MS, 0.9, ALPHA / 2) for look in looks))
             for looks in zip(ours, theirs, strict=True)
         ]
         missed += any(not one.low <= true <= one.high for one in found)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sluice.gates.rates import apart, beta_mixture, poisson_interval, proportion_interval, ratio
+from sluice.gates.rates import beta_mixture, interval_difference, interval_ratio, poisson_interval, proportion_interval
 from sluice.gates.sequential import Interval
 from tests.unit.coverage import ALPHA, allowed
 
@@ -61,7 +61,7 @@ def test_difference_and_ratio_of_two_proportions_are_covered_at_every_look(rates
         for k in [*range(0, 60, 10), *range(60, 2000, 90)]:
             first = proportion_interval(int(ours[run, k]), k + 1, ALPHA / 2)
             second = proportion_interval(int(theirs[run, k // 2]), k // 2 + 1, ALPHA / 2)
-            gap, times = apart(first, second), ratio(first, second)
+            gap, times = interval_difference(first, second), interval_ratio(first, second)
             wrong |= [
                 not gap.low <= rates[0] - rates[1] <= gap.high,
                 not times.low <= rates[0] / rates[1] <= times.high,
@@ -72,13 +72,13 @@ def test_difference_and_ratio_of_two_proportions_are_covered_at_every_look(rates
 
 def test_ratios_of_nothing_say_nothing() -> None:
     nothing, something = Interval(0.0, 0.0, 0.1), Interval(0.2, 0.1, 0.4)
-    assert ratio(nothing, nothing) == (1.0, 0.0, math.inf)
-    assert ratio(something, nothing) == (math.inf, 1.0, math.inf)
-    assert ratio(something, something) == (1.0, 0.25, 4.0)
-    assert apart(something, nothing) == pytest.approx((0.2, 0.0, 0.4))
+    assert interval_ratio(nothing, nothing) == (1.0, 0.0, math.inf)
+    assert interval_ratio(something, nothing) == (math.inf, 1.0, math.inf)
+    assert interval_ratio(something, something) == (1.0, 0.25, 4.0)
+    assert interval_difference(something, nothing) == pytest.approx((0.2, 0.0, 0.4))
 
 
 def test_a_doubled_error_rate_shows_in_both() -> None:
     ours, theirs = (proportion_interval(hits, 20_000, ALPHA / 2) for hits in (800, 400))
-    assert apart(ours, theirs).low > 0.005
-    assert ratio(ours, theirs).low > 1.3
+    assert interval_difference(ours, theirs).low > 0.005
+    assert interval_ratio(ours, theirs).low > 1.3

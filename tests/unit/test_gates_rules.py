@@ -12,7 +12,7 @@ from sluice.documents.evidence import (
     Timings,
 )
 from sluice.documents.verdict import Verdict
-from sluice.gates.rules.registry import KINDS
+from sluice.gates.registry import KINDS
 from tests.unit.release_sample import A, B, arm
 from tests.unit.rule_sample import pairs_of, restarts_of, spoken, strata_of, timings_of
 

@@ -9,14 +9,14 @@ import pytest
 
 from sluice.gates.rates import proportion_interval
 from sluice.gates.sequential import (
-    Sample,
+    SampleMoments,
     critical_value,
     difference,
     mean_interval,
-    powered,
+    prediction_powered_mean,
     ratio_of_means,
     sample_ratio,
-    stratified,
+    stratified_difference,
 )
 from tests.unit.coverage import ALPHA, allowed
 
@@ -70,12 +70,12 @@ def test_stratified_difference_covers_though_days_and_weights_change() -> None:
     draw = np.random.default_rng(3)
     missed = 0
     for _ in range(300):
-        strata: list[tuple[Sample, Sample]] = []
+        strata: list[tuple[SampleMoments, SampleMoments]] = []
         wrong = False
         for day in range(12):
             weather, share = draw.normal(0.5, 0.3), (0.1, 0.5)[day >= 6]
             arms = [draw.exponential(0.5, int(400 * part)) + weather for part in (share, 1 - share)]
-            candidate, stable = (Sample(len(a), float(a.mean()), float(a.var(ddof=1))) for a in arms)
+            candidate, stable = (SampleMoments(len(a), float(a.mean()), float(a.var(ddof=1))) for a in arms)
             strata.append((candidate, stable))
             found = difference(strata, ALPHA, 2000)
             wrong |= not found.low <= 0 <= found.high
@@ -84,10 +84,10 @@ def test_stratified_difference_covers_though_days_and_weights_change() -> None:
 
 
 def test_unstratified_difference_would_blame_the_candidate_for_the_weather() -> None:
-    calm, storm = Sample(900, 0.3, 0.04), Sample(900, 0.8, 0.04)
-    small_calm, small_storm = Sample(100, 0.3, 0.04), Sample(900, 0.8, 0.04)
+    calm, storm = SampleMoments(900, 0.3, 0.04), SampleMoments(900, 0.8, 0.04)
+    small_calm, small_storm = SampleMoments(100, 0.3, 0.04), SampleMoments(900, 0.8, 0.04)
     apart = difference([(small_calm, calm), (small_storm, storm)], ALPHA, 2000)
-    pooled = difference([(Sample(1000, 0.75, 0.06), Sample(1800, 0.55, 0.1))], ALPHA, 2000)
+    pooled = difference([(SampleMoments(1000, 0.75, 0.06), SampleMoments(1800, 0.55, 0.1))], ALPHA, 2000)
     assert apart.low <= 0 <= apart.high
     assert pooled.low > 0
 
@@ -149,8 +149,8 @@ def test_a_difference_is_what_gbstats_says(  # noqa: PLR0917  one argument a col
     assert (found.low, found.high) == pytest.approx((low, high), rel=1e-9)
 
 
-def _moments(n: int, total: float, squares: float) -> Sample:
-    return Sample(n, total / n, (squares - total**2 / n) / (n - 1))
+def _moments(n: int, total: float, squares: float) -> SampleMoments:
+    return SampleMoments(n, total / n, (squares - total**2 / n) / (n - 1))
 
 
 def test_a_ratio_of_means_is_covered_at_every_look() -> None:
@@ -160,7 +160,7 @@ def test_a_ratio_of_means_is_covered_at_every_look() -> None:
         ours, theirs = draw.gamma(2.0, 3.0, 3000), draw.gamma(2.0, 2.0, 3000)
         wrong = False
         for k in range(100, 3001, 100):
-            first, second = (Sample(k, float(a[:k].mean()), float(a[:k].var(ddof=1))) for a in (ours, theirs))
+            first, second = (SampleMoments(k, float(a[:k].mean()), float(a[:k].var(ddof=1))) for a in (ours, theirs))
             found = ratio_of_means(first, second, critical_value(2 * k, ALPHA, 2000))
             wrong |= not found.low <= true <= found.high
         missed += wrong
@@ -169,17 +169,19 @@ def test_a_ratio_of_means_is_covered_at_every_look() -> None:
 
 
 def test_a_ratio_ends_where_its_contrast_covers_nothing() -> None:
-    first, second = Sample(400, 3.0, 4.0), Sample(900, 2.0, 5.0)
+    first, second = SampleMoments(400, 3.0, 4.0), SampleMoments(900, 2.0, 5.0)
     found = ratio_of_means(first, second, 2.5)
     for end in (found.low, found.high):
-        scaled = Sample(second.n, end * second.mean, end**2 * second.variance)
-        gap = stratified([(first, scaled)])
+        scaled = SampleMoments(second.n, end * second.mean, end**2 * second.variance)
+        gap = stratified_difference([(first, scaled)])
         assert abs(gap.value) == pytest.approx(2.5 * math.sqrt(gap.variance))
-    assert ratio_of_means(first, Sample(40, 0.1, 50.0), 2.5)[1:] == (0.0, math.inf)
+    assert ratio_of_means(first, SampleMoments(40, 0.1, 50.0), 2.5)[1:] == (0.0, math.inf)
     assert ratio_of_means(first, second, math.inf)[1:] == (0.0, math.inf)
 
 
-def _scored(draw: np.random.Generator, n: int, share: float) -> tuple[Sample, Sample, Sample, float]:
+def _scored(
+    draw: np.random.Generator, n: int, share: float
+) -> tuple[SampleMoments, SampleMoments, SampleMoments, float]:
     """Predictions of all, what they miss and what was observed where labels are in, and the mean of all."""
     score = draw.beta(0.6, 1.8, n)
     label = draw.random(n) < score
@@ -187,15 +189,15 @@ def _scored(draw: np.random.Generator, n: int, share: float) -> tuple[Sample, Sa
     imputed = -(score * np.log(score.clip(1e-3)) + (1 - score) * np.log((1 - score).clip(1e-3)))
     known = draw.random(n) < share
     parts = (imputed, (loss - imputed)[known], loss[known])
-    every, misses, labelled = (Sample(len(a), float(a.mean()), float(a.var(ddof=1))) for a in parts)
+    every, misses, labelled = (SampleMoments(len(a), float(a.mean()), float(a.var(ddof=1))) for a in parts)
     return every, misses, labelled, float(loss.mean())
 
 
 def test_a_prediction_powered_mean_is_unbiased_and_as_certain_as_it_says() -> None:
     draw = np.random.default_rng(7)
     found = [_scored(draw, 2000, 0.3) for _ in range(600)]
-    means = np.array([powered(every, misses, labelled).mean for every, misses, labelled, _ in found])
-    said = np.mean([s.variance / s.n for s in (powered(*one[:3]) for one in found)])
+    means = np.array([prediction_powered_mean(every, misses, labelled).mean for every, misses, labelled, _ in found])
+    said = np.mean([s.variance / s.n for s in (prediction_powered_mean(*one[:3]) for one in found)])
     alone = np.var([labelled.mean for _, _, labelled, _ in found])
     true = np.mean([mean for *_, mean in found])
     assert means.mean() == pytest.approx(true, abs=4 * means.std() / math.sqrt(600))
@@ -207,10 +209,10 @@ def test_a_prediction_powered_difference_is_covered_at_every_look() -> None:
     runs, missed = 200, 0
     draw = np.random.default_rng(8)
     for _ in range(runs):
-        strata: list[tuple[Sample, Sample]] = []
+        strata: list[tuple[SampleMoments, SampleMoments]] = []
         wrong = False
         for _ in range(8):
-            strata.append(tuple(powered(*_scored(draw, 300, share)[:3]) for share in (0.5, 0.8)))  # type: ignore[arg-type]
+            strata.append(tuple(prediction_powered_mean(*_scored(draw, 300, share)[:3]) for share in (0.5, 0.8)))  # type: ignore[arg-type]
             found = difference(strata, ALPHA, 2000)
             wrong |= not found.low <= 0 <= found.high
         missed += wrong
@@ -219,7 +221,7 @@ def test_a_prediction_powered_difference_is_covered_at_every_look() -> None:
 
 def test_with_every_label_in_predictions_change_nothing() -> None:
     every, misses, labelled, _ = _scored(np.random.default_rng(9), 500, 1.1)
-    assert powered(every, misses, labelled) == pytest.approx(labelled)
+    assert prediction_powered_mean(every, misses, labelled) == pytest.approx(labelled)
 
 
 def test_sample_ratio_stays_calm_at_the_planned_split() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sluice.gates.group_sequential import boundaries, spent
+from sluice.gates.group_sequential import alpha_spending, boundaries
 from sluice.gates.sequential import critical_value
 from tests.unit.coverage import ALPHA, allowed
 
@@ -37,8 +37,8 @@ def test_they_lie_beside_the_classic_o_brien_fleming_bounds() -> None:
 def test_they_spend_what_the_multivariate_normal_says(looks: int, alpha: float) -> None:
     found = boundaries(looks, alpha)
     for number in range(1, looks + 1):
-        assert _crossing(found[:number]) == pytest.approx(spent(number / looks, alpha), abs=2e-4)
-    assert spent(1.0, alpha) == pytest.approx(alpha)
+        assert _crossing(found[:number]) == pytest.approx(alpha_spending(number / looks, alpha), abs=2e-4)
+    assert alpha_spending(1.0, alpha) == pytest.approx(alpha)
 
 
 def _crossing(bounds: tuple[float, ...]) -> float:

@@ -11,8 +11,8 @@ import pytest
 
 from sluice.errors import BadInput
 from sluice.gates.policy import parse_policy
-from sluice.gates.rules.kind import COMPARING
-from sluice.gates.rules.registry import KINDS
+from sluice.gates.registry import KINDS
+from sluice.gates.roles import COMPARING
 from sluice.schemas import schemas
 
 POLICY = """\

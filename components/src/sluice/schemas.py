@@ -25,7 +25,7 @@ from sluice.documents.state import ReleaseState
 from sluice.documents.verdict import Decision
 from sluice.errors import BadArtifact, BadInput
 from sluice.gates.policy import GatePolicy
-from sluice.gates.rules.registry import KINDS
+from sluice.gates.registry import KINDS
 from sluice.ledger.record import Record
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from sluice.content import digest_of_value
+from sluice.documents.state import ReleaseState
 
 
 class Verdict(StrEnum):
@@ -38,7 +40,21 @@ class Reason(BaseModel):
     role: str | None = None
     """success, guardrail, deterioration, limit or quality; ``None`` for what no policy rule asks."""
     alpha: float | None = None
-    """Error of the interval, over all looks together; of a slice that may pass and fail, of the end that passes it."""
+    """
+    Error of the interval: offline of its one look, online over all looks together; of a slice that may pass and fail,
+    of the end that passes it.
+    """
+
+    @classmethod
+    def of_interval(cls, rule: str, verdict: Verdict, interval: tuple[float, float, float], **fields: Any) -> Reason:
+        """Estimate, low and high end; one that is infinite is left out, since JSON has no word for it."""
+        observed, low, high = (end if math.isfinite(end) else None for end in interval)
+        return cls(rule=rule, verdict=verdict, observed=observed, low=low, high=high, **fields)
+
+    @classmethod
+    def plain(cls, rule: str, verdict: Verdict, text: str) -> Reason:
+        """What no number decides: a person's word, a freeze, a hold, evidence that may not be read."""
+        return cls(rule=rule, verdict=verdict, observed=None, bound=None, n=0, text=text)
 
 
 class Decision(BaseModel):
@@ -77,27 +93,49 @@ class Decision(BaseModel):
     run: dict[str, Any] = {}
     """Where the candidate comes from: pipeline run, recipe, data and code digests."""
 
+    @classmethod
+    def between(cls, before: ReleaseState, after: ReleaseState, evidence: Mapping[str, Any], **fields: Any) -> Decision:
+        """
+        The decision that leads from one release state to another; task, environment and digest of evidence follow.
+
+        ``fields`` are the others by name. ``stable`` is that of ``after`` unless it is among them.
+        """
+        derived = {
+            "task": before.task,
+            "environment": before.environment,
+            "stable": after.stable,
+            "evidence": dict(evidence),
+            "before": before.model_dump(mode="json"),
+            "after": after.model_dump(mode="json"),
+        }
+        if "evidence_digest" not in fields:
+            derived["evidence_digest"] = digest_of_value(dict(evidence))
+        return cls(**derived | fields)
+
 
 def identify(stage: str, inputs: Sequence[Any]) -> str:
     """The id of a decision: ``<stage>-<12 hex digits>`` of its inputs."""
     return f"{stage}-{digest_of_value(list(inputs)).partition(':')[2][:12]}"
 
 
-def overall(reasons: Iterable[Reason]) -> Verdict:
+def unanimous(verdicts: Iterable[Verdict]) -> Verdict:
+    """FAIL if any rule fails, else INCONCLUSIVE if any cannot tell or there is none, else PASS."""
+    answers = set(verdicts)
+    if Verdict.FAIL in answers:
+        return Verdict.FAIL
+    return Verdict.PASS if answers == {Verdict.PASS} else Verdict.INCONCLUSIVE
+
+
+def overall(reasons: Sequence[Reason]) -> Verdict:
     """
-    FAIL if any rule fails, else INCONCLUSIVE if any cannot tell or there is none, else PASS.
+    The verdict of a look: ``unanimous``, but for success. The offline gate has no such exception.
 
     The success rules of an online stage are one question, "is it better in anything that we wanted?" (the decision rule
     of Schultzberg, Ankargren, Frånberg 2024): one that passes is enough, and they fail when all of them do.
     """
-    asked = list(reasons)
-    verdicts = [reason.verdict for reason in asked if reason.role != "success"]
-    hoped = {reason.verdict for reason in asked if reason.role == "success"}
-    if hoped:
-        better, worse = Verdict.PASS in hoped, hoped == {Verdict.FAIL}
+    verdicts = [reason.verdict for reason in reasons if reason.role != "success"]
+    success = {reason.verdict for reason in reasons if reason.role == "success"}
+    if success:
+        better, worse = Verdict.PASS in success, success == {Verdict.FAIL}
         verdicts.append(Verdict.PASS if better else Verdict.FAIL if worse else Verdict.INCONCLUSIVE)
-    if Verdict.FAIL in verdicts:
-        return Verdict.FAIL
-    if not verdicts or Verdict.INCONCLUSIVE in verdicts:
-        return Verdict.INCONCLUSIVE
-    return Verdict.PASS
+    return unanimous(verdicts)

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from sluice.gates.online_policy import BlueGreenStage, Online, OnlineRule, OnlineStage
-from sluice.gates.rules.kind import COMPARING, Kind
-from sluice.gates.rules.registry import KINDS
+from sluice.gates.registry import KINDS
+from sluice.gates.roles import COMPARING
+from sluice.gates.rule_kind import RuleKind
 
-_ASKED = ("margin", "relative_margin", "limit", "alpha", "beta", "per_slice", "minimum_n")
+_OPTIONAL_KEYS = ("margin", "relative_margin", "limit", "alpha", "beta", "per_slice", "minimum_n")
 
 
 class Contradiction(NamedTuple):
@@ -22,41 +23,41 @@ class Contradiction(NamedTuple):
     fix: str
 
 
-def of_policy(online: Online) -> Iterator[Contradiction]:
+def policy_contradictions(online: Online) -> Iterator[Contradiction]:
     """Everything that is wrong with an online policy, stage by stage."""
     every = online.look_every_hours
     if online.evidence_hours is not None and online.evidence_hours < every:
         text = f"evidence is too old after {online.evidence_hours:g} hours and looked at every {every:g}"
         yield Contradiction(("evidence_hours",), text, "let it be at least look_every_hours")
-    timed: dict[str, OnlineStage | BlueGreenStage] = {**online.stages}
-    timed |= {"blue_green": online.blue_green} if online.blue_green else {}
-    for name, one in timed.items():
-        if one.soak_hours > one.maximum_hours:
-            text = f"soaks {one.soak_hours:g} hours and ends after {one.maximum_hours:g}: it could only time out"
+    stages: dict[str, OnlineStage | BlueGreenStage] = {**online.stages}
+    stages |= {"blue_green": online.blue_green} if online.blue_green else {}
+    for name, timing in stages.items():
+        if timing.soak_hours > timing.maximum_hours:
+            text = f"soaks {timing.soak_hours:g} hours and ends after {timing.maximum_hours:g}: it could only time out"
             yield Contradiction((name, "soak_hours"), text, "let maximum_hours be the longer one")
-        if one.maximum_hours < every:
-            text = f"ends after {one.maximum_hours:g} hours, before the first look at {every:g}"
+        if timing.maximum_hours < every:
+            text = f"ends after {timing.maximum_hours:g} hours, before the first look at {every:g}"
             yield Contradiction((name, "maximum_hours"), text, "let it be at least look_every_hours")
     for name, stage in online.stages.items():
         if stage.looks is not None and stage.maximum_hours / stage.looks < every:
             text = f"asks for {stage.looks} looks in {stage.maximum_hours:g} hours, and looks every {every:g}"
             most = int(stage.maximum_hours / every)
             yield Contradiction((name, "looks"), text, f"ask for at most {most}" if most > 1 else "leave it out")
-        for found in of_stage(name, stage):
-            yield found._replace(at=(name, *found.at))
+        for contradiction in _stage_contradictions(name, stage):
+            yield contradiction._replace(at=(name, *contradiction.at))
 
 
-def of_stage(name: str, stage: OnlineStage) -> Iterator[Contradiction]:
+def _stage_contradictions(name: str, stage: OnlineStage) -> Iterator[Contradiction]:
     """Everything that is wrong with the rules of one stage, in the order of the file."""
-    seen: set[tuple[str, str, bool]] = set()
+    earlier: set[tuple[str, str, bool]] = set()
     for index, rule in enumerate(stage.rules):
         key = (rule.metric, rule.role, rule.per_slice)
-        if key in seen:
+        if key in earlier:
             text = f"{rule.metric} is asked as {rule.role} twice in this stage"
             yield Contradiction(("rules", index, "metric"), text, "keep the stricter one")
-        seen.add(key)
-        for found in _of_rule(name, stage, rule):
-            yield found._replace(at=("rules", index, *found.at))
+        earlier.add(key)
+        for contradiction in _of_rule(name, stage, rule):
+            yield contradiction._replace(at=("rules", index, *contradiction.at))
 
 
 def _of_rule(name: str, stage: OnlineStage, rule: OnlineRule) -> Iterator[Contradiction]:
@@ -82,31 +83,31 @@ def _of_rule(name: str, stage: OnlineStage, rule: OnlineRule) -> Iterator[Contra
         yield Contradiction(("maximum_hours",), text, "leave it out, or let it be less than the stage's")
 
 
-def _of_direction(kind: Kind, rule: OnlineRule) -> Iterator[Contradiction]:
+def _of_direction(kind: RuleKind, rule: OnlineRule) -> Iterator[Contradiction]:
     if rule.direction not in (None, kind.direction):
         text = f"says that {rule.direction} {kind.metric} is better; {kind.direction} is"
         yield Contradiction(("direction",), text, f"write {kind.direction}, or leave it out")
 
 
-def _of_keys(kind: Kind, rule: OnlineRule) -> Iterator[Contradiction]:
+def _of_keys(kind: RuleKind, rule: OnlineRule) -> Iterator[Contradiction]:
     """Keys that this metric does not take in this role, and the bound that it needs."""
-    taken = kind.takes(rule.role)
-    for key in _ASKED:
+    keys = kind.takes(rule.role)
+    for key in _OPTIONAL_KEYS:
         value = getattr(rule, key)
-        if value is not None and value is not False and key not in taken:
-            others = f"it takes {', '.join(sorted(taken))}" if taken else "it takes no bound"
+        if value is not None and value is not False and key not in keys:
+            others = f"it takes {', '.join(sorted(keys))}" if keys else "it takes no bound"
             text = f"{kind.metric} as {rule.role} takes no {key}{_why(kind, rule, key)}"
             yield Contradiction((key,), text, f"leave it out; {others}")
-    bounds = [key for key in ("margin", "relative_margin", "limit") if key in taken]
-    given = [key for key in bounds if getattr(rule, key) is not None]
-    if bounds and not given:
+    bounds = [key for key in ("margin", "relative_margin", "limit") if key in keys]
+    present = [key for key in bounds if getattr(rule, key) is not None]
+    if bounds and not present:
         text = f"{kind.metric} as {rule.role} needs {' or '.join(bounds)}"
         yield Contradiction((), text, f"add one, in {kind.unit}" if bounds != ["relative_margin"] else "add it")
-    if len(given) > 1:
-        yield Contradiction((given[1],), f"has both {given[0]} and {given[1]}", "keep one of them")
+    if len(present) > 1:
+        yield Contradiction((present[1],), f"has both {present[0]} and {present[1]}", "keep one of them")
 
 
-def _why(kind: Kind, rule: OnlineRule, key: str) -> str:
+def _why(kind: RuleKind, rule: OnlineRule, key: str) -> str:
     if key == "relative_margin" and rule.role in COMPARING and kind.relative:
         return ": stable's value may be 0, and nothing can be shown to keep a multiple of 0"
     if key == "per_slice" and kind.sliced:
@@ -114,7 +115,7 @@ def _why(kind: Kind, rule: OnlineRule, key: str) -> str:
     return ""
 
 
-def _of_bounds(kind: Kind, rule: OnlineRule) -> Iterator[Contradiction]:
+def _of_bounds(kind: RuleKind, rule: OnlineRule) -> Iterator[Contradiction]:
     """Bounds that no candidate keeps, or that none breaks."""
     if rule.limit is not None and kind.limits is not None:
         low, high = kind.limits
@@ -134,7 +135,7 @@ def _of_bounds(kind: Kind, rule: OnlineRule) -> Iterator[Contradiction]:
         yield from _of_relative(kind, rule, rule.relative_margin)
 
 
-def _of_relative(kind: Kind, rule: OnlineRule, margin: float) -> Iterator[Contradiction]:
+def _of_relative(kind: RuleKind, rule: OnlineRule, margin: float) -> Iterator[Contradiction]:
     if rule.role == "success" and margin >= 1:
         text = f"is {margin:g}: nothing is better by all of stable's value"
         yield Contradiction(("relative_margin",), text, "write less than 1")
@@ -143,7 +144,7 @@ def _of_relative(kind: Kind, rule: OnlineRule, margin: float) -> Iterator[Contra
         yield Contradiction(("relative_margin",), text, f"write more than {kind.finest:.2f}, or use latency, the mean")
 
 
-def _of_looks(stage: OnlineStage, kind: Kind, rule: OnlineRule) -> Iterator[Contradiction]:
+def _of_looks(stage: OnlineStage, kind: RuleKind, rule: OnlineRule) -> Iterator[Contradiction]:
     if stage.looks is not None and rule.per_slice:
         text = "cannot be asked in a stage of fixed looks: nobody knows beforehand how many slices will be large enough"
         yield Contradiction(("per_slice",), text, f"leave out looks, or ask {kind.metric} of all requests together")

@@ -60,10 +60,10 @@ class Freeze(BaseModel):
 
 def standing(freezes: Sequence[Freeze], now: datetime) -> tuple[Freeze, datetime] | None:
     """The freeze of this moment that ends last, and when; ``None`` where nothing is frozen."""
-    found = [(end, freeze) for freeze in freezes for begin, end in freeze.spans(now, now) if begin <= now < end]
-    if not found:
+    candidates = [(end, freeze) for freeze in freezes for begin, end in freeze.spans(now, now) if begin <= now < end]
+    if not candidates:
         return None
-    end, freeze = max(found, key=lambda each: each[0])
+    end, freeze = max(candidates, key=lambda each: each[0])
     return freeze, end
 
 

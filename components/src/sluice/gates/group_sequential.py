@@ -24,7 +24,7 @@ _NEVER = 9.0
 _BISECTIONS = 45
 
 
-def spent(share: float, alpha: float) -> float:
+def alpha_spending(share: float, alpha: float) -> float:
     """
     Two-sided error that may be spent by this share of the information, like O'Brien and Fleming: little at first.
 
@@ -41,29 +41,29 @@ def boundaries(looks: int, alpha: float) -> tuple[float, ...]:
 
     Armitage, McPherson & Rowe, "Repeated significance tests on accumulating data", JRSS A 132 (1969): the density of
     the sum of increments, of those not yet beyond a bound, is carried from look to look; each bound is where what
-    crosses it is what ``spent`` adds.
+    crosses it is what ``alpha_spending`` adds.
 
     Returns:
         Shape (looks,), float; infinite where less may be spent than a double can tell.
     """
     import numpy as np
 
-    found: list[float] = []
+    bounds: list[float] = []
     grid, mass = np.zeros(1), np.ones(1)  # where the sum is, and how much of it times the width there
     for look in range(1, looks + 1):
-        allowed = spent(look / looks, alpha) - spent((look - 1) / looks, alpha) if look > 1 else spent(1 / looks, alpha)
-        bound = _bound(grid, mass, allowed, look)
-        found.append(bound / math.sqrt(look) if bound < _NEVER * math.sqrt(look) else math.inf)
+        before = alpha_spending((look - 1) / looks, alpha) if look > 1 else 0.0
+        bound = _bound(grid, mass, alpha_spending(look / looks, alpha) - before, look)
+        bounds.append(bound / math.sqrt(look) if bound < _NEVER * math.sqrt(look) else math.inf)
         points = np.linspace(-bound, bound, _POINTS)
         weights = np.ones(_POINTS)
         weights[1:-1:2], weights[2:-1:2] = 4, 2
         density = np.exp(-0.5 * (points[:, None] - grid[None, :]) ** 2) @ mass / math.sqrt(2 * math.pi)
         grid, mass = points, density * weights * (points[1] - points[0]) / 3
-    return tuple(found)
+    return tuple(bounds)
 
 
-def _bound(grid: NDArray[np.float64], mass: NDArray[np.float64], allowed: float, look: int) -> float:
-    """The bound on the sum that ``allowed`` of it crosses at this look."""
+def _bound(grid: NDArray[np.float64], mass: NDArray[np.float64], increment: float, look: int) -> float:
+    """The bound on the sum that ``increment`` of it crosses at this look."""
     low, high = 0.0, _NEVER * math.sqrt(look)
     where, weight = grid.tolist(), mass.tolist()
     for _ in range(_BISECTIONS):
@@ -72,5 +72,5 @@ def _bound(grid: NDArray[np.float64], mass: NDArray[np.float64], allowed: float,
             w * 0.5 * (math.erfc((middle - s) / math.sqrt(2)) + math.erfc((middle + s) / math.sqrt(2)))
             for s, w in zip(where, weight, strict=True)
         )
-        low, high = (middle, high) if crossing > allowed else (low, middle)
+        low, high = (middle, high) if crossing > increment else (low, middle)
     return high

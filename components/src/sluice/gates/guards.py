@@ -28,42 +28,39 @@ _TO_THE_SECOND = len("2020-01-01T00:00:00")
 
 def refusals(evidence: Evidence, state: ReleaseState, policy: GatePolicy, now: str) -> tuple[Reason, ...]:
     """One INCONCLUSIVE reason for each guard that the evidence breaks, ``evidence.<guard>``; none: it may be read."""
-    found = (
+    breaches = (
         *(("evidence.problem", problem) for problem in evidence.problems),
         *_about(evidence, state),
         *_timely(evidence, state, policy, now),
         *_believable(evidence),
         *_some(evidence),
     )
-    return tuple(
-        Reason(rule=rule, verdict=Verdict.INCONCLUSIVE, observed=None, bound=None, n=0, text=text)
-        for rule, text in found
-    )
+    return tuple(Reason.plain(rule, Verdict.INCONCLUSIVE, text) for rule, text in breaches)
 
 
 def _about(evidence: Evidence, state: ReleaseState) -> Iterator[tuple[str, str]]:
     for key in _ABOUT:
-        seen, asked = getattr(evidence, key), getattr(state, key)
-        if seen != asked:
-            yield f"evidence.{key}", f"the evidence is about {key} {seen}, the state is in {key} {asked}"
+        in_evidence, in_state = getattr(evidence, key), getattr(state, key)
+        if in_evidence != in_state:
+            yield f"evidence.{key}", f"the evidence is about {key} {in_evidence}, the state is in {key} {in_state}"
     for side in ("candidate", "stable"):
         arm: Arm | None = getattr(evidence, side)
-        seen, asked = arm.digest if arm else None, getattr(state, side)
-        if seen != asked:
-            yield "evidence.digest", f"the evidence is about {side} {seen}, the state has {asked}"
+        in_evidence, in_state = arm.digest if arm else None, getattr(state, side)
+        if in_evidence != in_state:
+            yield "evidence.digest", f"the evidence is about {side} {in_evidence}, the state has {in_state}"
 
 
 def _timely(evidence: Evidence, state: ReleaseState, policy: GatePolicy, now: str) -> Iterator[tuple[str, str]]:
-    moment, taken = moment_of(now), moment_of(evidence.now)
+    moment, evidence_moment = moment_of(now), moment_of(evidence.now)
     hours = policy.online.evidence_hours or policy.online.look_every_hours
     arms = [arm for arm in (evidence.candidate, evidence.stable) if arm]
-    if taken > moment:
+    if evidence_moment > moment:
         yield "evidence.future", f"the evidence was taken at {evidence.now}, after {now}"
     for arm in arms:
         if arm.first and state.since and moment_of(arm.first) < moment_of(state.since):
             yield "evidence.window", f"a request of {arm.first} is counted in a stage that began at {state.since}"
-    newest = max((moment_of(arm.last) for arm in arms if arm.last), default=taken)
-    ages = {"its newest request": min(taken, newest)}
+    newest = max((moment_of(arm.last) for arm in arms if arm.last), default=evidence_moment)
+    ages = {"its newest request": min(evidence_moment, newest)}
     for source in evidence.sources:
         ages[f"what {source.name} was asked"] = moment_of(source.taken)
         ages[f"what {source.name} was asked about"] = moment_of(source.last or source.taken)
@@ -106,12 +103,12 @@ def _suspicious(evidence: Evidence) -> bool:
                 rest.append(value.values())
             elif isinstance(value, tuple | list):
                 rest.append(value)
-            elif _odd(value, now):
+            elif _is_suspect(value, now):
                 return True
     return False
 
 
-def _odd(value: Any, now: str) -> bool:
+def _is_suspect(value: Any, now: str) -> bool:
     if isinstance(value, float):
         return not math.isfinite(value)
     late = isinstance(value, str) and value[-1:] == "Z" and value[:_TO_THE_SECOND] >= now[:_TO_THE_SECOND]

@@ -14,7 +14,11 @@ from collections.abc import Iterable, Mapping
 from sluice.documents.evaluation import Estimate, Evaluation, Peer, SliceEvaluation
 from sluice.documents.verdict import Reason, Verdict
 from sluice.gates.policy import HIGHER_IS_BETTER, GatePolicy, Metric, OfflineRule
+from sluice.gates.roles import margin_bound, verdict_of
+from sluice.gates.sequential import Interval
 
+_ALPHA = 0.05
+"""Error of an evaluation's intervals."""
 _WORDS: Mapping[Metric, str] = {
     "auc": "AUC",
     "pr_auc": "PR-AUC",
@@ -34,117 +38,104 @@ def judge(evaluation: Evaluation, policy: GatePolicy) -> tuple[Reason, ...]:
     A number that is absent, NaN or infinite makes its rule INCONCLUSIVE. A rule against production passes while
     production is empty: there is nothing that the candidate could be worse than.
     """
-    return tuple(reason for rule in policy.offline for reason in _asked(rule, evaluation))
+    return tuple(reason for rule in policy.offline for reason in _reasons(rule, evaluation))
 
 
-def _asked(rule: OfflineRule, evaluation: Evaluation) -> tuple[Reason, ...]:
+def _reasons(rule: OfflineRule, evaluation: Evaluation) -> tuple[Reason, ...]:
     if rule.against == "production" and evaluation.production is None:
         text = "Production is empty, so there is no model that the candidate could be worse than."
         return (_without_numbers(rule, Verdict.PASS, evaluation.n, text),)
     if rule.per_slice:
         return _by_slice(rule, evaluation)
-    return (_overall(rule, evaluation),)
+    return (_of_all_rows(rule, evaluation),)
 
 
-def _overall(rule: OfflineRule, evaluation: Evaluation) -> Reason:
+def _of_all_rows(rule: OfflineRule, evaluation: Evaluation) -> Reason:
     if evaluation.n < rule.minimum_n:
         text = f"The holdout has {evaluation.n} rows; the rule asks for {rule.minimum_n}."
         return _without_numbers(rule, Verdict.INCONCLUSIVE, evaluation.n, text)
     if rule.against is None:
-        return _held(rule, evaluation.metrics.get(rule.metric), evaluation)
+        return _interval_reason(rule, evaluation.metrics.get(rule.metric), evaluation)
     peer = _peer(rule, evaluation)
-    return _held(rule, peer.difference.get(rule.metric) if peer else None, evaluation)
+    return _interval_reason(rule, peer.difference.get(rule.metric) if peer else None, evaluation)
 
 
 def _by_slice(rule: OfflineRule, evaluation: Evaluation) -> tuple[Reason, ...]:
     large = [part for part in evaluation.slices if part.n >= rule.minimum_n]
     small = [part for part in evaluation.slices if part.n < rule.minimum_n]
-    judged = [(part, _held(rule, _in_slice(rule, part), evaluation, part)) for part in large]
-    skipped = [part for part in large if rule.when_missing == "skip" and _in_slice(rule, part) is None]
-    told = [(part, reason) for part, reason in judged if part not in skipped]
-    failed = tuple(reason for _, reason in told if reason.verdict is not Verdict.PASS)
-    passed = [(part, reason) for part, reason in told if reason.verdict is Verdict.PASS]
-    if failed and not passed:
-        return failed
-    return (*failed, _summary(rule, passed, len(told), not_judged=(*small, *skipped)))
+    verdicts = [(part, _interval_reason(rule, _in_slice(rule, part), evaluation, part)) for part in large]
+    absent = [part for part in large if rule.when_missing == "skip" and _in_slice(rule, part) is None]
+    outcomes = [(part, reason) for part, reason in verdicts if part not in absent]
+    others = tuple(reason for _, reason in outcomes if reason.verdict is not Verdict.PASS)
+    passes = [(part, reason) for part, reason in outcomes if reason.verdict is Verdict.PASS]
+    if others and not passes:
+        return others
+    return (*others, _summary(rule, passes, len(outcomes), remainder=(*small, *absent)))
 
 
 def _summary(
     rule: OfflineRule,
-    passed: list[tuple[SliceEvaluation, Reason]],
-    judged: int,
-    not_judged: Iterable[SliceEvaluation],
+    passes: list[tuple[SliceEvaluation, Reason]],
+    count: int,
+    remainder: Iterable[SliceEvaluation],
 ) -> Reason:
-    left_out = _left_out(rule, tuple(not_judged))
-    if not judged:
-        text = f"No slice could be judged on {_WORDS[rule.metric]}.{left_out}"
+    appendix = _appendix(rule, tuple(remainder))
+    if not count:
+        text = f"No slice could be judged on {_WORDS[rule.metric]}.{appendix}"
         return _without_numbers(rule, Verdict.INCONCLUSIVE, 0, text)
-    _, worst = min(passed, key=lambda pair: (_room(rule, pair[1]), _title(pair[0])))
-    text = f"{len(passed)} of {judged} judged slices pass; the closest to the bound: {worst.text}{left_out}"
-    return worst.model_copy(update={"rule": _name(rule), "text": text, "n": sum(part.n for part, _ in passed)})
+    _, worst = min(passes, key=lambda pair: (_room(rule, pair[1]), _title(pair[0])))
+    text = f"{len(passes)} of {count} judged slices pass; the closest to the bound: {worst.text}{appendix}"
+    return worst.model_copy(update={"rule": _name(rule), "text": text, "n": sum(part.n for part, _ in passes)})
 
 
-def _left_out(rule: OfflineRule, parts: tuple[SliceEvaluation, ...]) -> str:
+def _appendix(rule: OfflineRule, parts: tuple[SliceEvaluation, ...]) -> str:
     if not parts:
         return ""
-    named = ", ".join(f"{_title(part)} ({part.n} rows)" for part in parts[:_NAMED])
+    names = ", ".join(f"{_title(part)} ({part.n} rows)" for part in parts[:_NAMED])
     more = f" and {len(parts) - _NAMED} more" if len(parts) > _NAMED else ""
-    return f" Not judged, fewer than {rule.minimum_n} rows or not measurable: {named}{more}."
+    return f" Not judged, fewer than {rule.minimum_n} rows or not measurable: {names}{more}."
 
 
-def _held(
+def _interval_reason(
     rule: OfflineRule, estimate: Estimate | None, evaluation: Evaluation, part: SliceEvaluation | None = None
 ) -> Reason:
     n = part.n if part else evaluation.n
     if estimate is None or not all(map(math.isfinite, (estimate.value, estimate.low, estimate.high))):
         text = _cannot_tell(rule, estimate, evaluation, part)
         return _without_numbers(rule, Verdict.INCONCLUSIVE, n, text, part)
-    seen = estimate if rule.role == "limit" else _gain(rule.metric, estimate)
-    return Reason(
-        rule=_name(rule, part),
-        verdict=_verdict(rule, seen),
-        observed=seen.value,
-        low=seen.low,
-        high=seen.high,
+    interval = Interval(estimate.value, estimate.low, estimate.high)
+    if rule.role != "limit" and rule.metric not in HIGHER_IS_BETTER:
+        interval = _mirrored(interval)
+    return Reason.of_interval(
+        _name(rule, part),
+        verdict_of(rule.role, interval, _bound(rule), higher=_higher(rule)),
+        interval,
         bound=_bound(rule),
         n=n,
-        text=_sentence(rule, seen, evaluation, part),
+        text=_sentence(rule, interval, evaluation, part),
+        role=rule.role,
+        alpha=_ALPHA,
     )
 
 
-def _verdict(rule: OfflineRule, seen: Estimate) -> Verdict:
-    """``seen`` is a gain, or the metric itself for a limit."""
-    bound = _bound(rule)
-    if rule.role == "limit" and rule.metric not in HIGHER_IS_BETTER:
-        return _three(holds=seen.high <= bound, breaks=seen.low > bound)
-    if rule.role == "limit":
-        return _three(holds=seen.low >= bound, breaks=seen.high < bound)
-    if rule.role == "deterioration":
-        return Verdict.FAIL if seen.high < bound else Verdict.PASS
-    return _three(holds=seen.low > bound, breaks=seen.high <= bound)
-
-
-def _three(*, holds: bool, breaks: bool) -> Verdict:
-    return Verdict.PASS if holds else Verdict.FAIL if breaks else Verdict.INCONCLUSIVE
+def _higher(rule: OfflineRule) -> bool:
+    """Whether more is better of what is judged: always of a gain, by the metric of a limit."""
+    return rule.role != "limit" or rule.metric in HIGHER_IS_BETTER
 
 
 def _bound(rule: OfflineRule) -> float:
-    if rule.limit is not None:
-        return rule.limit
-    return (rule.margin if rule.role == "success" else -rule.margin) + 0.0
+    return margin_bound(rule.role, rule.margin, higher=True) if rule.limit is None else rule.limit
 
 
 def _room(rule: OfflineRule, reason: Reason) -> float:
     """How far the observed value is inside the bound."""
-    seen, sign = reason.observed or 0.0, -1 if rule.role == "limit" and rule.metric not in HIGHER_IS_BETTER else 1
-    return sign * (seen - _bound(rule))
+    room = (reason.observed or 0.0) - _bound(rule)
+    return room if _higher(rule) else -room
 
 
-def _gain(metric: Metric, difference: Estimate) -> Estimate:
-    if metric in HIGHER_IS_BETTER:
-        return difference
-    value, low, high = -difference.value + 0.0, -difference.high + 0.0, -difference.low + 0.0
-    return Estimate(value=value, low=low, high=high, n=difference.n)
+def _mirrored(interval: Interval) -> Interval:
+    """As a gain, where less is better."""
+    return Interval(-interval.estimate + 0.0, -interval.high + 0.0, -interval.low + 0.0)
 
 
 def _peer(rule: OfflineRule, evaluation: Evaluation) -> Peer | None:
@@ -154,34 +145,34 @@ def _peer(rule: OfflineRule, evaluation: Evaluation) -> Peer | None:
 
 
 def _in_slice(rule: OfflineRule, part: SliceEvaluation) -> Estimate | None:
-    found = {
+    estimates = {
         None: part.metrics,
         "production": part.versus_production,
         "best-baseline": part.versus_baseline,
         "teacher": part.versus_teacher,
     }
-    return found[rule.against].get(rule.metric)
+    return estimates[rule.against].get(rule.metric)
 
 
-def _sentence(rule: OfflineRule, seen: Estimate, evaluation: Evaluation, part: SliceEvaluation | None) -> str:
+def _sentence(rule: OfflineRule, interval: Interval, evaluation: Evaluation, part: SliceEvaluation | None) -> str:
     where, n = (f"In slice {_title(part)} the", part.n) if part else ("The", evaluation.n)
     if rule.role == "limit":
         way = "least" if rule.metric in HIGHER_IS_BETTER else "most"
-        return f"{where} {_WORDS[rule.metric]} is {_range(seen, n)}; allowed is at {way} {_number(_bound(rule))}."
-    worse = seen.value < 0
-    shown = Estimate(value=-seen.value, low=-seen.high, high=-seen.low, n=n) if worse else seen
-    asked = (
+        return f"{where} {_WORDS[rule.metric]} is {_range(interval, n)}; allowed is at {way} {_number(_bound(rule))}."
+    worse = interval.estimate < 0
+    wanted = (
         f"wanted is more than {_number(rule.margin)} better"
         if rule.role == "success"
         else f"allowed is {_number(rule.margin)} worse"
     )
-    value, interval = _range(shown, n).split(" ", 1)
+    value, ends = _range(_mirrored(interval) if worse else interval, n).split(" ", 1)
     way = "worse" if worse else "better"
-    return f"{where} {_WORDS[rule.metric]} is {value} {way} than {_peer_title(rule, evaluation)} {interval}; {asked}."
+    return f"{where} {_WORDS[rule.metric]} is {value} {way} than {_peer_title(rule, evaluation)} {ends}; {wanted}."
 
 
-def _range(seen: Estimate, n: int) -> str:
-    return f"{_number(seen.value)} (95 % interval {_number(seen.low)} to {_number(seen.high)}, n={n})"
+def _range(interval: Interval, n: int) -> str:
+    ends = f"95 % interval {_number(interval.low)} to {_number(interval.high)}"
+    return f"{_number(interval.estimate)} ({ends}, n={n})"
 
 
 def _cannot_tell(
@@ -204,7 +195,8 @@ def _peer_title(rule: OfflineRule, evaluation: Evaluation) -> str:
 def _without_numbers(
     rule: OfflineRule, verdict: Verdict, n: int, text: str, part: SliceEvaluation | None = None
 ) -> Reason:
-    return Reason(rule=_name(rule, part), verdict=verdict, observed=None, bound=_bound(rule), n=n, text=text)
+    reason = Reason.plain(_name(rule, part), verdict, text)
+    return reason.model_copy(update={"bound": _bound(rule), "n": n, "role": rule.role})
 
 
 def _name(rule: OfflineRule, part: SliceEvaluation | None = None) -> str:

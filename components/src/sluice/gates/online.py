@@ -7,35 +7,35 @@ are confidence sequences, so the rules may be asked again after every window.
 
 from __future__ import annotations
 
-from sluice.documents.evidence import Evidence
+from sluice.documents.evidence import Arm, Evidence
 from sluice.documents.state import ReleaseState
 from sluice.documents.verdict import Reason, Verdict
 from sluice.gates.online_policy import OnlineRule, OnlineStage
 from sluice.gates.policy import GatePolicy
-from sluice.gates.rules.answers import unknown
-from sluice.gates.rules.digest import foreign
-from sluice.gates.rules.kind import Question
-from sluice.gates.rules.minimum_n import enough
-from sluice.gates.rules.registry import KINDS
+from sluice.gates.reasons import no_evidence
+from sluice.gates.registry import KINDS
+from sluice.gates.rule_kind import Question
 
 
 def judge_look(evidence: Evidence, stage: OnlineStage, policy: GatePolicy, state: ReleaseState) -> tuple[Reason, ...]:
     """The reasons of each rule that ``stage`` asks; a failed split alone where there is one."""
 
-    def asked(rule: OnlineRule) -> tuple[Reason, ...]:
+    def reasons_of(rule: OnlineRule) -> tuple[Reason, ...]:
         kind = KINDS[rule.metric]
         question = Question(evidence, rule, stage, policy.online, state, kind.direction == "higher")
         if stage.looks is not None and kind.planned and not question.look:
-            apart = stage.maximum_hours / stage.looks
-            return (unknown(question, rule.metric, f"is asked at {stage.looks} looks, {apart:g} hours apart, only"),)
+            hours = stage.maximum_hours / stage.looks
+            return (
+                no_evidence(question, rule.metric, f"is asked at {stage.looks} looks, {hours:g} hours apart, only"),
+            )
         return kind.judge(question)
 
     splits = [rule for rule in stage.rules if rule.metric == "split"]
-    first = tuple(reason for rule in splits for reason in asked(rule))
+    first = tuple(reason for rule in splits for reason in reasons_of(rule))
     if any(reason.verdict is Verdict.FAIL for reason in first):
         return first
-    rest = tuple(reason for rule in stage.rules if rule.metric != "split" for reason in asked(rule))
-    return (*first, enough(evidence.candidate, stage.minimum_n), *foreign(evidence), *rest)
+    rest = tuple(reason for rule in stage.rules if rule.metric != "split" for reason in reasons_of(rule))
+    return (*first, _requests(evidence.candidate, stage.minimum_n), *_foreign_answers(evidence), *rest)
 
 
 def judge_bootstrap(evidence: Evidence, policy: GatePolicy) -> tuple[Reason, ...]:
@@ -50,5 +50,21 @@ def judge_bootstrap(evidence: Evidence, policy: GatePolicy) -> tuple[Reason, ...
         n=n,
         text=f"{errors} of {n} requests failed; a first model may fail none",
     )
-    size = enough(arm, policy.bootstrap.minimum_n, " of a first model")
-    return (size, *foreign(evidence), failures)
+    requests = _requests(arm, policy.bootstrap.minimum_n, " of a first model")
+    return (requests, *_foreign_answers(evidence), failures)
+
+
+def _requests(arm: Arm | None, minimum_n: int, purpose: str = "") -> Reason:
+    """PASS from ``minimum_n`` requests of the candidate on; ``purpose``: what for, where no stage asks."""
+    n = arm.n if arm else 0
+    verdict = Verdict.PASS if n >= minimum_n else Verdict.INCONCLUSIVE
+    text = f"{n} requests reached the candidate, {minimum_n} are needed{purpose}"
+    return Reason(rule="minimum_n", verdict=verdict, observed=n, bound=minimum_n, n=n, text=text)
+
+
+def _foreign_answers(evidence: Evidence) -> tuple[Reason, ...]:
+    """INCONCLUSIVE where a digest answered that is not released there, else nothing."""
+    n = evidence.foreign
+    text = f"{n} answers came from a digest that is not released on their route"
+    reason = Reason(rule="digest", verdict=Verdict.INCONCLUSIVE, observed=n, bound=0, n=n, text=text)
+    return (reason,) if n else ()

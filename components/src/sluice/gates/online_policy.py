@@ -14,7 +14,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-OnlineRole = Literal["success", "guardrail", "deterioration", "limit", "quality"]
+from sluice.gates.roles import OnlineRole
+
 Alpha = Annotated[float, Field(gt=0, le=0.2)]
 Hours = Annotated[float, Field(ge=0)]
 
@@ -23,17 +24,20 @@ CONTRADICTION = "contradiction"
 """Type of the errors that carry, in their context, the keys that they are ``at`` and the ``fix``."""
 
 
-class _Strict(BaseModel):
+class PolicyModel(BaseModel):
+    """A part of the policy file: closed, and without NaN."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class OnlineRule(_Strict):
+class OnlineRule(PolicyModel):
     """
     One rule of a stage; which metrics there are, and what each takes, is said by ``sluice.gates.rules``.
 
     ``success`` (shown better than stable by more than the margin), ``guardrail`` (shown not worse than stable by more
-    than the margin) and ``deterioration`` (not shown worse than the margin) compare with stable; ``limit`` bounds the
-    candidate itself; ``quality`` asks whether the comparison can be trusted at all.
+    than the margin) and ``deterioration`` (not shown worse by more than the margin) compare with stable; ``limit``
+    bounds the candidate itself; ``quality`` asks whether the comparison can be trusted at all. An interval that ends
+    exactly on the bound keeps it: PASS as guardrail and limit, not yet success.
     """
 
     metric: str
@@ -59,7 +63,7 @@ class OnlineRule(_Strict):
     """Event hours in the stage that it may stay INCONCLUSIVE; the stage's where it is not said."""
 
 
-class OnlineStage(_Strict):
+class OnlineStage(PolicyModel):
     """What all stages have."""
 
     minimum_n: int = Field(ge=30)
@@ -100,7 +104,7 @@ class CanaryStage(OnlineStage):
         return self
 
 
-class BlueGreenStage(_Strict):
+class BlueGreenStage(PolicyModel):
     """
     The candidate is started beside stable without any traffic, then answers everything at once; ``confirm`` is the
     window in which the old side is kept warm.
@@ -121,7 +125,7 @@ class ConfirmStage(OnlineStage):
     """The bake time: event hours that the old side stays warm at least."""
 
 
-class Online(_Strict):
+class Online(PolicyModel):
     """The stages after the offline gate, in order."""
 
     alpha: Alpha = 0.05
@@ -147,5 +151,5 @@ class Online(_Strict):
     @property
     def stages(self) -> dict[str, OnlineStage]:
         """The stages that judge traffic, by name, in order."""
-        found = {"shadow": self.shadow, "canary": self.canary, "confirm": self.confirm}
-        return {name: stage for name, stage in found.items() if stage}
+        stages = {"shadow": self.shadow, "canary": self.canary, "confirm": self.confirm}
+        return {name: stage for name, stage in stages.items() if stage}

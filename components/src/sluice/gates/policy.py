@@ -1,15 +1,7 @@
 """
 The gate policy: one strict file per task and environment that speaks to every gate.
 
-A rule has a role (Schultzberg, Ankargren, Frånberg 2024, the four roles of Spotify's risk-aware product decisions):
-
-    success         must be shown better:  PASS when the whole interval of the gain lies above ``margin``
-    guardrail       must be shown not worse: PASS when the interval lies above ``-margin``, FAIL when below it
-    deterioration   must not be shown worse: FAIL when the whole interval lies below ``-margin``, else PASS
-    limit           an absolute bound on the metric itself
-
-``gain`` is the difference to the peer in the metric's good direction. An interval that straddles the bound of a
-success or guardrail rule is INCONCLUSIVE.
+What the roles of its rules ask is said in ``sluice.gates.roles``.
 """
 
 from __future__ import annotations
@@ -18,32 +10,33 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from sluice.content import digest_of_bytes
 from sluice.errors import BadInput
-from sluice.gates.contradictions import of_policy
+from sluice.gates.contradictions import policy_contradictions
 from sluice.gates.freeze import Freeze
-from sluice.gates.online_policy import CONTRADICTION, Online
+from sluice.gates.online_policy import CONTRADICTION, Online, PolicyModel
+from sluice.gates.roles import OfflineRole
 from sluice.strict_yaml import line_of, read_yaml
 
-Role = Literal["success", "guardrail", "deterioration", "limit"]
 Metric = Literal["auc", "pr_auc", "log_loss", "ece", "precision", "recall"]
 HIGHER_IS_BETTER = frozenset({"auc", "pr_auc", "precision", "recall"})
 Margin = Annotated[float, Field(ge=0, le=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+class OfflineRule(PolicyModel):
+    """
+    One rule over the evaluation on the untouched holdout.
 
-
-class OfflineRule(_Strict):
-    """One rule over the evaluation on the untouched holdout."""
+    ``success`` (shown better than the peer by more than the margin), ``guardrail`` (shown not worse than the peer by
+    more than the margin) and ``deterioration`` (not shown worse by more than the margin) compare; ``limit`` bounds the
+    metric itself. An interval that ends exactly on the bound keeps it: PASS as guardrail and limit, not yet success.
+    """
 
     metric: Metric
-    role: Role
+    role: OfflineRole
     against: Literal["production", "best-baseline", "teacher"] | None = None
     """The peer; ``None`` only for ``limit``. A rule against production passes while production is empty."""
     margin: Margin = 0.0
@@ -65,7 +58,7 @@ class OfflineRule(_Strict):
         return self
 
 
-class SelectPolicy(_Strict):
+class SelectPolicy(PolicyModel):
     """Which rung of the ladder ships: the smallest file that is not worse than the teacher by more than ``margin``."""
 
     metric: Metric = "log_loss"
@@ -73,7 +66,7 @@ class SelectPolicy(_Strict):
     maximum_latency_p99_us: float = Field(default=5000.0, gt=0)
 
 
-class BootstrapPolicy(_Strict):
+class BootstrapPolicy(PolicyModel):
     """What a first model into an empty production needs: there is nobody to compare with."""
 
     allowed: bool = False
@@ -82,12 +75,12 @@ class BootstrapPolicy(_Strict):
 
 
 def _consistent_stages(online: Online) -> Online:
-    for contradiction in of_policy(online):
+    for contradiction in policy_contradictions(online):
         raise PydanticCustomError(CONTRADICTION, "{rule}", dict(contradiction._asdict()))
     return online
 
 
-class GatePolicy(_Strict):
+class GatePolicy(PolicyModel):
     """The whole file."""
 
     apiVersion: Literal["sluice.dev/v1"]  # noqa: N815  Kubernetes' spelling
@@ -107,8 +100,8 @@ class GatePolicy(_Strict):
     def _from_elsewhere(self) -> GatePolicy:
         if self.promote_from == self.environment:
             rule = f"{self.environment} cannot get its models from itself"
-            said = {"at": ("promote_from",), "rule": rule, "fix": "name another environment, or leave it out"}
-            raise PydanticCustomError(CONTRADICTION, "{rule}", said)
+            context = {"at": ("promote_from",), "rule": rule, "fix": "name another environment, or leave it out"}
+            raise PydanticCustomError(CONTRADICTION, "{rule}", context)
         return self
 
 
@@ -129,11 +122,11 @@ def parse_policy(text: bytes, name: str) -> GatePolicy:
         return GatePolicy.model_validate_json(document, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
-        told = first.get("ctx", {}) if first["type"] == CONTRADICTION else {}
-        keys = (*first["loc"], *told.get("at", ()))
+        context = first.get("ctx", {}) if first["type"] == CONTRADICTION else {}
+        keys = (*first["loc"], *context.get("at", ()))
         key = ".".join(str(part) for part in keys) or "the document"
         rule = first["msg"].removeprefix("Value error, ")
-        fix = told.get("fix", "see docs/gates.md for the keys and their ranges")
+        fix = context.get("fix", "see docs/gates.md for the keys and their ranges")
         raise BadInput(f"{name}, line {line_of(text, keys)}: {key}", rule, fix) from error
 
 

@@ -34,12 +34,12 @@ def quantile_interval(counts: Sequence[int], bounds: Sequence[float], q: float, 
     n = up_to[-1]
     middle = bisect_left(up_to, q * n)
 
-    def odd(index: int) -> bool:
+    def is_rejected(index: int) -> bool:
         return _rejected(up_to[index], n, q, alpha)
 
     # the mixture over the likelihood is convex in the count: it rejects beyond one rank on either side
-    below = bisect_left(range(middle), True, key=lambda index: not odd(index)) - 1
-    above = bisect_left(range(middle, len(up_to)), True, key=odd) + middle
+    below = bisect_left(range(middle), True, key=lambda index: not is_rejected(index)) - 1
+    above = bisect_left(range(middle, len(up_to)), True, key=is_rejected) + middle
     ends = (*bounds, math.inf)
     return Interval(ends[middle], ends[below] if below >= 0 else 0.0, ends[above] if above < len(ends) else math.inf)
 

@@ -26,12 +26,12 @@ def proportion_interval(hits: int, n: int, alpha: float) -> Interval:
     misses, rate = n - hits, hits / n
     threshold = beta_mixture(hits, n) + math.log(alpha)
 
-    def rejected(p: float) -> bool:
+    def is_rejected(p: float) -> bool:
         likelihood = (hits * math.log(p) if hits else 0.0) + (misses * math.log1p(-p) if misses else 0.0)
         return threshold > likelihood
 
-    low = 0.0 if hits == 0 else _edge(rejected, 0.0, rate)
-    high = 1.0 if misses == 0 else _edge(rejected, 1.0, rate)
+    low = 0.0 if hits == 0 else _edge(is_rejected, 0.0, rate)
+    high = 1.0 if misses == 0 else _edge(is_rejected, 1.0, rate)
     return Interval(rate, low, high)
 
 
@@ -55,21 +55,21 @@ def poisson_interval(events: int, exposure: float, alpha: float) -> Interval:
     )
     threshold, rate = mixture + math.log(alpha), events / exposure
 
-    def rejected(value: float) -> bool:
+    def is_rejected(value: float) -> bool:
         return threshold > (events * math.log(value) if events else 0.0) - value * exposure
 
     high = rate + 1 / exposure
-    while not rejected(high):
+    while not is_rejected(high):
         high *= 2
-    return Interval(rate, 0.0 if events == 0 else _edge(rejected, 0.0, rate), _edge(rejected, high, rate))
+    return Interval(rate, 0.0 if events == 0 else _edge(is_rejected, 0.0, rate), _edge(is_rejected, high, rate))
 
 
-def apart(first: Interval, second: Interval) -> Interval:
+def interval_difference(first: Interval, second: Interval) -> Interval:
     """First minus second: holds whenever both hold, so give each half of the error."""
     return Interval(first.estimate - second.estimate, first.low - second.high, first.high - second.low)
 
 
-def ratio(first: Interval, second: Interval) -> Interval:
+def interval_ratio(first: Interval, second: Interval) -> Interval:
     """First over second, both at least 0: holds whenever both hold; nothing over nothing is 1 and says nothing."""
     return Interval(
         _over(first.estimate, second.estimate, 1.0), _over(first.low, second.high, 0.0), _over(first.high, second.low)
@@ -85,9 +85,9 @@ def _over(above: float, below: float, nothing: float = math.inf) -> float:
     return above / below if below > 0 else math.inf if above > 0 else nothing
 
 
-def _edge(rejected: Callable[[float], bool], outside: float, inside: float) -> float:
-    """Where ``rejected`` changes between ``outside`` (True) and ``inside`` (False); errs to the outside."""
+def _edge(is_rejected: Callable[[float], bool], outside: float, inside: float) -> float:
+    """Where ``is_rejected`` changes between ``outside`` (True) and ``inside`` (False); errs to the outside."""
     for _ in range(_BISECTIONS):
         middle = (outside + inside) / 2
-        outside, inside = (middle, inside) if rejected(middle) else (outside, middle)
+        outside, inside = (middle, inside) if is_rejected(middle) else (outside, middle)
     return outside

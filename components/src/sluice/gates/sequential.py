@@ -39,7 +39,7 @@ def critical_value(n: float, alpha: float, tuned_at: float) -> float:
     return math.sqrt(2 * grown / (n * rho2) * math.log(math.sqrt(grown) / alpha))
 
 
-class Estimate(NamedTuple):
+class MeanEstimate(NamedTuple):
     """A value, the variance of that value (not of one observation), and the observations behind it."""
 
     value: float
@@ -54,10 +54,10 @@ class Estimate(NamedTuple):
 
 def mean_interval(estimate: float, variance: float, n: int, alpha: float, tuned_at: float) -> Interval:
     """The confidence sequence of a mean of ``n`` observations that each have ``variance``; see ``critical_value``."""
-    return Estimate(estimate, variance / n, n).within(critical_value(n, alpha, tuned_at))
+    return MeanEstimate(estimate, variance / n, n).within(critical_value(n, alpha, tuned_at))
 
 
-class Sample(NamedTuple):
+class SampleMoments(NamedTuple):
     """Counts and moments of one arm: n, mean, sample variance."""
 
     n: int
@@ -65,7 +65,7 @@ class Sample(NamedTuple):
     variance: float
 
 
-def stratified(pairs: Sequence[tuple[Sample, Sample]]) -> Estimate:
+def stratified_difference(pairs: Sequence[tuple[SampleMoments, SampleMoments]]) -> MeanEstimate:
     """
     The mean of the first arm minus the second's, over strata in which both arms saw the same mix of requests.
 
@@ -76,16 +76,16 @@ def stratified(pairs: Sequence[tuple[Sample, Sample]]) -> Estimate:
     total = sum(weights)
     value = sum(w * (a.mean - b.mean) for w, (a, b) in zip(weights, pairs, strict=True)) / total
     variance = sum(w * w * (a.variance / a.n + b.variance / b.n) for w, (a, b) in zip(weights, pairs, strict=True))
-    return Estimate(value, variance / total**2, sum(a.n + b.n for a, b in pairs))
+    return MeanEstimate(value, variance / total**2, sum(a.n + b.n for a, b in pairs))
 
 
-def difference(pairs: Sequence[tuple[Sample, Sample]], alpha: float, tuned_at: float) -> Interval:
-    """The confidence sequence of ``stratified``."""
-    found = stratified(pairs)
-    return found.within(critical_value(found.n, alpha, tuned_at))
+def difference(pairs: Sequence[tuple[SampleMoments, SampleMoments]], alpha: float, tuned_at: float) -> Interval:
+    """The confidence sequence of ``stratified_difference``."""
+    estimate = stratified_difference(pairs)
+    return estimate.within(critical_value(estimate.n, alpha, tuned_at))
 
 
-def ratio_of_means(first: Sample, second: Sample, critical: float) -> Interval:
+def ratio_of_means(first: SampleMoments, second: SampleMoments, critical: float) -> Interval:
     """
     The first arm's mean over the second's, which is above 0, out to ``critical`` standard errors.
 
@@ -104,7 +104,7 @@ def ratio_of_means(first: Sample, second: Sample, critical: float) -> Interval:
     return Interval(estimate, max(0.0, (b - root) / a), (b + root) / a)
 
 
-def powered(every: Sample, rectifier: Sample, labelled: Sample) -> Sample:
+def prediction_powered_mean(every: SampleMoments, rectifier: SampleMoments, labelled: SampleMoments) -> SampleMoments:
     """
     A mean whose labels are in for some only, helped by a prediction for all.
 
@@ -124,7 +124,7 @@ def powered(every: Sample, rectifier: Sample, labelled: Sample) -> Sample:
     """
     both, n = max(every.n, rectifier.n), rectifier.n
     certain = labelled.variance / both + rectifier.variance * (1 / n - 1 / both)
-    return Sample(n, every.mean + rectifier.mean, n * certain)
+    return SampleMoments(n, every.mean + rectifier.mean, n * certain)
 
 
 def sample_ratio(first: int, second: int, planned: float, concentration: float = 100.0) -> float:

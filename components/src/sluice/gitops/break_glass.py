@@ -21,7 +21,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sluice.content import digest_of_value, write_json
+from sluice.content import write_json
 from sluice.documents.event_time import Moment
 from sluice.documents.state import Digest, Hold, Label, ReleaseState, refusal
 from sluice.documents.verdict import Decision, Reason, Verdict, identify
@@ -115,22 +115,18 @@ def decision_of(record: BreakGlass, snapshot: Snapshot) -> Decision:
     state, after = snapshot.state, effective(snapshot.state, record)
     evidence = {"reason": record.reason, "by": record.by, "now": record.at, "break_glass": True, "base": record.base}
     text = f"{record.by}: {record.reason} (break-glass on {record.base[:12]}, while Git could not be written)"
-    return Decision(
+    return Decision.between(
+        state,
+        after,
+        evidence,
         id=record.id,
-        task=record.task,
-        environment=record.environment,
         stage="rollback",
         action="rollback",
         verdict=Verdict.PASS,
         candidate=record.digest,
-        stable=after.stable,
-        reasons=(Reason(rule="person", verdict=Verdict.PASS, observed=None, bound=None, n=0, text=text),),
+        reasons=(Reason.plain("person", Verdict.PASS, text),),
         now=record.at,
-        evidence=evidence,
-        evidence_digest=digest_of_value(evidence),
         policy_digest=snapshot.policy_digest,
-        before=state.model_dump(mode="json"),
-        after=after.model_dump(mode="json"),
         run=record.run,
     )
 

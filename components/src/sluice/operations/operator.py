@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sluice.content import digest_of_value
 from sluice.documents.state import Hold, ReleaseState
 from sluice.documents.verdict import Decision, Reason, Verdict, identify
 from sluice.errors import BadInput, Refused
@@ -158,24 +157,18 @@ def commit_word(gitops: GitOps, stage: str, action: str, change: Change, evidenc
     def decide(snapshot: Snapshot) -> Decision:
         about, after = change(snapshot)
         state = snapshot.state
-        said = f"{evidence['by']}: {evidence['reason']}"
-        reason = Reason(rule="person", verdict=Verdict.PASS, observed=None, bound=None, n=0, text=said)
-        return Decision(
+        return Decision.between(
+            state,
+            after,
+            evidence,
             id=identify(stage, [action, state.model_dump(mode="json"), dict(evidence)]),
-            task=state.task,
-            environment=state.environment,
             stage=stage,
             action=action,
             verdict=Verdict.PASS,
             candidate=about,
-            stable=after.stable,
-            reasons=(reason,),
+            reasons=(Reason.plain("person", Verdict.PASS, f"{evidence['by']}: {evidence['reason']}"),),
             now=str(evidence["now"]),
-            evidence=dict(evidence),
-            evidence_digest=digest_of_value(dict(evidence)),
             policy_digest=snapshot.policy_digest,
-            before=state.model_dump(mode="json"),
-            after=after.model_dump(mode="json"),
             run=run_of(gitops, gitops.trail(snapshot.commit), about) if action in _OF_A_RUN else {},
         )
 

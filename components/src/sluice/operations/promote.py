@@ -212,8 +212,8 @@ def _refused(policy_digest: str, origin: Origin, earlier: Sequence[Decision]) ->
 
 def _proposal(here: Snapshot, origin: Origin, again: tuple[str, str] | None, now: str) -> Decision:
     confirmed = f"stable in {origin.environment}, confirmed by {origin.decision} in commit {origin.commit[:12]}"
-    reasons = [_reason("promoted", Verdict.PASS, confirmed)]
-    reasons += [_reason("person", Verdict.PASS, ": ".join(again))] if again else []
+    reasons = [Reason.plain("promoted", Verdict.PASS, confirmed)]
+    reasons += [Reason.plain("person", Verdict.PASS, ": ".join(again))] if again else []
     came = {"environment": origin.environment, "decision": origin.decision, "commit": origin.commit}
     run = {**origin.run, "promoted_from": came}
     return propose(here, origin.digest, [*reasons, *_judged(origin, here)], origin.evidence, run, now)
@@ -231,7 +231,7 @@ def _judged(origin: Origin, here: Snapshot) -> list[Reason]:
         evaluation = Evaluation.model_validate({**origin.evidence, **_NO_CURVES})
     except ValidationError:
         text = f"no offline evaluation of {short(origin.digest)} is on record in {origin.environment}"
-        return [_reason("evaluation", Verdict.INCONCLUSIVE, text)]
+        return [Reason.plain("evaluation", Verdict.INCONCLUSIVE, text)]
     return [*judge(evaluation, here.policy), *_production(evaluation, here.policy, here.state.stable)]
 
 
@@ -240,12 +240,8 @@ def _production(evaluation: Evaluation, policy: GatePolicy, stable: str | None) 
         return []
     if evaluation.production is None:
         text = f"it was never compared with a production model, and {short(stable)} is stable here"
-        return [_reason("production", Verdict.INCONCLUSIVE, text)]
+        return [Reason.plain("production", Verdict.INCONCLUSIVE, text)]
     if evaluation.production.digest == stable:
         return []
     told = f"offline it was compared with {short(evaluation.production.digest)}; {short(stable)} is stable here"
-    return [_reason("production", Verdict.PASS, f"{told}, and the online stages compare with that")]
-
-
-def _reason(rule: str, verdict: Verdict, text: str) -> Reason:
-    return Reason(rule=rule, verdict=verdict, observed=None, bound=None, n=0, text=text)
+    return [Reason.plain("production", Verdict.PASS, f"{told}, and the online stages compare with that")]

@@ -20,7 +20,7 @@ from typing import Any
 from sluice.content import digest_of_value
 from sluice.documents.evidence import Evidence
 from sluice.documents.state import Hold, ReleaseState
-from sluice.documents.verdict import Decision, Reason, Verdict, identify, overall
+from sluice.documents.verdict import Decision, Reason, Verdict, identify, overall, unanimous
 from sluice.gates.policy import GatePolicy
 from sluice.release.snapshot import Snapshot
 from sluice.rollout.effect import CANDIDATE_LOST
@@ -69,28 +69,24 @@ def propose(
     state = snapshot.state
     broken = _forbidden(snapshot, candidate) or frozen(snapshot.policy, now)
     reasons = (broken,) if broken else tuple(offline_reasons)
-    verdict = overall(reasons)
+    verdict = unanimous(reason.verdict for reason in reasons)
     accepted = verdict is Verdict.PASS
     after = _started(state, candidate, snapshot.policy, now) if accepted else state
     action = _BEGUN[after.stage] if accepted else "refuse"
     evidence_digest = digest_of_value(dict(evidence))
     identity = [state.task, state.environment, candidate, evidence_digest, snapshot.policy_digest, now, run.get("id")]
-    return Decision(
+    return Decision.between(
+        state,
+        after,
+        evidence,
         id=identify("propose", identity),
-        task=state.task,
-        environment=state.environment,
         stage="propose" if broken else "offline",
         action=action,
         verdict=verdict,
         candidate=candidate,
-        stable=state.stable,
         reasons=reasons,
         now=now,
-        evidence=dict(evidence),
-        evidence_digest=evidence_digest,
         policy_digest=snapshot.policy_digest,
-        before=state.model_dump(mode="json"),
-        after=after.model_dump(mode="json"),
         run=dict(run),
     )
 
@@ -108,10 +104,12 @@ def decided(
     advice = advance(state, evidence, policy, now)
     identity = [state.task, state.environment, state.rollout, state.stage, state.step, evidence.digest]
     identity += ["paused"] if state.paused else []
-    return Decision(
+    return Decision.between(
+        state,
+        advice.after,
+        evidence.model_dump(mode="json"),
+        evidence_digest=evidence.digest,
         id=identify(state.stage, [*identity, policy_digest, now]),
-        task=state.task,
-        environment=state.environment,
         stage=state.stage,
         action=advice.action,
         verdict=advice.verdict,
@@ -120,11 +118,7 @@ def decided(
         reasons=advice.reasons,
         now=now,
         window=(state.since or now, now),
-        evidence=evidence.model_dump(mode="json"),
-        evidence_digest=evidence.digest,
         policy_digest=policy_digest,
-        before=state.model_dump(mode="json"),
-        after=advice.after.model_dump(mode="json"),
         run=dict(run),
     )
 
@@ -151,7 +145,7 @@ def advance(state: ReleaseState, evidence: Evidence, policy: GatePolicy, now: st
     terms = terms_of(state, policy)
     if terms is None:
         name = "blue_green" if state.stage == "preview" else state.stage
-        gone = _undecided("policy", f"the policy has no {name} any more, so the rollout ends")
+        gone = Reason.plain("policy", Verdict.INCONCLUSIVE, f"the policy has no {name} any more, so the rollout ends")
         return Advice("time-out", Verdict.INCONCLUSIVE, (gone,), back(state, now, None))
     reasons = judge(state, evidence, policy, terms, now)
     verdict = overall(reasons)
@@ -175,7 +169,8 @@ def _without_a_step(
         return Advice("time-out", Verdict.INCONCLUSIVE, (*reasons, late), back(state, now, None))
     if state.paused:
         text = f"passed, and waits for `sluice approve` until {deadline_of(state, policy) or 'somebody does'}"
-        return Advice("wait", Verdict.INCONCLUSIVE, (*reasons, _undecided("approval", text)), state)
+        waiting = Reason.plain("approval", Verdict.INCONCLUSIVE, text)
+        return Advice("wait", Verdict.INCONCLUSIVE, (*reasons, waiting), state)
     if verdict is Verdict.PASS:
         return Advice("pause", verdict, reasons, _changed(state, paused=True))
     return Advice("wait", verdict, reasons, state)
@@ -259,15 +254,7 @@ def _forbidden(snapshot: Snapshot, candidate: str) -> Reason | None:
             "production is empty and the policy allows no first model (bootstrap.allowed)",
         ),
     )
-    return next((_reason(rule, Verdict.FAIL, text) for broken, rule, text in rules if broken), None)
-
-
-def _undecided(rule: str, text: str) -> Reason:
-    return _reason(rule, Verdict.INCONCLUSIVE, text)
-
-
-def _reason(rule: str, verdict: Verdict, text: str) -> Reason:
-    return Reason(rule=rule, verdict=verdict, observed=None, bound=None, n=0, text=text)
+    return next((Reason.plain(rule, Verdict.FAIL, text) for broken, rule, text in rules if broken), None)
 
 
 def _why(failed: Sequence[Reason]) -> str:

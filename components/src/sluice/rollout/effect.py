@@ -21,21 +21,19 @@ def judge_effect(state: ReleaseState, applied: Applied) -> Reason:
     lost = [side for side in ("stable", "candidate") if getattr(state, side) != getattr(applied, side)]
     moved = [key for key in _TRAFFIC if getattr(state, key) != getattr(applied, key)]
     if state.is_applied(applied):
-        return _reason("applied", Verdict.PASS, "the servers and the weights are as Git says")
+        return Reason.plain("applied", Verdict.PASS, "the servers and the weights are as Git says")
     if lost == ["stable"] and state.stable and not moved:
         text = f"{_served(state, applied, 'stable')}; nothing is promoted without it, the weights stay as they are, "
-        return _reason(STABLE_LOST, Verdict.INCONCLUSIVE, text + "and going back starts it again by its digest")
+        return Reason.plain(STABLE_LOST, Verdict.INCONCLUSIVE, text + "and going back starts it again by its digest")
     if lost == ["candidate"] and state.candidate and applied.candidate is None and not moved:
         text = f"{_served(state, applied, 'candidate')}; it never came up or was lost, so it cannot pass; "
-        return _reason(CANDIDATE_LOST, Verdict.INCONCLUSIVE, text + "failed requests that were sent to it still count")
+        return Reason.plain(
+            CANDIDATE_LOST, Verdict.INCONCLUSIVE, text + "failed requests that were sent to it still count"
+        )
     wrong = [_served(state, applied, side) for side in lost]
     wrong += [f"{key} is {getattr(applied, key)}, decided was {getattr(state, key)}" for key in moved]
-    return _reason("applied", Verdict.INCONCLUSIVE, f"not applied yet: {'; '.join(wrong)}")
+    return Reason.plain("applied", Verdict.INCONCLUSIVE, f"not applied yet: {'; '.join(wrong)}")
 
 
 def _served(state: ReleaseState, applied: Applied, side: str) -> str:
     return f"{side} serves {short(getattr(applied, side)) or 'no digest'} instead of {short(getattr(state, side))}"
-
-
-def _reason(rule: str, verdict: Verdict, text: str) -> Reason:
-    return Reason(rule=rule, verdict=verdict, observed=None, bound=None, n=0, text=text)

@@ -44,7 +44,7 @@ def _refusals(state: ReleaseState, evidence: Evidence, policy: GatePolicy, now: 
     hours = policy.online.evidence_hours or policy.online.look_every_hours
     age = (moment_of(now) - moment_of(evidence.now)).total_seconds() / 3600
     text = f"the servers were asked {age:g} hours ago, at most {hours:g} are allowed"
-    old = Reason(rule="evidence.age", verdict=Verdict.INCONCLUSIVE, observed=None, bound=None, n=0, text=text)
+    old = Reason.plain("evidence.age", Verdict.INCONCLUSIVE, text)
     return (*(reason for reason in found if reason.rule in _OF_PREVIEW), *((old,) if age > hours else ()))
 
 

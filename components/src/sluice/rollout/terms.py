@@ -81,7 +81,7 @@ def frozen(policy: GatePolicy, now: str) -> Reason | None:
     if found is None:
         return None
     text = f"nothing goes forward until {iso(found[1])} ({found[0].reason}); what fails is rolled back all the same"
-    return _inconclusive("freeze", text)
+    return Reason.plain("freeze", Verdict.INCONCLUSIVE, text)
 
 
 def soak(state: ReleaseState, terms: Terms, now: str) -> Reason | None:
@@ -110,12 +110,12 @@ def overdue(state: ReleaseState, terms: Terms, reasons: Sequence[Reason], now: s
     if spent >= terms.maximum_hours:
         what = "an approval" if state.paused else "an answer"
         text = f"timed out: {spent:g} of at most {terms.maximum_hours:g} hours without {what}"
-        return _inconclusive("maximum_hours", text)
+        return Reason.plain("maximum_hours", Verdict.INCONCLUSIVE, text)
     waited = [rule for rule in terms.rules if rule.maximum_hours is not None and spent >= rule.maximum_hours]
     for reason in () if state.paused else _open(reasons):
         if any(_asks(rule, reason) for rule in waited):
             text = f"timed out: {reason.rule} still cannot tell after {spent:g} hours, longer than its rule may wait"
-            return _inconclusive(f"maximum_hours[{reason.rule}]", text)
+            return Reason.plain(f"maximum_hours[{reason.rule}]", Verdict.INCONCLUSIVE, text)
     return None
 
 
@@ -148,7 +148,3 @@ def _after(state: ReleaseState, hours: float) -> str | None:
         return iso(moment_of(state.since or "") + timedelta(hours=hours))
     except OverflowError:
         return None
-
-
-def _inconclusive(rule: str, text: str) -> Reason:
-    return Reason(rule=rule, verdict=Verdict.INCONCLUSIVE, observed=None, bound=None, n=0, text=text)

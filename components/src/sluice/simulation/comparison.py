@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sluice.gates.policy import GatePolicy
-from sluice.gates.sequential import Sample, difference, mean_interval
+from sluice.gates.sequential import SampleMoments, difference, mean_interval
 from sluice.simulation.counting import Sums
 from sluice.simulation.peers import PEERS
 from sluice.simulation.play import Decide
@@ -170,6 +170,6 @@ def _split_need(
     return int(_LOOKS[-1])
 
 
-def _sample(found: Sums, n: int) -> Sample:
+def _sample(found: Sums, n: int) -> SampleMoments:
     moments = found._replace(n=n).moments()
-    return Sample(moments.n, moments.mean, moments.variance) if moments else Sample(0, 0.0, 0.0)
+    return SampleMoments(moments.n, moments.mean, moments.variance) if moments else SampleMoments(0, 0.0, 0.0)

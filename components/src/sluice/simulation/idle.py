@@ -151,7 +151,7 @@ def _paired(found: Sums, margin: float, needed: float, alpha: float) -> Can:
 
 
 def _stratified(look: Look, margin: float, needed: float, alpha: float) -> Can:
-    """As ``sluice.gates.sequential.stratified``, of all windows at once."""
+    """As ``sluice.gates.sequential.stratified_difference``, of all windows at once."""
     n, total, squares, due = (look.strata[:, [column, column + 9]] for column in range(4))
     kept = (n > 1).all(axis=1)
     if not kept.any():

@@ -9,7 +9,7 @@ from typing import Any
 
 from sluice.content import digest_of_value, write_json
 from sluice.documents.evaluation import Evaluation
-from sluice.documents.verdict import Decision, Verdict, identify, overall
+from sluice.documents.verdict import Decision, Verdict, identify, unanimous
 from sluice.errors import Refused
 from sluice.gates.offline import judge
 from sluice.release.snapshot import Snapshot
@@ -87,28 +87,24 @@ def digest_in(record: Path) -> str:
 
 
 def _decision(snapshot: Snapshot, result: Evaluation, run: dict[str, Any], now: str) -> Decision:
-    state = snapshot.state.model_dump(mode="json")
+    state = snapshot.state
     reasons = judge(result, snapshot.policy)
     evidence = result.model_dump(mode="json", exclude={"curves"})
     evidence_digest = digest_of_value(evidence)
-    verdict = overall(reasons)
-    identity = [snapshot.state.task, snapshot.state.environment, run["id"], evidence_digest, snapshot.policy_digest]
-    return Decision(
+    verdict = unanimous(reason.verdict for reason in reasons)
+    identity = [state.task, state.environment, run["id"], evidence_digest, snapshot.policy_digest]
+    return Decision.between(
+        state,
+        state,
+        evidence,
         id=identify("offline", identity),
-        task=snapshot.state.task,
-        environment=snapshot.state.environment,
         stage="offline",
         action="propose" if verdict is Verdict.PASS else "refuse",
         verdict=verdict,
         candidate=None,
-        stable=snapshot.state.stable,
         reasons=reasons,
         now=now,
         window=result.window,
-        evidence=evidence,
-        evidence_digest=evidence_digest,
         policy_digest=snapshot.policy_digest,
-        before=state,
-        after=state,
         run=run,
     )

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from sluice.documents.verdict import Reason, Verdict
-from sluice.gates.rules.answers import share, unknown
-from sluice.gates.rules.kind import Kind, Question
+from sluice.gates.reasons import no_evidence, share_reason
+from sluice.gates.rule_kind import Question, RuleKind
 
 
 def _judge(question: Question) -> tuple[Reason, ...]:
-    arm, stable, needed = question.evidence.candidate, question.evidence.stable, question.minimum_n
-    if arm is None or arm.due < needed:
-        text = f"{arm.due if arm else 0} requests are old enough for labels, {needed} needed"
-        return (unknown(question, "label_coverage", text),)
+    arm, stable, minimum_n = question.evidence.candidate, question.evidence.stable, question.minimum_n
+    if arm is None or arm.due < minimum_n:
+        text = f"{arm.due if arm else 0} requests are old enough for labels, {minimum_n} needed"
+        return (no_evidence(question, "label_coverage", text),)
     observed, limit = arm.labelled / arm.due, question.rule.limit or 0.0
     text = f"labels are in for {arm.labelled} of {arm.due} mature requests ({observed:.1%}); {limit:.0%} are needed"
     if stable and stable.due:
         text += f"; stable's cohort has {stable.labelled} of {stable.due}"
-    return (share(question, "label_coverage", observed, arm.due, text, otherwise=Verdict.INCONCLUSIVE),)
+    broken = Verdict.INCONCLUSIVE
+    return (share_reason(question, "label_coverage", observed, arm.due, text, minimum_n=minimum_n, broken=broken),)
 
 
-KIND = Kind(
+KIND = RuleKind(
     metric="label_coverage",
     about="Share of the candidate's mature requests whose label is in; stable's is told beside it.",
     unit="share of requests",

@@ -4,43 +4,44 @@ from __future__ import annotations
 
 from sluice.documents.evidence import Moments
 from sluice.documents.verdict import Reason
-from sluice.gates.rules.answers import Measured, held, unknown
-from sluice.gates.rules.kind import ARM_N, COMPARING, Kind, Question
-from sluice.gates.sequential import Estimate, Sample, ratio_of_means, stratified
+from sluice.gates.reasons import MeasuredInterval, interval_reason, no_evidence
+from sluice.gates.roles import COMPARING
+from sluice.gates.rule_kind import ARM_N, Question, RuleKind
+from sluice.gates.sequential import MeanEstimate, SampleMoments, ratio_of_means, stratified_difference
 
 
 def _judge(question: Question) -> tuple[Reason, ...]:
     candidate, stable = question.evidence.timings.candidate, question.evidence.timings.stable
     if candidate is None or candidate.n < ARM_N:
-        return (unknown(question, "latency", "too few timings of the candidate"),)
+        return (no_evidence(question, "latency", "too few timings of the candidate"),)
     if question.rule.role not in COMPARING:
-        return (held(question, "latency", _mean(question, candidate, "milliseconds an answer")),)
+        return (interval_reason(question, "latency", _mean(question, candidate, "milliseconds an answer")),)
     if stable is None or stable.n < ARM_N:
-        return (unknown(question, "latency", "too few timings of stable"),)
-    return (held(question, "latency", _against(question, candidate, stable)),)
+        return (no_evidence(question, "latency", "too few timings of stable"),)
+    return (interval_reason(question, "latency", _against(question, candidate, stable)),)
 
 
-def _against(question: Question, candidate: Moments, stable: Moments) -> Measured:
+def _against(question: Question, candidate: Moments, stable: Moments) -> MeasuredInterval:
     paired, alpha = question.evidence.timings.difference, question.alpha
     what = f"answers take {candidate.mean:.2f} ms, stable's {stable.mean:.2f} ms"
     relative = question.rule.relative_margin is not None
     if paired is not None and paired.n >= ARM_N and not relative:
         return _mean(question, paired, f"{what}; more ms on the same requests")
-    ours, theirs = (Sample(side.n, side.mean, side.variance) for side in (candidate, stable))
+    ours, theirs = (SampleMoments(side.n, side.mean, side.variance) for side in (candidate, stable))
     n = ours.n + theirs.n
     critical = question.critical(n, alpha, 2 * question.minimum_n)
     if relative:
-        return Measured(ratio_of_means(ours, theirs, critical), n, f"{what}; ratio", alpha, base=1.0)
-    return Measured(stratified([(ours, theirs)]).within(critical), n, f"{what}; more ms", alpha)
+        return MeasuredInterval(ratio_of_means(ours, theirs, critical), n, f"{what}; ratio", alpha, equal=1.0)
+    return MeasuredInterval(stratified_difference([(ours, theirs)]).within(critical), n, f"{what}; more ms", alpha)
 
 
-def _mean(question: Question, moments: Moments, what: str) -> Measured:
+def _mean(question: Question, moments: Moments, what: str) -> MeasuredInterval:
     critical = question.critical(moments.n, question.alpha, question.minimum_n)
-    interval = Estimate(moments.mean, moments.variance / moments.n, moments.n).within(critical)
-    return Measured(interval, moments.n, what, question.alpha)
+    interval = MeanEstimate(moments.mean, moments.variance / moments.n, moments.n).within(critical)
+    return MeasuredInterval(interval, moments.n, what, question.alpha)
 
 
-KIND = Kind(
+KIND = RuleKind(
     metric="latency",
     about="Mean time of an answer. As deterioration it FAILs only what is surely slower and else PASSes, so that no "
     "decision hangs on the noise of a stopwatch.",

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 
 from sluice.documents.evidence import Imputed, Moments, Stratum
 from sluice.documents.verdict import Reason
-from sluice.gates.rules.answers import Measured, held, unknown
-from sluice.gates.rules.kind import ARM_N, Kind, Question
-from sluice.gates.rules.slices import by_slice
-from sluice.gates.sequential import Estimate, Sample, powered, stratified
+from sluice.gates.reasons import MeasuredInterval, interval_reason, no_evidence
+from sluice.gates.rule_kind import ARM_N, Question, RuleKind
+from sluice.gates.sequential import MeanEstimate, SampleMoments, prediction_powered_mean, stratified_difference
+from sluice.gates.slices import by_slice
 
-_Strata = list[tuple[Sample, Sample]]
+_Strata = list[tuple[SampleMoments, SampleMoments]]
 
 
 def _judge(question: Question) -> tuple[Reason, ...]:
@@ -27,18 +27,21 @@ def _paired(question: Question) -> tuple[Reason, ...]:
         return by_slice(question, "log_loss", sizes, lambda name, alpha: _of_pairs(question, parts[name], alpha))
     loss = question.evidence.pairs.loss
     if loss is None or loss.n < ARM_N:
-        return (unknown(question, "log_loss", "too few paired requests with labels"),)
-    return (held(question, "log_loss", _of_pairs(question, loss, question.alpha)),)
+        return (no_evidence(question, "log_loss", "too few paired requests with labels"),)
+    return (interval_reason(question, "log_loss", _of_pairs(question, loss, question.alpha)),)
 
 
-def _of_pairs(question: Question, loss: Moments, alpha: float) -> Measured:
-    found = Estimate(loss.mean, loss.variance / loss.n, loss.n)
-    return _measured(question, found, alpha, question.minimum_n, "log loss against stable on the same requests")
+def _of_pairs(question: Question, loss: Moments, alpha: float) -> MeasuredInterval:
+    mean = MeanEstimate(loss.mean, loss.variance / loss.n, loss.n)
+    return _measurement(question, mean, alpha, question.minimum_n, "log loss against stable on the same requests")
 
 
-def _measured(question: Question, found: Estimate, alpha: float, tuned_at: float, what: str) -> Measured:
-    interval = found.within(question.critical(found.n, alpha, tuned_at))
-    return Measured(interval, found.n, what, alpha, variance=found.n * found.variance, tuned_at=tuned_at)
+def _measurement(
+    question: Question, estimate: MeanEstimate, alpha: float, tuned_at: float, what: str
+) -> MeasuredInterval:
+    n = estimate.n
+    interval = estimate.within(question.critical(n, alpha, tuned_at))
+    return MeasuredInterval(interval, n, what, alpha, variance=n * estimate.variance, tuned_at=tuned_at)
 
 
 def _stratified(question: Question) -> tuple[Reason, ...]:
@@ -49,13 +52,13 @@ def _stratified(question: Question) -> tuple[Reason, ...]:
     strata = _samples(question.evidence.strata)
     if not _size(strata):
         text = "too few labelled requests of both sides in the same windows"
-        return (unknown(question, "log_loss", text),)
-    return (held(question, "log_loss", _of_strata(question, strata, question.alpha)),)
+        return (no_evidence(question, "log_loss", text),)
+    return (interval_reason(question, "log_loss", _of_strata(question, strata, question.alpha)),)
 
 
-def _of_strata(question: Question, strata: _Strata, alpha: float) -> Measured:
+def _of_strata(question: Question, strata: _Strata, alpha: float) -> MeasuredInterval:
     what = f"log loss against stable in the same windows{_partial(question)}"
-    return _measured(question, stratified(strata), alpha, 2 * question.minimum_n, what)
+    return _measurement(question, stratified_difference(strata), alpha, 2 * question.minimum_n, what)
 
 
 def _partial(question: Question) -> str:
@@ -63,8 +66,8 @@ def _partial(question: Question) -> str:
     if not any(stratum.candidate_imputed or stratum.stable_imputed for stratum in question.evidence.strata):
         return ""
     arms = {"the candidate's": question.evidence.candidate, "stable's": question.evidence.stable}
-    told = [f"{arm.labelled} of {arm.due} of {whose}" for whose, arm in arms.items() if arm]
-    return f", helped by predictions where labels are missing (in for {' and '.join(told)})"
+    shares = [f"{arm.labelled} of {arm.due} of {whose}" for whose, arm in arms.items() if arm]
+    return f", helped by predictions where labels are missing (in for {' and '.join(shares)})"
 
 
 def _size(strata: _Strata) -> int:
@@ -80,19 +83,19 @@ def _samples(strata: Iterable[Stratum]) -> _Strata:
     ]
 
 
-def _sample(moments: Moments, imputed: Imputed | None) -> Sample:
-    labelled = Sample(moments.n, moments.mean, moments.variance)
+def _sample(moments: Moments, imputed: Imputed | None) -> SampleMoments:
+    labelled = SampleMoments(moments.n, moments.mean, moments.variance)
     if imputed is None:
         return labelled
     every, rectifier = imputed.every, imputed.rectifier
-    return powered(
-        Sample(every.n, every.mean, every.variance),
-        Sample(rectifier.n, rectifier.mean, rectifier.variance),
+    return prediction_powered_mean(
+        SampleMoments(every.n, every.mean, every.variance),
+        SampleMoments(rectifier.n, rectifier.mean, rectifier.variance),
         labelled,
     )
 
 
-KIND = Kind(
+KIND = RuleKind(
     metric="log_loss",
     about="Candidate's mean log loss minus stable's on requests whose labels are in: on the same requests in shadow, "
     "within windows that both answered in canary and confirm.",

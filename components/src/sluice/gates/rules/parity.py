@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 from sluice.documents.evidence import Cells
-from sluice.documents.verdict import Reason, Verdict
-from sluice.gates.rules.answers import unknown
-from sluice.gates.rules.kind import Kind, Question
+from sluice.documents.verdict import Reason
+from sluice.gates.reasons import no_evidence, share_reason
+from sluice.gates.rule_kind import Question, RuleKind
 
 _WHY = "none was served yet, or who joins predictions with labels was given no feature store"
 
 
 def _judge(question: Question) -> tuple[Reason, ...]:
-    cells, limit = question.evidence.cells, question.rule.limit or 0.0
+    cells = question.evidence.cells
     if cells is None or cells.compared + cells.excluded == 0:
-        return (unknown(question, "parity", f"no served cell was read again offline: {_WHY}"),)
+        return (no_evidence(question, "parity", f"no served cell was read again offline: {_WHY}"),)
     if cells.compared < cells.excluded:
-        return (unknown(question, "parity", _few(cells)),)
-    share = cells.different / cells.compared
+        return (no_evidence(question, "parity", _too_few(cells)),)
     worst = f", most of all {cells.worst!r}" if cells.different and cells.worst else ""
     left_out = f"; {cells.excluded} more cannot be compared" if cells.excluded else ""
-    reason = Reason(
-        rule="parity",
-        verdict=Verdict.FAIL if share > limit else Verdict.PASS,
-        observed=share,
-        bound=limit,
-        n=cells.compared,
-        text=f"{cells.different} of {cells.compared} served feature cells differ from the training path's{worst}"
-        + left_out,
-        role=question.rule.role,
+    text = (
+        f"{cells.different} of {cells.compared} served feature cells differ from the training path's{worst}{left_out}"
     )
-    return (reason,)
+    share = cells.different / cells.compared
+    return (share_reason(question, "parity", share, cells.compared, text),)
 
 
-def _few(cells: Cells) -> str:
+def _too_few(cells: Cells) -> str:
     """What is left says nothing about the rest."""
     return (
         f"{cells.compared} of {cells.compared + cells.excluded} served feature cells can be compared, half are needed: "
@@ -40,7 +33,7 @@ def _few(cells: Cells) -> str:
     )
 
 
-KIND = Kind(
+KIND = RuleKind(
     metric="parity",
     about="Share of served feature cells that differ from the candidate's own training path, asked for the same "
     "requests at the same moments. Requests whose offline row reached the online store only later are left out; "

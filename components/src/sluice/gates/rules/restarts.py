@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from sluice.documents.evidence import Arm
 from sluice.documents.verdict import Reason
-from sluice.gates.rates import apart, poisson_interval, ratio
-from sluice.gates.rules.answers import Measured, held, unknown
-from sluice.gates.rules.kind import COMPARING, Kind, Question
+from sluice.gates.rates import poisson_interval
+from sluice.gates.reasons import MeasuredInterval, against_stable, interval_reason, no_evidence
+from sluice.gates.roles import COMPARING
+from sluice.gates.rule_kind import Question, RuleKind
 from sluice.gates.sequential import Interval
 
 
@@ -17,16 +18,16 @@ def _judge(question: Question) -> tuple[Reason, ...]:
         arms["stable"] = question.evidence.stable
     rates = [_rate(arm, alpha / len(arms)) for arm in arms.values()]
     missing = [name for name, rate in zip(arms, rates, strict=True) if rate is None]
-    found = [rate for rate in rates if rate is not None]
+    intervals = [rate for rate in rates if rate is not None]
     if missing:
-        return (unknown(question, "restarts", f"nobody counted the restarts of {' and '.join(missing)}"),)
+        return (no_evidence(question, "restarts", f"nobody counted the restarts of {' and '.join(missing)}"),)
     n = sum(arm.n for arm in arms.values() if arm)
     what = " against ".join(f"{arm.restarts} restarts in {arm.hours:g} server hours" for arm in arms.values() if arm)
-    if not comparing:
-        return (held(question, "restarts", Measured(found[0], n, f"{what}; an hour", alpha)),)
-    if question.rule.relative_margin is None:
-        return (held(question, "restarts", Measured(apart(*found), n, f"{what}; difference an hour", alpha)),)
-    return (held(question, "restarts", Measured(ratio(*found), n, f"{what}; ratio", alpha, base=1.0)),)
+    if comparing:
+        measurement = against_stable(question, *intervals, n=n, what=what, alpha=alpha, unit=" an hour")
+    else:
+        measurement = MeasuredInterval(intervals[0], n, f"{what}; an hour", alpha)
+    return (interval_reason(question, "restarts", measurement),)
 
 
 def _rate(arm: Arm | None, alpha: float) -> Interval | None:
@@ -35,7 +36,7 @@ def _rate(arm: Arm | None, alpha: float) -> Interval | None:
     return poisson_interval(arm.restarts, arm.hours, alpha)
 
 
-KIND = Kind(
+KIND = RuleKind(
     metric="restarts",
     about="Times that the candidate's server processes began anew, per server hour.",
     unit="restarts an hour",

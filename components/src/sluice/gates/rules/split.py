@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from sluice.documents.verdict import Reason, Verdict
-from sluice.gates.rules.kind import Kind, Question
+from sluice.gates.rule_kind import Question, RuleKind
 from sluice.gates.sequential import sample_ratio
 
 _LOSSLESS = 0.995
@@ -37,7 +37,7 @@ def _judge(question: Question) -> tuple[Reason, ...]:
     return (reason,)
 
 
-KIND = Kind(
+KIND = RuleKind(
     metric="split",
     about="Share of requests that reached the candidate, against the weight or mirror that was decided. Asked before "
     "anything else, and when it fails nothing else is read; the candidate is rolled back without a hold.",

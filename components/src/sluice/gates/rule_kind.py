@@ -1,4 +1,4 @@
-"""What a kind of rule declares, and what its judge is asked."""
+"""What a kind of online rule declares, and what its judge is asked."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from sluice.documents.evidence import Evidence
 from sluice.documents.state import ReleaseState
 from sluice.documents.verdict import Reason
 from sluice.gates.group_sequential import boundaries
-from sluice.gates.online_policy import Online, OnlineRole, OnlineRule, OnlineStage
+from sluice.gates.online_policy import Online, OnlineRule, OnlineStage
+from sluice.gates.roles import COMPARING, OnlineRole
 from sluice.gates.sequential import critical_value
 
 Direction = Literal["lower", "higher"]
 STAGES = ("shadow", "canary", "confirm")
-COMPARING = ("success", "guardrail", "deterioration")
-"""Roles that hold the candidate against stable; the others hold it against a limit."""
 ARM_N = 30
 """Observations an arm below which an asymptotic interval means nothing."""
 
@@ -68,16 +67,16 @@ class Question(NamedTuple):
         if not looks or evidence.since is None:
             return 0
         hours = (moment_of(evidence.now) - moment_of(evidence.since)).total_seconds() / 3600
-        apart = self.stage.maximum_hours / looks
-        number = min(int(hours / apart), looks)
-        return number if hours - number * apart < self.online.look_every_hours else 0
+        interval = self.stage.maximum_hours / looks
+        number = min(int(hours / interval), looks)
+        return number if hours - number * interval < self.online.look_every_hours else 0
 
 
 Judge = Callable[[Question], tuple[Reason, ...]]
 
 
 @dataclass(frozen=True)
-class Kind:
+class RuleKind:
     """What a policy may ask of one metric. A policy that asks anything else is refused when it is read."""
 
     metric: str
@@ -123,4 +122,4 @@ class Kind:
             "minimum_n": self.counted,
             "per_slice": self.sliced and role != "success",
         }
-        return frozenset(key for key, taken in keys.items() if taken)
+        return frozenset(key for key, allowed in keys.items() if allowed)

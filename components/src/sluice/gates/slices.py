@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 from sluice.documents.verdict import Reason, Verdict
-from sluice.gates.rules.answers import Measured, held, unknown
-from sluice.gates.rules.kind import Question
+from sluice.gates.reasons import MeasuredInterval, interval_reason, no_evidence
+from sluice.gates.rule_kind import Question
 from sluice.gates.sequential import Interval
 
 
 def by_slice(
-    question: Question, metric: str, sizes: Mapping[str, int], measure: Callable[[str, float], Measured]
+    question: Question, metric: str, sizes: Mapping[str, int], measure: Callable[[str, float], MeasuredInterval]
 ) -> tuple[Reason, ...]:
     """
     One reason for each slice that does not pass, and one for the rest.
@@ -30,16 +31,18 @@ def by_slice(
     large = sorted(name for name, n in sizes.items() if n >= question.minimum_n)
     small = len(question.evidence.slices) - len(large)
     if not large:
-        seen = f"none of {small} has {question.minimum_n} observations" if small else "the evidence has no slices"
-        return (unknown(question, metric, f"no slice can be judged: {seen}", "slices"),)
+        why = f"none of {small} has {question.minimum_n} observations" if small else "the evidence has no slices"
+        return (no_evidence(question, metric, f"no slice can be judged: {why}", "slices"),)
     alpha = question.alpha / (len(large) * (len(large) + 1))
-    reasons = [held(question, metric, _measured(question, measure, name, alpha), name) for name in large]
-    passed = [reason for reason in reasons if reason.verdict is Verdict.PASS]
+    reasons = [interval_reason(question, metric, _measurement(question, measure, name, alpha), name) for name in large]
+    passes = [reason for reason in reasons if reason.verdict is Verdict.PASS]
     others = tuple(reason for reason in reasons if reason.verdict is not Verdict.PASS)
-    return (*others, _summary(metric, passed, len(large), small, higher=question.higher)) if passed else others
+    return (*others, _summary(metric, passes, len(large), small, higher=question.higher)) if passes else others
 
 
-def _measured(question: Question, measure: Callable[[str, float], Measured], name: str, shared: float) -> Measured:
+def _measurement(
+    question: Question, measure: Callable[[str, float], MeasuredInterval], name: str, shared: float
+) -> MeasuredInterval:
     """The end that may fail the slice at the shared alpha, the end that may pass it at the rule's own."""
     strict = measure(name, shared)
     if question.rule.role == "deterioration":
@@ -50,10 +53,12 @@ def _measured(question: Question, measure: Callable[[str, float], Measured], nam
     return loose._replace(interval=ends)
 
 
-def _summary(metric: str, passed: list[Reason], judged: int, small: int, *, higher: bool) -> Reason:
+def _summary(metric: str, passes: list[Reason], judged: int, small: int, *, higher: bool) -> Reason:
     sign = -1.0 if higher else 1.0
-    worst = max(passed, key=lambda reason: (sign * (reason.observed or 0.0), reason.rule))
-    left_out = f"; {small} slices are too small to be judged" if small else ""
-    text = f"{len(passed)} of {judged} judged slices pass; the worst is {worst.rule}, {worst.text}{left_out}"
-    n = sum(reason.n for reason in passed)
+    worst = max(
+        passes, key=lambda reason: (sign * (math.inf if reason.observed is None else reason.observed), reason.rule)
+    )
+    remainder = f"; {small} slices are too small to be judged" if small else ""
+    text = f"{len(passes)} of {judged} judged slices pass; the worst is {worst.rule}, {worst.text}{remainder}"
+    n = sum(reason.n for reason in passes)
     return worst.model_copy(update={"rule": f"{metric}[slices]", "text": text, "n": n})

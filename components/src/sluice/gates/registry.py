@@ -1,11 +1,12 @@
 """
-Every kind of rule, by metric. A new one is a file beside this one and a line here.
+Every kind of online rule, by metric. A new one is a file in ``rules`` and a line here.
 
 A name that a policy has used keeps its meaning: old decisions are read again with the code of today.
 """
 
 from __future__ import annotations
 
+from sluice.gates.rule_kind import RuleKind
 from sluice.gates.rules import (
     agreement,
     error_rate,
@@ -20,9 +21,8 @@ from sluice.gates.rules import (
     skew,
     split,
 )
-from sluice.gates.rules.kind import Kind
 
-KINDS: dict[str, Kind] = {
+KINDS: dict[str, RuleKind] = {
     kind.metric: kind
     for kind in (
         split.KIND,
