@@ -21,7 +21,7 @@ from sluice.documents.verdict import Verdict
 from sluice.evidence.collect import collect_evidence
 from sluice.evidence.measurements.registry import MEASUREMENTS
 from sluice.gates.policy import GatePolicy, parse_policy
-from sluice.gates.rules.registry import KINDS
+from sluice.gates.registry import KINDS
 from sluice.predictions.log import WINDOW_SCHEMA
 from sluice.prometheus.api import PrometheusApi
 from sluice.prometheus.exposition import EvidenceCollector
@@ -65,20 +65,19 @@ RULE = '''
 from __future__ import annotations
 
 from sluice.documents.verdict import Reason
-from sluice.gates.rules.answers import share, unknown
-from sluice.gates.rules.kind import Kind, Question
-from sluice.documents.verdict import Verdict
+from sluice.gates.reasons import no_evidence, share_reason
+from sluice.gates.rule_kind import Question, RuleKind
 
 
 def _judge(question: Question) -> tuple[Reason, ...]:
     arms = question.evidence.measurements.get("hesitation")
     if arms is None or arms.candidate is None:
-        return (unknown(question, "hesitation", "nobody counted it"),)
-    observed, n = arms.candidate.mean, arms.candidate.n
-    return (share(question, "hesitation", observed, n, f"{observed:.0%} of {n} scores", otherwise=Verdict.FAIL),)
+        return (no_evidence(question, "hesitation", "nobody counted it"),)
+    share, n = arms.candidate.mean, arms.candidate.n
+    return (share_reason(question, "hesitation", share, n, f"{share:.0%} of {n} scores"),)
 
 
-KIND = Kind(
+KIND = RuleKind(
     metric="hesitation", about="Share of scores between 0.4 and 0.6.", unit="share", judge=_judge, roles=("quality",)
 )
 '''
