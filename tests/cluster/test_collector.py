@@ -7,6 +7,9 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+
 from tests.cluster.checkout import TRIAL, Checkout, in_trial, with_option
 from tests.cluster.kubectl import Refused, apply, available, get, kubectl, wait_until
 from tests.cluster.store import STORE, Bundles
@@ -96,12 +99,17 @@ def _all_of_it(gateway: str, trial: str, digests: set[str], rollout: str) -> Non
     assert stored("labels") == ids[:100]
 
     def exposed() -> bool:
-        text = metrics(trial)
-        return sum(_values(text, "sluice_loss_count", 'window="",slice=""')) == 100
+        whole = [one for one in losses(trial) if not one.labels["window"] and not one.labels["slice"]]
+        return sum(sample.value for sample in whole) == 100
 
     wait_until("the join is exposed", exposed, 120)
-    lines = [line for line in metrics(trial).splitlines() if line.startswith("sluice_loss_count")]
-    assert all(f'rollout="{rollout}",stage="canary"' in line for line in lines)
+    assert {(one.labels["rollout"], one.labels["stage"]) for one in losses(trial)} == {(rollout, "canary")}
+
+
+def losses(namespace: str) -> list[Sample]:
+    """How many losses there are, by arm, window and slice."""
+    families = text_string_to_metric_families(metrics(namespace))
+    return [sample for family in families for sample in family.samples if sample.name == "sluice_loss_count"]
 
 
 def metrics(namespace: str) -> str:
@@ -109,8 +117,3 @@ def metrics(namespace: str) -> str:
     pods = get("-n", namespace, "pods", "-l", "app.kubernetes.io/name=exposition")["items"]
     name = max(pods, key=lambda pod: pod["metadata"]["creationTimestamp"])["metadata"]["name"]
     return kubectl("get", "--raw", f"/api/v1/namespaces/{namespace}/pods/{name}:8080/proxy/metrics")
-
-
-def _values(text: str, name: str, labels: str) -> list[float]:
-    found = [line for line in text.splitlines() if line.startswith(f"{name}{{") and labels in line]
-    return [float(line.rpartition(" ")[2]) for line in found]
