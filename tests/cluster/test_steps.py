@@ -13,15 +13,17 @@ from sluice.content import digest_of_files
 from sluice.tasks.task import load_task
 from sluice.training.train_job import tf_job, train_job, training_runtime
 from sluice_pipelines.accelerators import ALLOWED
-from sluice_pipelines.compile import COMPILED, MANIFESTS, PIPELINES
-from sluice_pipelines.training import DEV
+from sluice_pipelines.catalogue import CATALOGUE
+from sluice_pipelines.compile import COMPILED, MANIFESTS
+from sluice_pipelines.inputs import default_policy
 from tests.cluster.api_server import accepted
 from tests.cluster.kubectl import apply, get, kubectl, render, wait_until
 from tests.cluster.step_pods import pod_of, steps_of
 from tests.unit.test_train_job import JOB, PLACE
 
-STEPS = [(name, step) for name in sorted(PIPELINES) for step in sorted(steps_of(COMPILED / f"{name}.yaml"))]
+STEPS = [(name, step) for name in sorted(CATALOGUE) for step in sorted(steps_of(COMPILED / f"{name}.yaml"))]
 NVIDIA = ALLOWED["nvidia"]
+DEV = default_policy()
 
 
 @pytest.fixture(scope="module")
@@ -156,10 +158,10 @@ def waiting(namespace: str, name: str) -> str:
 def test_pipelines_and_their_versions_are_accepted_strictly(namespace: str) -> None:
     objects = [{**found, "metadata": {**found["metadata"], "namespace": namespace}} for found in render(MANIFESTS)]
     lines = apply(objects, "--dry-run=server")
-    assert sorted(found["kind"] for found in objects) == ["Pipeline"] * len(PIPELINES) + ["PipelineVersion"] * len(
-        PIPELINES
+    assert sorted(found["kind"] for found in objects) == ["Pipeline"] * len(CATALOGUE) + ["PipelineVersion"] * len(
+        CATALOGUE
     )
-    assert len([line for line in lines if line.endswith("serverside-applied (server dry run)")]) == 2 * len(PIPELINES)
+    assert len([line for line in lines if line.endswith("serverside-applied (server dry run)")]) == 2 * len(CATALOGUE)
 
 
 def test_training_jobs_are_accepted_strictly(namespace: str) -> None:

@@ -56,7 +56,7 @@ class Step:
 
     def _run(self) -> None:
         try:
-            train_on_nodes.python_func(**self._given)
+            train_on_nodes.function(**self._given)
         except (Exception, SystemExit) as error:  # noqa: BLE001  the test looks at it
             self.error = error
 

@@ -11,7 +11,7 @@ import yaml
 from kfp import compiler, dsl
 
 from sluice.features.materialize import main
-from sluice_pipelines.materialize import materialize_pipeline
+from sluice_pipelines.catalogue import CATALOGUE
 from sluice_steps.materialize import materialize as step
 from tests.integration.servers import redis_server, running
 from tests.unit.tiny_task import SHOPS, TASK
@@ -31,7 +31,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def _run(place: str, until: str, since: str = "") -> tuple[int, dict[str, Any]]:
     metrics = dsl.Metrics(name="metrics", uri=f"{place}/metrics", metadata={})
-    keys = step.python_func(task=_TASK, feature_repo=_REPO, until=until, since=since, tables=True, metrics=metrics)
+    keys = step.function(task=_TASK, feature_repo=_REPO, until=until, since=since, tables=True, metrics=metrics)
     return keys, metrics.metadata
 
 
@@ -67,8 +67,8 @@ def test_the_command_says_the_same(place: str, capsys: pytest.CaptureFixture[str
 
 
 def test_its_pipeline_repeats_caches_nothing_and_holds_no_secret(tmp_path: Path) -> None:
-    compiler.Compiler().compile(materialize_pipeline("sluice-materialize"), str(tmp_path / "a.yaml"))
-    compiler.Compiler().compile(materialize_pipeline("sluice-materialize"), str(tmp_path / "b.yaml"))
+    compiler.Compiler().compile(CATALOGUE["materialize"].build("sluice-materialize"), str(tmp_path / "a.yaml"))
+    compiler.Compiler().compile(CATALOGUE["materialize"].build("sluice-materialize"), str(tmp_path / "b.yaml"))
     assert (tmp_path / "a.yaml").read_bytes() == (tmp_path / "b.yaml").read_bytes()
     spec, platforms = yaml.safe_load_all((tmp_path / "a.yaml").read_text())
     task = spec["components"]["comp-exit-handler-1"]["dag"]["tasks"]["materialize"]

@@ -22,6 +22,7 @@ from sluice_steps.infra_validate import infra_validate
 from sluice_steps.ingest import ingest
 from sluice_steps.release import release
 from sluice_steps.select import select
+from sluice_steps.step import PipelineStep
 from sluice_steps.train import train
 from sluice_steps.validate import validate
 from tests.integration.tiny_run import ROOT
@@ -38,11 +39,11 @@ class Pods:
         self.values: dict[str, Any] = {}
         self._metadata: dict[str, dict[str, Any]] = {}
 
-    def run(self, step: Any, **given: Any) -> Any:
+    def run(self, step: PipelineStep, **given: Any) -> Any:
         """Parameters and input artifacts by name from earlier steps, unless given; returns what the step returns."""
         self._number += 1
         disk = self._disk / str(self._number)
-        function = step.python_func
+        function = step.function
         asked: dict[str, Any] = {}
         artifacts: dict[str, dsl.Artifact] = {}
         for name, kind in inspect.get_annotations(function).items():
@@ -52,13 +53,13 @@ class Pods:
             path = disk / name
             path.parent.mkdir(parents=True, exist_ok=True)
             metadata: dict[str, Any] = {}
-            if (self._storage / name).exists() and name in step.component_spec.inputs:
+            if (self._storage / name).exists() and name in step.component.component_spec.inputs:
                 self._copy(self._storage / name, path)
                 metadata = dict(self._metadata[name])
             artifacts[name] = _artifact(kind, name, path, metadata)
         returned = function(**asked, **artifacts)
         for name, artifact in artifacts.items():
-            if name not in (step.component_spec.inputs or {}):
+            if name not in (step.component.component_spec.inputs or {}):
                 self._copy(disk / name, self._storage / name)
                 self._metadata[name] = artifact.metadata
         shutil.rmtree(disk, ignore_errors=True)

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 
 from sluice_pipelines import submit
-from sluice_pipelines.compile import PIPELINES
+from sluice_pipelines.catalogue import CATALOGUE
 from sluice_pipelines.submit import main
 
 DIGEST = "sha256:" + "0" * 64
@@ -173,8 +173,14 @@ def test_a_host_that_is_none_is_one_line(host: str, capsys: pytest.CaptureFixtur
         (["training", "--parameters", "/nowhere.json"], "/nowhere.json: cannot be read"),
         (["promotion", "-p", "gitops=/r.git"], "parameter bundles: is missing"),
         (["monitor-and-retrain", "-p", 'limits={"drift": 2}'], "parameter limits: drift"),
-        (["training-on-nodes", "-p", "claim=c", "-p", "nodes=0"], "parameter nodes: is 1 to 64"),
-        (["training-on-nodes", "-p", "claim=c", "-p", "operator=Job"], "parameter operator: is TrainJob or TFJob"),
+        (
+            ["training-on-nodes", "-p", "claim=c", "-p", "nodes=0"],
+            "parameter nodes: Input should be greater than or equal to 1, got 0",
+        ),
+        (
+            ["training-on-nodes", "-p", "claim=c", "-p", "operator=Job"],
+            "parameter operator: Input should be 'TrainJob' or 'TFJob', got 'Job'",
+        ),
         (["materialize", "-p", "tables=no"], "parameter tables: is not true or false"),
         (["materialize", "-p", "until=noon"], "time 'noon': is not ISO 8601"),
         (["training", "--recurring", "0 3 * * *"], "--recurring '0 3 * * *': has not six fields"),
@@ -201,7 +207,7 @@ def test_parameters_come_from_a_file_and_the_command_line_wins(
     assert found["parameters"] == {"checkpoint_every": 60, "distribution": "mirrored"}
 
 
-@pytest.mark.parametrize("name", sorted(PIPELINES))
+@pytest.mark.parametrize("name", sorted(CATALOGUE))
 def test_every_pipeline_can_be_submitted_with_what_it_needs_alone(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

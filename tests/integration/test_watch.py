@@ -26,7 +26,8 @@ from sluice.feedback.store import Kind, Store
 from sluice.predictions.log import Record
 from sluice.retraining.triggers import Limits
 from sluice.rollout.advance import propose
-from sluice.steps.watch import REPORT, parse_watched, watch
+from sluice.steps.parameters import WatchParameters
+from sluice.steps.watch import REPORT, watch
 from sluice.tasks.recipe import Recipe
 from sluice_steps.watch import watch as step
 from tests.integration.collecting import LONG_AGO, Post, call, post_in
@@ -61,8 +62,9 @@ class Production:
     def asked(self, out: Path, limits: Limits, now: datetime, task: str = NAME, **changed: Any) -> dict[str, Any]:
         """The report, with each trigger's answer by its name."""
         places = {"gitops": str(self.gitops), "bundles": f"file://{self.home}/bundles", "days": 5}
-        values = {**places, "predictions": self.predictions, "now": iso(now), **changed}
-        made = watch(task, "dev", parse_watched(values), limits, out)
+        whose = {"task": task, "environment": "dev", "limits": limits.model_dump_json()}
+        values = {**whose, **places, "predictions": self.predictions, "now": iso(now), **changed}
+        made = watch(WatchParameters.parse(values), out)
         report: dict[str, Any] = json.loads((out / REPORT).read_bytes())
         assert report["retrain"] == made.retrain
         return report | {"says": {one["name"]: one["says"] for one in report["triggers"]}}
@@ -268,8 +270,8 @@ def test_an_empty_store_is_inconclusive(production: Production, tmp_path: Path) 
 
 
 def test_without_a_repository_nothing_is_known(tmp_path: Path) -> None:
-    values = {"gitops": "", "bundles": "", "predictions": "", "days": 7, "now": "2026-01-01T00:00:00Z"}
-    made = watch(NAME, "dev", parse_watched(values), Limits(), tmp_path)
+    values = {"task": NAME, "environment": "dev", "days": 7, "now": "2026-01-01T00:00:00Z"}
+    made = watch(WatchParameters.parse(values), tmp_path)
     assert not made.retrain
     assert made.reason == "no trigger fires; nothing is known of empty, drift, decay, volume, schedule"
 
@@ -284,9 +286,9 @@ def test_without_a_repository_nothing_is_known(tmp_path: Path) -> None:
     ],
 )
 def test_a_place_or_number_that_is_none_is_one_line(name: str, value: Any, rule: str) -> None:
-    values = {"gitops": "", "bundles": "", "predictions": "", "days": 7, "now": ""}
+    values = {"task": NAME, "environment": "dev", "days": 7}
     with pytest.raises(BadInput, match=f"parameter {name}: .*{rule}") as refused:
-        parse_watched(values | {name: value})
+        WatchParameters.parse(values | {name: value})
     assert "password@" not in str(refused.value)
 
 
@@ -294,7 +296,7 @@ def test_the_step_says_why_in_its_log_and_on_its_page(
     production: Production, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     report = SimpleNamespace(path=str(tmp_path / "report"), metadata={})
-    due = step.python_func(
+    due = step.function(
         task=NAME,
         gitops=str(production.gitops),
         environment="dev",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,14 +13,20 @@ from typing import Any
 import pytest
 import yaml
 
+import sluice_steps
 from sluice.errors import BadInput
+from sluice.steps.parameters import TrainingParameters
 from sluice.training.train_job import placed, training_runtime
 from sluice_pipelines.accelerators import ALLOWED, devices
-from sluice_pipelines.compile import COMPILED, MANIFESTS, PIPELINES, ROOT, compile_into, main, manifests_into, outdated
-from sluice_pipelines.placing import NEEDS
-from sluice_steps.image import STEPS_GPU_IMAGE, STEPS_IMAGE
+from sluice_pipelines.catalogue import CATALOGUE
+from sluice_pipelines.compile import COMPILED, MANIFESTS, PAGE, ROOT, compile_into, main, manifests_into, outdated
+from sluice_steps.check import check
+from sluice_steps.image import image
+from sluice_steps.step import PipelineStep
 
 NVIDIA = ALLOWED["nvidia"]
+MODULES = [importlib.import_module(f"sluice_steps.{one.name}") for one in pkgutil.iter_modules(sluice_steps.__path__)]
+NEEDS = {one.name: one.need for module in MODULES for one in vars(module).values() if isinstance(one, PipelineStep)}
 ON_DEVICES = {"train", "compress"}
 """Steps that train: the teacher; the student and the quantization-aware one."""
 
@@ -48,20 +56,20 @@ def test_compiling_twice_gives_the_same_bytes(tmp_path: Path) -> None:
         compiled = compile_into(tmp_path / name)
         written.append([path.read_bytes() for path in (*compiled, *manifests_into(tmp_path / f"{name}-m", compiled))])
     assert written[0] == written[1]
-    assert len(written[0]) == 2 * len(PIPELINES) + 1
+    assert len(written[0]) == 2 * len(CATALOGUE) + 1
 
 
-@pytest.mark.parametrize("name", sorted(PIPELINES))
+@pytest.mark.parametrize("name", sorted(CATALOGUE))
 def test_no_step_installs_anything_and_every_image_is_ours(name: str) -> None:
     text = (COMPILED / f"{name}.yaml").read_text("utf-8")
     assert "pip install" not in text
     spec, settings = document(name)
     executors = spec["deploymentSpec"]["executors"]
-    assert {one["container"]["image"] for one in executors.values()} <= {STEPS_IMAGE, STEPS_GPU_IMAGE}
+    assert {one["container"]["image"] for one in executors.values()} <= {image("steps"), image("steps-gpu")}
     assert settings.keys() == executors.keys()
 
 
-@pytest.mark.parametrize("name", sorted(PIPELINES))
+@pytest.mark.parametrize("name", sorted(CATALOGUE))
 def test_every_step_has_requests_limits_a_user_a_label_and_a_deadline(name: str) -> None:
     spec, settings = document(name)
     for label, executor in spec["deploymentSpec"]["executors"].items():
@@ -74,7 +82,7 @@ def test_every_step_has_requests_limits_a_user_a_label_and_a_deadline(name: str)
         assert {"volumeName": "tmp", "mountPath": "/tmp", "sizeLimit": "16Gi"} in own["emptyDirMounts"]  # noqa: S108
 
 
-@pytest.mark.parametrize("name", sorted(PIPELINES))
+@pytest.mark.parametrize("name", sorted(CATALOGUE))
 def test_devices_are_asked_for_by_the_steps_that_train_and_by_no_other(name: str) -> None:
     spec, settings = document(name)
     asked = set()
@@ -83,7 +91,7 @@ def test_devices_are_asked_for_by_the_steps_that_train_and_by_no_other(name: str
         if device := container["resources"].get("accelerator"):
             asked.add(label.removeprefix("exec-"))
             assert (device["resourceType"], device["resourceCount"]) == (NVIDIA.resource, "1")
-            assert container["image"] == STEPS_GPU_IMAGE
+            assert container["image"] == image("steps-gpu")
             assert own["nodeSelector"]["labels"] == NVIDIA.node_selector
             assert own["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
             shm = {"volumeName": "shm", "mountPath": "/dev/shm", "medium": "Memory", "sizeLimit": "2Gi"}  # noqa: S108
@@ -94,11 +102,11 @@ def test_devices_are_asked_for_by_the_steps_that_train_and_by_no_other(name: str
     assert asked == {"training-on-nodes": {"compress"}}.get(name, ON_DEVICES if name.endswith("-gpu") else set())
 
 
-@pytest.mark.parametrize("name", sorted(PIPELINES))
+@pytest.mark.parametrize("name", sorted(CATALOGUE))
 def test_retries_back_off_and_caching_is_for_what_follows_from_its_inputs(name: str) -> None:
     spec, settings = document(name)
     for label, task in tasks(spec).items():
-        need = NEEDS[label.removeprefix("exec-").replace("-", "_")]
+        need = NEEDS[label.removeprefix("exec-")]
         assert bool(task["cachingOptions"].get("enableCache")) == need.cached, label
         assert task.get("retryPolicy", {}).get("maxRetryCount", 0) == need.retries, label
         if need.retries:
@@ -112,10 +120,10 @@ def test_retries_back_off_and_caching_is_for_what_follows_from_its_inputs(name: 
 
 def test_a_verdict_is_not_asked_for_twice() -> None:
     once = {name for name, need in NEEDS.items() if not need.retries}
-    assert once == {"check", "validate", "gate", "promote", "exit_note"}
+    assert once == {"check", "validate", "gate", "promote", "exit-note"}
 
 
-@pytest.mark.parametrize("name", sorted(PIPELINES))
+@pytest.mark.parametrize("name", sorted(CATALOGUE))
 def test_every_parameter_says_what_it_is_and_most_have_a_default(name: str) -> None:
     spec, _ = document(name)
     parameters = spec["root"]["inputDefinitions"]["parameters"]
@@ -124,7 +132,7 @@ def test_every_parameter_says_what_it_is_and_most_have_a_default(name: str) -> N
     assert needed == {"promotion": {"gitops", "bundles"}, "training-on-nodes": {"claim"}}.get(name, set())
 
 
-@pytest.mark.parametrize("name", sorted(PIPELINES))
+@pytest.mark.parametrize("name", sorted(CATALOGUE))
 def test_an_exit_handler_covers_everything(name: str) -> None:
     spec, _ = document(name)
     (handler,) = [task for task in spec["root"]["dag"]["tasks"].values() if task.get("triggerPolicy")]
@@ -194,4 +202,25 @@ def test_a_version_is_named_by_what_it_runs() -> None:
         spec, platform = yaml.safe_load_all((COMPILED / path.name).read_text("utf-8"))
         assert version["spec"]["pipelineSpec"]["root"] == spec["root"]
         assert version["spec"]["platformSpec"] == platform
-    assert kinds == ["Pipeline", "PipelineVersion"] * len(PIPELINES)
+    assert kinds == ["Pipeline", "PipelineVersion"] * len(CATALOGUE)
+
+
+def test_the_first_step_checks_every_parameter_of_a_training_that_it_does_not_only_pass_on() -> None:
+    inputs = set(check.component.component_spec.inputs)
+    assert TrainingParameters.model_fields.keys() - inputs == {"server", "record"}
+    assert inputs - TrainingParameters.model_fields.keys() == {"job_name", "job_id"}
+
+
+@pytest.mark.parametrize("name", sorted(CATALOGUE))
+def test_a_range_is_in_the_description_too(name: str) -> None:
+    fields = CATALOGUE[name].parameters.model_fields
+    limited = {key: bound.le for key, field in fields.items() for bound in field.metadata if hasattr(bound, "le")}
+    assert [key for key, most in limited.items() if str(most) not in str(fields[key].description)] == []
+
+
+def test_the_page_has_every_parameter_of_every_pipeline() -> None:
+    lines = PAGE.read_text("utf-8").splitlines()
+    for name, pipeline in CATALOGUE.items():
+        for parameter in pipeline.parameters.model_fields:
+            said = [line for line in lines if line.startswith(f"| `{parameter}` |")]
+            assert any(f"`{name.removesuffix('-gpu')}`" in line.split("|")[-2] for line in said), (name, parameter)

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from sluice.models.request import (
     MAX_BODY_BYTES,
     MAX_INSTANCES,
-    Asked,
     BadRequest,
+    InferenceRequest,
     columns_of,
     parse_v1,
     parse_v2,
@@ -45,24 +45,24 @@ FULL = (tensor("amount", "FP32", [1, 2.5]), tensor("visits", "INT64", [3, None])
 
 def test_features_are_taken_as_given() -> None:
     rows = tiny_rows(9)
-    asked = parse_v1(orjson.dumps({"instances": rows}), FEATURES)
-    assert asked == Asked(tuple(rows), online=False)
-    assert columns_of(asked.instances, ("visits",)) == {"visits": [row["visits"] for row in rows]}
+    request = parse_v1(orjson.dumps({"instances": rows}), FEATURES)
+    assert request == InferenceRequest(tuple(rows), online=False)
+    assert columns_of(request.instances, ("visits",)) == {"visits": [row["visits"] for row in rows]}
 
 
 def test_keys_and_request_inputs_ask_for_a_read() -> None:
     assert parse_v1(v1(KEYED), FEATURES).online
-    asked = parse_v2(v2(tensor("shop", "BYTES", ["oak"]), tensor("amount", "FP64", [1.5])), FEATURES)
-    assert asked == Asked((KEYED,), online=True)
+    request = parse_v2(v2(tensor("shop", "BYTES", ["oak"]), tensor("amount", "FP64", [1.5])), FEATURES)
+    assert request == InferenceRequest((KEYED,), online=True)
 
 
 def test_v2_gives_the_rows_of_v1() -> None:
-    asked = parse_v2(v2(*FULL, id="abc"), FEATURES)
-    assert [dict(row) for row in asked.instances] == [
+    request = parse_v2(v2(*FULL, id="abc"), FEATURES)
+    assert [dict(row) for row in request.instances] == [
         {"amount": 1, "visits": 3, "colour": "x"},
         {"amount": 2.5, "visits": None, "colour": "y"},
     ]
-    assert (asked.online, asked.id) == (False, "abc")
+    assert (request.online, request.id) == (False, "abc")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from sluice.documents.evidence import Moments
 from sluice.errors import BadInput
 from sluice.retraining.triggers import Drift, Known, Limits, NewLabels, Retraining, Says, chance, decide
-from sluice.steps.watch import page, parse_limits
+from sluice.steps.parameters import parse_limits
+from sluice.steps.watch import page
 
 
 def labels(n: int, learnable: bool = True) -> NewLabels:

@@ -1,1 +1,1 @@
-"""KFP components: thin shells over ``sluice``. Importable from the repository root only, never installed."""
+"""The pipelines' steps: thin shells over ``sluice``, each with what its pod needs."""

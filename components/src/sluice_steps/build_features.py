@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from sluice_steps.image import STEPS_IMAGE
+from sluice_steps.step import MIDDLE, Need, step
 
 
-@dsl.component(base_image=STEPS_IMAGE, install_kfp_package=False)
+@step(Need(MIDDLE, retries=2))
 def build_features(
     task: str,
     feature_repo: str,
@@ -17,11 +17,11 @@ def build_features(
     from pathlib import Path
 
     from sluice.features.build import build_features as run
-    from sluice.steps.told import told
+    from sluice.steps.error_boundary import exit_on_error
     from sluice.tasks.task import load_task
 
     out = Path(frame.path)
-    with told():
+    with exit_on_error():
         record = run(load_task(task), Path(span.path), Path(feature_repo), out / "store", out)
     frame.metadata.update(digest=record.digest, rows=record.rows, report=report.uri)
     return record.digest

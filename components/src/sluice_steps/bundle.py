@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from sluice_steps.image import STEPS_IMAGE
+from sluice_steps.step import MIDDLE, Need, step
 
 
-@dsl.component(base_image=STEPS_IMAGE, install_kfp_package=False)
+@step(Need(MIDDLE, retries=2))
 def bundle(
     task: str,
     recipe: str,
@@ -22,15 +22,15 @@ def bundle(
     from pathlib import Path
 
     from sluice.errors import Refused
-    from sluice.steps.package import package
-    from sluice.steps.told import told
+    from sluice.steps.error_boundary import exit_on_error
+    from sluice.steps.package import package as pack
 
-    stages = {"frame": frame, "teacher": teacher, "ladder": ladder, "evaluation": evaluation}
-    with told():
+    artifacts = {"frame": frame, "teacher": teacher, "ladder": ladder, "evaluation": evaluation}
+    with exit_on_error():
         if not passed:
             raise Refused("the candidate", "did not pass the offline gate", "see the gate's decision")
-        inputs = {name: Path(artifact.path) for name, artifact in stages.items()}
-        made = package(task, recipe, run, inputs, Path(packed.path))
-    Path(card.path).write_bytes((made.directory / "card.html").read_bytes())
-    packed.metadata.update(digest=made.digest)
-    return made.digest
+        inputs = {name: Path(artifact.path) for name, artifact in artifacts.items()}
+        result = pack(task, recipe, run, inputs, Path(packed.path))
+    Path(card.path).write_bytes((result.directory / "card.html").read_bytes())
+    packed.metadata.update(digest=result.digest)
+    return result.digest

@@ -2,12 +2,10 @@
 
 from typing import NamedTuple
 
-from kfp import dsl
-
-from sluice_steps.image import STEPS_IMAGE
+from sluice_steps.step import SMALL, Need, step
 
 
-@dsl.component(base_image=STEPS_IMAGE, install_kfp_package=False)
+@step(Need(SMALL, cached=False, repository=True, hours=0.25))
 def check(
     task: str,
     environment: str,
@@ -27,29 +25,12 @@ def check(
     job_name: str,
     job_id: str,
 ) -> NamedTuple(  # type: ignore[valid-type]
-    "Started", [("source", str), ("recipe", str), ("policy", str), ("production", str), ("now", str), ("run", str)]
+    "Settled", [("source", str), ("recipe", str), ("policy", str), ("production", str), ("now", str), ("run", str)]
 ):
     """Refuse what is out of range in one line; settle time, recipe, policy and production for all later steps."""
-    from pathlib import Path
+    from sluice.steps.error_boundary import exit_on_error
+    from sluice.steps.parameters import TrainingParameters
+    from sluice.steps.settlement import settle
 
-    from sluice.steps.start import parse_asked, start
-    from sluice.steps.told import told
-
-    with told():
-        asked = parse_asked(
-            {
-                "task": task,
-                "environment": environment,
-                "recipe": recipe,
-                "policy": policy,
-                "gitops": gitops,
-                "bundles": bundles,
-                "production": production,
-                "now": now,
-                "source": source,
-                "distribution": distribution,
-                "checkpoints": checkpoints,
-                "checkpoint_every": checkpoint_every,
-            }
-        )
-        return start(asked, run, (job_name, job_id), (Path(feature_repo), Path(overlays)))
+    with exit_on_error():
+        return settle(TrainingParameters.of_step(locals()), (job_name, job_id))

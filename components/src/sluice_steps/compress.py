@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from sluice_steps.image import STEPS_IMAGE
+from sluice_steps.step import MIDDLE, Need, step
 
 
-@dsl.component(base_image=STEPS_IMAGE, install_kfp_package=False)
+@step(Need(MIDDLE, retries=2, device=True, hours=12))
 def compress(
     recipe: str,
     frame: dsl.Input[dsl.Dataset],
@@ -16,8 +16,8 @@ def compress(
     from pathlib import Path
 
     from sluice.compression.ladder import build_ladder
-    from sluice.steps.told import told
+    from sluice.steps.error_boundary import exit_on_error
     from sluice.tasks.recipe import Recipe
 
-    with told():
+    with exit_on_error():
         build_ladder(Path(frame.path), Path(teacher.path), Recipe.model_validate_json(recipe), Path(ladder.path))

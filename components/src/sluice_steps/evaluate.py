@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from sluice_steps.image import STEPS_IMAGE
+from sluice_steps.step import MIDDLE, Need, step
 
 
-@dsl.component(base_image=STEPS_IMAGE, install_kfp_package=False)
+@step(Need(MIDDLE, retries=2, store=True))
 def evaluate(
     task: str,
     recipe: str,
@@ -33,19 +33,19 @@ def evaluate(
 
     from sluice.evaluation.card import card_html
     from sluice.evaluation.curves import confusion
+    from sluice.steps.error_boundary import exit_on_error
     from sluice.steps.evaluate import evaluate as judge
     from sluice.steps.package import card_of, provenance_of
-    from sluice.steps.told import told
     from sluice.tasks.recipe import Recipe
     from sluice.tasks.task import load_task
 
-    made_from, of = Recipe.model_validate_json(recipe), load_task(task)
-    stages = {"span": span, "report": report, "frame": frame, "teacher": teacher, "ladder": ladder}
-    inputs = {name: Path(artifact.path) for name, artifact in {**stages, "selection": selection}.items()}
-    with told():
-        result = judge(task, made_from, production, bundles, inputs, Path(evaluation.path))
-        provenance = provenance_of(of, made_from, json.loads(run), Path(evaluation.path))
-        Path(page.path).write_text(card_html(card_of(of, made_from, Path(evaluation.path), provenance)), "utf-8")
+    settings, subject = Recipe.model_validate_json(recipe), load_task(task)
+    artifacts = {"span": span, "report": report, "frame": frame, "teacher": teacher, "ladder": ladder}
+    inputs = {name: Path(artifact.path) for name, artifact in {**artifacts, "selection": selection}.items()}
+    with exit_on_error():
+        result = judge(task, settings, production, bundles, inputs, Path(evaluation.path))
+        provenance = provenance_of(subject, settings, json.loads(run), Path(evaluation.path))
+        Path(page.path).write_text(card_html(card_of(subject, settings, Path(evaluation.path), provenance)), "utf-8")
     for artifact in (metrics, quality):
         Path(artifact.path).touch()  # KFP's local cache takes an artifact without a file for lost
     for name, estimate in result.metrics.items():

@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from sluice_steps.image import STEPS_IMAGE
+from sluice_steps.step import SMALL, Need, step
 
 
-@dsl.component(base_image=STEPS_IMAGE, install_kfp_package=False)
+@step(Need(SMALL, cached=False, repository=True))
 def gate(
     gitops: str,
     environment: str,
@@ -22,10 +22,12 @@ def gate(
     """
     from pathlib import Path
 
+    from sluice.steps.error_boundary import exit_on_error
     from sluice.steps.gate import decide_offline
-    from sluice.steps.told import told
 
-    with told():
-        made = decide_offline(gitops, environment, now, run, policy, Path(evaluation.path), Path(decision.path), record)
-    decision.metadata.update(verdict=made.verdict, id=made.id)
+    with exit_on_error():
+        outcome = decide_offline(
+            gitops, environment, now, run, policy, Path(evaluation.path), Path(decision.path), record
+        )
+    decision.metadata.update(verdict=outcome.verdict, id=outcome.id)
     return True

@@ -12,8 +12,3 @@ def image(name: str, source: Path = IMAGES) -> str:
     (entry,) = [entry for entry in read_yaml(source.read_bytes())["images"] if entry["name"] == f"sluice/{name}"]
     chosen = f"@{entry['digest']}" if "digest" in entry else f":{entry['newTag']}"
     return f"{entry['newName']}{chosen}"
-
-
-STEPS_IMAGE = image("steps")
-STEPS_GPU_IMAGE = image("steps-gpu")
-"""The same with the CUDA libraries beside TensorFlow."""

@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from sluice_steps.image import STEPS_IMAGE
+from sluice_steps.step import MIDDLE, Need, step
 
 
-@dsl.component(base_image=STEPS_IMAGE, install_kfp_package=False)
+@step(Need(MIDDLE, retries=1))
 def infra_validate(
     digest: str,
     server: str,
@@ -19,10 +19,10 @@ def infra_validate(
 
     from sluice.evaluation.infra import infra_validate as run
     from sluice.evaluation.infra import require_passed
-    from sluice.steps.told import told
+    from sluice.steps.error_boundary import exit_on_error
     from sluice.workspace import bundle_directory
 
-    with told():
+    with exit_on_error():
         directory = bundle_directory(Path(packed.path), digest)
         result = run(directory, digest, Path(frame.path), [sys.executable, "-m", server], Path(report.path))
         require_passed(result)

@@ -2,20 +2,20 @@
 
 from kfp import dsl
 
-from sluice_steps.image import STEPS_IMAGE
+from sluice_steps.step import MIDDLE, Need, step
 
 
-@dsl.component(base_image=STEPS_IMAGE, install_kfp_package=False)
+@step(Need(MIDDLE, retries=2))
 def ingest(task: str, source: str, span: dsl.Output[dsl.Dataset]) -> str:
     """Read the task's source into a span and return the span's digest; ``source`` is the digest of the raw files."""
     from pathlib import Path
 
     from sluice.data.ingest import ingest as run
     from sluice.errors import BadInput
-    from sluice.steps.told import told
+    from sluice.steps.error_boundary import exit_on_error
     from sluice.tasks.task import load_task
 
-    with told():
+    with exit_on_error():
         record = run(load_task(task), Path(span.path))
         if record.source != source:
             raise BadInput(

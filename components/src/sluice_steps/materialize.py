@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from sluice_steps.image import STEPS_IMAGE
+from sluice_steps.step import MIDDLE, Need, step
 
 
-@dsl.component(base_image=STEPS_IMAGE, install_kfp_package=False)
+@step(Need(MIDDLE, retries=3, cached=False))
 def materialize(
     task: str,
     feature_repo: str,
@@ -26,7 +26,7 @@ def materialize(
     from sluice.tasks.task import load_task
 
     try:
-        done = run(
+        views = run(
             load_task(task),
             Path(feature_repo),
             os.environ,
@@ -38,6 +38,6 @@ def materialize(
         sys.stderr.write(f"materialize: {error}\n")
         raise SystemExit(error.exit_code) from error
     Path(metrics.path).touch()  # KFP's local cache takes an artifact without a file for lost
-    for view in done:
+    for view in views:
         metrics.log_metric(f"{view.view}_keys", view.rows)
-    return sum(view.rows for view in done)
+    return sum(view.rows for view in views)

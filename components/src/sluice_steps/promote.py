@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from sluice_steps.image import STEPS_IMAGE
+from sluice_steps.step import SMALL, Need, step
 
 
-@dsl.component(base_image=STEPS_IMAGE, install_kfp_package=False)
+@step(Need(SMALL, cached=False, store=True, repository=True))
 def promote(
     gitops: str,
     bundles: str,
@@ -26,19 +26,20 @@ def promote(
 
     from sluice.errors import Refused
     from sluice.models.store import read_bundle
-    from sluice.steps.promote import parse_promotion, promote_digest
+    from sluice.steps.error_boundary import exit_on_error
+    from sluice.steps.parameters import PromotionParameters
+    from sluice.steps.promote import promote_digest
     from sluice.steps.release import released
-    from sluice.steps.told import told
 
-    given = {"gitops": gitops, "bundles": bundles, "digest": digest, "environment": environment}
-    with told():
-        asked = parse_promotion({**given, "now": now})
-        if asked.digest:
-            read_bundle(asked.bundles, asked.digest, os.environ)
-        found = promote_digest(asked, name)
-        text = released(found.decision, asked.bundles) if found.decision else f"Nothing was proposed: {found.text}"
+    with exit_on_error():
+        parameters = PromotionParameters.of_step(locals())
+        if parameters.digest:
+            read_bundle(parameters.bundles, parameters.digest, os.environ)
+        promotion = promote_digest(parameters, name)
+        decision = promotion.decision
+        text = released(decision, bundles) if decision else f"Nothing was proposed: {promotion.text}"
         Path(summary.path).write_text(text, "utf-8")
         print(text)  # noqa: T201  the step's log
-        if found.forbidden:
-            raise Refused(f"environment {asked.environment}", found.text, "see `sluice why`")
-    return found.decision.action if found.decision else "wait"
+        if promotion.forbidden:
+            raise Refused(f"environment {environment}", promotion.text, "see `sluice why`")
+    return decision.action if decision else "wait"

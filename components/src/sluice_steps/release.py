@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from sluice_steps.image import STEPS_IMAGE
+from sluice_steps.step import SMALL, Need, step
 
 
-@dsl.component(base_image=STEPS_IMAGE, install_kfp_package=False)
+@step(Need(SMALL, retries=3, cached=False, store=True, repository=True))
 def release(
     gitops: str,
     environment: str,
@@ -29,19 +29,19 @@ def release(
     from pathlib import Path
 
     from sluice.models.store import read_bundle
+    from sluice.steps.error_boundary import exit_on_error
     from sluice.steps.release import keep_report, not_released, propose_release, released
-    from sluice.steps.told import told
 
-    with told():
+    with exit_on_error():
         if record:
             keep_report(Path(report.path), Path(record))
-        made_of = read_bundle(packed.path, digest, os.environ)
+        candidate = read_bundle(packed.path, digest, os.environ)
         where = gitops, environment, now
-        made = propose_release(*where, made_of, bundles, Path(decision.path), Path(proposal.path))
-    text = released(made, bundles) if made else not_released(digest, bundles)
+        outcome = propose_release(*where, candidate, bundles, Path(decision.path), Path(proposal.path))
+    text = released(outcome, bundles) if outcome else not_released(digest, bundles)
     Path(proposal.path).mkdir(parents=True, exist_ok=True)
     Path(summary.path).write_text(text, "utf-8")
-    action = made.action if made else "not-released"
+    action = outcome.action if outcome else "not-released"
     proposal.metadata.update(action=action, digest=digest)
     print(text)  # noqa: T201  the step's log
     return action

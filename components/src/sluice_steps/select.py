@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from sluice_steps.image import STEPS_IMAGE
+from sluice_steps.step import MIDDLE, Need, step
 
 
-@dsl.component(base_image=STEPS_IMAGE, install_kfp_package=False)
+@step(Need(MIDDLE, retries=2))
 def select(
     policy: str,
     recipe: str,
@@ -16,11 +16,11 @@ def select(
     """Measure every variant on the tune split and return the name of the chosen one."""
     from pathlib import Path
 
+    from sluice.steps.error_boundary import exit_on_error
     from sluice.steps.select import select as run
-    from sluice.steps.told import told
     from sluice.tasks.recipe import Recipe
 
-    with told():
+    with exit_on_error():
         chosen = run(
             Path(frame.path), Path(ladder.path), policy, Recipe.model_validate_json(recipe).seed, Path(selection.path)
         )

@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from sluice_steps.image import STEPS_IMAGE
+from sluice_steps.step import MIDDLE, Need, step
 
 
-@dsl.component(base_image=STEPS_IMAGE, install_kfp_package=False)
+@step(Need(MIDDLE, retries=3, device=True, store=True, hours=24))
 def train(
     task: str,
     recipe: str,
@@ -24,13 +24,13 @@ def train(
     """
     from pathlib import Path
 
-    from sluice.steps.told import told
+    from sluice.steps.error_boundary import exit_on_error
     from sluice.tasks.recipe import Recipe
     from sluice.tasks.task import load_task
     from sluice.training.distribution import Distribution
     from sluice.training.teacher import Scale, train_teacher
 
-    with told():
+    with exit_on_error():
         record = train_teacher(
             Path(frame.path),
             Recipe.model_validate_json(recipe),

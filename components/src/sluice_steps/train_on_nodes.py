@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from sluice_steps.image import STEPS_IMAGE
+from sluice_steps.step import SMALL, Need, step
 
 
-@dsl.component(base_image=STEPS_IMAGE, install_kfp_package=False)
+@step(Need(SMALL, retries=3, store=True, hours=72))
 def train_on_nodes(
     task: str,
     recipe: str,
@@ -31,12 +31,12 @@ def train_on_nodes(
     import json
     from pathlib import Path
 
-    from sluice.steps.told import told
+    from sluice.steps.error_boundary import exit_on_error
     from sluice.tasks.recipe import Recipe
     from sluice.training.train_job import job_of, placed
     from sluice_cluster.train_job import own_namespace, train_over_nodes
 
-    with told():
+    with exit_on_error():
         place = placed(json.loads(placement), claim, own_namespace)
         keeping = checkpoints, checkpoint_every
         job = job_of(json.loads(run), task, Recipe.model_validate_json(recipe), (nodes, accelerators), keeping, place)

@@ -2,20 +2,20 @@
 
 from kfp import dsl
 
-from sluice_steps.image import STEPS_IMAGE
+from sluice_steps.step import MIDDLE, Need, step
 
 
-@dsl.component(base_image=STEPS_IMAGE, install_kfp_package=False)
+@step(Need(MIDDLE))
 def validate(task: str, span: dsl.Input[dsl.Dataset], report: dsl.Output[dsl.Artifact]) -> bool:
     """Check the span against the task's schema, and the fresh rows against the training rows."""
     from pathlib import Path
 
     from sluice.data.validate import require_valid
     from sluice.data.validate import validate as run
-    from sluice.steps.told import told
+    from sluice.steps.error_boundary import exit_on_error
     from sluice.tasks.task import load_task
 
-    with told():
+    with exit_on_error():
         result = run(load_task(task), Path(span.path), Path(report.path))
         report.metadata.update(anomalies=len(result.anomalies))
         require_valid(result)

@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from sluice_steps.image import STEPS_IMAGE
+from sluice_steps.step import MIDDLE, Need, step
 
 
-@dsl.component(base_image=STEPS_IMAGE, install_kfp_package=False)
+@step(Need(MIDDLE, retries=2, cached=False, store=True, repository=True))
 def watch(
     task: str,
     gitops: str,
@@ -25,16 +25,14 @@ def watch(
     """
     from pathlib import Path
 
-    from sluice.steps.told import told
+    from sluice.steps.error_boundary import exit_on_error
+    from sluice.steps.parameters import WatchParameters
     from sluice.steps.watch import page as page_of
-    from sluice.steps.watch import parse_limits, parse_watched
     from sluice.steps.watch import watch as run
 
-    with told():
-        places = {"gitops": gitops, "bundles": bundles, "predictions": predictions}
-        watched = parse_watched({**places, "days": days, "now": now})
-        made = run(task, environment, watched, parse_limits(limits), Path(report.path))
-    Path(page.path).write_text(page_of(made), "utf-8")
-    report.metadata.update(retrain=made.retrain, reason=made.reason)
-    print(f"retrain: {made.retrain}; {made.reason}")  # noqa: T201  the step's log
-    return made.retrain
+    with exit_on_error():
+        retraining = run(WatchParameters.of_step(locals()), Path(report.path))
+    Path(page.path).write_text(page_of(retraining), "utf-8")
+    report.metadata.update(retrain=retraining.retrain, reason=retraining.reason)
+    print(f"retrain: {retraining.retrain}; {retraining.reason}")  # noqa: T201  the step's log
+    return retraining.retrain

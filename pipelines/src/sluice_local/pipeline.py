@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sluice.content import digest_of_value
 from sluice.errors import SluiceError
+from sluice.steps.parameters import TrainingParameters
 from sluice.tasks.recipe import Recipe
 from sluice.workspace import Workspace
 from sluice_local.checkout import code_digest
@@ -57,7 +58,7 @@ def run_training(start: Start, workspace: Workspace, record: Path) -> str:
     """
     from kfp import local
 
-    from sluice_pipelines.training import local_training
+    from sluice_pipelines.catalogue import local_training
 
     root = workspace.pipelines
     # The cache knows the components' sources but not the core's, so a change of either starts a new one.
@@ -69,24 +70,30 @@ def run_training(start: Start, workspace: Workspace, record: Path) -> str:
         cache_root=str(cache),
     )
     try:
-        finished = local_training(
-            task=start.task,
-            source=start.source,
-            recipe=start.recipe.model_dump_json(),
-            policy=start.policy,
-            production=start.production,
-            environment=start.environment,
-            now=start.now,
-            run=json.dumps(start.run(), sort_keys=True),
-            feature_repo=start.feature_repo,
-            bundles=str(workspace.bundles),
-            gitops=str(workspace.gitops),
-            server="sluice_serving.predictor",
-            record=str(record),
-        )
+        finished = local_training()(**_parameters(start, workspace, record).model_dump())
     except RuntimeError as error:
         raise _stopped(start, str(error), workspace.home / "logs" / "worker.log") from error
     return str(finished.output)
+
+
+def _parameters(start: Start, workspace: Workspace, record: Path) -> TrainingParameters:
+    """The same that a run in a cluster has; all places are of this machine."""
+    return TrainingParameters.parse(
+        {
+            "task": start.task,
+            "source": start.source,
+            "recipe": start.recipe.model_dump_json(),
+            "policy": start.policy,
+            "production": start.production,
+            "environment": start.environment,
+            "now": start.now,
+            "run": json.dumps(start.run(), sort_keys=True),
+            "feature_repo": start.feature_repo,
+            "bundles": str(workspace.bundles),
+            "gitops": str(workspace.gitops),
+            "record": str(record),
+        }
+    )
 
 
 def _stopped(start: Start, said: str, log: Path) -> PipelineStoppedError:

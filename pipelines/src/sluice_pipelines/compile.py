@@ -1,5 +1,6 @@
 """
-Compile every pipeline: ``pipelines/compiled/`` for uploads, ``manifests/pipelines/`` for GitOps, and drawings of two.
+Compile every pipeline: ``pipelines/compiled/`` for uploads, ``manifests/pipelines/`` for GitOps, drawings of two, and
+the table of their parameters.
 
     python -m sluice_pipelines.compile                                         from the repository root: writes all
     python -m sluice_pipelines.compile --check                                 only compares; exit 1 on a difference
@@ -10,7 +11,6 @@ import argparse
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from kfp import compiler
 from kfp.compiler.compiler_utils import KubernetesManifestOptions
@@ -18,18 +18,19 @@ from kfp.compiler.compiler_utils import KubernetesManifestOptions
 from sluice.content import digest_of_file, write_bytes
 from sluice.errors import SluiceError
 from sluice_pipelines.accelerators import Devices, devices
+from sluice_pipelines.catalogue import CATALOGUE
 from sluice_pipelines.graph import draw
-from sluice_pipelines.materialize import materialize_pipeline
-from sluice_pipelines.monitoring import monitoring_pipeline
-from sluice_pipelines.promotion import promotion_pipeline
-from sluice_pipelines.training import training_pipeline
-from sluice_pipelines.training_nodes import training_on_nodes_pipeline
+from sluice_pipelines.inputs import parameter_table
 
 ROOT = Path(__file__).parents[3]
 COMPILED = ROOT / "pipelines/compiled"
 MANIFESTS = ROOT / "manifests/pipelines"
 DRAWN = {"training-gpu": ROOT / "docs/training-graph.svg", "monitor-and-retrain": ROOT / "docs/retraining-graph.svg"}
 """Where the drawings of these are."""
+PAGE = ROOT / "docs/run-from-the-dashboard.md"
+_BEGIN, _END = "<!-- parameters, written by `make compile` -->\n", "<!-- end of the parameters -->\n"
+_DEVICES = devices("nvidia")
+"""Of the committed files."""
 _KUSTOMIZATION = """\
 # Written by `make compile`: the pipelines as objects of a KFP that keeps them in Kubernetes (2.17 or newer).
 apiVersion: kustomize.config.k8s.io/v1beta1
@@ -39,31 +40,15 @@ resources:
 """
 
 
-def pipelines(asked: Devices) -> dict[str, Any]:
-    """Every pipeline by the name of its file; ``asked`` is for the variants that train on devices."""
-    return {
-        "materialize": materialize_pipeline("sluice-materialize"),
-        "monitor-and-retrain": monitoring_pipeline("sluice-monitor-and-retrain"),
-        "monitor-and-retrain-gpu": monitoring_pipeline("sluice-monitor-and-retrain-gpu", asked),
-        "promotion": promotion_pipeline("sluice-promotion"),
-        "training": training_pipeline("sluice-training"),
-        "training-gpu": training_pipeline("sluice-training-gpu", asked),
-        "training-on-nodes": training_on_nodes_pipeline("sluice-training-on-nodes", asked),
-    }
-
-
-PIPELINES = pipelines(devices("nvidia"))
-
-
-def compile_into(directory: Path, made: dict[str, Any] = PIPELINES) -> list[Path]:
+def compile_into(directory: Path, wanted: Devices = _DEVICES) -> list[Path]:
     """Write one YAML a pipeline; equal sources give equal bytes."""
     directory.mkdir(parents=True, exist_ok=True)
-    written = []
-    for name, pipeline in sorted(made.items()):
+    paths = []
+    for name, pipeline in sorted(CATALOGUE.items()):
         path = directory / f"{name}.yaml"
-        compiler.Compiler().compile(pipeline, str(path))
-        written.append(path)
-    return written
+        compiler.Compiler().compile(pipeline.build(f"sluice-{name}", wanted), str(path))
+        paths.append(path)
+    return paths
 
 
 def manifests_into(directory: Path, compiled: list[Path]) -> list[Path]:
@@ -81,13 +66,21 @@ def manifests_into(directory: Path, compiled: list[Path]) -> list[Path]:
         named = KubernetesManifestOptions(
             pipeline_name=name, pipeline_version_name=version, include_pipeline_manifest=True
         )
+        built = CATALOGUE[source.stem].build(name, _DEVICES)
         compiler.Compiler().compile(
-            PIPELINES[source.stem], str(path), kubernetes_manifest_format=True, kubernetes_manifest_options=named
+            built, str(path), kubernetes_manifest_format=True, kubernetes_manifest_options=named
         )
         written.append(path)
     resources = "".join(f"- {path.name}\n" for path in written)
     write_bytes(directory / "kustomization.yaml", (_KUSTOMIZATION + resources).encode())
     return [*written, directory / "kustomization.yaml"]
+
+
+def page() -> str:
+    """The page of the documentation with the parameters as they are; variants for devices have the same."""
+    before, _, rest = PAGE.read_text("utf-8").partition(_BEGIN)
+    table = parameter_table({name: one.parameters for name, one in CATALOGUE.items() if not name.endswith("-gpu")})
+    return f"{before}{_BEGIN}{table}{_END}{rest.partition(_END)[2]}"
 
 
 def outdated() -> list[str]:
@@ -100,24 +93,26 @@ def outdated() -> list[str]:
             there for there, path in fresh.items() if not there.exists() or there.read_bytes() != path.read_bytes()
         }
     stale |= {*COMPILED.glob("*.yaml"), *MANIFESTS.glob("*.yaml")} - fresh.keys()
+    stale |= {PAGE} if PAGE.read_text("utf-8") != page() else set()
     return sorted(str(path.relative_to(ROOT)) for path in stale)
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Write, or compare; returns the exit code: 1 for a difference, 2 for a device that is not allowed."""
-    asked = _parser().parse_args(arguments)
+    arguments = _parser().parse_args(argv)
     try:
-        wanted = devices(asked.accelerator, asked.count)
+        wanted = devices(arguments.accelerator, arguments.count)
     except SluiceError as error:
         sys.stderr.write(f"compile: {error}\n")
         return error.exit_code
-    if asked.into:
-        compile_into(asked.into, pipelines(wanted))
+    if arguments.into:
+        compile_into(arguments.into, wanted)
         return 0
-    if not asked.check:
+    if not arguments.check:
         manifests_into(MANIFESTS, compile_into(COMPILED))
         for name, there in DRAWN.items():
             write_bytes(there, draw(COMPILED / f"{name}.yaml").encode())
+        write_bytes(PAGE, page().encode())
         return 0
     stale = outdated()
     if stale:

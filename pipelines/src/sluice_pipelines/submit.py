@@ -9,7 +9,7 @@ Nothing is sent before every parameter is in its range. A version is uploaded on
 file. Exit codes: 0 well, 1 the run did not end well, 2 wrong input or no answer, 130 interrupted (the run goes on).
 
 Environment:
-    KF_PIPELINES_ENDPOINT   the host, where --host is not given
+    KF_CATALOGUE_ENDPOINT   the host, where --host is not given
     KFP_TOKEN               bearer token
 """
 
@@ -29,7 +29,8 @@ from typing import Any
 
 from sluice.content import digest_of_file
 from sluice.errors import BadInput, SluiceError
-from sluice_pipelines.compile import COMPILED, PIPELINES
+from sluice_pipelines.catalogue import CATALOGUE
+from sluice_pipelines.compile import COMPILED
 from sluice_pipelines.parameters import parse_parameters
 
 _ENDED = {"SUCCEEDED", "FAILED", "SKIPPED", "CANCELED"}
@@ -106,7 +107,7 @@ class Host:
 def _require_answer(url: str, token: str) -> None:
     """KFP's client asks a silent host five times, half a minute long; this asks once."""
     if not url.startswith(("http://", "https://")):
-        raise BadInput(f"host {url!r}", "is no URL", "give --host http://..., or set KF_PIPELINES_ENDPOINT")
+        raise BadInput(f"host {url!r}", "is no URL", "give --host http://..., or set KF_CATALOGUE_ENDPOINT")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     asked = urllib.request.Request(f"{url}/apis/v2beta1/healthz", headers=headers)  # noqa: S310  checked above
     fix = "check the address and `kubectl port-forward -n kubeflow svc/ml-pipeline 8888`"
@@ -134,10 +135,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _submit(asked: argparse.Namespace) -> int:
-    if asked.pipeline not in PIPELINES:
-        raise BadInput(f"pipeline {asked.pipeline!r}", "is not known", f"choose one of {', '.join(sorted(PIPELINES))}")
+    if asked.pipeline not in CATALOGUE:
+        raise BadInput(f"pipeline {asked.pipeline!r}", "is not known", f"choose one of {', '.join(sorted(CATALOGUE))}")
     compiled = COMPILED / f"{asked.pipeline}.yaml"
-    values = parse_parameters(compiled, asked.parameter, asked.parameters)
+    parameters = CATALOGUE[asked.pipeline].parameters
+    values = parse_parameters(asked.pipeline, parameters, asked.parameter, asked.parameters)
     if asked.recurring and len(asked.recurring.split()) != 6:
         fix = "write seconds minutes hours day month weekday, for example '0 0 3 * * *'"
         raise BadInput(f"--recurring {asked.recurring!r}", "has not six fields", fix)
@@ -211,10 +213,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="sluice_pipelines.submit", description="Run a pipeline on Kubeflow Pipelines."
     )
-    parser.add_argument("pipeline", help=", ".join(sorted(PIPELINES)))
+    parser.add_argument("pipeline", help=", ".join(sorted(CATALOGUE)))
     parser.add_argument("-p", dest="parameter", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--parameters", type=Path, help="JSON file of parameters")
-    parser.add_argument("--host", default=os.environ.get("KF_PIPELINES_ENDPOINT", ""), help="URL of KFP")
+    parser.add_argument("--host", default=os.environ.get("KF_CATALOGUE_ENDPOINT", ""), help="URL of KFP")
     parser.add_argument("--namespace", default="kubeflow", help="the profile's, on a multi-user installation")
     parser.add_argument("--experiment", default="sluice")
     parser.add_argument("--name", default="", help="of the run")

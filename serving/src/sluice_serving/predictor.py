@@ -31,7 +31,7 @@ import orjson
 
 from sluice.errors import BadInput, SluiceError, Unavailable
 from sluice.models.bundle import Bundle, load_bundle
-from sluice.models.request import Asked, BadRequest, columns_of, parse_v1, parse_v2
+from sluice.models.request import BadRequest, InferenceRequest, columns_of, parse_v1, parse_v2
 from sluice.models.request_headers import Context, parse_context
 from sluice.predictions.log import PredictionLog, Record
 from sluice_serving.rows import Rows
@@ -117,33 +117,33 @@ class Predictor:
         context = parse_context(headers)
         self._tracing.describe(context)
         parse = parse_v1 if version == "v1" else parse_v2
-        asked = parse(body, self.manifest, reads_online=self.reader is not None)
+        request = parse(body, self.manifest, reads_online=self.reader is not None)
         try:
             with self._tracing.span("features"):
-                read = self._features(asked, context)
+                read = self._features(request, context)
         except BadRequest:
             raise
         except Exception:
-            self._record_failure(asked, context, started, "features", [{} for _ in asked.instances])
+            self._record_failure(request, context, started, "features", [{} for _ in request.instances])
             raise
-        return Rows(asked, context, *read, version, started)
+        return Rows(request, context, *read, version, started)
 
     def _features(
-        self, asked: Asked, context: Context
+        self, request: InferenceRequest, context: Context
     ) -> tuple[list[dict[str, Any]], list[list[str]], list[list[str]], list[dict[str, datetime]]]:
-        if asked.online and self.reader is not None:
-            read = self._read(self.reader, asked, context)
+        if request.online and self.reader is not None:
+            read = self._read(self.reader, request, context)
             missing, stale = ([list(names) for names in lists] for lists in (read.missing, read.stale))
             return read.rows, missing, stale, read.as_of
         names = self.manifest.names
-        rows = [{name: instance[name] for name in names} for instance in asked.instances]
+        rows = [{name: instance[name] for name in names} for instance in request.instances]
         missing = [[name for name, value in row.items() if value is None] for row in rows]
         return rows, missing, [[] for _ in rows], [{} for _ in rows]
 
     @staticmethod
-    def _read(reader: OnlineReader, asked: Asked, context: Context) -> FeatureRows:
+    def _read(reader: OnlineReader, request: InferenceRequest, context: Context) -> FeatureRows:
         try:
-            return reader.read(asked.instances, context.event_time)
+            return reader.read(request.instances, context.event_time)
         except BadInput as error:
             raise BadRequest(error.thing, error.rule, error.fix) from error
         except (ValueError, ArithmeticError) as error:
@@ -158,11 +158,11 @@ class Predictor:
             if not all(map(math.isfinite, scores)):
                 raise ArithmeticError("the model gave a score that is not finite")
         except Exception:
-            self._record_failure(rows.asked, rows.context, rows.started, "model", rows.features)
+            self._record_failure(rows.request, rows.context, rows.started, "model", rows.features)
             raise
         self._record(rows, scores)
         self.answered += len(scores)
-        return self._v1(scores) if rows.version == "v1" else self._v2(scores, rows.asked.id)
+        return self._v1(scores) if rows.version == "v1" else self._v2(scores, rows.request.id)
 
     def _v1(self, scores: list[float]) -> bytes:
         threshold, digest = self.bundle.manifest.threshold, self.bundle.digest
@@ -189,30 +189,32 @@ class Predictor:
         self.meters.answered(rows, scores, taken)
         if self.log is None:
             return
-        told = zip(rows.asked.instances, rows.features, rows.missing, rows.stale, scores, rows.as_of, strict=True)
+        told = zip(rows.request.instances, rows.features, rows.missing, rows.stale, scores, rows.as_of, strict=True)
         self.log.write(
-            self._line(rows.asked, rows.context, i, taken, (instance, features, missing, stale, score, 200, as_of))
+            self._line(rows.request, rows.context, i, taken, (instance, features, missing, stale, score, 200, as_of))
             for i, (instance, features, missing, stale, score, as_of) in enumerate(told)
         )
 
     def _record_failure(
-        self, asked: Asked, context: Context, started: float, cause: Cause, features: list[dict[str, Any]]
+        self, request: InferenceRequest, context: Context, started: float, cause: Cause, features: list[dict[str, Any]]
     ) -> None:
         taken = _milliseconds_since(started)
-        self.meters.failed(context.route, cause, len(asked.instances), taken, context.event_time)
-        self.failed += len(asked.instances)
+        self.meters.failed(context.route, cause, len(request.instances), taken, context.event_time)
+        self.failed += len(request.instances)
         if self.events is not None:
             self.events.failed(cause, context.request_id, context.rollout)
         if self.log is None:
             return
         self.log.write(
-            self._line(asked, context, i, taken, (instance, features[i], [], [], None, 500, {}))
-            for i, instance in enumerate(asked.instances)
+            self._line(request, context, i, taken, (instance, features[i], [], [], None, 500, {}))
+            for i, instance in enumerate(request.instances)
         )
 
-    def _line(self, asked: Asked, context: Context, index: int, taken_ms: float, told: tuple[Any, ...]) -> Record:
+    def _line(
+        self, request: InferenceRequest, context: Context, index: int, taken_ms: float, told: tuple[Any, ...]
+    ) -> Record:
         instance, features, missing, stale, score, status, as_of = told
-        suffix = "" if len(asked.instances) == 1 else f"#{index}"
+        suffix = "" if len(request.instances) == 1 else f"#{index}"
         return Record(
             request_id=context.request_id + suffix,
             event_time=context.event_time,
@@ -225,7 +227,7 @@ class Predictor:
             features=features,
             missing=missing,
             stale=stale,
-            keys=instance if asked.online else {},
+            keys=instance if request.online else {},
             as_of=as_of,
         )
 

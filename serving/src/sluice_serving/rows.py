@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sluice.models.request import Asked
+from sluice.models.request import InferenceRequest
 from sluice.models.request_headers import Context
 
 
@@ -14,7 +14,7 @@ from sluice.models.request_headers import Context
 class Rows:
     """Requested rows with their features, ready for the model; each list has an entry a row, as of ``FeatureRows``."""
 
-    asked: Asked
+    request: InferenceRequest
     context: Context
     features: list[dict[str, Any]]
     missing: list[list[str]]

@@ -1,8 +1,9 @@
 """
-What a server may be asked: requests of KServe's V1 and V2 protocols, parsed and checked against a feature manifest.
+Requests of KServe's V1 and V2 protocols, parsed and checked against a feature manifest.
 
-Nothing here does I/O. Whatever a client sends ends as an ``Asked`` or as a ``BadRequest`` that names the first thing
-that is wrong, so that a bad client never looks like a bad model (plain kserve answers such requests with 500).
+Nothing here does I/O. Whatever a client sends ends as an ``InferenceRequest`` or as a ``BadRequest`` that names the
+first thing that is wrong, so that a bad client never looks like a bad model (plain kserve answers such requests with
+500).
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class BadRequest(BadInput):
 
 
 @dataclass(frozen=True)
-class Asked:
+class InferenceRequest:
     """
     A checked request.
 
@@ -86,7 +87,7 @@ def check_length(n_bytes: int) -> None:
         raise BadRequest("body", f"is larger than {MAX_BODY_BYTES} bytes", fix, status=413, part="envelope")
 
 
-def parse_v1(body: bytes, manifest: FeatureManifest, *, reads_online: bool = True) -> Asked:
+def parse_v1(body: bytes, manifest: FeatureManifest, *, reads_online: bool = True) -> InferenceRequest:
     """
     ``{"instances": [{name: value, ...}, ...]}``; ``reads_online``: the server can complete entity keys with features.
 
@@ -112,10 +113,10 @@ def parse_v1(body: bytes, manifest: FeatureManifest, *, reads_online: bool = Tru
             _refuse_names(instance, manifest, f"instances[{i}]", online=online)
         for name, value in instance.items():
             _check_value(value, fields[name], f"instances[{i}].{name}", online=online)
-    return _checked(Asked(tuple(instances), online), reads_online=reads_online)
+    return _checked(InferenceRequest(tuple(instances), online), reads_online=reads_online)
 
 
-def parse_v2(body: bytes, manifest: FeatureManifest, *, reads_online: bool = True) -> Asked:
+def parse_v2(body: bytes, manifest: FeatureManifest, *, reads_online: bool = True) -> InferenceRequest:
     """
     ``{"inputs": [{"name", "shape": [n] or [n, 1], "datatype", "data": [...]}, ...]}``, one tensor a column.
 
@@ -140,14 +141,14 @@ def parse_v2(body: bytes, manifest: FeatureManifest, *, reads_online: bool = Tru
             rule = f"names {shown(name)} a second time"
             raise BadRequest(f"inputs[{i}]", rule, "send each column once", part="names")
         columns[name] = (datatype, data)
-    return _checked(Asked(*_rows_of(columns, manifest), request_id), reads_online=reads_online)
+    return _checked(InferenceRequest(*_rows_of(columns, manifest), request_id), reads_online=reads_online)
 
 
-def _checked(asked: Asked, *, reads_online: bool) -> Asked:
-    if asked.online and not reads_online:
+def _checked(request: InferenceRequest, *, reads_online: bool) -> InferenceRequest:
+    if request.online and not reads_online:
         rule = "has entity keys, and this server reads no features"
         raise BadRequest("body", rule, "send all features of the model", part="names")
-    return asked
+    return request
 
 
 def _rows_of(

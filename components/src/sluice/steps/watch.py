@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from pydantic import Field, ValidationError
 
 from sluice.content import write_json
 from sluice.data.divergence import divergence
 from sluice.documents.event_time import iso, moment_of
-from sluice.errors import BadInput
 from sluice.evidence.moments import moments
 from sluice.evidence.rows import decoded, with_labels
 from sluice.feedback.batch import labels_at
@@ -26,59 +24,16 @@ from sluice.feedback.store_log import StoreLog
 from sluice.models.bundle import Bundle
 from sluice.models.store import read_bundle
 from sluice.predictions.log import first_answers
-from sluice.retraining.triggers import Drift, Known, Limits, NewLabels, Retraining, decide
+from sluice.retraining.triggers import Drift, Known, NewLabels, Retraining, decide
+from sluice.steps.parameters import WatchParameters, parse_limits
 from sluice.steps.repository import open_repository
-from sluice.steps.start import Places, told_wrong
 from sluice.tasks.task import Task, load_task
 
 REPORT = "retraining.json"
 _JOINED = ("request_id", "event_time", "route", "digest", "status", "score", "vector")
 
 
-class Watched(Places):
-    """
-    What is watched; an empty place leaves its triggers INCONCLUSIVE.
-
-    Attributes:
-        predictions: address of the collector's store of predictions and labels (``sluice.feedback.store``).
-        days: how far back predictions are read.
-    """
-
-    predictions: str = ""
-    days: float = Field(default=14, gt=0, le=3650)
-
-
-def parse_watched(values: Mapping[str, Any]) -> Watched:
-    """
-    The places by name, each checked.
-
-    Raises:
-        BadInput: names the first that is wrong, its rule and what to write instead.
-    """
-    try:
-        return Watched.model_validate({name: values[name] for name in Watched.model_fields})
-    except ValidationError as error:
-        raise told_wrong(error, values) from error
-
-
-def parse_limits(text: str) -> Limits:
-    """
-    The limits in JSON; an empty text is the defaults.
-
-    Raises:
-        BadInput: an unknown key, or a value out of range.
-    """
-    try:
-        return Limits.model_validate_json(text or "{}")
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the document"
-        raise BadInput(
-            f"parameter limits: {where}", f"{first['msg']}, got {first['input']!r}"[:200], "mend it"
-        ) from error
-
-
-def watch(task: str, environment: str, watched: Watched, limits: Limits, out: Path) -> Retraining:
+def watch(parameters: WatchParameters, out: Path) -> Retraining:
     """
     Decide whether to train again.
 
@@ -88,54 +43,53 @@ def watch(task: str, environment: str, watched: Watched, limits: Limits, out: Pa
     Raises:
         BadInput, BadArtifact: the repository, the bundle or the store of predictions cannot be read.
     """
-    known = _known(load_task(task), environment, watched)
-    made = decide(known, limits)
+    known, limits = _known(load_task(parameters.task), parameters), parse_limits(parameters.limits)
+    retraining = decide(known, limits)
     out.mkdir(parents=True, exist_ok=True)
-    said = [asdict(trigger) for trigger in made.triggers]
     write_json(
         out / REPORT,
         {
-            "retrain": made.retrain,
-            "reason": made.reason,
-            "triggers": said,
+            "retrain": retraining.retrain,
+            "reason": retraining.reason,
+            "triggers": [asdict(trigger) for trigger in retraining.triggers],
             "known": known.model_dump(mode="json"),
             "limits": limits.model_dump(mode="json"),
-            "now": watched.now,
+            "now": parameters.now,
         },
     )
-    return made
+    return retraining
 
 
-def page(made: Retraining) -> str:
+def page(retraining: Retraining) -> str:
     """The decision as one HTML page: no script, no network, every value escaped."""
     rows = "".join(
         f"<tr><td>{html.escape(trigger.name)}</td><td><b>{trigger.says}</b></td><td>{html.escape(trigger.text)}</td></tr>"
-        for trigger in made.triggers
+        for trigger in retraining.triggers
     )
-    head = "Train again" if made.retrain else "Do not train"
+    head = "Train again" if retraining.retrain else "Do not train"
     style = "body{font:15px system-ui;margin:24px}td{padding:4px 14px 4px 0;vertical-align:top}"
     return (
         f"<!doctype html><meta charset=utf-8><title>{head}</title><style>{style}</style>"
-        f"<h1>{head}</h1><p>{html.escape(made.reason)}</p><table>{rows}</table>"
+        f"<h1>{head}</h1><p>{html.escape(retraining.reason)}</p><table>{rows}</table>"
     )
 
 
-def _known(task: Task, environment: str, watched: Watched) -> Known:
-    if not watched.gitops:
+def _known(task: Task, parameters: WatchParameters) -> Known:
+    if not parameters.gitops:
         return Known()
-    repository, now = open_repository(watched.gitops, environment), moment_of(watched.now)
+    repository, now = open_repository(parameters.gitops, parameters.environment), moment_of(parameters.now)
     state = repository.snapshot().state
     trained = [made for made in repository.decisions() if made.stage == "offline" and made.action != "refuse"]
     since = (now - moment_of(trained[-1].now)).total_seconds() / 3600 if trained else None
     base: dict[str, Any] = {"production": state.stable, "rollout": state.rollout, "hours_since_training": since}
-    if not state.stable or not watched.bundles:
+    if not state.stable or not parameters.bundles:
         return Known(**base, empty=state.stable is None)
-    bundle = read_bundle(watched.bundles, state.stable, os.environ)
+    bundle = read_bundle(parameters.bundles, state.stable, os.environ)
     card = json.loads(bundle.files.get("card.json", b"{}"))
     live: dict[str, Any] = {}
-    if watched.predictions:
-        log = StoreLog(Store.open(watched.predictions, state.task, environment, os.environ))
-        live = _live(task, bundle, card, log, (now - timedelta(days=watched.days), now))
+    if parameters.predictions:
+        log = StoreLog(Store.open(parameters.predictions, state.task, parameters.environment, os.environ))
+        live = _live(task, bundle, card, log, (now - timedelta(days=parameters.days), now))
     loss = card.get("metrics", {}).get("log_loss")
     return Known(**base, **live, holdout_loss=float(loss["value"]) if loss else None)
 

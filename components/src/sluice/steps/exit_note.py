@@ -7,7 +7,7 @@ _WELL = frozenset({"SUCCEEDED", "COMPLETE", "CACHED"})
 _FAILED = frozenset({"FAILED", "CANCELLED"})
 
 
-def ending(run: str, state: str, task: str | None, message: str | None) -> tuple[str, str]:
+def exit_note(run: str, state: str, task: str | None, message: str | None) -> tuple[str, str]:
     """
     Args:
         run: the run's name.
@@ -21,18 +21,18 @@ def ending(run: str, state: str, task: str | None, message: str | None) -> tuple
     if state in _WELL:
         return f"# Run {run} ended well\n", f"run {run}: ended well"
     if state not in _FAILED:
-        return _untold(run, state)
-    said = " ".join((message or "KFP names no step").split())
+        return _without_state(run, state)
+    words = " ".join((message or "KFP names no step").split())
     page = (
         f"# Run {run} ended {state}\n\n"
-        f"In `{task or 'the graph'}`: {said}\n\n"
+        f"In `{task or 'the graph'}`: {words}\n\n"
         "Open the red step and read the end of its log: one line `sluice: ...` says what was wrong and what to do. "
         "Exit status 2 means wrong input, 3 that a rule forbids to go on (as the offline gate's verdict), 1 a fault.\n"
     )
-    return page, f"run {run}: ended {state} in {task or 'the graph'}: {said}"
+    return page, f"run {run}: ended {state} in {task or 'the graph'}: {words}"
 
 
-def _untold(run: str, state: str) -> tuple[str, str]:
+def _without_state(run: str, state: str) -> tuple[str, str]:
     """KFP's back end leaves its handler's state at RUNNING where the last task was skipped, cached or killed."""
     page = (
         f"# Run {run} ended, and KFP does not say how\n\n"

@@ -12,17 +12,25 @@ from sluice.documents.evaluation import Curves, Estimate, Evaluation
 from sluice.errors import BadArtifact, BadInput, Refused
 from sluice.evaluation.curves import confusion
 from sluice.models.store import read_bundle, store_bundle
-from sluice.steps.ending import ending
-from sluice.steps.promote import parse_promotion
-from sluice.steps.start import parse_asked, start
-from sluice.steps.told import told
+from sluice.steps.error_boundary import exit_on_error
+from sluice.steps.exit_note import exit_note
+from sluice.steps.parameters import PromotionParameters, TrainingParameters
+from sluice.steps.settlement import SettledParameters, settle
 from tests.integration.tiny_bundle import write_tiny_bundle
 from tests.unit import tiny_task
 
 ROOT = Path(__file__).parents[2]
-ASKED = {"task": "tests.unit.tiny_task:TASK", "environment": "dev"}
+GIVEN = {
+    "task": "tests.unit.tiny_task:TASK",
+    "environment": "dev",
+    "feature_repo": str(ROOT / "feature_repo"),
+    "overlays": str(ROOT / "tests/integration/tiny_checkout/manifests/overlays"),
+}
 DIGEST = "sha256:" + "0" * 64
-FOLDERS = ROOT / "feature_repo", ROOT / "tests/integration/tiny_checkout/manifests/overlays"
+
+
+def settled(changed: dict[str, str], job: tuple[str, str] = ("by-hand", "42")) -> SettledParameters:
+    return settle(TrainingParameters.parse(GIVEN | changed), job)
 
 
 @pytest.mark.parametrize(
@@ -46,24 +54,26 @@ FOLDERS = ROOT / "feature_repo", ROOT / "tests/integration/tiny_checkout/manifes
 )
 def test_a_parameter_out_of_range_is_refused_by_name(changed: dict[str, Any], name: str) -> None:
     with pytest.raises(BadInput, match=f"^parameter {name}: ") as caught:
-        parse_asked(ASKED | changed)
+        TrainingParameters.parse(GIVEN | changed)
     assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("changed", [{"now": "tomorrow"}, {"task": "nowhere"}, {"policy": "x: 1"}])
 def test_a_time_task_or_policy_that_is_none_is_refused(changed: dict[str, Any]) -> None:
     with pytest.raises(BadInput):
-        parse_asked(ASKED | changed)
+        TrainingParameters.parse(GIVEN | changed)
 
 
 @pytest.mark.parametrize("place", ["s3://b/t", "gs://b/t", "file:///b", "/mnt/bundles"])
 def test_a_store_is_a_folder_or_a_url(place: str) -> None:
-    asked = parse_asked(ASKED | {"bundles": place, "gitops": "git@host:team/r.git", "production": DIGEST})
-    assert asked.bundles == place
+    parameters = TrainingParameters.parse(
+        GIVEN | {"bundles": place, "gitops": "git@host:team/r.git", "production": DIGEST}
+    )
+    assert parameters.bundles == place
 
 
 def test_defaults_are_settled_and_name_the_run() -> None:
-    made = start(parse_asked(ASKED), "", ("by-hand", "42"), FOLDERS)
+    made = settled({})
     named = json.loads(made.run)
     assert made.production == ""
     assert "kind: GatePolicy" in made.policy
@@ -71,26 +81,26 @@ def test_defaults_are_settled_and_name_the_run() -> None:
     assert named["source"] == made.source
     assert named["now"] == made.now
     assert json.loads(made.recipe)["name"] == tiny_task.TASK.recipe.name
-    again = start(parse_asked(ASKED | {"now": made.now}), "", ("by-hand", "42"), FOLDERS)
+    again = settled({"now": made.now})
     assert again == made
-    other = start(parse_asked(ASKED | {"now": made.now}), "", ("by-hand", "43"), FOLDERS)
+    other = settled({"now": made.now}, ("by-hand", "43"))
     assert json.loads(other.run)["id"] != named["id"]
 
 
 def test_what_was_given_is_left_as_it_is() -> None:
-    given = {"now": "2026-01-01T00:00:00Z", "production": "", "source": DIGEST}
-    made = start(parse_asked(ASKED | given), '{"id": "mine"}', ("", ""), FOLDERS)
-    assert (made.now, made.production, made.source, made.run) == (*given.values(), '{"id": "mine"}')
+    given = {"now": "2026-01-01T00:00:00Z", "production": "", "source": DIGEST, "run": '{"id": "mine"}'}
+    made = settled(given)
+    assert (made.now, made.production, made.source, made.run) == tuple(given.values())
 
 
 def test_a_policy_of_another_task_is_refused() -> None:
     with pytest.raises(BadInput, match="gate policy: is for flights dev, the run is for tiny dev"):
-        start(parse_asked(ASKED), "", ("", ""), (FOLDERS[0], ROOT / "manifests/overlays"))
+        settled({"overlays": str(ROOT / "manifests/overlays")})
 
 
 def test_an_environment_without_a_policy_is_named() -> None:
     with pytest.raises(BadInput, match="nowhere/gate-policy.yaml: cannot be read".replace(".", r"\.")):
-        start(parse_asked(ASKED | {"environment": "nowhere"}), "", ("", ""), FOLDERS)
+        settled({"environment": "nowhere"})
 
 
 @pytest.mark.parametrize(
@@ -98,9 +108,9 @@ def test_an_environment_without_a_policy_is_named() -> None:
 )
 def test_a_promotion_is_checked_too(changed: dict[str, str], name: str) -> None:
     whole = {"gitops": "/r.git", "bundles": "/b", "digest": DIGEST, "environment": "staging", "now": ""}
-    assert parse_promotion(whole).digest == DIGEST
+    assert PromotionParameters.parse(whole).digest == DIGEST
     with pytest.raises(BadInput, match=f"^parameter {name}: "):
-        parse_promotion(whole | changed)
+        PromotionParameters.parse(whole | changed)
 
 
 @pytest.mark.parametrize("kind", ["{}", "file://{}"])
@@ -127,28 +137,28 @@ def test_a_store_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 
 def test_an_error_ends_a_step_in_one_line_with_its_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     for error, code in ((BadInput("a", "b", "c"), 2), (Refused("a", "b", "c"), 3)):
-        with pytest.raises(SystemExit) as caught, told():
+        with pytest.raises(SystemExit) as caught, exit_on_error():
             raise error
         assert caught.value.code == code
         assert capsys.readouterr().err == f"sluice: {type(error).__name__}: a: b; c\n"
-    with pytest.raises(ZeroDivisionError), told():
+    with pytest.raises(ZeroDivisionError), exit_on_error():
         _ = 1 / 0
 
 
 def test_the_exit_note_names_the_step_that_stopped_the_run() -> None:
-    page, line = ending("r1", "FAILED", "gate", "exit\ncode 3")
+    page, line = exit_note("r1", "FAILED", "gate", "exit\ncode 3")
     assert line == "run r1: ended FAILED in gate: exit code 3"
     assert "`gate`" in page
 
 
 @pytest.mark.parametrize("state", ["SUCCEEDED", "COMPLETE", "CACHED"])
 def test_a_run_that_ended_well_is_known_by_the_local_runners_word_and_by_the_back_ends(state: str) -> None:
-    page, line = ending("r1", state, "exit-handler-1", None)
+    page, line = exit_note("r1", state, "exit-handler-1", None)
     assert (page, line) == ("# Run r1 ended well\n", "run r1: ended well")
 
 
 def test_a_state_that_tells_neither_is_not_called_a_failure_nor_a_success() -> None:
-    page, line = ending("r1", "RUNNING", "exit-handler-1", None)
+    page, line = exit_note("r1", "RUNNING", "exit-handler-1", None)
     assert line == "run r1: ended, no step told of a failure (state RUNNING)"
     assert "ended well" not in page
     assert "If a step is red" in page

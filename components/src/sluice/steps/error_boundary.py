@@ -10,7 +10,7 @@ from sluice.errors import SluiceError
 
 
 @contextlib.contextmanager
-def told() -> Iterator[None]:
+def exit_on_error() -> Iterator[None]:
     """
     End the process with one line ``sluice: <kind>: <thing>: <rule>; <fix>`` where the block meets such an error.
 

@@ -1,0 +1,88 @@
+"""
+A run's parameters settled: every default that depends on when, where and on what it runs, once, so that all later steps
+see the same values.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import sluice
+from sluice.content import digest_of_files, digest_of_value
+from sluice.documents.event_time import iso
+from sluice.errors import BadInput
+from sluice.gates.policy import parse_policy
+from sluice.release.snapshot import POLICY
+from sluice.steps.parameters import STABLE, CandidateParameters, parse_recipe
+from sluice.steps.repository import open_repository
+from sluice.tasks.task import load_task
+
+
+class SettledParameters(NamedTuple):
+    """The values that all steps of a run share."""
+
+    source: str
+    recipe: str
+    policy: str
+    production: str
+    now: str
+    run: str
+
+
+def settle(parameters: CandidateParameters, job: tuple[str, str]) -> SettledParameters:
+    """
+    Settle every default.
+
+    Args:
+        job: name and id of the pipeline run; an empty ``run`` is made of them and the other values.
+
+    Raises:
+        BadInput: the repository cannot be read, or the environment has no policy, or one of another task.
+    """
+    task = load_task(parameters.task)
+    recipe = parse_recipe(parameters.recipe) or task.recipe
+    now = parameters.now or iso(datetime.now(UTC).replace(microsecond=0))
+    source = parameters.source or digest_of_files(task.source_files())
+    policy, production = _released(parameters)
+    about = parse_policy(policy.encode(), "gate policy")
+    if (about.task, about.environment) != (task.name, parameters.environment):
+        rule = f"is for {about.task} {about.environment}, the run is for {task.name} {parameters.environment}"
+        raise BadInput("gate policy", rule, "give parameter policy, or name another task or environment")
+    digest = digest_of_value(recipe.model_dump(mode="json"))
+    identity = {"name": job[0], "task": parameters.task, "recipe": digest, "source": source, "now": now}
+    code = _code(Path(parameters.feature_repo))
+    run = {"id": digest_of_value({**identity, "job": job[1]})[7:19], **identity, "code": code}
+    text = parameters.recipe or recipe.model_dump_json()
+    return SettledParameters(source, text, policy, production, now, parameters.run or json.dumps(run, sort_keys=True))
+
+
+def _released(parameters: CandidateParameters) -> tuple[str, str]:
+    """Text of the policy, and digest of production or nothing."""
+    production, environment = parameters.production, parameters.environment
+    if not parameters.gitops:
+        path = Path(parameters.overlays) / environment / POLICY
+        return parameters.policy or _text(path), "" if production == STABLE else production
+    if parameters.policy and production != STABLE:
+        return parameters.policy, production
+    repository = open_repository(parameters.gitops, environment)
+    snapshot = repository.snapshot()
+    text = repository.file(f"manifests/overlays/{environment}/{POLICY}", snapshot.commit) or b""
+    return parameters.policy or text.decode(), (snapshot.state.stable or "") if production == STABLE else production
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except OSError as error:
+        fix = "name an environment that the image has, or give parameter policy or gitops"
+        raise BadInput(str(path), f"cannot be read ({error.strerror})", fix) from error
+
+
+def _code(feature_repo: Path) -> str:
+    """One digest of everything of ours in the image that can change a bundle."""
+    package = Path(sluice.__file__).parent
+    sources = {f"sluice/{path.relative_to(package)}": path for path in package.rglob("*.py")}
+    return digest_of_files(sources | {f"feature_repo/{path.name}": path for path in feature_repo.glob("*.py")})
