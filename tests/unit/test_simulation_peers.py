@@ -13,7 +13,8 @@ from typing import TypeVar
 import numpy as np
 import pytest
 
-from sluice.cli import main
+from sluice.charts import draw
+from sluice.cli import app, main
 from sluice.errors import BadInput
 from sluice.gates.policy import read_policy
 from sluice.rollout.advance import advance
@@ -142,10 +143,20 @@ def test_pictures_and_tables_say_the_same(compared: Simulated, tmp_path: Path) -
     worst = percent(compared.table[Rival("argo")][0].wrong.share)
     assert worst in text
     assert worst in (tmp_path / "page-compare.svg").read_text()
-    assert mistakes(compared).count("<rect") == 1 + 10
-    assert endings(compared).count("worse") == 1
+    assert draw(mistakes(compared)).count('stroke="#dddddd"') == 10, "a cell a rule and world"
+    assert draw(endings(compared)).count("worse") == 1
     command.write(compared, page)
     assert page.read_text() == text
+
+
+def test_without_the_charts_extra_a_page_is_refused_before_anything_is_played(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "vl_convert", None)  # an import of it fails now
+    with pytest.raises(BadInput, match=r"^charts: .*; install sluice\[charts\]$"):
+        app(["simulate", "no-such-policy.yaml", "--write", str(tmp_path / "page.md")], standalone_mode=False)
+    with pytest.raises(BadInput, match=r"^no-such-policy\.yaml: "):
+        app(["simulate", "no-such-policy.yaml"], standalone_mode=False)
 
 
 def test_a_page_without_marks_is_refused_and_left_alone(tmp_path: Path) -> None:
