@@ -17,7 +17,7 @@ from sluice.documents.event_time import iso, moment_of
 from sluice.documents.evidence import Evidence
 from sluice.documents.state import Applied, ReleaseState
 from sluice.gitops.writer import GitOps
-from sluice.prometheus.api import Limits, PrometheusApi
+from sluice.prometheus.api import PrometheusApi, ReadingLimits
 from sluice.prometheus.source import PrometheusSource
 from sluice.rollout.advance import look
 from sluice_cluster.api import KubernetesCluster
@@ -34,7 +34,7 @@ POLICY = _POLICY.decode()
 QUICK = POLICY.replace("look_every_hours: 1", "look_every_hours: 0.0001\n  evidence_hours: 1")
 _CANARY = POLICY[POLICY.index("  canary:") : POLICY.index("  confirm:")]
 BLUE_GREEN = POLICY.replace(_CANARY, "  blue_green: {maximum_hours: 72}\n")
-DOWN = PrometheusApi("http://127.0.0.1:9", limits=Limits(attempts=2), pause=lambda _: None)
+DOWN = PrometheusApi("http://127.0.0.1:9", limits=ReadingLimits(attempts=2), pause=lambda _: None)
 STAGES = ("bootstrap", "shadow", "preview", "canary", "confirm")
 
 

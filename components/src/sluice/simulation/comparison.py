@@ -17,7 +17,7 @@ from sluice.simulation.play import Decide
 from sluice.simulation.population import Floats, population
 from sluice.simulation.run import OURS, Progress, Rival, Table, simulate
 from sluice.simulation.summary import Spread, Summary
-from sluice.simulation.worlds import Scale, World, worlds_named
+from sluice.simulation.worlds import TrafficScale, World, worlds_named
 
 AS_THEY_COME: tuple[Rival, ...] = (Rival(OURS), *(Rival(peer.name) for peer in PEERS))
 TUNINGS: tuple[Rival, ...] = (
@@ -56,7 +56,7 @@ def compare(
     policy: GatePolicy,
     decide: Decide,
     worlds: Sequence[World],
-    scale: Scale,
+    scale: TrafficScale,
     *,
     rollouts: int,
     seed: int,
@@ -110,7 +110,7 @@ def _matched(name: str, tried: Table) -> Matched:
 _LOOKS = np.unique(np.geomspace(60, 100_000, 375).astype(np.int64))
 
 
-def pairing(policy: GatePolicy, scale: Scale, *, rollouts: int, seed: int) -> Pairing:
+def pairing(policy: GatePolicy, scale: TrafficScale, *, rollouts: int, seed: int) -> Pairing:
     """
     What pairing is worth: the same sequences, alpha and margin, on requests that both answer or that are split.
 
