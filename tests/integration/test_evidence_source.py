@@ -7,13 +7,13 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from sluice.documents.event_time import moment_of
 from sluice.errors import BadInput
 from sluice.evidence.source import SETTING, EvidenceSource, source_of
 from sluice.prometheus.source import PrometheusSource
-from sluice_cluster.gate import Gate
-from tests.integration.release_repository import Cluster, repository_in
-from tests.unit.release_sample import LATE, NOW, POLICY_TEXT, SINCE, B, state_in
+from tests.support.cluster_documents import Cluster
+from tests.support.gate import gate_of
+from tests.support.release import LATE, NOW, POLICY_TEXT, SINCE, B, state_in
+from tests.support.release_repository import repository_in
 
 SOURCE = '''
 """Evidence from a table of answers: digest, moment, status."""
@@ -101,8 +101,7 @@ def test_a_gate_decides_by_a_table(
     if failed is None:
         with duckdb.connect(str(tmp_path / "answers.db")) as table:
             table.execute("delete from answers")
-    gate = Gate(gitops, cluster, "sluice-dev", source, cluster.ask, 0.0, lambda: moment_of(NOW))
-    message = gate.look()
+    message = gate_of(gitops, cluster, NOW, source).look()
     assert (message["action"], message["verdict"]) == (action, verdict or "INCONCLUSIVE")
     assert message["cluster"] is None
     after = gitops.snapshot().state
@@ -119,7 +118,7 @@ def test_a_table_that_is_not_there_is_waited_for_until_the_deadline(
 ) -> None:
     state = state_in("canary", task="tiny")
     gitops, cluster = repository_in(tmp_path, state, POLICY), Cluster(state, SINCE)
-    message = Gate(gitops, cluster, "sluice-dev", source, cluster.ask, 0.0, lambda: moment_of(now)).look()
+    message = gate_of(gitops, cluster, now, source).look()
     assert (message["action"], message["verdict"]) == (action, "INCONCLUSIVE")
     assert "AnswerTable: failed with IOException" in [reason["text"] for reason in message["reasons"]]
 

@@ -13,7 +13,7 @@ from prometheus_client.samples import Sample
 
 from sluice.documents.evidence import LABEL_DELAY_BOUNDS_S, Evidence, LabelDelays
 from sluice.prometheus.exposition import EvidenceCollector
-from tests.unit.release_sample import A, B, arm, evidence_of, state_in
+from tests.support.release import A, B, arm, evidence_of, state_in
 
 _BINS = len(LABEL_DELAY_BOUNDS_S) + 1
 

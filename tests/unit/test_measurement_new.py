@@ -33,8 +33,8 @@ from sluice.simulation.play import begun
 from sluice.simulation.traffic import Traffic
 from sluice.simulation.watch import Stretch, Watch, glance
 from sluice.simulation.worlds import scale_of, worlds_named
-from tests.unit.release_sample import A, B, applied_of, state_in
-from tests.unit.scripted_prometheus import HOUR_AGO, ScriptedPrometheus
+from tests.support.release import A, B, applied_of, state_in
+from tests.support.scripted_prometheus import HOUR_AGO, ScriptedPrometheus
 
 NUMBER = '''
 """How often does a model hesitate?"""

@@ -21,7 +21,7 @@ from sluice_local.report import build_report, charts, write_data_picture
 from sluice_local.report.chapter_view import chapter_verdict
 from sluice_local.report.inputs import read_chapters
 from sluice_local.report.wording import count, number, signed, size
-from tests.unit.report_inputs import TITLES, write_run
+from tests.support.report_inputs import TITLES, write_run
 
 TITLE, QUESTION = "Flight delays", "Will it arrive 15 minutes late or more?"
 HOSTILE = "<script>alert('x')</script>\"><img src=http://example.org/x onerror=alert(1)>&amp;"

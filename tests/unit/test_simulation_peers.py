@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,6 +26,7 @@ from sluice.simulation.report import Simulated, percent, rewrite
 from sluice.simulation.run import Rival, simulate
 from sluice.simulation.traffic import Traffic
 from sluice.simulation.worlds import scale_of, worlds_for, worlds_named
+from tests.support.patience import wait_until
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
@@ -203,12 +202,14 @@ def test_a_killed_simulation_leaves_no_process() -> None:
     ]
     parent = subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        workers = awaited(lambda: [pid for pid in children(parent.pid) if "spawn_main" in command_of(pid)])
+        workers = wait_until(
+            "processes begin", lambda: [pid for pid in children(parent.pid) if "spawn_main" in command_of(pid)]
+        )
         assert workers
     finally:
         parent.kill()
         parent.wait()
-    assert awaited(lambda: not any("spawn_main" in command_of(pid) for pid in workers))
+    assert wait_until("they end", lambda: not any("spawn_main" in command_of(pid) for pid in workers))
 
 
 def children(pid: int) -> list[int]:
@@ -220,14 +221,6 @@ def command_of(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_text()
     except OSError:
         return ""
-
-
-def awaited(ask: Callable[[], T]) -> T:
-    """The answer as soon as it is true, or what it is after a minute."""
-    until = time.monotonic() + 60
-    while not (found := ask()) and time.monotonic() < until:
-        time.sleep(0.2)
-    return found
 
 
 @pytest.mark.parametrize(

@@ -18,12 +18,12 @@ import psutil
 from sluice.gitops.writer import GitOps
 from sluice.workspace import Workspace
 from sluice_local.home import MARK_VARIABLE
-from tests.integration.tiny_story import STORY
+from tests.support.tiny_story import STORY
 
 ROOT = Path(__file__).resolve().parents[2]
 SLUICE = Path(sys.executable).with_name("sluice")
-STORY_NAME = "tests.integration.tiny_story:STORY"
-BROKEN_NAME = "tests.integration.tiny_story:BROKEN"
+STORY_NAME = "tests.support.tiny_story:STORY"
+BROKEN_NAME = "tests.support.tiny_story:BROKEN"
 RUN = ("run", "--story", STORY_NAME)
 
 

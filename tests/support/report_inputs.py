@@ -13,8 +13,8 @@ from sluice.content import write_json
 from sluice.documents.verdict import Decision
 from sluice.tasks.recipe import Recipe
 from sluice.workspace import Workspace
-from tests.unit.report_decisions import offline_decision, refused_by_hold, rollout
-from tests.unit.report_evaluations import digest, evaluation_of, selection_reasons, variants
+from tests.support.report_decisions import offline_decision, refused_by_hold, rollout
+from tests.support.report_evaluations import digest, evaluation_of, selection_reasons, variants
 
 TITLES = {
     1: (

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from sluice_serving.metrics import ServingMetrics
-from tests.unit.release_sample import A, B
+from tests.support.release import A, B
 
 Row = tuple[dict[str, str], float]
 Fault = Callable[[str, dict[str, Any]], Any]

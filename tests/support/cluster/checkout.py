@@ -14,14 +14,16 @@ import yaml
 
 from sluice.documents.state import ReleaseState
 from sluice.release.file import render_holds, render_release
-from tests.cluster.store import STORE
-from tests.unit.release_sample import state_in
+from tests.support.cluster.store import STORE
+from tests.support.release import state_in
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 ENVIRONMENTS = ("dev", "staging", "prod")
 TRIAL = "trial"
 """An environment of the tests' own, for what is applied by hand while Argo CD has the shipped ones."""
 TRIAL_NAMESPACE = f"sluice-{TRIAL}"
+MONITORING = "monitoring"
+"""The namespace of Prometheus."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def write_checkout(root: Path) -> Checkout:
         overlay = root / "manifests/overlays" / environment
         path = overlay / "kustomization.yaml"
         path.write_text(path.read_text().replace("configMapGenerator:\n", "configMapGenerator:\n" + store))
-        policy = (ROOT / "tests/integration/tiny_checkout/manifests/overlays/dev/gate-policy.yaml").read_text()
+        policy = (ROOT / "tests/support/tiny_checkout/manifests/overlays/dev/gate-policy.yaml").read_text()
         came = {"staging": "\npromote_from: dev", "prod": "\npromote_from: staging"}.get(environment, "")
         named = policy.replace("environment: dev", f"environment: {environment}{came}")
         (overlay / "gate-policy.yaml").write_text(named)

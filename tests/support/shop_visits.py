@@ -12,8 +12,8 @@ import polars as pl
 from sluice.features.cluster import cluster_store
 from sluice.features.materialize import Loaded, materialize
 from sluice.features.store import plan_of
-from tests.integration.tiny_bundle import write_tiny_bundle
-from tests.unit import tiny_task
+from tests.support import tiny_task
+from tests.support.tiny_bundle import write_tiny_bundle
 
 REPO = Path(__file__).parent / "shop_visits_repo"
 SHOPS = {"oak": (3, "red"), "elm": (0, "blue"), "ash": (7, None)}

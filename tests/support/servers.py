@@ -7,7 +7,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +14,8 @@ from pathlib import Path
 
 import boto3
 import pytest
+
+from tests.support.patience import wait_until
 
 _START_SECONDS = 60
 
@@ -42,14 +43,17 @@ class Server:
         self.process = subprocess.Popen(
             self.command, env={**os.environ, **self.environment}, stdin=quiet, stdout=quiet, stderr=quiet
         )
-        end = time.monotonic() + _START_SECONDS
-        while time.monotonic() < end and self.process.poll() is None:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
-            time.sleep(0.05)
-        self.kill()
-        pytest.fail(f"{self.command[0]} did not listen within {_START_SECONDS} s")
+        try:
+            wait_until(f"{self.command[0]} listens", self._listens, _START_SECONDS)
+        except AssertionError:
+            self.kill()
+            raise
+
+    def _listens(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, f"{self.command[0]} ended with {self.process.returncode}"
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def kill(self) -> None:
         """SIGKILL: nothing is said to anybody."""

@@ -10,10 +10,10 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from tests.cluster.kubectl import Object, apply, available, wait_until
-from tests.cluster.stand_ins import RESTRICTED, behind_a_service
-from tests.integration.shop_visits import write_online_bundle
-from tests.integration.tiny_bundle import write_tiny_bundle
+from tests.support.cluster.kubectl import Object, apply, available, wait_until
+from tests.support.cluster.stand_ins import RESTRICTED, behind_a_service
+from tests.support.shop_visits import write_online_bundle
+from tests.support.tiny_bundle import write_tiny_bundle
 
 STORE = "sluice-test-store"
 
@@ -32,7 +32,7 @@ class Bundles:
     signer: str
     """Public key in PEM of who signed ``first``; ``second`` has somebody else's signature, ``third`` none."""
     online: str
-    """Reads the features of ``tests/integration/shop_visits_repo``."""
+    """Reads the features of ``tests/support/shop_visits_repo``."""
 
 
 def fill_store(root: Path) -> Bundles:

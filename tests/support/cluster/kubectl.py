@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from tests.support import patience
 
 Object = dict[str, Any]
 
@@ -52,6 +53,11 @@ def get(*arguments: str) -> Object:
     return found
 
 
+def namespaces() -> dict[str, Object]:
+    """Labels of all namespaces, by name."""
+    return {found["metadata"]["name"]: found["metadata"].get("labels", {}) for found in get("namespaces")["items"]}
+
+
 def available(namespace: str, deployment: str) -> bool:
     """Whether a Deployment has all the pods that it wants, ready."""
     found = get("-n", namespace, "deployment", deployment)
@@ -60,13 +66,4 @@ def available(namespace: str, deployment: str) -> bool:
 
 def wait_until(what: str, holds: Callable[[], Any], seconds: float = 90) -> Any:
     """What ``holds`` returns once it is true; a refusal while waiting counts as not yet."""
-    end, last, pause = time.monotonic() + seconds, "never true", 0.3
-    while time.monotonic() < end:
-        try:
-            if found := holds():
-                return found
-        except Refused as error:
-            last = str(error)
-        time.sleep(pause)
-        pause = min(1.2 * pause, 1.0)  # who asks all the time slows down what it waits for
-    raise AssertionError(f"{what}: not within {seconds} s; {last}")
+    return patience.wait_until(what, holds, seconds, not_yet=(Refused,))

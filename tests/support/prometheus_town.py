@@ -26,6 +26,7 @@ from sluice.documents.event_time import iso
 from sluice.documents.evidence import Evidence
 from sluice.documents.state import Applied, ReleaseState
 from sluice.evidence.prediction_source import PredictionSource, WindowLog
+from sluice.gates.policy import GatePolicy, parse_policy
 from sluice.models.bundle import BundleManifest, load_bundle
 from sluice.prometheus.api import BadAnswer, PrometheusApi
 from sluice.tasks.task import Slice, Task
@@ -33,9 +34,39 @@ from sluice.workspace import Workspace
 from sluice_local.processes import ask, log_directory, start_splitter
 from sluice_local.routes import Routes
 from sluice_local.traffic import Traffic
-from tests.integration.tiny_bundle import tiny_rows, write_tiny_bundle
-from tests.unit import tiny_task
+from tests.support import tiny_task
+from tests.support.patience import wait_until
+from tests.support.tiny_bundle import tiny_rows, write_tiny_bundle
 
+POLICY_TEXT = """
+apiVersion: sluice.dev/v1
+kind: GatePolicy
+task: tiny
+environment: dev
+select: {}
+offline: [{metric: auc, role: success, against: best-baseline}]
+online:
+  look_every_hours: 1
+  label_maturity_hours: 0
+  shadow:
+    minimum_n: 100
+    maximum_hours: 72
+    rules:
+      - {metric: split, role: quality, alpha: 0.001}
+      - {metric: error_rate, role: limit, limit: 0.2}
+      - {metric: log_loss, role: guardrail, margin: 0.5}
+      - {metric: agreement, role: limit, limit: 0.5}
+  canary:
+    minimum_n: 100
+    maximum_hours: 72
+    steps: [40]
+    rules:
+      - {metric: split, role: quality, alpha: 0.001}
+      - {metric: error_rate, role: limit, limit: 0.2}
+      - {metric: log_loss, role: guardrail, margin: 3, per_slice: true, minimum_n: 30}
+  confirm: {minimum_n: 100, maximum_hours: 72, rules: [{metric: error_rate, role: limit, limit: 0.2}]}
+"""
+POLICY: GatePolicy = parse_policy(POLICY_TEXT.encode(), "policy")
 CURSED = 1313.0
 """An amount that the candidate cannot answer."""
 REFUSED = 1e39
@@ -102,6 +133,11 @@ class Town:
             "candidate": write_tiny_bundle(self.workspace.bundles, 0.4),
         }
         self.task: Task = dataclasses.replace(TASK, read_examples=self._read_examples)
+
+    @property
+    def prometheus(self) -> int:
+        """The port of its Prometheus."""
+        return self.ports["prometheus"]
 
     def open(self) -> None:
         """Start all; the Prometheus scrapes once a second."""
@@ -177,20 +213,28 @@ class Town:
     def settle(self) -> datetime:
         """Wait until all servers were scraped after now; the next whole second."""
         asked = time.time()
-        deadline = time.monotonic() + 60
         query = 'timestamp(sluice_server_start_time_seconds{task="tiny"})'
-        while True:
-            assert time.monotonic() < deadline, "the Prometheus scrapes nothing"
-            api = self.api
-            api.begin()
-            with contextlib.suppress(BadAnswer):
-                seen = [one.value for one in api.vector(query, round(time.time(), 3), {})]
-                if len(seen) == len(self.servers) and min(seen) > asked:
-                    break
-            time.sleep(0.2)
+
+        def scraped() -> bool:
+            moments = self._answer(query)
+            return len(moments) == len(self.servers) and min(moments) > asked
+
+        wait_until("the Prometheus scrapes the servers", scraped, not_yet=(BadAnswer,))
         moment = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=1)
         time.sleep((moment - datetime.now(UTC)).total_seconds())
         return moment
+
+    def wait_for_scrape(self, part: str, times: int = 1) -> None:
+        """Return when Prometheus has scraped the exposition, or what ``part`` names, anew; so many times."""
+        query = f'timestamp(up{{instance="127.0.0.1:{self.ports[part]}"}})'
+        for _ in range(times):
+            asked = time.time()
+            wait_until(f"the Prometheus scrapes {part}", lambda: self._answer(query) > [asked], not_yet=(BadAnswer,))  # noqa: B023
+
+    def _answer(self, query: str) -> list[float]:
+        api = self.api
+        api.begin()
+        return [one.value for one in api.vector(query, round(time.time(), 3), {})]
 
     def route(self, state: ReleaseState) -> None:
         """Tell the splitter what a state says."""

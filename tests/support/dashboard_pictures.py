@@ -1,7 +1,7 @@
 """
 The pictures of docs/bring-your-own-prometheus.md: what a real Prometheus answers to each panel's query.
 
-    python -m tests.integration.dashboard_pictures docs
+    python -m tests.support.dashboard_pictures docs
 
 Two real servers are asked for two minutes. For a while some of the candidate's answers fail, then it is killed and
 started again. Labels come between a few minutes and some hours after their predictions; the last are still to come.
@@ -24,11 +24,11 @@ import polars as pl
 from sluice.documents.evidence import Cells
 from sluice.documents.state import ReleaseState
 from sluice.monitoring.dashboards import DASHBOARDS
-from tests.integration.panel_drawing import Drawn, page
-from tests.integration.prometheus_town import Town, applied_of, town_in
-from tests.integration.seldon_dashboard import queries
-from tests.integration.test_monitoring import get, release
-from tests.integration.test_prometheus import POLICY
+from tests.support.panel_drawing import Drawn, page
+from tests.support.prometheus import answer_of
+from tests.support.prometheus_town import POLICY, Town, applied_of, town_in
+from tests.support.release_repository import write_held_release
+from tests.support.seldon_dashboard import queries
 
 _WINDOWS, _REQUESTS = 45, 60
 _HOURS_AGO = (8, 7, 6, 5, 4, 3, 2, 1)
@@ -76,7 +76,8 @@ def answered(
 ) -> list[tuple[str, list[tuple[float, float]]]]:
     """Name and points of each series."""
     query = query.replace("$__rate_interval", "15s").replace("$environment", ".*").replace("$task", ".*")
-    found = get(town, "query_range", query=query, start=f"{begin:.0f}", end=f"{end:.0f}", step="1")["result"]
+    span = {"start": f"{begin:.0f}", "end": f"{end:.0f}", "step": "1"}
+    found = answer_of(town.prometheus, "query_range", query=query, **span)["result"]
     made = []
     for series in found:
         name = re.sub(r"\{\{(\w+)\}\}", r"{\1}", legend).format_map(defaultdict(str, series["metric"]))
@@ -120,7 +121,7 @@ def main(arguments: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="pictures-") as home, town_in(Path(home)) as town:
         state = town.state(town.settle() - timedelta(hours=_HOURS_AGO[0] + 1), "shadow", 0)
         town.route(state)
-        release(Path(home) / "gitops.git", state)
+        write_held_release(Path(home) / "gitops.git", state)
         town.expose_releases(Path(home) / "gitops.git")
         past(town, state)
         begin = time.time() + 16  # no rate looks back at it

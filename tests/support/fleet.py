@@ -9,8 +9,8 @@ from sluice.documents.state import ReleaseState
 from sluice.git.command import create_bare, git
 from sluice.release.file import render_holds, render_release
 from sluice.release.snapshot import paths_of
-from tests.integration.ledger_sample import commit_text
-from tests.unit.release_sample import POLICY_TEXT, state_in
+from tests.support.ledger import commit_text
+from tests.support.release import POLICY_TEXT, state_in
 
 
 def make_fleet(remote: Path, states: Mapping[str, ReleaseState]) -> None:

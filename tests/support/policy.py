@@ -7,7 +7,7 @@ from typing import Any
 from sluice.documents.evidence import Evidence
 from sluice.documents.state import ReleaseState
 from sluice.gates.policy import GatePolicy
-from tests.unit.release_sample import POLICY, evidence_of, failing, passing, unclear
+from tests.support.release import POLICY, evidence_of, failing, passing, unclear
 
 _ONLINE = POLICY.model_dump(mode="json")["online"]
 PREVIEW = {"maximum_hours": 72}

@@ -9,7 +9,7 @@ from kubernetes import config
 from kubernetes.client import ApiException
 from kubernetes.dynamic import DynamicClient
 
-from tests.cluster.kubectl import Object, Refused
+from tests.support.cluster.kubectl import Object, Refused
 
 _STRICTLY = [("dryRun", "All"), ("fieldManager", "kubectl"), ("fieldValidation", "Strict"), ("force", "true")]
 """What ``kubectl apply --server-side --force-conflicts --validate=strict --dry-run=server`` asks for."""

@@ -13,7 +13,7 @@ import subprocess
 
 import pytest
 
-from tests.cluster.kubectl import get, kubectl, wait_until
+from tests.support.cluster.kubectl import get, kubectl, wait_until
 
 PARTS = {
     "argocd-repo-server": ("argocd", "app.kubernetes.io/name=argocd-repo-server"),

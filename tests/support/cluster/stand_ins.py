@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.cluster.kubectl import Object
+from tests.support.cluster.kubectl import Object
 
 RESTRICTED: Object = {
     "allowPrivilegeEscalation": False,

@@ -21,7 +21,7 @@ import polars as pl
 from sluice.child_process import ChildServer
 from sluice.feedback.store import Kind, Store
 from sluice.workspace import bundle_directory
-from tests.integration.tiny_bundle import write_tiny_bundle
+from tests.support.tiny_bundle import write_tiny_bundle
 
 ROOT = Path(__file__).parents[2]
 V1 = "/v1/models/tiny:predict"

@@ -8,12 +8,13 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.support.patience import wait_until
 
 _SSHD = "/usr/sbin/sshd"
 
@@ -84,15 +85,14 @@ def ssh_host_in(folder: Path, listen: str = "127.0.0.1") -> Iterator[SshHost]:
 
 
 def _wait_for(host: str, port: int, log: Path) -> None:
-    end = time.monotonic() + 20
-    while True:
-        try:
-            socket.create_connection((host, port), timeout=2).close()
-        except OSError:
-            assert time.monotonic() < end, log.read_text()
-            time.sleep(0.05)
-        else:
-            return
+    def answers() -> bool:
+        socket.create_connection((host, port), timeout=2).close()
+        return True
+
+    try:
+        wait_until("sshd answers", answers, 20, not_yet=(OSError,))
+    except AssertionError as error:
+        raise AssertionError(log.read_text() if log.exists() else "sshd wrote no log") from error
 
 
 def _free_port(host: str) -> int:

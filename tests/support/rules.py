@@ -18,7 +18,7 @@ from sluice.documents.evidence import (
 from sluice.documents.verdict import Reason
 from sluice.gates.online import judge_look
 from sluice.gates.policy import GatePolicy, parse_policy
-from tests.unit.release_sample import A, B, arm, evidence_of, state_in
+from tests.support.release import A, B, arm, evidence_of, state_in
 
 _HEAD = """
 apiVersion: sluice.dev/v1

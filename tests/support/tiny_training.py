@@ -10,7 +10,7 @@ import polars as pl
 
 from sluice.features.manifest import Feature, FeatureManifest
 from sluice.tasks.recipe import Recipe
-from tests.unit import tiny_task
+from tests.support import tiny_task
 
 TASK = dataclasses.replace(tiny_task.TASK, baseline_keys=("shop",))
 RECIPE = Recipe(

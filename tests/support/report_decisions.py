@@ -10,7 +10,7 @@ from typing import Any
 from sluice.content import digest_of_value
 from sluice.documents.evaluation import Evaluation
 from sluice.documents.verdict import Decision, Reason, Verdict, overall, unanimous
-from tests.unit.report_evaluations import digest
+from tests.support.report_evaluations import digest
 
 PASS, FAIL, WAIT = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
 PLANS = {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sluice.tasks.recipe import Recipe
 from sluice_local.story import Chapter, Story
-from tests.unit import tiny_task
+from tests.support import tiny_task
 
 _HERE = Path(__file__).parent
 
@@ -28,7 +28,7 @@ def _recipe(name: str, description: str, features: tuple[str, ...]) -> Recipe:
 
 
 STORY = Story(
-    task="tests.unit.tiny_task:TASK",
+    task="tests.support.tiny_task:TASK",
     environment="dev",
     chapters=(
         Chapter(1, "first", "A first model", _recipe("first", "The request alone.", ("amount", "hour"))),
@@ -50,4 +50,4 @@ WITHOUT_AMOUNT = dataclasses.replace(
     read_examples=lambda start, end: tiny_task.read_examples(start, end).drop("amount"),
 )
 """The tiny task from a source that lost a column."""
-BROKEN = dataclasses.replace(STORY, task="tests.integration.tiny_story:WITHOUT_AMOUNT")
+BROKEN = dataclasses.replace(STORY, task="tests.support.tiny_story:WITHOUT_AMOUNT")

@@ -1,5 +1,5 @@
 """
-One writer of a race: ``python -m tests.integration.race_writer REMOTE ENVIRONMENT CLONE NAME COUNT``.
+One writer of a race: ``python -m tests.support.race_writer REMOTE ENVIRONMENT CLONE NAME COUNT``.
 
 Prints a JSON line for each promotion: its id, how it ended (the commit, or the one-line refusal), and how long it took.
 """
