@@ -13,6 +13,7 @@ Environment: see ``sluice.features.cluster``.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import tempfile
@@ -30,10 +31,11 @@ from sluice.content import digest_of_files, digest_of_value, write_json
 from sluice.data.span import iso_time
 from sluice.errors import BadInput, SluiceError
 from sluice.features.cluster import CLUSTER, applied, cluster_store
-from sluice.features.location import put_file, read_object, table_rows
 from sluice.features.plan import StoredView, refuse_known_later
 from sluice.features.publish import columns_of, messages
 from sluice.features.store import plan_of
+from sluice.features.tables import table_rows
+from sluice.object_store import NoSuchObject, ObjectLocation, open_location
 from sluice.tasks.task import Task, load_task
 
 _MOMENT = "event_timestamp"
@@ -97,8 +99,8 @@ def materialize(
         refuse_known_later(task.known_later, [(f.name, f"view {v.name}") for v in plan.stored for f in v.features])
         marks = read_marks(feast)  # before anything is written anywhere: is Redis there?
         if tables:
-            _publish_tables(task, until, root)
-        _publish_registry(repo, environment, root)
+            _publish_tables(task, until, open_location(root))
+        _publish_registry(repo, environment, open_location(root))
         run = _Run(feast, root, until, since)
         return tuple(run.load(view, marks.get(view.name)) for view in plan.stored)
 
@@ -122,7 +124,7 @@ class _Run:
         rows = self._rows(view, start)
         self._write(view, rows, over=mark is None or self.since is not None)
         before = None if mark is None else mark.newest
-        moments = [found for found in (rows[_MOMENT].max(), before) if isinstance(found, datetime)]
+        moments = [stamp for stamp in (rows[_MOMENT].max(), before) if isinstance(stamp, datetime)]
         done = Mark(until=self.until, newest=max(moments, default=None), definition=definition)
         self.feast.provider.online_store.write_mark(self.feast.config, view.name, done.model_dump_json())
         return Loaded(view.name, rows.height, done)
@@ -137,8 +139,8 @@ class _Run:
         wanted = moment <= pa.scalar(self.until, stamp)
         if start is not None:
             wanted &= moment > pa.scalar(start, stamp)
-        found = table_rows(f"{self.root}/offline/{view.name}.parquet", columns_of(view), wanted)
-        ordered = found.sort(_MOMENT, maintain_order=True)
+        rows = table_rows(f"{self.root}/offline/{view.name}.parquet", columns_of(view), wanted)
+        ordered = rows.sort(_MOMENT, maintain_order=True)
         return ordered.unique(view.keys, keep="last", maintain_order=True)
 
     def _write(self, view: StoredView, rows: pl.DataFrame, *, over: bool) -> None:
@@ -157,11 +159,11 @@ def read_marks(feast: FeatureStore) -> dict[str, Mark]:
     Raises:
         Unavailable: Redis does not answer.
     """
-    found = feast.provider.online_store.read_marks(feast.config)
-    return {view: Mark.model_validate_json(text) for view, text in found.items()}
+    marks = feast.provider.online_store.read_marks(feast.config)
+    return {view: Mark.model_validate_json(text) for view, text in marks.items()}
 
 
-def _publish_tables(task: Task, until: datetime, root: str) -> None:
+def _publish_tables(task: Task, until: datetime, root: ObjectLocation) -> None:
     end = min(until, task.splits.end)
     if end <= task.splits.train:
         raise BadInput(f"until {iso_time(until)}", f"lies before {iso_time(task.splits.train)}", "choose a later time")
@@ -169,22 +171,23 @@ def _publish_tables(task: Task, until: datetime, root: str) -> None:
         for name, table in task.read_feature_tables(task.splits.train, end).items():
             path = Path(scratch) / f"{name}.parquet"
             table.write_parquet(path, compression="zstd", compression_level=1)
-            put_file(path, f"{root}/offline/{name}.parquet")
+            (root / "offline" / path.name).write(path)
 
 
-def _publish_registry(repo: Path, environment: Mapping[str, str], root: str) -> None:
+def _publish_registry(repo: Path, environment: Mapping[str, str], root: ObjectLocation) -> None:
     """The shared registry, for Feast's other tools; only when the definitions have changed, and its mark last."""
     files = {path.name: path for path in sorted(repo.iterdir()) if path.suffix in {".py", ".yaml"}}
-    address, digest = f"{root}/applied.json", digest_of_files(files)
+    mark, digest = root / "applied.json", digest_of_files(files)
     with tempfile.TemporaryDirectory(prefix="sluice-registry-") as scratch:
         path = Path(scratch) / "mark.json"
         write_json(path, {"definitions": digest})
-        if read_object(address) == path.read_bytes():
-            return
+        with contextlib.suppress(NoSuchObject):
+            if mark.read() == path.read_bytes():
+                return
         registry = Path(scratch) / "registry.db"
         applied(repo, environment, CLUSTER, {"registry_type": "file", "path": str(registry)})
-        put_file(registry, f"{root}/registry.db")
-        put_file(path, address)
+        (root / "registry.db").write(registry)
+        mark.write(path)
 
 
 def arguments(argv: list[str]) -> argparse.Namespace:
@@ -208,19 +211,19 @@ def moment(text: str) -> datetime | None:
     if not text:
         return None
     try:
-        found = datetime.fromisoformat(text)
+        parsed = datetime.fromisoformat(text)
     except ValueError as error:
         raise BadInput(f"time {text!r}", "is not ISO 8601", "write it like 2013-07-01T05:00:00Z") from error
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point; one line a view, or one line that says what is wrong."""
     try:
-        given = arguments(sys.argv[1:] if argv is None else argv)
-        until = given.until or datetime.now(UTC)
+        options = arguments(sys.argv[1:] if argv is None else argv)
+        until = options.until or datetime.now(UTC)
         for done in materialize(
-            load_task(given.task), given.feature_repo, os.environ, until, given.since, given.tables
+            load_task(options.task), options.feature_repo, os.environ, until, options.since, options.tables
         ):
             newest = iso_time(done.mark.newest) if done.mark.newest else "none"
             sys.stdout.write(f"{done.view}: {done.rows} keys, until {iso_time(done.mark.until)}, newest {newest}\n")

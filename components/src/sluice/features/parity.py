@@ -15,10 +15,10 @@ from feast import FeatureStore
 
 from sluice.errors import BadInput
 from sluice.features.cluster import CLUSTER, applied
-from sluice.features.location import table_rows
 from sluice.features.plan import FeaturePlan, StoredView
 from sluice.features.publish import columns_of, publish_tables
 from sluice.features.store import historical, plan_of
+from sluice.features.tables import table_rows
 from sluice.tasks.task import Task
 
 _MOMENT = "event_timestamp"
@@ -120,22 +120,22 @@ def offline_cells(history: History, requests: pl.DataFrame, names: Sequence[str]
     if history.address is not None:
         for view in plan.stored:
             history.fetch(view, requests)
-    found = historical(history.feast, plan, requests)
-    cells = [(found if name in found.columns else requests)[name] for name in names]
+    features = historical(history.feast, plan, requests)
+    cells = [(features if name in features.columns else requests)[name] for name in names]
     return OfflineCells(pl.DataFrame(cells), _as_of(history.folder, plan.stored, requests))
 
 
 def _as_of(folder: Path, views: Sequence[StoredView], requests: pl.DataFrame) -> list[dict[str, datetime]]:
-    found: list[dict[str, datetime]] = [{} for _ in range(requests.height)]
+    moments: list[dict[str, datetime]] = [{} for _ in range(requests.height)]
     for view in views:
-        asked = requests.select(pl.int_range(pl.len()).alias("n"), _ASKED, *view.keys).sort(_ASKED)
+        keyed = requests.select(pl.int_range(pl.len()).alias("n"), _ASKED, *view.keys).sort(_ASKED)
         rows = pl.scan_parquet(folder / f"{view.name}.parquet", glob=False).select(*view.keys, _MOMENT)
         for key in view.keys:
-            rows = rows.filter(pl.col(key).is_in(asked[key].unique().to_list()))
+            rows = rows.filter(pl.col(key).is_in(keyed[key].unique().to_list()))
         table = rows.sort(_MOMENT).collect()
-        joined = asked.join_asof(table, left_on=_ASKED, right_on=_MOMENT, by=list(view.keys), check_sortedness=False)
+        joined = keyed.join_asof(table, left_on=_ASKED, right_on=_MOMENT, by=list(view.keys), check_sortedness=False)
         if view.ttl_seconds is not None:
             joined = joined.filter(pl.col(_MOMENT) >= pl.col(_ASKED) - pl.duration(seconds=view.ttl_seconds))
         for n, moment in joined.select("n", _MOMENT).drop_nulls().iter_rows():
-            found[n][view.name] = moment
-    return found
+            moments[n][view.name] = moment
+    return moments

@@ -11,8 +11,7 @@ Join what a collector stored with the labels that are in, again and again: the e
                  online came: a sample is read again from there; SLUICE_FEATURES when left out, and no parity without
 
 Nothing is written where the join fails: the document grows old, and a gate takes an old join for none. Credentials and
-endpoints come from the environment: of the store as of ``sluice.models.fetch``, of the features as of
-``sluice.features.location``.
+endpoints come from the environment, as of ``sluice.object_store``.
 """
 
 from __future__ import annotations
@@ -35,6 +34,7 @@ from sluice.evidence.measurements.points import PointIndex
 from sluice.evidence.measurements.registry import part_of_points
 from sluice.feedback.store_source import SETTLE, StoreSource
 from sluice.gates.policy import GatePolicy, parse_policy
+from sluice.installation import FEATURE_REPO
 from sluice.release.file import state_of_literals
 
 
@@ -60,7 +60,7 @@ class Join:
         Write the evidence of all that is known at ``now``, whole or not at all, and return it.
 
         Raises:
-            BadInput, BadArtifact: the release, the policy, an object or a bundle cannot be read.
+            BadInput, BadArtifact, Unavailable: the release, the policy, an object or a bundle cannot be read.
         """
         state, policy = self._state(), self._policy()
         if state.rollout is None:
@@ -132,7 +132,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--settle", type=float, default=settle, help="seconds that the road takes to follow a release")
     features = os.environ.get("SLUICE_FEATURES")
     parser.add_argument("--features", default=features, help="folder or s3:// address of the feature tables")
-    parser.add_argument("--feature_repo", type=Path, default=Path("feature_repo"), help="definitions of the features")
+    parser.add_argument("--feature_repo", type=Path, default=FEATURE_REPO, help="definitions of the features")
     return parser.parse_args(argv)
 
 

@@ -12,9 +12,10 @@ from sluice.documents.evidence import Evidence
 from sluice.documents.state import Applied, ReleaseState
 from sluice.errors import BadInput
 from sluice.evidence.prediction_source import PredictionSource, Recheck
-from sluice.feedback.store import Store
+from sluice.feedback.store import PredictionStore
 from sluice.feedback.store_log import StoreLog
 from sluice.gates.policy import GatePolicy
+from sluice.installation import FEATURE_REPO
 from sluice.models.bundle import BundleManifest
 from sluice.models.fetch import PREFIX, fetch_manifest
 from sluice.tasks.task import Task, load_task
@@ -42,7 +43,7 @@ class StoreSource:
     task: str | None = None
     settle: timedelta = timedelta(0)
     features: str | None = None
-    feature_repo: Path = Path("feature_repo")
+    feature_repo: Path = FEATURE_REPO
     _sources: dict[tuple[str, str], tuple[StoreLog, PredictionSource]] = field(default_factory=dict)
 
     def read(
@@ -68,7 +69,7 @@ class StoreSource:
     def _of(self, state: ReleaseState) -> tuple[StoreLog, PredictionSource]:
         key = (state.task, state.environment)
         if key not in self._sources:
-            store = Store.open(self.store, state.task, state.environment, self.settings)
+            store = PredictionStore.open(self.store, state.task, state.environment, self.settings)
 
             @cache
             def manifest(digest: str) -> BundleManifest:
@@ -106,5 +107,5 @@ def store_source(variables: Mapping[str, str]) -> StoreSource:
         variables.get("SLUICE_TASK"),
         SETTLE,
         variables.get("SLUICE_FEATURES"),
-        Path(variables.get("SLUICE_FEATURE_REPO") or "feature_repo"),
+        Path(variables.get("SLUICE_FEATURE_REPO") or FEATURE_REPO),
     )
