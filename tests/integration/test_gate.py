@@ -199,7 +199,7 @@ def test_it_decides_as_the_loop_on_one_machine_and_counts_from_its_sync_on(town:
     source = PrometheusSource(town.api, settle_seconds=0, fresh_seconds=20, joined=False, marked=False)
     policy = QUICK.replace("- {metric: log_loss, role: guardrail, margin: 3, per_slice: true, minimum_n: 30}", "")
     state = town.state(since := town.settle(), "canary", 40)
-    town.route(state.model_copy(update={"stable_weight": 100, "candidate_weight": 0}))
+    town.route(town.state(since, "preview", 0))
     town.send(state, since, 300)  # Git says 40 % already, and Argo CD has not looked yet
     synced = town.settle()
     town.route(state)

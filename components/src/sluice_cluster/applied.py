@@ -16,14 +16,13 @@ from typing import NamedTuple
 
 from sluice.documents.event_time import moment_of
 from sluice.documents.state import Applied
+from sluice.stages.stage import SIDES
 from sluice_cluster.cluster import Asking, Cluster, Document, NotApplied
 from sluice_cluster.one_service import Sides, read_one_service
 from sluice_cluster.pods import ask_pod, served_by
 from sluice_cluster.routes import split_of
 
 __all__ = ["SIDES", "Asking", "Cluster", "Document", "NotApplied", "ReadBack", "ask_pod", "read_back"]
-
-SIDES = ("stable", "candidate")
 
 
 class ReadBack(NamedTuple):

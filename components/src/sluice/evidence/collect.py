@@ -15,6 +15,7 @@ from sluice.documents.state import Applied, ReleaseState
 from sluice.evidence.measurements.measurement import Part, StageRows
 from sluice.evidence.measurements.registry import merged, part_of_rows
 from sluice.evidence.rows import Types, decoded, of_route, slice_column, with_labels
+from sluice.stages.registry import STAGES
 from sluice.tasks.task import Slice
 
 
@@ -55,7 +56,7 @@ def collect_evidence(
         due=now - timedelta(hours=label_maturity_hours),
         live=live,
         served=served,
-        cohort=_by_side(rows.filter(pl.col("route") != "shadow") if state.stage == "confirm" else live, state),
+        cohort=_by_side(rows.filter(pl.col("route") != "shadow") if STAGES[state.stage].whole_rollout else live, state),
         pairs=_pairs(of_route(live, "shadow", state.candidate), served["stable"], slices),
         profiles=profiles,
         slices=tuple(slices),

@@ -67,7 +67,7 @@ class Join:
             self.source.remember(state)
             evidence = _nothing(state, now)
         else:
-            evidence = self.source.read(state, policy, _applied(state), now)
+            evidence = self.source.read(state, policy, Applied.of("", state), now)
         write_bytes(self.output, evidence.model_dump_json().encode())
         return evidence
 
@@ -89,21 +89,9 @@ class Join:
             raise BadInput(str(self.policy), f"cannot be read ({error.strerror})", "mount the policy") from error
 
 
-def _applied(state: ReleaseState) -> Applied:
-    """What is meant to be in effect; the gate reads back itself what is."""
-    return Applied(
-        commit="",
-        stable=state.stable,
-        candidate=state.candidate,
-        stable_weight=state.stable_weight,
-        candidate_weight=state.candidate_weight,
-        mirror_percent=state.mirror_percent,
-    )
-
-
 def _nothing(state: ReleaseState, now: datetime) -> Evidence:
     """Between rollouts there is nothing to compare; the time of the join still shows that somebody would."""
-    return evidence_about(state, _applied(state), iso(now), [part_of_points(PointIndex())])
+    return evidence_about(state, Applied.of("", state), iso(now), [part_of_points(PointIndex())])
 
 
 def _summary(evidence: Evidence, *, rechecks: bool) -> str:

@@ -14,19 +14,19 @@ import argparse
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from sluice.documents.event_time import moment_of
-from sluice.documents.state import Stage
 from sluice.documents.verdict import Decision
 from sluice.gitops.fleet import read_fleet
 from sluice.gitops.reader import ReleaseReader
 from sluice.prometheus.exporter import expose
 from sluice.release.snapshot import Snapshot
 from sluice.rollout.terms import deadline_of
+from sluice.stages.registry import STAGES
+from sluice.stages.stage import SIDES
 
 _GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "stage": ("1 for the stage that it is in, 0 for the others.", ("stage",)),
@@ -90,17 +90,16 @@ class Releases(Collector):
 def _values(snapshot: Snapshot, decisions: list[Decision]) -> Iterator[tuple[str, tuple[str, ...], float]]:
     """What the release file, the holds, the policy and the decisions of one environment say: gauge, labels, value."""
     state = snapshot.state
-    for stage in get_args(Stage):
+    for stage in STAGES:
         yield "stage", (stage,), stage == state.stage
     for name, moment in (("since", state.since), ("deadline", deadline_of(state, snapshot.policy))):
         if moment:
             yield f"{name}_seconds", (), moment_of(moment).timestamp()
-    weights = {"stable": state.stable_weight, "candidate": state.candidate_weight, "mirror": state.mirror_percent}
+    weights = dict.fromkeys(SIDES, 0) | {arm.role: arm.weight for arm in state.arms} | {"mirror": state.mirror_percent}
     for side, percent in weights.items():
         yield "weight_percent", (side,), percent
-    for side, digest in (("stable", state.stable), ("candidate", state.candidate)):
-        if digest:
-            yield "digest", (side, digest), 1
+    for arm in state.arms:
+        yield "digest", (arm.role, str(arm.digest)), 1
     yield "paused", (), state.paused
     yield "holds", (), len(state.holds)
     for one in decisions:

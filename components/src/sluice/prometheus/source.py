@@ -180,7 +180,6 @@ class PrometheusSource:
 def _counted(state: ReleaseState, lives: list[Life], unseen: int) -> Part:
     """What servers count themselves."""
     route = state.candidate_route
-    planned = state.mirror_percent if route == "shadow" else state.candidate_weight
     roads = {"stable": state.stable, route: state.candidate}
     stable, candidate = (sum(life.requests(road) for life in lives) for road in roads)
     ours, theirs = _of(state.candidate, lives), _of(state.stable, lives)
@@ -194,7 +193,7 @@ def _counted(state: ReleaseState, lives: list[Life], unseen: int) -> Part:
             if life.digest != digest
         ),
         "split": nearest_to_plan(
-            max(stable - candidate, 0) if route == "shadow" else stable, candidate, planned / 100, unseen
+            max(stable - candidate, 0) if state.is_mirrored else stable, candidate, state.candidate_share / 100, unseen
         ),
         "timings": _timings(ours, route, theirs),
     }

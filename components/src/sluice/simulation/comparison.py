@@ -13,7 +13,6 @@ from sluice.gates.policy import GatePolicy
 from sluice.gates.sequential import SampleMoments, difference, mean_interval
 from sluice.simulation.counting import Sums
 from sluice.simulation.peers import PEERS
-from sluice.simulation.play import Decide
 from sluice.simulation.population import Floats, population
 from sluice.simulation.run import OURS, Progress, Rival, Table, simulate
 from sluice.simulation.summary import Spread, Summary
@@ -54,7 +53,6 @@ class Pairing(NamedTuple):
 
 def compare(
     policy: GatePolicy,
-    decide: Decide,
     worlds: Sequence[World],
     scale: TrafficScale,
     *,
@@ -76,11 +74,10 @@ def compare(
             progress(done, whole)
 
     table = simulate(
-        policy, decide, worlds, scale, rollouts=rollouts, seed=seed, rivals=AS_THEY_COME, cores=cores, progress=now
+        policy, worlds, scale, rollouts=rollouts, seed=seed, rivals=AS_THEY_COME, cores=cores, progress=now
     )
     tried = simulate(
         policy,
-        decide,
         sides,
         scale,
         rollouts=rollouts,

@@ -44,14 +44,14 @@ _STILL = [0.0] * 19
 def evidence_of(state: ReleaseState, watch: Watch, glance: Glance, look: int) -> Evidence:
     """The document that a look is given when window ``look`` begins."""
     now = clock(look * watch.traffic.scale.look_hours)
-    evidence = evidence_about(state, _applied(state), now, [_counted(state, watch, glance, now)])
+    evidence = evidence_about(state, Applied.of("0" * 40, state), now, [_counted(state, watch, glance, now)])
     more = part_of_simulation(evidence)
     return evidence.model_copy(update=more) if more else evidence
 
 
 def _counted(state: ReleaseState, watch: Watch, glance: Glance, now: str) -> Part:
     live, cohort, tally = glance
-    n, world, shadow = int(tally.candidate.n), watch.traffic.world, state.stage == "shadow"
+    n, world, shadow = int(tally.candidate.n), watch.traffic.world, state.is_mirrored
     return {
         "candidate": _arm(tally.candidate, state.since, now),
         "stable": _arm(tally.stable, state.since, now),
@@ -185,15 +185,3 @@ def _sliced(windows: Sequence[int], rows: Sequence[list[float]], hours: float) -
 def name_of(window: int, hours: float) -> str:
     """Names that sort as the windows do."""
     return f"{window * hours:010.3f}"
-
-
-def _applied(state: ReleaseState) -> Applied:
-    """The servers do at once what Git says."""
-    return Applied(
-        commit="0" * 40,
-        stable=state.stable,
-        candidate=state.candidate,
-        stable_weight=state.stable_weight,
-        candidate_weight=state.candidate_weight,
-        mirror_percent=state.mirror_percent,
-    )

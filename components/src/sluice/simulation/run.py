@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from sluice.gates.policy import GatePolicy
 from sluice.simulation.peers import PEERS, play_peer
-from sluice.simulation.play import Decide, Outcome, play, unattended
+from sluice.simulation.play import Outcome, play, unattended
 from sluice.simulation.summary import Summary, summary_of
 from sluice.simulation.traffic import Traffic
 from sluice.simulation.worlds import TrafficScale, World
@@ -44,7 +44,6 @@ class Job:
     seed: int
     rollouts: range
     rivals: tuple[Rival, ...]
-    decide: Decide
 
 
 Table = dict[Rival, tuple[Summary, ...]]
@@ -52,7 +51,6 @@ Table = dict[Rival, tuple[Summary, ...]]
 
 def simulate(
     policy: GatePolicy,
-    decide: Decide,
     worlds: Sequence[World],
     scale: TrafficScale,
     *,
@@ -66,7 +64,6 @@ def simulate(
     Play ``rollouts`` rollouts in each world by each decider.
 
     Args:
-        decide: the real ``sluice.rollout.advance.advance``.
         cores: processes; all that this process may use where it is not said, none beside this one for 1.
         progress: called with rollouts done and rollouts in all.
 
@@ -75,7 +72,7 @@ def simulate(
     """
     asked = unattended(policy)
     jobs = [
-        Job(world, scale, asked, seed, range(at, min(at + _CHUNK, rollouts)), tuple(rivals), decide)
+        Job(world, scale, asked, seed, range(at, min(at + _CHUNK, rollouts)), tuple(rivals))
         for world in worlds
         for at in range(0, rollouts, _CHUNK)
     ]
@@ -132,7 +129,7 @@ def _played(job: Job) -> dict[Rival, list[Outcome]]:
         traffic = Traffic(job.world, job.scale, job.seed, number)
         for rival, outcomes in played.items():
             if rival.name == OURS:
-                outcomes.append(play(traffic, job.policy, job.decide))
+                outcomes.append(play(traffic, job.policy))
             else:
                 outcomes.append(play_peer(traffic, job.policy, peers[rival.name], *rival[1:]))
     return played

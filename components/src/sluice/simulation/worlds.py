@@ -13,6 +13,7 @@ from typing import Literal
 
 from sluice.errors import BadInput
 from sluice.gates.policy import GatePolicy
+from sluice.stages.registry import STAGES
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,8 @@ class TrafficScale:
 
     def asks_slices(self, *, shadow: bool) -> bool:
         """Whether the shadow, or any stage after it, asks of every slice."""
-        return "shadow" in self.sliced if shadow else bool(self.sliced - {"shadow"})
+        mirror_stages = {name for name, stage in STAGES.items() if stage.mirrors}
+        return bool(self.sliced & mirror_stages if shadow else self.sliced - mirror_stages)
 
 
 def scale_of(policy: GatePolicy, requests_a_day: float, look_hours: float | None = None) -> TrafficScale:

@@ -47,7 +47,7 @@ def _split(rows: StageRows) -> tuple[int, int]:
     route = rows.state.candidate_route
     first = rows.live.filter(pl.col("route") == "stable")["request_id"]
     second = rows.live.filter(pl.col("route") == route)["request_id"]
-    if route == "shadow":
+    if rows.state.is_mirrored:
         mirrored = int(first.is_in(second.to_list()).sum())
         return len(first) - mirrored, mirrored
     return len(first), len(second)
