@@ -20,7 +20,8 @@ from sluice.gitops.writer import GitOps, Snapshot
 from sluice.operations.operator import roll_back
 from sluice.rollout.advance import look, propose
 from sluice_cluster.api import KubernetesCluster
-from sluice_cluster.applied import Document, NotApplied, read_back
+from sluice_cluster.applied import read_back
+from sluice_cluster.cluster import ClusterObject, NotApplied
 from tests.cluster.checkout import ENVIRONMENTS, Checkout, write_checkout
 from tests.cluster.kubectl import Refused, apply, get, kubectl, wait_until
 from tests.cluster.store import Bundles
@@ -31,7 +32,7 @@ HOST = "flights.dev.example.com"
 APPLICATIONS = ("sluice-cluster", "sluice-dev", "sluice-staging", "sluice-prod")
 
 
-def digest_by_proxy(pod: Document) -> str:
+def digest_by_proxy(pod: ClusterObject) -> str:
     """What a pod says it serves, by way of the API server: tests need not run inside the cluster."""
     place = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}:8080/proxy/-/sluice"
     try:

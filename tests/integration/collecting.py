@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import polars as pl
 
 from sluice.child_process import ChildServer
-from sluice.feedback.store import Kind, Store
+from sluice.feedback.store import BatchKind, Store
 from sluice.workspace import bundle_directory
 from tests.integration.tiny_bundle import write_tiny_bundle
 
@@ -73,7 +73,7 @@ class Post:
         """What the collector writes to."""
         return Store.open(self.address, "tiny", "dev", os.environ)
 
-    def rows(self, kind: Kind = "predictions") -> pl.DataFrame:
+    def rows(self, kind: BatchKind = "predictions") -> pl.DataFrame:
         """All rows of all objects."""
         store = self.store()
         frames = [store.read(kind, name) for name in store.names(kind, LONG_AGO)]

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from sluice_cluster.applied import Document, NotApplied, read_back
+from sluice_cluster.applied import read_back
+from sluice_cluster.cluster import ClusterObject, NotApplied
 from tests.unit.release_sample import A, B
 
 COMMIT = "c" * 40
 
 
-def rolled_out(reason: str = "NewReplicaSetAvailable") -> Document:
+def rolled_out(reason: str = "NewReplicaSetAvailable") -> ClusterObject:
     """A Deployment; the reason of its condition Progressing says whether pods are still to come."""
     progress = {"type": "Progressing", "status": str(reason != "ProgressDeadlineExceeded"), "reason": reason}
     return {"metadata": {"generation": 2}, "status": {"observedGeneration": 2, "conditions": [progress]}}
@@ -24,7 +25,7 @@ class Documents:
     """A cluster that is these documents."""
 
     def __init__(self) -> None:
-        self.app: Document = {
+        self.app: ClusterObject = {
             "status": {
                 "sync": {"status": "Synced", "revision": COMMIT},
                 "operationState": {"phase": "Succeeded"},
@@ -39,41 +40,41 @@ class Documents:
             ],
             "filters": [{"type": "RequestMirror", "requestMirror": {"percent": 50}}],
         }
-        self.route: Document = {
+        self.route: ClusterObject = {
             "metadata": {"name": "tiny", "generation": 3},
             "spec": {"rules": [rule]},
             "status": {"parents": [{"conditions": accepted}]},
         }
         ready = {"conditions": [{"type": "Ready", "status": "True"}]}
         self.served = {"stable-0": A, "stable-1": A, "candidate-0": B}
-        self.all_pods: list[Document] = [
+        self.all_pods: list[ClusterObject] = [
             {"metadata": {"name": name}, "status": copy.deepcopy(ready)} for name in self.served
         ]
         self.deployments = {f"tiny-{side}-predictor": rolled_out() for side in ("stable", "candidate")}
 
-    def application(self, name: str) -> Document:
+    def application(self, name: str) -> ClusterObject:
         assert name == "sluice-dev"
         return self.app
 
-    def routes(self, namespace: str) -> list[Document]:
+    def routes(self, namespace: str) -> list[ClusterObject]:
         assert namespace == "sluice-dev"
         return [self.route, {"metadata": {"name": "another"}}]
 
-    def pods(self, namespace: str, service: str) -> list[Document]:
+    def pods(self, namespace: str, service: str) -> list[ClusterObject]:
         assert namespace == "sluice-dev"
         return [pod for pod in self.all_pods if pod["metadata"]["name"].startswith(service.removeprefix("tiny-"))]
 
-    def deployment(self, namespace: str, name: str) -> Document | None:
+    def deployment(self, namespace: str, name: str) -> ClusterObject | None:
         assert namespace == "sluice-dev"
         return self.deployments.get(name)
 
-    def service(self, namespace: str, name: str) -> Document:
+    def service(self, namespace: str, name: str) -> ClusterObject:
         raise AssertionError(f"{namespace}/{name} is asked only where one service splits the traffic")
 
-    def revision(self, namespace: str, name: str) -> Document:
+    def revision(self, namespace: str, name: str) -> ClusterObject:
         raise AssertionError(f"{namespace}/{name} is asked only in Knative mode")
 
-    def ask(self, pod: Document) -> str:
+    def ask(self, pod: ClusterObject) -> str:
         return self.served[pod["metadata"]["name"]]
 
     def read(self) -> Any:

@@ -20,7 +20,7 @@ from sluice.feedback.events import parse_event
 from sluice.feedback.store import Store
 from sluice.feedback.store_log import StoreLog
 from sluice.models.request import BadRequest
-from sluice.predictions.log import WINDOW_SCHEMA, Record, kept, window_frame
+from sluice.predictions.log import WINDOW_SCHEMA, PredictionRecord, is_sampled, window_frame
 from sluice.predictions.windows import ROW_SCHEMA
 from tests.unit.release_sample import A, B, C, state_in
 
@@ -48,7 +48,7 @@ def parsed(*lines: Any) -> pl.DataFrame:
 
 
 def test_what_the_log_writes_is_what_a_collector_takes() -> None:
-    record = Record("q", NOON, "stable", "", A, 0.25, 200, 1.5, {"speed": 3.0}, ["name"], [], {"shop": "oak"})
+    record = PredictionRecord("q", NOON, "stable", "", A, 0.25, 200, 1.5, {"speed": 3.0}, ["name"], [], {"shop": "oak"})
     body = record.line()
     found = parse_predictions(Batch.of(NOON, body), body)
     assert found.equals(window_frame([json.loads(body)]))
@@ -183,12 +183,12 @@ def test_a_label_without_a_time_is_known_when_it_is_received() -> None:
 
 def test_a_sample_is_of_requests_not_of_rows() -> None:
     ids = [f"q{number}" for number in range(4000)]
-    share = sum(kept(name, 30) for name in ids) / len(ids)
+    share = sum(is_sampled(name, 30) for name in ids) / len(ids)
     assert abs(share - 0.3) < 0.035
-    assert all(kept(f"{name}#7", 30) == kept(name, 30) for name in ids)
-    assert all(kept(name, 10) <= kept(name, 30) for name in ids), "more percent keep what fewer kept"
-    assert all(kept(name, 100) for name in ids)
-    assert not any(kept(name, 0) for name in ids)
+    assert all(is_sampled(f"{name}#7", 30) == is_sampled(name, 30) for name in ids)
+    assert all(is_sampled(name, 10) <= is_sampled(name, 30) for name in ids), "more percent keep what fewer kept"
+    assert all(is_sampled(name, 100) for name in ids)
+    assert not any(is_sampled(name, 0) for name in ids)
 
 
 def at(hours: float, digest: str, **changed: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from sluice.terminal import AsJson, When, clock, release_history, show, who
+from sluice.terminal import JsonOption, MomentOption, clock, release_history, show, who
 
 
 def promote(
@@ -17,8 +17,8 @@ def promote(
         str | None,
         typer.Option(metavar="REASON", help="Why to try a model once more whose rollout ended here; is recorded."),
     ] = None,
-    now: When = None,
-    as_json: AsJson = False,
+    now: MomentOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """
     Propose what the environment before this one has confirmed, if this one's own policy lets it.
@@ -31,8 +31,8 @@ def promote(
     """
     from sluice.operations.promote import promote as ask
 
-    made = ask(release_history(env), now or clock(), (who(), again) if again is not None else None)
-    decision = made.decision.model_dump(mode="json") if made.decision else None
-    show(asdict(made) | {"decision": decision}, as_json, [escape(made.text)])
-    if made.forbidden:
+    promotion = ask(release_history(env), now or clock(), (who(), again) if again is not None else None)
+    decision = promotion.decision.model_dump(mode="json") if promotion.decision else None
+    show(asdict(promotion) | {"decision": decision}, as_json, [escape(promotion.text)])
+    if promotion.forbidden:
         raise typer.Exit(3)

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from sluice.errors import BadInput
-from sluice_cluster.cluster import Document, NotApplied
+from sluice_cluster.cluster import ClusterObject, NotApplied
 
-_SEEN = "gate-seen"
+_MEMORY = "gate-seen"
 _SECONDS = (5, 15)
 """To connect, and to answer."""
 
@@ -42,59 +42,59 @@ class KubernetesCluster:
         self._apps = client.AppsV1Api(self._client)
         self._argocd = argocd
 
-    def application(self, name: str) -> Document:
+    def application(self, name: str) -> ClusterObject:
         """An Argo CD Application."""
         args = ("argoproj.io", "v1alpha1", self._argocd, "applications", name)
-        found: Document = _answered(self._custom.get_namespaced_custom_object, *args)
-        return found
+        document: ClusterObject = _answered(self._custom.get_namespaced_custom_object, *args)
+        return document
 
-    def routes(self, namespace: str) -> list[Document]:
+    def routes(self, namespace: str) -> list[ClusterObject]:
         """The HTTPRoutes of a namespace."""
         args = ("gateway.networking.k8s.io", "v1", namespace, "httproutes")
-        found: list[Document] = _answered(self._custom.list_namespaced_custom_object, *args)["items"]
-        return found
+        documents: list[ClusterObject] = _answered(self._custom.list_namespaced_custom_object, *args)["items"]
+        return documents
 
-    def pods(self, namespace: str, service: str) -> list[Document]:
+    def pods(self, namespace: str, service: str) -> list[ClusterObject]:
         """The pods of an InferenceService that are not being deleted."""
         selector = f"serving.kserve.io/inferenceservice={service}"
         listed = _answered(self._core.list_namespaced_pod, namespace, label_selector=selector)
         pods: Any = self._client.sanitize_for_serialization(listed)["items"]
         return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
 
-    def deployment(self, namespace: str, name: str) -> Document | None:
+    def deployment(self, namespace: str, name: str) -> ClusterObject | None:
         """A Deployment, or ``None`` where there is none."""
-        found = _answered(_unless_absent(self._apps.read_namespaced_deployment), name, namespace)
-        deployment: Document | None = self._client.sanitize_for_serialization(found)
+        answer = _answered(_unless_absent(self._apps.read_namespaced_deployment), name, namespace)
+        deployment: ClusterObject | None = self._client.sanitize_for_serialization(answer)
         return deployment
 
-    def service(self, namespace: str, name: str) -> Document:
+    def service(self, namespace: str, name: str) -> ClusterObject:
         """An InferenceService."""
         args = ("serving.kserve.io", "v1beta1", namespace, "inferenceservices", name)
-        found: Document = _answered(self._custom.get_namespaced_custom_object, *args)
-        return found
+        document: ClusterObject = _answered(self._custom.get_namespaced_custom_object, *args)
+        return document
 
-    def revision(self, namespace: str, name: str) -> Document:
+    def revision(self, namespace: str, name: str) -> ClusterObject:
         """A Knative Revision."""
         args = ("serving.knative.dev", "v1", namespace, "revisions", name)
-        found: Document = _answered(self._custom.get_namespaced_custom_object, *args)
-        return found
+        document: ClusterObject = _answered(self._custom.get_namespaced_custom_object, *args)
+        return document
 
     def seen(self, namespace: str) -> str | None:
         """The commit in the ConfigMap ``gate-seen``; ``None`` before the first look."""
-        found = _answered(self._core.read_namespaced_config_map, _SEEN, namespace)
-        commit: str | None = (found.data or {}).get("commit")
+        answer = _answered(self._core.read_namespaced_config_map, _MEMORY, namespace)
+        commit: str | None = (answer.data or {}).get("commit")
         return commit
 
     def remember(self, namespace: str, commit: str) -> None:
         """Write a commit there."""
-        _answered(self._core.patch_namespaced_config_map, _SEEN, namespace, body={"data": {"commit": commit}})
+        _answered(self._core.patch_namespaced_config_map, _MEMORY, namespace, body={"data": {"commit": commit}})
 
 
 def _unless_absent(ask: Callable[..., Any]) -> Callable[..., Any]:
     """The same question; ``None`` answers it where there is no such object."""
     from kubernetes.client.exceptions import ApiException
 
-    def asked(*args: str, **options: Any) -> Any:
+    def ask_or_none(*args: str, **options: Any) -> Any:
         try:
             return ask(*args, **options)
         except ApiException as error:
@@ -102,7 +102,7 @@ def _unless_absent(ask: Callable[..., Any]) -> Callable[..., Any]:
                 return None
             raise
 
-    return asked
+    return ask_or_none
 
 
 def _answered(ask: Callable[..., Any], *args: str, **options: Any) -> Any:

@@ -24,5 +24,5 @@ def gate() -> None:
     from sluice_cluster.settings import Settings
 
     settings = Settings.of(os.environ)
-    told = look_once(settings, KubernetesCluster(settings.argocd))
-    sys.stdout.write(json.dumps(told, ensure_ascii=False) + "\n")
+    report = look_once(settings, KubernetesCluster(settings.argocd))
+    sys.stdout.write(json.dumps(report, ensure_ascii=False) + "\n")

@@ -32,7 +32,9 @@ from sluice.prometheus.source import PrometheusSource
 from sluice.release.snapshot import Snapshot
 from sluice.rollout.advance import decided, look
 from sluice_cluster.api import KubernetesCluster
-from sluice_cluster.applied import SIDES, Asking, Cluster, NotApplied, ReadBack, ask_pod, read_back
+from sluice_cluster.applied import SIDES, ReadBack, read_back
+from sluice_cluster.cluster import Asking, Cluster, NotApplied
+from sluice_cluster.pods import ask_pod
 from sluice_cluster.seen import remembering
 from sluice_cluster.settings import Settings
 
@@ -91,40 +93,40 @@ class Gate:
             return self._promoted(snapshot)
         if approved := self._approved(snapshot):
             return approved
-        found, hindrance = self._read_back(state)
+        effect, hindrance = self._read_back(state)
         now = self.clock()
-        evidence = self._evidence(snapshot, found, hindrance, now)
+        evidence = self._evidence(snapshot, effect, hindrance, now)
         run = run_of(self.gitops, self.gitops.trail(snapshot.commit), state.candidate)
 
         def decide(fresh: Snapshot) -> Decision | None:
             return look(fresh, evidence, iso(now), run)
 
-        if written := self.gitops.commit(decide):
-            made = written.decision
-            return _told(written.commit, state, **_words(made), **_put(made), cluster=hindrance)
+        if write := self.gitops.commit(decide):
+            decision = write.decision
+            return _report(write.commit, state, **_words(decision), **_put(decision), cluster=hindrance)
         waiting = decided(state, evidence, snapshot.policy, snapshot.policy_digest, iso(now), run)
-        return _told(snapshot.commit, state, **_words(waiting), cluster=hindrance)
+        return _report(snapshot.commit, state, **_words(waiting), cluster=hindrance)
 
     def _promoted(self, snapshot: Snapshot) -> dict[str, Any]:
         """Propose what the environment before this one confirmed, where the policy names one."""
         if snapshot.policy.promote_from is None:
-            return _told(snapshot.commit, snapshot.state, "rollout", "no rollout is going on")
-        found = promote(self.gitops, iso(self.clock()))
-        if found.decision is None:
-            return _told(snapshot.commit, snapshot.state, "promote", found.text)
-        words = _words(found.decision)
-        return _told(self.gitops.snapshot().commit, snapshot.state, **words, **_put(found.decision))
+            return _report(snapshot.commit, snapshot.state, "rollout", "no rollout is going on")
+        promotion = promote(self.gitops, iso(self.clock()))
+        if promotion.decision is None:
+            return _report(snapshot.commit, snapshot.state, "promote", promotion.text)
+        words = _words(promotion.decision)
+        return _report(self.gitops.snapshot().commit, snapshot.state, **words, **_put(promotion.decision))
 
     def _approved(self, snapshot: Snapshot) -> dict[str, Any] | None:
         """The step that a merged approval allows; one that is none, or forbidden, keeps no look from its work."""
         try:
-            made = approve_merged(self.gitops, iso(self.clock()))
+            decision = approve_merged(self.gitops, iso(self.clock()))
         except (Refused, BadArtifact) as error:
             logging.getLogger(__name__).warning("%s", error)
             return None
-        if made is None:
+        if decision is None:
             return None
-        return _told(self.gitops.snapshot().commit, snapshot.state, **_words(made), **_put(made))
+        return _report(self.gitops.snapshot().commit, snapshot.state, **_words(decision), **_put(decision))
 
     @property
     def _application(self) -> str:
@@ -134,10 +136,10 @@ class Gate:
         """What is in effect, or nothing and why that is not known."""
         end = time.monotonic() + self.patience_s
         while True:
-            found, hindrance = self._read_once(state.task)
-            lost = any(getattr(state, side) and not getattr(found.applied, side) for side in SIDES)
-            if not lost or time.monotonic() >= end:
-                return found, hindrance
+            effect, hindrance = self._read_once(state.task)
+            is_lost = any(getattr(state, side) and not getattr(effect.applied, side) for side in SIDES)
+            if not is_lost or time.monotonic() >= end:
+                return effect, hindrance
             time.sleep(min(_PAUSE_SECONDS, self.patience_s))
 
     def _read_once(self, task: str) -> tuple[ReadBack, str | None]:
@@ -149,9 +151,9 @@ class Gate:
     def _evidence(self, snapshot: Snapshot, read: ReadBack, hindrance: str | None, now: datetime) -> Evidence:
         state = snapshot.state
         source = replace(self.source, settle_seconds=self.source.settle_seconds + _syncing_seconds(state, read))
-        found = source.read(state, snapshot.policy, read.applied, now)
+        evidence = source.read(state, snapshot.policy, read.applied, now)
         problems = (f"cluster: {hindrance}",) if hindrance else ()
-        return found.model_copy(update={"problems": (*problems, *found.problems)})
+        return evidence.model_copy(update={"problems": (*problems, *evidence.problems)})
 
 
 def _syncing_seconds(state: ReleaseState, read: ReadBack) -> float:
@@ -161,18 +163,18 @@ def _syncing_seconds(state: ReleaseState, read: ReadBack) -> float:
     return (min(after) - since).total_seconds() if after else 0.0
 
 
-def _words(made: Decision) -> dict[str, Any]:
-    reasons = [{"rule": one.rule, "verdict": one.verdict.value, "text": one.text} for one in made.reasons]
-    return {"action": made.action, "verdict": made.verdict.value, "reasons": reasons}
+def _words(decision: Decision) -> dict[str, Any]:
+    reasons = [{"rule": one.rule, "verdict": one.verdict.value, "text": one.text} for one in decision.reasons]
+    return {"action": decision.action, "verdict": decision.verdict.value, "reasons": reasons}
 
 
-def _put(made: Decision) -> dict[str, Any]:
+def _put(decision: Decision) -> dict[str, Any]:
     """The decision, its rollout, and the release that it put in place: servers say these two in their lines too."""
-    rollout = made.after.get("rollout") or made.before.get("rollout")
-    return {"decision": made.id, "rollout": rollout, "sequence": made.after.get("sequence")}
+    rollout = decision.after.get("rollout") or decision.before.get("rollout")
+    return {"decision": decision.id, "rollout": rollout, "sequence": decision.after.get("sequence")}
 
 
-def _told(commit: str, state: ReleaseState, rule: str = "", text: str = "", **words: Any) -> dict[str, Any]:
+def _report(commit: str, state: ReleaseState, rule: str = "", text: str = "", **words: Any) -> dict[str, Any]:
     quiet = {"action": "wait", "verdict": None, "reasons": [{"rule": rule, "verdict": None, "text": text}]}
     keys = ("environment", "stage", "candidate", "rollout", "sequence")
     about: dict[str, Any] = {key: getattr(state, key) for key in keys}

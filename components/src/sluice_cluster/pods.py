@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import urllib.request
 
-from sluice_cluster.cluster import Asking, Document, NotApplied
+from sluice_cluster.cluster import Asking, ClusterObject, NotApplied
 
 _OVER = ("NewReplicaSetAvailable", "ProgressDeadlineExceeded")
 """Reasons of a Deployment's condition Progressing: its pods have all been ready once, or the time for that is over."""
 
 
-def served_by(deployment: Document, pods: list[Document], service: str, ask: Asking) -> str | None:
+def digest_of_deployment(deployment: ClusterObject, pods: list[ClusterObject], service: str, ask: Asking) -> str | None:
     """
     The one digest that the pods of a Deployment serve; ``None`` where it is lost.
 
@@ -25,10 +25,10 @@ def served_by(deployment: Document, pods: list[Document], service: str, ask: Ask
         return None
     if not pods:
         raise NotApplied(f"service {service}", "has no pods yet", "wait, or see its Deployment's events")
-    return served(pods, service, ask)
+    return digest_of_pods(pods, service, ask)
 
 
-def served(pods: list[Document], service: str, ask: Asking) -> str | None:
+def digest_of_pods(pods: list[ClusterObject], service: str, ask: Asking) -> str | None:
     """
     The one digest that all pods of a service serve; ``None`` where there are no pods.
 
@@ -51,31 +51,31 @@ def served(pods: list[Document], service: str, ask: Asking) -> str | None:
     return digests.pop() if digests else None
 
 
-def _is_ready(pod: Document) -> bool:
+def _is_ready(pod: ClusterObject) -> bool:
     return any(each["type"] == "Ready" and each["status"] == "True" for each in _conditions(pod))
 
 
-def _is_over(deployment: Document) -> bool:
+def _is_over(deployment: ClusterObject) -> bool:
     if deployment.get("status", {}).get("observedGeneration", 0) < deployment["metadata"]["generation"]:
         return False
     return any(each["type"] == "Progressing" and each.get("reason") in _OVER for each in _conditions(deployment))
 
 
-def _conditions(found: Document) -> list[Document]:
-    conditions: list[Document] = found.get("status", {}).get("conditions") or []
+def _conditions(document: ClusterObject) -> list[ClusterObject]:
+    conditions: list[ClusterObject] = document.get("status", {}).get("conditions") or []
     return conditions
 
 
-def _why(pod: Document) -> str:
+def _why(pod: ClusterObject) -> str:
     """What its containers wait for, for example CrashLoopBackOff."""
     status = pod.get("status", {})
     containers = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
     reasons = (each.get("state", {}).get("waiting", {}).get("reason") for each in containers)
-    found = sorted({reason for reason in reasons if reason and reason != "PodInitializing"})
-    return f" ({', '.join(found)})" if found else ""
+    causes = sorted({reason for reason in reasons if reason and reason != "PodInitializing"})
+    return f" ({', '.join(causes)})" if causes else ""
 
 
-def ask_pod(pod: Document) -> str:
+def ask_pod(pod: ClusterObject) -> str:
     """Ask a model server for its digest, at the pod's address."""
     with urllib.request.urlopen(f"http://{pod['status']['podIP']}:8080/-/sluice", timeout=5) as answer:
         digest: str = json.load(answer)["digest"]

@@ -16,7 +16,7 @@ from sluice.git.command import COMMIT_ID
 from sluice.gitops.writer import GitOps
 from sluice_cluster.cluster import NotApplied
 
-_Told = TypeVar("_Told")
+_Report = TypeVar("_Report")
 
 
 class Memory(Protocol):
@@ -29,7 +29,7 @@ class Memory(Protocol):
         """Keep a commit instead."""
 
 
-def remembering(gitops: GitOps, memory: Memory, namespace: str, look: Callable[[], _Told]) -> _Told:
+def remembering(gitops: GitOps, memory: Memory, namespace: str, look: Callable[[], _Report]) -> _Report:
     """
     What ``look`` says, unless the history was rewritten since the last look and nobody accepted that.
 
@@ -47,23 +47,24 @@ def remembering(gitops: GitOps, memory: Memory, namespace: str, look: Callable[[
             raise BadArtifact(f"ConfigMap gate-seen in {namespace}", "holds no commit", "take its data away")
         gitops.recall(before)
     try:
-        told = look()
+        report = look()
     except HistoryRewrittenError:
         if not _is_accepted(gitops):
             raise
-        told = look()
+        report = look()
     newest = gitops.seen()
     if newest and newest != before:
         try:
             memory.remember(namespace, newest)
         except NotApplied as error:  # what was decided stands; the next look remembers
             logging.getLogger(__name__).warning("%s", error)
-    return told
+    return report
 
 
 def _is_accepted(gitops: GitOps) -> bool:
     """Whether the history of now says that a person gave up what was seen; takes it, in this clone alone."""
     given_up, _ = gitops.accept()
     return any(
-        made.action == "accept-history" and made.evidence.get("given_up") == given_up for made in gitops.decisions()
+        decision.action == "accept-history" and decision.evidence.get("given_up") == given_up
+        for decision in gitops.decisions()
     )

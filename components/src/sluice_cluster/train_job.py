@@ -77,13 +77,13 @@ def _create(api: Any, document: dict[str, Any], namespace: str) -> None:
 
 def _follow(api: Any, document: dict[str, Any], namespace: str) -> None:
     kind, name = document["kind"], document["metadata"]["name"]
-    said, done = "", None
-    while done is None:
+    message, success = "", None
+    while success is None:
         time.sleep(_LOOK_SECONDS)
-        done, now = outcome(api.get_namespaced_custom_object(*_where(document, namespace), name))
-        if now != said:
+        success, now = outcome(api.get_namespaced_custom_object(*_where(document, namespace), name))
+        if now != message:
             sys.stdout.write(f"{kind} {name}: {now}\n")
             sys.stdout.flush()
-        said = now
-    if not done:
-        raise RuntimeError(f"{kind} {name} failed: {said}")
+        message = now
+    if not success:
+        raise RuntimeError(f"{kind} {name} failed: {message}")

@@ -42,8 +42,8 @@ from prometheus_client import Counter as Family
 from sluice.errors import SluiceError
 from sluice.feedback.batch import MAX_BATCH_BYTES, Batch, parse_feedback, parse_predictions
 from sluice.feedback.events import parse_event
-from sluice.feedback.store import Kind, Store
-from sluice.models.request import MAX_BODY_BYTES, BadRequest, shown
+from sluice.feedback.store import BatchKind, Store
+from sluice.models.request import MAX_BODY_BYTES, BadRequest, excerpt
 
 if TYPE_CHECKING:
     from sluice_serving.lingering import Receive, Scope, Send
@@ -62,7 +62,7 @@ class _TryAgain(Exception):
     """Not the sender's fault: 503."""
 
 
-class Counts:
+class CollectorCounts:
     """What was stored, for a scrape; whatever senders say, the label values are bounded."""
 
     def __init__(self, task: str) -> None:
@@ -108,49 +108,49 @@ class Counts:
         return digest if digest in self._digests else "other"
 
 
-class _Gathering:
+class _RowBatches:
     """Rows of many small requests go into one object; each is answered when that is stored."""
 
-    def __init__(self, store: Store, kind: Kind) -> None:
+    def __init__(self, store: Store, kind: BatchKind) -> None:
         self._store, self._kind = store, kind
         self._waiting: list[tuple[pl.DataFrame, asyncio.Future[None]]] = []
         self._writing: asyncio.Task[None] | None = None
 
     async def put(self, rows: pl.DataFrame) -> None:
         """Returns when the rows are stored; raises what the store raises."""
-        done = asyncio.get_running_loop().create_future()
-        self._waiting.append((rows, done))
+        stored = asyncio.get_running_loop().create_future()
+        self._waiting.append((rows, stored))
         if self._writing is None:
             self._writing = asyncio.create_task(self._write())
-        await done
+        await stored
 
     async def _write(self) -> None:
         while self._waiting:
             await asyncio.sleep(_GATHER_S)
-            taken, self._waiting = self._waiting, []
-            frame = pl.concat([rows for rows, _ in taken])
+            waiting, self._waiting = self._waiting, []
+            frame = pl.concat([rows for rows, _ in waiting])
             batch = Batch.of(datetime.now(UTC), frame.write_json().encode())
             try:
                 await asyncio.to_thread(self._store.put, self._kind, batch, frame)
             except Exception as error:  # noqa: BLE001  whatever it is, every sender must hear of it
-                _settle(taken, error)
+                _settle(waiting, error)
             else:
-                _settle(taken, None)
+                _settle(waiting, None)
         self._writing = None
 
 
-def _settle(taken: list[tuple[pl.DataFrame, asyncio.Future[None]]], error: Exception | None) -> None:
-    for _, done in taken:
-        if not done.done():
-            done.set_exception(error) if error else done.set_result(None)
+def _settle(waiting: list[tuple[pl.DataFrame, asyncio.Future[None]]], error: Exception | None) -> None:
+    for _, stored in waiting:
+        if not stored.done():
+            stored.set_exception(error) if error else stored.set_result(None)
 
 
 class CollectorApp:
     """The ASGI application."""
 
     def __init__(self, store: Store) -> None:
-        self._store, self.counts = store, Counts(store.task)
-        self._labels, self._events = _Gathering(store, "labels"), _Gathering(store, "predictions")
+        self._store, self.counts = store, CollectorCounts(store.task)
+        self._labels, self._events = _RowBatches(store, "labels"), _RowBatches(store, "predictions")
         self._busy: Counter[int] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -160,9 +160,9 @@ class CollectorApp:
         if scope["method"] == "GET" and scope["path"] == "/metrics":
             await _answer(send, 200, generate_latest(self.counts.registry), b"text/plain; version=0.0.4; charset=utf-8")
             return
-        endpoint, status, said = await self._told(scope, receive)
+        endpoint, status, document = await self._told(scope, receive)
         self.counts.request(endpoint, status)
-        await _answer(send, status, orjson.dumps(said))
+        await _answer(send, status, orjson.dumps(document))
 
     async def _told(self, scope: Scope, receive: Receive) -> tuple[str, int, dict[str, Any]]:
         """Which endpoint, its status and its answer; whatever happens, there is one."""
@@ -188,7 +188,7 @@ class CollectorApp:
             async with self._body(scope, receive, _MAX_ROWS_BYTES, ROWS_AT_ONCE) as body:
                 return {"stored": await (self._event(scope, body) if name == "events" else self._feedback(body))}
         fix = "see docs/predictions-and-labels.md"
-        raise BadRequest(f"path {shown(scope['path'])}", "is not one of the collector's", fix, status=404)
+        raise BadRequest(f"path {excerpt(scope['path'])}", "is not one of the collector's", fix, status=404)
 
     @contextlib.asynccontextmanager
     async def _body(self, scope: Scope, receive: Receive, most: int, at_once: int) -> AsyncIterator[bytes]:

@@ -33,20 +33,20 @@ class Lingering:
         if scope["type"] != "http" or scope["method"] in {"GET", "HEAD"}:
             await self._app(scope, receive, send)
             return
-        ended = False
+        complete = False
 
         async def received() -> Message:
-            nonlocal ended
+            nonlocal complete
             message = await receive()
-            ended = not message.get("more_body", False)
+            complete = not message.get("more_body", False)
             return message
 
-        async def sent(message: Message) -> None:
-            if not ended and message["type"] == "http.response.start" and not _waits_for_leave(scope):
+        async def send_after_body(message: Message) -> None:
+            if not complete and message["type"] == "http.response.start" and not _waits_for_leave(scope):
                 await _drop(received)
             await send(message)
 
-        await self._app(scope, received, sent)
+        await self._app(scope, received, send_after_body)
 
 
 def _waits_for_leave(scope: Scope) -> bool:

@@ -34,7 +34,7 @@ _ANSWERED, _REFUSED = OUTCOMES.index(("2xx", "")), OUTCOMES.index(("4xx", "reque
 _FAILED: dict[Cause, int] = {"features": OUTCOMES.index(("5xx", "features")), "model": OUTCOMES.index(("5xx", "model"))}
 
 
-class _Route:
+class _RouteCounts:
     """Plain numbers: they are changed by the event loop's one thread alone, and that is also where they are read."""
 
     __slots__ = ("bins", "last", "outcomes", "seconds", "squares", "stale")
@@ -59,7 +59,7 @@ class ServingMetrics(Collector):
     def __init__(self, task: str, digest: str) -> None:
         self._identity = [task, digest]
         self._start = time.time()
-        self._routes = {route: _Route() for route in ROUTES}
+        self._routes = {route: _RouteCounts() for route in ROUTES}
 
     def answered(self, route: str, n: int, stale: int, milliseconds: float, moment: datetime) -> None:
         """``n`` scores, ``stale`` of them from a vector that lacked a feature or had one past its time to live."""
@@ -108,8 +108,8 @@ class ServingMetrics(Collector):
 
 def cumulative(ends: Sequence[str], bins: Sequence[int]) -> list[tuple[str, float]]:
     """The bins of a histogram as Prometheus wants them: each with its upper end and all that is below it."""
-    total, found = 0, []
+    total, sums = 0, []
     for bound, n in zip(ends, bins, strict=True):
         total += n
-        found.append((bound, float(total)))
-    return found
+        sums.append((bound, float(total)))
+    return sums

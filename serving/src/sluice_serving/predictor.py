@@ -33,12 +33,12 @@ from sluice.errors import BadInput, SluiceError, Unavailable
 from sluice.models.bundle import Bundle, load_bundle
 from sluice.models.request import BadRequest, InferenceRequest, columns_of, parse_v1, parse_v2
 from sluice.models.request_headers import Context, parse_context
-from sluice.predictions.log import PredictionLog, Record
+from sluice.predictions.log import PredictionLog, PredictionRecord
 from sluice_serving.rows import Rows
 
 if TYPE_CHECKING:
     from sluice.features.reader import FeatureRows, OnlineReader
-    from sluice_serving.events import Events
+    from sluice_serving.events import EventLog
     from sluice_serving.meters import Meters
     from sluice_serving.metrics import Cause
 
@@ -92,7 +92,7 @@ class Predictor:
         from sluice_serving import tracing
 
         self.answered = self.failed = 0
-        self.events: Events | None = None
+        self.events: EventLog | None = None
         self._tracing = tracing
         self._warm()
 
@@ -212,10 +212,10 @@ class Predictor:
 
     def _line(
         self, request: InferenceRequest, context: Context, index: int, taken_ms: float, told: tuple[Any, ...]
-    ) -> Record:
+    ) -> PredictionRecord:
         instance, features, missing, stale, score, status, as_of = told
         suffix = "" if len(request.instances) == 1 else f"#{index}"
-        return Record(
+        return PredictionRecord(
             request_id=context.request_id + suffix,
             event_time=context.event_time,
             route=context.route,
@@ -300,7 +300,7 @@ def serve(predictor: Predictor, options: argparse.Namespace) -> None:
     from prometheus_client import REGISTRY
 
     from sluice_serving import tracing
-    from sluice_serving.events import Events
+    from sluice_serving.events import EventLog
     from sluice_serving.server import SluiceModel, StrictModelServer, listen
 
     predictor.meters.register(REGISTRY)
@@ -315,7 +315,7 @@ def serve(predictor: Predictor, options: argparse.Namespace) -> None:
     sys.stdout.write(f"ready http://{host}:{port}\n")
     sys.stdout.flush()
     if options.json_log:  # after kserve has set its own logging up
-        predictor.events = Events(predictor.identity, options.release)
+        predictor.events = EventLog(predictor.identity, options.release)
         predictor.events.say("ready", address=f"http://{host}:{port}")
     server.start([SluiceModel(options.model_name, predictor)])
     end_traces()

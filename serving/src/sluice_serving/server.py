@@ -48,7 +48,7 @@ class Call:
     body: bytes
 
 
-class Answering(Protocol):
+class RequestHandler(Protocol):
     """What a kserve model here needs to be able to do."""
 
     def rows(self, version: Version, body: bytes, headers: Mapping[str, str]) -> Any:
@@ -70,7 +70,7 @@ class Answering(Protocol):
 class SluiceModel(Model):  # type: ignore[misc]  # kserve has no types
     """A predictor as kserve wants it: preprocess checks and reads features, predict scores and logs."""
 
-    def __init__(self, name: str, predictor: Answering) -> None:
+    def __init__(self, name: str, predictor: RequestHandler) -> None:
         super().__init__(name)
         self.predictor = predictor
         self.ready = True
@@ -145,9 +145,11 @@ class StrictRESTServer(RESTServer):  # type: ignore[misc]  # kserve has no types
 
     async def serves(self, request: Request) -> Response:
         """``GET /-/serves/<digest>``: 200 when that is what is loaded, else 409; the readiness probe asks it."""
-        asked = request.path_params["digest"]
-        served = [model.predictor.describe()["digest"] for model in self.dataplane.model_registry.get_models().values()]
-        return Response(orjson.dumps({"asked": asked, "served": served}), 200 if served == [asked] else 409)
+        digest = request.path_params["digest"]
+        digests = [
+            model.predictor.describe()["digest"] for model in self.dataplane.model_registry.get_models().values()
+        ]
+        return Response(orjson.dumps({"asked": digest, "served": digests}), 200 if digests == [digest] else 409)
 
     def _register_endpoints(self, app: FastAPI) -> None:
         first = V1Endpoints(self.dataplane, self.model_repository_extension)

@@ -107,8 +107,8 @@ def jensen_shannon(p: np.ndarray, q: np.ndarray) -> float:
 
 
 def _relative_entropy(p: np.ndarray, q: np.ndarray) -> float:
-    held = p > 0
-    return float(np.sum(p[held] * np.log2(p[held] / q[held])))
+    positive = p > 0
+    return float(np.sum(p[positive] * np.log2(p[positive] / q[positive])))
 
 
 def _require_values(values: pl.Series) -> None:

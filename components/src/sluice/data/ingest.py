@@ -71,13 +71,13 @@ def check_columns(task: Task, examples: pl.DataFrame) -> None:
         BadInput: a column is missing or has another type.
         Refused: a column is known only later.
     """
-    wanted: Mapping[str, Any] = {**EXAMPLE_COLUMNS, **task.request_inputs}
-    for name in (*wanted, *task.entity_keys):
+    expected: Mapping[str, Any] = {**EXAMPLE_COLUMNS, **task.request_inputs}
+    for name in (*expected, *task.entity_keys):
         if name not in examples.columns:
             raise BadInput(f"source of task {task.name!r}", f"gives no column {name!r}", _MEND)
-        if name in wanted and examples.schema[name] != wanted[name]:
-            found = type_name(examples.schema[name])
-            raise BadInput(f"column {name!r} of task {task.name!r}", f"has type {found}, not {wanted[name]}", _MEND)
+        if name in expected and examples.schema[name] != expected[name]:
+            actual = type_name(examples.schema[name])
+            raise BadInput(f"column {name!r} of task {task.name!r}", f"has type {actual}, not {expected[name]}", _MEND)
     if later := sorted(task.known_later & (set(examples.columns) - EXAMPLE_COLUMNS.keys())):
         raise Refused(
             f"column {later[0]!r} of task {task.name!r}",

@@ -136,9 +136,9 @@ def read_span(directory: Path) -> pl.DataFrame:
     record = read_record(directory)
     path = directory / EXAMPLES_FILE
     frame = _read_parquet(path)
-    found = {name: type_name(dtype) for name, dtype in frame.schema.items()}
-    if found != record.columns:
-        raise BadArtifact(str(path), _column_difference(found, record.columns), _AGAIN)
+    columns = {name: type_name(dtype) for name, dtype in frame.schema.items()}
+    if columns != record.columns:
+        raise BadArtifact(str(path), _column_difference(columns, record.columns), _AGAIN)
     if frame.height != record.rows:
         raise BadArtifact(str(path), f"has {frame.height} rows, {record.rows} are recorded", _AGAIN)
     digest = content_digest(frame)
@@ -157,13 +157,13 @@ def _read_parquet(path: Path) -> pl.DataFrame:
         raise BadArtifact(str(path), f"is not a whole parquet file ({_line(error)})", _AGAIN) from error
 
 
-def _column_difference(found: dict[str, str], recorded: dict[str, str]) -> str:
+def _column_difference(columns: dict[str, str], recorded: dict[str, str]) -> str:
     for name, dtype in recorded.items():
-        if name not in found:
+        if name not in columns:
             return f"lacks column {name!r}"
-        if found[name] != dtype:
-            return f"has column {name!r} of type {found[name]}, {dtype} is recorded"
-    return f"has column {min(found.keys() - recorded.keys())!r}, which is not recorded"
+        if columns[name] != dtype:
+            return f"has column {name!r} of type {columns[name]}, {dtype} is recorded"
+    return f"has column {min(columns.keys() - recorded.keys())!r}, which is not recorded"
 
 
 def _line(error: BaseException) -> str:

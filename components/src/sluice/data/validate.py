@@ -125,22 +125,22 @@ def _fresh_anomalies(
     splits: dict[str, pl.DataFrame], schema: Schema, profiles: dict[str, FeatureProfile]
 ) -> list[Anomaly]:
     """Too few rows on a side, and distances."""
-    found = []
+    anomalies = []
     for name, rows in splits.items():
         if rows.height < schema.minimum_rows:
             text = f"Split {name!r} has {rows.height} rows, fewer than {schema.minimum_rows}."
             expected = f"at least {schema.minimum_rows}"
-            found.append(
+            anomalies.append(
                 Anomaly(feature=f"split={name}", rule="rows", observed=str(rows.height), expected=expected, text=text)
             )
-    return [*found, *find_distances(splits[FRESH], schema, profiles)]
+    return [*anomalies, *find_distances(splits[FRESH], schema, profiles)]
 
 
 def _comparisons(fresh: pl.DataFrame, schema: Schema, profiles: dict[str, FeatureProfile]) -> tuple[Comparison, ...]:
-    compared = []
+    comparisons = []
     for name, profile in profiles.items():
         before, after = baseline_masses(profile), masses(profile, fresh.get_column(name))
-        compared.append(
+        comparisons.append(
             Comparison(
                 feature=name,
                 divergence=jensen_shannon(np.asarray(before), np.asarray(after)),
@@ -150,7 +150,7 @@ def _comparisons(fresh: pl.DataFrame, schema: Schema, profiles: dict[str, Featur
                 fresh=after,
             )
         )
-    return tuple(compared)
+    return tuple(comparisons)
 
 
 def bin_names(profile: FeatureProfile) -> tuple[str, ...]:

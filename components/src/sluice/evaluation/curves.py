@@ -49,9 +49,9 @@ def _bar(labels: Ints, scores: Floats) -> CalibrationBin:
 def _thinned(x: Floats, y: Floats) -> tuple[tuple[float, float], ...]:
     """At most 200 points, evenly spread along x, first and last kept."""
     if x.size > _POINTS:
-        kept = np.unique(np.searchsorted(x, np.linspace(x[0], x[-1], _POINTS - 1)).clip(0, x.size - 1))
-        kept = np.union1d(kept, [0, x.size - 1])[:_POINTS]
-        x, y = x[kept], y[kept]
+        indices = np.unique(np.searchsorted(x, np.linspace(x[0], x[-1], _POINTS - 1)).clip(0, x.size - 1))
+        indices = np.union1d(indices, [0, x.size - 1])[:_POINTS]
+        x, y = x[indices], y[indices]
     return tuple((round(float(a), _DECIMALS), round(float(b), _DECIMALS)) for a, b in zip(x, y, strict=True))
 
 

@@ -15,7 +15,7 @@ from sluice.documents.evaluation import Curves, Evaluation, Peer, SliceEvaluatio
 from sluice.errors import BadInput
 from sluice.evaluation.curves import curves
 from sluice.evaluation.holdout import Holdout, read_holdout, read_scores, slice_columns, unusable
-from sluice.evaluation.intervals import DayResamples, Measured, Scored, measure
+from sluice.evaluation.intervals import DayResamples, Performance, Scored, measure
 from sluice.evaluation.metrics import Ints
 from sluice.evaluation.select import TEACHER
 from sluice.evaluation.threshold import best_threshold
@@ -42,7 +42,7 @@ class _Bench:
     models: Mapping[str, Scored]
     problems: tuple[str, ...]
 
-    def measured(self, role: str, rows: Ints | None = None) -> Measured | None:
+    def measured(self, role: str, rows: Ints | None = None) -> Performance | None:
         """This model on all rows or some; ``None`` when it cannot be measured."""
         model = self.models.get(role)
         return measure(self.holdout.labels, model, self.resamples, rows) if model else None
@@ -78,7 +78,9 @@ def evaluate(
     holdout = read_holdout(frame_dir, "test", (*slice_columns(frame_dir), *needed))
     bench = _bench(holdout, read_holdout(frame_dir, "tune"), (teacher_dir, ladder_dir), variant, production, seed)
     whole = {role: bench.measured(role) for role in bench.models}
-    baselines = {role: found for role, found in whole.items() if role.startswith("baseline:") and found}
+    baselines = {
+        role: performance for role, performance in whole.items() if role.startswith("baseline:") and performance
+    }
     best = max(baselines, key=lambda role: baselines[role].values.get("auc", -1.0), default=None)
     candidate = whole.get(_CANDIDATE)
     digest = production.digest if production else None
@@ -90,7 +92,9 @@ def evaluate(
         threshold=bench.models[_CANDIDATE].threshold if candidate else 0.5,
         metrics=candidate.estimates() if candidate else {},
         slices=tuple(_slices(bench, best)),
-        baselines=tuple(_peer(role.partition(":")[2], found, candidate) for role, found in baselines.items()),
+        baselines=tuple(
+            _peer(role.partition(":")[2], performance, candidate) for role, performance in baselines.items()
+        ),
         best_baseline=best.partition(":")[2] if best else None,
         teacher=_peer(TEACHER, whole.get(_TEACHER), candidate),
         production=_peer(_PRODUCTION, whole.get(_PRODUCTION), candidate, digest) if production else None,
@@ -116,16 +120,16 @@ def _bench(
     if production:
         columns = test.frame.select(production.manifest.features.names)
         scores[_PRODUCTION], thresholds[_PRODUCTION] = production.predict(columns), production.manifest.threshold
-    problems = {role: text for role in scores if (text := unusable(_called(role, variant), scores[role]))}
+    problems = {role: text for role in scores if (text := unusable(_label(role, variant), scores[role]))}
     models = {role: Scored.of(role, scores[role], thresholds[role]) for role in scores if role not in problems}
     return _Bench(test, DayResamples.draw(test.days, seed), models, tuple(problems.values()))
 
 
-def _called(role: str, variant: str) -> str:
+def _label(role: str, variant: str) -> str:
     return f"the candidate ({variant})" if role == _CANDIDATE else f"the {role}".replace("baseline:", "baseline ")
 
 
-def _peer(name: str, peer: Measured | None, candidate: Measured | None, digest: str | None = None) -> Peer:
+def _peer(name: str, peer: Performance | None, candidate: Performance | None, digest: str | None = None) -> Peer:
     return Peer(
         name=name,
         digest=digest,
@@ -146,22 +150,22 @@ def _slices(bench: _Bench, best: str | None) -> Iterator[SliceEvaluation]:
 def _slice(bench: _Bench, best: str | None, name: tuple[str, str], rows: Ints) -> SliceEvaluation:
     candidate = bench.measured(_CANDIDATE, rows)
 
-    def versus(role: str | None) -> Measured | None:
+    def versus(role: str | None) -> Performance | None:
         return bench.measured(role, rows) if candidate and role else None
 
     peers = {
         key: versus(role) for key, role in (("production", _PRODUCTION), ("baseline", best), ("teacher", _TEACHER))
     }
-    found = {key: candidate.minus(peer) if candidate and peer else {} for key, peer in peers.items()}
+    differences = {key: candidate.minus(peer) if candidate and peer else {} for key, peer in peers.items()}
     return SliceEvaluation(
         slice=name[0],
         value=name[1],
         n=rows.size,
         positives=int(bench.holdout.labels[rows].sum()),
         metrics=candidate.estimates() if candidate else {},
-        versus_production=found["production"],
-        versus_baseline=found["baseline"],
-        versus_teacher=found["teacher"],
+        versus_production=differences["production"],
+        versus_baseline=differences["baseline"],
+        versus_teacher=differences["teacher"],
     )
 
 

@@ -89,15 +89,15 @@ def infra_validate(
     out.mkdir(parents=True, exist_ok=True)
     command = [*server_command, "--bundle", str(bundle_dir), "--digest", digest]
     command += ["--model_name", bundle.manifest.task, "--http_port", "0"]
-    started = time.perf_counter()
+    start = time.perf_counter()
     server = ChildServer(command, out / "server.log")
     try:
-        asked = _ask(server, bundle, rows, started)
+        answers = _ask(server, bundle, rows, start)
     except (SluiceError, OSError, http.client.HTTPException) as error:
-        asked = {"reasons": (f"the server did not answer: {error}",)}
+        answers = {"reasons": (f"the server did not answer: {error}",)}
     stopping = time.perf_counter()
-    asked["ended"] = server.stop()
-    report = _report(digest, len(rows), asked, time.perf_counter() - stopping)
+    answers["ended"] = server.stop()
+    report = _report(digest, len(rows), answers, time.perf_counter() - stopping)
     write_json(out / "infra.json", report.model_dump(mode="json", exclude={"timing"}))
     write_json(out / "infra_timing.json", report.timing.model_dump(mode="json") if report.timing else {})
     return report
@@ -125,19 +125,19 @@ def _test_rows(frame_dir: Path, bundle: Bundle) -> list[dict[str, Any]]:
     if test.is_empty():
         raise BadInput(str(path), "has no rows of split test", "build features over the test window")
     test = test.sort("example_id")
-    chosen = np.linspace(0, len(test) - 1, min(_ROWS, len(test))).astype(int)
+    indices = np.linspace(0, len(test) - 1, min(_ROWS, len(test))).astype(int)
     # JSON knows no NaN; the encoder takes it as missing, as it takes null.
-    clean = test[chosen].select(names).with_columns(pl.col(pl.Float32, pl.Float64).fill_nan(None))
+    clean = test[indices].select(names).with_columns(pl.col(pl.Float32, pl.Float64).fill_nan(None))
     return clean.to_dicts()
 
 
-def _ask(server: ChildServer, bundle: Bundle, rows: list[dict[str, Any]], started: float) -> dict[str, Any]:
+def _ask(server: ChildServer, bundle: Bundle, rows: list[dict[str, Any]], start: float) -> dict[str, Any]:
     """All questions to a running server; the fields of the report that they settle."""
     address = urlsplit(server.wait_ready(_READY_TIMEOUT_S)).netloc
     connection = http.client.HTTPConnection(address, timeout=20)
     path = f"/v1/models/{bundle.manifest.task}:predict"
     _wait_loaded(connection, bundle)
-    start_s = time.perf_counter() - started
+    start_s = time.perf_counter() - start
     expected = bundle.predict(columns_of(rows, bundle.manifest.features.names))
     first = _scores_v1(connection, path, rows)
     second = _scores_v2(connection, f"/v2/models/{bundle.manifest.task}/infer", rows, bundle)
@@ -155,9 +155,9 @@ def _ask(server: ChildServer, bundle: Bundle, rows: list[dict[str, Any]], starte
 
 def _wait_loaded(connection: http.client.HTTPConnection, bundle: Bundle) -> None:
     _, answer = _exchange(connection, "GET", "/-/sluice", b"")
-    served = json.loads(answer).get("digest")
-    if served != bundle.digest:
-        raise BadInput("the server", f"serves {served}, not {bundle.digest}", "start it on the bundle")
+    digest = json.loads(answer).get("digest")
+    if digest != bundle.digest:
+        raise BadInput("the server", f"serves {digest}, not {bundle.digest}", "start it on the bundle")
 
 
 def _exchange(
@@ -199,12 +199,12 @@ def _singles(
 ) -> tuple[list[float], list[float]]:
     """Scores and milliseconds of single requests, one after the other on one connection."""
     scores: list[float] = []
-    taken: list[float] = []
+    milliseconds: list[float] = []
     for i in range(_LATENCY_REQUESTS):
         start = time.perf_counter()
         scores += _scores_v1(connection, path, [rows[i % len(rows)]])
-        taken.append((time.perf_counter() - start) * 1000)
-    return scores, taken
+        milliseconds.append((time.perf_counter() - start) * 1000)
+    return scores, milliseconds
 
 
 def _bad_requests(connection: http.client.HTTPConnection, path: str, row: dict[str, Any]) -> dict[str, int]:
@@ -224,28 +224,28 @@ def _bad_requests(connection: http.client.HTTPConnection, path: str, row: dict[s
     return statuses
 
 
-def _difference(served: Sequence[float], expected: Any) -> float:
-    if len(served) != len(expected):
-        raise BadInput("the server", f"gave {len(served)} answers to {len(expected)} rows", "see server.log")
-    return float(np.max(np.abs(np.asarray(served) - expected)))
+def _difference(scores: Sequence[float], expected: Any) -> float:
+    if len(scores) != len(expected):
+        raise BadInput("the server", f"gave {len(scores)} answers to {len(expected)} rows", "see server.log")
+    return float(np.max(np.abs(np.asarray(scores) - expected)))
 
 
-def _report(digest: str, rows: int, asked: dict[str, Any], stop_s: float) -> InfraReport:
-    reasons = list(asked.get("reasons", ()))
+def _report(digest: str, rows: int, answers: dict[str, Any], stop_s: float) -> InfraReport:
+    reasons = list(answers.get("reasons", ()))
     for kind in ("difference_v1", "difference_v2", "difference_single"):
-        found = asked.get(kind)
-        if found is not None and not found <= TOLERANCE:
-            reasons.append(f"{kind} to the offline answers is {found:.3g}, over {TOLERANCE:g}")
-    for thing, status in asked.get("refused", {}).items():
+        difference = answers.get(kind)
+        if difference is not None and not difference <= TOLERANCE:
+            reasons.append(f"{kind} to the offline answers is {difference:.3g}, over {TOLERANCE:g}")
+    for thing, status in answers.get("refused", {}).items():
         if status not in (400, 413, 415):
             reasons.append(f"a request with {thing} got status {status}, expected 400")
-    if asked["ended"] != "SIGTERM":
-        reasons.append(f"the server ended by {asked['ended']}, expected SIGTERM")
+    if answers["ended"] != "SIGTERM":
+        reasons.append(f"the server ended by {answers['ended']}, expected SIGTERM")
     timing = None
-    if "latency" in asked:
-        p50, p99 = asked["latency"]
+    if "latency" in answers:
+        p50, p99 = answers["latency"]
         timing = InfraTiming(
-            start_s=round(asked["start_s"], 3),
+            start_s=round(answers["start_s"], 3),
             latency_p50_ms=round(p50, 4),
             latency_p99_ms=round(p99, 4),
             requests=_LATENCY_REQUESTS,
@@ -257,10 +257,10 @@ def _report(digest: str, rows: int, asked: dict[str, Any], stop_s: float) -> Inf
         reasons=tuple(reasons),
         rows=rows,
         tolerance=TOLERANCE,
-        difference_v1=asked.get("difference_v1"),
-        difference_v2=asked.get("difference_v2"),
-        difference_single=asked.get("difference_single"),
-        refused=asked.get("refused", {}),
-        ended=asked["ended"],
+        difference_v1=answers.get("difference_v1"),
+        difference_v2=answers.get("difference_v2"),
+        difference_single=answers.get("difference_single"),
+        refused=answers.get("refused", {}),
+        ended=answers["ended"],
         timing=timing,
     )

@@ -39,7 +39,7 @@ RESAMPLES = 400
 SCORE_BINS = 200
 MINIMUM_DAYS = 5
 """With fewer days there is no interval, and a value without an interval is not reported."""
-_LOST = 0.05
+_UNDEFINED_SHARE = 0.05
 """A metric that is undefined in more than this share of the resamples has too few rows of one class."""
 _Z = 1.959964
 _DECIMALS = 6
@@ -88,7 +88,7 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Measured:
+class Performance:
     """One model on some rows: exact values, and the same metrics in every resample, (R,) each."""
 
     n: int
@@ -100,7 +100,7 @@ class Measured:
         """Values with intervals; a metric that has either not is left out."""
         return _estimates(self.values, self.draws, self.n, self.days, lowest=0.0)
 
-    def minus(self, peer: Measured) -> dict[str, Estimate]:
+    def minus(self, peer: Performance) -> dict[str, Estimate]:
         """Differences to a peer on the same rows and the same resampled days."""
         shared = [name for name in METRICS if name in self.values and name in peer.values]
         values = {name: self.values[name] - peer.values[name] for name in shared}
@@ -108,17 +108,17 @@ class Measured:
         return _estimates(values, draws, self.n, self.days, lowest=-np.inf)
 
 
-def measure(labels: Ints, model: Scored, resamples: DayResamples, rows: Ints | None = None) -> Measured:
+def measure(labels: Ints, model: Scored, resamples: DayResamples, rows: Ints | None = None) -> Performance:
     """
     One model on all rows, or on ``rows`` (indices).
 
     Args:
         labels: (n,) 0 or 1, aligned with the model's scores and the resamples' days.
     """
-    chosen = slice(None) if rows is None else rows
-    truth, scores, days = labels[chosen], model.scores[chosen], resamples.codes[chosen]
+    selection = slice(None) if rows is None else rows
+    truth, scores, days = labels[selection], model.scores[selection], resamples.codes[selection]
     by_day = _DaySums(days, resamples)
-    hits, misses = by_day.counted(model.bins[chosen], truth)
+    hits, misses = by_day.counted(model.bins[selection], truth)
     draws = {
         "auc": auc_of_counts(hits, misses),
         "pr_auc": average_precision_of_counts(hits, misses),
@@ -126,7 +126,7 @@ def measure(labels: Ints, model: Scored, resamples: DayResamples, rows: Ints | N
         "ece": _ece(by_day, truth, scores),
         **_at_threshold(by_day, truth, scores >= model.threshold),
     }
-    return Measured(truth.size, np.unique(days).size, exact_metrics(truth, scores, model.threshold), draws)
+    return Performance(truth.size, np.unique(days).size, exact_metrics(truth, scores, model.threshold), draws)
 
 
 def day_bootstrap(
@@ -195,13 +195,15 @@ def _estimates(
 ) -> dict[str, Estimate]:
     if days < MINIMUM_DAYS:
         return {}
-    found = {name: _estimate(name, value, draws[name], n=n, days=days, lowest=lowest) for name, value in values.items()}
-    return {name: estimate for name, estimate in found.items() if estimate is not None}
+    estimates = {
+        name: _estimate(name, value, draws[name], n=n, days=days, lowest=lowest) for name, value in values.items()
+    }
+    return {name: estimate for name, estimate in estimates.items() if estimate is not None}
 
 
 def _estimate(name: str, value: float, draws: Floats, *, n: int, days: int, lowest: float) -> Estimate | None:
     usable = draws[np.isfinite(draws)]
-    if usable.size < (1 - _LOST) * draws.size:
+    if usable.size < (1 - _UNDEFINED_SHARE) * draws.size:
         return None
     # Around their own mean, which takes out the binning.
     low, high = value + _stretch(days) * (np.quantile(usable, (0.025, 0.975)) - usable.mean())

@@ -85,7 +85,7 @@ def exact_metrics(labels: Ints, scores: Floats, threshold: float) -> dict[str, f
     if not labels.size:
         return {}
     _, positives, negatives = counts_by_score(labels, scores)
-    found = {
+    values = {
         "auc": float(auc_of_counts(positives, negatives)),
         "pr_auc": float(average_precision_of_counts(positives, negatives)),
         "log_loss": float(log_losses(labels, scores).mean()),
@@ -93,8 +93,8 @@ def exact_metrics(labels: Ints, scores: Floats, threshold: float) -> dict[str, f
         **dict(zip(("precision", "recall"), _at_threshold(labels, scores, threshold), strict=True)),
     }
     if not 0 < positives.sum() < labels.size:
-        found = {name: value for name, value in found.items() if name in ("log_loss", "ece")}
-    return {name: value for name, value in found.items() if np.isfinite(value)}
+        values = {name: value for name, value in values.items() if name in ("log_loss", "ece")}
+    return {name: value for name, value in values.items() if np.isfinite(value)}
 
 
 def _ece(labels: Ints, scores: Floats) -> float:

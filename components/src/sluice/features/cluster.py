@@ -102,10 +102,10 @@ def _expanded(value: Any, environment: Mapping[str, str]) -> Any:
     if not isinstance(value, str):
         return value
 
-    def found(match: re.Match[str]) -> str:
+    def value_of(match: re.Match[str]) -> str:
         name, optional = match.groups()
         if not optional and not environment.get(name):
             raise BadInput(f"environment variable {name}", "is not set", "set it; sluice.features.cluster says to what")
         return environment.get(name, "")
 
-    return _VARIABLE.sub(found, value)
+    return _VARIABLE.sub(value_of, value)

@@ -49,7 +49,7 @@ def parquet(address: str) -> Dataset:
         raise unavailable(address, error) from error
 
 
-def table_rows(address: str, columns: Sequence[str], wanted: Expression) -> pl.DataFrame:
+def table_rows(address: str, columns: Sequence[str], condition: Expression) -> pl.DataFrame:
     """
     These columns of the rows of a table that ``wanted`` keeps.
 
@@ -64,10 +64,10 @@ def table_rows(address: str, columns: Sequence[str], wanted: Expression) -> pl.D
         if name not in table.schema.names:
             raise BadInput(address, f"has no column {name}", "write what its view defines")
     try:
-        found = pl.DataFrame(pl.from_arrow(table.to_table(columns=list(columns), filter=wanted)))
+        rows = pl.DataFrame(pl.from_arrow(table.to_table(columns=list(columns), filter=condition)))
     except OSError as error:
         raise unavailable(address, error) from error
-    return found.select(columns)
+    return rows.select(columns)
 
 
 def read_object(address: str) -> bytes | None:

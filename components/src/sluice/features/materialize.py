@@ -42,7 +42,7 @@ _WRITING: Mapping[str, Any] = {"timeout_seconds": 10.0, "retries": 3}
 """A writer can wait longer than somebody who asks."""
 
 
-class Mark(BaseModel):
+class ViewMark(BaseModel):
     """What the online store holds of one view; written after its rows."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,13 +56,13 @@ class Mark(BaseModel):
 
 
 @dataclass(frozen=True)
-class Loaded:
+class ViewLoad:
     """What one run did to one view."""
 
     view: str
     rows: int
     """Keys that were written."""
-    mark: Mark
+    mark: ViewMark
 
 
 def materialize(
@@ -72,7 +72,7 @@ def materialize(
     until: datetime,
     since: datetime | None = None,
     tables: bool = False,
-) -> tuple[Loaded, ...]:
+) -> tuple[ViewLoad, ...]:
     """
     Write the newest row of every key into Redis, for all views of the task's feature service.
 
@@ -110,22 +110,22 @@ class _Run:
     until: datetime
     since: datetime | None
 
-    def load(self, view: StoredView, mark: Mark | None) -> Loaded:
+    def load(self, view: StoredView, mark: ViewMark | None) -> ViewLoad:
         definition = digest_of_value([view.keys, [[f.name, f.dtype] for f in view.features]])
         if mark is not None and mark.definition != definition:
             mark = None
         if mark is not None and self.until <= mark.until:
             if self.since is not None:
                 raise BadInput(f"until {iso_time(self.until)}", f"lies before {iso_time(mark.until)}", "leave it out")
-            return Loaded(view.name, 0, mark)
+            return ViewLoad(view.name, 0, mark)
         start = None if mark is None else min(mark.until, self.since or mark.until)
         rows = self._rows(view, start)
         self._write(view, rows, over=mark is None or self.since is not None)
         before = None if mark is None else mark.newest
-        moments = [found for found in (rows[_MOMENT].max(), before) if isinstance(found, datetime)]
-        done = Mark(until=self.until, newest=max(moments, default=None), definition=definition)
-        self.feast.provider.online_store.write_mark(self.feast.config, view.name, done.model_dump_json())
-        return Loaded(view.name, rows.height, done)
+        moments = [newest for newest in (rows[_MOMENT].max(), before) if isinstance(newest, datetime)]
+        new_mark = ViewMark(until=self.until, newest=max(moments, default=None), definition=definition)
+        self.feast.provider.online_store.write_mark(self.feast.config, view.name, new_mark.model_dump_json())
+        return ViewLoad(view.name, rows.height, new_mark)
 
     def _rows(self, view: StoredView, start: datetime | None) -> pl.DataFrame:
         """The newest row of every key in ``(start, until]``."""
@@ -134,11 +134,11 @@ class _Run:
 
         moment = pc.field(_MOMENT)
         stamp = pa.timestamp("us", "UTC")
-        wanted = moment <= pa.scalar(self.until, stamp)
+        condition = moment <= pa.scalar(self.until, stamp)
         if start is not None:
-            wanted &= moment > pa.scalar(start, stamp)
-        found = table_rows(f"{self.root}/offline/{view.name}.parquet", columns_of(view), wanted)
-        ordered = found.sort(_MOMENT, maintain_order=True)
+            condition &= moment > pa.scalar(start, stamp)
+        rows = table_rows(f"{self.root}/offline/{view.name}.parquet", columns_of(view), condition)
+        ordered = rows.sort(_MOMENT, maintain_order=True)
         return ordered.unique(view.keys, keep="last", maintain_order=True)
 
     def _write(self, view: StoredView, rows: pl.DataFrame, *, over: bool) -> None:
@@ -150,15 +150,15 @@ class _Run:
             self.feast.provider.online_write_batch(config, defined, list(messages(view, part)), None)
 
 
-def read_marks(feast: FeatureStore) -> dict[str, Mark]:
+def read_marks(feast: FeatureStore) -> dict[str, ViewMark]:
     """
     The mark of each view in the online store; a view that never was loaded has none.
 
     Raises:
         Unavailable: Redis does not answer.
     """
-    found = feast.provider.online_store.read_marks(feast.config)
-    return {view: Mark.model_validate_json(text) for view, text in found.items()}
+    marks = feast.provider.online_store.read_marks(feast.config)
+    return {view: ViewMark.model_validate_json(text) for view, text in marks.items()}
 
 
 def _publish_tables(task: Task, until: datetime, root: str) -> None:
@@ -208,22 +208,22 @@ def moment(text: str) -> datetime | None:
     if not text:
         return None
     try:
-        found = datetime.fromisoformat(text)
+        time = datetime.fromisoformat(text)
     except ValueError as error:
         raise BadInput(f"time {text!r}", "is not ISO 8601", "write it like 2013-07-01T05:00:00Z") from error
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point; one line a view, or one line that says what is wrong."""
     try:
-        given = arguments(sys.argv[1:] if argv is None else argv)
-        until = given.until or datetime.now(UTC)
-        for done in materialize(
-            load_task(given.task), given.feature_repo, os.environ, until, given.since, given.tables
+        options = arguments(sys.argv[1:] if argv is None else argv)
+        until = options.until or datetime.now(UTC)
+        for load in materialize(
+            load_task(options.task), options.feature_repo, os.environ, until, options.since, options.tables
         ):
-            newest = iso_time(done.mark.newest) if done.mark.newest else "none"
-            sys.stdout.write(f"{done.view}: {done.rows} keys, until {iso_time(done.mark.until)}, newest {newest}\n")
+            newest = iso_time(load.mark.newest) if load.mark.newest else "none"
+            sys.stdout.write(f"{load.view}: {load.rows} keys, until {iso_time(load.mark.until)}, newest {newest}\n")
     except SluiceError as error:
         sys.stderr.write(f"materialize: {error}\n")
         return error.exit_code

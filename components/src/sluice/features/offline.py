@@ -60,9 +60,9 @@ class AsofOfflineStore(DuckDBOfflineStore):  # type: ignore[misc]
             connection.register("rows", entity_df)
             for number, view in enumerate(feature_views):
                 connection.register(f"t{number}", parquet(str(view.batch_source.path)))
-            found = connection.sql(_query(feature_views, feature_refs, moment)).to_arrow_table()
+            table = connection.sql(_query(feature_views, feature_refs, moment)).to_arrow_table()
         return IbisRetrievalJob(
-            table=ibis.memtable(found),
+            table=ibis.memtable(table),
             on_demand_feature_views=OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry),
             full_feature_names=False,
             metadata=None,

@@ -22,7 +22,7 @@ from sluice.features.store import historical, plan_of
 from sluice.tasks.task import Task
 
 _MOMENT = "event_timestamp"
-_ASKED = "event_time"
+_REQUEST_TIME = "event_time"
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class OfflineCells:
 
 
 @dataclass(frozen=True)
-class History:
+class FeatureHistory:
     """
     A task's feature definitions over tables in a folder.
 
@@ -55,12 +55,12 @@ class History:
     _scratch: Any = field(default=None, repr=False)
 
     @classmethod
-    def of_store(cls, task: Task, store: Path) -> History:
+    def of_store(cls, task: Task, store: Path) -> FeatureHistory:
         """Of the feature store in a folder, which is brought up to date; errors as of ``publish_tables``."""
         return cls(task, publish_tables(task, store), store / "offline")
 
     @classmethod
-    def at(cls, task: Task, repo: Path, address: str) -> History:
+    def at(cls, task: Task, repo: Path, address: str) -> FeatureHistory:
         """
         Of the tables below ``address``, by the definitions in ``repo``; the tables need not be there yet.
 
@@ -83,19 +83,19 @@ class History:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        first, last = requests[_ASKED].min(), requests[_ASKED].max()
+        first, last = requests[_REQUEST_TIME].min(), requests[_REQUEST_TIME].max()
         moment, stamp = pc.field(_MOMENT), pa.timestamp("us", "UTC")
-        wanted = moment <= pa.scalar(last, stamp)
+        condition = moment <= pa.scalar(last, stamp)
         if view.ttl_seconds is not None and isinstance(first, datetime):
-            wanted &= moment >= pa.scalar(first - timedelta(seconds=view.ttl_seconds), stamp)
+            condition &= moment >= pa.scalar(first - timedelta(seconds=view.ttl_seconds), stamp)
         for key in view.keys:
-            wanted &= pc.field(key).isin(requests[key].unique().to_list())
-        rows = table_rows(f"{self.address}/offline/{view.name}.parquet", columns_of(view), wanted)
+            condition &= pc.field(key).isin(requests[key].unique().to_list())
+        rows = table_rows(f"{self.address}/offline/{view.name}.parquet", columns_of(view), condition)
         self.folder.mkdir(exist_ok=True)
         rows.write_parquet(self.folder / f"{view.name}.parquet")
 
 
-def offline_cells(history: History, requests: pl.DataFrame, names: Sequence[str]) -> OfflineCells:
+def offline_cells(history: FeatureHistory, requests: pl.DataFrame, names: Sequence[str]) -> OfflineCells:
     """
     What the features called ``names`` were for each request at its time.
 
@@ -109,7 +109,7 @@ def offline_cells(history: History, requests: pl.DataFrame, names: Sequence[str]
         Unavailable: the tables cannot be read.
     """
     task, whole = history.task, history.plan
-    for column in (_ASKED, *task.entity_keys, *task.request_inputs):
+    for column in (_REQUEST_TIME, *task.entity_keys, *task.request_inputs):
         if column not in requests.columns:
             raise BadInput(f"column {column}", "is missing in the requests", "pass what the servers were asked")
     known = {feature.name for feature in whole.features} | {*task.entity_keys, *task.request_inputs}
@@ -120,22 +120,24 @@ def offline_cells(history: History, requests: pl.DataFrame, names: Sequence[str]
     if history.address is not None:
         for view in plan.stored:
             history.fetch(view, requests)
-    found = historical(history.feast, plan, requests)
-    cells = [(found if name in found.columns else requests)[name] for name in names]
+    features = historical(history.feast, plan, requests)
+    cells = [(features if name in features.columns else requests)[name] for name in names]
     return OfflineCells(pl.DataFrame(cells), _as_of(history.folder, plan.stored, requests))
 
 
 def _as_of(folder: Path, views: Sequence[StoredView], requests: pl.DataFrame) -> list[dict[str, datetime]]:
-    found: list[dict[str, datetime]] = [{} for _ in range(requests.height)]
+    times: list[dict[str, datetime]] = [{} for _ in range(requests.height)]
     for view in views:
-        asked = requests.select(pl.int_range(pl.len()).alias("n"), _ASKED, *view.keys).sort(_ASKED)
+        lookups = requests.select(pl.int_range(pl.len()).alias("n"), _REQUEST_TIME, *view.keys).sort(_REQUEST_TIME)
         rows = pl.scan_parquet(folder / f"{view.name}.parquet", glob=False).select(*view.keys, _MOMENT)
         for key in view.keys:
-            rows = rows.filter(pl.col(key).is_in(asked[key].unique().to_list()))
+            rows = rows.filter(pl.col(key).is_in(lookups[key].unique().to_list()))
         table = rows.sort(_MOMENT).collect()
-        joined = asked.join_asof(table, left_on=_ASKED, right_on=_MOMENT, by=list(view.keys), check_sortedness=False)
+        matches = lookups.join_asof(
+            table, left_on=_REQUEST_TIME, right_on=_MOMENT, by=list(view.keys), check_sortedness=False
+        )
         if view.ttl_seconds is not None:
-            joined = joined.filter(pl.col(_MOMENT) >= pl.col(_ASKED) - pl.duration(seconds=view.ttl_seconds))
-        for n, moment in joined.select("n", _MOMENT).drop_nulls().iter_rows():
-            found[n][view.name] = moment
-    return found
+            matches = matches.filter(pl.col(_MOMENT) >= pl.col(_REQUEST_TIME) - pl.duration(seconds=view.ttl_seconds))
+        for n, moment in matches.select("n", _MOMENT).drop_nulls().iter_rows():
+            times[n][view.name] = moment
+    return times

@@ -21,7 +21,7 @@ from sluice.features.tables import has_tables, origin_of_tables, write_tables
 from sluice.tasks.task import Task
 
 _MOMENT = "event_timestamp"
-Written = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
+OnlineRow = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
 
 
 def publish_tables(task: Task, store: Path, repo: Path | None = None) -> FeatureStore:
@@ -63,7 +63,9 @@ class FeaturePublisher:
         self._feast = publish_tables(task, store, repo)
         plan = plan_of(self._feast, task.feature_service)
         offline = store / "offline"
-        self._tables = tuple(_Table.read(self._feast, view, offline / f"{view.name}.parquet") for view in plan.stored)
+        self._tables = tuple(
+            _ViewRows.read(self._feast, view, offline / f"{view.name}.parquet") for view in plan.stored
+        )
         self._last: datetime | None = None
 
     def reset(self, as_of: datetime) -> None:
@@ -97,14 +99,14 @@ class FeaturePublisher:
             self._write(table, table.between(self._last, to))
         self._last = to
 
-    def _write(self, table: _Table, rows: pl.DataFrame) -> None:
+    def _write(self, table: _ViewRows, rows: pl.DataFrame) -> None:
         if rows.height:
             batch = list(messages(table.plan, rows))
             self._feast.provider.online_write_batch(self._feast.config, table.view, batch, None)
 
 
 @dataclass(frozen=True)
-class _Table:
+class _ViewRows:
     """One view's rows in the order of their time."""
 
     view: Any
@@ -114,7 +116,7 @@ class _Table:
     """Microseconds since the epoch, ascending; one a row."""
 
     @classmethod
-    def read(cls, feast: FeatureStore, view: StoredView, path: Path) -> _Table:
+    def read(cls, feast: FeatureStore, view: StoredView, path: Path) -> _ViewRows:
         if not path.is_file():
             raise BadInput(str(path), "is missing", f"let Task.read_feature_tables give a table for view {view.name}")
         columns = columns_of(view)
@@ -141,7 +143,7 @@ def columns_of(view: StoredView) -> list[str]:
     return [*view.keys, *(feature.name for feature in view.features), _MOMENT]
 
 
-def messages(view: StoredView, rows: pl.DataFrame) -> Iterator[Written]:
+def messages(view: StoredView, rows: pl.DataFrame) -> Iterator[OnlineRow]:
     """The rows of a view's table, with ``columns_of(view)``, as Feast's online stores take them."""
     keys, count = list(view.keys), len(view.keys)
     names = [feature.name for feature in view.features]

@@ -105,9 +105,9 @@ class OnlineReader:
         as_of: list[dict[str, datetime]] = [{} for _ in instances]
         for view in self._plan.stored:
             stamps = self._read_view(view, now, columns, stale)
-            for held, stamp in zip(as_of, stamps, strict=True):
+            for times, stamp in zip(as_of, stamps, strict=True):
                 if stamp:
-                    held[view.name] = stamp
+                    times[view.name] = stamp
         for derived in self._plan.on_demand:
             columns |= derived.apply(columns)
             stale |= _inherited(derived, stale, len(instances))
@@ -143,10 +143,10 @@ class OnlineReader:
         Add the view's features to ``columns`` and say in ``stale`` which of their values are too old; returns the time
         of each row.
         """
-        asked = list(zip(*(columns[key] for key in view.keys), strict=True))
-        found = self._answers(view, list(dict.fromkeys(asked)))
+        keys = list(zip(*(columns[key] for key in view.keys), strict=True))
+        by_key = self._answers(view, list(dict.fromkeys(keys)))
         lifetime = None if view.ttl_seconds is None else timedelta(seconds=view.ttl_seconds)
-        answers = [found[key] for key in asked]
+        answers = [by_key[key] for key in keys]
         expired = [bool(lifetime and stamp and stamp + lifetime < now) for stamp, _ in answers]
         for feature in view.features:
             columns[feature.name] = [
@@ -159,7 +159,7 @@ class OnlineReader:
     def _answers(
         self, view: StoredView, keys: list[tuple[str, ...]]
     ) -> dict[tuple[str, ...], tuple[datetime | None, Mapping[str, Value] | None]]:
-        found: dict[tuple[str, ...], tuple[datetime | None, Mapping[str, Value] | None]] = {}
+        by_key: dict[tuple[str, ...], tuple[datetime | None, Mapping[str, Value] | None]] = {}
         for start in range(0, len(keys), _KEYS_A_QUERY):
             part = keys[start : start + _KEYS_A_QUERY]
             messages = [
@@ -167,8 +167,8 @@ class OnlineReader:
             ]
             feast = self._feast
             answers = feast.provider.online_read(feast.config, self._views[view.name], messages)
-            found |= dict(zip(part, answers, strict=True))
-        return found
+            by_key |= dict(zip(part, answers, strict=True))
+        return by_key
 
 
 def _input(feature: Feature, instance: Instance, number: int) -> Any:

@@ -84,8 +84,8 @@ class BoundedRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]
             Unavailable: Redis does not answer, or refuses.
         """
         with self._unless_down(config), _one_error(config):
-            found = self._get_client(config.online_store).hgetall(_marks(config))
-        return {name.decode(): text.decode() for name, text in found.items()}
+            marks = self._get_client(config.online_store).hgetall(_marks(config))
+        return {name.decode(): text.decode() for name, text in marks.items()}
 
     def write_mark(self, config: Any, view: str, text: str) -> None:
         """Say what was written into a view; raises ``Unavailable`` when Redis does not answer, or refuses."""

@@ -54,12 +54,12 @@ class SparkOfflineStore(spark.SparkOfflineStore):  # type: ignore[misc]
 
 
 def _for_spark(view: Any) -> Any:
-    found, source = copy.copy(view), view.batch_source
+    spark_view, source = copy.copy(view), view.batch_source
     path = str(source.path)
-    found.batch_source = SparkSource(
+    spark_view.batch_source = SparkSource(
         name=source.name,
         path=f"s3a://{path.removeprefix(SCHEME)}" if path.startswith(SCHEME) else path,
         file_format="parquet",
         timestamp_field=source.timestamp_field,
     )
-    return found
+    return spark_view

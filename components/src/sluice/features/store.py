@@ -143,27 +143,27 @@ def historical(feast: FeatureStore, plan: FeaturePlan, rows: pl.DataFrame) -> pl
     Raises:
         BadInput: Feast gave back another number of rows than it got.
     """
-    asked = rows.select(pl.int_range(pl.len()).alias(_ROW), pl.col("event_time").alias(_MOMENT), *plan.keys)
+    requests = rows.select(pl.int_range(pl.len()).alias(_ROW), pl.col("event_time").alias(_MOMENT), *plan.keys)
     references = [f"{view.name}:{feature.name}" for view in plan.stored for feature in view.features]
-    found = pl.DataFrame(_joined(feast, asked, references)).sort(_ROW)
-    if found.height != rows.height or not found[_ROW].is_unique().all():
-        raise BadInput("historical features", f"{found.height} rows came back for {rows.height}", "report this store")
+    history = pl.DataFrame(_joined(feast, requests, references)).sort(_ROW)
+    if history.height != rows.height or not history[_ROW].is_unique().all():
+        raise BadInput("historical features", f"{history.height} rows came back for {rows.height}", "report this store")
     inputs = {name for view in plan.on_demand for name in view.inputs}
-    known = {name: (rows if name in rows.columns else found)[name].to_list() for name in sorted(inputs)}
+    known = {name: (rows if name in rows.columns else history)[name].to_list() for name in sorted(inputs)}
     derived = {name: values for view in plan.on_demand for name, values in view.apply(known).items()}
-    return pl.DataFrame([_column(feature, derived, found) for feature in plan.features])
+    return pl.DataFrame([_column(feature, derived, history) for feature in plan.features])
 
 
-def _joined(feast: FeatureStore, asked: pl.DataFrame, references: list[str]) -> Any:
+def _joined(feast: FeatureStore, requests: pl.DataFrame, references: list[str]) -> Any:
     """Feast's join; it refuses to join nothing, which a model of request inputs alone asks for."""
-    return feast.get_historical_features(asked.to_pandas(), references).to_arrow() if references else asked
+    return feast.get_historical_features(requests.to_pandas(), references).to_arrow() if references else requests
 
 
-def _column(feature: Feature, derived: Mapping[str, list[Any]], found: pl.DataFrame) -> pl.Series:
+def _column(feature: Feature, derived: Mapping[str, list[Any]], history: pl.DataFrame) -> pl.Series:
     dtype = POLARS_TYPES[feature.dtype]
     if feature.name in derived:
         return pl.Series(feature.name, derived[feature.name], dtype=dtype)
-    values = found[feature.name].cast(dtype)
+    values = history[feature.name].cast(dtype)
     return values.fill_nan(None) if feature.dtype == "float" else values
 
 
@@ -201,14 +201,14 @@ def load_definitions(repo: Path) -> list[Any]:
     sys.path.insert(0, str(repo.resolve()))
     no_bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
-        found = [value for name in names for value in vars(importlib.import_module(name)).values()]
+        values = [value for name in names for value in vars(importlib.import_module(name)).values()]
     finally:
         sys.path.remove(str(repo.resolve()))
         sys.dont_write_bytecode = no_bytecode
         for name in names:
             sys.modules.pop(name, None)
         sys.modules.update(shadowed)
-    objects = {id(value): value for value in found if isinstance(value, _KINDS)}
+    objects = {id(value): value for value in values if isinstance(value, _KINDS)}
     if not any(isinstance(value, FeatureService) for value in objects.values()):
         raise BadInput(str(repo), "defines no feature service", "add one to the definitions")
     return list(objects.values())
@@ -253,8 +253,8 @@ def _feature(field: Any, view: str, ttl_seconds: int | None) -> Feature:
 
 def _request_inputs(derived: list[Any]) -> tuple[Feature, ...]:
     fields = [field for view in derived for source in view.source_request_sources.values() for field in source.schema]
-    found = {field.name: _feature(field, "request", None) for field in fields}
-    return tuple(found[name] for name in sorted(found))
+    inputs = {field.name: _feature(field, "request", None) for field in fields}
+    return tuple(inputs[name] for name in sorted(inputs))
 
 
 def _refuse_duplicates(features: tuple[Feature, ...], stored: tuple[StoredView, ...]) -> None:

@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from sluice.content import digest_of_bytes
 from sluice.documents.event_time import iso
 from sluice.documents.state import Digest
-from sluice.models.request import MAX_TEXT, BadRequest, shown
+from sluice.models.request import MAX_TEXT, BadRequest, excerpt
 from sluice.predictions.log import window_frame
 
 MAX_BATCH_BYTES = 8 << 20
@@ -53,7 +53,7 @@ def _moment(text: str) -> str:
 
 Instant = Annotated[str, Field(max_length=40), AfterValidator(_moment)]
 """ISO 8601 with a zone."""
-_Cells = dict[str, float | int | str | bool | None]
+_CellValues = dict[str, float | int | str | bool | None]
 
 
 class _Strict(BaseModel):
@@ -61,7 +61,7 @@ class _Strict(BaseModel):
 
 
 class _Line(_Strict):
-    """One line of a server's prediction log; ``sluice.predictions.log.Record`` writes it."""
+    """One line of a server's prediction log; ``sluice.predictions.log.PredictionRecord`` writes it."""
 
     request_id: Identifier
     event_time: Instant
@@ -71,15 +71,15 @@ class _Line(_Strict):
     score: _Finite | None
     status: Annotated[int, Field(ge=100, le=599)]
     latency_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    features: _Cells
+    features: _CellValues
     missing: list[str]
     stale: list[str]
-    keys: _Cells
+    keys: _CellValues
     as_of: dict[str, Instant] | None = None
     """Servers of before did not say."""
 
 
-class _Label(_Strict):
+class _LabelEntry(_Strict):
     """What became of one request."""
 
     request_id: Identifier
@@ -90,7 +90,7 @@ class _Label(_Strict):
 
 
 class _Labels(_Strict):
-    labels: Annotated[list[_Label], Field(min_length=1, max_length=MAX_LABELS)]
+    labels: Annotated[list[_LabelEntry], Field(min_length=1, max_length=MAX_LABELS)]
 
 
 class Batch(BaseModel):
@@ -117,7 +117,7 @@ class Batch(BaseModel):
             begun = None
         if found is None or begun is None:
             fix = "name it by the time at which it was begun and the SHA-256 of its bytes"
-            raise BadRequest(f"batch {shown(name)}", "is not <time>-<64 hexadecimal digits>", fix)
+            raise BadRequest(f"batch {excerpt(name)}", "is not <time>-<64 hexadecimal digits>", fix)
         return cls(begun=begun, sha256=found[2])
 
     @property
@@ -164,14 +164,14 @@ def parse_feedback(body: bytes, received: datetime) -> pl.DataFrame:
         BadRequest: names the label and the field.
     """
     try:
-        asked = _Labels.model_validate(orjson.loads(body))
+        document = _Labels.model_validate(orjson.loads(body))
     except orjson.JSONDecodeError as error:
         raise BadRequest(
             "body", f"is not JSON ({error})", 'send {"labels": [{"request_id": …, "label": 0}]}'
         ) from error
     except ValidationError as error:
         raise refused("", error, 'send {"labels": [{"request_id": "…", "label": 0 or 1}]}') from error
-    rows = [each.model_dump() | {"received": received} for each in asked.labels]
+    rows = [each.model_dump() | {"received": received} for each in document.labels]
     for row in rows:
         row["label_time"] = datetime.fromisoformat(row["label_time"] or iso(received)).astimezone(UTC)
     return pl.DataFrame(rows, schema=dict(LABEL_SCHEMA))
@@ -182,7 +182,7 @@ def refused(place: str, error: ValidationError, fix: str) -> BadRequest:
     first = error.errors(include_url=False)[0]
     field = ".".join(str(part) for part in first["loc"])
     thing = ": ".join(part for part in (place, field) if part) or "body"
-    rule = f"{first['msg'][:120]}, got {shown(first['input'])}"
+    rule = f"{first['msg'][:120]}, got {excerpt(first['input'])}"
     return BadRequest(thing[:120], rule, fix)
 
 

@@ -83,11 +83,11 @@ class Join:
         log, source = self._source(state)
         if state.rollout is None:
             log.remember(state)
-            found = _nothing(state, now)
+            evidence = _nothing(state, now)
         else:
-            found = source.read(state, policy, _applied(state), now)
-        write_bytes(self.output, found.model_dump_json().encode())
-        return found
+            evidence = source.read(state, policy, _applied(state), now)
+        write_bytes(self.output, evidence.model_dump_json().encode())
+        return evidence
 
     def _state(self) -> ReleaseState:
         """A mounted ConfigMap changes as a whole, by one link: it is read behind that link."""
@@ -124,9 +124,9 @@ class Join:
         if not self.features:
             return None
         from sluice.evidence.recheck import recheck_cells
-        from sluice.features.parity import History
+        from sluice.features.parity import FeatureHistory
 
-        return partial(recheck_cells, history=History.at(task, self.feature_repo, self.features))
+        return partial(recheck_cells, history=FeatureHistory.at(task, self.feature_repo, self.features))
 
 
 def _applied(state: ReleaseState) -> Applied:
@@ -165,17 +165,17 @@ def _nothing(state: ReleaseState, now: datetime) -> Evidence:
     )
 
 
-def _said(found: Evidence, *, rechecks: bool) -> str:
+def _summary(evidence: Evidence, *, rechecks: bool) -> str:
     """One line about a join."""
-    joined = f"joined {found.stage} of {found.task}/{found.environment} at {found.now}"
-    if found.rollout is None:
-        return joined
+    summary = f"joined {evidence.stage} of {evidence.task}/{evidence.environment} at {evidence.now}"
+    if evidence.rollout is None:
+        return summary
     if not rechecks:
-        return f"{joined}; no parity, for no feature store is named (--features)"
-    if found.cells is None:
-        return f"{joined}; no parity, for the candidate has answered nothing yet"
-    cells = found.cells
-    return f"{joined}; {cells.different} of {cells.compared} served cells differ, {cells.excluded} cannot be compared"
+        return f"{summary}; no parity, for no feature store is named (--features)"
+    if evidence.cells is None:
+        return f"{summary}; no parity, for the candidate has answered nothing yet"
+    cells = evidence.cells
+    return f"{summary}; {cells.different} of {cells.compared} served cells differ, {cells.excluded} cannot be compared"
 
 
 def _arguments(argv: list[str]) -> argparse.Namespace:
@@ -212,8 +212,8 @@ def main(argv: list[str]) -> int:
     while True:
         code = 0
         try:
-            found = join.once(datetime.now(UTC))
-            sys.stdout.write(f"{_said(found, rechecks=bool(options.features))}\n")
+            evidence = join.once(datetime.now(UTC))
+            sys.stdout.write(f"{_summary(evidence, rechecks=bool(options.features))}\n")
             sys.stdout.flush()
         except SluiceError as error:
             sys.stderr.write(f"join: {error}\n")

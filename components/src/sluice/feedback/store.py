@@ -29,8 +29,8 @@ from sluice.predictions.log import WINDOW_SCHEMA
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
-Kind = Literal["predictions", "labels"]
-SCHEMAS: Mapping[Kind, Mapping[str, pl.DataType | type[pl.DataType]]] = {
+BatchKind = Literal["predictions", "labels"]
+SCHEMAS: Mapping[BatchKind, Mapping[str, pl.DataType | type[pl.DataType]]] = {
     "predictions": WINDOW_SCHEMA,
     "labels": LABEL_SCHEMA,
 }
@@ -58,7 +58,7 @@ class Store:
     def _folder(self, kind: str) -> str:
         return f"{self.root}/{kind}/task={self.task}/environment={self.environment}"
 
-    def put(self, kind: Kind, batch: Batch, frame: pl.DataFrame) -> None:
+    def put(self, kind: BatchKind, batch: Batch, frame: pl.DataFrame) -> None:
         """Write a batch, whole or not at all; a batch that is there already is written again, the same."""
         folder = f"{self._folder(kind)}/date={batch.begun:%Y-%m-%d}/hour={batch.begun:%H}"
         data = io.BytesIO()
@@ -74,14 +74,14 @@ class Store:
         names = sorted(name for name in self._list(self._folder("releases"), folders=False))
         return tuple(ReleaseState.model_validate_json(self._read(name)) for name in names)
 
-    def names(self, kind: Kind, since: datetime) -> list[str]:
+    def names(self, kind: BatchKind, since: datetime) -> list[str]:
         """Paths of the batches that were begun on the day of ``since`` or later."""
         first = f"date={since.astimezone(UTC):%Y-%m-%d}"
         days = self._list(self._folder(kind), folders=True)
         recent = [day for day in days if day.rstrip("/").rpartition("/")[2] >= first]
         return sorted(name for day in recent for name in self._list(day, folders=False))
 
-    def read(self, kind: Kind, name: str) -> pl.DataFrame:
+    def read(self, kind: BatchKind, name: str) -> pl.DataFrame:
         """
         The rows of a batch.
 
@@ -101,14 +101,14 @@ class Store:
     def _list(self, folder: str, *, folders: bool) -> list[str]:
         from pyarrow.fs import FileSelector, FileType
 
-        wanted = FileType.Directory if folders else FileType.File
+        file_type = FileType.Directory if folders else FileType.File
         selector = FileSelector(folder, recursive=not folders, allow_not_found=True)
         try:
-            found = self.files.get_file_info(selector)
+            entries = self.files.get_file_info(selector)
         except OSError as error:
             raise _unanswered(folder, error) from error
         # What is still being written beside its name begins with a dot.
-        return [one.path for one in found if one.type == wanted and not one.base_name.startswith(".")]
+        return [one.path for one in entries if one.type == file_type and not one.base_name.startswith(".")]
 
     def _write(self, path: str, data: bytes) -> None:
         try:
@@ -126,5 +126,5 @@ class Store:
 
 
 def _unanswered(path: str, error: OSError) -> BadInput:
-    said = one_line(error, 300)
-    return BadInput(path, f"the store does not answer ({said})", "check the store, its credentials and the network")
+    reason = one_line(error, 300)
+    return BadInput(path, f"the store does not answer ({reason})", "check the store, its credentials and the network")

@@ -16,7 +16,7 @@ from sluice.documents.event_time import moment_of
 from sluice.documents.state import ReleaseState
 from sluice.feedback.attribution import attributed
 from sluice.feedback.batch import LABEL_SCHEMA, labels_at
-from sluice.feedback.store import SCHEMAS, Kind, Store
+from sluice.feedback.store import SCHEMAS, BatchKind, Store
 
 if TYPE_CHECKING:
     from sluice.gates.policy import GatePolicy
@@ -49,19 +49,19 @@ class StoreLog:
     ) -> Iterator[tuple[Hashable, Callable[[], pl.DataFrame]]]:
         """The batches since the rollout began; of one whose last row is older than a new stage, nothing changes."""
         history, hours = self.remember(state), policy.online.look_every_hours
-        begun = sorted({moment_of(one.since) for one in history if one.since})
+        starts = sorted({moment_of(one.since) for one in history if one.since})
         for name in self.store.names("predictions", self._begun(state) - _BEFORE):
             rows = None if name in self._last else self.store.read("predictions", name)
             if rows is not None:
                 newest = rows["event_time"].max()
-                self._last[name] = newest if isinstance(newest, datetime) else begun[0]
-            yield (name, bisect_right(begun, self._last[name])), partial(self._attributed, name, rows, history, hours)
+                self._last[name] = newest if isinstance(newest, datetime) else starts[0]
+            yield (name, bisect_right(starts, self._last[name])), partial(self._attributed, name, rows, history, hours)
 
     def _attributed(
         self, name: str, rows: pl.DataFrame | None, history: tuple[ReleaseState, ...], hours: float
     ) -> pl.DataFrame:
-        found = self.store.read("predictions", name) if rows is None else rows
-        return attributed(found, history, hours, self.settle)
+        frame = self.store.read("predictions", name) if rows is None else rows
+        return attributed(frame, history, hours, self.settle)
 
     def labels(self, state: ReleaseState, now: datetime, /) -> pl.DataFrame:
         """Those that arrived since the rollout began, as they were known at ``now``."""
@@ -70,22 +70,22 @@ class StoreLog:
         return labels_at(pl.concat([pl.DataFrame(schema=dict(LABEL_SCHEMA)), *self._labels.values()]), now)
 
     def _read(self, name: str) -> pl.DataFrame:
-        found = self._labels.get(name)
-        return self.store.read("labels", name) if found is None else found
+        labels = self._labels.get(name)
+        return self.store.read("labels", name) if labels is None else labels
 
-    def gather(self, kind: Kind, since: datetime, keep: Callable[[pl.DataFrame], pl.DataFrame]) -> pl.DataFrame:
+    def gather(self, kind: BatchKind, since: datetime, keep: Callable[[pl.DataFrame], pl.DataFrame]) -> pl.DataFrame:
         """
         What ``keep`` leaves of every batch that was begun since then; of the batches nothing is remembered.
 
         Raises:
             BadInput, BadArtifact: as of ``Store``.
         """
-        names, found = self.store.names(kind, since - _BEFORE), [keep(pl.DataFrame(schema=dict(SCHEMAS[kind])))]
+        names, frames = self.store.names(kind, since - _BEFORE), [keep(pl.DataFrame(schema=dict(SCHEMAS[kind])))]
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             for start in range(0, len(names), _TOGETHER):
                 some = pool.map(lambda name: keep(self.store.read(kind, name)), names[start : start + _TOGETHER])
-                found.append(pl.concat(some))
-        return pl.concat(found)
+                frames.append(pl.concat(some))
+        return pl.concat(frames)
 
     def remember(self, state: ReleaseState) -> tuple[ReleaseState, ...]:
         """

@@ -143,7 +143,7 @@ def load_bundle(directory: Path, digest: str | None = None) -> Bundle:
     Raises:
         BadArtifact: names the first file that is absent, extra, changed, of an unknown format, or not of the digest.
     """
-    found = _listed(directory)
+    names = _listed(directory)
     document = _read(directory / MANIFEST)
     actual = digest_of_bytes(document)
     expected = digest or (directory.name.replace("-", ":", 1) if directory.name.startswith("sha256-") else actual)
@@ -152,7 +152,7 @@ def load_bundle(directory: Path, digest: str | None = None) -> Bundle:
     manifest = parse_manifest(directory / MANIFEST, document)
     if canonical_json(manifest.model_dump(mode="json")) != document:
         _refuse(directory / MANIFEST, "is not the canonical form of what it says")
-    _check_listing(directory, found, manifest)
+    _check_listing(directory, names, manifest)
     files = {name: _read(directory / name) for name in sorted(manifest.files)}
     for name, data in files.items():
         if digest_of_bytes(data) != manifest.files[name]:
@@ -201,11 +201,11 @@ def _listed(directory: Path) -> set[str]:
         raise BadArtifact(str(directory), f"cannot be read ({error.strerror})", "name a bundle directory") from error
 
 
-def _check_listing(directory: Path, found: set[str], manifest: BundleManifest) -> None:
+def _check_listing(directory: Path, names: set[str], manifest: BundleManifest) -> None:
     due = {*manifest.files, MANIFEST}
-    for name in sorted(found - due):
+    for name in sorted(names - due):
         _refuse(directory / name, "is not in the manifest")
-    for name in sorted(due - found):
+    for name in sorted(due - names):
         _refuse(directory / name, "is in the manifest but missing")
     if MODEL not in manifest.files:
         _refuse(directory / MODEL, "is not in the manifest: a bundle needs a model")

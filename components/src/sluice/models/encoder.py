@@ -141,13 +141,13 @@ class Encoder(_Document):
         for start in range(0, rows, _BLOCK):
             _encode_numbers(plan, numbers[start : start + _BLOCK], out[start : start + _BLOCK])
         for name, first, places, other in plan.categories:
-            found = _places(columns, name, places, other)
-            if len(found) != rows:
+            positions = _places(columns, name, places, other)
+            if len(positions) != rows:
                 raise BadInput(
-                    f"feature {name!r}", f"has {len(found)} values, others have {rows}", "send equal lengths"
+                    f"feature {name!r}", f"has {len(positions)} values, others have {rows}", "send equal lengths"
                 )
-            known = found >= 0
-            out[np.flatnonzero(known), first + found[known]] = 1.0
+            known = positions >= 0
+            out[np.flatnonzero(known), first + positions[known]] = 1.0
         return out
 
 
@@ -180,9 +180,9 @@ def _fit_column(train: pl.DataFrame, feature: Feature) -> NumericCode | Category
 
 def _fit_category(name: str, values: pl.Series) -> CategoryCode:
     counts = values.drop_nulls().value_counts(sort=False).sort(["count", name], descending=[True, False])
-    kept = counts.filter(pl.col("count") >= max(2, _RARE * len(values))).head(_CATEGORIES)
-    other = int(kept["count"].sum()) < len(values)
-    return CategoryCode(name=name, categories=tuple(sorted(kept[name].to_list())), other=other)
+    frequent = counts.filter(pl.col("count") >= max(2, _RARE * len(values))).head(_CATEGORIES)
+    other = int(frequent["count"].sum()) < len(values)
+    return CategoryCode(name=name, categories=tuple(sorted(frequent[name].to_list())), other=other)
 
 
 def _fit_numeric(name: str, raw: Floats) -> NumericCode:
@@ -248,13 +248,13 @@ def _plan(columns: Sequence[NumericCode | CategoryCode]) -> _Plan:
 def _category_places(
     columns: Sequence[NumericCode | CategoryCode], first: int
 ) -> tuple[tuple[str, int, dict[Any, int], int], ...]:
-    found = []
+    categories = []
     for column in columns:
         if isinstance(column, CategoryCode):
             places: dict[Any, int] = {value: place for place, value in enumerate(column.categories)}
-            found.append((column.name, first, places, len(column.categories) if column.other else -1))
+            categories.append((column.name, first, places, len(column.categories) if column.other else -1))
             first += column.width
-    return tuple(found)
+    return tuple(categories)
 
 
 def _numbers(columns: Columns, names: Sequence[str]) -> Floats:

@@ -66,8 +66,8 @@ def fetch_bundle(address: str, target: Path, environment: Mapping[str, str]) -> 
     if key:
         verify_signature(document, _read(files, f"{root}.sig"), key, address)
     manifest = parse_manifest(Path(MANIFEST), document)
-    for name, wanted in manifest.files.items():
-        _copy(files, f"{root}/{name}", target / name, wanted)
+    for name, expected in manifest.files.items():
+        _copy(files, f"{root}/{name}", target / name, expected)
     write_bytes(target / MANIFEST, document)
     return digest
 
@@ -89,10 +89,10 @@ def _check_digest(document: bytes, digest: str, address: str) -> None:
 
 
 def _digest_of(address: str) -> str:
-    found = _ADDRESS.fullmatch(address)
-    if not found:
+    match = _ADDRESS.fullmatch(address)
+    if not match:
         raise BadInput(f"address {address!r}", "is not sluice+s3://…/sha256-<hex>", "name a bundle by its digest")
-    return found[1].replace("-", ":", 1)
+    return match[1].replace("-", ":", 1)
 
 
 def _signer(environment: Mapping[str, str]) -> bytes:
@@ -115,8 +115,8 @@ def open_store(address: str, environment: Mapping[str, str]) -> tuple[FileSystem
     plain = address.removeprefix(PREFIX).rstrip("/")
     try:
         if not plain.startswith("s3://"):
-            found, root = FileSystem.from_uri(plain)
-            return found, str(root)
+            store, root = FileSystem.from_uri(plain)
+            return store, str(root)
         endpoint = urlsplit(environment.get("AWS_ENDPOINT_URL", ""))
         store = S3FileSystem(
             endpoint_override=endpoint.netloc or None,
@@ -149,7 +149,7 @@ def _read(files: FileSystem, path: str) -> bytes:
     return data
 
 
-def _copy(files: FileSystem, path: str, target: Path, wanted: str) -> None:
+def _copy(files: FileSystem, path: str, target: Path, expected: str) -> None:
     sha, size = hashlib.sha256(), 0
     with written_whole(target) as beside:
         try:
@@ -160,8 +160,8 @@ def _copy(files: FileSystem, path: str, target: Path, wanted: str) -> None:
                     out.write(block)
         except OSError as error:
             raise _unread(path, error) from error
-        if (actual := f"sha256:{sha.hexdigest()}") != wanted:
-            raise BadArtifact(path, f"has digest {actual}, the manifest says {wanted}", "store the bundle again")
+        if (actual := f"sha256:{sha.hexdigest()}") != expected:
+            raise BadArtifact(path, f"has digest {actual}, the manifest says {expected}", "store the bundle again")
 
 
 def _unread(path: str, error: OSError) -> SluiceError:

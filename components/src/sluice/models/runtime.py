@@ -56,24 +56,24 @@ class LiteRTScorer:
                 return _sigmoid_of_one(self._logits(x, 1))
         logits = np.empty(len(x), np.float64)
         with self._lock:
-            done = 0
-            while done < len(x):
-                batch = next((size for size in _BATCHES if size >= len(x) - done), _BATCHES[-1])
-                logits[done : done + batch] = self._logits(x[done : done + batch], batch)
-                done += batch
+            start = 0
+            while start < len(x):
+                batch = next((size for size in _BATCHES if size >= len(x) - start), _BATCHES[-1])
+                logits[start : start + batch] = self._logits(x[start : start + batch], batch)
+                start += batch
         return sigmoid(logits)
 
     def latency(self, x: npt.NDArray[np.float32], runs: int = 2000) -> tuple[float, float]:
         """Median and 99th percentile of scoring one row, in microseconds, over ``runs`` calls on rows of ``x``."""
         rows = [np.ascontiguousarray(x[index % len(x)][None]) for index in range(min(runs, 256))]
         self.scores(rows[0])
-        taken = np.empty(runs)
+        durations = np.empty(runs)
         for run in range(runs):
             row = rows[run % len(rows)]
             start = time.perf_counter_ns()
             self.scores(row)
-            taken[run] = time.perf_counter_ns() - start
-        p50, p99 = np.quantile(taken, [0.5, 0.99]) / 1000
+            durations[run] = time.perf_counter_ns() - start
+        p50, p99 = np.quantile(durations, [0.5, 0.99]) / 1000
         return float(p50), float(p99)
 
     def _logits(self, rows: npt.NDArray[np.float32], batch: int) -> npt.NDArray[np.float64]:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 _SELECT = 'environment=~"$environment",task=~"$task"'
 _BY = "environment, task, short, route"
-_NAMED = "{{environment}} {{task}} {{route}} {{short}}"
+_LEGEND = "{{environment}} {{task}} {{route}} {{short}}"
 _STAGE = "environment, task"
 _STAGED = "{{environment}} {{task}}"
 
@@ -46,7 +46,7 @@ def _rate(metric: str, by: str = _BY, more: str = "") -> str:
 
 def _quantile(q: float) -> tuple[str, str]:
     buckets = _rate("sluice_request_latency_seconds_bucket", f"{_BY}, le")
-    return f"histogram_quantile({q}, {buckets})", f"{_NAMED} p{q * 100:g}"
+    return f"histogram_quantile({q}, {buckets})", f"{_LEGEND} p{q * 100:g}"
 
 
 def _delayed(q: float) -> tuple[str, str]:
@@ -59,7 +59,7 @@ def _quotient(title: str, top: str, bottom: str, legend: str, more: str = "", un
 
 
 _ANSWERED = _rate("sluice_requests_total", more='status="2xx"')
-_ASKED = _rate("sluice_requests_total", more='status=~"2xx|5xx"')
+_REQUESTS = _rate("sluice_requests_total", more='status=~"2xx|5xx"')
 _FAILED = _rate("sluice_requests_total", f"{_BY}, cause", 'status="5xx"')
 _ANSWERS = _rate("sluice_requests_total", "environment, task", 'status="2xx"')
 _SOME = f"{_rate('sluice_requests_total')} > 0"  # most routes of a server never see a request
@@ -78,11 +78,11 @@ def _lacking(title: str, metric: str) -> Panel:
 
 
 SERVING = (
-    Panel("Instances a second", "reqps", ((_SOME, _NAMED),)),
+    Panel("Instances a second", "reqps", ((_SOME, _LEGEND),)),
     Panel(
         "Failures, as a share of what was asked, by cause",
         "percentunit",
-        ((f"{_FAILED} / on ({_BY}) group_left () {_ASKED}", f"{_NAMED} {{{{cause}}}}"),),
+        ((f"{_FAILED} / on ({_BY}) group_left () {_REQUESTS}", f"{_LEGEND} {{{{cause}}}}"),),
     ),
     Panel("Latency", "s", (_quantile(0.5), _quantile(0.99))),
     Panel(
@@ -94,7 +94,7 @@ SERVING = (
     Panel(
         "Mean score",
         "short",
-        ((f"{_rate('sluice_score_sum')} / {_rate('sluice_score_count')}", _NAMED),),
+        ((f"{_rate('sluice_score_sum')} / {_rate('sluice_score_count')}", _LEGEND),),
     ),
     Panel("Servers", "short", ((f"count by (environment, task, short) ({_shortened(_BORN)})", _DIGEST),)),
     Panel(
@@ -106,7 +106,7 @@ SERVING = (
 ROLLOUTS = (
     Panel("Stage", "short", ((f"{_of('sluice_release_stage')} == 1", _BY_STAGE),), "state-timeline"),
     Panel("Weights as Git says", "percent", ((_of("sluice_release_weight_percent"), f"{_STAGED} {{{{side}}}}"),)),
-    Panel("Share of the instances that each digest got", "percentunit", ((_SHARE, _NAMED),)),
+    Panel("Share of the instances that each digest got", "percentunit", ((_SHARE, _LEGEND),)),
     Panel("Time in the stage", "s", ((f"time() - {_of('sluice_release_since_seconds')}", _STAGED),)),
     Panel("Time until it times out", "s", ((f"{_of('sluice_release_deadline_seconds')} - time()", _STAGED),)),
     Panel(
@@ -135,7 +135,7 @@ FEATURES = (
     Panel(
         "Answers that lacked a feature",
         "percentunit",
-        ((f"{_rate('sluice_features_stale_total')} / {_ANSWERED}", _NAMED),),
+        ((f"{_rate('sluice_features_stale_total')} / {_ANSWERED}", _LEGEND),),
     ),
     Panel("Divergence from the training profile", "short", ((_of("sluice_skew"), _BY_FEATURE),)),
     _quotient(

@@ -66,9 +66,9 @@ class Releases:
 
     def _decisions(self, snapshot: Snapshot) -> Iterator[Sample]:
         reader = ReleaseReader(self._remote, snapshot.state.environment, clone=self._clone)
-        for made in reader.latest(snapshot.commit):
-            labels = {"stage": made.stage, "action": made.action, "verdict": made.verdict.value}
-            when = moment_of(made.now).timestamp()
+        for decision in reader.latest(snapshot.commit):
+            labels = {"stage": decision.stage, "action": decision.action, "verdict": decision.verdict.value}
+            when = moment_of(decision.now).timestamp()
             yield Sample("sluice_release_decided_seconds", _about(snapshot) | labels, when)
 
 

@@ -92,9 +92,11 @@ def _agree(document: dict[str, Any], values: dict[str, str], state: ReleaseState
         if values[key] != _literals(state)[key]:
             raise BadArtifact(f"{name}: {key}", f"is {values[key]!r}, the digest says {_literals(state)[key]!r}", _FIX)
     strategy = STRATEGIES[state.stage]
-    wanted = [f"../../../strategies/{strategy}"] if strategy else []
-    if (found := document.get("components", [])) != wanted:
-        raise BadArtifact(f"{name}: components", f"is {str(found)[:100]}, stage {state.stage} needs {wanted}", _FIX)
+    expected = [f"../../../strategies/{strategy}"] if strategy else []
+    if (components := document.get("components", [])) != expected:
+        raise BadArtifact(
+            f"{name}: components", f"is {str(components)[:100]}, stage {state.stage} needs {expected}", _FIX
+        )
 
 
 def _read_literals(document: dict[str, Any], name: str) -> dict[str, str]:
@@ -104,11 +106,11 @@ def _read_literals(document: dict[str, Any], name: str) -> dict[str, str]:
         values = dict(pairs)
     except (KeyError, TypeError, ValueError) as error:
         raise BadArtifact(f"{name}: configMapGenerator", "is not one ConfigMap of key=value literals", _FIX) from error
-    wanted = {*_TEXTS, *_NUMBERS, *_BUNDLES}
-    _only(values, wanted | {_PAUSED}, name)
+    required = {*_TEXTS, *_NUMBERS, *_BUNDLES}
+    _only(values, required | {_PAUSED}, name)
     if values.get(_PAUSED, "true") != "true":
         raise BadArtifact(f"{name}: {_PAUSED}", f"is 'true' or absent, got {values[_PAUSED]!r}", _FIX)
-    if missing := sorted(wanted - set(values)):
+    if missing := sorted(required - set(values)):
         raise BadArtifact(f"{name}: {missing[0]}", "is missing", _FIX)
     if len(pairs) != len(values):
         raise BadArtifact(f"{name}: configMapGenerator", "has a key twice", _FIX)

@@ -31,8 +31,8 @@ def options_of(kustomization: bytes, name: str) -> tuple[str, ...]:
         components = [str(path) for path in document.get("components") or []]
     except (ValueError, AttributeError, TypeError) as error:
         raise BadInput(name, f"is not a kustomization ({error})", "restore it from an older commit") from error
-    found = [f"/{path.strip('/')}".rpartition(_OPTIONS) for path in components]
-    return tuple(option for _, mark, option in found if mark)
+    matches = [f"/{path.strip('/')}".rpartition(_OPTIONS) for path in components]
+    return tuple(option for _, mark, option in matches if mark)
 
 
 def require_expressible(policy: GatePolicy, options: tuple[str, ...], policy_path: str, overlay_path: str) -> None:

@@ -63,8 +63,8 @@ def _rate(frame: pl.DataFrame, rows: pl.DataFrame, keys: Sequence[str], prior: f
         .agg(late=pl.col("label").cast(pl.Float64).sum(), n=pl.len())
         .select(*keys, rate=(pl.col("late") + _PRIOR_ROWS * prior) / (pl.col("n") + _PRIOR_ROWS))
     )
-    joined = rows.select(keys).join(groups, on=keys, how="left", maintain_order="left", nulls_equal=True)
-    return joined["rate"].fill_null(prior).to_numpy()
+    rates = rows.select(keys).join(groups, on=keys, how="left", maintain_order="left", nulls_equal=True)
+    return rates["rate"].fill_null(prior).to_numpy()
 
 
 def _logistic(train: Encoded, encoder: Encoder) -> Floats:

@@ -88,14 +88,14 @@ class CheckpointStore:
         if data is None:
             return None
         try:
-            found = _unpacked(data)
+            checkpoint = _unpack(data)
         except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             reason = one_line(error)
             raise BadArtifact(self._url, f"cannot be read ({reason})", "delete it to train from the start") from error
-        if found.identity != identity:
+        if checkpoint.identity != identity:
             rule = "belongs to another recipe or other rows"
             raise BadInput(self._url, rule, "give every training a place of its own, or delete it")
-        return found
+        return checkpoint
 
     def write(self, checkpoint: Checkpoint) -> None:
         """
@@ -106,7 +106,7 @@ class CheckpointStore:
         """
         files, path = self._storage()
         with self._told("written"):
-            write_object(files, path, _packed(checkpoint))
+            write_object(files, path, _pack(checkpoint))
 
     def forget(self) -> None:
         """
@@ -141,7 +141,7 @@ class CheckpointStore:
             raise BadInput(self._url, rule, "mend the storage or its credentials") from error
 
 
-def _packed(checkpoint: Checkpoint) -> bytes:
+def _pack(checkpoint: Checkpoint) -> bytes:
     arrays = {f"{group}_{index}": array for group in _GROUPS for index, array in enumerate(getattr(checkpoint, group))}
     about = {
         "identity": checkpoint.identity,
@@ -154,7 +154,7 @@ def _packed(checkpoint: Checkpoint) -> bytes:
     return stream.getvalue()
 
 
-def _unpacked(data: bytes) -> Checkpoint:
+def _unpack(data: bytes) -> Checkpoint:
     with np.load(io.BytesIO(data), allow_pickle=False) as stored:
         about = json.loads(stored["about"].tobytes())
         weights, optimizer, best = (_group(stored, group) for group in _GROUPS)

@@ -111,18 +111,18 @@ def _read(path: Path, needed: tuple[str, ...]) -> pl.DataFrame:
 
 
 def _transformed(
-    frame: pl.DataFrame, expressions: Mapping[str, str], field: str, kept: tuple[str, ...], where: pl.Expr
+    frame: pl.DataFrame, expressions: Mapping[str, str], field: str, fixed: tuple[str, ...], where: pl.Expr
 ) -> pl.DataFrame:
     for name in expressions:
-        if name not in frame.columns or name in kept:
+        if name not in frame.columns or name in fixed:
             rule = "is not a column of the frame" if name not in frame.columns else "may not be changed"
             raise BadInput(f"recipe {field}: {name!r}", rule, "transform features of the frame")
     try:
-        changed = [
+        columns = [
             pl.when(where).then(pl.sql_expr(expressions[name])).otherwise(pl.col(name)).alias(name)
             for name in sorted(expressions)
         ]
-        return frame.with_columns(changed)
+        return frame.with_columns(columns)
     except pl.exceptions.PolarsError as error:
         reason = one_line(error)
         raise BadInput(f"recipe {field}", f"cannot be evaluated ({reason})", "mend the SQL expression") from error

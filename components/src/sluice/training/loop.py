@@ -28,7 +28,7 @@ _PIECE = 50
 
 
 @dataclass(frozen=True)
-class Keeping:
+class CheckpointPlan:
     """Where checkpoints go, how many steps lie between two, and whether this process is the one that writes them."""
 
     store: CheckpointStore | None
@@ -37,7 +37,7 @@ class Keeping:
 
 
 def train_in_steps(
-    keras: Any, strategy: Any, train: Encoded, recipe: Recipe, weight: float, curve: Curve, keeping: Keeping
+    keras: Any, strategy: Any, train: Encoded, recipe: Recipe, weight: float, curve: Curve, checkpoints: CheckpointPlan
 ) -> None:
     """
     Train until the recipe's epochs are over or the curve is flat; ``curve`` has the best weights then.
@@ -57,38 +57,44 @@ def train_in_steps(
     """
     steps = Steps(keras, strategy, train, recipe, weight)
     identity = identity_of(recipe, train)
-    done = _resumed(steps, curve, keeping, identity)
+    step = _resume(steps, curve, checkpoints, identity)
     flat = curve.flat
     with _sigterm_noted() as noted, _lost_worker_ends(strategy):
-        while done < steps.in_all and not flat:
-            piece = min(_PIECE, steps.an_epoch - done % steps.an_epoch, keeping.every - done % keeping.every)
-            steps.take(done, piece)
-            done += piece
-            if done % steps.an_epoch == 0:
+        while step < steps.in_all and not flat:
+            piece = min(_PIECE, steps.an_epoch - step % steps.an_epoch, checkpoints.every - step % checkpoints.every)
+            steps.take(step, piece)
+            step += piece
+            if step % steps.an_epoch == 0:
                 curve.add(steps.model)
             stopped, flat = steps.anywhere(noted.is_set(), curve.flat)
-            if stopped or done % keeping.every == 0:
-                _save(steps, curve, keeping, identity, done)
+            if stopped or step % checkpoints.every == 0:
+                _save(steps, curve, checkpoints, identity, step)
             if stopped:
                 raise _preempted("stopped by SIGTERM")
 
 
-def _resumed(steps: Steps, curve: Curve, keeping: Keeping, identity: str) -> int:
+def _resume(steps: Steps, curve: Curve, checkpoints: CheckpointPlan, identity: str) -> int:
     """Steps that an earlier try took; model, optimizer and curve are as it left them."""
-    found = keeping.store.read(identity) if keeping.store else None
-    if found is None:
+    checkpoint = checkpoints.store.read(identity) if checkpoints.store else None
+    if checkpoint is None:
         return 0
-    steps.restore(found.weights, found.optimizer)
-    curve.epochs, curve.best_epoch, curve.best_weights = list(found.history), found.best_epoch, found.best
-    return found.step
+    steps.restore(checkpoint.weights, checkpoint.optimizer)
+    curve.epochs, curve.best_epoch, curve.best_weights = (
+        list(checkpoint.history),
+        checkpoint.best_epoch,
+        checkpoint.best,
+    )
+    return checkpoint.step
 
 
-def _save(steps: Steps, curve: Curve, keeping: Keeping, identity: str, done: int) -> None:
-    if keeping.store is None or not keeping.chief:
+def _save(steps: Steps, curve: Curve, checkpoints: CheckpointPlan, identity: str, step: int) -> None:
+    if checkpoints.store is None or not checkpoints.chief:
         return
     weights, optimizer = steps.state()
     history = tuple(curve.epochs)
-    keeping.store.write(Checkpoint(identity, done, weights, optimizer, curve.best_weights, curve.best_epoch, history))
+    checkpoints.store.write(
+        Checkpoint(identity, step, weights, optimizer, curve.best_weights, curve.best_epoch, history)
+    )
 
 
 def _preempted(why: str) -> SystemExit:
@@ -115,10 +121,15 @@ def _lost_worker_ends(strategy: Any) -> Iterator[None]:
     """What the others see when a worker dies is a failed exchange; all start again from the last checkpoint."""
     import tensorflow as tf
 
-    lost = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.InternalError)
+    worker_errors = (
+        tf.errors.UnavailableError,
+        tf.errors.AbortedError,
+        tf.errors.CancelledError,
+        tf.errors.InternalError,
+    )
     try:
         yield
-    except lost as error:
+    except worker_errors as error:
         if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
             raise
         raise _preempted(f"lost another worker ({type(error).__name__})") from error

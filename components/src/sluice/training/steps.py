@@ -54,13 +54,13 @@ class Steps:
         self._advance = tf.function(self._several)
         self._sum = tf.function(self._summed)
 
-    def take(self, done: int, count: int) -> None:
+    def take(self, first: int, count: int) -> None:
         """Take ``count`` steps after the first ``done``, those that the last call ended with."""
         import tensorflow as tf
 
         if self._batches is None:
             self._batches = iter(
-                self._strategy.distribute_datasets_from_function(lambda place: self._from(done, place))
+                self._strategy.distribute_datasets_from_function(lambda place: self._from(first, place))
             )
         self._advance(self._batches, tf.constant(count))
 
@@ -80,7 +80,7 @@ class Steps:
         for variable, value in zip(self._optimizer.variables, optimizer, strict=True):
             variable.assign(value)
 
-    def _from(self, done: int, place: Any) -> Any:
+    def _from(self, first: int, place: Any) -> Any:
         """
         Batches of this worker's replicas, in turn, to the end of the training: (rows, labels, step, first row).
 
@@ -90,7 +90,7 @@ class Steps:
         import tensorflow as tf
 
         x, y = tf.constant(self._train.x), tf.constant(self._train.y)
-        epoch, over = divmod(done, self.an_epoch)
+        epoch, over = divmod(first, self.an_epoch)
         replicas = self._batch // self._share // place.num_input_pipelines
         mine = tf.range(replicas, dtype=tf.int64) + place.input_pipeline_id * replicas
 
@@ -102,8 +102,8 @@ class Steps:
             parts = rows, tf.repeat(steps, replicas), tf.tile(mine * self._share, (self.an_epoch,))
             return tf.data.Dataset.from_tensor_slices(parts)
 
-        chosen = tf.data.Dataset.range(epoch, self._recipe.epochs).flat_map(indices).skip(over * replicas)
-        gathered = chosen.map(lambda at, step, offset: (tf.gather(x, at), tf.gather(y, at), step, offset))
+        batches = tf.data.Dataset.range(epoch, self._recipe.epochs).flat_map(indices).skip(over * replicas)
+        gathered = batches.map(lambda at, step, offset: (tf.gather(x, at), tf.gather(y, at), step, offset))
         return gathered.prefetch(tf.data.AUTOTUNE)
 
     def _several(self, batches: Any, count: Any) -> None:

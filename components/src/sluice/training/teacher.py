@@ -33,7 +33,7 @@ from sluice.training.curve import (
 from sluice.training.determinism import on_jax, start_distributed, start_jax
 from sluice.training.distribution import ONE_DEVICE, Distribution, read_cluster
 from sluice.training.frame import Encoded, encoded_splits, prepared_frame, reduced_manifest
-from sluice.training.loop import Keeping, train_in_steps
+from sluice.training.loop import CheckpointPlan, train_in_steps
 from sluice.training.optimizer import optimizer_for
 from sluice.training.staging import whole_directory
 
@@ -62,7 +62,7 @@ class TrainingRecord(BaseModel):
 
 
 @dataclass(frozen=True)
-class Scale:
+class TrainingSetup:
     """
     How a training is spread and kept; the default is one device and no checkpoint.
 
@@ -103,7 +103,7 @@ def train_teacher(
     out: Path,
     baseline_keys: Sequence[str] = (),
     progress: Progress | None = None,
-    scale: Scale = Scale(),
+    setup: TrainingSetup = TrainingSetup(),
 ) -> TrainingRecord:
     """
     Train the recipe's teacher and the baselines.
@@ -115,28 +115,28 @@ def train_teacher(
             several workers the chief writes it, the others write nothing.
         baseline_keys: columns whose combinations give the rate baseline.
         progress: called with one line an epoch; by default the line goes to standard output.
-        scale: devices and checkpoints.
+        setup: devices and checkpoints.
 
     Raises:
-        BadInput: the recipe does not fit the frame, the frame cannot be trained on, or the scale does not fit.
+        BadInput: the recipe does not fit the frame, the frame cannot be trained on, or the setup does not fit.
     """
     manifest = reduced_manifest(frame_dir, recipe)
     frame = prepared_frame(frame_dir, recipe)
     encoder = fit_encoder(frame.filter(split="train"), manifest)
     splits = encoded_splits(frame, encoder)
-    if not scale.chief:
-        return _fit(splits, recipe, _unsaid, scale)[1]
+    if not setup.chief:
+        return _fit(splits, recipe, _unsaid, setup)[1]
     with whole_directory(out) as directory:
         baseline_scores(frame, splits, encoder, baseline_keys).write_parquet(directory / "baselines.parquet")
-        model, record = _fit(splits, recipe, progress or _to_stdout, scale)
+        model, record = _fit(splits, recipe, progress or _to_stdout, setup)
         model.save_weights(directory / WEIGHTS)
         spec = {"width": encoder.width, "hidden": list(recipe.teacher), "dropout": recipe.dropout}
         write_json(directory / "spec.json", spec)
         write_json(directory / "encoder.json", encoder.model_dump(mode="json"))
         write_json(directory / "manifest.json", manifest.model_dump(mode="json"))
         write_json(directory / "history.json", record.model_dump(mode="json"))
-    if scale.store:
-        scale.store.forget()
+    if setup.store:
+        setup.store.forget()
     return record
 
 
@@ -155,17 +155,21 @@ def _unsaid(_line: str) -> None:
     """The chief says it."""
 
 
-def _fit(splits: dict[str, Encoded], recipe: Recipe, progress: Progress, scale: Scale) -> tuple[Any, TrainingRecord]:
+def _fit(
+    splits: dict[str, Encoded], recipe: Recipe, progress: Progress, setup: TrainingSetup
+) -> tuple[Any, TrainingRecord]:
     train, tune = splits["train"], splits["tune"]
     weight = float((1 - train.y.mean()) / train.y.mean())
     shift = float(np.log(weight))
-    predict = forward_logits if scale.in_steps else predicted_logits
+    predict = forward_logits if setup.in_steps else predicted_logits
     curve = Curve(splits, recipe, shift, progress, predict)
-    if scale.in_steps and not on_jax():
-        keras, strategy = start_distributed(recipe.seed, scale.distribution)
-        train_in_steps(keras, strategy, train, recipe, weight, curve, Keeping(scale.store, scale.every, scale.chief))
+    if setup.in_steps and not on_jax():
+        keras, strategy = start_distributed(recipe.seed, setup.distribution)
+        train_in_steps(
+            keras, strategy, train, recipe, weight, curve, CheckpointPlan(setup.store, setup.every, setup.chief)
+        )
     else:
-        keras = _started(recipe, scale)
+        keras = _start_keras(recipe, setup)
         _fit_whole(keras, train, recipe, weight, curve)
     model = build(keras, train.x.shape[1], recipe.teacher, recipe.dropout)
     model.set_weights(curve.best_weights)
@@ -185,12 +189,12 @@ def _fit(splits: dict[str, Encoded], recipe: Recipe, progress: Progress, scale: 
     )
 
 
-def _started(recipe: Recipe, scale: Scale) -> Any:
+def _start_keras(recipe: Recipe, setup: TrainingSetup) -> Any:
     if not on_jax():
-        return start_distributed(recipe.seed, scale.distribution)[0]
-    if scale.checkpoints:
+        return start_distributed(recipe.seed, setup.distribution)[0]
+    if setup.checkpoints:
         raise BadInput("checkpoints", "need the TensorFlow backend of Keras", "unset KERAS_BACKEND, or keep none")
-    return start_jax(recipe.seed, scale.distribution)
+    return start_jax(recipe.seed, setup.distribution)
 
 
 def _fit_whole(keras: Any, train: Encoded, recipe: Recipe, weight: float, curve: Curve) -> None:

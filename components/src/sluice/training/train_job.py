@@ -83,7 +83,7 @@ class TrainingJob(BaseModel):
         return path
 
 
-def placed(document: Mapping[str, Any], claim: str, namespace: Callable[[], str]) -> Placement:
+def placement_of(document: Mapping[str, Any], claim: str, namespace: Callable[[], str]) -> Placement:
     """
     The placement in a document, with the claim; ``namespace`` is asked where the document names none.
 
@@ -102,7 +102,7 @@ def job_of(
     task: str,
     recipe: Recipe,
     size: tuple[int, int],
-    keeping: tuple[str, int],
+    checkpoints: tuple[str, int],
     placement: Placement,
 ) -> TrainingJob:
     """
@@ -124,8 +124,8 @@ def job_of(
             recipe=recipe,
             frame=f"{folder}/frame",
             out=f"{folder}/teacher",
-            checkpoints=keeping[0] or f"{placement.mount}/{folder}/checkpoints",
-            every=keeping[1],
+            checkpoints=checkpoints[0] or f"{placement.mount}/{folder}/checkpoints",
+            every=checkpoints[1],
             nodes=size[0],
             accelerators=size[1],
         )
@@ -239,14 +239,14 @@ def outcome(document: Mapping[str, Any]) -> tuple[bool | None, str]:
         document: the object as the API server has it.
     """
     ends = {"Complete": True, "Succeeded": True, "Failed": False}
-    found = [each for each in document.get("status", {}).get("conditions", []) if each.get("status") == "True"]
-    said = "; ".join(f"{each['type']}: {each.get('message') or each.get('reason', '')}" for each in found)
-    ended = [ends[each["type"]] for each in found if each["type"] in ends]
-    return (ended[-1] if ended else None), said or "waiting for the operator"
+    conditions = [each for each in document.get("status", {}).get("conditions", []) if each.get("status") == "True"]
+    message = "; ".join(f"{each['type']}: {each.get('message') or each.get('reason', '')}" for each in conditions)
+    results = [ends[each["type"]] for each in conditions if each["type"] in ends]
+    return (results[-1] if results else None), message or "waiting for the operator"
 
 
 def _arguments(job: TrainingJob, placement: Placement) -> list[str]:
-    asked = {
+    options = {
         "task": job.task,
         "recipe": job.recipe.model_dump_json(),
         "frame": f"{placement.mount}/{job.frame}",
@@ -255,7 +255,7 @@ def _arguments(job: TrainingJob, placement: Placement) -> list[str]:
         "checkpoints": job.checkpoints,
         "every": str(job.every),
     }
-    return [f"--{name}={value}" for name, value in asked.items()]
+    return [f"--{name}={value}" for name, value in options.items()]
 
 
 def _pod(placement: Placement, container: str, accelerators: int) -> dict[str, Any]:
