@@ -223,7 +223,7 @@ def copied(production: Production, place: Path) -> Store:
     for kind, column in times.items():
         for name in source.names(kind, LONG_AGO):
             for number, rows in enumerate(source.read(kind, name).sort(column).iter_slices(20)):
-                target.put(kind, Batch(begun=rows[column][-1], sha256=f"{Path(name).stem[-60:]}{number:04}"), rows)
+                target.put(kind, Batch(start=rows[column][-1], sha256=f"{Path(name).stem[-60:]}{number:04}"), rows)
     return target
 
 
@@ -242,7 +242,7 @@ def test_predictions_without_features_are_of_no_use_to_drift(production: Product
     store = copied(production, tmp_path / "store")
     for name in store.names("predictions", LONG_AGO):
         bare = store.read("predictions", name).with_columns(features=pl.lit("{}"))
-        store.put("predictions", Batch.named(Path(name).stem), bare)
+        store.put("predictions", Batch.from_name(Path(name).stem), bare)
     place = str(tmp_path / "store")
     report = production.asked(tmp_path / "out", TriggerLimits(minimum_n=30), QUIET, predictions=place)
     assert (report["says"]["drift"], report["known"]["requests"]) == ("INCONCLUSIVE", 0)

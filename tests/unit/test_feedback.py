@@ -81,7 +81,7 @@ def test_a_line_that_no_server_writes_is_refused_by_its_number(change: dict[str,
 def test_a_batch_is_what_its_name_says() -> None:
     body = json.dumps(GOOD).encode()
     batch = Batch.of(NOON + timedelta(milliseconds=7), body)
-    assert Batch.named(batch.name) == batch
+    assert Batch.from_name(batch.name) == batch
     with pytest.raises(BadRequest, match="is not what the batch's name says"):
         parse_predictions(batch, body + b" ")
     many = b"{}\n" * (MAX_LINES + 1)

@@ -15,7 +15,7 @@ _SECONDS = (5, 15)
 
 class KubernetesCluster:
     """
-    Reads what ``sluice_cluster.applied`` needs, and keeps what ``sluice_cluster.seen`` remembers.
+    Reads what ``sluice_cluster.applied`` needs, and keeps what ``sluice_cluster.memory`` remembers.
 
     Args:
         argocd: the namespace of Argo CD's Applications.
@@ -79,7 +79,7 @@ class KubernetesCluster:
         document: ClusterObject = _answered(self._custom.get_namespaced_custom_object, *args)
         return document
 
-    def seen(self, namespace: str) -> str | None:
+    def recall(self, namespace: str) -> str | None:
         """The commit in the ConfigMap ``gate-seen``; ``None`` before the first look."""
         answer = _answered(self._core.read_namespaced_config_map, _MEMORY, namespace)
         commit: str | None = (answer.data or {}).get("commit")

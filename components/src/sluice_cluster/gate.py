@@ -34,8 +34,8 @@ from sluice.rollout.advance import decided, look
 from sluice_cluster.api import KubernetesCluster
 from sluice_cluster.applied import SIDES, ReadBack, read_back
 from sluice_cluster.cluster import Asking, Cluster, NotApplied
+from sluice_cluster.memory import remembering
 from sluice_cluster.pods import ask_pod
-from sluice_cluster.seen import remembering
 from sluice_cluster.settings import Settings
 
 _PATIENCE_SECONDS, _PAUSE_SECONDS = 30.0, 2.0

@@ -160,11 +160,11 @@ class CollectorApp:
         if scope["method"] == "GET" and scope["path"] == "/metrics":
             await _answer(send, 200, generate_latest(self.counts.registry), b"text/plain; version=0.0.4; charset=utf-8")
             return
-        endpoint, status, document = await self._told(scope, receive)
+        endpoint, status, document = await self._response(scope, receive)
         self.counts.request(endpoint, status)
         await _answer(send, status, orjson.dumps(document))
 
-    async def _told(self, scope: Scope, receive: Receive) -> tuple[str, int, dict[str, Any]]:
+    async def _response(self, scope: Scope, receive: Receive) -> tuple[str, int, dict[str, Any]]:
         """Which endpoint, its status and its answer; whatever happens, there is one."""
         head, _, name = scope["path"].rpartition("/")
         endpoint = _ENDPOINTS.get((scope["method"], head), "other")
@@ -205,7 +205,7 @@ class CollectorApp:
             self._busy[most] -= 1
 
     async def _predictions(self, name: str, body: bytes) -> int:
-        batch = Batch.named(name)
+        batch = Batch.from_name(name)
         frame = await asyncio.to_thread(parse_predictions, batch, body)
         await asyncio.to_thread(self._store.put, "predictions", batch, frame)
         self.counts.predictions(frame)

@@ -38,7 +38,7 @@ class _JsonLines(logging.Formatter):
         self._identity = dict(identity)
 
     def format(self, record: logging.LogRecord) -> str:
-        fields: Mapping[str, Any] = getattr(record, "told", {"event": "log", "text": record.getMessage()[:_LONGEST]})
+        fields: Mapping[str, Any] = getattr(record, "fields", {"event": "log", "text": record.getMessage()[:_LONGEST]})
         line = {"time": iso(datetime.fromtimestamp(record.created, UTC)), "level": record.levelname}
         document = line | self._identity | {key: value for key, value in fields.items() if value not in ("", None)}
         if record.exc_info:
@@ -71,7 +71,7 @@ class EventLog:
 
     def say(self, event: str, **fields: Any) -> None:
         """Something that happens seldom."""
-        self._logger.info(event, extra={"told": {"event": event, **fields}})
+        self._logger.info(event, extra={"fields": {"event": event, **fields}})
 
     def failed(self, cause: str, request_id: str, rollout: str) -> None:
         """A request failed, which is our fault; called where the exception is being handled."""
@@ -106,7 +106,7 @@ class EventLog:
         left_out, self._left_out = self._left_out, 0
         ids: dict[str, Any] = {"request_id": request_id, "trace_id": tracing.trace_id(), **self._released()}
         ids |= {"rollout": rollout} if rollout else {}
-        extra = {"told": fields | ids | {"left_out": left_out or None}}
+        extra = {"fields": fields | ids | {"left_out": left_out or None}}
         self._logger.log(level, fields["event"], extra=extra, exc_info=exc_info)
 
     def _released(self) -> dict[str, str | int]:

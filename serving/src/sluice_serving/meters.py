@@ -44,17 +44,17 @@ class Meters:
             self.model.read(rows.missing, rows.stale)
         self.model.scored(route, scores)
         if self.seldon:
-            self.seldon.ended("200", milliseconds)
+            self.seldon.count("200", milliseconds)
 
     def failed(self, route: str, cause: Cause, n: int, milliseconds: float, moment: datetime) -> None:
         """One request whose ``n`` instances got no score, which is our fault."""
         self.requests.failed(route, cause, n, milliseconds, moment)
         if self.seldon:
-            self.seldon.ended("500", milliseconds)
+            self.seldon.count("500", milliseconds)
 
     def refused(self, headers: Mapping[str, str], error: BadRequest, milliseconds: float) -> None:
         """One request that was the client's own fault; the headers may say anything."""
         self.requests.refused(headers.get("x-sluice-route"))
         self.model.refused(error.part)
         if self.seldon:
-            self.seldon.ended("400", milliseconds)
+            self.seldon.count("400", milliseconds)

@@ -82,7 +82,7 @@ class ServingMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """All families, for a scrape."""
         names = ["task", "digest", "route"]
-        yield self._counted(names)
+        yield self._outcomes(names)
         latency = HistogramMetricFamily("sluice_request_latency_seconds", "Time in the server.", labels=names)
         squares = CounterMetricFamily("sluice_request_latency_squared_seconds", "Their squares.", labels=names)
         stale = CounterMetricFamily("sluice_features_stale", "Answers without a fresh vector.", labels=names)
@@ -98,7 +98,7 @@ class ServingMetrics(Collector):
         start.add_metric(self._identity, self._start)
         yield start
 
-    def _counted(self, names: list[str]) -> Metric:
+    def _outcomes(self, names: list[str]) -> Metric:
         family = CounterMetricFamily("sluice_requests", "Instances asked about.", labels=[*names, "status", "cause"])
         for route, counts in self._routes.items():
             for series, n in zip(OUTCOMES, counts.outcomes, strict=True):

@@ -59,15 +59,15 @@ class ModelMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """All families, for a scrape."""
-        yield self._counted("sluice_requests_refused", "Requests that broke their contract.", "part", self._refused)
-        yield self._counted("sluice_feature_missing", "Cells without a value.", "feature", self._missing)
-        yield self._counted("sluice_feature_stale", "Cells whose value was past its time.", "feature", self._stale)
+        yield self._counter("sluice_requests_refused", "Requests that broke their contract.", "part", self._refused)
+        yield self._counter("sluice_feature_missing", "Cells without a value.", "feature", self._missing)
+        yield self._counter("sluice_feature_stale", "Cells whose value was past its time.", "feature", self._stale)
         scores = HistogramMetricFamily("sluice_score", "Scores given.", labels=["task", "digest", "route"])
         for route, (bins, total) in self._scores.items():
             scores.add_metric([*self._identity, route], cumulative(_ENDS, bins), total[0])
         yield scores
 
-    def _counted(self, name: str, text: str, label: str, counts: dict[str, int] | dict[Contract, int]) -> Metric:
+    def _counter(self, name: str, text: str, label: str, counts: dict[str, int] | dict[Contract, int]) -> Metric:
         family = CounterMetricFamily(name, text, labels=["task", "digest", label])
         for value, n in counts.items():
             family.add_metric([*self._identity, value], n)

@@ -57,7 +57,7 @@ class RequestHandler(Protocol):
     def answer(self, rows: Any) -> bytes:
         """The body of the answer."""
 
-    def refuse(self, headers: Mapping[str, str], error: BadRequest, started: float) -> None:
+    def refuse(self, headers: Mapping[str, str], error: BadRequest, start: float) -> None:
         """Count a request that was the client's own fault."""
 
     def describe(self) -> dict[str, Any]:
@@ -129,12 +129,12 @@ class StrictRESTServer(RESTServer):  # type: ignore[misc]  # kserve has no types
         version: Version = "v1" if request.url.path.startswith("/v1/") else "v2"
         if not await self.dataplane.model_ready(name, disable_predictor_health_check=True):
             raise ModelNotReady(name)
-        headers, started = dict(request.headers), time.perf_counter()
+        headers, start = dict(request.headers), time.perf_counter()
         try:
             with tracing.request(headers):
                 answer, _ = await self.dataplane.infer(name, Call(version, await bounded_body(request)), headers)
         except BadRequest as error:
-            self.dataplane.model_registry.get_model(name).predictor.refuse(headers, error, started)
+            self.dataplane.model_registry.get_model(name).predictor.refuse(headers, error, start)
             raise
         return Response(answer, media_type="application/json")
 

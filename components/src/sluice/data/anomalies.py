@@ -6,20 +6,18 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict
 
 from sluice.data.divergence import FeatureProfile, divergence
 from sluice.data.schema import FeatureRule, Schema
 from sluice.data.span import iso_time, type_name
+from sluice.documents.model import FrozenDocument
 
 SPAN = "(span)"
 """Stands for the feature in an anomaly of the whole span."""
 
 
-class Anomaly(BaseModel):
+class Anomaly(FrozenDocument):
     """One broken rule."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     feature: str
     rule: str

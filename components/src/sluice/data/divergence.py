@@ -7,14 +7,15 @@ from typing import Literal
 
 import numpy as np
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from sluice.documents.model import FrozenDocument
 from sluice.errors import BadInput
 
 _MAX_CATEGORIES = 64
 
 
-class FeatureProfile(BaseModel):
+class FeatureProfile(FrozenDocument):
     """
     The baseline histogram of one feature.
 
@@ -24,8 +25,6 @@ class FeatureProfile(BaseModel):
     Categorical: ``shares`` (categories + 1) follows ``categories``, with one bin more for all others.
     Shares are of the non-null values and sum to 1, or are all 0 where there is none.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["numeric", "categorical"]
     null_rate: float = Field(ge=0, le=1)

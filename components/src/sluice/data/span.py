@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from sluice.content import canonical_json, write_json, written_whole
+from sluice.documents.model import FrozenDocument, first_violation
 from sluice.errors import BadArtifact, BadInput
 
 EXAMPLES_FILE = "examples.parquet"
@@ -20,10 +21,8 @@ _NULL_LENGTH = 0xFFFFFFFF
 _AGAIN = "run ingest again"
 
 
-class SpanRecord(BaseModel):
+class SpanRecord(FrozenDocument):
     """What a span is: kept beside its rows, and enough to check them."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     digest: str
     """``content_digest`` of the rows."""
@@ -120,9 +119,8 @@ def read_record(directory: Path) -> SpanRecord:
     except OSError as error:
         raise BadInput(str(path), f"cannot be read ({error.strerror})", _AGAIN) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise BadArtifact(str(path), f"is not a span record ({where}: {first['msg']})", _AGAIN) from error
+        key, rule, _ = first_violation(error)
+        raise BadArtifact(str(path), f"is not a span record ({key or 'the file'}: {rule})", _AGAIN) from error
 
 
 def read_span(directory: Path) -> pl.DataFrame:

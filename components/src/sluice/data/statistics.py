@@ -6,18 +6,16 @@ from datetime import datetime
 
 import numpy as np
 import polars as pl
-from pydantic import BaseModel, ConfigDict
 
 from sluice.data.span import iso_time, type_name
+from sluice.documents.model import FrozenDocument
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 _TOP = 20
 
 
-class ColumnStatistics(BaseModel):
+class ColumnStatistics(FrozenDocument):
     """One column. What does not apply to its type is ``None`` or empty."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     dtype: str
     n: int
@@ -44,10 +42,8 @@ class ColumnStatistics(BaseModel):
     """The most frequent values of strings, booleans and integers, with their counts; at most 20."""
 
 
-class Statistics(BaseModel):
+class Statistics(FrozenDocument):
     """All columns of a frame."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     rows: int
     columns: dict[str, ColumnStatistics]

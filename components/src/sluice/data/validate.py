@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from pydantic import BaseModel, ConfigDict
 
 from sluice.content import digest_of_value, write_json
 from sluice.data.anomalies import Anomaly, find_anomalies, find_distances
@@ -15,6 +14,7 @@ from sluice.data.divergence import FeatureProfile, baseline_masses, jensen_shann
 from sluice.data.schema import Schema, read_schema
 from sluice.data.span import read_record, read_span, type_name
 from sluice.data.statistics import Statistics, statistics
+from sluice.documents.model import FrozenDocument
 from sluice.errors import BadInput
 from sluice.tasks.task import Task
 
@@ -22,11 +22,7 @@ BASELINE, FRESH = "train", "test"
 REPORT_FILE = "validation.json"
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Comparison(_Document):
+class Comparison(FrozenDocument):
     """One feature in the fresh split against the training split."""
 
     feature: str
@@ -39,7 +35,7 @@ class Comparison(_Document):
     """Share of the rows in each bin; each sums to 1."""
 
 
-class ValidationReport(_Document):
+class ValidationReport(FrozenDocument):
     """What validation saw. ``passed`` is true when there is no anomaly."""
 
     task: str

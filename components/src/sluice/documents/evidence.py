@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from sluice.content import digest_of_value
 from sluice.documents.event_time import Moment
+from sluice.documents.model import FiniteDocument
 from sluice.documents.state import Applied
 
 LATENCY_BOUNDS_MS: tuple[float, ...] = tuple(round(0.25 * 2 ** (step / 3), 4) for step in range(52))
@@ -26,14 +27,10 @@ LABEL_DELAY_BOUNDS_S: tuple[int, ...] = tuple(
 """Upper ends of the bins of a label's delay: a minute to thirty days."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
 Count = Annotated[int, Field(ge=0)]
 
 
-class Moments(_Frozen):
+class Moments(FiniteDocument):
     """n, mean and sample variance."""
 
     n: int = Field(ge=1)
@@ -41,7 +38,7 @@ class Moments(_Frozen):
     variance: float = Field(ge=0)
 
 
-class Share(_Frozen):
+class Share(FiniteDocument):
     """``hits`` of ``n``."""
 
     n: int = Field(ge=1)
@@ -54,7 +51,7 @@ class Share(_Frozen):
         return self
 
 
-class Histogram(_Frozen):
+class Histogram(FiniteDocument):
     """Counts in the bins that ``LATENCY_BOUNDS_MS`` ends; the last one is open: one count more than bounds."""
 
     counts: tuple[Count, ...] = Field(min_length=len(LATENCY_BOUNDS_MS) + 1, max_length=len(LATENCY_BOUNDS_MS) + 1)
@@ -65,7 +62,7 @@ class Histogram(_Frozen):
         return sum(self.counts)
 
 
-class LabelDelays(_Frozen):
+class LabelDelays(FiniteDocument):
     """How long after its prediction each label was known, of the labels that are in: those to come are not in it."""
 
     counts: tuple[Count, ...] = Field(
@@ -76,7 +73,7 @@ class LabelDelays(_Frozen):
     """Sum of the delays."""
 
 
-class Imputed(_Frozen):
+class Imputed(FiniteDocument):
     """
     What a prediction-powered mean is made of (Angelopoulos et al., arXiv 2301.09633).
 
@@ -89,7 +86,7 @@ class Imputed(_Frozen):
     """Loss minus imputed loss, of the mature requests whose label is in."""
 
 
-class Arm(_Frozen):
+class Arm(FiniteDocument):
     """One digest's requests."""
 
     digest: str
@@ -124,7 +121,7 @@ class Arm(_Frozen):
         return self
 
 
-class Stratum(_Frozen):
+class Stratum(FiniteDocument):
     """Log loss of both arms in one window, in which they were split by chance."""
 
     window: str
@@ -135,7 +132,7 @@ class Stratum(_Frozen):
     """Only where some labels of mature requests are not in."""
 
 
-class Pairs(_Frozen):
+class Pairs(FiniteDocument):
     """Requests that both sides answered, in shadow."""
 
     shift: Moments | None
@@ -146,7 +143,7 @@ class Pairs(_Frozen):
     """Pairs in which both sides decide the same at their own thresholds."""
 
 
-class SliceEvidence(_Frozen):
+class SliceEvidence(FiniteDocument):
     """The same numbers for the requests of one slice."""
 
     candidate: Share | None
@@ -157,7 +154,7 @@ class SliceEvidence(_Frozen):
     """Candidate's log loss minus stable's on the same request, in shadow."""
 
 
-class Source(_Frozen):
+class Source(FiniteDocument):
     """Where numbers come from, so that anybody can ask again."""
 
     name: str
@@ -173,7 +170,7 @@ class Source(_Frozen):
     """Rows or samples that answered."""
 
 
-class Cells(_Frozen):
+class Cells(FiniteDocument):
     """Served feature cells against the same cells read offline."""
 
     compared: Count
@@ -197,7 +194,7 @@ class Cells(_Frozen):
         return {name: value for name, value in said.items() if value or name != "excluded"}
 
 
-class Timings(_Frozen):
+class Timings(FiniteDocument):
     """Latency in milliseconds: never the same twice, so not part of any digest."""
 
     candidate: Moments | None = None
@@ -208,7 +205,7 @@ class Timings(_Frozen):
     stable_bins: Histogram | None = None
 
 
-class Evidence(_Frozen):
+class Evidence(FiniteDocument):
     """One look."""
 
     task: str

@@ -21,8 +21,6 @@ import re
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     ValidationError,
@@ -31,6 +29,7 @@ from pydantic import (
 )
 
 from sluice.documents.event_time import Moment
+from sluice.documents.model import FrozenDocument
 from sluice.errors import BadArtifact
 
 Stage = Literal["empty", "bootstrap", "shadow", "preview", "canary", "confirm", "stable"]
@@ -51,11 +50,7 @@ STRATEGIES: dict[str, str | None] = {
 }
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Hold(_Frozen):
+class Hold(FrozenDocument):
     """A digest that nothing may release until a person lifts it."""
 
     digest: Digest
@@ -64,7 +59,7 @@ class Hold(_Frozen):
     at: Moment
 
 
-class Applied(_Frozen):
+class Applied(FrozenDocument):
     """What the reconciler read back from the servers and the splitter: the effect, not the intention."""
 
     commit: str
@@ -97,7 +92,7 @@ _TABLE: dict[str, _Row] = {
 }
 
 
-class ReleaseState(_Frozen):
+class ReleaseState(FrozenDocument):
     """The release file and the holds of one environment."""
 
     task: Label

@@ -42,7 +42,7 @@ class _Bench:
     models: Mapping[str, Scored]
     problems: tuple[str, ...]
 
-    def measured(self, role: str, rows: Ints | None = None) -> Performance | None:
+    def performance(self, role: str, rows: Ints | None = None) -> Performance | None:
         """This model on all rows or some; ``None`` when it cannot be measured."""
         model = self.models.get(role)
         return measure(self.holdout.labels, model, self.resamples, rows) if model else None
@@ -77,7 +77,7 @@ def evaluate(
     needed = production.manifest.features.names if production else ()
     holdout = read_holdout(frame_dir, "test", (*slice_columns(frame_dir), *needed))
     bench = _bench(holdout, read_holdout(frame_dir, "tune"), (teacher_dir, ladder_dir), variant, production, seed)
-    whole = {role: bench.measured(role) for role in bench.models}
+    whole = {role: bench.performance(role) for role in bench.models}
     baselines = {
         role: performance for role, performance in whole.items() if role.startswith("baseline:") and performance
     }
@@ -148,10 +148,10 @@ def _slices(bench: _Bench, best: str | None) -> Iterator[SliceEvaluation]:
 
 
 def _slice(bench: _Bench, best: str | None, name: tuple[str, str], rows: Ints) -> SliceEvaluation:
-    candidate = bench.measured(_CANDIDATE, rows)
+    candidate = bench.performance(_CANDIDATE, rows)
 
     def versus(role: str | None) -> Performance | None:
-        return bench.measured(role, rows) if candidate and role else None
+        return bench.performance(role, rows) if candidate and role else None
 
     peers = {
         key: versus(role) for key, role in (("production", _PRODUCTION), ("baseline", best), ("teacher", _TEACHER))

@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import polars as pl
-from pydantic import BaseModel, ConfigDict
 
 from sluice.child_process import ChildServer
 from sluice.content import write_json
+from sluice.documents.model import FrozenDocument
 from sluice.errors import BadInput, Refused, SluiceError, one_line
 from sluice.models.bundle import Bundle, load_bundle
 from sluice.models.request import columns_of
@@ -29,11 +29,7 @@ _JSON = {"content-type": "application/json"}
 _DATATYPES = {"float": "FP64", "int": "INT64", "string": "BYTES"}
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class InfraTiming(_Document):
+class InfraTiming(FrozenDocument):
     """What the clock said; differs from run to run."""
 
     start_s: float
@@ -43,7 +39,7 @@ class InfraTiming(_Document):
     stop_s: float
 
 
-class InfraReport(_Document):
+class InfraReport(FrozenDocument):
     """
     What the server did. Everything but ``timing`` is the same for the same bundle and frame.
 

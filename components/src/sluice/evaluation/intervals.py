@@ -118,7 +118,7 @@ def measure(labels: Ints, model: Scored, resamples: DayResamples, rows: Ints | N
     selection = slice(None) if rows is None else rows
     truth, scores, days = labels[selection], model.scores[selection], resamples.codes[selection]
     by_day = _DaySums(days, resamples)
-    hits, misses = by_day.counted(model.bins[selection], truth)
+    hits, misses = by_day.counts(model.bins[selection], truth)
     draws = {
         "auc": auc_of_counts(hits, misses),
         "pr_auc": average_precision_of_counts(hits, misses),
@@ -148,7 +148,7 @@ class _DaySums:
         cells = np.bincount(self._days * size + groups, weights=values, minlength=self._number * size)
         return _product(self._weights, cells.reshape(self._number, size))
 
-    def counted(self, bins: Ints, truth: Ints) -> tuple[Floats, Floats]:
+    def counts(self, bins: Ints, truth: Ints) -> tuple[Floats, Floats]:
         """(R, SCORE_BINS) positives and negatives by bin. Counts below 2**24 are exact in float32, at half the cost."""
         width = 2 * SCORE_BINS
         cells = np.bincount(self._days * width + truth * SCORE_BINS + bins, minlength=self._number * width)

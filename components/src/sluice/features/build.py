@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict
 
 from sluice.content import write_json, written_whole
 from sluice.data.span import content_digest, iso_time, read_record, read_span
+from sluice.documents.model import FrozenDocument
 from sluice.errors import BadInput
 from sluice.features.manifest import Feature, FeatureManifest
 from sluice.features.plan import FeaturePlan, refuse_known_later
@@ -23,10 +23,8 @@ RECORD_FILE = "frame.json"
 _IDENTITY = ("example_id", "event_time", "label_time", "label", "split")
 
 
-class FrameRecord(BaseModel):
+class FrameRecord(FrozenDocument):
     """What a frame is: kept beside its rows."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     digest: str
     """``sluice.data.span.content_digest`` of the frame."""

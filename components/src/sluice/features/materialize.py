@@ -24,10 +24,10 @@ from typing import Any
 
 import polars as pl
 from feast import FeatureStore
-from pydantic import BaseModel, ConfigDict
 
 from sluice.content import digest_of_files, digest_of_value, write_json
 from sluice.data.span import iso_time
+from sluice.documents.model import FrozenDocument
 from sluice.errors import BadInput, SluiceError
 from sluice.features.cluster import CLUSTER, applied, cluster_store
 from sluice.features.location import put_file, read_object, table_rows
@@ -42,10 +42,8 @@ _WRITING: Mapping[str, Any] = {"timeout_seconds": 10.0, "retries": 3}
 """A writer can wait longer than somebody who asks."""
 
 
-class ViewMark(BaseModel):
+class ViewMark(FrozenDocument):
     """What the online store holds of one view; written after its rows."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     until: datetime
     """Every row whose ``event_timestamp`` is not younger was written, or a younger one of its key."""

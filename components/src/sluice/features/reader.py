@@ -100,7 +100,7 @@ class OnlineReader:
             BadInput: an instance lacks a field, has one too many, or has one of the wrong type; names it.
             Unavailable: the store is Redis and does not answer.
         """
-        columns = self._checked(instances)
+        columns = self._input_columns(instances)
         stale: dict[str, list[bool]] = {}
         as_of: list[dict[str, datetime]] = [{} for _ in instances]
         for view in self._plan.stored:
@@ -123,7 +123,7 @@ class OnlineReader:
             as_of=as_of,
         )
 
-    def _checked(self, instances: Sequence[Instance]) -> dict[str, Sequence[Any]]:
+    def _input_columns(self, instances: Sequence[Instance]) -> dict[str, Sequence[Any]]:
         allowed = {feature.name for feature in self._carried}
         for number, instance in enumerate(instances):
             for name in instance:

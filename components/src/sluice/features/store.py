@@ -145,7 +145,7 @@ def historical(feast: FeatureStore, plan: FeaturePlan, rows: pl.DataFrame) -> pl
     """
     requests = rows.select(pl.int_range(pl.len()).alias(_ROW), pl.col("event_time").alias(_MOMENT), *plan.keys)
     references = [f"{view.name}:{feature.name}" for view in plan.stored for feature in view.features]
-    history = pl.DataFrame(_joined(feast, requests, references)).sort(_ROW)
+    history = pl.DataFrame(_join(feast, requests, references)).sort(_ROW)
     if history.height != rows.height or not history[_ROW].is_unique().all():
         raise BadInput("historical features", f"{history.height} rows came back for {rows.height}", "report this store")
     inputs = {name for view in plan.on_demand for name in view.inputs}
@@ -154,7 +154,7 @@ def historical(feast: FeatureStore, plan: FeaturePlan, rows: pl.DataFrame) -> pl
     return pl.DataFrame([_column(feature, derived, history) for feature in plan.features])
 
 
-def _joined(feast: FeatureStore, requests: pl.DataFrame, references: list[str]) -> Any:
+def _join(feast: FeatureStore, requests: pl.DataFrame, references: list[str]) -> Any:
     """Feast's join; it refuses to join nothing, which a model of request inputs alone asks for."""
     return feast.get_historical_features(requests.to_pandas(), references).to_arrow() if references else requests
 

@@ -47,12 +47,12 @@ def attributed(
         .then(pl.lit("stable"))
         .otherwise("route")
     )
-    found = frame.with_columns(
+    rows = frame.with_columns(
         route=route,
         rollout=pl.when(is_marked).then("rollout").otherwise(pl.when(is_settled).then("s_rollout")).fill_null(""),
         window=_windows(frame, timedelta(hours=window_hours)),
     )
-    return found.select(pl.col(name).cast(dtype) for name, dtype in ROW_SCHEMA.items())
+    return rows.select(pl.col(name).cast(dtype) for name, dtype in ROW_SCHEMA.items())
 
 
 def _frame(history: Sequence[ReleaseState]) -> pl.DataFrame:

@@ -13,10 +13,11 @@ from typing import Annotated, Any, Literal
 
 import orjson
 import polars as pl
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 
 from sluice.content import digest_of_bytes
 from sluice.documents.event_time import iso
+from sluice.documents.model import FrozenDocument, first_violation
 from sluice.documents.state import Digest
 from sluice.models.request import MAX_TEXT, BadRequest, excerpt
 from sluice.predictions.log import window_frame
@@ -56,8 +57,8 @@ Instant = Annotated[str, Field(max_length=40), AfterValidator(_moment)]
 _CellValues = dict[str, float | int | str | bool | None]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+class _Strict(FrozenDocument):
+    model_config = ConfigDict(strict=True)
 
 
 class _Line(_Strict):
@@ -93,37 +94,35 @@ class _Labels(_Strict):
     labels: Annotated[list[_LabelEntry], Field(min_length=1, max_length=MAX_LABELS)]
 
 
-class Batch(BaseModel):
+class Batch(FrozenDocument):
     """A batch by its name: the time at which its sender began it, to the second, and the SHA-256 of its bytes."""
 
-    model_config = ConfigDict(frozen=True)
-
-    begun: datetime
+    start: datetime
     sha256: str
 
     @classmethod
-    def of(cls, begun: datetime, body: bytes) -> Batch:
+    def of(cls, start: datetime, body: bytes) -> Batch:
         """The batch of these bytes."""
-        whole_second = begun.astimezone(UTC).replace(microsecond=0)
-        return cls(begun=whole_second, sha256=digest_of_bytes(body).removeprefix("sha256:"))
+        whole_second = start.astimezone(UTC).replace(microsecond=0)
+        return cls(start=whole_second, sha256=digest_of_bytes(body).removeprefix("sha256:"))
 
     @classmethod
-    def named(cls, name: str) -> Batch:
+    def from_name(cls, name: str) -> Batch:
         """From ``<20261121T193000Z>-<sha256 of the body>``; raises ``BadRequest`` for another name."""
-        found = _BATCH.fullmatch(name)
+        match = _BATCH.fullmatch(name)
         try:
-            begun = datetime.strptime(found[1], STAMP).replace(tzinfo=UTC) if found else None
+            start = datetime.strptime(match[1], STAMP).replace(tzinfo=UTC) if match else None
         except ValueError:
-            begun = None
-        if found is None or begun is None:
+            start = None
+        if match is None or start is None:
             fix = "name it by the time at which it was begun and the SHA-256 of its bytes"
             raise BadRequest(f"batch {excerpt(name)}", "is not <time>-<64 hexadecimal digits>", fix)
-        return cls(begun=begun, sha256=found[2])
+        return cls(start=start, sha256=match[2])
 
     @property
     def name(self) -> str:
         """``<time>-<sha256>``."""
-        return f"{self.begun.strftime(STAMP)}-{self.sha256}"
+        return f"{self.start.strftime(STAMP)}-{self.sha256}"
 
 
 def parse_predictions(batch: Batch, body: bytes) -> pl.DataFrame:
@@ -179,11 +178,9 @@ def parse_feedback(body: bytes, received: datetime) -> pl.DataFrame:
 
 def refused(place: str, error: ValidationError, fix: str) -> BadRequest:
     """The first thing that is wrong, in a line."""
-    first = error.errors(include_url=False)[0]
-    field = ".".join(str(part) for part in first["loc"])
-    thing = ": ".join(part for part in (place, field) if part) or "body"
-    rule = f"{first['msg'][:120]}, got {excerpt(first['input'])}"
-    return BadRequest(thing[:120], rule, fix)
+    key, rule, value = first_violation(error)
+    thing = ": ".join(part for part in (place, key) if part) or "body"
+    return BadRequest(thing[:120], f"{rule[:120]}, got {excerpt(value)}", fix)
 
 
 def labels_at(labels: pl.DataFrame, now: datetime) -> pl.DataFrame:

@@ -60,7 +60,7 @@ class Store:
 
     def put(self, kind: BatchKind, batch: Batch, frame: pl.DataFrame) -> None:
         """Write a batch, whole or not at all; a batch that is there already is written again, the same."""
-        folder = f"{self._folder(kind)}/date={batch.begun:%Y-%m-%d}/hour={batch.begun:%H}"
+        folder = f"{self._folder(kind)}/date={batch.start:%Y-%m-%d}/hour={batch.start:%H}"
         data = io.BytesIO()
         frame.write_parquet(data, statistics=False)
         self._write(f"{folder}/{batch.name}.parquet", data.getvalue())

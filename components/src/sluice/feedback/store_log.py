@@ -50,7 +50,7 @@ class StoreLog:
         """The batches since the rollout began; of one whose last row is older than a new stage, nothing changes."""
         history, hours = self.remember(state), policy.online.look_every_hours
         starts = sorted({moment_of(one.since) for one in history if one.since})
-        for name in self.store.names("predictions", self._begun(state) - _BEFORE):
+        for name in self.store.names("predictions", self._rollout_start(state) - _BEFORE):
             rows = None if name in self._last else self.store.read("predictions", name)
             if rows is not None:
                 newest = rows["event_time"].max()
@@ -65,7 +65,7 @@ class StoreLog:
 
     def labels(self, state: ReleaseState, now: datetime, /) -> pl.DataFrame:
         """Those that arrived since the rollout began, as they were known at ``now``."""
-        names = self.store.names("labels", self._begun(state) - _BEFORE)
+        names = self.store.names("labels", self._rollout_start(state) - _BEFORE)
         self._labels = {name: self._read(name) for name in names}
         return labels_at(pl.concat([pl.DataFrame(schema=dict(LABEL_SCHEMA)), *self._labels.values()]), now)
 
@@ -99,6 +99,6 @@ class StoreLog:
             self._history[state.sequence] = state
         return tuple(self._history[sequence] for sequence in sorted(self._history))
 
-    def _begun(self, state: ReleaseState) -> datetime:
+    def _rollout_start(self, state: ReleaseState) -> datetime:
         stages = [one for one in self.remember(state) if one.rollout == state.rollout and one.since]
         return min(moment_of(one.since or "") for one in stages)

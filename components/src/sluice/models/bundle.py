@@ -22,10 +22,11 @@ from typing import Any, Literal, NoReturn
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from sluice.content import canonical_json, digest_of_bytes
 from sluice.data.divergence import FeatureProfile
+from sluice.documents.model import FiniteDocument, FrozenDocument, first_violation
 from sluice.errors import BadArtifact
 from sluice.features.manifest import FeatureManifest
 from sluice.models.encoder import Columns, Encoder
@@ -38,10 +39,8 @@ ALLOWED = frozenset({".tflite", ".json", ".html"})
 """Kinds of files that a bundle may hold: none of them can run code when it is read."""
 
 
-class Provenance(BaseModel):
+class Provenance(FrozenDocument):
     """Where a model comes from: digests of what went into it, and the window of event time that it learned from."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     data: str
     frame: str
@@ -50,10 +49,8 @@ class Provenance(BaseModel):
     window: tuple[str, str]
 
 
-class BundleManifest(BaseModel):
+class BundleManifest(FiniteDocument):
     """What ``bundle.json`` says. It holds no clock times and no latencies: equal inputs give equal digests."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     format: Literal["litert"] = "litert"
     task: str
@@ -233,9 +230,8 @@ def parse_manifest(path: Path, document: bytes) -> BundleManifest:
             _refuse(path, f"has unknown format {value.get('format')!r}, only 'litert' is allowed")
         return BundleManifest.model_validate_json(document)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the document"
-        raise BadArtifact(f"{path}: {where}", str(first["msg"]), "build the bundle again") from error
+        key, rule, _ = first_violation(error)
+        raise BadArtifact(f"{path}: {key or 'the document'}", rule, "build the bundle again") from error
     except (ValueError, RecursionError) as error:
         raise BadArtifact(str(path), f"is not JSON ({error})", "fetch the bundle again") from error
 

@@ -16,8 +16,9 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from sluice.documents.model import FiniteDocument
 from sluice.errors import BadInput
 from sluice.features.manifest import Feature, FeatureManifest
 
@@ -34,11 +35,7 @@ _HEAVY = 6.0
 _BLOCK = 4096
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class NumericCode(_Document):
+class NumericCode(FiniteDocument):
     """
     One number in, ``len(knots) - 1`` bins, one standardized value and perhaps a flag out.
 
@@ -64,7 +61,7 @@ class NumericCode(_Document):
         return 1 + max(len(self.knots) - 1, 0) + int(self.flag)
 
 
-class CategoryCode(_Document):
+class CategoryCode(FiniteDocument):
     """
     One string in, one column a category out; with ``other``, one more for rare, unseen and missing values.
 
@@ -99,7 +96,7 @@ class _Plan:
     """(name, first column, column by category, column of everything else or -1)."""
 
 
-class Encoder(_Document):
+class Encoder(FiniteDocument):
     """
     The fitted code of every feature, in the manifest's order.
 

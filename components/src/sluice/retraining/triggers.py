@@ -18,18 +18,17 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from sluice.documents.evidence import Moments
+from sluice.documents.model import FiniteDocument, FrozenDocument
 
 _Z = 1.644854
 """One-sided 95 %."""
 
 
-class TriggerLimits(BaseModel):
+class TriggerLimits(FiniteDocument):
     """When a trigger fires."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     drift: float = Field(default=0.1, gt=0, le=1)
     """Jensen-Shannon divergence in bits, beyond what chance alone gives."""
@@ -43,19 +42,15 @@ class TriggerLimits(BaseModel):
     cooldown_hours: float = Field(default=24, ge=0, le=8760)
 
 
-class Drift(BaseModel):
+class Drift(FiniteDocument):
     """One feature's live values against the training's."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     divergence: float = Field(ge=0, le=1)
     bins: int = Field(ge=1)
 
 
-class NewLabels(BaseModel):
+class NewLabels(FrozenDocument):
     """Labels of requests that the model in production was not made of."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     n: int = Field(ge=0)
     """Requests whose label became known in ``[since, until]``."""
@@ -66,10 +61,8 @@ class NewLabels(BaseModel):
     """Whether the task's splits reach beyond ``since`` now: else a training reads the rows that the model knows."""
 
 
-class ProductionFacts(BaseModel):
+class ProductionFacts(FiniteDocument):
     """What is known; ``None`` is what nobody knows."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     production: str | None = None
     """Digest; ``None``: nothing, or ``empty`` says that."""

@@ -105,7 +105,7 @@ class CheckpointStore:
             BadInput: the storage cannot be written.
         """
         files, path = self._storage()
-        with self._told("written"):
+        with self._as_bad_input("written"):
             write_object(files, path, _pack(checkpoint))
 
     def forget(self) -> None:
@@ -116,12 +116,12 @@ class CheckpointStore:
             BadInput: the storage lets nothing be removed.
         """
         files, path = self._storage()
-        with self._told("removed"), contextlib.suppress(FileNotFoundError):
+        with self._as_bad_input("removed"), contextlib.suppress(FileNotFoundError):
             files.delete_file(path)
 
     def _load(self) -> bytes | None:
         files, path = self._storage()
-        with self._told("read"):
+        with self._as_bad_input("read"):
             try:
                 with files.open_input_stream(path) as stream:
                     return bytes(stream.read())
@@ -133,7 +133,7 @@ class CheckpointStore:
         return open_store(url, os.environ)
 
     @contextlib.contextmanager
-    def _told(self, what: str) -> Iterator[None]:
+    def _as_bad_input(self, what: str) -> Iterator[None]:
         try:
             yield
         except OSError as error:

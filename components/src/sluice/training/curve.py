@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from pydantic import BaseModel, ConfigDict
 
+from sluice.documents.model import FrozenDocument
 from sluice.tasks.recipe import Recipe
 from sluice.training.frame import Encoded
 
@@ -24,10 +24,8 @@ Progress = Callable[[str], None]
 Predict = Callable[[Any, Floats], Logits]
 
 
-class Epoch(BaseModel):
+class Epoch(FrozenDocument):
     """One point of the learning curves; both log losses are of calibrated probabilities, without class weights."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     epoch: int
     train_log_loss: float

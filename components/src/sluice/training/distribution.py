@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from sluice.documents.model import FrozenDocument
 from sluice.errors import BadInput, one_line
 
 DistributionKind = Literal["single", "mirrored", "multi_worker", "model_parallel"]
@@ -15,15 +16,13 @@ PORT = 2222
 """TCP port that workers meet on; the one that Kubeflow's operators open too."""
 
 
-class Distribution(BaseModel):
+class Distribution(FrozenDocument):
     """
     How one training is spread.
 
     ``mirrored`` puts a copy of the model on every device of the node, ``multi_worker`` on every device of all nodes
     that ``TF_CONFIG`` names; each copy sees its share of the same global batch. ``model_parallel`` cuts the model.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: DistributionKind = "single"
     model_shards: int = Field(default=1, ge=1)

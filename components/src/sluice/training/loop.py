@@ -66,10 +66,10 @@ def train_in_steps(
             step += piece
             if step % steps.an_epoch == 0:
                 curve.add(steps.model)
-            stopped, flat = steps.anywhere(noted.is_set(), curve.flat)
-            if stopped or step % checkpoints.every == 0:
+            stop, flat = steps.anywhere(noted.is_set(), curve.flat)
+            if stop or step % checkpoints.every == 0:
                 _save(steps, curve, checkpoints, identity, step)
-            if stopped:
+            if stop:
                 raise _preempted("stopped by SIGTERM")
 
 

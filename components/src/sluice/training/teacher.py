@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from sluice.content import write_json
+from sluice.documents.model import FrozenDocument
 from sluice.errors import BadInput
 from sluice.models.builder import build
 from sluice.models.encoder import fit_encoder
@@ -42,10 +42,8 @@ _TEMPERATURES = np.geomspace(1.0, 4.0, 61)
 """Never below 1: one calm month after train would make the model too sure of itself in the months that follow."""
 
 
-class TrainingRecord(BaseModel):
+class TrainingRecord(FrozenDocument):
     """How the training went."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs: int
     """Epochs that were run."""

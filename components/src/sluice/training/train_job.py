@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from sluice.content import digest_of_value
+from sluice.documents.model import FrozenDocument, first_violation
 from sluice.errors import BadInput
 from sluice.tasks.recipe import Recipe
 from sluice.training.distribution import PORT, node_addresses
@@ -25,14 +26,12 @@ _FINAL_CODES = [2, 3]
 _NAME = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 
 
-class Placement(BaseModel):
+class Placement(FrozenDocument):
     """
     What a platform team decides once: images, nodes, storage.
 
     Resource quantities are Kubernetes' (``4``, ``500m``, ``16Gi``).
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     namespace: str = Field(pattern=_NAME, max_length=63)
     image: str = Field(min_length=1)
@@ -56,10 +55,8 @@ class Placement(BaseModel):
     restarts: int = Field(default=10, ge=0)
 
 
-class TrainingJob(BaseModel):
+class TrainingJob(FrozenDocument):
     """One training over several nodes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=_NAME, max_length=40)
     task: str
@@ -134,11 +131,8 @@ def job_of(
 
 
 def _wrong(thing: str, error: ValidationError) -> BadInput:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return BadInput(
-        f"{thing}: {where}", f"{first['msg']}, got {first['input']!r}"[:200], "see docs/train-on-more-gpus.md"
-    )
+    key, rule, value = first_violation(error)
+    return BadInput(f"{thing}: {key}", f"{rule}, got {value!r}"[:200], "see docs/train-on-more-gpus.md")
 
 
 def training_runtime(placement: Placement) -> dict[str, Any]:

@@ -22,7 +22,7 @@ _Report = TypeVar("_Report")
 class Memory(Protocol):
     """Keeps one commit for each namespace; ``sluice_cluster.api`` does so with the kubernetes package."""
 
-    def seen(self, namespace: str) -> str | None:
+    def recall(self, namespace: str) -> str | None:
         """The newest commit that was seen; ``None`` before the first."""
 
     def remember(self, namespace: str, commit: str) -> None:
@@ -41,7 +41,7 @@ def remembering(gitops: GitOps, memory: Memory, namespace: str, look: Callable[[
         NotApplied: the API server does not say what was seen before.
         BadArtifact: it says what is no commit.
     """
-    before = memory.seen(namespace)
+    before = memory.recall(namespace)
     if before:
         if not COMMIT_ID.fullmatch(before):
             raise BadArtifact(f"ConfigMap gate-seen in {namespace}", "holds no commit", "take its data away")
