@@ -32,7 +32,7 @@ from sluice.tasks.recipe import Recipe
 from sluice.training.curve import log_loss, predicted_logits
 from sluice.training.determinism import on_jax
 from sluice.training.frame import Encoded, encoded_splits, prepared_frame
-from sluice.training.optimizer import optimizer_for
+from sluice.training.steps import optimizer_for
 from sluice.training.teacher import WEIGHTS, train_teacher
 
 

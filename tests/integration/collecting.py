@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import polars as pl
 
 from sluice.child_process import ChildServer
-from sluice.feedback.store import BatchKind, Store
+from sluice.feedback.store import BatchKind, FeedbackStore
 from sluice.workspace import bundle_directory
 from tests.integration.tiny_bundle import write_tiny_bundle
 
@@ -69,9 +69,9 @@ class Post:
         self.children.append(child)
         return child, urlsplit(child.wait_ready(60)).netloc, digest
 
-    def store(self) -> Store:
+    def store(self) -> FeedbackStore:
         """What the collector writes to."""
-        return Store.open(self.address, "tiny", "dev", os.environ)
+        return FeedbackStore.open(self.address, "tiny", "dev", os.environ)
 
     def rows(self, kind: BatchKind = "predictions") -> pl.DataFrame:
         """All rows of all objects."""

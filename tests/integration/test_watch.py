@@ -22,7 +22,7 @@ from sluice.documents.event_time import iso
 from sluice.errors import BadArtifact, BadInput
 from sluice.evaluation.card import card_json
 from sluice.feedback.batch import Batch
-from sluice.feedback.store import BatchKind, Store
+from sluice.feedback.store import BatchKind, FeedbackStore
 from sluice.predictions.log import PredictionRecord
 from sluice.retraining.triggers import TriggerLimits
 from sluice.rollout.advance import propose
@@ -216,9 +216,10 @@ def test_a_rollout_that_is_going_on_holds_a_training_back(production: Production
     assert report["known"]["hours_since_training"] == 24
 
 
-def copied(production: Production, place: Path) -> Store:
+def copied(production: Production, place: Path) -> FeedbackStore:
     """The same rows in a folder, under the dates at which they were known: the collector got them all today."""
-    source, target = (Store.open(one, "tiny", "dev", os.environ) for one in (production.predictions, place.as_uri()))
+    addresses = production.predictions, place.as_uri()
+    source, target = (FeedbackStore.open(address, "tiny", "dev", os.environ) for address in addresses)
     times: dict[BatchKind, str] = {"predictions": "event_time", "labels": "label_time"}
     for kind, column in times.items():
         for name in source.names(kind, LONG_AGO):

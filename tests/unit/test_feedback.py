@@ -17,7 +17,7 @@ from sluice.errors import BadArtifact
 from sluice.feedback.attribution import attributed
 from sluice.feedback.batch import LABEL_SCHEMA, MAX_LINES, Batch, labels_at, parse_feedback, parse_predictions
 from sluice.feedback.events import parse_event
-from sluice.feedback.store import Store
+from sluice.feedback.store import FeedbackStore
 from sluice.feedback.store_log import StoreLog
 from sluice.models.request import BadRequest
 from sluice.predictions.log import WINDOW_SCHEMA, PredictionRecord, is_sampled, window_frame
@@ -246,7 +246,7 @@ def test_windows_begin_with_their_stage_so_that_no_split_is_mixed(tmp_path: Path
 
 
 def test_a_store_says_which_object_is_none_of_its_own(tmp_path: Path) -> None:
-    store = Store(LocalFileSystem(), str(tmp_path), "tiny", "dev")
+    store = FeedbackStore(LocalFileSystem(), str(tmp_path), "tiny", "dev")
     body = json.dumps(GOOD).encode()
     batch = Batch.of(NOON, body)
     for _ in range(2):
@@ -264,7 +264,7 @@ def test_a_store_says_which_object_is_none_of_its_own(tmp_path: Path) -> None:
 
 
 def test_all_batches_since_then_are_gathered_whatever_their_number(tmp_path: Path) -> None:
-    store = Store(LocalFileSystem(), str(tmp_path), "tiny", "dev")
+    store = FeedbackStore(LocalFileSystem(), str(tmp_path), "tiny", "dev")
     for number in range(300):
         rows = pl.DataFrame([label(f"q{number}", number % 2, number)], schema=dict(LABEL_SCHEMA))
         store.put("labels", Batch.of(NOON + number * HOUR, str(number).encode()), rows)
@@ -277,7 +277,7 @@ def test_all_batches_since_then_are_gathered_whatever_their_number(tmp_path: Pat
 
 
 def test_release_states_are_remembered_in_their_order(tmp_path: Path) -> None:
-    store = Store(LocalFileSystem(), str(tmp_path), "toy", "dev")
+    store = FeedbackStore(LocalFileSystem(), str(tmp_path), "toy", "dev")
     assert store.releases() == ()
     for state in reversed(history()):
         store.put_release(state)

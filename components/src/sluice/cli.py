@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+from dataclasses import asdict
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +19,6 @@ from rich.console import Console
 from rich.markup import escape
 
 from sluice.errors import BadInput, SluiceError
-from sluice.promotion_command import promote
 from sluice.terminal import EnvironmentOption, JsonOption, MomentOption, ReasonOption, clock, release_history, show, who
 from sluice.workspace import Workspace
 
@@ -44,7 +44,6 @@ hold = typer.Typer(no_args_is_help=True, help="Digests that no automation may pr
 app.add_typer(hold, name="hold")
 ledger = typer.Typer(no_args_is_help=True, help="The decisions, each chained to the one before it.")
 app.add_typer(ledger, name="ledger")
-app.command()(promote)
 
 _PATIENCE_S = 5.0
 """How long an incident waits for Git before it goes on with what was last seen."""
@@ -161,6 +160,34 @@ def approve(
         as_json,
         [escape(f"{decision.action}: {decision.candidate} goes on; now {then}")],
     )
+
+
+@app.command()
+def promote(
+    env: Annotated[str, typer.Option("--env", help="Environment to promote into; its policy says from where.")],
+    again: Annotated[
+        str | None,
+        typer.Option(metavar="REASON", help="Why to try a model once more whose rollout ended here; is recorded."),
+    ] = None,
+    now: MomentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """
+    Propose what the environment before this one has confirmed, if this one's own policy lets it.
+
+    Exits with 0 when it is proposed or there is nothing to do, with 3 when a rule forbids it.
+
+    Example: sluice promote --env staging
+
+    Example: sluice promote --env prod --again "the feature store was down last time"
+    """
+    from sluice.operations.promote import promote as ask
+
+    promotion = ask(release_history(env), now or clock(), (who(), again) if again is not None else None)
+    decision = promotion.decision.model_dump(mode="json") if promotion.decision else None
+    show(asdict(promotion) | {"decision": decision}, as_json, [escape(promotion.text)])
+    if promotion.forbidden:
+        raise typer.Exit(3)
 
 
 @app.command()

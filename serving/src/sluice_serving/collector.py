@@ -42,11 +42,11 @@ from prometheus_client import Counter as Family
 from sluice.errors import SluiceError
 from sluice.feedback.batch import MAX_BATCH_BYTES, Batch, parse_feedback, parse_predictions
 from sluice.feedback.events import parse_event
-from sluice.feedback.store import BatchKind, Store
+from sluice.feedback.store import BatchKind, FeedbackStore
 from sluice.models.request import MAX_BODY_BYTES, BadRequest, excerpt
 
 if TYPE_CHECKING:
-    from sluice_serving.lingering import Receive, Scope, Send
+    from starlette.types import Receive, Scope, Send
 
 BATCHES_AT_ONCE, ROWS_AT_ONCE = 8, 200
 """Requests with a body; more are told to come again, so that memory is bounded."""
@@ -111,7 +111,7 @@ class CollectorCounts:
 class _RowBatches:
     """Rows of many small requests go into one object; each is answered when that is stored."""
 
-    def __init__(self, store: Store, kind: BatchKind) -> None:
+    def __init__(self, store: FeedbackStore, kind: BatchKind) -> None:
         self._store, self._kind = store, kind
         self._waiting: list[tuple[pl.DataFrame, asyncio.Future[None]]] = []
         self._writing: asyncio.Task[None] | None = None
@@ -148,7 +148,7 @@ def _settle(waiting: list[tuple[pl.DataFrame, asyncio.Future[None]]], error: Exc
 class CollectorApp:
     """The ASGI application."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: FeedbackStore) -> None:
         self._store, self.counts = store, CollectorCounts(store.task)
         self._labels, self._events = _RowBatches(store, "labels"), _RowBatches(store, "predictions")
         self._busy: Counter[int] = Counter()
@@ -279,7 +279,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.end_with_stdin:
         end_with_stdin()
     try:
-        app = Lingering(CollectorApp(Store.open(options.store, options.task, options.environment, os.environ)))
+        app = Lingering(CollectorApp(FeedbackStore.open(options.store, options.task, options.environment, os.environ)))
         listener = socket.create_server((options.host, options.port), backlog=512)
     except (SluiceError, OSError) as error:
         sys.stderr.write(f"collector: {error}\n")

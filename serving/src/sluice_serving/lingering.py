@@ -9,14 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 DROPPED_BYTES, DROPPED_S = 32 << 20, 1.0
 """Who sends more, or slower, may see a reset."""
@@ -25,7 +19,7 @@ DROPPED_BYTES, DROPPED_S = 32 << 20, 1.0
 class Lingering:
     """An ASGI application whose early answers arrive."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -29,8 +29,9 @@ from urllib.parse import urlsplit
 from prometheus_client.core import REGISTRY, CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from sluice.documents.event_time import STAMP
 from sluice.errors import BadInput
-from sluice.feedback.batch import MAX_BATCH_BYTES, STAMP, Batch
+from sluice.feedback.batch import MAX_BATCH_BYTES, Batch
 from sluice.predictions.log import LogWriter, PredictionLog, PredictionRecord, is_sampled
 
 SEGMENT_BYTES = 1 << 20

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from sluice.models.builder import build
 from sluice.models.encoder import Encoder
 from sluice.models.runtime import LiteRTScorer
 from sluice.tasks.recipe import Recipe
-from sluice.training.curve import predicted_logits
+from sluice.training.curve import LinePrinter, predicted_logits, print_line
 from sluice.training.determinism import start_tensorflow
 from sluice.training.frame import Encoded, encoded_splits, prepared_frame
 from sluice.training.staging import whole_directory
@@ -31,11 +30,9 @@ from sluice.training.teacher import WEIGHTS
 _CHECKED_ROWS = 512
 _LATENCY_RUNS = 3000
 
-Progress = Callable[[str], None]
-
 
 def build_ladder(
-    frame_dir: Path, teacher_dir: Path, recipe: Recipe, out: Path, progress: Progress | None = None
+    frame_dir: Path, teacher_dir: Path, recipe: Recipe, out: Path, progress: LinePrinter | None = None
 ) -> None:
     """
     Build the recipe's variants and score the tune and test rows with each.
@@ -65,7 +62,7 @@ def build_ladder(
             scorer = LiteRTScorer(data)
             scores = scores.with_columns(pl.Series(name, _scored(scorer, splits)))
             rungs.append(_rung(name, data, parameters, sparsity, scorer, splits["tune"]))
-            (progress or _to_stdout)(_line(rungs[-1]))
+            (progress or print_line)(_line(rungs[-1]))
         scores.write_parquet(directory / "scores.parquet")
         write_json(directory / "ladder.json", rungs)
 
@@ -166,8 +163,3 @@ def _line(rung: Mapping[str, Any]) -> str:
         f"{rung['name']:<20} {rung['parameters']:>8,} parameters  {rung['bytes']:>9,} bytes "
         f"({rung['gzip_bytes']:,} gzipped)  p50 {rung['latency_p50_us']:.1f} us"
     )
-
-
-def _to_stdout(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()

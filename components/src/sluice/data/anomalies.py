@@ -9,7 +9,8 @@ import polars as pl
 
 from sluice.data.divergence import FeatureProfile, divergence
 from sluice.data.schema import FeatureRule, Schema
-from sluice.data.span import iso_time, type_name
+from sluice.data.span import type_name
+from sluice.documents.event_time import iso
 from sluice.documents.model import FrozenDocument
 
 SPAN = "(span)"
@@ -102,7 +103,7 @@ def _order(frame: pl.DataFrame, earlier: str, later: str) -> Iterator[Anomaly]:
 def _window(times: pl.Series, start: datetime, end: datetime) -> Iterator[Anomaly]:
     outside = times.filter(~times.is_between(start, end, closed="left"))
     if len(outside):
-        expected = f"[{iso_time(start)}, {iso_time(end)})"
+        expected = f"[{iso(start)}, {iso(end)})"
         yield _outside(times, outside, "window", expected)
 
 
@@ -183,7 +184,7 @@ def find_distances(frame: pl.DataFrame, schema: Schema, baseline: Mapping[str, F
 
 def _outside(column: pl.Series, outside: pl.Series, rule: str, expected: str) -> Anomaly:
     example = outside[0]
-    excerpt = iso_time(example) if isinstance(example, datetime) else repr(example)
+    excerpt = iso(example) if isinstance(example, datetime) else repr(example)
     observed = f"{len(outside)} of {len(column)} values, for example {excerpt[:80]}"
     text = f"Feature {column.name!r} breaks its {rule}, {expected}, in {observed}."
     return _anomaly(column.name, rule, observed, expected, text)

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
+from sluice.data.statistics import frequencies
 from sluice.documents.model import FrozenDocument
 from sluice.errors import BadInput
 
@@ -132,14 +133,12 @@ def _present(values: pl.Series) -> pl.Series:
 
 
 def _categories(present: pl.Series) -> tuple[str, ...]:
-    counted = present.alias("value").to_frame().group_by("value").len().sort(["len", "value"], descending=[True, False])
-    return tuple(counted["value"].head(_MAX_CATEGORIES))
+    return tuple(frequencies(present)["value"].head(_MAX_CATEGORIES))
 
 
 def _categorical_counts(present: pl.Series, categories: tuple[str, ...]) -> np.ndarray:
-    counted = present.alias("value").to_frame().group_by("value").len()
-    found: dict[str, int] = dict(counted.iter_rows())
-    known = [found.get(category, 0) for category in categories]
+    counts: dict[str, int] = dict(frequencies(present).iter_rows())
+    known = [counts.get(category, 0) for category in categories]
     return np.array([*known, len(present) - sum(known)], dtype=np.float64)
 
 

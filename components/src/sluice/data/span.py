@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -37,11 +36,6 @@ class SpanRecord(FrozenDocument):
     """Digest of the source files."""
     columns: dict[str, str]
     """Type of each column, as ``type_name`` calls it."""
-
-
-def iso_time(moment: datetime) -> str:
-    """ISO 8601 in UTC with ``Z``, for example ``2013-06-01T05:00:00Z``."""
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def type_name(dtype: pl.DataType) -> str:

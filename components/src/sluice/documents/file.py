@@ -13,14 +13,14 @@ from pydantic import BaseModel, ValidationError
 from sluice.documents.model import first_violation
 from sluice.errors import BadInput
 
-Document = TypeVar("Document", bound=BaseModel)
+DocumentT = TypeVar("DocumentT", bound=BaseModel)
 
 
 class _Twice(ValueError):
     """One object has a key twice."""
 
 
-def read_document(path: Path, model: type[Document], schema: str) -> Document:
+def read_document(path: Path, model: type[DocumentT], schema: str) -> DocumentT:
     """
     The document in a file.
 
@@ -38,7 +38,7 @@ def read_document(path: Path, model: type[Document], schema: str) -> Document:
     return parse_document(data, str(path), model, schema)
 
 
-def parse_document(data: bytes, name: str, model: type[Document], schema: str) -> Document:
+def parse_document(data: bytes, name: str, model: type[DocumentT], schema: str) -> DocumentT:
     """As ``read_document``, of bytes; ``name`` is how messages call them."""
     fix = f"see {schema}"
     try:

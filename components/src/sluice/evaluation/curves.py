@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 
+from sluice.arrays import Floats, Ints
 from sluice.documents.evaluation import CalibrationBin, Curves, Evaluation
-from sluice.evaluation.metrics import ECE_BINS, Floats, Ints, bins_of_equal_mass, counts_by_score
+from sluice.evaluation.metrics import ECE_BINS, bins_of_equal_mass, counts_by_score
 
 _POINTS = 200
 _Z = 1.959964

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
+from sluice.arrays import Ints
 from sluice.documents.evaluation import Curves, Evaluation, Peer, SliceEvaluation
+from sluice.documents.event_time import iso
 from sluice.errors import BadInput
 from sluice.evaluation.curves import curves
 from sluice.evaluation.holdout import Holdout, read_holdout, read_scores, slice_columns, unusable
 from sluice.evaluation.intervals import DayResamples, Performance, Scored, measure
-from sluice.evaluation.metrics import Ints
+from sluice.evaluation.metrics import best_threshold
 from sluice.evaluation.select import TEACHER
-from sluice.evaluation.threshold import best_threshold
 from sluice.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def evaluate(
     digest = production.digest if production else None
     return Evaluation(
         model=variant,
-        window=(_iso(task.splits.test), _iso(task.splits.live)),
+        window=(iso(task.splits.test), iso(task.splits.live)),
         n=holdout.n,
         positives=int(holdout.labels.sum()),
         threshold=bench.models[_CANDIDATE].threshold if candidate else 0.5,
@@ -172,7 +172,3 @@ def _slice(bench: _Bench, best: str | None, name: tuple[str, str], rows: Ints) -
 def _curves(bench: _Bench) -> Curves:
     model = bench.models.get(_CANDIDATE)
     return curves(bench.holdout.labels, model.scores) if model else Curves(roc=(), precision_recall=(), reliability=())
-
-
-def _iso(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import polars as pl
 
+from sluice.arrays import Floats, Ints
 from sluice.errors import BadArtifact, one_line
-from sluice.evaluation.metrics import Floats, Ints
 
 _NEEDED = ("example_id", "event_time", "label", "split")
 

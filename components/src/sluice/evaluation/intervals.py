@@ -21,12 +21,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sluice.arrays import Floats, Ints
 from sluice.documents.evaluation import Estimate
 from sluice.evaluation.metrics import (
     ECE_BINS,
     METRICS,
-    Floats,
-    Ints,
     auc_of_counts,
     average_precision_of_counts,
     bins_of_equal_mass,

@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from sluice.arrays import Floats
 from sluice.documents.evaluation import VariantMeasurement
 from sluice.errors import BadArtifact
 from sluice.evaluation.holdout import Holdout, read_holdout, read_scores, unusable
 from sluice.evaluation.intervals import DayResamples, Performance, Scored, measure
-from sluice.evaluation.metrics import Floats
+from sluice.evaluation.metrics import best_threshold
 from sluice.evaluation.select import TEACHER
-from sluice.evaluation.threshold import best_threshold
 
 
 def measure_ladder(frame_dir: Path, ladder_dir: Path, seed: int) -> tuple[VariantMeasurement, ...]:

@@ -8,7 +8,8 @@ from typing import Any
 import polars as pl
 
 from sluice.content import write_json, written_whole
-from sluice.data.span import content_digest, iso_time, read_record, read_span
+from sluice.data.span import content_digest, read_record, read_span
+from sluice.documents.event_time import iso
 from sluice.documents.model import FrozenDocument
 from sluice.errors import BadInput
 from sluice.features.manifest import Feature, FeatureManifest
@@ -67,7 +68,7 @@ def build_features(task: Task, span_dir: Path, repo: Path, store: Path, out: Pat
         service_digest=plan.digest,
         rows=frame.height,
         unlabelled=span.height - frame.height,
-        window=(iso_time(task.splits.train), iso_time(task.splits.live)),
+        window=(iso(task.splits.train), iso(task.splits.live)),
     )
     with written_whole(out / FRAME_FILE) as beside:
         frame.write_parquet(beside, compression="zstd", compression_level=1)

@@ -26,7 +26,7 @@ import polars as pl
 from feast import FeatureStore
 
 from sluice.content import digest_of_files, digest_of_value, write_json
-from sluice.data.span import iso_time
+from sluice.documents.event_time import iso
 from sluice.documents.model import FrozenDocument
 from sluice.errors import BadInput, SluiceError
 from sluice.features.cluster import CLUSTER, applied, cluster_store
@@ -114,7 +114,7 @@ class _Run:
             mark = None
         if mark is not None and self.until <= mark.until:
             if self.since is not None:
-                raise BadInput(f"until {iso_time(self.until)}", f"lies before {iso_time(mark.until)}", "leave it out")
+                raise BadInput(f"until {iso(self.until)}", f"lies before {iso(mark.until)}", "leave it out")
             return ViewLoad(view.name, 0, mark)
         start = None if mark is None else min(mark.until, self.since or mark.until)
         rows = self._rows(view, start)
@@ -162,7 +162,7 @@ def read_marks(feast: FeatureStore) -> dict[str, ViewMark]:
 def _publish_tables(task: Task, until: datetime, root: str) -> None:
     end = min(until, task.splits.end)
     if end <= task.splits.train:
-        raise BadInput(f"until {iso_time(until)}", f"lies before {iso_time(task.splits.train)}", "choose a later time")
+        raise BadInput(f"until {iso(until)}", f"lies before {iso(task.splits.train)}", "choose a later time")
     with tempfile.TemporaryDirectory(prefix="sluice-tables-") as scratch:
         for name, table in task.read_feature_tables(task.splits.train, end).items():
             path = Path(scratch) / f"{name}.parquet"
@@ -220,8 +220,8 @@ def main(argv: list[str] | None = None) -> int:
         for load in materialize(
             load_task(options.task), options.feature_repo, os.environ, until, options.since, options.tables
         ):
-            newest = iso_time(load.mark.newest) if load.mark.newest else "none"
-            sys.stdout.write(f"{load.view}: {load.rows} keys, until {iso_time(load.mark.until)}, newest {newest}\n")
+            newest = iso(load.mark.newest) if load.mark.newest else "none"
+            sys.stdout.write(f"{load.view}: {load.rows} keys, until {iso(load.mark.until)}, newest {newest}\n")
     except SluiceError as error:
         sys.stderr.write(f"materialize: {error}\n")
         return error.exit_code

@@ -14,6 +14,7 @@ from feast import FeatureStore
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 
+from sluice.arrays import Ints
 from sluice.errors import BadInput
 from sluice.features.plan import StoredView
 from sluice.features.store import install_definitions, plan_of
@@ -112,7 +113,7 @@ class _ViewRows:
     view: Any
     plan: StoredView
     rows: pl.DataFrame
-    moments: np.ndarray[Any, np.dtype[np.int64]]
+    moments: Ints
     """Microseconds since the epoch, ascending; one a row."""
 
     @classmethod

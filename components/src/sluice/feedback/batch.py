@@ -16,7 +16,7 @@ import polars as pl
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 
 from sluice.content import digest_of_bytes
-from sluice.documents.event_time import iso
+from sluice.documents.event_time import STAMP, iso
 from sluice.documents.model import FrozenDocument, first_violation
 from sluice.documents.state import Digest
 from sluice.models.request import MAX_TEXT, BadRequest, excerpt
@@ -34,7 +34,6 @@ LABEL_SCHEMA: Mapping[str, Any] = {
     "digest": pl.String,
 }
 """Columns of stored labels; ``reward`` and ``digest`` are null where the sender did not say them."""
-STAMP = "%Y%m%dT%H%M%SZ"
 _BATCH = re.compile(r"(\d{8}T\d{6}Z)-([0-9a-f]{64})")
 Identifier = Annotated[str, Field(min_length=1, max_length=MAX_TEXT + 8)]
 """A request id, with the number of the row where a request has several."""

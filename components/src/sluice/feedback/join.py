@@ -33,7 +33,7 @@ from sluice.documents.evidence import Evidence, Pairs, Timings
 from sluice.documents.state import Applied, ReleaseState
 from sluice.errors import BadInput, SluiceError
 from sluice.evidence.prediction_source import PredictionSource, Recheck
-from sluice.feedback.store import Store
+from sluice.feedback.store import FeedbackStore
 from sluice.feedback.store_log import StoreLog
 from sluice.gates.policy import GatePolicy, parse_policy
 from sluice.models.bundle import BundleManifest
@@ -109,7 +109,7 @@ class Join:
     def _source(self, state: ReleaseState) -> tuple[StoreLog, PredictionSource]:
         key = f"{state.task}/{state.environment}"
         if key not in self._sources:
-            store = Store.open(self.store, state.task, state.environment, self.settings)
+            store = FeedbackStore.open(self.store, state.task, state.environment, self.settings)
 
             @cache
             def manifest(digest: str) -> BundleManifest:

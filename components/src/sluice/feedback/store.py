@@ -37,7 +37,7 @@ SCHEMAS: Mapping[BatchKind, Mapping[str, pl.DataType | type[pl.DataType]]] = {
 
 
 @dataclass(frozen=True)
-class Store:
+class FeedbackStore:
     """
     The objects of one task in one environment.
 
@@ -50,7 +50,7 @@ class Store:
     environment: str
 
     @classmethod
-    def open(cls, address: str, task: str, environment: str, settings: Mapping[str, str]) -> Store:
+    def open(cls, address: str, task: str, environment: str, settings: Mapping[str, str]) -> FeedbackStore:
         """At ``s3://bucket/…`` or ``file:///…``; ``settings`` as of ``sluice.models.fetch``."""
         files, root = open_store(address, settings)
         return cls(files, root.rstrip("/"), task, environment)

@@ -16,7 +16,7 @@ from sluice.documents.event_time import moment_of
 from sluice.documents.state import ReleaseState
 from sluice.feedback.attribution import attributed
 from sluice.feedback.batch import LABEL_SCHEMA, labels_at
-from sluice.feedback.store import SCHEMAS, BatchKind, Store
+from sluice.feedback.store import SCHEMAS, BatchKind, FeedbackStore
 
 if TYPE_CHECKING:
     from sluice.gates.policy import GatePolicy
@@ -37,7 +37,7 @@ class StoreLog:
         settle: see ``sluice.feedback.attribution``.
     """
 
-    store: Store
+    store: FeedbackStore
     settle: timedelta = timedelta(0)
     _history: dict[int, ReleaseState] | None = None
     _labels: dict[str, pl.DataFrame] = field(default_factory=dict)
@@ -78,7 +78,7 @@ class StoreLog:
         What ``keep`` leaves of every batch that was begun since then; of the batches nothing is remembered.
 
         Raises:
-            BadInput, BadArtifact: as of ``Store``.
+            BadInput, BadArtifact: as of ``FeedbackStore``.
         """
         names, frames = self.store.names(kind, since - _BEFORE), [keep(pl.DataFrame(schema=dict(SCHEMAS[kind])))]
         with ThreadPoolExecutor(_AT_ONCE) as pool:

@@ -20,10 +20,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import Field, ValidationError, field_validator
 
+from sluice.arrays import Floats
 from sluice.content import canonical_json, digest_of_bytes
 from sluice.data.divergence import FeatureProfile
 from sluice.documents.model import FiniteDocument, FrozenDocument, first_violation
@@ -95,7 +94,7 @@ class Bundle:
         """The model, ready to score; made once."""
         return self._scorer
 
-    def predict(self, columns: Columns) -> npt.NDArray[np.float64]:
+    def predict(self, columns: Columns) -> Floats:
         """Probabilities for rows given as feature columns, float64, shape (rows,)."""
         return self._scorer.scores(self.manifest.encoder.encode(columns))
 

@@ -18,13 +18,13 @@ import numpy.typing as npt
 import polars as pl
 from pydantic import Field
 
+from sluice.arrays import Floats, Floats32
+from sluice.data.statistics import frequencies
 from sluice.documents.model import FiniteDocument
 from sluice.errors import BadInput
 from sluice.features.manifest import Feature, FeatureManifest
 
 Columns = Mapping[str, Sequence[Any]] | pl.DataFrame
-Floats = npt.NDArray[np.float64]
-Codes = npt.NDArray[np.float32]
 
 _CLIP = 5.0
 _BINS = 8
@@ -121,7 +121,7 @@ class Encoder(FiniteDocument):
     def _plan(self) -> _Plan:
         return _plan(self.columns)
 
-    def encode(self, columns: Columns) -> Codes:
+    def encode(self, columns: Columns) -> Floats32:
         """
         Encode rows given as columns; names that the encoder does not know are ignored, ``None`` and NaN are missing.
 
@@ -176,10 +176,9 @@ def _fit_column(train: pl.DataFrame, feature: Feature) -> NumericCode | Category
 
 
 def _fit_category(name: str, values: pl.Series) -> CategoryCode:
-    counts = values.drop_nulls().value_counts(sort=False).sort(["count", name], descending=[True, False])
-    frequent = counts.filter(pl.col("count") >= max(2, _RARE * len(values))).head(_CATEGORIES)
+    frequent = frequencies(values.drop_nulls()).filter(pl.col("count") >= max(2, _RARE * len(values))).head(_CATEGORIES)
     other = int(frequent["count"].sum()) < len(values)
-    return CategoryCode(name=name, categories=tuple(sorted(frequent[name].to_list())), other=other)
+    return CategoryCode(name=name, categories=tuple(sorted(frequent["value"].to_list())), other=other)
 
 
 def _fit_numeric(name: str, raw: Floats) -> NumericCode:
@@ -267,7 +266,7 @@ def _numbers(columns: Columns, names: Sequence[str]) -> Floats:
         raise BadInput("features", f"hold a value that is not a number ({error})", "send numbers or null") from error
 
 
-def _encode_numbers(plan: _Plan, raw: Floats, out: Codes) -> None:
+def _encode_numbers(plan: _Plan, raw: Floats, out: Floats32) -> None:
     if not plan.names:
         return
     values = raw.copy()

@@ -22,7 +22,7 @@ import orjson
 import polars as pl
 
 from sluice.content import written_whole
-from sluice.documents.event_time import iso
+from sluice.documents.event_time import STAMP, iso
 
 WINDOW_SCHEMA: Mapping[str, Any] = {
     "request_id": pl.String,
@@ -194,7 +194,7 @@ def _cell(name: str, value: Any) -> Any:
 
 def window_path(directory: Path, start: datetime, end: datetime) -> Path:
     """``<directory>/<start>_<end>.parquet`` with compact ISO times."""
-    name = "_".join(moment.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ") for moment in (start, end))
+    name = "_".join(moment.astimezone(UTC).strftime(STAMP) for moment in (start, end))
     return directory / f"{name}.parquet"
 
 

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import polars as pl
 
-from sluice.documents.event_time import iso
+from sluice.documents.event_time import STAMP, iso
 from sluice.errors import BadArtifact
 from sluice.predictions.log import WINDOW_SCHEMA
 
 ROW_SCHEMA = {**WINDOW_SCHEMA, "window": pl.String}
 """Columns of the rows that ``read_window`` gives."""
-_STAMP = "%Y%m%dT%H%M%SZ"
 
 
 @dataclass(frozen=True, order=True)
@@ -38,7 +37,7 @@ def list_windows(directory: Path) -> tuple[Window, ...]:
 
 def _window(path: Path) -> Window:
     try:
-        start, end = (datetime.strptime(part, _STAMP).replace(tzinfo=UTC) for part in path.stem.split("_"))
+        start, end = (datetime.strptime(part, STAMP).replace(tzinfo=UTC) for part in path.stem.split("_"))
     except ValueError as error:
         rule = "is not named <start>_<end>.parquet with times like 20130801T050000Z"
         raise BadArtifact(str(path), rule, "move it elsewhere") from error

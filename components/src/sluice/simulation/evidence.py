@@ -13,6 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from sluice.arrays import Floats
 from sluice.documents.event_time import iso
 from sluice.documents.evidence import (
     Arm,
@@ -28,7 +29,7 @@ from sluice.documents.evidence import (
 )
 from sluice.documents.state import Applied, ReleaseState
 from sluice.simulation.counting import Side, Sums, Tally, tally_of, unchecked
-from sluice.simulation.population import SLICES, Floats
+from sluice.simulation.population import SLICES
 from sluice.simulation.traffic import Traffic
 from sluice.simulation.watch import Glance, Seen, Watch
 

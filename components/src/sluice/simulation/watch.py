@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sluice.arrays import Floats
 from sluice.documents.evidence import Stratum
 from sluice.simulation.counting import Counted, Road, Side, Tally, When, counted, tally_of, when
-from sluice.simulation.population import Floats
 from sluice.simulation.traffic import BLOCK, Traffic
 
 _ALL = np.arange(BLOCK)

@@ -19,7 +19,7 @@ from sluice.documents.event_time import iso, moment_of
 from sluice.evidence.moments import moments
 from sluice.evidence.rows import decoded, with_labels
 from sluice.feedback.batch import labels_at
-from sluice.feedback.store import Store
+from sluice.feedback.store import FeedbackStore
 from sluice.feedback.store_log import StoreLog
 from sluice.models.bundle import Bundle
 from sluice.models.store import read_bundle
@@ -88,7 +88,7 @@ def _known(task: Task, parameters: WatchParameters) -> ProductionFacts:
     card = json.loads(bundle.files.get("card.json", b"{}"))
     live: dict[str, Any] = {}
     if parameters.predictions:
-        log = StoreLog(Store.open(parameters.predictions, state.task, parameters.environment, os.environ))
+        log = StoreLog(FeedbackStore.open(parameters.predictions, state.task, parameters.environment, os.environ))
         live = _live(task, bundle, card, log, (now - timedelta(days=parameters.days), now))
     loss = card.get("metrics", {}).get("log_loss")
     return ProductionFacts(**base, **live, holdout_loss=float(loss["value"]) if loss else None)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from sluice.arrays import Floats
 from sluice.errors import BadInput
 from sluice.models.encoder import Encoder
 from sluice.models.runtime import sigmoid
@@ -18,8 +18,6 @@ _PRIOR_ROWS = 20.0
 _RIDGE = 1.0
 _ITERATIONS = 25
 _CONVERGED = 1e-8
-
-Floats = npt.NDArray[np.float64]
 
 
 def baseline_scores(

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import polars as pl
 from pydantic import ValidationError
 
+from sluice.arrays import Floats32
 from sluice.errors import BadInput, one_line
 from sluice.features.manifest import FeatureManifest
 from sluice.models.encoder import Encoder
@@ -34,8 +33,8 @@ class Encoded:
     """
 
     ids: pl.Series
-    x: npt.NDArray[np.float32]
-    y: npt.NDArray[np.float32]
+    x: Floats32
+    y: Floats32
 
 
 def reduced_manifest(frame_dir: Path, recipe: Recipe) -> FeatureManifest:

@@ -11,7 +11,15 @@ from sluice.models.builder import build
 from sluice.tasks.recipe import Recipe
 from sluice.training.checkpoint import Arrays
 from sluice.training.frame import Encoded
-from sluice.training.optimizer import optimizer_for
+
+_WEIGHT_DECAY = 0.01
+
+
+def optimizer_for(keras: Any, recipe: Recipe, rows: int) -> Any:
+    """AdamW whose rate falls along a cosine to zero over the recipe's epochs (Loshchilov, Hutter 2019, equation 14)."""
+    steps = max(1, rows // recipe.batch_size) * recipe.epochs
+    rate = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, steps)
+    return keras.optimizers.AdamW(rate, weight_decay=_WEIGHT_DECAY)
 
 
 class Steps:

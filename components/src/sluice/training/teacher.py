@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from sluice.arrays import Floats, Floats32
 from sluice.content import write_json
 from sluice.documents.model import FrozenDocument
 from sluice.errors import BadInput
@@ -22,20 +22,19 @@ from sluice.training.checkpoint import CheckpointStore
 from sluice.training.curve import (
     Curve,
     Epoch,
-    Floats,
-    Logits,
-    Progress,
+    LinePrinter,
     auc,
     forward_logits,
     log_loss,
     predicted_logits,
+    print_line,
 )
 from sluice.training.determinism import on_jax, start_distributed, start_jax
 from sluice.training.distribution import ONE_DEVICE, Distribution, read_cluster
 from sluice.training.frame import Encoded, encoded_splits, prepared_frame, reduced_manifest
 from sluice.training.loop import CheckpointPlan, train_in_steps
-from sluice.training.optimizer import optimizer_for
 from sluice.training.staging import whole_directory
+from sluice.training.steps import optimizer_for
 
 WEIGHTS = "teacher.weights.h5"
 _TEMPERATURES = np.geomspace(1.0, 4.0, 61)
@@ -100,7 +99,7 @@ def train_teacher(
     recipe: Recipe,
     out: Path,
     baseline_keys: Sequence[str] = (),
-    progress: Progress | None = None,
+    progress: LinePrinter | None = None,
     setup: TrainingSetup = TrainingSetup(),
 ) -> TrainingRecord:
     """
@@ -126,7 +125,7 @@ def train_teacher(
         return _fit(splits, recipe, _unsaid, setup)[1]
     with whole_directory(out) as directory:
         baseline_scores(frame, splits, encoder, baseline_keys).write_parquet(directory / "baselines.parquet")
-        model, record = _fit(splits, recipe, progress or _to_stdout, setup)
+        model, record = _fit(splits, recipe, progress or print_line, setup)
         model.save_weights(directory / WEIGHTS)
         spec = {"width": encoder.width, "hidden": list(recipe.teacher), "dropout": recipe.dropout}
         write_json(directory / "spec.json", spec)
@@ -138,15 +137,10 @@ def train_teacher(
     return record
 
 
-def best_temperature(y: Floats, logits: Logits) -> float:
+def best_temperature(y: Floats32, logits: Floats) -> float:
     """The divisor of the logits that gives the least log loss."""
     losses = [log_loss(y, logits / temperature) for temperature in _TEMPERATURES]
     return float(_TEMPERATURES[int(np.argmin(losses))])
-
-
-def _to_stdout(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
 
 
 def _unsaid(_line: str) -> None:
@@ -154,7 +148,7 @@ def _unsaid(_line: str) -> None:
 
 
 def _fit(
-    splits: dict[str, Encoded], recipe: Recipe, progress: Progress, setup: TrainingSetup
+    splits: dict[str, Encoded], recipe: Recipe, progress: LinePrinter, setup: TrainingSetup
 ) -> tuple[Any, TrainingRecord]:
     train, tune = splits["train"], splits["tune"]
     weight = float((1 - train.y.mean()) / train.y.mean())
