@@ -24,7 +24,7 @@ from pathlib import Path
 from sluice.git.command import create_bare, git
 from sluice.gitops.writer import GitOps
 from sluice.operations.ledger import verify
-from tests.integration.fleet_sample import in_flight, make_fleet
+from tests.support.fleet import in_flight, make_fleet
 
 _PEER = """
 import json, random, subprocess, sys, time
@@ -94,7 +94,7 @@ def ours(folder: Path, writers: int, each: int, *, apart: bool, url: bool) -> Ra
     """Sluice's writers, on one environment or on one each (``apart``)."""
     remote = folder / "gitops.git"
     make_fleet(remote, in_flight(writers if apart else 1))
-    module = [sys.executable, "-m", "tests.integration.race_writer", f"file://{remote}" if url else str(remote)]
+    module = [sys.executable, "-m", "tests.support.race_writer", f"file://{remote}" if url else str(remote)]
     commands = [
         [*module, f"model-{k if apart else 0:03d}", str(folder / f"clone-{k}"), f"w{k:02d}", str(each)]
         for k in range(writers)

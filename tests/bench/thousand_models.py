@@ -18,8 +18,8 @@ from pathlib import Path
 from sluice.gitops.fleet import read_fleet
 from sluice.gitops.writer import GitOps, Snapshot
 from sluice.rollout.advance import advance
-from tests.integration.fleet_sample import in_flight, make_fleet
-from tests.unit.release_sample import NOW, failing, passing, unclear
+from tests.support.fleet import in_flight, make_fleet
+from tests.support.release import NOW, failing, passing, unclear
 
 _STAGES = (("shadow", 0), ("canary", 0), ("canary", 1), ("confirm", 0))
 _EVIDENCE = (passing, unclear, failing)

@@ -21,9 +21,18 @@ import pytest
 from filelock import FileLock, ReadWriteLock
 from xdist.scheduler import LoadScopeScheduling
 
-from tests.cluster.checkout import ENVIRONMENTS, TRIAL, TRIAL_NAMESPACE, Checkout, add_trial, write_checkout
-from tests.cluster.kubectl import Refused, apply, get, kubectl, wait_until
-from tests.cluster.store import STORE, Bundles, fill_store
+from tests.support.cluster.argo_cd import followed
+from tests.support.cluster.checkout import (
+    MONITORING,
+    TRIAL_NAMESPACE,
+    Checkout,
+    add_trial,
+    write_checkout,
+)
+from tests.support.cluster.installation import empty, gateway_objects, install, remove
+from tests.support.cluster.kubectl import apply, kubectl, namespaces, wait_until
+from tests.support.cluster.promotion import Promotion
+from tests.support.cluster.store import Bundles, fill_store
 
 FOLLOWED = ("test_faults.py", "test_gate.py", "test_promotion.py", "test_tenancy.py")
 """Their environments are the shipped ones, and Argo CD has them. The others release in one of the tests' own."""
@@ -88,70 +97,22 @@ def installed(checkout: Checkout, shared: Path) -> Iterator[list[str]]:
     """
     told, turn = shared / "installed.json", FileLock(shared / "installed.lock")
     with turn:
-        lines, users = json.loads(told.read_text()) if told.exists() else (_install(checkout), 0)
+        lines, users = json.loads(told.read_text()) if told.exists() else (install(checkout), 0)
         told.write_text(json.dumps([lines, users + 1]))
     yield lines
     with turn:
         _, users = json.loads(told.read_text())
         told.write_text(json.dumps([lines, users - 1]))
         if users == 1:
-            _remove(checkout)
+            remove(checkout)
             for each in shared.glob("*.json"):
                 each.unlink()
-
-
-_OURS = [f"sluice-{environment}" for environment in (*ENVIRONMENTS, TRIAL)] + [STORE]
-
-
-def _install(checkout: Checkout) -> list[str]:
-    there = {found["metadata"]["name"] for found in get("namespaces")["items"]} & set(_OURS)
-    if there:
-        pytest.exit(f"namespaces {sorted(there)} exist: these tests want a cluster without Sluice", returncode=2)
-    try:
-        lines = apply(checkout.root / "manifests/cluster")
-        for environment in (*ENVIRONMENTS, TRIAL):
-            lines += apply(checkout.overlay(environment))
-    except Refused:
-        _remove(checkout)
-        raise
-    return lines
-
-
-def _remove(checkout: Checkout) -> None:
-    kubectl("delete", "namespace", "--ignore-not-found", "--wait=true", "--timeout=120s", *_OURS)
-    kubectl("delete", "--ignore-not-found", "-k", checkout.root / "manifests/cluster")
 
 
 @pytest.fixture(scope="session")
 def gateway() -> str:
     """Where the gateway answers; made if it is not there."""
-    apply(
-        [
-            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kserve"}},
-            {
-                "apiVersion": "gateway.networking.k8s.io/v1",
-                "kind": "GatewayClass",
-                "metadata": {"name": "sluice-test"},
-                "spec": {"controllerName": os.environ.get("SLUICE_TEST_GATEWAY_CLASS", "sluice.test/gateway")},
-            },
-            {
-                "apiVersion": "gateway.networking.k8s.io/v1",
-                "kind": "Gateway",
-                "metadata": {"name": "kserve-ingress-gateway", "namespace": "kserve"},
-                "spec": {
-                    "gatewayClassName": "sluice-test",
-                    "listeners": [
-                        {
-                            "name": "http",
-                            "protocol": "HTTP",
-                            "port": 80,
-                            "allowedRoutes": {"namespaces": {"from": "All"}},
-                        }
-                    ],
-                },
-            },
-        ]
-    )
+    apply(gateway_objects())
     return os.environ.get("SLUICE_TEST_GATEWAY", "http://127.0.0.1:16080")
 
 
@@ -169,7 +130,7 @@ def bundles(installed: list[str], shared: Path, tmp_path_factory: pytest.TempPat
 def dev(installed: list[str]) -> Iterator[str]:
     """The namespace of dev; what a test released in it is gone afterwards."""
     yield "sluice-dev"
-    _empty("sluice-dev")
+    empty("sluice-dev")
 
 
 @pytest.fixture
@@ -177,7 +138,7 @@ def trial(installed: list[str], shared: Path) -> Iterator[str]:
     """The namespace of the tests' own environment, likewise; meanwhile nobody kills the gateway."""
     with ReadWriteLock(shared / "gateway.db").read_lock():
         yield TRIAL_NAMESPACE
-        _empty(TRIAL_NAMESPACE)
+        empty(TRIAL_NAMESPACE)
 
 
 @pytest.fixture
@@ -187,10 +148,19 @@ def gateway_may_die(shared: Path) -> Iterator[None]:
         yield
 
 
-def _empty(namespace: str) -> None:
-    for kind in ("cronjob", "job", "httproute", "inferenceservice"):
-        try:
-            kubectl("-n", namespace, "delete", kind, "--all", "--wait=true")
-        except Refused as error:
-            pytest.fail(f"cannot clean up: {error}")
-    wait_until("the pods are gone", lambda: not get("-n", namespace, "pods")["items"], 120)
+@pytest.fixture
+def promotion(bundles: Bundles, gateway: str, dev: str, tmp_path: Path) -> Iterator[Promotion]:
+    """Argo CD follows a repository of the test's own; nothing is released yet."""
+    checkout = write_checkout(tmp_path / "checkout")
+    with followed(checkout, tmp_path / "gitops.git") as gitops:
+        yield Promotion(gitops)
+
+
+@pytest.fixture(scope="module")
+def monitoring() -> Iterator[str]:
+    """The namespace of Prometheus, as strict as one can be; gone afterwards."""
+    labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
+    wait_until("the namespace of the test before is gone", lambda: MONITORING not in namespaces(), 120)
+    apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": MONITORING, "labels": labels}}])
+    yield MONITORING
+    kubectl("delete", "namespace", MONITORING, "--wait=false")

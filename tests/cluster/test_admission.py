@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from sluice.documents.state import Hold
-from tests.cluster.api_server import accepted
-from tests.cluster.checkout import Checkout, in_trial
-from tests.cluster.kubectl import Object, Refused, apply, render
-from tests.unit.release_sample import A, B, C
+from tests.support.cluster.api_server import accepted
+from tests.support.cluster.checkout import Checkout, in_trial
+from tests.support.cluster.kubectl import Object, Refused, apply, render
+from tests.support.release import A, B, C
 
 Change = Callable[[Object], Any]
 PINNED = "example.com/any@" + A
@@ -146,7 +146,7 @@ def test_what_would_be_ignored_or_unverified_or_held_is_refused(service: Object,
 @pytest.mark.parametrize("case", ACCEPTED)
 def test_its_neighbours_are_accepted(service: Object, held: None, case: str) -> None:
     ACCEPTED[case](service)
-    accepted([service])
+    assert accepted([service]) == 1
 
 
 ROUTES: dict[str, tuple[Change, str]] = {
@@ -161,7 +161,7 @@ ROUTES: dict[str, tuple[Change, str]] = {
 
 
 def test_a_route_as_rendered_is_accepted(route: Object) -> None:
-    accepted([route])
+    assert accepted([route]) == 1
 
 
 @pytest.mark.parametrize("case", ROUTES)

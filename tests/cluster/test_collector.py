@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import json
-import urllib.request
+from collections.abc import Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.checkout import TRIAL, Checkout, in_trial, with_option
-from tests.cluster.kubectl import Refused, apply, available, get, kubectl, wait_until
-from tests.cluster.store import STORE, Bundles
-from tests.cluster.test_serving import HOST, ROW, ready
-from tests.integration.tiny_bundle import tiny_rows
-from tests.unit import tiny_task
+import pytest
+
+from sluice.documents.state import ReleaseState
+from tests.support import tiny_task
+from tests.support.cluster.checkout import TRIAL, Checkout, in_trial, with_option
+from tests.support.cluster.kubectl import Refused, apply, available, get, kubectl, wait_until
+from tests.support.cluster.serving import ROW, predict, then_servers_are_ready
+from tests.support.cluster.store import STORE, Bundles
+from tests.support.tiny_bundle import tiny_rows
 
 _READ = "import polars; print(*sorted(polars.read_parquet('/written/predictions/%s/**/*.parquet')['request_id']))"
 
 
-def predict(gateway: str, request_id: str, row: dict[str, Any]) -> str:
-    """The digest that answers."""
-    headers = {"Host": HOST, "content-type": "application/json", "x-request-id": request_id}
-    body = json.dumps({"instances": [row]}).encode()
-    request = urllib.request.Request(f"{gateway}/v1/models/tiny:predict", body, headers)  # noqa: S310  http by configuration
+def answering_digest(gateway: str, request_id: str, row: dict[str, Any]) -> str:
+    """One request with an id of its own."""
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
-            digest: str = json.load(answer)["predictions"][0]["digest"]
+        status, text = predict(gateway, row, {"x-request-id": request_id})
     except OSError as error:
         raise Refused(str(error)) from error
+    if status != HTTPStatus.OK:
+        raise Refused(text)
+    digest: str = json.loads(text)["predictions"][0]["digest"]
     return digest
 
 
@@ -55,9 +58,9 @@ def with_task(namespace: str) -> None:
     kubectl("-n", namespace, "patch", "deployment", "exposition", "--type=json", "-p", json.dumps(changes))
 
 
-def test_pods_log_through_to_the_store_and_to_prometheus(
-    checkout: Checkout, bundles: Bundles, gateway: str, trial: str
-) -> None:
+@pytest.fixture
+def canary(checkout: Checkout, bundles: Bundles, trial: str) -> Iterator[ReleaseState]:
+    """Half and half, with the option."""
     two: dict[str, Any] = {"stable": bundles.first, "candidate": bundles.second}
     state = in_trial("canary", **two, stable_weight=50, candidate_weight=50)
     release = checkout.release(state) / "release/kustomization.yaml"
@@ -66,22 +69,26 @@ def test_pods_log_through_to_the_store_and_to_prometheus(
     try:
         apply(overlay)
         with_task(trial)
-        for role in ("stable", "candidate"):
-            wait_until(f"{role} is ready", lambda role=role: ready(f"tiny-{role}"), 150)  # type: ignore[misc]
+        then_servers_are_ready("stable", "candidate")
         wait_until("the collector runs", lambda: available(trial, "collector"), 120)
-        _all_of_it(gateway, trial, {bundles.first, bundles.second}, state.rollout or "")
+        yield state
     finally:
         kubectl("-n", trial, "delete", "deployment,service,poddisruptionbudget", "collector", "--ignore-not-found")
         kubectl("-n", trial, "delete", "deployment/exposition", "configmap/tiny-task", "--ignore-not-found")
         apply(checkout.overlay(TRIAL))
 
 
-def _all_of_it(gateway: str, trial: str, digests: set[str], rollout: str) -> None:
-    wait_until("both sides answer", lambda: {predict(gateway, f"before{n}", ROW) for n in range(20)} == digests, 30)
+def test_pods_log_through_to_the_store_and_to_prometheus(canary: ReleaseState, gateway: str, trial: str) -> None:
+    digests = {canary.stable, canary.candidate}
+
+    def sides() -> set[str]:
+        return {answering_digest(gateway, f"before{n}", ROW) for n in range(20)}
+
+    wait_until("both sides answer", lambda: sides() == digests, 30)
     ids = [f"q{number:03d}" for number in range(120)]
     answered = set()
     for name, row in zip(ids, tiny_rows(120), strict=True):
-        answered.add(predict(gateway, name, row))
+        answered.add(answering_digest(gateway, name, row))
         if name == "q040":
             kubectl("-n", trial, "delete", "pod", "-l", "app.kubernetes.io/name=collector", "--wait=false", "--now")
     assert answered == digests
@@ -101,7 +108,8 @@ def _all_of_it(gateway: str, trial: str, digests: set[str], rollout: str) -> Non
 
     wait_until("the join is exposed", exposed, 120)
     lines = [line for line in metrics(trial).splitlines() if line.startswith("sluice_loss_count")]
-    assert all(f'rollout="{rollout}",stage="canary"' in line for line in lines)
+    assert lines
+    assert all(f'rollout="{canary.rollout}",stage="canary"' in line for line in lines)
 
 
 def metrics(namespace: str) -> str:

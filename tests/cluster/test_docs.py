@@ -13,7 +13,6 @@ import os
 import re
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +22,11 @@ import yaml
 
 from sluice.gitops.writer import GitOps
 from sluice.rollout.advance import propose
-from tests.cluster.checkout import ENVIRONMENTS, ROOT, Checkout, write_checkout
-from tests.cluster.kubectl import Object, apply, get, kubectl, wait_until
-from tests.cluster.test_promotion import APPLICATIONS, calm
-from tests.integration.tiny_bundle import write_tiny_bundle
-from tests.unit.release_sample import GOOD
+from tests.support.cluster.argo_cd import given_argo_cd, then_argo_cd_is_calm
+from tests.support.cluster.checkout import ENVIRONMENTS, ROOT, Checkout, write_checkout
+from tests.support.cluster.kubectl import Object, Refused, apply, get, kubectl, namespaces, wait_until
+from tests.support.release import GOOD
+from tests.support.tiny_bundle import write_tiny_bundle
 
 NOT_HERE = {
     r"^cosign ": "cosign is in no Debian package",
@@ -124,10 +123,8 @@ class Reader:
 def reader(tmp_path: Path) -> Iterator[Reader]:
     """A cluster without Sluice, before and after."""
     ours = [f"sluice-{environment}" for environment in ENVIRONMENTS]
-    there = {found["metadata"]["name"] for found in get("namespaces")["items"]}
-    if "argocd" not in there:
-        pytest.skip("NOT CHECKED: there is no namespace argocd")
-    assert not there & set(ours), "these tests want a cluster without Sluice"
+    given_argo_cd()
+    assert not namespaces().keys() & set(ours), "these tests want a cluster without Sluice"
     metadata = {"name": "argocd-notifications-cm", "namespace": "argocd"}
     lacks = "argocd-notifications-cm" not in config_maps()
     if lacks:  # whoever installed Argo CD whole has it
@@ -192,6 +189,12 @@ def everything() -> set[str]:
     }
 
 
+def _is_as(before: set[str]) -> bool:
+    if changed := everything() ^ before:
+        raise Refused(f"a trace is left, or something is lost: {sorted(changed)}")
+    return True
+
+
 @pytest.mark.timeout(1200)
 def test_the_commands_of_the_documentation_work_and_leave_no_trace(reader: Reader) -> None:
     before, settings = everything(), config_maps()
@@ -206,8 +209,7 @@ def test_the_commands_of_the_documentation_work_and_leave_no_trace(reader: Reade
     for block in blocks("gitops.md"):
         for command in commands(block):
             reader.does(command)
-    for name in APPLICATIONS:
-        wait_until(f"{name} is synced", lambda name=name: calm(name), 120)  # type: ignore[misc]
+    then_argo_cd_is_calm(120)
     assert config_maps()["argocd-cm"] != settings["argocd-cm"], "the health check was never set"
     for command in [each for block in blocks("runbook.md") for each in commands(block)] + inline("runbook.md"):
         reader.does(command)
@@ -215,8 +217,5 @@ def test_the_commands_of_the_documentation_work_and_leave_no_trace(reader: Reade
     removal = [block for block in blocks("install-on-kubeflow.md") if block.section == "Remove"]
     for command in [each for block in removal for each in commands(block)]:
         reader.does(command)
-    end = time.monotonic() + 60
-    while (left := everything() ^ before) and time.monotonic() < end:
-        time.sleep(2)
-    assert not left, f"a trace is left, or something is lost: {left}"
+    wait_until("no trace is left, and nothing is lost", lambda: _is_as(before), 60)
     assert config_maps() == settings

@@ -7,12 +7,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tests.cluster import test_promotion
-from tests.cluster.restart import can_restart, restart
-from tests.cluster.store import Bundles
-from tests.cluster.test_promotion import Promotion, Requests, assert_calm_for_three_syncs, broken
-
-promotion = test_promotion.promotion
+from tests.support.cluster.argo_cd import then_argo_cd_is_calm_for_three_syncs
+from tests.support.cluster.promotion import Promotion, Requests, broken
+from tests.support.cluster.restart import can_restart, restart
+from tests.support.cluster.store import Bundles
 
 
 @dataclass
@@ -74,4 +72,4 @@ def test_killing_gateway_controller_and_repository_server_changes_no_outcome(
     assert set(user.answers) == {bundles.first, bundles.second}
     assert user.failures, "the gateway was never away"
     assert not [each for each in user.failures if not gateway_away.explain(each[0])]
-    assert_calm_for_three_syncs()
+    then_argo_cd_is_calm_for_three_syncs()

@@ -31,12 +31,13 @@ from sluice.rollout.advance import propose
 from sluice_cluster.api import KubernetesCluster
 from sluice_cluster.applied import read_back
 from sluice_cluster.cluster import NotApplied
-from tests.cluster.checkout import Checkout, with_option, write_checkout
-from tests.cluster.kubectl import Refused, apply, get, kubectl, wait_until
-from tests.cluster.store import Bundles
-from tests.cluster.test_promotion import Requests, digest_by_proxy, followed, refresh
-from tests.integration.ssh_host import SshHost, ssh_host_in
-from tests.unit.release_sample import GOOD
+from tests.support.cluster.argo_cd import followed, refresh
+from tests.support.cluster.checkout import Checkout, with_option, write_checkout
+from tests.support.cluster.kubectl import Refused, apply, get, kubectl, wait_until
+from tests.support.cluster.promotion import Requests, digest_by_proxy
+from tests.support.cluster.store import Bundles
+from tests.support.release import GOOD
+from tests.support.ssh_host import SshHost, ssh_host_in
 
 pytestmark = pytest.mark.timeout(900)
 HOST = os.environ.get("SLUICE_TEST_HOST", "10.244.0.1")

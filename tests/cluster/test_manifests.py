@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from sluice.documents.state import STRATEGIES, ReleaseState
-from tests.cluster.api_server import accepted
-from tests.cluster.checkout import ENVIRONMENTS, ROOT, TRIAL, Checkout, with_option
-from tests.cluster.kubectl import Refused, apply, get, render
-from tests.unit.release_sample import state_in
+from tests.support.cluster.api_server import accepted
+from tests.support.cluster.argo_cd import given_argo_cd
+from tests.support.cluster.checkout import ENVIRONMENTS, ROOT, TRIAL, Checkout, with_option
+from tests.support.cluster.kubectl import Refused, apply, render
+from tests.support.release import state_in
 
 NEVER_PAUSED = ("empty", "bootstrap", "stable")
 STATES: dict[str, dict[str, Any]] = {stage: {"stage": stage} for stage in STRATEGIES}
@@ -73,18 +74,17 @@ def test_every_option_applies(checkout: Checkout, installed: list[str], stage: s
 
 
 def test_argo_cd_accepts_its_part(checkout: Checkout, installed: list[str]) -> None:
-    if "argocd" not in {found["metadata"]["name"] for found in get("namespaces")["items"]}:
-        pytest.skip("NOT CHECKED: there is no namespace argocd")
+    given_argo_cd()
     assert accepted(render(checkout.root / "manifests/argocd")) == 11
 
 
-def test_nodes_have_a_wave_to_learn_of_a_server_before_its_traffic_comes(checkout: Checkout) -> None:
-    for stage in ("shadow", "canary", "confirm", "stable"):
-        waves = {
-            (found["kind"], found["metadata"]["name"]): int(
-                found["metadata"].get("annotations", {}).get("argocd.argoproj.io/sync-wave", 0)
-            )
-            for found in render(checkout.release(_in(stage)))
-        }
-        server, route = waves["InferenceService", "tiny-stable"], waves["HTTPRoute", "tiny"]
-        assert any(server < wave < route for wave in waves.values()), stage
+@pytest.mark.parametrize("stage", ["shadow", "canary", "confirm", "stable"])
+def test_nodes_have_a_wave_to_learn_of_a_server_before_its_traffic_comes(checkout: Checkout, stage: str) -> None:
+    waves = {
+        (found["kind"], found["metadata"]["name"]): int(
+            found["metadata"].get("annotations", {}).get("argocd.argoproj.io/sync-wave", 0)
+        )
+        for found in render(checkout.release(_in(stage)))
+    }
+    server, route = waves["InferenceService", "tiny-stable"], waves["HTTPRoute", "tiny"]
+    assert any(server < wave < route for wave in waves.values())

@@ -10,25 +10,24 @@ import shutil
 import socket
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from sluice.monitoring.dashboards import DASHBOARDS
-from tests.cluster.api_server import accepted
-from tests.cluster.checkout import Checkout, in_trial, with_option
-from tests.cluster.kubectl import Object, apply, available, get, kubectl, render, wait_until
-from tests.cluster.store import Bundles
-from tests.cluster.test_serving import HOST, ask, ready
-from tests.integration import test_monitoring as alone
-from tests.integration.seldon_dashboard import queries
+from tests.support.cluster.api_server import accepted
+from tests.support.cluster.argo_cd import given_argo_cd
+from tests.support.cluster.checkout import MONITORING, Checkout, in_trial, with_option
+from tests.support.cluster.kubectl import Object, apply, available, get, render, wait_until
+from tests.support.cluster.serving import HOST, PREDICT, ask, post, then_servers_are_ready
+from tests.support.cluster.store import Bundles
+from tests.support.prometheus import answer_of, drawn
+from tests.support.release_repository import write_held_release
+from tests.support.seldon_dashboard import queries
 
-NAMESPACE = "monitoring"
 _JOINED = re.compile(r"sluice_(joined|loss|label|agreement|skew|cells)|feedback")
 _PATCH = """
 - {op: replace, path: /spec/template/spec/containers/0/args/0, value: --repository=/repository/main.bundle}
@@ -37,26 +36,11 @@ _PATCH = """
 """
 
 
-@pytest.fixture(scope="module")
-def namespace() -> Iterator[str]:
-    """The namespace of Prometheus, as strict as one can be; gone afterwards."""
-    labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
-    wait_until("the namespace of the test before is gone", _is_gone, 120)
-    apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}}])
-    yield NAMESPACE
-    kubectl("delete", "namespace", NAMESPACE, "--wait=false")
-
-
-def _is_gone() -> bool:
-    return NAMESPACE not in {found["metadata"]["name"] for found in get("namespaces")["items"]}
-
-
-def test_what_a_cluster_has_once_is_accepted_strictly(checkout: Checkout, namespace: str) -> None:
+def test_what_a_cluster_has_once_is_accepted_strictly(checkout: Checkout, monitoring: str) -> None:
     assert accepted(render(checkout.root / "manifests/monitoring")) == 9
     kinds = {found["kind"] for found in render(checkout.root / "manifests/monitoring")}
     assert {"PrometheusRule", "ServiceMonitor", "ConfigMap", "Deployment", "NetworkPolicy"} <= kinds
-    if "argocd" not in {found["metadata"]["name"] for found in get("namespaces")["items"]}:
-        pytest.skip("NOT CHECKED: there is no namespace argocd")
+    given_argo_cd()
     assert accepted(render(checkout.root / "manifests/monitoring/argocd")) == 4
     assert accepted(render(checkout.root / "manifests/monitoring/seldon-analytics")) == 1
 
@@ -67,7 +51,7 @@ def exporter(checkout: Checkout, repository: Path) -> Path:
     command = ["git", "--git-dir", str(repository), "bundle", "create", str(bundle), "main"]
     subprocess.run(command, check=True, capture_output=True)
     data = {"main.bundle": base64.b64encode(bundle.read_bytes()).decode()}
-    metadata = {"name": "repository", "namespace": NAMESPACE}
+    metadata = {"name": "repository", "namespace": MONITORING}
     apply([{"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "binaryData": data}])
     directory = checkout.root / "manifests/monitoring-test"
     directory.mkdir()
@@ -98,8 +82,8 @@ def scrape_config(monitor: Object, proxy: str) -> Object:
 
 
 @contextlib.contextmanager
-def prometheus(home: Path, monitor: Object) -> Iterator[Any]:
-    """A Prometheus that scrapes what the monitor says, and the exporter's Service; yields what asks it."""
+def prometheus_in(home: Path, monitor: Object) -> Iterator[int]:
+    """A Prometheus that scrapes what the monitor says, and the exporter's Service; yields its port."""
     if shutil.which("prometheus") is None:
         pytest.skip("NOT CHECKED: the binary `prometheus` is absent; Debian: apt-get install prometheus")
     with contextlib.ExitStack() as stack:
@@ -113,7 +97,7 @@ def prometheus(home: Path, monitor: Object) -> Iterator[Any]:
         output = start("kubectl", "proxy", "--port=0").stdout
         assert output is not None
         proxy = output.readline().split()[-1]
-        service = f"/api/v1/namespaces/{NAMESPACE}/services/sluice-releases:9090/proxy/metrics"
+        service = f"/api/v1/namespaces/{MONITORING}/services/sluice-releases:9090/proxy/metrics"
         wait = {"scrape_interval": "10s", "scrape_timeout": "10s"}  # Git takes its time
         targets = {"metrics_path": service, "static_configs": [{"targets": [proxy]}]}
         jobs = [scrape_config(monitor, proxy), {"job_name": "releases", "honor_labels": True} | wait | targets]
@@ -124,61 +108,45 @@ def prometheus(home: Path, monitor: Object) -> Iterator[Any]:
             address = f"127.0.0.1:{free.getsockname()[1]}"
         files = [f"--config.file={home / 'prometheus.yml'}", f"--storage.tsdb.path={home / 'tsdb'}"]
         start("prometheus", *files, f"--web.listen-address={address}", "--log.level=error")
-        yield _Town(address)
-
-
-class _Town:
-    """What ``tests/integration/test_monitoring.py`` asks a Prometheus by."""
-
-    def __init__(self, address: str) -> None:
-        self.ports = {"prometheus": int(address.rpartition(":")[2])}
+        yield int(address.rpartition(":")[2])
 
 
 @pytest.fixture
-def town(checkout: Checkout, bundles: Bundles, trial: str, namespace: str, tmp_path: Path) -> Iterator[Any]:
+def prometheus(checkout: Checkout, bundles: Bundles, trial: str, monitoring: str, tmp_path: Path) -> Iterator[int]:
     """A canary with both options, the exporter of the Git state that says so, and a Prometheus."""
     state = in_trial("canary", stable=bundles.first, candidate=bundles.second)
-    alone.release(tmp_path / "gitops.git", state)
+    write_held_release(tmp_path / "gitops.git", state)
     apply(exporter(checkout, tmp_path / "gitops.git"))
     once = Checkout(with_option(checkout, "monitoring").parents[2])
     both = Checkout(with_option(once, "seldon-analytics").parents[2])
     apply(both.release(state))
-    for role in ("stable", "candidate"):
-        wait_until(f"{role} is ready", lambda role=role: ready(f"tiny-{role}"), 150)  # type: ignore[misc]
-    wait_until("the exporter runs", lambda: available(namespace, "sluice-releases"), 120)
-    with prometheus(tmp_path, get("-n", trial, "podmonitor", "sluice")) as found:
+    then_servers_are_ready("stable", "candidate")
+    wait_until("the exporter runs", lambda: available(monitoring, "sluice-releases"), 120)
+    with prometheus_in(tmp_path, get("-n", trial, "podmonitor", "sluice")) as found:
         yield found
 
 
-def test_a_prometheus_finds_the_pods_and_every_query_has_data(town: Any, bundles: Bundles, gateway: str) -> None:
-    wait_until("the servers are scraped", lambda: _scraped(town) == {bundles.first, bundles.second}, 60)
-    wait_until("the exporter is scraped", lambda: alone.drawn(town, "sluice_release_read_seconds"), 60)
+def test_a_prometheus_finds_the_pods_and_every_query_has_data(prometheus: int, bundles: Bundles, gateway: str) -> None:
+    wait_until("the servers are scraped", lambda: _scraped(prometheus) == {bundles.first, bundles.second}, 60)
+    wait_until("the exporter is scraped", lambda: drawn(prometheus, "sluice_release_read_seconds"), 60)
     for _ in range(3):
         for _ in range(40):
             ask(gateway)
-        refused(gateway)
+        assert post(gateway + PREDICT, {}, {"Host": HOST})[0] == HTTPStatus.BAD_REQUEST, "it breaks its contract"
         time.sleep(4)  # two scrapes
-    assert {panel: query for panel, query in asked() if not alone.drawn(town, query)} == {}
-    told = alone.get(town, "query", query="sluice_release_digest")["result"]
+    assert {panel: query for panel, query in asked() if not drawn(prometheus, query)} == {}
+    told = answer_of(prometheus, "query", query="sluice_release_digest")["result"]
     assert {one["metric"]["digest"] for one in told} == {bundles.first, bundles.second}
     missing = "sluice_release_digest unless on (environment, task, digest) sluice_server_start_time_seconds"
-    assert alone.get(town, "query", query=missing)["result"] == []
+    assert answer_of(prometheus, "query", query=missing)["result"] == []
 
 
-def _scraped(town: Any) -> set[str]:
+def _scraped(prometheus: int) -> set[str]:
     try:
-        rows = alone.get(town, "query", query='sluice_server_start_time_seconds{environment="trial"}')["result"]
+        rows = answer_of(prometheus, "query", query='sluice_server_start_time_seconds{environment="trial"}')["result"]
     except OSError:
         return set()
     return {row["metric"]["digest"] for row in rows}
-
-
-def refused(gateway: str) -> None:
-    """One request that breaks its contract."""
-    headers = {"Host": HOST, "content-type": "application/json"}
-    request = urllib.request.Request(f"{gateway}/v1/models/tiny:predict", b"{}", headers)  # noqa: S310
-    with pytest.raises(urllib.error.HTTPError, match="400"):
-        urllib.request.urlopen(request, timeout=10)  # noqa: S310
 
 
 def asked() -> Iterator[tuple[str, str]]:

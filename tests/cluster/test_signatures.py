@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster.checkout import TRIAL, TRIAL_NAMESPACE, Checkout, in_trial
-from tests.cluster.kubectl import apply, kubectl, wait_until
-from tests.cluster.store import Bundles
-from tests.cluster.test_serving import initializer_message, ready
+from tests.support.cluster.checkout import TRIAL, TRIAL_NAMESPACE, Checkout, in_trial
+from tests.support.cluster.kubectl import apply, kubectl, wait_until
+from tests.support.cluster.serving import initializer_message, ready
+from tests.support.cluster.store import Bundles
 
 ASKED = "literals: [SLUICE_SIGNATURE=required, "
 

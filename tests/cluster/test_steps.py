@@ -16,10 +16,10 @@ from sluice_pipelines.accelerators import ALLOWED
 from sluice_pipelines.catalogue import CATALOGUE
 from sluice_pipelines.compile import COMPILED, MANIFESTS
 from sluice_pipelines.inputs import default_policy
-from tests.cluster.api_server import accepted
-from tests.cluster.kubectl import apply, get, kubectl, render, wait_until
-from tests.cluster.step_pods import pod_of, steps_of
-from tests.unit.test_train_job import JOB, PLACE
+from tests.support.cluster.api_server import accepted
+from tests.support.cluster.kubectl import apply, get, kubectl, render, wait_until
+from tests.support.cluster.step_pods import pod_of, steps_of
+from tests.support.train_job import JOB, PLACE
 
 STEPS = [(name, step) for name in sorted(CATALOGUE) for step in sorted(steps_of(COMPILED / f"{name}.yaml"))]
 NVIDIA = ALLOWED["nvidia"]

@@ -10,16 +10,15 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.checkout import Checkout
-from tests.cluster.kubectl import Object, apply, available, get, kubectl, wait_until
-from tests.cluster.stand_ins import RESTRICTED, behind_a_service
-from tests.cluster.store import Bundles
-from tests.cluster.test_feast import load, post, pytestmark, reading_online
-from tests.cluster.test_monitoring import namespace
-from tests.cluster.test_serving import HOST
-from tests.integration import trace_receiver
+from tests.support import trace_receiver
+from tests.support.cluster.checkout import Checkout
+from tests.support.cluster.kubectl import Object, apply, available, get, kubectl, wait_until
+from tests.support.cluster.online_features import NEEDS_REDIS, given_a_model_that_reads_online, given_rows_in_redis
+from tests.support.cluster.serving import predict
+from tests.support.cluster.stand_ins import RESTRICTED, behind_a_service
+from tests.support.cluster.store import Bundles
 
-__all__ = ["namespace", "pytestmark"]
+pytestmark = NEEDS_REDIS
 
 RECEIVER = "otel-collector"
 TRACE, UNSAMPLED, SPAN = "0af7651916cd43dd8448eb211c80319c", "1" * 32, "b7ad6b7169203331"
@@ -50,12 +49,12 @@ def _receiver_objects(namespace: str) -> list[Object]:
 
 
 @pytest.fixture
-def receiver(namespace: str) -> Iterator[str]:
+def receiver(monitoring: str) -> Iterator[str]:
     """Its namespace, while it listens where the option sends spans."""
-    apply(_receiver_objects(namespace))
-    wait_until("the receiver listens", lambda: available(namespace, RECEIVER), 120)
-    yield namespace
-    kubectl("-n", namespace, "delete", "deployment,service,configmap", RECEIVER)
+    apply(_receiver_objects(monitoring))
+    wait_until("the receiver listens", lambda: available(monitoring, RECEIVER), 120)
+    yield monitoring
+    kubectl("-n", monitoring, "delete", "deployment,service,configmap", RECEIVER)
 
 
 def spans(namespace: str) -> list[dict[str, Any]]:
@@ -65,9 +64,9 @@ def spans(namespace: str) -> list[dict[str, Any]]:
 
 def asked(gateway: str, trace: str, flags: str) -> bool:
     """Whether a request of this trace is answered with a prediction."""
-    headers = {"Host": HOST, "traceparent": f"00-{trace}-{SPAN}-{flags}", "x-request-id": f"of-{trace}"}
+    headers = {"traceparent": f"00-{trace}-{SPAN}-{flags}", "x-request-id": f"of-{trace}"}
     try:
-        return post(gateway + "/v1/models/tiny:predict", {"instances": [KEYS]}, headers)[0] == 200
+        return predict(gateway, KEYS, headers)[0] == 200
     except OSError:
         return False
 
@@ -75,8 +74,8 @@ def asked(gateway: str, trace: str, flags: str) -> bool:
 @pytest.fixture
 def traced(checkout: Checkout, bundles: Bundles, receiver: str, trial: str, tmp_path: Path) -> Iterator[str]:
     """The namespace of a model that reads features from Redis, with the option."""
-    with reading_online(checkout, bundles, "tracing"):
-        load(tmp_path)
+    with given_a_model_that_reads_online(checkout, bundles, "tracing"):
+        given_rows_in_redis(tmp_path)
         yield trial
 
 

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from sluice_steps.train_on_nodes import train_on_nodes
-from tests.cluster.kubectl import Object, get, kubectl, wait_until
-from tests.unit.test_train_job import JOB, PLACE
+from tests.support.cluster.kubectl import Object, get, kubectl, wait_until
+from tests.support.train_job import RUN, TrainOnNodes
 
-RUN = "0123456789ab"
 NAME = f"sluice-{RUN}"
 KINDS = {"TrainJob": "trainjobs.trainer.kubeflow.org", "TFJob": "tfjobs.kubeflow.org"}
 
@@ -26,46 +22,6 @@ def namespace() -> Iterator[str]:
     kubectl("create", "namespace", name)
     yield name
     kubectl("delete", "namespace", name, "--wait=false")
-
-
-class Step:
-    """The step in a thread, with the artifacts that KFP would give it."""
-
-    def __init__(self, operator: str, namespace: str, root: Path) -> None:
-        self.shared, self.teacher, self.logged, self.error = root / "shared", root / "teacher", {}, None
-        (root / "frame").mkdir()
-        (root / "frame/frame.parquet").write_bytes(b"rows")
-        place = PLACE.model_copy(update={"namespace": namespace, "mount": str(self.shared)})
-        self._given = {
-            "task": JOB.task,
-            "recipe": JOB.recipe.model_dump_json(),
-            "run": json.dumps({"id": RUN}),
-            "operator": operator,
-            "nodes": JOB.nodes,
-            "accelerators": JOB.accelerators,
-            "checkpoints": JOB.checkpoints,
-            "checkpoint_every": JOB.every,
-            "placement": place.model_dump_json(),
-            "claim": place.claim,
-            "frame": SimpleNamespace(path=str(root / "frame")),
-            "teacher": SimpleNamespace(path=str(self.teacher)),
-            "metrics": SimpleNamespace(path=str(root / "metrics"), log_metric=self.logged.__setitem__),
-        }
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            train_on_nodes.function(**self._given)
-        except (Exception, SystemExit) as error:  # noqa: BLE001  the test looks at it
-            self.error = error
-
-    def ends(self) -> None:
-        self._thread.join(60)
-        assert not self._thread.is_alive()
-
-    logged: dict[str, float]
-    error: BaseException | None
 
 
 def submitted(operator: str, namespace: str) -> Object:
@@ -98,7 +54,7 @@ def say(operator: str, namespace: str, condition: str) -> None:
 def test_a_training_is_submitted_followed_and_fetched(
     operator: str, end: str, namespace: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    step = Step(operator, namespace, tmp_path)
+    step = TrainOnNodes(operator, namespace, tmp_path)
     document = submitted(operator, namespace)
     assert document["metadata"]["name"] == NAME
     assert node_of(operator, document, namespace)["envFrom"] == [
@@ -116,7 +72,7 @@ def test_a_training_is_submitted_followed_and_fetched(
 
 
 def test_a_failed_training_fails_the_step_and_says_why(namespace: str, tmp_path: Path) -> None:
-    step = Step("TrainJob", namespace, tmp_path)
+    step = TrainOnNodes("TrainJob", namespace, tmp_path)
     submitted("TrainJob", namespace)
     say("TrainJob", namespace, "Failed")
     step.ends()

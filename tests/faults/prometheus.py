@@ -20,7 +20,7 @@ from sluice.prometheus.api import Limits, PrometheusApi
 from sluice.prometheus.source import PrometheusSource
 from sluice_serving.metrics import ServingMetrics
 from tests.faults import sample
-from tests.unit.scripted_prometheus import ScriptedPrometheus, _vector, rows_of
+from tests.support.scripted_prometheus import ScriptedPrometheus, _vector, rows_of
 
 SpoilAnswer = Callable[[str, dict[str, Any], float], Any]
 """From the kind of a query, the right answer (one's own) and the time asked about to what is said instead."""

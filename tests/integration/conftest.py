@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.tiny_run import Ended, play
+from tests.support.tiny_run import Ended, play
 
 
 @pytest.fixture(scope="session")

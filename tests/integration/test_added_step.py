@@ -19,8 +19,8 @@ from sluice_pipelines.inputs import with_inputs
 from sluice_pipelines.platforms import Platform
 from sluice_steps.image import image
 from sluice_steps.step import PipelineStep
-from tests.integration.tiny_run import ROOT
-from tests.integration.tiny_story import STORY
+from tests.support.tiny_run import ROOT
+from tests.support.tiny_story import STORY
 
 FILE = '''
 """A release's action → one line for who waits for it."""
@@ -77,7 +77,7 @@ def test_it_runs_under_kfps_own_runner_after_the_steps_before_it(announce: Pipel
         return place(announce, checked(parameters, place), action="bootstrap").outputs["Output"]
 
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path / "root"))
-    overlays = str(ROOT / "tests/integration/tiny_checkout/manifests/overlays")
+    overlays = str(ROOT / "tests/support/tiny_checkout/manifests/overlays")
     given = {"task": STORY.task, "environment": "dev", "overlays": overlays, "now": "2026-01-01T00:00:00Z"}
     finished = dsl.pipeline(with_inputs(TrainingParameters, graph, returns=str), name="announced")(**given)
     assert finished.output == f"{STORY.task}: bootstrap at 2026-01-01T00:00:00Z"

@@ -20,7 +20,7 @@ from sluice.operations.ledger import verify
 from sluice.operations.operator import add_hold, break_the_glass, release_hold, roll_back
 from sluice.operations.status import describe, status_of
 from sluice.rollout.advance import look, propose
-from tests.unit.release_sample import GOOD, A, B, C, passing, sample_checkout, unclear
+from tests.support.release import GOOD, A, B, C, passing, sample_checkout, unclear
 
 ROOT = Path(__file__).parents[2]
 SLUICE = Path(sys.executable).with_name("sluice")

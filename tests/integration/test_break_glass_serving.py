@@ -10,8 +10,8 @@ from sluice.errors import BadInput
 from sluice.operations.operator import break_the_glass
 from sluice.workspace import Workspace
 from sluice_local.reconciler import Reconciler
-from tests.integration.test_serving_loop import STAGES, release, seed
-from tests.integration.tiny_bundle import write_tiny_bundle
+from tests.support.release_repository import STAGES, commit_state, seed_workspace
+from tests.support.tiny_bundle import write_tiny_bundle
 
 NOW = "2024-04-06T05:00:00Z"
 
@@ -19,9 +19,9 @@ NOW = "2024-04-06T05:00:00Z"
 def test_servers_go_back_at_once_and_git_follows(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "home")
     first, second = write_tiny_bundle(workspace.bundles), write_tiny_bundle(workspace.bundles, 0.4)
-    gitops = seed(workspace)
+    gitops = seed_workspace(workspace)
     with Reconciler(workspace, gitops, "tiny") as reconciler:
-        release(gitops, stable=first, candidate=second, since="2024-04-05T05:00:00Z", **STAGES["canary"])
+        commit_state(gitops, stable=first, candidate=second, since="2024-04-05T05:00:00Z", **STAGES["canary"])
         assert reconciler.sync().candidate_weight == 30
         gone = workspace.gitops.rename(tmp_path / "gone.git")
         with pytest.raises(BadInput, match="cannot be read"):

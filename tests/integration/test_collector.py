@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,16 +21,10 @@ import pytest
 from sluice.feedback.batch import Batch
 from sluice.predictions.log import PredictionRecord, is_sampled
 from sluice.workspace import bundle_directory
-from tests.integration.collecting import Post, answer_to_a_slow_sender, call, free_port, metric, post_in, predict
-from tests.integration.servers import running, s3_server
-from tests.integration.tiny_bundle import tiny_rows, write_tiny_bundle
-
-
-def eventually(holds: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "never"
-        time.sleep(0.1)
+from tests.support.collector import Post, answer_to_a_slow_sender, call, free_port, metric, post_in, predict
+from tests.support.patience import wait_until
+from tests.support.servers import running, s3_server
+from tests.support.tiny_bundle import tiny_rows, write_tiny_bundle
 
 
 @pytest.fixture
@@ -54,7 +48,7 @@ def test_what_a_server_answers_is_in_the_store_whole(post: Post) -> None:
     told = {"time": "2013-08-01T05:10:00Z", "route": "shadow", "rollout": "r0003"}
     assert predict(address, "order-7", [row], **told) == 200
     assert predict(address, "pair", [row, row]) == 200
-    eventually(lambda: post.rows().height == 3)
+    wait_until("all are stored", lambda: post.rows().height == 3, progress=lambda: post.rows().height)
     (stored,) = post.rows().filter(request_id="order-7").to_dicts()
     assert json.loads(stored["features"]) == row
     assert (stored["route"], stored["rollout"], stored["digest"], stored["missing"]) == ("shadow", "r0003", digest, 1)
@@ -62,7 +56,7 @@ def test_what_a_server_answers_is_in_the_store_whole(post: Post) -> None:
     assert metric(address, "sluice_prediction_log_sent_total") == 3
     assert metric(address, "sluice_prediction_log_dropped_total") == 0
     assert metric(f"127.0.0.1:{post.port}", "sluice_collected_predictions_total") == 3
-    eventually(lambda: post.spooled() == 0)
+    wait_until("nothing waits", lambda: post.spooled() == 0, progress=post.spooled)
 
 
 def test_every_request_is_stored_once_though_both_are_killed(post: Post) -> None:
@@ -83,7 +77,7 @@ def test_every_request_is_stored_once_though_both_are_killed(post: Post) -> None
             answered.append(f"q{number}")
         time.sleep(0.02)
     post.start_collector()
-    eventually(lambda: post.rows().height >= len(answered))
+    wait_until("all are stored", lambda: post.rows().height >= len(answered), progress=lambda: post.rows().height)
     assert Counter(post.rows()["request_id"]) == Counter(answered)
     assert len(answered) == 240
 
@@ -95,9 +89,9 @@ def test_what_a_collector_refuses_is_counted_and_holds_up_nothing(post: Post) ->
     post.start_collector()
     _, address, _ = post.start_server()
     assert predict(address, "q", tiny_rows(1)) == 200
-    eventually(lambda: post.rows()["request_id"].to_list() == ["q"])
+    wait_until("it is stored", lambda: post.rows()["request_id"].to_list() == ["q"])
     assert metric(address, "sluice_prediction_log_dropped_total") == 1
-    eventually(lambda: not left.exists() and post.spooled() == 0)
+    wait_until("nothing waits", lambda: not left.exists() and post.spooled() == 0, progress=post.spooled)
 
 
 def test_a_batch_that_is_sent_again_later_and_to_another_collector_is_stored_once(post: Post) -> None:
@@ -132,7 +126,7 @@ def test_a_sink_that_hangs_costs_no_answer_and_bounded_disk(post: Post) -> None:
         assert post.spooled() <= 20000
         assert metric(address, "sluice_prediction_log_spooled_bytes") == post.spooled()
     post.start_collector()
-    eventually(lambda: post.rows().height == 100 - dropped, 90)
+    wait_until("the rest is stored", lambda: post.rows().height == 100 - dropped, progress=lambda: post.rows().height)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +158,7 @@ def test_both_sides_keep_the_same_requests(post: Post) -> None:
             assert predict(address, name, tiny_rows(2)) == 200
     wanted = {f"{name}#{row}" for name in ids if is_sampled(name, 30) for row in (0, 1)}
     assert 10 < len(wanted) < 60
-    eventually(lambda: post.rows().height == 2 * len(wanted))
+    wait_until("all are stored", lambda: post.rows().height == 2 * len(wanted), progress=lambda: post.rows().height)
     rows = post.rows()
     for _, _, digest in sides:
         assert set(rows.filter(digest=digest)["request_id"]) == wanted
@@ -181,7 +175,7 @@ def test_s3_is_a_store_too_and_its_absence_loses_nothing(
         _, address, _ = post.start_server()
         for number in range(10):
             assert predict(address, f"q{number}", tiny_rows(1)) == 200
-        eventually(lambda: post.rows().height == 10)
+        wait_until("all are stored", lambda: post.rows().height == 10, progress=lambda: post.rows().height)
         label = json.dumps({"labels": [{"request_id": "q1", "label": 1}]}).encode()
         assert call(f"127.0.0.1:{post.port}", "POST", "/v1/feedback", label) == (200, b'{"stored":1}')
         assert post.rows("labels")["request_id"].to_list() == ["q1"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -24,9 +23,10 @@ from sluice.feedback.join import Join
 from sluice.models.bundle import BundleManifest, load_bundle
 from sluice.predictions.log import read_lines, window_frame, window_path, write_window
 from sluice.release.file import render_release
-from tests.integration.collecting import Post, call
-from tests.integration.prometheus_town import TASK, Town, applied_of, rows_at
-from tests.integration.test_prometheus import POLICY, same_counts, same_moments, same_verdict, source_of
+from tests.support.collector import Post, call
+from tests.support.evidence import same_counts, same_moments, same_verdict, source_of
+from tests.support.patience import wait_until
+from tests.support.prometheus_town import POLICY, POLICY_TEXT, TASK, Town, applied_of, rows_at
 
 SECOND = timedelta(seconds=1)
 
@@ -62,10 +62,13 @@ class ShippingTown(Town):
     def deliver(self, labels: pl.DataFrame) -> None:
         """Start the collector, wait until it has all, and send labels; then stop it."""
         self.post.start_collector()
-        deadline = time.monotonic() + 60
-        while any((self.home / f"spool-{role}").stat() and self.post.spooled(f"spool-{role}") for role in self.digests):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        spools = [f"spool-{role}" for role in self.digests]
+        assert all((self.home / name).is_dir() for name in spools)
+
+        def waiting() -> int:
+            return sum(self.post.spooled(name) for name in spools)
+
+        wait_until("the store has all lines", lambda: not waiting(), progress=waiting)
         told = [
             {"request_id": row["example_id"], "label": row["label"], "label_time": iso(row["label_time"])}
             for row in labels.iter_rows(named=True)
@@ -83,9 +86,9 @@ class ShippingTown(Town):
         for literal in literals["literals"]:
             key, _, value = literal.partition("=")
             (release / key).write_text(value)
-        (self.home / "policy.yaml").write_text(_policy_text())
+        (self.home / "policy.yaml").write_text(POLICY_TEXT)
         models = f"file://{self.home}/models"
-        task = "tests.integration.prometheus_town:TASK"
+        task = "tests.support.prometheus_town:TASK"
         return Join(self.post.address, models, release, self.home / "policy.yaml", self.joined, {}, task, timedelta(0))
 
     def local(self, name: str, frames: dict[datetime, pl.DataFrame]) -> PredictionSource:
@@ -97,12 +100,6 @@ class ShippingTown(Town):
         for start, frame in frames.items():
             write_window(window_path(self.home / name, start, start + timedelta(hours=1)), frame)
         return PredictionSource(WindowLog(self.home / name, self.task), self.task, manifest)
-
-
-def _policy_text() -> str:
-    from tests.integration import test_prometheus
-
-    return test_prometheus._POLICY.decode()
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +144,7 @@ def test_a_canary_says_the_same_from_the_store_and_to_prometheus(town: ShippingT
 
     logged = town.join_of(state).once(datetime.now(UTC))
     town.settle()
-    time.sleep(1.2)
+    town.wait_for_scrape("exposition")
     scraped = source_of(town).read(state, POLICY, applied_of(state), datetime.now(UTC))
     same_counts(logged, scraped)
     for mine, other in zip(logged.strata, scraped.strata, strict=True):

@@ -14,11 +14,12 @@ import pytest
 
 from sluice.git.command import KEY, environment
 from sluice.gitops.writer import GitOps
-from tests.integration.release_repository import Cluster, repository_in
-from tests.integration.ssh_host import SshHost, new_key, ssh_host_in
-from tests.integration.test_gate import POLICY, gate_of
-from tests.integration.test_gate_command import sluice_gate
-from tests.unit.release_sample import LATE, SINCE, state_in
+from tests.support.cluster_documents import Cluster
+from tests.support.gate import gate_of, sluice_gate
+from tests.support.prometheus_town import POLICY_TEXT as POLICY
+from tests.support.release import LATE, SINCE, state_in
+from tests.support.release_repository import repository_in
+from tests.support.ssh_host import SshHost, new_key, ssh_host_in
 
 NOBODY = 65534
 

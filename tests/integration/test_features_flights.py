@@ -25,8 +25,8 @@ from sluice.features.publish import FeaturePublisher
 from sluice.features.reader import OnlineReader
 from sluice.tasks.flights import TASK as YEAR
 from sluice.tasks.task import Splits, Task
-from tests.integration.flights_by_hand import features_by_hand
-from tests.integration.servers import redis_server, running
+from tests.support.flights_by_hand import features_by_hand
+from tests.support.servers import redis_server, running
 
 _REPO = Path(__file__).parents[2] / "feature_repo"
 _KEYS = (*YEAR.entity_keys, *YEAR.request_inputs)

@@ -23,10 +23,10 @@ from sluice.features.materialize import materialize, read_marks
 from sluice.features.parity import FeatureHistory, offline_cells
 from sluice.features.publish import FeaturePublisher
 from sluice.features.reader import FeatureRows, OnlineReader
-from tests.integration.servers import Server, redis_server, running
-from tests.unit.tiny_task import TASK, read_examples, read_feature_tables
+from tests.support.servers import Server, redis_server, running
+from tests.support.tiny_task import TASK, read_examples, read_feature_tables
 
-_REPO = Path(__file__).parent / "tiny_feature_repo"
+_REPO = Path(__file__).parents[1] / "support/tiny_feature_repo"
 _NOW = datetime(2024, 4, 10, 12, 20, tzinfo=UTC)
 _PASSWORD = "a,b='c\"${d}"  # noqa: S105  every character that a configuration could trip over
 

@@ -18,10 +18,10 @@ from sluice.features.materialize import materialize, read_marks
 from sluice.features.parity import FeatureHistory, offline_cells
 from sluice.features.publish import publish_tables
 from sluice.features.store import historical, plan_of
-from tests.integration.servers import Server, redis_server, running, s3_server, use_s3
-from tests.unit.tiny_task import TASK, read_examples
+from tests.support.servers import Server, redis_server, running, s3_server, use_s3
+from tests.support.tiny_task import TASK, read_examples
 
-_REPO = Path(__file__).parent / "tiny_feature_repo"
+_REPO = Path(__file__).parents[1] / "support/tiny_feature_repo"
 _NOW = datetime(2024, 4, 10, 12, 20, tzinfo=UTC)
 
 

@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.integration.servers import Server, free_port, redis_server, running
-from tests.integration.shop_visits import REPO, SHOPS, load_shops, write_online_bundle
+from tests.support.patience import wait_until
+from tests.support.servers import Server, free_port, redis_server, running
+from tests.support.shop_visits import REPO, SHOPS, load_shops, write_online_bundle
 
 WHOLE = {"amount": 1.5, "visits": 3, "colour": "red"}
 _ROOT = Path(__file__).parents[2]
@@ -132,8 +133,10 @@ def test_while_redis_is_away_both_fail_clearly_and_live(fleet: Fleet) -> None:
     assert _age(fleet.model) == _age(fleet.features) == float("inf")
     fleet.redis.start()
     load_shops(fleet.settings)
-    _until(lambda: _predict(fleet)[0] == 200)
-    _until(lambda: _online(fleet, "oak")["visits"] == [3])
+    wait_until("the model answers again", lambda: _predict(fleet)[0] == 200, 5)
+    wait_until(
+        "the feature server answers again", lambda: _online(fleet, "oak")["visits"] == [3], 5, not_yet=(AssertionError,)
+    )
 
 
 def _on_one_connection(server: Server, *instances: dict[str, Any]) -> list[int]:
@@ -150,17 +153,6 @@ def _on_one_connection(server: Server, *instances: dict[str, Any]) -> list[int]:
         time.sleep(0.05)
     connection.close()
     return found
-
-
-def _until(holds: Any) -> None:
-    for _ in range(50):
-        try:
-            if holds():
-                return
-        except AssertionError:
-            pass
-        time.sleep(0.1)
-    pytest.fail("did not come back within 5 s")
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from sluice.features.cluster import CLUSTER, SPARK, cluster_store
 from sluice.features.store import historical, plan_of
 from sluice.tasks.flights import TASK as YEAR
 from sluice.tasks.task import Splits, Task
-from tests.unit.tiny_task import TASK, read_examples, read_feature_tables
+from tests.support.tiny_task import TASK, read_examples, read_feature_tables
 
 pytestmark = [
     pytest.mark.skipif(
@@ -25,7 +25,7 @@ pytestmark = [
     ),
     pytest.mark.filterwarnings("ignore:The spark:RuntimeWarning"),
 ]
-_TINY = Path(__file__).parent / "tiny_feature_repo"
+_TINY = Path(__file__).parents[1] / "support/tiny_feature_repo"
 _FLIGHTS = Path(__file__).parents[2] / "feature_repo"
 
 

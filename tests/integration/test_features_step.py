@@ -13,11 +13,11 @@ from kfp import compiler, dsl
 from sluice.features.materialize import main
 from sluice_pipelines.catalogue import CATALOGUE
 from sluice_steps.materialize import materialize as step
-from tests.integration.servers import redis_server, running
-from tests.unit.tiny_task import SHOPS, TASK
+from tests.support.servers import redis_server, running
+from tests.support.tiny_task import SHOPS, TASK
 
-_REPO = str(Path(__file__).parent / "tiny_feature_repo")
-_TASK = "tests.unit.tiny_task:TASK"
+_REPO = str(Path(__file__).parents[1] / "support/tiny_feature_repo")
+_TASK = "tests.support.tiny_task:TASK"
 _APRIL = "2024-04-10T12:00:00Z"
 
 

@@ -17,9 +17,9 @@ from sluice.features.manifest import FeatureManifest
 from sluice.features.parity import FeatureHistory, offline_cells
 from sluice.features.publish import FeaturePublisher
 from sluice.features.reader import OnlineReader
-from tests.unit.tiny_task import TASK, read_examples
+from tests.support.tiny_task import TASK, read_examples
 
-_REPO = Path(__file__).parent / "tiny_feature_repo"
+_REPO = Path(__file__).parents[1] / "support/tiny_feature_repo"
 _NOW = datetime(2024, 4, 10, 12, 20, tzinfo=UTC)
 
 

@@ -20,10 +20,10 @@ from sluice.operations.ledger import verify
 from sluice.operations.operator import break_the_glass, roll_back
 from sluice.operations.why import why
 from sluice.rollout.advance import look, propose
-from tests.integration.fleet_sample import in_flight, make_fleet
-from tests.integration.ledger_sample import commit_text
-from tests.integration.race_writer import promotion
-from tests.unit.release_sample import GOOD, NOW, A, B, C, failing, passing, state_in
+from tests.support.fleet import in_flight, make_fleet
+from tests.support.ledger import commit_text
+from tests.support.race_writer import promotion
+from tests.support.release import GOOD, NOW, A, B, C, failing, passing, state_in
 
 ONE, TWO = "model-000", "model-001"
 
@@ -151,7 +151,7 @@ def test_racing_writers_land_every_promotion_once(remote: Path, tmp_path: Path, 
     writers = [
         subprocess.Popen(
             [
-                *(sys.executable, "-m", "tests.integration.race_writer", form.format(remote)),
+                *(sys.executable, "-m", "tests.support.race_writer", form.format(remote)),
                 *(f"model-{k if apart else 0:03d}", str(tmp_path / f"clone-{k}"), f"w{k}", "5"),
             ],
             stdout=subprocess.PIPE,
@@ -180,7 +180,7 @@ def test_a_writer_that_was_killed_in_line_holds_nobody_up(remote: Path, tmp_path
     assert holder.stdout
     assert holder.stdout.readline() == b"in\n"
     waiting = subprocess.Popen(
-        [sys.executable, "-m", "tests.integration.race_writer", str(remote), ONE, str(tmp_path / "c"), "w", "1"]
+        [sys.executable, "-m", "tests.support.race_writer", str(remote), ONE, str(tmp_path / "c"), "w", "1"]
     )
     with pytest.raises(subprocess.TimeoutExpired):
         waiting.wait(timeout=4)

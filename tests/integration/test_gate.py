@@ -16,36 +16,22 @@ import pytest
 from sluice.documents.event_time import iso, moment_of
 from sluice.documents.evidence import Evidence
 from sluice.documents.state import Applied, ReleaseState
-from sluice.gitops.writer import GitOps
-from sluice.prometheus.api import Limits, PrometheusApi
 from sluice.prometheus.source import PrometheusSource
 from sluice.rollout.advance import look
 from sluice_cluster.api import KubernetesCluster
 from sluice_cluster.applied import ReadBack
 from sluice_cluster.gate import Gate
-from tests.integration.prometheus_town import Town, town_in
-from tests.integration.release_repository import Cluster, repository_in
-from tests.integration.test_gate_command import write_kubeconfig
-from tests.integration.test_prometheus import _POLICY
-from tests.unit.release_sample import LATE, NOW, SINCE, A, arm, evidence_of, state_in
-from tests.unit.test_cluster_applied import rolled_out, unready
+from tests.support.cluster_documents import Cluster, rolled_out, unready
+from tests.support.gate import DOWN, gate_of, write_kubeconfig
+from tests.support.prometheus_town import POLICY_TEXT as POLICY
+from tests.support.prometheus_town import Town, town_in
+from tests.support.release import LATE, NOW, SINCE, A, arm, evidence_of, state_in
+from tests.support.release_repository import repository_in
 
-POLICY = _POLICY.decode()
 QUICK = POLICY.replace("look_every_hours: 1", "look_every_hours: 0.0001\n  evidence_hours: 1")
 _CANARY = POLICY[POLICY.index("  canary:") : POLICY.index("  confirm:")]
 BLUE_GREEN = POLICY.replace(_CANARY, "  blue_green: {maximum_hours: 72}\n")
-DOWN = PrometheusApi("http://127.0.0.1:9", limits=Limits(attempts=2), pause=lambda _: None)
 STAGES = ("bootstrap", "shadow", "preview", "canary", "confirm")
-
-
-def gate_of(gitops: GitOps, cluster: Any, now: str, source: PrometheusSource | None = None) -> Gate:
-    found = source or PrometheusSource(DOWN, marked=False)
-    return Gate(gitops, cluster, "sluice-dev", found, cluster_ask(cluster), 0.0, lambda: moment_of(now))
-
-
-def cluster_ask(cluster: Any) -> Callable[[Any], str]:
-    ask: Callable[[Any], str] = getattr(cluster, "ask", str)
-    return ask
 
 
 def _never_ready(cluster: Cluster) -> None:

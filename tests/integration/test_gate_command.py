@@ -7,53 +7,19 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from sluice.git.command import git
 from sluice.gitops.writer import GitOps
 from sluice.operations.operator import add_hold
-from tests.integration.kube_api import kube_api
-from tests.integration.release_repository import repository_in
-from tests.integration.test_prometheus import _POLICY
-from tests.unit.release_sample import NOW, B, state_in
+from tests.support.gate import sluice_gate, sluice_gate_at
+from tests.support.kube_api import kube_api
+from tests.support.prometheus_town import POLICY_TEXT as POLICY
+from tests.support.release import NOW, B, state_in
+from tests.support.release_repository import repository_in
 
-POLICY = _POLICY.decode()
 A_DIGEST = f"sha256:{5:064x}"
-
-
-def write_kubeconfig(path: Path, server: str = "https://127.0.0.1:9") -> None:
-    named: dict[str, Any] = {
-        "clusters": [{"name": "c", "cluster": {"server": server}}],
-        "users": [{"name": "u", "user": {}}],
-        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-    }
-    path.write_text(json.dumps({"apiVersion": "v1", "kind": "Config", "current-context": "x", **named}))
-
-
-SETTINGS = {
-    "SLUICE_ENVIRONMENT": "dev",
-    "SLUICE_NAMESPACE": "sluice-dev",
-    "SLUICE_PROMETHEUS_URL": "http://127.0.0.1:9",
-}
-
-
-def sluice_gate(
-    tmp_path: Path, seen: dict[str, str] | None = None, /, **settings: str
-) -> subprocess.CompletedProcess[str]:
-    """One look with a cluster that remembers what is ``seen``."""
-    with kube_api({} if seen is None else seen) as server:
-        return _sluice_gate(tmp_path, server, **settings)
-
-
-def _sluice_gate(tmp_path: Path, server: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    write_kubeconfig(tmp_path / "kubeconfig", server)
-    here = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "KUBECONFIG": str(tmp_path / "kubeconfig")}
-    command = [str(Path(sys.executable).with_name("sluice")), "gate"]
-    return subprocess.run(
-        command, env=here | SETTINGS | settings, capture_output=True, text=True, check=False, timeout=120
-    )
 
 
 @pytest.mark.parametrize(
@@ -159,6 +125,6 @@ def test_a_memory_that_cannot_be_read_is_no_leave_to_forget(
 ) -> None:
     gitops = repository_in(tmp_path, state_in("canary", task="tiny"), POLICY)
     with kube_api(kept) as server:
-        done = _sluice_gate(tmp_path, server, SLUICE_REPOSITORY=f"file://{gitops.remote}")
+        done = sluice_gate_at(tmp_path, server, SLUICE_REPOSITORY=f"file://{gitops.remote}")
     assert (done.returncode, done.stdout) == (2, "")
     assert says in done.stderr

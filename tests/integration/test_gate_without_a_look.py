@@ -10,13 +10,29 @@ import pytest
 from sluice.git.command import git
 from sluice.gitops.writer import GitOps
 from sluice.operations.ledger import verify
-from tests.integration.release_repository import Cluster
-from tests.integration.test_gate import gate_of
-from tests.integration.test_promote import Town, checkout, evaluation, town
-from tests.unit.release_sample import A, B, failing
-from tests.unit.test_approve import _day, _look, _merge, _said, gitops, waiting
+from tests.support.approval import approval_text, january, look_on, merge_approval, write_waiting_rollout
+from tests.support.cluster_documents import Cluster
+from tests.support.environments import Environments, evaluation, write_chained_checkout
+from tests.support.gate import gate_of
+from tests.support.release import A, B, failing
 
-__all__ = ["checkout", "gitops", "town", "waiting"]
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Not to be changed."""
+    return write_chained_checkout(tmp_path_factory.mktemp("checkout"))
+
+
+@pytest.fixture
+def town(tmp_path: Path, checkout: Path) -> Environments:
+    """Nothing is released yet."""
+    return Environments(tmp_path, checkout)
+
+
+@pytest.fixture
+def gitops(tmp_path: Path) -> GitOps:
+    """A rollout in it waits for a person."""
+    return GitOps(write_waiting_rollout(tmp_path / "home"), "dev")
 
 
 def gate(gitops: GitOps, now: str) -> dict[str, Any]:
@@ -32,7 +48,7 @@ def put_in_place(gitops: GitOps, sequence: int) -> str:
     return git(Path(gitops.remote), *asked).decode().split()[-1]
 
 
-def test_what_dev_confirmed_is_proposed_in_staging_once(town: Town) -> None:
+def test_what_dev_confirmed_is_proposed_in_staging_once(town: Environments) -> None:
     told = gate(town.staging, town.now())
     assert (told["action"], told["reasons"][0]["rule"]) == ("wait", "promote")
     assert told["reasons"][0]["text"] == "dev has no stable model that a decision confirmed"
@@ -56,7 +72,7 @@ def test_what_dev_confirmed_is_proposed_in_staging_once(town: Town) -> None:
     verify(town.prod, None).require_intact()
 
 
-def test_what_this_environment_refused_is_refused_once(town: Town) -> None:
+def test_what_this_environment_refused_is_refused_once(town: Environments) -> None:
     town.release(A)
     assert town.promote(town.staging).decision
     town.confirm(town.staging)
@@ -74,16 +90,16 @@ def test_what_this_environment_refused_is_refused_once(town: Town) -> None:
 
 
 def test_a_merged_approval_goes_on_without_evidence(gitops: GitOps, tmp_path: Path) -> None:
-    _merge(gitops, _said(gitops), tmp_path)
-    told = gate(gitops, _day(5))
+    merge_approval(gitops, approval_text(gitops), tmp_path)
+    told = gate(gitops, january(5))
     assert (told["action"], told["commit"]) == ("approve", gitops.snapshot().commit)
     assert gitops.snapshot().state.candidate_weight == 50
 
 
 @pytest.mark.parametrize("text", ["pause: [\n", "pause: another\nby: lee\nreason: fine\n"])
 def test_an_approval_that_is_none_keeps_no_candidate_alive(gitops: GitOps, tmp_path: Path, text: str) -> None:
-    _merge(gitops, text, tmp_path)
-    assert gate(gitops, _day(5))["action"] == "wait"
+    merge_approval(gitops, text, tmp_path)
+    assert gate(gitops, january(5))["action"] == "wait"
     assert gitops.snapshot().state.paused
-    assert gate(gitops, _day(28))["action"] == "time-out"
-    assert _look(gitops, 29, failing) is None
+    assert gate(gitops, january(28))["action"] == "time-out"
+    assert look_on(gitops, 29, failing) is None

@@ -19,7 +19,7 @@ from sluice.gitops.writer import GitOps, Snapshot
 from sluice.operations.operator import add_hold, release_hold, roll_back
 from sluice.operations.why import why
 from sluice.rollout.advance import look, propose
-from tests.unit.release_sample import BAD, GOOD, A, B, C, failing, passing, sample_checkout
+from tests.support.release import BAD, GOOD, A, B, C, failing, passing, sample_checkout
 
 ROOT = Path(__file__).parents[2]
 RELEASE = "manifests/overlays/dev/release/kustomization.yaml"

@@ -7,8 +7,6 @@ import os
 import re
 import shutil
 import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +15,8 @@ from sluice.gitops.writer import GitOps
 from sluice.steps.release import propose_again
 from sluice.workspace import Workspace
 from sluice_local.home import end_leftovers, forget_home, held_lock, prepare_home
-from tests.integration.tiny_run import RUN, Ended, contents, processes_of, sluice, start
+from tests.support.patience import wait_until
+from tests.support.tiny_run import RUN, Ended, contents, processes_of, sluice, start
 
 _ONE_LINE = re.compile(r"sluice: [^\n]+\n")
 
@@ -35,14 +34,14 @@ def test_the_second_run_says_who_holds_the_home(tmp_path: Path) -> None:
     home = tmp_path / "home"
     first = start(home, tmp_path / "first.log")
     try:
-        _until((home / "lock.holder").exists)
+        wait_until("the home is held", (home / "lock.holder").exists)
         second = sluice(home, *RUN)
         assert first.poll() is None
         assert second.returncode == 2
         assert _ONE_LINE.fullmatch(second.stderr), second.stderr
         assert f"process {first.pid} since " in second.stderr
         assert second.stdout == ""
-        _until(lambda: any("executor" in process for process in processes_of(home)))
+        wait_until("a step runs", lambda: any("executor" in process for process in processes_of(home)))
         first.send_signal(signal.SIGINT)
         assert first.wait(timeout=60) == 130
         assert processes_of(home) == []
@@ -51,13 +50,6 @@ def test_the_second_run_says_who_holds_the_home(tmp_path: Path) -> None:
         first.wait()
         end_leftovers(Workspace(home))
     assert "Traceback" not in (tmp_path / "first.log").read_text()
-
-
-def _until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not holds() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert holds()
 
 
 @pytest.mark.parametrize("fresh", [False, True])

@@ -16,7 +16,7 @@ from sluice.gates.policy import parse_policy
 from sluice.gitops.writer import GitOps, Snapshot
 from sluice.release.file import render_holds, render_release
 from sluice.rollout.advance import look, propose
-from tests.unit.release_sample import GOOD, A, B, C, failing, passing, state_in
+from tests.support.release import GOOD, A, B, C, failing, passing, state_in
 
 ROOT = Path(__file__).parents[2]
 SCRAPED = {"scrape": "true", "path": "/metrics", "port": "8080"}
@@ -59,7 +59,7 @@ def _digests(objects: list[dict[str, Any]]) -> dict[str, str]:
     return found
 
 
-def _assert_says(objects: list[dict[str, Any]], state: ReleaseState) -> None:
+def _assert_objects_say(objects: list[dict[str, Any]], state: ReleaseState) -> None:
     task = state.task
     served = {f"{task}-stable": state.stable, f"{task}-candidate": state.candidate}
     assert _digests(objects) == {name: digest for name, digest in served.items() if digest}
@@ -104,7 +104,7 @@ def test_every_commit_of_a_release_renders_what_git_decided(tmp_path: Path) -> N
         gitops.export(tmp_path / str(number), commit)
         decided = gitops.decisions()[:number]
         state = ReleaseState.model_validate(decided[-1].after) if decided else gitops_empty()
-        _assert_says(_render(tmp_path / str(number)), state)
+        _assert_objects_say(_render(tmp_path / str(number)), state)
         stages.append(f"{state.stage}{state.step}")
     assert stages == [
         "empty0",
@@ -131,7 +131,9 @@ def test_the_task_names_the_objects(tmp_path: Path, stage: str, *, paused: bool)
     state = state_in(stage, task="two-words", paused=paused and stage not in ("bootstrap", "stable"))
     shutil.copytree(ROOT / "manifests", tmp_path / "manifests")
     (tmp_path / "manifests/overlays/dev/release/kustomization.yaml").write_bytes(render_release(state))
-    _assert_says(_render(tmp_path / "manifests/overlays/dev"), state)
+    objects = _render(tmp_path / "manifests/overlays/dev")
+    _assert_objects_say(objects, state)
+    assert set(_of(objects, "HTTPRoute")) == {"two-words"}
 
 
 @pytest.mark.parametrize("environment", ["dev", "staging", "prod"])

@@ -13,8 +13,8 @@ from sluice.gitops.fleet import read_fleet
 from sluice.gitops.writer import GitOps
 from sluice.release.mode import options_of, require_expressible
 from sluice.rollout.advance import propose
-from tests.unit.release_sample import GOOD, POLICY, SINCE, A, sample_checkout
-from tests.unit.rollout_policies import policy_with
+from tests.support.policy import policy_with
+from tests.support.release import GOOD, POLICY, SINCE, A, sample_checkout
 
 ROOT = Path(__file__).parents[2]
 OVERLAY = "manifests/overlays/dev/kustomization.yaml"
@@ -42,8 +42,16 @@ def test_a_kustomization_that_is_none_is_named(text: bytes) -> None:
 @pytest.mark.parametrize("policy", [CANARY, BLUE])
 @pytest.mark.parametrize("options", [("knative",), ("kserve-canary",), ("gate", "keda")])
 def test_what_a_mode_can_render_is_accepted(options: tuple[str, ...], policy: GatePolicy) -> None:
-    require_expressible(policy, options, "policy", "overlay")
-    require_expressible(POLICY, ("gate", "keda"), "policy", "overlay")
+    assert _is_expressible(policy, options)
+    assert _is_expressible(POLICY, ("gate", "keda"))
+
+
+def _is_expressible(policy: GatePolicy, options: tuple[str, ...]) -> bool:
+    try:
+        require_expressible(policy, options, "policy", "overlay")
+    except BadInput:
+        return False
+    return True
 
 
 @pytest.mark.parametrize(

@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 import http.client
-import json
-import math
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
-from urllib.parse import urlencode
 
 import pytest
 
-from sluice.documents.event_time import iso
 from sluice.documents.evidence import Cells
 from sluice.documents.state import ReleaseState
-from sluice.git.command import create_bare, git
-from sluice.gitops.writer import GitOps
 from sluice.monitoring.dashboards import DASHBOARDS
-from sluice.operations.operator import add_hold
-from sluice.release.file import render_holds, render_release
-from sluice.release.snapshot import paths_of
-from tests.integration.ledger_sample import commit_text
-from tests.integration.prometheus_town import Town, applied_of
-from tests.integration.seldon_dashboard import COUNTED, VARIABLES, queries
-from tests.integration.test_prometheus import POLICY
-from tests.unit.release_sample import POLICY_TEXT, C
+from tests.support.prometheus import answer_of, drawn
+from tests.support.prometheus_town import POLICY, Town, applied_of
+from tests.support.release_repository import write_held_release
+from tests.support.seldon_dashboard import COUNTED, VARIABLES, queries
 
 PANELS = [
     pytest.param(query, id=f"{name}: {panel.title} {number}")
@@ -35,17 +22,6 @@ PANELS = [
     for panel in panels
     for number, (query, _) in enumerate(panel.queries)
 ]
-
-
-def release(remote: Path, state: ReleaseState) -> None:
-    """A GitOps repository in this state, with one hold that a person put."""
-    release_file, holds, policy = paths_of(state.environment)
-    files = {release_file: render_release(state), holds: render_holds(())}
-    named = POLICY_TEXT.replace(b"environment: dev", f"environment: {state.environment}".encode())
-    files[policy] = named.replace(b"task: toy", b"task: tiny")
-    create_bare(remote)
-    git(remote, "fast-import", "--quiet", data=commit_text(b"tiny", files, first=False))
-    add_hold(GitOps(remote, state.environment), C, "broke before", "kim", iso(datetime.now(UTC)))
 
 
 def traffic(town: Town, state: ReleaseState, start: datetime) -> None:
@@ -63,47 +39,31 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
         town.open()
         state = town.state(since := town.settle(), "shadow", 0)
         town.route(state)
-        release(home / "gitops.git", state)
+        write_held_release(home / "gitops.git", state)
         town.expose_releases(home / "gitops.git")
         traffic(town, state, since)
         town.settle()
         traffic(town, state, town.settle())
         town.settle()
-        time.sleep(2)
+        for part in ("exposition", "releases"):
+            town.wait_for_scrape(part, times=2)  # a rate needs two
         yield town
     finally:
         town.close()
 
 
-def get(town: Town, path: str, **parameters: str) -> Any:
-    connection = http.client.HTTPConnection(f"127.0.0.1:{town.ports['prometheus']}", timeout=20)
-    connection.request("GET", f"/api/v1/{path}?{urlencode(parameters)}")
-    document = json.loads(connection.getresponse().read())
-    assert document["status"] == "success", document
-    return document["data"]
-
-
-def drawn(town: Town, query: str) -> list[float]:
-    """All finite numbers that a panel would draw: asked over a range, as Grafana asks."""
-    query = query.replace("$__rate_interval", "30s").replace("$environment", ".*").replace("$task", ".*")
-    now = time.time()
-    answer = get(town, "query_range", query=query, start=f"{now - 90:.0f}", end=f"{now:.0f}", step="1")
-    values = [float(value) for series in answer["result"] for _, value in series["values"]]
-    return [value for value in values if math.isfinite(value)]
-
-
 @pytest.mark.parametrize("query", PANELS)
 def test_every_panel_of_ours_has_data(town: Town, query: str) -> None:
-    assert drawn(town, query)
+    assert drawn(town.prometheus, query)
 
 
 @pytest.mark.parametrize(("panel", "query"), [pytest.param(*asked, id=asked[0]) for asked in queries()])
 def test_every_panel_of_the_chart_has_data(town: Town, panel: str, query: str) -> None:
-    assert drawn(town, query), panel
+    assert drawn(town.prometheus, query), panel
 
 
 def test_the_charts_variables_have_values(town: Town) -> None:
-    values = {name: get(town, f"label/{name}/values", **{"match[]": COUNTED}) for name in VARIABLES}
+    values = {name: answer_of(town.prometheus, f"label/{name}/values", **{"match[]": COUNTED}) for name in VARIABLES}
     digests = sorted(town.digests.values())
     assert values["deployment_name"] == values["model_name"] == values["model_image"] == ["tiny"]
     assert values["predictor_name"] == ["candidate", "stable"]
@@ -113,7 +73,7 @@ def test_the_charts_variables_have_values(town: Town) -> None:
 
 def test_the_numbers_are_those_of_the_log(town: Town) -> None:
     def now(query: str) -> float:
-        (only,) = get(town, "query", query=query)["result"]
+        (only,) = answer_of(town.prometheus, "query", query=query)["result"]
         return float(only["value"][1])
 
     assert now('sum(sluice_requests_refused_total{part="values"})') == 16, "4 in each of 2 windows, by both"
@@ -122,19 +82,17 @@ def test_the_numbers_are_those_of_the_log(town: Town) -> None:
     assert failed == now(f'sum({COUNTED}{{status="500"}})') == 12
     answered = now('sum(sluice_requests_total{status="2xx"})')
     assert now("sum(sluice_score_count)") == now('sum(sluice_score_bucket{le="+Inf"})') == answered
-    missing = {
-        row["metric"]["feature"]: float(row["value"][1])
-        for row in get(town, "query", query="sum by (feature) (sluice_feature_missing_total)")["result"]
-    }
+    answer = answer_of(town.prometheus, "query", query="sum by (feature) (sluice_feature_missing_total)")
+    missing = {row["metric"]["feature"]: float(row["value"][1]) for row in answer["result"]}
     assert missing.keys() == {"amount", "visits", "colour"}
     assert min(missing.values()) > 0
-    rewards = drawn(town, "seldon_api_model_feedback_reward_total / seldon_api_model_feedback_total")
+    rewards = drawn(town.prometheus, "seldon_api_model_feedback_reward_total / seldon_api_model_feedback_total")
     assert 0 < min(rewards) <= max(rewards) < 1
 
 
 def test_what_git_says_is_exposed(town: Town) -> None:
     found = {}
-    for row in get(town, "query", query='{__name__=~"sluice_release_.+",environment="dev"}')["result"]:
+    for row in answer_of(town.prometheus, "query", query='{__name__=~"sluice_release_.+",environment="dev"}')["result"]:
         name, stage, side = (row["metric"].get(label, "") for label in ("__name__", "stage", "side"))
         found[name, stage, side] = float(row["value"][1])
     stages = {stage: value for (name, stage, _), value in found.items() if name == "sluice_release_stage"}
@@ -147,7 +105,9 @@ def test_what_git_says_is_exposed(town: Town) -> None:
     assert ("sluice_release_decided_seconds", "hold", "") in found
     assert found["sluice_release_unreadable", "", ""] == 0
     served = "sluice_release_digest and on (environment, task, digest) sluice_server_start_time_seconds"
-    assert len(get(town, "query", query=served)["result"]) == 2, "what alerts compare has the labels to be compared by"
+    assert len(answer_of(town.prometheus, "query", query=served)["result"]) == 2, (
+        "what alerts compare has the labels to be compared by"
+    )
 
 
 HOSTILE = [

@@ -16,10 +16,10 @@ import pytest
 
 from sluice.child_process import ChildServer
 from sluice.workspace import bundle_directory
-from tests.integration.tiny_bundle import write_tiny_bundle
-from tests.integration.trace_receiver import Received, receiver
+from tests.support.tiny_bundle import write_tiny_bundle
+from tests.support.trace_receiver import Received, receiver
 
-SERVER = Path(__file__).with_name("failing_predictor.py")
+SERVER = Path(__file__).parents[1] / "support/failing_predictor.py"
 CURSED = 1313
 GOOD = {"amount": 1.5, "visits": 3, "colour": "red"}
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -36,11 +35,12 @@ from sluice.models.bundle import BundleManifest
 from sluice.prometheus.exposition import samples_of
 from sluice.prometheus.joined import joined_parts
 from sluice.release.file import render_release
-from tests.integration.collecting import V1, Post, call
-from tests.integration.servers import Server, redis_server, running, s3_bucket
-from tests.integration.shop_visits import REPO, SHOPS, TASK, write_online_bundle
-from tests.integration.tiny_bundle import FEATURES, ZERO
-from tests.unit.release_sample import state_in
+from tests.support.collector import V1, Post, call
+from tests.support.patience import wait_until
+from tests.support.release import state_in
+from tests.support.servers import Server, redis_server, running, s3_bucket
+from tests.support.shop_visits import REPO, SHOPS, TASK, write_online_bundle
+from tests.support.tiny_bundle import FEATURES, ZERO
 
 ROOT = Path(__file__).parents[2]
 POLICY = ROOT / "manifests/overlays/dev/gate-policy.yaml"
@@ -86,10 +86,7 @@ class Place:
 
     def delivered(self) -> None:
         """Wait until the store has all lines."""
-        deadline = time.monotonic() + 60
-        while self.post.spooled():
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        wait_until("the store has all lines", lambda: not self.post.spooled(), progress=self.post.spooled)
 
     def state(self, since: datetime) -> ReleaseState:
         """A candidate that has all traffic from a moment on: what was asked before is not of its stage."""
@@ -115,7 +112,7 @@ class Place:
 
     def evidence(self, features: str | None = None) -> Evidence:
         """Of the state that was made last."""
-        models, task = f"file://{self.home}/models", "tests.integration.shop_visits:TASK"
+        models, task = f"file://{self.home}/models", "tests.support.shop_visits:TASK"
         where = features or self.settings["SLUICE_FEATURES"]
         join = Join(self.post.address, models, self.release, POLICY, self.output, {}, task, timedelta(0), where, REPO)
         found = join.once(datetime.now(UTC))
@@ -126,7 +123,7 @@ class Place:
         """The same by the command, with settings as a pod has them."""
         command = [sys.executable, "-m", "sluice.feedback.join", "--store", self.post.address, "--policy", str(POLICY)]
         command += ["--models", f"file://{self.home}/models", "--release", str(self.release), "--every", "0"]
-        command += ["--settle=0", "--output", str(self.output), "--task", "tests.integration.shop_visits:TASK"]
+        command += ["--settle=0", "--output", str(self.output), "--task", "tests.support.shop_visits:TASK"]
         command += ["--feature_repo", str(REPO)]
         settings = {**os.environ, "SLUICE_FEATURES": features}
         return subprocess.run(command, env=settings, capture_output=True, text=True, check=False, timeout=120)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,43 +10,13 @@ from pathlib import Path
 import pytest
 
 from sluice.documents.event_time import iso
-from sluice.documents.evidence import Evidence, Moments
+from sluice.documents.evidence import Evidence
 from sluice.documents.state import ReleaseState
 from sluice.documents.verdict import Verdict
-from sluice.gates.policy import GatePolicy, parse_policy
 from sluice.prometheus.source import PrometheusSource
-from sluice.rollout.advance import Advice, advance
-from tests.integration.prometheus_town import Town, applied_of, town_in
-
-_POLICY = b"""
-apiVersion: sluice.dev/v1
-kind: GatePolicy
-task: tiny
-environment: dev
-select: {}
-offline: [{metric: auc, role: success, against: best-baseline}]
-online:
-  look_every_hours: 1
-  label_maturity_hours: 0
-  shadow:
-    minimum_n: 100
-    maximum_hours: 72
-    rules:
-      - {metric: split, role: quality, alpha: 0.001}
-      - {metric: error_rate, role: limit, limit: 0.2}
-      - {metric: log_loss, role: guardrail, margin: 0.5}
-      - {metric: agreement, role: limit, limit: 0.5}
-  canary:
-    minimum_n: 100
-    maximum_hours: 72
-    steps: [40]
-    rules:
-      - {metric: split, role: quality, alpha: 0.001}
-      - {metric: error_rate, role: limit, limit: 0.2}
-      - {metric: log_loss, role: guardrail, margin: 3, per_slice: true, minimum_n: 30}
-  confirm: {minimum_n: 100, maximum_hours: 72, rules: [{metric: error_rate, role: limit, limit: 0.2}]}
-"""
-POLICY: GatePolicy = parse_policy(_POLICY, "policy")
+from tests.support.evidence import decided, same_counts, same_moments, same_verdict, source_of
+from tests.support.patience import wait_until
+from tests.support.prometheus_town import POLICY, Town, applied_of, town_in
 
 
 @pytest.fixture(scope="module")
@@ -56,51 +25,14 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
         yield found
 
 
-def source_of(town: Town, *, joined: bool = True) -> PrometheusSource:
-    return PrometheusSource(town.api, settle_seconds=0, fresh_seconds=20, joined=joined)
-
-
 def both(town: Town, state: ReleaseState) -> tuple[Evidence, Evidence]:
     """The same stage from the log, and from Prometheus once that has seen everything."""
     now = datetime.now(UTC)
     logged = town.log_source().read(state, POLICY, applied_of(state), now)
     town.join(logged)
     town.settle()
-    time.sleep(1.2)  # the exposition is scraped in a phase of its own
+    town.wait_for_scrape("exposition")  # in a phase of its own
     return logged, source_of(town).read(state, POLICY, applied_of(state), datetime.now(UTC))
-
-
-def decided(state: ReleaseState, evidence: Evidence) -> Advice:
-    return advance(state, evidence, POLICY, evidence.now)
-
-
-def same_counts(logged: Evidence, scraped: Evidence) -> None:
-    assert scraped.problems == ()
-    for side in ("candidate", "stable"):
-        ours, theirs = getattr(logged, side), getattr(scraped, side)
-        for key in ("digest", "n", "errors", "stale", "last", "due", "labelled"):
-            assert getattr(ours, key) == getattr(theirs, key), (side, key)
-        assert getattr(logged.timings, f"{side}_bins") == getattr(scraped.timings, f"{side}_bins")
-    assert (logged.split, logged.foreign, logged.skew) == (scraped.split, scraped.foreign, scraped.skew)
-    assert logged.pairs.agreement == scraped.pairs.agreement
-    assert [one.window for one in logged.strata] == [one.window for one in scraped.strata]
-    assert logged.slices.keys() == scraped.slices.keys()
-    for mine, other in zip(logged.strata, scraped.strata, strict=True):
-        same_moments(mine.candidate, other.candidate)
-        same_moments(mine.stable, other.stable)
-
-
-def same_moments(mine: Moments | None, other: Moments | None) -> None:
-    assert mine is not None
-    assert other is not None
-    assert (other.n, other.mean, other.variance) == pytest.approx((mine.n, mine.mean, mine.variance), rel=1e-8)
-
-
-def same_verdict(state: ReleaseState, logged: Evidence, scraped: Evidence) -> Advice:
-    first, second = decided(state, logged), decided(state, scraped)
-    assert (first.action, first.verdict) == (second.action, second.verdict)
-    assert [(one.rule, one.verdict) for one in first.reasons] == [(one.rule, one.verdict) for one in second.reasons]
-    return second
 
 
 def test_shadow_says_the_same_from_both(town: Town) -> None:
@@ -194,14 +126,18 @@ def test_a_label_job_that_stopped_is_seen(town: Town) -> None:
     logged = town.log_source().read(state, POLICY, applied_of(state), datetime.now(UTC))
     town.join(logged.model_copy(update={"now": iso(datetime.now(UTC) - timedelta(hours=2))}))
     town.settle()
-    time.sleep(1.2)
+    town.wait_for_scrape("exposition")
     scraped = source_of(town).read(state, POLICY, applied_of(state), datetime.now(UTC))
     assert len(scraped.problems) == 1
     assert "hours old" in scraped.problems[0]
     town.joined.write_text("{}")
-    time.sleep(2.5)
+    town.wait_for_scrape("exposition")
     source = PrometheusSource(town.api, settle_seconds=0, fresh_seconds=1)
-    assert source.read(state, POLICY, applied_of(state), datetime.now(UTC)).problems
+
+    def missing() -> bool:
+        return bool(source.read(state, POLICY, applied_of(state), datetime.now(UTC)).problems)
+
+    wait_until("a join that is gone for more than a second is a problem", missing)
 
 
 def test_a_prometheus_that_dies_leaves_a_problem_and_no_verdict(town: Town) -> None:

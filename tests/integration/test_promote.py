@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,138 +12,41 @@ from typing import Any
 
 import pytest
 
-from sluice.documents.evaluation import Curves, Estimate, Evaluation, Peer
-from sluice.documents.verdict import Decision
 from sluice.errors import BadInput
 from sluice.gates.policy import read_policy
-from sluice.gitops.writer import GitOps, Snapshot
+from sluice.gitops.writer import GitOps
 from sluice.operations.approve import approve
 from sluice.operations.ledger import verify
 from sluice.operations.operator import add_hold, break_the_glass, roll_back
-from sluice.operations.promote import Promotion, promote
+from sluice.operations.promote import promote
 from sluice.operations.status import describe, status_of
 from sluice.operations.why import why
 from sluice.release.file import render_release
-from sluice.rollout.advance import look, propose
-from tests.unit.release_sample import GOOD, POLICY_TEXT, A, B, C, failing, passing, unclear
+from tests.support.environments import (
+    ROOT,
+    RUN,
+    Environments,
+    evaluation,
+    git_as_kim,
+    policy_of,
+    write_chained_checkout,
+)
+from tests.support.release import A, B, C, failing, unclear
 
-ROOT = Path(__file__).parents[2]
 SLUICE = Path(sys.executable).with_name("sluice")
-RUN = {"id": "run-7", "name": "seventh", "data": "sha256:" + "7" * 64}
 PRODUCTION = b"- {metric: auc, role: guardrail, against: production, margin: 0.01}"
-
-
-def _policy(environment: str, source: str | None, *, offline: bytes = b"", task: bytes = b"flights") -> bytes:
-    text = POLICY_TEXT.replace(b"task: toy", b"task: " + task)
-    came = f"promote_from: {source}\n" if source else ""
-    text = text.replace(b"environment: dev\n", f"environment: {environment}\n{came}".encode())
-    rules = b"offline:\n- {metric: auc, role: success, against: best-baseline}\n" + offline + b"\n"
-    return text.replace(b"offline: [{metric: auc, role: success, against: best-baseline}]\n", rules)
 
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Manifests of which dev feeds staging, and staging prod."""
-    folder = tmp_path_factory.mktemp("checkout")
-    shutil.copytree(ROOT / "manifests", folder / "manifests")
-    shutil.copy(ROOT / "kustomization.yaml", folder)
-    for environment, source in (("dev", None), ("staging", "dev"), ("prod", "staging")):
-        path = folder / "manifests/overlays" / environment / "gate-policy.yaml"
-        path.write_bytes(_policy(environment, source))
-    return folder
-
-
-class Town:
-    """One repository and its environments."""
-
-    def __init__(self, folder: Path, checkout: Path) -> None:
-        self.folder = folder
-        self.remote = folder / "home/gitops.git"
-        self.dev, self.staging, self.prod = (GitOps(self.remote, name) for name in ("dev", "staging", "prod"))
-        self.dev.seed(checkout)
-        self.day = 0
-
-    def now(self) -> str:
-        self.day += 1
-        return f"2020-01-{self.day:02d}T00:00:00Z"
-
-    def propose(self, digest: str, evidence: dict[str, Any], gitops: GitOps | None = None) -> Decision:
-        now = self.now()
-        written = (gitops or self.dev).commit(lambda snapshot: propose(snapshot, digest, GOOD, evidence, RUN, now))
-        assert written is not None
-        return written.decision
-
-    def look(self, gitops: GitOps, make: Any = passing) -> Decision:
-        now = self.now()
-
-        def decide(snapshot: Snapshot) -> Decision | None:
-            return look(snapshot, make(snapshot.state, now), now, {})
-
-        written = gitops.commit(decide)
-        assert written is not None
-        return written.decision
-
-    def confirm(self, gitops: GitOps) -> Decision:
-        """Look until the candidate is stable; returns the decision that confirmed it."""
-        made = self.look(gitops)
-        while gitops.snapshot().state.rollout:
-            made = self.look(gitops)
-        return made
-
-    def release(self, digest: str, evidence: dict[str, Any] | None = None) -> Decision:
-        """Propose in dev and confirm; returns the decision that confirmed it."""
-        self.propose(digest, evaluation() if evidence is None else evidence)
-        return self.confirm(self.dev)
-
-    def promote(self, gitops: GitOps, again: tuple[str, str] | None = None) -> Promotion:
-        return promote(gitops, self.now(), again)
-
-    def edit(self, environment: str, name: str, data: bytes) -> None:
-        """A person's commit."""
-        work = self.folder / "work"
-        shutil.rmtree(work, ignore_errors=True)
-        _git("clone", "--quiet", str(self.remote), str(work), cwd=self.folder)
-        (work / "manifests/overlays" / environment / name).write_bytes(data)
-        _git("add", "--all", cwd=work)
-        _git("commit", "--quiet", "-m", "by hand", cwd=work)
-        _git("push", "--quiet", "origin", "HEAD:main", cwd=work)
-
-
-def _git(*arguments: str, cwd: Path) -> str:
-    who = ["-c", "user.name=kim", "-c", "user.email=kim@example.com"]
-    done = subprocess.run(["git", *who, *arguments], cwd=cwd, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+    """Not to be changed."""
+    return write_chained_checkout(tmp_path_factory.mktemp("checkout"))
 
 
 @pytest.fixture
-def town(tmp_path: Path, checkout: Path) -> Town:
+def town(tmp_path: Path, checkout: Path) -> Environments:
     """Nothing is released yet."""
-    return Town(tmp_path, checkout)
-
-
-def evaluation(gain: float = 0.05, versus: str | None = None) -> dict[str, Any]:
-    """The offline evaluation of a record: ``gain`` in AUC to the baseline, equal to production, if there is one."""
-
-    def about(value: float) -> dict[str, Estimate]:
-        return {"auc": Estimate(value=value, low=value - 0.01, high=value + 0.01, n=9000)}
-
-    even = {"auc": Estimate(value=0.0, low=-0.001, high=0.001, n=9000)}
-    found = Evaluation(
-        model="student",
-        window=("2019-01-01", "2019-02-01"),
-        n=9000,
-        positives=2000,
-        threshold=0.5,
-        metrics=about(0.75),
-        slices=(),
-        baselines=(Peer(name="simple", metrics=about(0.7), difference=about(gain)),),
-        best_baseline="simple",
-        teacher=None,
-        production=Peer(name="production", digest=versus, metrics=about(0.75), difference=even) if versus else None,
-        curves=Curves(roc=(), precision_recall=(), reliability=()),
-        bootstrap={"resamples": 100, "days": 30, "seed": 0},
-    )
-    return found.model_dump(mode="json", exclude={"curves"})
+    return Environments(tmp_path, checkout)
 
 
 def test_the_shipped_policies_lead_from_dev_to_prod() -> None:
@@ -159,7 +61,7 @@ def _tip(gitops: GitOps) -> str:
     return gitops.snapshot().commit
 
 
-def test_a_confirmed_model_goes_from_dev_to_prod_by_one_commit_each(town: Town) -> None:
+def test_a_confirmed_model_goes_from_dev_to_prod_by_one_commit_each(town: Environments) -> None:
     confirmed = town.release(A)
     commit = _tip(town.dev)
     made = town.promote(town.staging)
@@ -170,7 +72,7 @@ def test_a_confirmed_model_goes_from_dev_to_prod_by_one_commit_each(town: Town) 
     assert made.decision.evidence == evaluation()
     assert made.decision.reasons[0].rule == "promoted"
     assert town.staging.snapshot().state.candidate == A
-    assert _git("rev-list", "--count", f"{commit}..main", cwd=town.remote) == "1"
+    assert git_as_kim("rev-list", "--count", f"{commit}..main", cwd=town.remote) == "1"
     town.confirm(town.staging)
     first = town.promote(town.prod)
     assert first.decision is not None
@@ -180,7 +82,7 @@ def test_a_confirmed_model_goes_from_dev_to_prod_by_one_commit_each(town: Town) 
         verify(gitops, None).require_intact()
 
 
-def test_asked_again_it_writes_nothing(town: Town) -> None:
+def test_asked_again_it_writes_nothing(town: Environments) -> None:
     town.release(A)
     assert town.promote(town.staging).decision
     tip = _tip(town.staging)
@@ -191,7 +93,7 @@ def test_asked_again_it_writes_nothing(town: Town) -> None:
     assert "is the stable model in staging already" in town.promote(town.staging).text
 
 
-def test_what_is_not_confirmed_is_not_promoted(town: Town) -> None:
+def test_what_is_not_confirmed_is_not_promoted(town: Environments) -> None:
     assert "no stable model that a decision confirmed" in town.promote(town.staging).text
     town.propose(A, evaluation())
     assert town.promote(town.staging).decision is None
@@ -203,7 +105,7 @@ def test_what_is_not_confirmed_is_not_promoted(town: Town) -> None:
     assert made.decision.candidate == A, "dev's stable model, not the one on its way"
 
 
-def test_a_state_written_by_hand_confirms_nothing(town: Town) -> None:
+def test_a_state_written_by_hand_confirms_nothing(town: Environments) -> None:
     town.release(A)
     state = town.dev.snapshot().state
     town.edit("dev", "release/kustomization.yaml", render_release(state.settled(C, town.now(), ())))
@@ -212,7 +114,7 @@ def test_a_state_written_by_hand_confirms_nothing(town: Town) -> None:
     assert (made.decision, made.forbidden) == (None, False)
 
 
-def test_one_rollout_at_a_time(town: Town) -> None:
+def test_one_rollout_at_a_time(town: Environments) -> None:
     town.release(A)
     town.promote(town.staging)
     town.release(B, evaluation(versus=A))
@@ -222,10 +124,10 @@ def test_one_rollout_at_a_time(town: Town) -> None:
     assert "one rollout at a time" in made.text
 
 
-def test_a_freeze_here_is_waited_for(town: Town) -> None:
+def test_a_freeze_here_is_waited_for(town: Environments) -> None:
     town.release(A)
     ice = b"freeze: [{first: 2020-01-01, last: 2020-01-20, reason: stocktaking}]\n"
-    town.edit("staging", "gate-policy.yaml", _policy("staging", "dev") + ice)
+    town.edit("staging", "gate-policy.yaml", policy_of("staging", "dev") + ice)
     tip = _tip(town.staging)
     made = town.promote(town.staging)
     assert (made.decision, made.forbidden, _tip(town.staging)) == (None, True, tip)
@@ -235,7 +137,7 @@ def test_a_freeze_here_is_waited_for(town: Town) -> None:
 
 
 @pytest.mark.parametrize("where", ["dev", "staging", "prod"])
-def test_a_hold_anywhere_on_the_way_stops_it(town: Town, where: str) -> None:
+def test_a_hold_anywhere_on_the_way_stops_it(town: Environments, where: str) -> None:
     town.release(A)
     town.promote(town.staging)
     town.confirm(town.staging)
@@ -255,7 +157,7 @@ def test_a_hold_anywhere_on_the_way_stops_it(town: Town, where: str) -> None:
     assert f"held in {where} since" in made.text
 
 
-def test_a_break_glass_rollback_that_git_does_not_know_stops_it(town: Town) -> None:
+def test_a_break_glass_rollback_that_git_does_not_know_stops_it(town: Environments) -> None:
     town.release(A)
     town.release(B, evaluation(versus=A))
     break_the_glass(town.dev, "down", "kim", town.now())
@@ -265,7 +167,7 @@ def test_a_break_glass_rollback_that_git_does_not_know_stops_it(town: Town) -> N
 
 
 @pytest.mark.parametrize("end", ["rolled back", "timed out"])
-def test_what_ended_here_before_waits_for_a_person(town: Town, end: str) -> None:
+def test_what_ended_here_before_waits_for_a_person(town: Environments, end: str) -> None:
     town.release(A)
     town.promote(town.staging)
     town.confirm(town.staging)
@@ -288,9 +190,9 @@ def test_what_ended_here_before_waits_for_a_person(town: Town, end: str) -> None
     assert (made.decision.action, made.decision.reasons[1].text) == ("start-shadow", "kim: the store was down")
 
 
-def test_this_environments_own_policy_judges(town: Town) -> None:
+def test_this_environments_own_policy_judges(town: Environments) -> None:
     town.release(A, evaluation(gain=0.03))
-    stricter = _policy("staging", "dev").replace(b"against: best-baseline}", b"against: best-baseline, margin: 0.1}")
+    stricter = policy_of("staging", "dev").replace(b"against: best-baseline}", b"against: best-baseline, margin: 0.1}")
     town.edit("staging", "gate-policy.yaml", stricter)
     made = town.promote(town.staging)
     assert made.decision is not None
@@ -298,14 +200,14 @@ def test_this_environments_own_policy_judges(town: Town) -> None:
     tip = _tip(town.staging)
     assert town.promote(town.staging).decision == made.decision, "the refusal is written once"
     assert _tip(town.staging) == tip
-    town.edit("staging", "gate-policy.yaml", _policy("staging", "dev"))
+    town.edit("staging", "gate-policy.yaml", policy_of("staging", "dev"))
     mended = town.promote(town.staging)
     assert mended.decision is not None
     assert mended.decision.action == "bootstrap"
     verify(town.staging, None).require_intact()
 
 
-def test_without_an_evaluation_nothing_is_promoted(town: Town) -> None:
+def test_without_an_evaluation_nothing_is_promoted(town: Environments) -> None:
     town.release(A, {})
     made = town.promote(town.staging)
     assert made.decision is not None
@@ -319,9 +221,9 @@ def test_without_an_evaluation_nothing_is_promoted(town: Town) -> None:
     [(None, "INCONCLUSIVE", "never compared with a production model"), (B, "PASS", "and the online stages compare")],
 )
 def test_production_of_the_evaluation_is_not_the_one_here(
-    town: Town, versus: str | None, verdict: str, says: str
+    town: Environments, versus: str | None, verdict: str, says: str
 ) -> None:
-    town.edit("staging", "gate-policy.yaml", _policy("staging", "dev", offline=PRODUCTION))
+    town.edit("staging", "gate-policy.yaml", policy_of("staging", "dev", offline=PRODUCTION))
     town.propose(C, evaluation(), town.staging)
     town.confirm(town.staging)
     if versus:
@@ -334,23 +236,23 @@ def test_production_of_the_evaluation_is_not_the_one_here(
     assert says in told.text
 
 
-def _unknown(town: Town) -> None:
-    town.edit("staging", "gate-policy.yaml", _policy("staging", "qa"))
+def _unknown(town: Environments) -> None:
+    town.edit("staging", "gate-policy.yaml", policy_of("staging", "qa"))
 
 
-def _own(town: Town) -> None:
-    town.edit("staging", "gate-policy.yaml", _policy("staging", "staging"))
+def _own(town: Environments) -> None:
+    town.edit("staging", "gate-policy.yaml", policy_of("staging", "staging"))
 
 
-def _circle(town: Town) -> None:
-    town.edit("dev", "gate-policy.yaml", _policy("dev", "staging"))
+def _circle(town: Environments) -> None:
+    town.edit("dev", "gate-policy.yaml", policy_of("dev", "staging"))
 
 
-def _none(town: Town) -> None:
-    town.edit("staging", "gate-policy.yaml", _policy("staging", None))
+def _none(town: Environments) -> None:
+    town.edit("staging", "gate-policy.yaml", policy_of("staging", None))
 
 
-WRONG: dict[str, tuple[Callable[[Town], None], str]] = {
+WRONG: dict[str, tuple[Callable[[Environments], None], str]] = {
     "an unknown environment": (_unknown, r"staging/gate-policy.yaml: promote_from: environment 'qa' is not in"),
     "itself": (_own, r"staging/gate-policy.yaml, line 6: promote_from: staging cannot get its models from itself"),
     "a circle": (_circle, r"dev/gate-policy.yaml: promote_from: goes in a circle \(staging <- dev <- staging\)"),
@@ -359,17 +261,17 @@ WRONG: dict[str, tuple[Callable[[Town], None], str]] = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_a_source_that_is_none_is_refused_by_name(town: Town, case: str) -> None:
+def test_a_source_that_is_none_is_refused_by_name(town: Environments, case: str) -> None:
     change, says = WRONG[case]
     town.release(A)
     change(town)
-    tip = _git("rev-parse", "main", cwd=town.remote)
+    tip = git_as_kim("rev-parse", "main", cwd=town.remote)
     with pytest.raises(BadInput, match=says):
         town.promote(town.staging)
-    assert _git("rev-parse", "main", cwd=town.remote) == tip
+    assert git_as_kim("rev-parse", "main", cwd=town.remote) == tip
 
 
-def test_who_loses_the_race_looks_again(town: Town) -> None:
+def test_who_loses_the_race_looks_again(town: Environments) -> None:
     town.release(A)
 
     class Loses(GitOps):
@@ -387,7 +289,7 @@ def test_who_loses_the_race_looks_again(town: Town) -> None:
 
 
 @pytest.mark.parametrize("moment", ["before the push", "after the push"])
-def test_killed_and_repeated_is_one_decision(town: Town, moment: str) -> None:
+def test_killed_and_repeated_is_one_decision(town: Environments, moment: str) -> None:
     town.release(A)
 
     class Killed(Exception):
@@ -409,7 +311,7 @@ def test_killed_and_repeated_is_one_decision(town: Town, moment: str) -> None:
     verify(town.staging, None).require_intact()
 
 
-def test_status_and_why_show_where_it_comes_from(town: Town) -> None:
+def test_status_and_why_show_where_it_comes_from(town: Environments) -> None:
     confirmed = town.release(A)
     town.promote(town.staging)
     found = status_of(town.staging)
@@ -423,12 +325,12 @@ def test_status_and_why_show_where_it_comes_from(town: Town) -> None:
     assert status_of(town.dev)["promoted_from"] == {}
 
 
-def sluice(town: Town, *arguments: str) -> subprocess.CompletedProcess[str]:
+def sluice(town: Environments, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"SLUICE_HOME": str(town.remote.parent), "COLUMNS": "200"}
     return subprocess.run([SLUICE, *arguments], env=environment, capture_output=True, text=True, check=False)
 
 
-def test_the_command_proposes_and_says_how_it_went(town: Town) -> None:
+def test_the_command_proposes_and_says_how_it_went(town: Environments) -> None:
     town.release(A, {})
     assert sluice(town, "promote", "--env", "dev").returncode == 2
     refused = sluice(town, "promote", "--env", "staging")
@@ -445,14 +347,14 @@ def test_the_command_proposes_and_says_how_it_went(town: Town) -> None:
     assert (bad.returncode, len(bad.stderr.splitlines())) == (2, 1)
 
 
-def test_in_prod_a_person_agrees(town: Town) -> None:
+def test_in_prod_a_person_agrees(town: Environments) -> None:
     """Promoted by machine, paused by its policy, approved by a person."""
     for digest in (A, B):
         town.release(digest, evaluation(versus=None if digest == A else A))
         town.promote(town.staging)
         town.confirm(town.staging)
         if digest == B:
-            text = _policy("prod", "staging").replace(
+            text = policy_of("prod", "staging").replace(
                 b"    minimum_n: 500\n", b"    minimum_n: 500\n    approval: true\n", 1
             )
             town.edit("prod", "gate-policy.yaml", text)

@@ -16,9 +16,9 @@ from sluice.git.command import git
 from sluice.gitops.writer import GitOps
 from sluice.monitoring.releases import Releases
 from sluice.operations.operator import add_hold
-from tests.integration.fleet_sample import in_flight, make_fleet
-from tests.integration.ledger_sample import commit_text
-from tests.unit.release_sample import LATE, C
+from tests.support.fleet import in_flight, make_fleet
+from tests.support.ledger import commit_text
+from tests.support.release import LATE, C
 
 BROKEN = {"manifests/overlays/model-000/release/kustomization.yaml": b"nonsense"}
 

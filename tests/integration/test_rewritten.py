@@ -20,7 +20,7 @@ from sluice.gitops.writer import GitOps, Snapshot
 from sluice.operations.ledger import verify
 from sluice.operations.operator import accept_history, add_hold
 from sluice.rollout.advance import propose
-from tests.unit.release_sample import GOOD, A
+from tests.support.release import GOOD, A
 
 ROOT = Path(__file__).parents[2]
 SLUICE = Path(sys.executable).with_name("sluice")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sluice.gitops.writer import GitOps
-from tests.integration.tiny_run import ROOT, Ended, sluice
+from tests.support.tiny_run import ROOT, Ended, sluice
 
 _WORDS = re.compile(r"flight|carrier|tailnum|airport|airline", re.IGNORECASE)
 

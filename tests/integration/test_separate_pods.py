@@ -25,8 +25,8 @@ from sluice_steps.select import select
 from sluice_steps.step import PipelineStep
 from sluice_steps.train import train
 from sluice_steps.validate import validate
-from tests.integration.tiny_run import ROOT
-from tests.integration.tiny_story import STORY
+from tests.support.tiny_run import ROOT
+from tests.support.tiny_story import STORY
 
 RECIPE = STORY.chapters[0].recipe
 
@@ -88,7 +88,7 @@ def _artifact(kind: Any, name: str, path: Path, metadata: dict[str, Any]) -> dsl
 def test_a_training_needs_no_disk_but_its_own(released: bool, tmp_path: Path) -> None:
     pods, gitops = Pods(tmp_path), tmp_path / "gitops.git"
     if released:
-        GitOps(gitops, "dev").seed(ROOT / "tests/integration/tiny_checkout")
+        GitOps(gitops, "dev").seed(ROOT / "tests/support/tiny_checkout")
     places = {"gitops": str(gitops), "bundles": f"file://{tmp_path}/bundles"} if released else {}
     pods.values = {
         **dict.fromkeys(("policy", "gitops", "bundles", "now", "run", "source", "checkpoints", "record"), ""),
@@ -99,7 +99,7 @@ def test_a_training_needs_no_disk_but_its_own(released: bool, tmp_path: Path) ->
         "distribution": "single",
         "checkpoint_every": 200,
         "feature_repo": STORY.feature_repo,
-        "overlays": str(ROOT / "tests/integration/tiny_checkout/manifests/overlays"),
+        "overlays": str(ROOT / "tests/support/tiny_checkout/manifests/overlays"),
         "server": "sluice_serving.predictor",
         **places,
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import shutil
 import socket
 import subprocess
 import sys
@@ -21,8 +20,8 @@ from sluice.models.bundle import Bundle, load_bundle
 from sluice.models.request import columns_of
 from sluice.predictions.log import read_lines
 from sluice.workspace import bundle_directory
-from tests.integration.collecting import answer_to_a_slow_sender
-from tests.integration.tiny_bundle import FEATURES, tiny_rows, write_tiny_bundle
+from tests.support.collector import answer_to_a_slow_sender
+from tests.support.tiny_bundle import FEATURES, tiny_rows, write_tiny_bundle
 
 PREDICTOR = ("-m", "sluice_serving.predictor")
 V1, V2 = "/v1/models/tiny:predict", "/v2/models/tiny/infer"
@@ -202,17 +201,15 @@ def test_a_sender_who_writes_first_and_reads_then_sees_the_refusal(served: Serve
     assert answer_to_a_slow_sender(served.address, "POST", V1, 4 << 20) == 413
 
 
-def test_a_flipped_byte_is_refused_by_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["model.tflite", "bundle.json"])
+def test_a_flipped_byte_is_refused_by_name(tmp_path: Path, name: str) -> None:
     digest = write_tiny_bundle(tmp_path)
-    source = bundle_directory(tmp_path, digest)
-    for name in ("model.tflite", "bundle.json"):
-        copy = tmp_path / f"copy of {name}"
-        shutil.copytree(source, copy)
-        data = bytearray((copy / name).read_bytes())
-        data[len(data) // 2] ^= 1
-        (copy / name).write_bytes(data)
-        command = [sys.executable, *PREDICTOR, "--bundle", str(copy), "--digest", digest, "--model_name", "tiny"]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        assert ended.returncode == 2
-        assert len(ended.stderr.strip().splitlines()) == 1
-        assert name in ended.stderr
+    bundle = bundle_directory(tmp_path, digest)
+    data = bytearray((bundle / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (bundle / name).write_bytes(data)
+    command = [sys.executable, *PREDICTOR, "--bundle", str(bundle), "--digest", digest, "--model_name", "tiny"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 2
+    assert len(ended.stderr.strip().splitlines()) == 1
+    assert name in ended.stderr

@@ -16,8 +16,8 @@ from sluice.data.ingest import ingest
 from sluice.features.build import build_features
 from sluice.features.publish import FeaturePublisher
 from sluice.workspace import bundle_directory
-from tests.integration.tiny_bundle import tiny_rows, write_tiny_bundle
-from tests.unit.tiny_task import TASK
+from tests.support.tiny_bundle import tiny_rows, write_tiny_bundle
+from tests.support.tiny_task import TASK
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2024, 4, 10, 12, 20, tzinfo=UTC)
@@ -35,7 +35,7 @@ assert len(read.rows) == 1
 import polars
 from sluice.features.parity import History, offline_cells
 sys.path.insert(0, str(Path(sys.argv[4]).parent))
-from tests.unit.tiny_task import TASK
+from tests.support.tiny_task import TASK
 history = History.at(TASK, Path(sys.argv[3]) / "repo", sys.argv[3])
 columns = {"event_time": [datetime(2024, 4, 10, 12, 20, tzinfo=UTC)], "shop": ["oak"], "amount": [10.0], "hour": [3]}
 [again] = offline_cells(history, polars.DataFrame(columns), manifest.names).cells.to_dicts()
@@ -63,10 +63,8 @@ def left_out() -> set[str]:
 
 def test_a_server_never_imports_what_its_image_leaves_out(tmp_path: Path) -> None:
     ingest(TASK, tmp_path / "span")
-    build_features(
-        TASK, tmp_path / "span", ROOT / "tests/integration/tiny_feature_repo", tmp_path / "b", tmp_path / "o"
-    )
-    publisher = FeaturePublisher(TASK, tmp_path / "store", ROOT / "tests/integration/tiny_feature_repo")
+    build_features(TASK, tmp_path / "span", ROOT / "tests/support/tiny_feature_repo", tmp_path / "b", tmp_path / "o")
+    publisher = FeaturePublisher(TASK, tmp_path / "store", ROOT / "tests/support/tiny_feature_repo")
     publisher.reset(NOW - timedelta(days=2))
     publisher.advance(NOW)
     digest = write_tiny_bundle(tmp_path / "bundles")

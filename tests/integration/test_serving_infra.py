@@ -12,7 +12,7 @@ import pytest
 from sluice.errors import BadInput, Refused
 from sluice.evaluation.infra import infra_validate, require_passed
 from sluice.workspace import bundle_directory
-from tests.integration.tiny_bundle import tiny_rows, write_tiny_bundle
+from tests.support.tiny_bundle import tiny_rows, write_tiny_bundle
 
 PREDICTOR = ("-m", "sluice_serving.predictor")
 LIAR = """

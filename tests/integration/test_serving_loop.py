@@ -8,90 +8,27 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import psutil
 import pytest
 
-from sluice.documents.state import ReleaseState
-from sluice.documents.verdict import Decision, Verdict
 from sluice.errors import BadInput
-from sluice.gitops.writer import GitOps, Snapshot
 from sluice.models.bundle import load_bundle
-from sluice.release.file import render_holds, render_release
 from sluice.tasks.task import Task
 from sluice.workspace import Workspace
 from sluice_local.reconciler import Reconciler
 from sluice_local.traffic import Traffic
-from tests.integration.tiny_bundle import FEATURES, tiny_rows, write_tiny_bundle
-from tests.unit import tiny_task
+from tests.support import tiny_task
+from tests.support.patience import wait_until
+from tests.support.release_repository import STAGES, commit_state, seed_workspace
+from tests.support.tiny_bundle import FEATURES, tiny_rows, write_tiny_bundle
 
 START = datetime(2024, 4, 5, 5, 10, tzinfo=UTC)
 N = 240
-POLICY = b"""
-apiVersion: sluice.dev/v1
-kind: GatePolicy
-task: tiny
-environment: dev
-select: {}
-offline: [{metric: auc, role: success, against: best-baseline}]
-online:
-  shadow: {minimum_n: 30, maximum_hours: 72, rules: &rules [{metric: error_rate, role: limit, limit: 0.9}]}
-  canary: {minimum_n: 30, maximum_hours: 72, steps: [30], rules: *rules}
-  confirm: {minimum_n: 30, maximum_hours: 72, rules: *rules}
-"""
-
-
-def seed(workspace: Workspace) -> GitOps:
-    """A GitOps repository where nothing is released yet."""
-    overlay = workspace.home / "checkout" / "manifests" / "overlays" / "dev"
-    (overlay / "release").mkdir(parents=True)
-    (overlay / "gate-policy.yaml").write_bytes(POLICY)
-    (overlay / "release" / "kustomization.yaml").write_bytes(render_release(ReleaseState.empty("tiny", "dev")))
-    (overlay / "release" / "holds.yaml").write_bytes(render_holds(()))
-    (workspace.home / "checkout" / "kustomization.yaml").write_text("resources: []\n")
-    gitops = GitOps(workspace.gitops, "dev")
-    gitops.seed(workspace.home / "checkout")
-    return gitops
-
-
-def release(gitops: GitOps, **changed: Any) -> ReleaseState:
-    """Commit another state."""
-
-    def decide(snapshot: Snapshot) -> Decision:
-        before = snapshot.state.model_dump(mode="json")
-        after = ReleaseState.model_validate(before | {"sequence": snapshot.state.sequence + 1} | changed)
-        return Decision(
-            id=f"canary-{after.sequence:012x}",
-            task="tiny",
-            environment="dev",
-            stage="canary",
-            action="set-weight",
-            verdict=Verdict.PASS,
-            candidate=after.candidate,
-            stable=after.stable,
-            reasons=(),
-            now="2024-04-05T05:00:00Z",
-            evidence_digest="sha256:" + "0" * 64,
-            policy_digest=snapshot.policy_digest,
-            before=before,
-            after=after.model_dump(mode="json"),
-        )
-
-    gitops.commit(decide)
-    return gitops.snapshot().state
-
-
-STAGES: dict[str, dict[str, Any]] = {
-    "shadow": {"stage": "shadow", "rollout": "r1", "stable_weight": 100, "candidate_weight": 0, "mirror_percent": 100},
-    "canary": {"stage": "canary", "rollout": "r1", "stable_weight": 70, "candidate_weight": 30, "mirror_percent": 0},
-    "stable": {"stage": "stable", "rollout": None, "stable_weight": 100, "candidate_weight": 0, "mirror_percent": 0},
-}
 
 
 class Clock:
@@ -136,7 +73,7 @@ def children_of(pid: int) -> list[psutil.Process]:
 
 def test_a_release_goes_from_git_to_answers_and_into_windows(workspace: Workspace) -> None:
     first, second = write_tiny_bundle(workspace.bundles), write_tiny_bundle(workspace.bundles, 0.4)
-    gitops = seed(workspace)
+    gitops = seed_workspace(workspace)
     end = START + timedelta(hours=1)
     with Reconciler(workspace, gitops, "tiny") as reconciler:
         clock, told = Clock(), list[tuple[int, int]]()
@@ -145,7 +82,7 @@ def test_a_release_goes_from_git_to_answers_and_into_windows(workspace: Workspac
         empty = gitops.snapshot().state
         assert empty.is_applied(reconciler.sync())
 
-        state = release(gitops, stable=first, candidate=second, since="2024-04-05T05:00:00Z", **STAGES["shadow"])
+        state = commit_state(gitops, stable=first, candidate=second, since="2024-04-05T05:00:00Z", **STAGES["shadow"])
         with pytest.raises(BadInput, match=r"Reconciler\.sync"):
             Traffic(workspace, TASK, clock, _fresh_splitter(reconciler), "dev").window(START, end, state)
         applied = reconciler.sync()
@@ -164,12 +101,12 @@ def test_a_release_goes_from_git_to_answers_and_into_windows(workspace: Workspac
         repeated = pl.read_parquet(traffic.window(START, end, state))
         assert repeated.drop("latency_ms").equals(pl.read_parquet(again).drop("latency_ms"))
 
-        state = release(gitops, **STAGES["canary"])
+        state = commit_state(gitops, **STAGES["canary"])
         assert state.is_applied(reconciler.sync())
         check_canary(traffic.window(end, end + timedelta(hours=1), state), first, second)
 
         servers = {server.child.pid for server in reconciler._servers.values()}
-        state = release(gitops, stable=second, candidate=None, **STAGES["stable"])
+        state = commit_state(gitops, stable=second, candidate=None, **STAGES["stable"])
         assert state.is_applied(reconciler.sync())
         (left,) = reconciler._servers.values()
         assert left.child.pid in servers, "the promoted server goes on"
@@ -218,13 +155,13 @@ def check_canary(path: Path, first: str, second: str) -> None:
 
 def test_a_candidate_that_cannot_start_leaves_the_old_routes(workspace: Workspace) -> None:
     first, second = write_tiny_bundle(workspace.bundles), write_tiny_bundle(workspace.bundles, 0.4)
-    gitops = seed(workspace)
+    gitops = seed_workspace(workspace)
     with Reconciler(workspace, gitops, "tiny") as reconciler:
-        stable = release(gitops, stable=first, since="2024-04-05T05:00:00Z", **STAGES["stable"])
+        stable = commit_state(gitops, stable=first, since="2024-04-05T05:00:00Z", **STAGES["stable"])
         assert stable.is_applied(reconciler.sync())
         damaged = workspace.bundle(second) / "model.tflite"
         damaged.write_bytes(damaged.read_bytes()[:-1])
-        state = release(gitops, candidate=second, **STAGES["canary"])
+        state = commit_state(gitops, candidate=second, **STAGES["canary"])
         applied = reconciler.sync()
         assert not state.is_applied(applied)
         assert stable.is_applied(applied)
@@ -247,18 +184,27 @@ PARENT = textwrap.dedent("""
 
 def test_killing_the_parent_leaves_no_child_and_starting_again_works(workspace: Workspace) -> None:
     digest = write_tiny_bundle(workspace.bundles)
-    release(seed(workspace), stable=digest, since="2024-04-05T05:00:00Z", **STAGES["stable"])
+    commit_state(seed_workspace(workspace), stable=digest, since="2024-04-05T05:00:00Z", **STAGES["stable"])
     (workspace.home / "parent.py").write_text(PARENT)
     command = [sys.executable, str(workspace.home / "parent.py"), str(workspace.home)]
-    for _ in range(2):
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
-            assert parent.stdout is not None
-            assert parent.stdout.readline() == f"serving {digest}\n"
-            children = psutil.Process(parent.pid).children(recursive=True)
-            assert len(children) == 2
-            os.kill(parent.pid, signal.SIGKILL)
-            parent.wait(10)
-        deadline = time.monotonic() + 5
-        while any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children):
-            assert time.monotonic() < deadline, "a child outlived its parent"
-            time.sleep(0.02)
+    assert [_line_of_a_killed_parent(command) for _ in range(2)] == [f"serving {digest}\n"] * 2
+
+
+def _line_of_a_killed_parent(command: list[str]) -> str:
+    """What it said; its two children do not outlive it."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        line = parent.stdout.readline()
+        children = psutil.Process(parent.pid).children(recursive=True)
+        assert len(children) == 2
+        os.kill(parent.pid, signal.SIGKILL)
+        parent.wait(10)
+    wait_until("no child outlives its parent", lambda: not any(_lives(child) for child in children), 5)
+    return line
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.integration.tiny_run import (
+from tests.support.tiny_run import (
     BROKEN_NAME,
     RUN,
     Ended,

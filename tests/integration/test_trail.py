@@ -13,8 +13,8 @@ from sluice.gitops.writer import GitOps
 from sluice.operations.operator import roll_back
 from sluice.operations.why import why
 from sluice.rollout.advance import look, propose
-from tests.integration.ledger_sample import lengthen, rewritten
-from tests.unit.release_sample import BAD, GOOD, A, B, C, failing, passing
+from tests.support.ledger import lengthen, rewritten
+from tests.support.release import BAD, GOOD, A, B, C, failing, passing
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.test_train_on_nodes import Step
+from tests.support.train_job import TrainOnNodes
 
 
 def test_an_unknown_operator_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    step = Step("PyTorchJob", "nowhere", tmp_path)
+    step = TrainOnNodes("PyTorchJob", "nowhere", tmp_path)
     step.ends()
     assert isinstance(step.error, SystemExit)
     assert "choose TrainJob or TFJob" in capsys.readouterr().err

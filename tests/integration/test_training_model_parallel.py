@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sluice.training.distribution import tf_config
-from tests.integration.tiny_training import RECIPE, sample, write_frame
+from tests.support.tiny_training import RECIPE, sample, write_frame
 
 DEVICES = 8
 SHARDS = """

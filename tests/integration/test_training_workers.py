@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,9 @@ from sluice.training.checkpoint import CheckpointStore, identity_of
 from sluice.training.distribution import tf_config
 from sluice.training.frame import encoded_splits, prepared_frame, reduced_manifest
 from sluice.training.loop import PREEMPTED
-from tests.integration.servers import s3_bucket
-from tests.integration.tiny_training import RECIPE, sample, write_frame
+from tests.support.patience import wait_until
+from tests.support.servers import s3_bucket
+from tests.support.tiny_training import RECIPE, sample, write_frame
 
 ROOT = Path(__file__).parents[2]
 TOGETHER = RECIPE.model_copy(update={"epochs": 6, "dropout": 0.2})
@@ -108,7 +108,7 @@ def addresses() -> tuple[str, ...]:
 def start_workers(frame: Path, out: Path, by: str) -> list[subprocess.Popen[str]]:
     """Two workers that find each other as in a TrainJob, or as in a TFJob."""
     asked = {
-        "task": "tests.integration.tiny_training:TASK",
+        "task": "tests.support.tiny_training:TASK",
         "recipe": TOGETHER.model_dump_json(),
         "frame": str(frame),
         "out": str(out / "teacher"),
@@ -150,9 +150,7 @@ def lost(
     out = tmp_path_factory.mktemp("two")
     mine = identity(frame)
     workers = start_workers(frame, out, "TrainJob")
-    limit = time.monotonic() + 200
-    while kept.read(mine) is None and time.monotonic() < limit:
-        time.sleep(0.02)
+    wait_until("a checkpoint is kept", lambda: kept.read(mine) is not None, 200)
     workers[1].send_signal(signal.SIGKILL)
     killed = [worker.communicate(timeout=200) for worker in workers]
     codes = [worker.returncode for worker in workers]

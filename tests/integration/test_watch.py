@@ -30,14 +30,14 @@ from sluice.steps.parameters import WatchParameters
 from sluice.steps.watch import REPORT, watch
 from sluice.tasks.recipe import Recipe
 from sluice_steps.watch import watch as step
-from tests.integration.collecting import LONG_AGO, Post, call, post_in
-from tests.integration.release_repository import repository_in
-from tests.integration.servers import s3_bucket
-from tests.integration.tiny_bundle import write_tiny_bundle
-from tests.unit.release_sample import GOOD, POLICY_TEXT, C, state_in
-from tests.unit.tiny_task import TASK
+from tests.support.collector import LONG_AGO, Post, call, post_in
+from tests.support.release import GOOD, POLICY_TEXT, C, state_in
+from tests.support.release_repository import repository_in
+from tests.support.servers import s3_bucket
+from tests.support.tiny_bundle import write_tiny_bundle
+from tests.support.tiny_task import TASK
 
-NAME = "tests.unit.tiny_task:TASK"
+NAME = "tests.support.tiny_task:TASK"
 LEARNED = TASK.splits.live
 """End of the data that the model was made of."""
 MOVED = dataclasses.replace(TASK, splits=dataclasses.replace(TASK.splits, live=LEARNED + timedelta(days=30)))

@@ -22,50 +22,26 @@ from sluice.operations.approve import approve, approve_merged
 from sluice.operations.ledger import verify
 from sluice.operations.operator import add_hold, roll_back
 from sluice.operations.status import describe, status_of
-from sluice.rollout.advance import forward, look, propose
-from tests.unit.release_sample import GOOD, A, B, C, failing, passing, unclear
+from sluice.rollout.advance import forward
+from tests.support.approval import (
+    POLICY,
+    RUN,
+    approval_text,
+    january,
+    look_on,
+    merge_approval,
+    merge_files,
+    write_waiting_rollout,
+)
+from tests.support.release import B, C, failing, unclear
 
-ROOT = Path(__file__).parents[2]
 SLUICE = Path(sys.executable).with_name("sluice")
-POLICY = """
-apiVersion: sluice.dev/v1
-kind: GatePolicy
-task: flights
-environment: dev
-select: {}
-offline: [{metric: auc, role: success, against: best-baseline}]
-bootstrap: {allowed: true, minimum_n: 100}
-online:
-  look_every_hours: 24
-  canary:
-    steps: [10, 50]
-    minimum_n: 500
-    maximum_hours: 96
-    approval: true
-    rules: &rules [{metric: error_rate, role: limit, limit: 0.05}]
-  confirm: {minimum_n: 500, maximum_hours: 96, soak_hours: 24, approval: true, rules: *rules}
-"""
-RUN = {"id": "run-2", "name": "second"}
-
-
-def _day(number: int) -> str:
-    return f"2020-01-{number:02d}T00:00:00Z"
 
 
 @pytest.fixture(scope="module")
 def waiting(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository in which A is stable, and B passed the first canary step on 4 January and waits since."""
-    folder = tmp_path_factory.mktemp("waiting")
-    shutil.copytree(ROOT / "manifests", folder / "manifests")
-    shutil.copy(ROOT / "kustomization.yaml", folder)
-    (folder / "manifests/overlays/dev/gate-policy.yaml").write_text(POLICY)
-    made = GitOps(folder / "gitops.git", "dev")
-    made.seed(folder)
-    _propose(made, A, 1)
-    _look(made, 2)
-    _propose(made, B, 3)
-    _look(made, 4)
-    return folder / "gitops.git"
+    """A rollout that waits for a person; not to be changed."""
+    return write_waiting_rollout(tmp_path_factory.mktemp("waiting"))
 
 
 @pytest.fixture
@@ -75,21 +51,13 @@ def gitops(waiting: Path, tmp_path: Path) -> GitOps:
     return GitOps(tmp_path / "home/gitops.git", "dev")
 
 
-def _propose(gitops: GitOps, digest: str, day: int) -> None:
-    gitops.commit(lambda snapshot: propose(snapshot, digest, GOOD, {}, RUN, _day(day)))
-
-
-def _look(gitops: GitOps, day: int, make: Any = passing) -> Written | None:
-    return gitops.commit(lambda snapshot: look(snapshot, make(snapshot.state, _day(day)), _day(day), RUN))
-
-
 def test_it_takes_the_step_that_the_pause_held_back(gitops: GitOps) -> None:
     paused = gitops.snapshot().state
-    assert (paused.stage, paused.step, paused.paused, paused.since) == ("canary", 0, True, _day(3))
-    made = approve(gitops, "looks right", "kim", _day(5))
+    assert (paused.stage, paused.step, paused.paused, paused.since) == ("canary", 0, True, january(3))
+    made = approve(gitops, "looks right", "kim", january(5))
     state = gitops.snapshot().state
     assert (state.stage, state.step, state.candidate_weight, state.paused) == ("canary", 1, 50, False)
-    assert state == forward(paused, gitops.snapshot().policy, _day(5))[1]
+    assert state == forward(paused, gitops.snapshot().policy, january(5))[1]
     pause = gitops.decisions()[-2]
     assert (made.action, made.evidence["pause"], made.run) == ("approve", pause.id, RUN)
     assert made.reasons[0].text == "kim: looks right"
@@ -102,9 +70,9 @@ def test_every_stage_that_asks_waits_again_and_the_last_one_ends_in_stable(gitop
         if not gitops.snapshot().state.rollout:
             break
         if gitops.snapshot().state.paused:
-            approve(gitops, f"day {day}", "kim", _day(day))
+            approve(gitops, f"day {day}", "kim", january(day))
         else:
-            _look(gitops, day)
+            look_on(gitops, day)
     assert gitops.snapshot().state.stable == B
     actions = [made.action for made in gitops.decisions()][2:]
     assert actions == ["set-weight", "pause", "approve", "pause", "approve", "pause", "approve"]
@@ -119,34 +87,34 @@ def test_every_stage_that_asks_waits_again_and_the_last_one_ends_in_stable(gitop
 
 
 def test_nothing_that_waits_is_refused(gitops: GitOps) -> None:
-    approve(gitops, "looks right", "kim", _day(5))
+    approve(gitops, "looks right", "kim", january(5))
     count = len(gitops.decisions())
     with pytest.raises(Refused, match="waits for no approval") as refused:
-        approve(gitops, "once more", "kim", _day(5))
+        approve(gitops, "once more", "kim", january(5))
     assert refused.value.exit_code == 3
-    roll_back(gitops, "audit", "kim", _day(6))
+    roll_back(gitops, "audit", "kim", january(6))
     with pytest.raises(Refused, match=r"rollout \(none\) in dev"):
-        approve(gitops, "once more", "kim", _day(6))
+        approve(gitops, "once more", "kim", january(6))
     assert len(gitops.decisions()) == count + 1
 
 
 def test_in_a_freeze_nobody_is_let_on_and_the_wait_goes_on_after_it(gitops: GitOps, tmp_path: Path) -> None:
     """B waits since 4 January and would have until the 7th; two frozen days make it the 9th."""
     frozen = POLICY + "freeze: [{first: 2020-01-05, last: 2020-01-06, reason: stocktaking}]\n"
-    _write(gitops, {"gate-policy.yaml": frozen}, tmp_path)
+    merge_files(gitops, {"gate-policy.yaml": frozen}, tmp_path)
     with pytest.raises(Refused, match=r"until 2020-01-07T00:00:00Z \(stocktaking\)"):
-        approve(gitops, "looks right", "kim", _day(5))
-    assert status_of(gitops)["waits"]["until"] == _day(9)
+        approve(gitops, "looks right", "kim", january(5))
+    assert status_of(gitops)["waits"]["until"] == january(9)
     assert any("from 2020-01-05 to 2020-01-06  (stocktaking)" in line for line in describe(status_of(gitops)))
-    assert approve(gitops, "looks right", "kim", _day(8)).after["step"] == 1
+    assert approve(gitops, "looks right", "kim", january(8)).after["step"] == 1
 
 
 def test_a_fail_while_it_waits_takes_the_chance_away(gitops: GitOps) -> None:
-    assert _look(gitops, 5, unclear) is None
-    assert _look(gitops, 5) is None
-    assert _look(gitops, 6, failing)
+    assert look_on(gitops, 5, unclear) is None
+    assert look_on(gitops, 5) is None
+    assert look_on(gitops, 6, failing)
     with pytest.raises(Refused, match="waits for no approval"):
-        approve(gitops, "looks right", "kim", _day(6))
+        approve(gitops, "looks right", "kim", january(6))
     assert gitops.snapshot().state.held(B)
 
 
@@ -160,11 +128,11 @@ def test_it_decides_again_after_a_lost_race(gitops: GitOps, tmp_path: Path) -> N
             found = super().records_of(steps)
             if not self.raced:  # a look fails the candidate between our reading and our writing
                 self.raced = True
-                _look(other, 5, failing)
+                look_on(other, 5, failing)
             return found
 
     with pytest.raises(Refused, match="no longer waits"):
-        approve(Loses(Path(gitops.remote), "dev"), "looks right", "kim", _day(5))
+        approve(Loses(Path(gitops.remote), "dev"), "looks right", "kim", january(5))
     assert gitops.snapshot().state.stage == "stable"
 
 
@@ -178,19 +146,19 @@ def test_another_pause_is_not_the_one_that_was_seen(gitops: GitOps, tmp_path: Pa
             found = super().records_of(steps)
             if not self.raced:  # somebody approves the first step, and the second one passes
                 self.raced = True
-                approve(other, "first", "lee", _day(5))
-                _look(other, 6)
+                approve(other, "first", "lee", january(5))
+                look_on(other, 6)
             return found
 
     with pytest.raises(Refused, match="no longer waits"):
-        approve(Loses(Path(gitops.remote), "dev"), "looks right", "kim", _day(6))
+        approve(Loses(Path(gitops.remote), "dev"), "looks right", "kim", january(6))
     state = gitops.snapshot().state
     assert (state.step, state.paused) == (1, True)
 
 
 def test_a_hold_on_another_digest_meanwhile_does_not_matter(gitops: GitOps) -> None:
-    add_hold(gitops, C, "audit", "lee", _day(5))
-    approve(gitops, "looks right", "kim", _day(5))
+    add_hold(gitops, C, "audit", "lee", january(5))
+    approve(gitops, "looks right", "kim", january(5))
     assert [hold.digest for hold in gitops.snapshot().state.holds] == [C]
 
 
@@ -210,23 +178,25 @@ def test_the_same_approval_made_twice_is_one_commit(gitops: GitOps) -> None:
             assert super().commit(again) == first
             return first
 
-    approve(Twice(Path(gitops.remote), "dev"), "looks right", "kim", _day(5))
+    approve(Twice(Path(gitops.remote), "dev"), "looks right", "kim", january(5))
     assert [made.action for made in gitops.decisions()].count("approve") == 1
 
 
-@pytest.mark.parametrize(("now", "since"), [(_day(1), _day(4)), (_day(4), _day(4)), ("2020-01-06T12:00:00", None)])
+@pytest.mark.parametrize(
+    ("now", "since"), [(january(1), january(4)), (january(4), january(4)), ("2020-01-06T12:00:00", None)]
+)
 def test_the_next_stage_never_begins_before_the_pause(gitops: GitOps, now: str, since: str | None) -> None:
     """A clock that is late would else count requests of the old weights in the new stage."""
     made = approve(gitops, "looks right", "kim", now)
     assert made.after["since"] == (since or "2020-01-06T12:00:00Z")
 
 
-@pytest.mark.parametrize("now", [_day(7), "2026-01-01T00:00:00Z"])
+@pytest.mark.parametrize("now", [january(7), "2026-01-01T00:00:00Z"])
 def test_too_late_is_refused_and_the_next_look_ends_it(gitops: GitOps, now: str) -> None:
-    with pytest.raises(Refused, match=f"waited until {_day(7)}"):
+    with pytest.raises(Refused, match=f"waited until {january(7)}"):
         approve(gitops, "looks right", "kim", now)
     assert gitops.snapshot().state.paused
-    ended = _look(gitops, 7)
+    ended = look_on(gitops, 7)
     assert ended
     assert ended.decision.action == "time-out"
 
@@ -241,9 +211,9 @@ def test_a_stage_that_the_policy_lost_cannot_be_approved(gitops: GitOps, tmp_pat
     subprocess.run([*git, "commit", "--quiet", "-am", "shadow instead of a canary"], check=True)
     subprocess.run([*git, "push", "--quiet", "origin", "HEAD:main"], check=True)
     with pytest.raises(Refused, match="the policy no longer has"):
-        approve(gitops, "looks right", "kim", _day(5))
+        approve(gitops, "looks right", "kim", january(5))
     assert "the policy has no such stage" in "\n".join(describe(status_of(gitops)))
-    ended = _look(gitops, 5)
+    ended = look_on(gitops, 5)
     assert ended
     assert (ended.decision.action, gitops.snapshot().state.stage) == ("time-out", "stable")
 
@@ -251,7 +221,7 @@ def test_a_stage_that_the_policy_lost_cannot_be_approved(gitops: GitOps, tmp_pat
 @pytest.mark.parametrize(("reason", "by"), [("", "kim"), ("two\nlines", "kim"), ("right", ""), ("x" * 501, "kim")])
 def test_name_and_reason_are_one_plain_line(gitops: GitOps, reason: str, by: str) -> None:
     with pytest.raises(BadInput, match="the text of"):
-        approve(gitops, reason, by, _day(5))
+        approve(gitops, reason, by, january(5))
 
 
 def test_a_time_that_is_none_is_refused(gitops: GitOps) -> None:
@@ -261,16 +231,18 @@ def test_a_time_that_is_none_is_refused(gitops: GitOps) -> None:
 
 def test_status_says_who_is_waited_for_and_until_when(gitops: GitOps) -> None:
     found = status_of(gitops)
-    assert found["waits"] == {"for": "approval", "until": _day(7), "not_before": None}
-    assert any("by a person (`sluice approve`), at most until " + _day(7) in line for line in describe(found))
-    approve(gitops, "looks right", "kim", _day(5))
-    assert status_of(gitops)["waits"] == {"for": "evidence", "until": _day(9), "not_before": None}
-    _look(gitops, 6)
-    approve(gitops, "looks right", "kim", _day(6))
+    assert found["waits"] == {"for": "approval", "until": january(7), "not_before": None}
+    assert any("by a person (`sluice approve`), at most until " + january(7) in line for line in describe(found))
+    approve(gitops, "looks right", "kim", january(5))
+    assert status_of(gitops)["waits"] == {"for": "evidence", "until": january(9), "not_before": None}
+    look_on(gitops, 6)
+    approve(gitops, "looks right", "kim", january(6))
     found = status_of(gitops)
-    assert found["waits"] == {"for": "evidence", "until": _day(10), "not_before": _day(7)}
-    assert any(f"for evidence, not before {_day(7)}, at most until {_day(10)}" in line for line in describe(found))
-    roll_back(gitops, "audit", "kim", _day(7))
+    assert found["waits"] == {"for": "evidence", "until": january(10), "not_before": january(7)}
+    assert any(
+        f"for evidence, not before {january(7)}, at most until {january(10)}" in line for line in describe(found)
+    )
+    roll_back(gitops, "audit", "kim", january(7))
     assert status_of(gitops)["waits"] is None
 
 
@@ -289,66 +261,33 @@ def test_the_command_exits_with_0_2_and_3(gitops: GitOps) -> None:
     assert (late.returncode, late.stdout) == (3, "")
     assert len(late.stderr.strip().splitlines()) == 1
     assert "--now" in late.stderr
-    done = run("--reason", "looks right", "--now", _day(5), "--json")
+    done = run("--reason", "looks right", "--now", january(5), "--json")
     assert done.returncode == 0, done.stderr
     assert ReleaseState.model_validate(json.loads(done.stdout)["after"]) == gitops.snapshot().state
-    again = run("--reason", "looks right", "--now", _day(5))
+    again = run("--reason", "looks right", "--now", january(5))
     assert (again.returncode, "waits for no approval" in again.stderr) == (3, True)
-
-
-def _merge(gitops: GitOps, text: str, tmp_path: Path, how: str = "merge") -> None:
-    """A person's pull request that brings the approval, merged in one of the ways of a Git host."""
-    _write(gitops, {"approval.yaml": text}, tmp_path, how)
-
-
-def _write(gitops: GitOps, files: dict[str, str], tmp_path: Path, how: str = "merge") -> None:
-    """A person's pull request that writes files of the overlay."""
-    work = tmp_path / "work"
-    shutil.rmtree(work, ignore_errors=True)
-    who = ["-c", "user.name=kim", "-c", "user.email=kim@example.com"]
-
-    def git(*arguments: str) -> None:
-        subprocess.run(["git", *who, *arguments], cwd=work, capture_output=True, check=True)
-
-    work.mkdir()
-    git("clone", "--quiet", gitops.remote, ".")
-    git("checkout", "-qb", "agree")
-    for name, text in files.items():
-        (work / "manifests/overlays/dev" / name).write_text(text)
-    git("add", "--all")
-    git("commit", "-qm", "Agree to the canary's next step")
-    git("checkout", "-q", "main")
-    ways = {"merge": ["--no-ff", "-m", "Merge #7"], "squash": ["--squash"], "fast-forward": ["--ff-only"]}
-    git("merge", "-q", *ways[how], "agree")
-    if how == "squash":
-        git("commit", "-qm", "Agree (#7)")
-    git("push", "-q", "origin", "main")
-
-
-def _said(gitops: GitOps) -> str:
-    return f"pause: {gitops.decisions()[-1].id}\nby: lee\nreason: looks right\n"
 
 
 @pytest.mark.parametrize("how", ["merge", "squash", "fast-forward"])
 def test_a_merged_pull_request_approves_once(gitops: GitOps, tmp_path: Path, how: str) -> None:
-    assert approve_merged(gitops, _day(5)) is None
-    _merge(gitops, _said(gitops), tmp_path, how)
-    made = approve_merged(gitops, _day(5))
+    assert approve_merged(gitops, january(5)) is None
+    merge_approval(gitops, approval_text(gitops), tmp_path, how)
+    made = approve_merged(gitops, january(5))
     assert made is not None
     assert made.action == "approve"
     assert made.reasons[0].text.startswith("lee: looks right (approval.yaml at ")
     assert gitops.snapshot().state.step == 1
-    assert approve_merged(gitops, _day(5)) is None
-    assert _look(gitops, 6)
+    assert approve_merged(gitops, january(5)) is None
+    assert look_on(gitops, 6)
     assert gitops.snapshot().state.paused
-    assert approve_merged(gitops, _day(6)) is None, "it spoke of the pause before"
+    assert approve_merged(gitops, january(6)) is None, "it spoke of the pause before"
     verify(gitops, None).require_intact()
 
 
 def test_a_fail_voids_the_merged_approval(gitops: GitOps, tmp_path: Path) -> None:
-    _merge(gitops, _said(gitops), tmp_path)
-    _look(gitops, 5, failing)
-    assert approve_merged(gitops, _day(5)) is None
+    merge_approval(gitops, approval_text(gitops), tmp_path)
+    look_on(gitops, 5, failing)
+    assert approve_merged(gitops, january(5)) is None
     assert gitops.snapshot().state.held(B)
 
 
@@ -361,26 +300,26 @@ def test_a_fail_voids_the_merged_approval(gitops: GitOps, tmp_path: Path) -> Non
     ],
 )
 def test_an_approval_that_is_none_is_named(gitops: GitOps, tmp_path: Path, text: str, says: str) -> None:
-    _merge(gitops, text, tmp_path)
+    merge_approval(gitops, text, tmp_path)
     with pytest.raises(BadArtifact, match=rf"approval\.yaml.*{says}"):
-        approve_merged(gitops, _day(5))
-    _look(gitops, 5, failing)
-    assert approve_merged(gitops, _day(5)) is None
+        approve_merged(gitops, january(5))
+    look_on(gitops, 5, failing)
+    assert approve_merged(gitops, january(5)) is None
 
 
 def test_a_newer_pause_is_not_the_one_that_was_meant(gitops: GitOps) -> None:
     with pytest.raises(Refused, match="pause canary-0 in dev: is over"):
-        approve(gitops, "looks right", "kim", _day(5), "canary-0")
+        approve(gitops, "looks right", "kim", january(5), "canary-0")
 
 
 def test_the_command_acts_on_a_merged_approval(gitops: GitOps, tmp_path: Path) -> None:
     home = {"SLUICE_HOME": str(Path(gitops.remote).parent), "PATH": "/usr/bin:/bin"}
 
     def run(*more: str) -> subprocess.CompletedProcess[str]:
-        command = [str(SLUICE), "approve", "--now", _day(5), *more]
+        command = [str(SLUICE), "approve", "--now", january(5), *more]
         return subprocess.run(command, env=home, capture_output=True, text=True, check=False)
 
     assert "no merged approval" in run("--merged").stdout
-    _merge(gitops, _said(gitops), tmp_path)
+    merge_approval(gitops, approval_text(gitops), tmp_path)
     assert "goes on" in run("--merged").stdout
     assert [run().returncode, run("--merged", "--reason", "x").returncode] == [2, 2]

@@ -10,7 +10,7 @@ import pytest
 from sluice.documents.state import Hold, ReleaseState
 from sluice.errors import BadArtifact, Refused
 from sluice.gitops.break_glass import BreakGlass, Glass, break_glass, decision_of, effective
-from tests.unit.release_sample import NOW, SINCE, A, B, C, snapshot_of, state_in
+from tests.support.release import NOW, SINCE, A, B, C, snapshot_of, state_in
 
 D = "sha256:" + "d" * 64
 STATES = [state_in(stage) for stage in ("empty", "bootstrap", "shadow", "canary", "confirm", "stable")]

@@ -17,7 +17,7 @@ from sluice.tasks.recipe import Recipe
 from sluice.training.checkpoint import Checkpoint, CheckpointStore, identity_of
 from sluice.training.curve import Epoch
 from sluice.training.frame import Encoded
-from tests.integration.servers import s3_bucket
+from tests.support.servers import s3_bucket
 
 RECIPE = Recipe(name="shops", description="", features=("size",))
 HISTORY = (Epoch(epoch=1, train_log_loss=0.5, tune_log_loss=0.25, tune_auc=0.75),)

@@ -2,83 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from sluice_cluster.applied import read_back
-from sluice_cluster.cluster import ClusterObject, NotApplied
-from tests.unit.release_sample import A, B
-
-COMMIT = "c" * 40
-
-
-def rolled_out(reason: str = "NewReplicaSetAvailable") -> ClusterObject:
-    """A Deployment; the reason of its condition Progressing says whether pods are still to come."""
-    progress = {"type": "Progressing", "status": str(reason != "ProgressDeadlineExceeded"), "reason": reason}
-    return {"metadata": {"generation": 2}, "status": {"observedGeneration": 2, "conditions": [progress]}}
-
-
-class Documents:
-    """A cluster that is these documents."""
-
-    def __init__(self) -> None:
-        self.app: ClusterObject = {
-            "status": {
-                "sync": {"status": "Synced", "revision": COMMIT},
-                "operationState": {"phase": "Succeeded"},
-                "health": {"status": "Degraded"},  # the reader's own job may have failed
-            }
-        }
-        accepted = [{"type": kind, "status": "True", "observedGeneration": 3} for kind in ("Accepted", "ResolvedRefs")]
-        rule = {
-            "backendRefs": [
-                {"name": "tiny-stable-predictor", "weight": 100},
-                {"name": "tiny-candidate-predictor", "weight": 0},
-            ],
-            "filters": [{"type": "RequestMirror", "requestMirror": {"percent": 50}}],
-        }
-        self.route: ClusterObject = {
-            "metadata": {"name": "tiny", "generation": 3},
-            "spec": {"rules": [rule]},
-            "status": {"parents": [{"conditions": accepted}]},
-        }
-        ready = {"conditions": [{"type": "Ready", "status": "True"}]}
-        self.served = {"stable-0": A, "stable-1": A, "candidate-0": B}
-        self.all_pods: list[ClusterObject] = [
-            {"metadata": {"name": name}, "status": copy.deepcopy(ready)} for name in self.served
-        ]
-        self.deployments = {f"tiny-{side}-predictor": rolled_out() for side in ("stable", "candidate")}
-
-    def application(self, name: str) -> ClusterObject:
-        assert name == "sluice-dev"
-        return self.app
-
-    def routes(self, namespace: str) -> list[ClusterObject]:
-        assert namespace == "sluice-dev"
-        return [self.route, {"metadata": {"name": "another"}}]
-
-    def pods(self, namespace: str, service: str) -> list[ClusterObject]:
-        assert namespace == "sluice-dev"
-        return [pod for pod in self.all_pods if pod["metadata"]["name"].startswith(service.removeprefix("tiny-"))]
-
-    def deployment(self, namespace: str, name: str) -> ClusterObject | None:
-        assert namespace == "sluice-dev"
-        return self.deployments.get(name)
-
-    def service(self, namespace: str, name: str) -> ClusterObject:
-        raise AssertionError(f"{namespace}/{name} is asked only where one service splits the traffic")
-
-    def revision(self, namespace: str, name: str) -> ClusterObject:
-        raise AssertionError(f"{namespace}/{name} is asked only in Knative mode")
-
-    def ask(self, pod: ClusterObject) -> str:
-        return self.served[pod["metadata"]["name"]]
-
-    def read(self) -> Any:
-        return read_back(self, "sluice-dev", "sluice-dev", "tiny", self.ask).applied
+from sluice_cluster.cluster import NotApplied
+from tests.support.cluster_documents import COMMIT, Documents, rolled_out, unready
+from tests.support.release import A, B
 
 
 def test_what_is_in_effect_is_what_everybody_says() -> None:
@@ -102,13 +33,6 @@ def test_nothing_released_is_no_route_and_no_pods() -> None:
 
 def _deaf(cluster: Documents) -> None:
     del cluster.served["stable-1"]
-
-
-def unready(cluster: Documents, side: str, waiting: str = "") -> None:
-    """No pod of a side is ready; its container waits for something."""
-    for pod in cluster.pods("sluice-dev", f"tiny-{side}"):
-        pod["status"]["conditions"][0]["status"] = "False"
-        pod["status"]["containerStatuses"] = [{"state": {"waiting": {"reason": waiting}} if waiting else {}}]
 
 
 def _on_its_way(cluster: Documents, reason: str = "ReplicaSetUpdated") -> None:

@@ -10,7 +10,7 @@ import pytest
 from sluice.documents.state import Applied
 from sluice_cluster.applied import read_back
 from sluice_cluster.cluster import ClusterObject, NotApplied
-from tests.unit.release_sample import A, B, applied_of, state_in
+from tests.support.release import A, B, applied_of, state_in
 
 COMMIT = "1" * 40
 STABLE, CANDIDATE = "toy-stable-predictor", "toy-candidate-predictor"

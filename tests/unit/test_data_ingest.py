@@ -17,7 +17,7 @@ import pytest
 from sluice.data.ingest import ingest
 from sluice.data.span import EXAMPLES_FILE, RECORD_FILE, SpanRecord, content_digest, read_record, read_span
 from sluice.errors import BadArtifact, BadInput, Refused, SluiceError
-from tests.unit.tiny_task import TASK, orders, with_examples
+from tests.support.tiny_task import TASK, orders, with_examples
 
 _ROOT = Path(__file__).parents[2]
 
@@ -226,7 +226,7 @@ import resource, sys
 from pathlib import Path
 from sluice.data.ingest import ingest
 from sluice.errors import BadInput
-from tests.unit.tiny_task import TASK
+from tests.support.tiny_task import TASK
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), -1))
 try:
     ingest(TASK, Path(sys.argv[1]))

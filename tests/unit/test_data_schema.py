@@ -15,7 +15,7 @@ from sluice.data.ingest import with_split
 from sluice.data.schema import FeatureRule, Schema, infer_schema, read_schema, write_schema
 from sluice.data.statistics import statistics
 from sluice.errors import BadInput
-from tests.unit.tiny_task import TASK, read_examples
+from tests.support.tiny_task import TASK, read_examples
 
 _SPLITS = TASK.splits
 _WINDOW = (_SPLITS.train, _SPLITS.live)

@@ -15,7 +15,7 @@ from sluice.data.validate import REPORT_FILE, ValidationReport, require_valid, v
 from sluice.errors import BadArtifact, BadInput
 from sluice.tasks.flights import TASK as FLIGHTS
 from sluice.tasks.task import Task
-from tests.unit.tiny_task import TASK, with_examples
+from tests.support.tiny_task import TASK, with_examples
 
 
 def _validated(task: Task, folder: Path) -> ValidationReport:

@@ -14,7 +14,7 @@ from sluice.content import canonical_json
 from sluice.evaluation.card import card_html, card_json
 from sluice.evaluation.evaluate import evaluate
 from sluice.evaluation.measure import measure_ladder
-from tests.unit.evaluation_sample import RECIPE, production, sample_task, write_sample
+from tests.support.evaluation import RECIPE, production, sample_task, write_sample
 
 PROVENANCE = {"data": "sha256:da", "frame": "sha256:fa", "window": ["2020-01-01T00:00:00Z", "2020-01-11T00:00:00Z"]}
 

@@ -17,7 +17,7 @@ from sluice.evaluation.measure import measure_ladder
 from sluice.evaluation.metrics import METRICS, exact_metrics
 from sluice.evaluation.select import select_variant
 from sluice.gates.policy import SelectPolicy
-from tests.unit.evaluation_sample import DAYS, ROWS_A_DAY, production, sample_task, write_sample
+from tests.support.evaluation import DAYS, ROWS_A_DAY, production, sample_task, write_sample
 
 HALF = DAYS * ROWS_A_DAY
 

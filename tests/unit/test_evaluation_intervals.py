@@ -63,9 +63,12 @@ def test_differences_are_paired_by_day() -> None:
 def test_the_value_is_exact_and_inside_its_interval() -> None:
     labels, scores, day = _world(5, 20)
     exact = exact_metrics(labels, scores, 0.4)
-    for name, found in day_bootstrap(labels, scores, day, threshold=0.4, seed=1).items():
-        assert found.value == pytest.approx(exact[name], abs=1e-6)
-        assert found.low <= found.value <= found.high
+    intervals = day_bootstrap(labels, scores, day, threshold=0.4, seed=1)
+    assert intervals
+    assert {name: found.value for name, found in intervals.items()} == {
+        name: pytest.approx(exact[name], abs=1e-6) for name in intervals
+    }
+    assert [name for name, found in intervals.items() if not found.low <= found.value <= found.high] == []
 
 
 def test_same_seed_same_interval_and_another_seed_another() -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 from sluice.documents.evidence import LABEL_DELAY_BOUNDS_S, LabelDelays
 from sluice.prometheus.exporter import in_text
 from sluice.prometheus.exposition import samples_of
-from tests.unit.release_sample import A, B, arm, evidence_of, state_in
+from tests.support.release import A, B, arm, evidence_of, state_in
 
 _BINS = len(LABEL_DELAY_BOUNDS_S) + 1
 

@@ -22,7 +22,7 @@ from sluice.feedback.store_log import StoreLog
 from sluice.models.request import BadRequest
 from sluice.predictions.log import WINDOW_SCHEMA, PredictionRecord, is_sampled, window_frame
 from sluice.predictions.windows import ROW_SCHEMA
-from tests.unit.release_sample import A, B, C, state_in
+from tests.support.release import A, B, C, state_in
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -15,6 +16,15 @@ from sluice.tasks.flights_tables import feature_tables
 from sluice.tasks.task import EXAMPLE_COLUMNS, load_task
 
 _SPLITS = TASK.splits
+TABLES = (
+    "airport_activity",
+    "carrier_history",
+    "plane",
+    "plane_history",
+    "previous_leg",
+    "route_history",
+    "weather",
+)
 
 
 @pytest.fixture(scope="module")
@@ -81,28 +91,35 @@ def test_a_missing_package_file_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
         source_files()
 
 
-def test_tables_have_one_row_a_key_and_moment_and_no_infinity() -> None:
-    for name, table in feature_tables(_SPLITS.train, _SPLITS.end).items():
-        key = table.columns[0]
-        assert table.select(key, "event_timestamp").is_unique().all(), name
-        values = table.select(pl.col(pl.Float64))
-        assert values.select(pl.all().is_nan().any()).sum_horizontal().item() == 0, name
-        assert values.select(pl.all().is_infinite().any()).sum_horizontal().item() == 0, name
-        assert table["event_timestamp"].is_sorted(), name
+@pytest.fixture(scope="module")
+def tables() -> Mapping[str, pl.DataFrame]:
+    """The whole year's."""
+    return feature_tables(_SPLITS.train, _SPLITS.end)
 
 
-def test_tables_change_on_the_grid_alone() -> None:
-    for name, table in feature_tables(_SPLITS.train, _SPLITS.end).items():
-        assert (table["event_timestamp"].dt.truncate("30m") == table["event_timestamp"]).all(), name
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_has_one_row_a_key_and_moment_and_no_infinity(tables: Mapping[str, pl.DataFrame], name: str) -> None:
+    table = tables[name]
+    assert table.select(table.columns[0], "event_timestamp").is_unique().all()
+    values = table.select(pl.col(pl.Float64))
+    assert values.select(pl.all().is_nan().any()).sum_horizontal().item() == 0
+    assert values.select(pl.all().is_infinite().any()).sum_horizontal().item() == 0
+    assert table["event_timestamp"].is_sorted()
 
 
-def test_tables_of_a_shorter_window_are_a_part_of_the_longer() -> None:
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_changes_on_the_grid_alone(tables: Mapping[str, pl.DataFrame], name: str) -> None:
+    moments = tables[name]["event_timestamp"]
+    assert (moments.dt.truncate("30m") == moments).all()
+
+
+def test_tables_of_a_shorter_window_are_a_part_of_the_longer(tables: Mapping[str, pl.DataFrame]) -> None:
     """So the store of a training run and the one that serves say the same."""
     start, end = datetime(2013, 3, 1, 5, tzinfo=UTC), datetime(2013, 3, 3, 5, tzinfo=UTC)
-    whole = feature_tables(_SPLITS.train, _SPLITS.end)
-    for name, part in feature_tables(start, end).items():
-        within = pl.col("event_timestamp").is_between(start, end, closed="left")
-        assert part.equals(whole[name].filter(within)), name
+    within = pl.col("event_timestamp").is_between(start, end, closed="left")
+    parts = feature_tables(start, end)
+    assert sorted(parts) == sorted(tables) == sorted(TABLES)
+    assert [name for name, part in parts.items() if not part.equals(tables[name].filter(within))] == []
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from sluice.gates.freeze import Freeze, frozen_hours, standing
 from sluice.gates.policy import GatePolicy, parse_policy
 from sluice.rollout.advance import advance, propose
 from sluice.rollout.terms import deadline_of
-from tests.unit.release_sample import GOOD, POLICY, POLICY_TEXT, A, evidence_of, snapshot_of, state_in
-from tests.unit.rollout_policies import policy_with, seen
+from tests.support.policy import policy_with, seen
+from tests.support.release import GOOD, POLICY, POLICY_TEXT, A, evidence_of, snapshot_of, state_in
 
 XMAS = Freeze(first="12-24", last="12-26", reason="end of the year")
 SINCE = "2026-12-23T00:00:00Z"

@@ -22,9 +22,9 @@ from sluice.gates.online import judge_look
 from sluice.gates.quantiles import quantile_interval
 from sluice.gates.rates import interval_difference, interval_ratio, poisson_interval, proportion_interval
 from sluice.gates.sequential import MeanEstimate, critical_value
-from tests.unit.coverage import ALPHA, allowed
-from tests.unit.release_sample import A, B, arm, evidence_of, state_in
-from tests.unit.rule_sample import policy_with, restarts_of, spoken, strata_of, timings_of
+from tests.support.coverage import ALPHA, allowed
+from tests.support.release import A, B, arm, evidence_of, state_in
+from tests.support.rules import policy_with, restarts_of, spoken, strata_of, timings_of
 
 _P, _F, _I = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
 
@@ -97,22 +97,16 @@ def test_two_sides_of_a_comparison_have_half_the_error_each() -> None:
     assert (slower.observed, slower.low, slower.high) == interval_difference(*times_of)
 
 
-def test_one_success_is_enough_and_none_of_them_is_a_failure() -> None:
+@pytest.mark.parametrize(
+    ("loss", "ms", "verdict"),
+    [(-0.2, 8.0, _P), (-0.2, 10.0, _P), (0.2, 8.0, _P), (0.2, 10.0, _F), (0.2, 9.0, _I), (0.0, 9.0, _I)],
+)
+def test_one_success_is_enough_and_none_of_them_is_a_failure(loss: float, ms: float, verdict: Verdict) -> None:
     rules = ("metric: log_loss, role: success, margin: 0", "metric: latency, role: success, relative_margin: 0.1")
-    better, worse = strata_of(-0.2), strata_of(0.2)
-    cases = [
-        (better, 8.0, _P),
-        (better, 10.0, _P),
-        (worse, 8.0, _P),
-        (worse, 10.0, _F),
-        (worse, 9.0, _I),
-        (strata_of(0.0), 9.0, _I),
-    ]
-    for strata, ms, verdict in cases:
-        reasons = spoken("canary", *rules, strata=strata, timings=timings_of(ms))
-        assert overall(reasons) is verdict
-        held = spoken("canary", *rules, "metric: latency, role: limit, limit: 1", strata=strata, timings=timings_of(ms))
-        assert overall(held) is _F
+    strata, timings = strata_of(loss), timings_of(ms)
+    assert overall(spoken("canary", *rules, strata=strata, timings=timings)) is verdict
+    held = spoken("canary", *rules, "metric: latency, role: limit, limit: 1", strata=strata, timings=timings)
+    assert overall(held) is _F
 
 
 def _sliced(**sizes: tuple[int, float]) -> dict[str, SliceEvidence]:
@@ -163,11 +157,11 @@ def test_no_slice_to_judge_is_inconclusive_and_said() -> None:
     assert "none of 1 has 100" in small.text
 
 
-def test_slices_share_alpha_so_that_more_of_them_later_cost_no_more() -> None:
-    for count in (1, 2, 7):
-        slices = _sliced(**{f"c{number}": (900, 0.6) for number in range(count)})
-        alphas = [reason.alpha for reason in spoken("shadow", _SLICED, slices=slices)]
-        assert alphas == pytest.approx([0.05 / (count * (count + 1))] * count)
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_slices_share_alpha_so_that_more_of_them_later_cost_no_more(count: int) -> None:
+    slices = _sliced(**{f"c{number}": (900, 0.6) for number in range(count)})
+    alphas = [reason.alpha for reason in spoken("shadow", _SLICED, slices=slices)]
+    assert alphas == pytest.approx([0.05 / (count * (count + 1))] * count)
 
 
 def test_slices_that_must_all_pass_do_so_at_the_whole_alpha_and_fail_at_their_share() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 import sluice
 from sluice.documents.verdict import Decision, Reason, Verdict
-from tests.unit.release_sample import NOW, POLICY_TEXT, B, arm, evidence_of, state_in
+from tests.support.release import NOW, POLICY_TEXT, B, arm, evidence_of, state_in
 
 RULE = '''
 """How many answers were made with a feature past its time to live?"""

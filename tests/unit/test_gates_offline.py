@@ -15,7 +15,7 @@ from sluice.errors import BadInput
 from sluice.evaluation.evaluate import evaluate
 from sluice.gates.offline import judge
 from sluice.gates.policy import GatePolicy, OfflineRule, parse_policy, read_policy
-from tests.unit.evaluation_sample import DAYS, ROWS_A_DAY, production, sample_task, write_sample
+from tests.support.evaluation import DAYS, ROWS_A_DAY, production, sample_task, write_sample
 
 POLICY_FILE = Path(__file__).parents[2] / "manifests/overlays/dev/gate-policy.yaml"
 DEV, _ = read_policy(POLICY_FILE)

@@ -12,7 +12,7 @@ from scipy import stats
 from sluice.documents.evidence import LATENCY_BOUNDS_MS
 from sluice.gates.quantiles import quantile_interval
 from sluice.gates.rates import interval_ratio
-from tests.unit.coverage import ALPHA, allowed
+from tests.support.coverage import ALPHA, allowed
 
 
 def _counts(values: np.ndarray) -> tuple[int, ...]:
@@ -65,20 +65,19 @@ def test_an_atom_is_covered_too() -> None:
     assert missed / runs <= allowed(runs)
 
 
+@pytest.mark.parametrize("q", [0.5, 0.9, 0.95, 0.99])
 @pytest.mark.parametrize("size", [700, 3000, 11_000, 40_000])
-def test_the_ends_are_the_bins_whose_counts_the_binomial_cannot_have(size: int) -> None:
+def test_the_ends_are_the_bins_whose_counts_the_binomial_cannot_have(size: int, q: float) -> None:
     counts = _counts(np.random.default_rng(24).lognormal(math.log(9.0), 0.6, size))
     n, up_to = sum(counts), tuple(accumulate(counts))
-    for q in (0.5, 0.9, 0.95, 0.99):
-        bayes = [
-            stats.betabinom.logpmf(count, n, 0.5, 0.5) - stats.binom.logpmf(count, n, q) >= math.log(20)
-            for count in up_to
-        ]
-        below = [end for end, count, odd in zip(LATENCY_BOUNDS_MS, up_to, bayes, strict=False) if odd and count < q * n]
-        above = [end for end, count, odd in zip(LATENCY_BOUNDS_MS, up_to, bayes, strict=False) if odd and count > q * n]
-        found = quantile_interval(counts, LATENCY_BOUNDS_MS, q, 0.05)
-        assert (found.low, found.high) == (max(below), min(above, default=math.inf))
-        assert found.low <= np.quantile(np.repeat([*LATENCY_BOUNDS_MS, math.inf], counts), q) <= found.high
+    bayes = [
+        stats.betabinom.logpmf(count, n, 0.5, 0.5) - stats.binom.logpmf(count, n, q) >= math.log(20) for count in up_to
+    ]
+    below = [end for end, count, odd in zip(LATENCY_BOUNDS_MS, up_to, bayes, strict=False) if odd and count < q * n]
+    above = [end for end, count, odd in zip(LATENCY_BOUNDS_MS, up_to, bayes, strict=False) if odd and count > q * n]
+    found = quantile_interval(counts, LATENCY_BOUNDS_MS, q, 0.05)
+    assert (found.low, found.high) == (max(below), min(above, default=math.inf))
+    assert found.low <= np.quantile(np.repeat([*LATENCY_BOUNDS_MS, math.inf], counts), q) <= found.high
 
 
 def test_nothing_is_said_about_a_tail_that_was_not_seen() -> None:

@@ -10,7 +10,7 @@ from scipy import stats
 
 from sluice.gates.rates import beta_mixture, interval_difference, interval_ratio, poisson_interval, proportion_interval
 from sluice.gates.sequential import Interval
-from tests.unit.coverage import ALPHA, allowed
+from tests.support.coverage import ALPHA, allowed
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 1), (3, 40), (40, 40), (120, 9000)])

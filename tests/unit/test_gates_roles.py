@@ -23,8 +23,8 @@ from sluice.rollout.advance import propose
 from sluice.steps.evaluate import EVALUATION
 from sluice.steps.gate import decide_offline, read_decision
 from sluice.steps.select import SELECTION
-from tests.unit.release_sample import NOW, POLICY, POLICY_TEXT, A, B, arm, evidence_of, snapshot_of, state_in
-from tests.unit.rule_sample import pairs_of, policy_with, spoken
+from tests.support.release import NOW, POLICY, POLICY_TEXT, A, B, arm, evidence_of, snapshot_of, state_in
+from tests.support.rules import pairs_of, policy_with, spoken
 
 PAGE = (Path(__file__).parents[2] / "docs" / "gates.md").read_text()
 INF, NAN = math.inf, math.nan
@@ -242,11 +242,11 @@ def test_online_an_end_may_be_open(role: str) -> None:
     assert reason.verdict is _EDGES["open at both ends"][1][role]
 
 
-def test_online_open_at_the_worse_end() -> None:
+@pytest.mark.parametrize(("errors", "verdict"), [(3, _P), (400, _F)])
+def test_online_open_at_the_worse_end(errors: int, verdict: Verdict) -> None:
     rule = "metric: error_rate, role: deterioration, relative_margin: 0.5"
-    for errors, verdict in ((3, _P), (400, _F)):
-        (reason,) = spoken("canary", rule, candidate=arm(B, 4000, errors), stable=arm(A, 4000))
-        assert (reason.observed, reason.high, reason.verdict) == (None, None, verdict)
+    (reason,) = spoken("canary", rule, candidate=arm(B, 4000, errors), stable=arm(A, 4000))
+    assert (reason.observed, reason.high, reason.verdict) == (None, None, verdict)
 
 
 def test_an_estimate_beyond_all_bins_is_left_out_of_the_record() -> None:

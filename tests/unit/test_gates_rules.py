@@ -13,8 +13,8 @@ from sluice.documents.evidence import (
 )
 from sluice.documents.verdict import Verdict
 from sluice.gates.registry import KINDS
-from tests.unit.release_sample import A, B, arm
-from tests.unit.rule_sample import pairs_of, restarts_of, spoken, strata_of, timings_of
+from tests.support.release import A, B, arm
+from tests.support.rules import pairs_of, restarts_of, spoken, strata_of, timings_of
 
 _P, _F, _I = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
 _Case = tuple[str, str, list[tuple[dict[str, Any], Verdict]]]

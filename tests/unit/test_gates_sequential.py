@@ -18,7 +18,7 @@ from sluice.gates.sequential import (
     sample_ratio,
     stratified_difference,
 )
-from tests.unit.coverage import ALPHA, allowed
+from tests.support.coverage import ALPHA, allowed
 
 RUNS = 400
 

@@ -10,7 +10,7 @@ from scipy import stats
 
 from sluice.gates.group_sequential import alpha_spending, boundaries
 from sluice.gates.sequential import critical_value
-from tests.unit.coverage import ALPHA, allowed
+from tests.support.coverage import ALPHA, allowed
 
 
 @pytest.mark.parametrize(

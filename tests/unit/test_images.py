@@ -15,7 +15,7 @@ import yaml
 
 from sluice.release.file import render_release
 from sluice_steps.image import IMAGES, image
-from tests.unit.release_sample import state_in
+from tests.support.release import state_in
 
 ROOT = Path(__file__).parents[2]
 WORKFLOW = ROOT / ".github/workflows/images.yaml"

@@ -12,7 +12,7 @@ import pytest
 from sluice.errors import BadArtifact, BadInput
 from sluice.models.bundle import load_bundle
 from sluice.models.fetch import fetch_bundle
-from tests.integration.tiny_bundle import write_tiny_bundle
+from tests.support.tiny_bundle import write_tiny_bundle
 
 
 @pytest.fixture

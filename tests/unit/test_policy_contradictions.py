@@ -228,9 +228,14 @@ def test_the_schema_offers_the_metrics_with_what_they_mean() -> None:
     }
 
 
-@pytest.mark.parametrize("kind", KINDS.values(), ids=list(KINDS))
-def test_every_role_of_every_kind_takes_some_bound_or_none_at_all(kind: object) -> None:
-    found = next(one for one in KINDS.values() if one is kind)
-    for role in found.roles:
-        bounds = found.takes(role) & {"margin", "relative_margin", "limit"}
-        assert bounds == {"limit"} if role not in COMPARING and found.limits else bounds or role == "quality"
+ROLES = [(metric, role) for metric, kind in KINDS.items() for role in kind.roles]
+
+
+@pytest.mark.parametrize(("metric", "role"), ROLES)
+def test_a_role_compares_or_is_limited_or_asks_for_quality_without_a_bound(metric: str, role: str) -> None:
+    kind = KINDS[metric]
+    bounds = kind.takes(role) & {"margin", "relative_margin", "limit"}
+    limited = role not in COMPARING and bool(kind.limits)
+    assert (bounds == {"limit"}) == limited
+    assert bool(bounds) == (limited or role in COMPARING)
+    assert bounds or role == "quality"

@@ -18,8 +18,8 @@ from sluice.gates.policy import GatePolicy, parse_policy
 from sluice.models.bundle import BundleManifest
 from sluice.predictions.log import WINDOW_SCHEMA, window_path, write_window
 from sluice.tasks.task import Slice, Task
-from tests.unit import tiny_task
-from tests.unit.release_sample import A, B, applied_of, state_in
+from tests.support import tiny_task
+from tests.support.release import A, B, applied_of, state_in
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -23,8 +23,8 @@ from sluice.gates.policy import parse_policy
 from sluice.prometheus.api import Limits, PrometheusApi
 from sluice.prometheus.source import PrometheusSource
 from sluice.rollout.advance import advance
-from tests.unit.release_sample import B, C, applied_of, state_in
-from tests.unit.scripted_prometheus import HOUR_AGO, Fault, ScriptedPrometheus
+from tests.support.release import B, C, applied_of, state_in
+from tests.support.scripted_prometheus import HOUR_AGO, Fault, ScriptedPrometheus
 
 SECRET = "Xk9-not-for-logs"  # noqa: S105  what must not show
 POLICY = parse_policy(

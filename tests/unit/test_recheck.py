@@ -13,7 +13,7 @@ from sluice.documents.event_time import iso
 from sluice.documents.evidence import Cells
 from sluice.evidence.recheck import compare_cells
 from sluice.features.parity import OfflineCells
-from tests.unit.tiny_task import TASK
+from tests.support.tiny_task import TASK
 
 MOMENT = datetime(2024, 4, 6, tzinfo=UTC)
 EARLIER, LATER = MOMENT - timedelta(hours=1), MOMENT + timedelta(seconds=1)

@@ -19,7 +19,7 @@ from sluice.evidence.collect import collect_evidence
 from sluice.predictions.log import WINDOW_SCHEMA, window_path, write_window
 from sluice.predictions.windows import list_windows, read_window
 from sluice.tasks.task import Slice
-from tests.unit.release_sample import A, B, C, applied_of, state_in
+from tests.support.release import A, B, C, applied_of, state_in
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
 NOW = START + timedelta(hours=20)

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from sluice.documents.state import ReleaseState
 from sluice.errors import BadArtifact
 from sluice.release.file import parse_holds, parse_release, render_holds, render_release
-from tests.unit.release_sample import HOLD, SINCE, A, B, applied_of, state_in
+from tests.support.release import HOLD, SINCE, A, B, applied_of, state_in
 
 NAME = "manifests/overlays/dev/release/kustomization.yaml"
 STATES = [

@@ -15,7 +15,8 @@ from sluice.gates.policy import GatePolicy
 from sluice.rollout.advance import Advice, advance, decided, forward, look, propose
 from sluice.rollout.message import commit_message
 from sluice.rollout.terms import Terms, overdue
-from tests.unit.release_sample import (
+from tests.support.policy import policy_with, seen
+from tests.support.release import (
     GOOD,
     LATE,
     NOW,
@@ -32,7 +33,6 @@ from tests.unit.release_sample import (
     state_in,
     unclear,
 )
-from tests.unit.rollout_policies import policy_with, seen
 
 
 def _after(hours: float, since: str = SINCE) -> str:
@@ -405,6 +405,7 @@ def test_the_subject_of_a_time_out_is_not_a_rollback() -> None:
 
 def test_reasons_are_plain() -> None:
     state = state_in("canary", paused=True)
-    for reason in advance(state, passing(state), APPROVAL, NOW).reasons:
-        assert isinstance(reason, Reason)
-        assert "\n" not in reason.text
+    reasons = advance(state, passing(state), APPROVAL, NOW).reasons
+    assert reasons
+    assert {type(reason) for reason in reasons} == {Reason}
+    assert [reason.text for reason in reasons if "\n" in reason.text] == []

@@ -15,8 +15,8 @@ from sluice_local.chapter import _sentence
 from sluice_local.report.chapter_view import _tag
 from sluice_local.report.page import _changes_of_state
 from sluice_local.report.wording import ACTIONS, action_name
-from tests.unit.release_sample import LATE, NOW, B, failing, passing, state_in, unclear
-from tests.unit.rollout_policies import policy_with
+from tests.support.policy import policy_with
+from tests.support.release import LATE, NOW, B, failing, passing, state_in, unclear
 
 ASKING = policy_with(shadow={"approval": True}, canary={"approval": True}, confirm={"approval": True})
 PLAIN = policy_with(shadow={}, canary={})

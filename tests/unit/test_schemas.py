@@ -16,7 +16,7 @@ from sluice.documents.state import ReleaseState
 from sluice.errors import BadArtifact
 from sluice.gates.policy import GatePolicy
 from sluice.schemas import check, schemas
-from tests.unit.release_sample import evidence_of, state_in
+from tests.support.release import evidence_of, state_in
 
 PUBLISHED = Path(__file__).parents[2] / "docs" / "schemas"
 

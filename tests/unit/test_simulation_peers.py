@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import pytest
 
-from sluice.cli import main
+from sluice.charts import draw
+from sluice.cli import app, main
 from sluice.errors import BadInput
 from sluice.gates.policy import read_policy
 from sluice.rollout.advance import advance
@@ -27,6 +26,7 @@ from sluice.simulation.report import Simulated, percent, rewrite
 from sluice.simulation.run import Rival, simulate
 from sluice.simulation.traffic import Traffic
 from sluice.simulation.worlds import scale_of, worlds_for, worlds_named
+from tests.support.patience import wait_until
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
@@ -142,10 +142,20 @@ def test_pictures_and_tables_say_the_same(compared: Simulated, tmp_path: Path) -
     worst = percent(compared.table[Rival("argo")][0].wrong.share)
     assert worst in text
     assert worst in (tmp_path / "page-compare.svg").read_text()
-    assert mistakes(compared).count("<rect") == 1 + 10
-    assert endings(compared).count("worse") == 1
+    assert draw(mistakes(compared)).count('stroke="#dddddd"') == 10, "a cell a rule and world"
+    assert draw(endings(compared)).count("worse") == 1
     command.write(compared, page)
     assert page.read_text() == text
+
+
+def test_without_the_charts_extra_a_page_is_refused_before_anything_is_played(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "vl_convert", None)  # an import of it fails now
+    with pytest.raises(BadInput, match=r"^charts: .*; install sluice\[charts\]$"):
+        app(["simulate", "no-such-policy.yaml", "--write", str(tmp_path / "page.md")], standalone_mode=False)
+    with pytest.raises(BadInput, match=r"^no-such-policy\.yaml: "):
+        app(["simulate", "no-such-policy.yaml"], standalone_mode=False)
 
 
 def test_a_page_without_marks_is_refused_and_left_alone(tmp_path: Path) -> None:
@@ -192,12 +202,14 @@ def test_a_killed_simulation_leaves_no_process() -> None:
     ]
     parent = subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        workers = awaited(lambda: [pid for pid in children(parent.pid) if "spawn_main" in command_of(pid)])
+        workers = wait_until(
+            "processes begin", lambda: [pid for pid in children(parent.pid) if "spawn_main" in command_of(pid)]
+        )
         assert workers
     finally:
         parent.kill()
         parent.wait()
-    assert awaited(lambda: not any("spawn_main" in command_of(pid) for pid in workers))
+    assert wait_until("they end", lambda: not any("spawn_main" in command_of(pid) for pid in workers))
 
 
 def children(pid: int) -> list[int]:
@@ -209,14 +221,6 @@ def command_of(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_text()
     except OSError:
         return ""
-
-
-def awaited(ask: Callable[[], T]) -> T:
-    """The answer as soon as it is true, or what it is after a minute."""
-    until = time.monotonic() + 60
-    while not (found := ask()) and time.monotonic() < until:
-        time.sleep(0.2)
-    return found
 
 
 @pytest.mark.parametrize(

@@ -16,15 +16,15 @@ from sluice.steps.error_boundary import exit_on_error
 from sluice.steps.exit_note import exit_note
 from sluice.steps.parameters import PromotionParameters, TrainingParameters
 from sluice.steps.settlement import SettledParameters, settle
-from tests.integration.tiny_bundle import write_tiny_bundle
-from tests.unit import tiny_task
+from tests.support import tiny_task
+from tests.support.tiny_bundle import write_tiny_bundle
 
 ROOT = Path(__file__).parents[2]
 GIVEN = {
-    "task": "tests.unit.tiny_task:TASK",
+    "task": "tests.support.tiny_task:TASK",
     "environment": "dev",
     "feature_repo": str(ROOT / "feature_repo"),
-    "overlays": str(ROOT / "tests/integration/tiny_checkout/manifests/overlays"),
+    "overlays": str(ROOT / "tests/support/tiny_checkout/manifests/overlays"),
 }
 DIGEST = "sha256:" + "0" * 64
 

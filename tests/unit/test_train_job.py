@@ -15,32 +15,14 @@ import yaml
 from pydantic import ValidationError
 
 from sluice.errors import BadInput
-from sluice.tasks.recipe import Recipe
 from sluice.training.distribution import Distribution, read_cluster, strategy_for, tf_config
 from sluice.training.loop import PREEMPTED
 from sluice.training.teacher import TrainingSetup
-from sluice.training.train_job import Placement, TrainingJob, outcome, tf_job, train_job, training_runtime
+from sluice.training.train_job import TrainingJob, outcome, tf_job, train_job, training_runtime
 from sluice.training.worker import cluster_variables, main
+from tests.support.train_job import JOB, PLACE
 
 CRDS = Path(os.environ.get("SLUICE_CRDS", Path(__file__).parents[3] / "shared/cluster/crds"))
-JOB = TrainingJob(
-    name="flights-7",
-    task="flights",
-    recipe=Recipe(name="shops", description='a "quoted" one, with $(VARIABLE)', features=("size",)),
-    frame="frame",
-    out="teacher",
-    checkpoints="s3://training/flights-7",
-    nodes=3,
-    accelerators=2,
-)
-PLACE = Placement(
-    namespace="sluice-train",
-    image="ghcr.io/sluice-ml/steps:0.1.0",
-    claim="training",
-    storage="object-storage",
-    node_selector={"cloud.google.com/gke-accelerator": "nvidia-l4"},
-    tolerations=({"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},),
-)
 DOCUMENTS = {
     "trainer-trainingruntimes.yaml": training_runtime(PLACE),
     "trainer-trainjobs.yaml": train_job(JOB, PLACE),
@@ -244,11 +226,11 @@ def test_a_wrong_tf_config_is_refused(text: str) -> None:
         read_cluster({"TF_CONFIG": text})
 
 
-def test_a_chief_beside_workers_is_the_one_that_writes() -> None:
+@pytest.mark.parametrize(("role", "chief"), [("chief", True), ("worker", False)])
+def test_a_chief_beside_workers_is_the_one_that_writes(role: str, *, chief: bool) -> None:
     cluster = {"chief": ["a:1"], "worker": ["b:1"]}
-    for role, chief in (("chief", True), ("worker", False)):
-        text = json.dumps({"cluster": cluster, "task": {"type": role, "index": 0}})
-        assert read_cluster({"TF_CONFIG": text}).chief is chief
+    text = json.dumps({"cluster": cluster, "task": {"type": role, "index": 0}})
+    assert read_cluster({"TF_CONFIG": text}).chief is chief
 
 
 def test_the_operators_own_tf_config_comes_first() -> None:
@@ -287,7 +269,7 @@ def test_a_worker_says_in_one_line_what_is_wrong(
     frame = {"task": "flights", "recipe": JOB.recipe.model_dump_json(), "frame": str(tmp_path), "out": str(tmp_path)}
     given = frame | {"distribution": "single"} | arguments
     if "distribution" in arguments:
-        from tests.integration.tiny_training import RECIPE, sample, write_frame
+        from tests.support.tiny_training import RECIPE, sample, write_frame
 
         write_frame(tmp_path, sample())
         given["recipe"] = RECIPE.model_dump_json()

@@ -207,9 +207,12 @@ def simulate(
 
     Example: sluice simulate manifests/overlays/dev/gate-policy.yaml --world worse --rollouts 5000
     """
+    from sluice.charts import need_charts
     from sluice.rollout.advance import advance
     from sluice.simulation import command
 
+    if write:
+        need_charts()
     try:
         simulated = command.played(
             policy,

@@ -1,4 +1,8 @@
-"""The graph of a compiled pipeline as SVG: what it runs after what, on what, inside which handler or condition."""
+"""
+The graph of a compiled pipeline as SVG: what it runs after what, on what, inside which handler or condition.
+
+By hand, since boxes inside boxes are no chart, and what lays graphs out (Graphviz) would be a program to install.
+"""
 
 from __future__ import annotations
 

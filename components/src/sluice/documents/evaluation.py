@@ -13,6 +13,10 @@ class Estimate(FrozenDocument):
     high: float
     n: int
 
+    def __neg__(self) -> Estimate:
+        """The same difference the other way round."""
+        return Estimate(value=0.0 - self.value, low=0.0 - self.high, high=0.0 - self.low, n=self.n)
+
 
 class SliceEvaluation(FrozenDocument):
     """Quality in one slice, and the differences to the peers there (candidate minus peer)."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from sluice.charts import draw
 from sluice.content import write_bytes
 from sluice.errors import BadInput
 from sluice.gates.policy import read_policy
@@ -95,10 +96,10 @@ def write(simulated: Simulated, page: Path) -> None:
     blocks = [f"{simulated.preamble()}."]
     blocks += [f"**{title}**\n\n{markdown(headings, rows)}" for headings, rows, title in _tables(simulated)]
     blocks += _lines(simulated)
+    drawing = draw(mistakes(simulated) if simulated.matched else endings(simulated)).encode()
     rewrite(page, mark, "\n" + "\n\n".join(blocks) + "\n")
-    picture = mistakes(simulated) if simulated.matched else endings(simulated)
     suffix = "-compare" if simulated.matched else ""
-    write_bytes(page.with_name(f"{page.stem}{suffix}.svg"), picture.encode())
+    write_bytes(page.with_name(f"{page.stem}{suffix}.svg"), drawing)
 
 
 def _tables(simulated: Simulated) -> list[tuple[Sequence[str], Sequence[Sequence[str]], str]]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import html
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime, timedelta
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import polars as pl
 
 from sluice.content import write_json
@@ -62,16 +63,9 @@ def watch(parameters: WatchParameters, out: Path) -> Retraining:
 
 def page(retraining: Retraining) -> str:
     """The decision as one HTML page: no script, no network, every value escaped."""
-    rows = "".join(
-        f"<tr><td>{html.escape(trigger.name)}</td><td><b>{trigger.says}</b></td><td>{html.escape(trigger.text)}</td></tr>"
-        for trigger in retraining.triggers
-    )
-    head = "Train again" if retraining.retrain else "Do not train"
-    style = "body{font:15px system-ui;margin:24px}td{padding:4px 14px 4px 0;vertical-align:top}"
-    return (
-        f"<!doctype html><meta charset=utf-8><title>{head}</title><style>{style}</style>"
-        f"<h1>{head}</h1><p>{html.escape(retraining.reason)}</p><table>{rows}</table>"
-    )
+    source = (resources.files(__package__) / "watch.html.j2").read_text(encoding="utf-8")
+    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(source)
+    return template.render(retraining=retraining)
 
 
 def _known(task: Task, parameters: WatchParameters) -> ProductionFacts:

@@ -71,17 +71,28 @@ class Chapter:
 
     slug: str
     record: ChapterRecord
-    recipe: Recipe | None
-    span: dict[str, Any] | None
-    data: dict[str, Any] | None
-    validation: dict[str, Any] | None
-    history: dict[str, Any] | None
-    variants: tuple[VariantMeasurement, ...]
-    selection: Selection | None
-    evaluation: Evaluation | None
-    infra: dict[str, Any] | None
-    looks: tuple[Look, ...]
+    recipe: Recipe | None = None
+    span: dict[str, Any] | None = None
+    data: dict[str, Any] | None = None
+    validation: dict[str, Any] | None = None
+    history: dict[str, Any] | None = None
+    variants: tuple[VariantMeasurement, ...] = ()
+    selection: Selection | None = None
+    evaluation: Evaluation | None = None
+    infra: dict[str, Any] | None = None
+    looks: tuple[Look, ...] = ()
     decisions: tuple[Decision, ...] = ()
+    interruption: Interruption | None = None
+    """The kill, where it happened in this chapter."""
+
+    @property
+    def offline(self) -> Decision | None:
+        """What the offline gate decided."""
+        return next((decision for decision in self.decisions if decision.stage == "offline"), None)
+
+
+EMPTY = Chapter("", ChapterRecord(number=0, title=""))
+"""Of a run that stopped before its first candidate."""
 
 
 def read_chapters(runs: Path, decisions: Sequence[Decision]) -> tuple[Chapter, ...]:

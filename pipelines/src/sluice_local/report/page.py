@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
+from sluice.charts import DARK, LIGHT
 from sluice.content import write_bytes
-from sluice.documents.verdict import Decision
+from sluice.documents.verdict import Decision, Verdict
 from sluice.workspace import Workspace
 from sluice_local.continuity import continuity
-from sluice_local.report import data_charts, wording
-from sluice_local.report.chapter_view import ChapterView, chapter_view, metric_cells
-from sluice_local.report.inputs import Chapter, Interruption, read_chapters, read_interruption
-from sluice_local.report.svg import VERDICT_CLASSES
+from sluice_local.report import wording
+from sluice_local.report.chapter_view import chapter_view, metric_cells
+from sluice_local.report.charts import figures
+from sluice_local.report.inputs import EMPTY, Chapter, Interruption, read_chapters, read_interruption
 
 _PACKAGES = ("sluice", "kfp", "kserve", "feast", "keras", "tensorflow", "ai-edge-litert", "polars", "duckdb")
 _FILTERS = {
@@ -34,22 +34,9 @@ _FILTERS = {
     "metric": wording.metric_name,
     "did": wording.action_name,
     "mark": wording.MARKS.__getitem__,
-    "tone": VERDICT_CLASSES.__getitem__,
+    "tone": {Verdict.PASS: "v-pass", Verdict.FAIL: "v-fail", Verdict.INCONCLUSIVE: "v-wait"}.__getitem__,
     "metric_cells": metric_cells,
 }
-
-
-@dataclass(frozen=True)
-class DataView:
-    """The data section; empty where no chapter left its files."""
-
-    span: Mapping[str, Any] | None
-    validation: Mapping[str, Any] | None
-    rows: tuple[Markup, ...]
-    """Drawn wide and narrow, like the distances."""
-    labels: Markup | None
-    distances: tuple[Markup, ...]
-    compared: int
 
 
 def build_report(workspace: Workspace, decisions: Sequence[Decision], title: str, question: str) -> Path:
@@ -71,16 +58,18 @@ def build_report(workspace: Workspace, decisions: Sequence[Decision], title: str
     chapters = read_chapters(workspace.home / "runs", decisions)
     killed = read_interruption(workspace.home / "interrupted.json")
     struck = _struck(chapters, killed)
-    views = [chapter_view(chapter, killed if chapter is struck else None) for chapter in chapters]
+    views = [chapter_view(replace(each, interruption=killed if each is struck else None)) for each in chapters]
     page = _template().render(
         title=title,
         question=question,
         views=views,
         killed=killed,
         counted=continuity(workspace, decisions[-1].environment if decisions else "", decisions),
-        killed_anchor=next((view.anchor for view in views if view.chapter is struck), "ledger"),
+        killed_anchor=next((view.anchor for view in views if view.chapter.interruption), "ledger"),
         state=next((decision.after for decision in reversed(decisions) if decision.after), {}),
-        data=data_view(chapters),
+        data=_data(chapters),
+        figures=figures,
+        colours=(LIGHT, DARK),
         decisions=decisions,
         versions=_versions(),
         digests=_digests(chapters, decisions),
@@ -91,21 +80,13 @@ def build_report(workspace: Workspace, decisions: Sequence[Decision], title: str
     return path
 
 
-def data_view(chapters: Sequence[Chapter]) -> DataView:
-    """The data of the first chapter that has any."""
-    span = _first(chapter.span for chapter in chapters)
-    validation = _first(chapter.validation for chapter in chapters)
-    picture = _first(chapter.data for chapter in chapters)
-    weeks = (picture or {}).get("weeks") or []
-    labels = weeks or data_charts.weeks_from_statistics(validation or {})
-    distances = data_charts.distances_of(validation or {})
-    return DataView(
-        span=span,
-        validation=validation,
-        rows=tuple(data_charts.rows_over_time(weeks, width) for width in (620, 420)) if weeks else (),
-        labels=data_charts.label_rates(labels) if labels else None,
-        distances=tuple(data_charts.feature_distances(distances, width) for width in (620, 420)) if distances else (),
-        compared=len(distances),
+def _data(chapters: Sequence[Chapter]) -> Chapter:
+    """The data of the first chapter that has any, as a chapter of its own."""
+    return replace(
+        chapters[0] if chapters else EMPTY,
+        span=_first(chapter.span for chapter in chapters),
+        validation=_first(chapter.validation for chapter in chapters),
+        data=_first(chapter.data for chapter in chapters),
     )
 
 
@@ -177,6 +158,3 @@ def _state_words(key: str, value: Any) -> str:
         return "yes"
     percent = " %" if key.endswith(("weight", "percent")) else ""
     return "–" if value is None else f"{value}{percent}"
-
-
-__all__ = ["ChapterView", "DataView", "build_report", "data_view"]

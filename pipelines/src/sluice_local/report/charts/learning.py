@@ -1,0 +1,51 @@
+"""How the models learned: one line a split over the epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sluice.charts import GUIDE, NOTE, Specification, channel, chart, mark
+from sluice_local.report.charts import Section, chart_of
+from sluice_local.report.inputs import Chapter
+
+
+@chart_of(Section.LEARNING, 440)
+def loss(chapter: Chapter, width: int) -> Iterator[Specification]:
+    """
+    Loss after each pass over the data: lower is better, and tune rising while train falls would be learning by heart.
+    """
+    return _curves(chapter, "log_loss", "log loss (nats)", width)
+
+
+@chart_of(Section.LEARNING, 440)
+def ranking(chapter: Chapter, width: int) -> Iterator[Specification]:
+    """Ranking quality after each pass: 0.5 is guessing, 1 is perfect."""
+    return _curves(chapter, "auc", "AUC", width)
+
+
+def _curves(chapter: Chapter, metric: str, title: str, width: int) -> Iterator[Specification]:
+    """``train_`` and ``tune_`` of a metric by epoch, and the epoch whose weights were kept."""
+    history, points, names = chapter.history or {}, [], []
+    for split, above in (("train", 7), ("tune", -7)):
+        epochs = [row for row in history.get("history") or () if row.get(f"{split}_{metric}") is not None]
+        for row in epochs:
+            value, colour = row[f"{split}_{metric}"], f"var(--{split})"
+            hint = f"epoch {row['epoch']}, {split}: {value:.4f}"
+            points.append({"epoch": row["epoch"], "value": value, "split": split, "colour": colour, "hint": hint})
+        end = {"align": "left", "dx": 8, "dy": above, "fontWeight": 600}
+        names += [mark("text", end, points[-1:], text="split")] if epochs else []
+    if not points:
+        return
+    last, best = max(point["epoch"] for point in points), history.get("best_epoch")
+    kept = [] if best is None else [{"epoch": best, "hint": f"epoch {best} was kept"}]
+    layers = [
+        mark("rule", GUIDE, kept, y=0, y2={"value": "height"}, color="var(--faint)", description="hint"),
+        mark("text", NOTE, kept, y=-7, text={"value": "kept"}, color="var(--soft)"),
+        mark("line", detail="split:N"),
+        mark("point", {"size": 16, "strokeWidth": 0}, description="hint"),
+        *names,
+    ]
+    ticks = {"values": list(range(1, last + 1, max(1, -(-last // 8)))), "tickCount": last}
+    x = channel("epoch:Q", axis=ticks, scale={"nice": False, "domain": [0.5, max(last, 2) + 0.2]})
+    y = channel("value:Q", axis={"title": title}, scale={"zero": False, "nice": False, "padding": 16})
+    yield chart(title, points, layers, {"width": width - 110, "height": 195}, x=x, y=y, color="colour")

@@ -1,0 +1,1 @@
+"""What tests share: builders, servers, and the cluster; a test imports this and the code, never another test."""

@@ -1,0 +1,1 @@
+"""The cluster under test: its checkout, its API, what runs in it."""
