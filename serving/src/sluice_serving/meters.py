@@ -11,7 +11,7 @@ from sluice.models.bundle import Bundle
 from sluice.models.request import BadRequest
 from sluice_serving.metrics import Cause, ServingMetrics
 from sluice_serving.model_metrics import ModelMetrics
-from sluice_serving.rows import Rows
+from sluice_serving.rows import RequestRows
 from sluice_serving.seldon_metrics import SeldonMetrics
 
 
@@ -35,7 +35,7 @@ class Meters:
             if collector is not None:
                 registry.register(collector)
 
-    def answered(self, rows: Rows, scores: Sequence[float], milliseconds: float) -> None:
+    def answered(self, rows: RequestRows, scores: Sequence[float], milliseconds: float) -> None:
         """One request with a score for each of its rows."""
         route = rows.context.route
         lacking = sum(1 for missing, stale in zip(rows.missing, rows.stale, strict=True) if missing or stale)

@@ -34,7 +34,7 @@ from sluice.models.bundle import Bundle, load_bundle
 from sluice.models.request import BadRequest, InferenceRequest, columns_of, parse_v1, parse_v2
 from sluice.models.request_headers import Context, parse_context
 from sluice.predictions.log import PredictionLog, PredictionRecord
-from sluice_serving.rows import Rows
+from sluice_serving.rows import RequestRows
 
 if TYPE_CHECKING:
     from sluice.features.reader import FeatureRows, OnlineReader
@@ -111,9 +111,9 @@ class Predictor:
             with contextlib.suppress(ValueError, ArithmeticError, Unavailable):
                 self.reader.read([nobody], datetime.now(UTC))
 
-    def rows(self, version: str, body: bytes, headers: Mapping[str, str]) -> Rows:
+    def rows(self, version: str, body: bytes, headers: Mapping[str, str]) -> RequestRows:
         """Parse, check and complete a request; raises ``BadRequest`` for what a client did wrong."""
-        started = time.perf_counter()
+        start = time.perf_counter()
         context = parse_context(headers)
         self._tracing.describe(context)
         parse = parse_v1 if version == "v1" else parse_v2
@@ -124,9 +124,9 @@ class Predictor:
         except BadRequest:
             raise
         except Exception:
-            self._record_failure(request, context, started, "features", [{} for _ in request.instances])
+            self._record_failure(request, context, start, "features", [{} for _ in request.instances])
             raise
-        return Rows(request, context, *read, version, started)
+        return RequestRows(request, context, *read, version, start)
 
     def _features(
         self, request: InferenceRequest, context: Context
@@ -150,7 +150,7 @@ class Predictor:
             # On-demand transforms compute with what the caller sent: a date beyond all calendars ends here.
             raise BadRequest("instances", f"cannot be made into features ({error})", "send plausible values") from error
 
-    def answer(self, rows: Rows) -> bytes:
+    def answer(self, rows: RequestRows) -> bytes:
         """Score the rows, log every prediction, and only then give the answer to send."""
         try:
             with self._tracing.span("model"):
@@ -158,7 +158,7 @@ class Predictor:
             if not all(map(math.isfinite, scores)):
                 raise ArithmeticError("the model gave a score that is not finite")
         except Exception:
-            self._record_failure(rows.request, rows.context, rows.started, "model", rows.features)
+            self._record_failure(rows.request, rows.context, rows.start, "model", rows.features)
             raise
         self._record(rows, scores)
         self.answered += len(scores)
@@ -184,36 +184,38 @@ class Predictor:
             document["id"] = request_id
         return orjson.dumps(document)
 
-    def _record(self, rows: Rows, scores: list[float]) -> None:
-        taken = _milliseconds_since(rows.started)
-        self.meters.answered(rows, scores, taken)
+    def _record(self, rows: RequestRows, scores: list[float]) -> None:
+        milliseconds = _milliseconds_since(rows.start)
+        self.meters.answered(rows, scores, milliseconds)
         if self.log is None:
             return
-        told = zip(rows.request.instances, rows.features, rows.missing, rows.stale, scores, rows.as_of, strict=True)
+        columns = zip(rows.request.instances, rows.features, rows.missing, rows.stale, scores, rows.as_of, strict=True)
         self.log.write(
-            self._line(rows.request, rows.context, i, taken, (instance, features, missing, stale, score, 200, as_of))
-            for i, (instance, features, missing, stale, score, as_of) in enumerate(told)
+            self._line(
+                rows.request, rows.context, i, milliseconds, (instance, features, missing, stale, score, 200, as_of)
+            )
+            for i, (instance, features, missing, stale, score, as_of) in enumerate(columns)
         )
 
     def _record_failure(
-        self, request: InferenceRequest, context: Context, started: float, cause: Cause, features: list[dict[str, Any]]
+        self, request: InferenceRequest, context: Context, start: float, cause: Cause, features: list[dict[str, Any]]
     ) -> None:
-        taken = _milliseconds_since(started)
-        self.meters.failed(context.route, cause, len(request.instances), taken, context.event_time)
+        milliseconds = _milliseconds_since(start)
+        self.meters.failed(context.route, cause, len(request.instances), milliseconds, context.event_time)
         self.failed += len(request.instances)
         if self.events is not None:
             self.events.failed(cause, context.request_id, context.rollout)
         if self.log is None:
             return
         self.log.write(
-            self._line(request, context, i, taken, (instance, features[i], [], [], None, 500, {}))
+            self._line(request, context, i, milliseconds, (instance, features[i], [], [], None, 500, {}))
             for i, instance in enumerate(request.instances)
         )
 
     def _line(
-        self, request: InferenceRequest, context: Context, index: int, taken_ms: float, told: tuple[Any, ...]
+        self, request: InferenceRequest, context: Context, index: int, milliseconds: float, cells: tuple[Any, ...]
     ) -> PredictionRecord:
-        instance, features, missing, stale, score, status, as_of = told
+        instance, features, missing, stale, score, status, as_of = cells
         suffix = "" if len(request.instances) == 1 else f"#{index}"
         return PredictionRecord(
             request_id=context.request_id + suffix,
@@ -223,7 +225,7 @@ class Predictor:
             digest=self.bundle.digest,
             score=score,
             status=status,
-            latency_ms=taken_ms,
+            latency_ms=milliseconds,
             features=features,
             missing=missing,
             stale=stale,
@@ -237,9 +239,9 @@ class Predictor:
         features = self.manifest.features
         return [{"name": each.name, "datatype": datatypes[each.dtype], "shape": [-1]} for each in features]
 
-    def refuse(self, headers: Mapping[str, str], error: BadRequest, started: float) -> None:
+    def refuse(self, headers: Mapping[str, str], error: BadRequest, start: float) -> None:
         """Count a request that was the client's own fault; it is in no log."""
-        self.meters.refused(headers, error, _milliseconds_since(started))
+        self.meters.refused(headers, error, _milliseconds_since(start))
         if self.events is not None:
             self.events.refused(error.part, str(error), headers)
 
@@ -263,9 +265,9 @@ class Predictor:
         }
 
 
-def _milliseconds_since(started: float) -> float:
+def _milliseconds_since(start: float) -> float:
     """Rounded once, so that the log and the metrics put it into the same bin."""
-    return round((time.perf_counter() - started) * 1000, 4)
+    return round((time.perf_counter() - start) * 1000, 4)
 
 
 def load(options: argparse.Namespace) -> Predictor:

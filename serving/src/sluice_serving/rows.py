@@ -11,7 +11,7 @@ from sluice.models.request_headers import Context
 
 
 @dataclass(frozen=True)
-class Rows:
+class RequestRows:
     """Requested rows with their features, ready for the model; each list has an entry a row, as of ``FeatureRows``."""
 
     request: InferenceRequest
@@ -21,4 +21,4 @@ class Rows:
     stale: list[list[str]]
     as_of: list[dict[str, datetime]]
     version: str
-    started: float
+    start: float
