@@ -7,7 +7,7 @@ READY := .venv/.ready
 export UV_PROJECT_ENVIRONMENT := $(CURDIR)/.venv
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help setup run test test-cluster check compile schemas simulate reliability format clean
+.PHONY: help setup run test test-cluster check dist compile schemas simulate reliability format clean
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -38,6 +38,10 @@ check: $(READY)  ## lint, format, types, import arrows, compiled pipelines, publ
 	$(BIN)/lint-imports
 	$(BIN)/python -m sluice_pipelines.compile --check
 	$(BIN)/python -m sluice.schemas --check
+
+dist: $(READY)  ## build a wheel and a source distribution of each package into dist/
+	rm -rf dist
+	$(BIN)/uv build --all-packages --offline --no-build-isolation --python $(BIN)/python --out-dir dist
 
 compile: $(READY)  ## compile the pipelines, their Kubernetes objects and their drawings
 	$(BIN)/python -m sluice_pipelines.compile

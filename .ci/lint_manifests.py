@@ -29,7 +29,6 @@ from sluice.documents.state import ReleaseState
 from sluice.release.file import render_release
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
 DIGESTS = ("sha256:" + "a" * 64, "sha256:" + "b" * 64)
 Object = dict[str, Any]
 Failure = tuple[str, str]

@@ -124,3 +124,12 @@ def test_what_an_image_leaves_out_is_in_the_lock() -> None:
     text = (ROOT / "serving/Dockerfile").read_text().replace("\\\n", "")
     (left_out,) = re.findall(r'ARG LEFT_OUT="(.*)"', text)
     assert set(left_out.split()) <= locked, "a name that is no package any more leaves nothing out"
+
+
+@pytest.mark.parametrize("dockerfile", ["components/Dockerfile", "serving/Dockerfile"])
+def test_an_image_is_built_with_what_the_packages_link_to(dockerfile: str) -> None:
+    links = [path for path in (ROOT / "components/src").rglob("*") if path.is_symlink()]
+    names = {path.readlink().name for path in links}
+    assert {"manifests", "feature_repo", "kustomization.yaml"} <= names
+    assert set(re.findall(r"^COPY ([\w.]+) ", (ROOT / dockerfile).read_text(), re.MULTILINE)) >= names
+    assert {f"!{name}" for name in names} <= set((ROOT / ".dockerignore").read_text().split())

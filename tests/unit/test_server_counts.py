@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sluice.prometheus.server_counts import Began, Life, both_began
+from sluice.prometheus.server_counts import Began, Key, Life, both_began
 
 A, B = "sha256:a", "sha256:b"
 OLD = Began(A, 10.0, 20.0)
@@ -29,8 +29,8 @@ def test_the_window_begins_when_both_sides_serve(case: str) -> None:
 
 
 def test_whatever_route_a_client_names_a_request_is_its_servers() -> None:
-    counts = {("sluice_requests_total", route, "2xx", "", ""): 10.0 for route in ("stable", "candidate", "shadow")}
-    counts["sluice_server_start_time_seconds", "", "", "", ""] = 7.0
+    counts = {Key("sluice_requests_total", route, "2xx"): 10.0 for route in ("stable", "candidate", "shadow")}
+    counts[Key("sluice_server_start_time_seconds")] = 7.0
     life = Life(A, counts, {"stable": 1.0, "shadow": 3.0, "candidate": 2.0}, 0, alive=True, hours=1.0)
     moved = life.on("candidate")
     assert (moved.requests("candidate"), moved.requests("stable"), moved.last) == (30, 0, {"candidate": 3.0})

@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from kubernetes import client, config
 
@@ -59,14 +59,23 @@ def train_over_nodes(job: TrainingJob, place: Placement, operator: str, frame: P
     return record
 
 
-def _where(document: dict[str, Any], namespace: str) -> tuple[str, str, str, str]:
+class _Kind(NamedTuple):
+    """Where the API server has the objects of a kind, in the order in which its client takes it."""
+
+    group: str
+    version: str
+    namespace: str
+    plural: str
+
+
+def _kind_of(document: dict[str, Any], namespace: str) -> _Kind:
     group, version = document["apiVersion"].split("/")
-    return group, version, namespace, document["kind"].lower() + "s"
+    return _Kind(group, version, namespace, plural=document["kind"].lower() + "s")
 
 
 def _create(api: Any, document: dict[str, Any], namespace: str) -> None:
     try:
-        api.create_namespaced_custom_object(*_where(document, namespace), document, field_validation="Strict")
+        api.create_namespaced_custom_object(*_kind_of(document, namespace), document, field_validation="Strict")
     except client.ApiException as error:
         if error.status in (403, 404):
             fix = "install the operator and let the step's service account create, get and list its kinds"
@@ -80,7 +89,7 @@ def _follow(api: Any, document: dict[str, Any], namespace: str) -> None:
     message, success = "", None
     while success is None:
         time.sleep(_LOOK_SECONDS)
-        success, now = outcome(api.get_namespaced_custom_object(*_where(document, namespace), name))
+        success, now = outcome(api.get_namespaced_custom_object(*_kind_of(document, namespace), name))
         if now != message:
             sys.stdout.write(f"{kind} {name}: {now}\n")
             sys.stdout.flush()

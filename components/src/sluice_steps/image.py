@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from sluice.installation import MANIFESTS
 from sluice.strict_yaml import read_yaml
 
-IMAGES = Path(__file__).parents[3] / "manifests/images/kustomization.yaml"
+IMAGES = MANIFESTS / "images/kustomization.yaml"
 
 
 def image(name: str, source: Path = IMAGES) -> str:

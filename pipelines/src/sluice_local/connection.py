@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 _HEAD_END = b"\r\n\r\n"
@@ -29,12 +30,22 @@ class Answer:
     body: bytes
 
 
+class _Head(NamedTuple):
+    """What an answer says before its body."""
+
+    status: int
+    headers: dict[bytes, bytes]
+    start: int
+    """Where the body begins, in bytes."""
+    length: int
+
+
 class _Connection(asyncio.Protocol):
     """One connection; ``exchange`` sends a request and waits for the answer."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
-        self._head: tuple[int, dict[bytes, bytes], int, int] | None = None
+        self._head: _Head | None = None
         self._waiter: asyncio.Future[Answer] | None = None
         self.transport: asyncio.Transport | None = None
         self.usable = True
@@ -90,8 +101,7 @@ class _Connection(asyncio.Protocol):
             raise
 
 
-def _parse_head(head: bytes, start: int) -> tuple[int, dict[bytes, bytes], int, int]:
-    """Status, headers, where the body starts and how long it is."""
+def _parse_head(head: bytes, start: int) -> _Head:
     first, *lines = head.split(b"\r\n")
     if not first.startswith(b"HTTP/1.1 "):
         raise ValueError(f"starts with {first[:20]!r}")
@@ -101,7 +111,7 @@ def _parse_head(head: bytes, start: int) -> tuple[int, dict[bytes, bytes], int, 
         headers[name.strip().lower()] = value.strip()
     if b"content-length" not in headers:
         raise ValueError("has no content-length")
-    return int(first[9:12]), headers, start, int(headers[b"content-length"])
+    return _Head(int(first[9:12]), headers, start, int(headers[b"content-length"]))
 
 
 class Client:

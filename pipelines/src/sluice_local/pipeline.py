@@ -10,10 +10,10 @@ from pathlib import Path
 
 from sluice.content import digest_of_value
 from sluice.errors import SluiceError
+from sluice.installation import code_digest
 from sluice.steps.parameters import TrainingParameters
 from sluice.tasks.recipe import Recipe
 from sluice.workspace import Workspace
-from sluice_local.checkout import code_digest
 
 _STEP = re.compile(r"Inner task failed: '?([\w-]+)")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -43,7 +43,7 @@ class Start:
         """The run as decisions name it."""
         recipe = digest_of_value(self.recipe.model_dump(mode="json"))
         identity = {"name": self.name, "task": self.task, "recipe": recipe, "source": self.source, "now": self.now}
-        return {"id": digest_of_value(identity)[7:19], **identity, "code": code_digest()}
+        return {"id": digest_of_value(identity)[7:19], **identity, "code": code_digest(Path(self.feature_repo))}
 
 
 def run_training(start: Start, workspace: Workspace, record: Path) -> str:
@@ -62,7 +62,7 @@ def run_training(start: Start, workspace: Workspace, record: Path) -> str:
 
     root = workspace.pipelines
     # The cache knows the components' sources but not the core's, so a change of either starts a new one.
-    cache = root / "cache" / code_digest()[7:23]
+    cache = root / "cache" / code_digest(Path(start.feature_repo))[7:23]
     local.init(
         runner=local.SubprocessRunner(use_venv=False),
         pipeline_root=str(root),

@@ -12,10 +12,10 @@ from pathlib import Path
 from sluice.content import digest_of_files
 from sluice.features.publish import FeaturePublisher
 from sluice.gitops.writer import GitOps
+from sluice.installation import FEATURE_REPO, INSTALLATION
 from sluice.predictions.windows import list_windows
 from sluice.tasks.task import Task, load_task
 from sluice.workspace import Workspace
-from sluice_local.checkout import FEATURE_REPO, ROOT
 from sluice_local.events import Events
 from sluice_local.reconciler import Reconciler
 from sluice_local.story import Story
@@ -41,7 +41,7 @@ class World:
         if any(workspace.home.glob("runs/*/start.json")):
             gitops.snapshot()  # runs rest on its history: one that is lost must not be begun anew beside them
         else:
-            gitops.seed(Path(story.checkout) if story.checkout else ROOT)
+            gitops.seed(Path(story.checkout) if story.checkout else INSTALLATION)
         with contextlib.ExitStack() as stack:
             yield cls(workspace, story, load_task(story.task), gitops, events, stack)
 

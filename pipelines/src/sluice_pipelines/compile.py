@@ -22,7 +22,8 @@ from sluice_pipelines.catalogue import CATALOGUE
 from sluice_pipelines.graph import draw
 from sluice_pipelines.inputs import parameter_table
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path()
+"""The checkout whose files are written: the current directory."""
 COMPILED = ROOT / "pipelines/compiled"
 MANIFESTS = ROOT / "manifests/pipelines"
 DRAWN = {"training-gpu": ROOT / "docs/training-graph.svg", "monitor-and-retrain": ROOT / "docs/retraining-graph.svg"}

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from inspect import Parameter, Signature
-from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
 from sluice.gates.policy import GatePolicy, read_policy
+from sluice.installation import MANIFESTS
 from sluice.steps.parameters import PipelineParameters
 
-_POLICY = Path(__file__).parents[3] / "manifests/overlays/dev/gate-policy.yaml"
+_POLICY = MANIFESTS / "overlays/dev/gate-policy.yaml"
 
 
 def default_policy() -> GatePolicy:

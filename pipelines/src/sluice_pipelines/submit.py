@@ -24,13 +24,13 @@ import urllib.error
 import urllib.request
 import warnings
 from collections.abc import Iterator, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from sluice.content import digest_of_file
 from sluice.errors import BadInput, SluiceError
 from sluice_pipelines.catalogue import CATALOGUE
-from sluice_pipelines.compile import COMPILED
 from sluice_pipelines.parameters import parse_parameters
 
 _ENDED = {"SUCCEEDED", "FAILED", "SKIPPED", "CANCELED"}
@@ -137,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _submit(asked: argparse.Namespace) -> int:
     if asked.pipeline not in CATALOGUE:
         raise BadInput(f"pipeline {asked.pipeline!r}", "is not known", f"choose one of {', '.join(sorted(CATALOGUE))}")
-    compiled = COMPILED / f"{asked.pipeline}.yaml"
+    compiled = Path(str(files("sluice_pipelines"))) / "compiled" / f"{asked.pipeline}.yaml"
     parameters = CATALOGUE[asked.pipeline].parameters
     values = parse_parameters(asked.pipeline, parameters, asked.parameter, asked.parameters)
     if asked.recurring and len(asked.recurring.split()) != 6:

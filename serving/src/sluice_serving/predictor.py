@@ -22,7 +22,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,7 @@ from sluice.models.bundle import Bundle, load_bundle
 from sluice.models.request import BadRequest, InferenceRequest, columns_of, parse_v1, parse_v2
 from sluice.models.request_headers import Context, parse_context
 from sluice.predictions.log import PredictionLog, PredictionRecord
-from sluice_serving.rows import RequestRows
+from sluice_serving.rows import Features, RequestRows
 
 if TYPE_CHECKING:
     from sluice.features.reader import FeatureRows, OnlineReader
@@ -128,17 +128,14 @@ class Predictor:
             raise
         return RequestRows(request, context, *read, version, start)
 
-    def _features(
-        self, request: InferenceRequest, context: Context
-    ) -> tuple[list[dict[str, Any]], list[list[str]], list[list[str]], list[dict[str, datetime]]]:
+    def _features(self, request: InferenceRequest, context: Context) -> Features:
         if request.online and self.reader is not None:
             read = self._read(self.reader, request, context)
-            missing, stale = ([list(names) for names in lists] for lists in (read.missing, read.stale))
-            return read.rows, missing, stale, read.as_of
+            return Features(read.rows, read.missing, read.stale, read.as_of)
         names = self.manifest.names
         rows = [{name: instance[name] for name in names} for instance in request.instances]
         missing = [[name for name, value in row.items() if value is None] for row in rows]
-        return rows, missing, [[] for _ in rows], [{} for _ in rows]
+        return Features(rows, missing, [()] * len(rows), [{} for _ in rows])
 
     @staticmethod
     def _read(reader: OnlineReader, request: InferenceRequest, context: Context) -> FeatureRows:
@@ -189,12 +186,20 @@ class Predictor:
         self.meters.answered(rows, scores, milliseconds)
         if self.log is None:
             return
-        columns = zip(rows.request.instances, rows.features, rows.missing, rows.stale, scores, rows.as_of, strict=True)
+        each = zip(rows.features, rows.missing, rows.stale, rows.as_of, scores, strict=True)
         self.log.write(
             self._line(
-                rows.request, rows.context, i, milliseconds, (instance, features, missing, stale, score, 200, as_of)
+                rows.request,
+                rows.context,
+                i,
+                milliseconds,
+                features,
+                score=score,
+                missing=missing,
+                stale=stale,
+                as_of=as_of,
             )
-            for i, (instance, features, missing, stale, score, as_of) in enumerate(columns)
+            for i, (features, missing, stale, as_of, score) in enumerate(each)
         )
 
     def _record_failure(
@@ -207,15 +212,22 @@ class Predictor:
             self.events.failed(cause, context.request_id, context.rollout)
         if self.log is None:
             return
-        self.log.write(
-            self._line(request, context, i, milliseconds, (instance, features[i], [], [], None, 500, {}))
-            for i, instance in enumerate(request.instances)
-        )
+        self.log.write(self._line(request, context, i, milliseconds, row) for i, row in enumerate(features))
 
     def _line(
-        self, request: InferenceRequest, context: Context, index: int, milliseconds: float, cells: tuple[Any, ...]
+        self,
+        request: InferenceRequest,
+        context: Context,
+        index: int,
+        milliseconds: float,
+        features: Mapping[str, Any],
+        *,
+        score: float | None = None,
+        missing: Sequence[str] = (),
+        stale: Sequence[str] = (),
+        as_of: Mapping[str, datetime] | None = None,
     ) -> PredictionRecord:
-        instance, features, missing, stale, score, status, as_of = cells
+        """What the log keeps of one instance; without a score it failed."""
         suffix = "" if len(request.instances) == 1 else f"#{index}"
         return PredictionRecord(
             request_id=context.request_id + suffix,
@@ -224,13 +236,13 @@ class Predictor:
             rollout=context.rollout,
             digest=self.bundle.digest,
             score=score,
-            status=status,
+            status=500 if score is None else 200,
             latency_ms=milliseconds,
             features=features,
             missing=missing,
             stale=stale,
-            keys=instance if request.online else {},
-            as_of=as_of,
+            keys=request.instances[index] if request.online else {},
+            as_of=as_of or {},
         )
 
     def inputs(self) -> list[dict[str, Any]]:

@@ -191,6 +191,9 @@ def load_definitions(repo: Path) -> list[Any]:
     """
     Feast objects of the Python files in ``repo``, imported as top-level modules as Feast itself does.
 
+    The folder stands on the module path meanwhile: definitions import each other by the bare names of their files, as
+    under ``feast apply``, and could not if each were loaded under a name of its own.
+
     Raises:
         BadInput: there is no feature service among them.
     """

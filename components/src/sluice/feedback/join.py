@@ -36,6 +36,7 @@ from sluice.evidence.prediction_source import PredictionSource, Recheck
 from sluice.feedback.store import FeedbackStore
 from sluice.feedback.store_log import StoreLog
 from sluice.gates.policy import GatePolicy, parse_policy
+from sluice.installation import FEATURE_REPO
 from sluice.models.bundle import BundleManifest
 from sluice.models.fetch import PREFIX, fetch_manifest
 from sluice.release.file import state_of_literals
@@ -69,7 +70,7 @@ class Join:
     task: str | None = None
     settle: timedelta = timedelta(0)
     features: str | None = None
-    feature_repo: Path = Path("feature_repo")
+    feature_repo: Path = FEATURE_REPO
     _sources: dict[str, tuple[StoreLog, PredictionSource]] = field(default_factory=dict)
 
     def once(self, now: datetime) -> Evidence:
@@ -190,7 +191,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--settle", type=float, default=120, help="seconds that the road takes to follow a release")
     features = os.environ.get("SLUICE_FEATURES")
     parser.add_argument("--features", default=features, help="folder or s3:// address of the feature tables")
-    parser.add_argument("--feature_repo", type=Path, default=Path("feature_repo"), help="definitions of the features")
+    parser.add_argument("--feature_repo", type=Path, default=FEATURE_REPO, help="definitions of the features")
     return parser.parse_args(argv)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -79,6 +79,17 @@ class CategoryCode(FiniteDocument):
         return len(self.categories) + int(self.other)
 
 
+class _OneHot(NamedTuple):
+    """Where the columns of a category lie."""
+
+    name: str
+    first: int
+    places: dict[Any, int]
+    """Column by category, counted from the first."""
+    other: int
+    """Column of everything else, or -1."""
+
+
 @dataclass(frozen=True, eq=False)
 class _Plan:
     """The numeric codes as arrays: ``code = clip((x[source] - offset) * scale, low, high)``."""
@@ -92,8 +103,7 @@ class _Plan:
     low: Floats
     high: Floats
     flags: npt.NDArray[np.intp]
-    categories: tuple[tuple[str, int, dict[Any, int], int], ...]
-    """(name, first column, column by category, column of everything else or -1)."""
+    categories: tuple[_OneHot, ...]
 
 
 class Encoder(FiniteDocument):
@@ -133,7 +143,7 @@ class Encoder(FiniteDocument):
         """
         plan = self._plan
         numbers = _numbers(columns, plan.names)
-        rows = len(numbers) if plan.names else len(columns[plan.categories[0][0]])
+        rows = len(numbers) if plan.names else len(columns[plan.categories[0].name])
         out = np.zeros((rows, self.width), np.float32)
         for start in range(0, rows, _BLOCK):
             _encode_numbers(plan, numbers[start : start + _BLOCK], out[start : start + _BLOCK])
@@ -241,14 +251,12 @@ def _plan(columns: Sequence[NumericCode | CategoryCode]) -> _Plan:
     )
 
 
-def _category_places(
-    columns: Sequence[NumericCode | CategoryCode], first: int
-) -> tuple[tuple[str, int, dict[Any, int], int], ...]:
+def _category_places(columns: Sequence[NumericCode | CategoryCode], first: int) -> tuple[_OneHot, ...]:
     categories = []
     for column in columns:
         if isinstance(column, CategoryCode):
             places: dict[Any, int] = {value: place for place, value in enumerate(column.categories)}
-            categories.append((column.name, first, places, len(column.categories) if column.other else -1))
+            categories.append(_OneHot(column.name, first, places, len(column.categories) if column.other else -1))
             first += column.width
     return tuple(categories)
 

@@ -33,12 +33,21 @@ NAMES = "|".join(_FAMILIES)
 _OWN = ("__name__", "route", "status", "cause", "le")
 _MOST_RESTARTS = 50
 Process = frozenset[tuple[str, str]]
-Key = tuple[str, str, str, str, str]
-"""Name, route, status, cause, upper end of the bin."""
 OUTCOMES = (("2xx", ""), ("4xx", "request"), ("5xx", "features"), ("5xx", "model"))
 """What can become of an instance: status and cause."""
 BIN_ENDS = (*(str(round(bound / 1000, 7)) for bound in LATENCY_BOUNDS_MS), "+Inf")
 """The latency bins in seconds, as ``le`` says them."""
+
+
+class Key(NamedTuple):
+    """A series of a server by the labels that are its own."""
+
+    name: str
+    route: str = ""
+    status: str = ""
+    cause: str = ""
+    le: str = ""
+    """Upper end of a latency bin."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,7 @@ class Life:
 
     def of(self, name: str, route: str, status: str = "", cause: str = "", le: str = "") -> float:
         """One count."""
-        return self.counts.get((name, route, status, cause, le), 0.0)
+        return self.counts.get(Key(name, route, status, cause, le), 0.0)
 
     def requests(self, route: str, status: str = "") -> int:
         """Instances asked about on a route, with any outcome or with one."""
@@ -67,10 +76,23 @@ class Life:
     def on(self, route: str) -> Life:
         """The same with all that was asked on any route counted on this one."""
         counts: dict[Key, float] = {}
-        for (name, at, status, cause, le), value in self.counts.items():
-            key = (name, route if at else "", status, cause, le)
+        for known, value in self.counts.items():
+            key = known._replace(route=route if known.route else "")
             counts[key] = counts.get(key, 0.0) + value
         return replace(self, counts=counts, last={route: max(self.last.values())})
+
+
+class Queries(NamedTuple):
+    """What is asked in any case."""
+
+    final: str
+    """Newest counts."""
+    first: str
+    """Newest counts before the window."""
+    seen: str
+    """When each process was scraped last."""
+    changes: str
+    """How often a process gave way to another."""
 
 
 @dataclass(frozen=True)
@@ -98,14 +120,14 @@ class Reading:
         """As PromQL writes it."""
         return f"{round((self.end - self.begin) * 1000)}ms"
 
-    def queries(self) -> tuple[str, ...]:
-        """What is asked in any case."""
+    def queries(self) -> Queries:
+        """Of this window."""
         start, every = self._selector({}, START), self._selector({})
-        return (
-            f"last_over_time({every}[{self.window}])",
-            f"last_over_time({every}[{self.before:g}s])",
-            f"timestamp({start})",
-            f"changes({start}[{self.window}])",
+        return Queries(
+            final=f"last_over_time({every}[{self.window}])",
+            first=f"last_over_time({every}[{self.before:g}s])",
+            seen=f"timestamp({start})",
+            changes=f"changes({start}[{self.window}])",
         )
 
     def lives(self) -> list[Life]:
@@ -131,23 +153,23 @@ class Reading:
     def _life(
         self, process: Process, values: dict[Key, float], base: dict[Key, float] | None, changes: float, alive: bool
     ) -> Life:
-        began = values[START, "", "", "", ""]
+        began = values[Key(START)]
         parts, born = [values], began
         if changes:
             ends, born = self._ends(process)
             parts = [*(self._at(process, moment) for moment in ends), values]
         if base is None and born < self.begin:
             text = "served before the stage began, and there is no sample from then"
-            raise BadAnswer(self.queries()[1], f"{_shown(process)} {text}")
-        if base and base.get((START, "", "", "", "")) != born:
+            raise BadAnswer(self.queries().first, f"{_shown(process)} {text}")
+        if base and base.get(Key(START)) != born:
             base = None  # of a process that gave way before its next sample
         counts: Counter[Key] = Counter()
         for part in parts:
-            counts.update({key: value for key, value in part.items() if key[0] not in {START, _LAST}})
+            counts.update({key: value for key, value in part.items() if key.name not in {START, _LAST}})
         counts.subtract({key: value for key, value in (base or {}).items() if key in counts})
         if backwards := [key for key, value in counts.items() if value < 0]:
-            raise BadAnswer(self.queries()[0], f"{_shown(process)} counts {backwards[0][0]} backwards")
-        last = {route: max(part.get((_LAST, route, "", "", ""), 0.0) for part in parts) for route in self.routes}
+            raise BadAnswer(self.queries().final, f"{_shown(process)} counts {backwards[0].name} backwards")
+        last = {route: max(part.get(Key(_LAST, route), 0.0) for part in parts) for route in self.routes}
         hours = (self.end - max(self.begin, born)) / 3600
         return Life(dict(process)["digest"], counts, last, len(parts) - 1, alive, hours)
 
@@ -173,8 +195,8 @@ class Reading:
     def _by_process(self, query: str, at: float) -> dict[Process, dict[Key, float]]:
         found: dict[Process, dict[Key, float]] = {}
         for one in self.api.vector(query, at, self.matchers):
-            name, route, status, cause, le = (one.labels.get(key, "") for key in _OWN)
-            found.setdefault(_process(query, one), {})[name, route, status, cause, le] = one.value
+            key = Key(*(one.labels.get(label, "") for label in _OWN))
+            found.setdefault(_process(query, one), {})[key] = one.value
         return found
 
     def _values(self, query: str, at: float) -> dict[Process, float]:
@@ -232,22 +254,20 @@ def _process(query: str, one: Series) -> Process:
 
 def _require_single(query: str, found: Mapping[Process, Mapping[Key, float]]) -> None:
     """Scraped twice, under two jobs or by two replicas, a process would count twice."""
-    starts = Counter(
-        (dict(process)["digest"], values.get((START, "", "", "", ""))) for process, values in found.items()
-    )
+    starts = Counter((dict(process)["digest"], values.get(Key(START))) for process, values in found.items())
     for (digest, began), n in starts.items():
         if n > 1 and began is not None:
             raise BadAnswer(query, f"answers with several series, {n}, for one server of {digest[:19]}")
 
 
 def _require_whole(query: str, values: Mapping[Key, float], routes: Iterable[str]) -> None:
-    wanted = [(START, "", "", "", "")]
+    wanted = [Key(START)]
     for route in routes:
-        wanted += [("sluice_requests_total", route, *outcome, "") for outcome in OUTCOMES]
-        wanted += [("sluice_request_latency_seconds_bucket", route, "", "", le) for le in BIN_ENDS]
+        wanted += [Key("sluice_requests_total", route, *outcome) for outcome in OUTCOMES]
+        wanted += [Key("sluice_request_latency_seconds_bucket", route, le=le) for le in BIN_ENDS]
         plain = ("latency_seconds_sum", "latency_squared_seconds_total")
-        wanted += [(f"sluice_request_{name}", route, "", "", "") for name in plain]
-        wanted += [(name, route, "", "", "") for name in ("sluice_features_stale_total", _LAST)]
+        wanted += [Key(f"sluice_request_{name}", route) for name in plain]
+        wanted += [Key(name, route) for name in ("sluice_features_stale_total", _LAST)]
     for key in wanted:
         if key not in values:
             raise BadAnswer(query, f"has no series {'/'.join(part for part in key if part)} where each server has one")

@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-import sluice
 from sluice.content import digest_of_files, digest_of_value
 from sluice.documents.event_time import iso
 from sluice.errors import BadInput
 from sluice.gates.policy import parse_policy
+from sluice.installation import code_digest
 from sluice.release.snapshot import POLICY
 from sluice.steps.parameters import STABLE, CandidateParameters, parse_recipe
 from sluice.steps.repository import open_repository
@@ -53,7 +53,7 @@ def settle(parameters: CandidateParameters, job: tuple[str, str]) -> SettledPara
         raise BadInput("gate policy", rule, "give parameter policy, or name another task or environment")
     digest = digest_of_value(recipe.model_dump(mode="json"))
     identity = {"name": job[0], "task": parameters.task, "recipe": digest, "source": source, "now": now}
-    code = _code(Path(parameters.feature_repo))
+    code = code_digest(Path(parameters.feature_repo))
     run = {"id": digest_of_value({**identity, "job": job[1]})[7:19], **identity, "code": code}
     text = parameters.recipe or recipe.model_dump_json()
     return SettledParameters(source, text, policy, production, now, parameters.run or json.dumps(run, sort_keys=True))
@@ -79,10 +79,3 @@ def _text(path: Path) -> str:
     except OSError as error:
         fix = "name an environment that the image has, or give parameter policy or gitops"
         raise BadInput(str(path), f"cannot be read ({error.strerror})", fix) from error
-
-
-def _code(feature_repo: Path) -> str:
-    """One digest of everything of ours in the image that can change a bundle."""
-    package = Path(sluice.__file__).parent
-    sources = {f"sluice/{path.relative_to(package)}": path for path in package.rglob("*.py")}
-    return digest_of_files(sources | {f"feature_repo/{path.name}": path for path in feature_repo.glob("*.py")})

@@ -1,0 +1,126 @@
+"""Wheels carry all that they read: installed away from a checkout, they open no file of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+UV = str(Path(sys.executable).with_name("uv"))
+LINKED = {
+    "manifests": "sluice/installation/manifests",
+    "feature_repo": "sluice/installation/feature_repo",
+    "kustomization.yaml": "sluice/installation/kustomization.yaml",
+    "pipelines/compiled": "sluice_pipelines/compiled",
+}
+"""Where a wheel has what stands elsewhere in the repository."""
+WATCHED = """
+import json, sys
+opened = set()
+sys.addaudithook(lambda event, values: opened.add(str(values[0])) if event == "open" else None)
+{work}
+print("opened " + json.dumps(sorted(opened)))
+"""
+WORK = """
+from importlib.metadata import distribution
+from pathlib import Path
+for name in ("sluice", "sluice-pipelines", "sluice-serving"):
+    for entry in distribution(name).entry_points:
+        assert callable(entry.load()), entry
+from sluice.features.store import load_definitions
+from sluice.features.tables import tables_at
+from sluice.gitops.writer import GitOps
+from sluice.installation import FEATURE_REPO, INSTALLATION, code_digest
+from sluice.tasks.flights import TASK
+gitops = GitOps(Path("gitops.git"), "dev")
+gitops.seed(INSTALLATION)
+assert gitops.snapshot().policy.task == TASK.name
+with tables_at("."):
+    assert load_definitions(FEATURE_REPO)
+assert TASK.schema_file.is_file()
+assert code_digest(FEATURE_REPO) == code_digest(FEATURE_REPO)
+"""
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Of all distributions, built as ``make dist`` does: each from its source distribution."""
+    folder = tmp_path_factory.mktemp("wheels")
+    command = [UV, "build", "--all-packages", "--offline", "--no-build-isolation", "--python", sys.executable]
+    subprocess.run([*command, "--out-dir", str(folder)], cwd=ROOT, check=True, capture_output=True, text=True)
+    return sorted(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def installed(wheels: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment that has our wheels, and by a .pth file what they depend on."""
+    folder = tmp_path_factory.mktemp("environment")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    python = folder / "bin/python"
+    command = [UV, "pip", "install", "--offline", "--no-deps", "--quiet", "--python"]
+    subprocess.run([*command, str(python), *map(str, wheels)], check=True, capture_output=True, text=True)
+    (own,) = folder.glob("lib/python*/site-packages")
+    (own / "dependencies.pth").write_text(
+        sysconfig.get_path("purelib")
+    )  # its .pth files, ours among them, are not read
+    return folder
+
+
+def run_in(environment: Path, folder: Path, *command: str | Path) -> str:
+    """What a command prints, run in a folder with nothing of this process' environment."""
+    clean = {"PATH": f"{environment}/bin:/usr/bin:/bin", "HOME": str(folder), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(
+        command, cwd=folder, env=clean, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_a_wheel_has_all_that_is_not_code(wheels: list[Path]) -> None:
+    found: dict[str, bytes] = {}
+    for wheel in wheels:
+        with zipfile.ZipFile(wheel) as archive:
+            found |= {name: archive.read(name) for name in archive.namelist()}
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    tracked = [name for name in listed.splitlines() if (ROOT / name).is_file() and not (ROOT / name).is_symlink()]
+    wanted = {name.split("/src/", 1)[1]: name for name in tracked if "/src/" in name}
+    for place, there in LINKED.items():
+        names = [name for name in tracked if name == place or name.startswith(f"{place}/")]
+        assert names
+        wanted |= {there + name.removeprefix(place): name for name in names}
+    assert {there for there, name in wanted.items() if found.get(there) != (ROOT / name).read_bytes()} == set()
+    assert {name.split("/")[0] for name in found if name.endswith("/py.typed")} == {
+        path.name for path in ROOT.glob("*/src/*") if path.is_dir()
+    }
+
+
+def test_nothing_of_a_checkout_is_read(installed: Path, tmp_path: Path) -> None:
+    printed = run_in(installed, tmp_path, installed / "bin/python", "-c", WATCHED.format(work=WORK))
+    opened = json.loads(printed.splitlines()[-1].removeprefix("opened "))
+    assert [name for name in opened if name.startswith(str(installed)) and name.endswith("gate-policy.yaml")]
+    dependencies = sysconfig.get_path("purelib")
+    ours = [name for name in opened if Path(name).is_relative_to(ROOT) and not Path(name).is_relative_to(dependencies)]
+    assert ours == []
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (["sluice", "--help"], ["rollback", "gate", "run", "report"]),
+        (["sluice-submit", "training", "--validate"], ["training: all parameters are in range"]),
+        (["sluice-predictor", "--help"], ["--bundle"]),
+        (["sluice-collector", "--help"], ["--store"]),
+    ],
+)
+def test_a_console_script_answers(installed: Path, tmp_path: Path, command: list[str], says: list[str]) -> None:
+    script = installed / "bin" / command[0]
+    printed = run_in(installed, tmp_path, script, *command[1:])
+    assert [word for word in says if word not in printed] == []
+    assert os.listdir(tmp_path) == []  # noqa: PTH208  nothing was written
