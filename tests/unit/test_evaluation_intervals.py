@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sluice.evaluation.intervals import DayResamples, Scored, day_bootstrap, measure
+from sluice.documents.evaluation import Estimate
+from sluice.evaluation.intervals import RESAMPLES, DayResamples, Scored, measure
 from sluice.evaluation.metrics import exact_metrics
 
 
@@ -17,6 +18,13 @@ def _world(seed: int, days: int, tilt: float = 0.6) -> tuple[np.ndarray, np.ndar
     odds = signal - 1 + rng.normal(0, 0.7, days)[day]
     labels = (rng.random(day.size) < 1 / (1 + np.exp(-odds))).astype(np.int64)
     return labels, 1 / (1 + np.exp(-(signal - 1) * tilt)), day
+
+
+def day_bootstrap(
+    labels: np.ndarray, scores: np.ndarray, days: np.ndarray, *, threshold: float, seed: int, resamples: int = RESAMPLES
+) -> dict[str, Estimate]:
+    """All metrics of one model with 95 % intervals; ``days`` (n,) are codes from 0."""
+    return measure(labels, Scored.of("model", scores, threshold), DayResamples.draw(days, seed, resamples)).estimates()
 
 
 @pytest.mark.parametrize("days", [12, 31])

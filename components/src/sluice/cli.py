@@ -12,7 +12,7 @@ import sys
 from dataclasses import asdict
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -21,6 +21,9 @@ from rich.markup import escape
 from sluice.errors import BadInput, SluiceError
 from sluice.terminal import EnvironmentOption, JsonOption, MomentOption, ReasonOption, clock, release_history, show, who
 from sluice.workspace import Workspace
+
+if TYPE_CHECKING:
+    from sluice.documents.verdict import Decision
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -47,6 +50,10 @@ app.add_typer(ledger, name="ledger")
 
 _PATIENCE_S = 5.0
 """How long an incident waits for Git before it goes on with what was last seen."""
+
+
+def _show_decision(decision: Decision, as_json: bool, line: str) -> None:
+    show(decision.model_dump(mode="json"), as_json, [escape(line)])
 
 
 @app.command()
@@ -118,11 +125,7 @@ def rollback(
     except UnreachableError as error:
         fix = "restore it, or act on this machine now with `sluice rollback --break-glass`"
         raise BadInput(error.thing, error.rule, fix) from error
-    show(
-        decision.model_dump(mode="json"),
-        as_json,
-        [escape(f"{decision.action}: {decision.candidate} is held; {reason}")],
-    )
+    _show_decision(decision, as_json, f"{decision.action}: {decision.candidate} is held; {reason}")
 
 
 @app.command()
@@ -155,11 +158,7 @@ def approve(
         show(None, as_json, ["no merged approval speaks of anything that waits"])
         return
     then = f"{decision.after['stage']}, {decision.after['candidate_weight']} % to the candidate"
-    show(
-        decision.model_dump(mode="json"),
-        as_json,
-        [escape(f"{decision.action}: {decision.candidate} goes on; now {then}")],
-    )
+    _show_decision(decision, as_json, f"{decision.action}: {decision.candidate} goes on; now {then}")
 
 
 @app.command()
@@ -296,7 +295,7 @@ def ledger_accept(
     decision = accept_history(release_history(env), reason, who(), clock(), given_up)
     gone, accepted = decision.evidence["given_up"], decision.evidence["accepted"]
     line = f"accepted {accepted}; {gone} was the newest commit before, and a private clone that saw it keeps it"
-    show(decision.model_dump(mode="json"), as_json, [escape(line)])
+    _show_decision(decision, as_json, line)
 
 
 @hold.command("list")
@@ -313,7 +312,7 @@ def hold_add(digest: str, reason: ReasonOption, env: EnvironmentOption = "dev", 
     from sluice.operations.operator import add_hold
 
     decision = add_hold(release_history(env), digest, reason, who(), clock())
-    show(decision.model_dump(mode="json"), as_json, [escape(f"{digest} is held: {reason}")])
+    _show_decision(decision, as_json, f"{digest} is held: {reason}")
 
 
 @hold.command("release")
@@ -324,7 +323,7 @@ def hold_release(
     from sluice.operations.operator import release_hold
 
     decision = release_hold(release_history(env), digest, reason, who(), clock())
-    show(decision.model_dump(mode="json"), as_json, [escape(f"{digest} is no longer held: {reason}")])
+    _show_decision(decision, as_json, f"{digest} is no longer held: {reason}")
 
 
 def main() -> None:

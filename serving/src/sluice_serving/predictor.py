@@ -31,7 +31,7 @@ import orjson
 
 from sluice.errors import BadInput, SluiceError, Unavailable
 from sluice.models.bundle import Bundle, load_bundle
-from sluice.models.request import BadRequest, InferenceRequest, columns_of, parse_v1, parse_v2
+from sluice.models.request import DATATYPES, BadRequest, InferenceRequest, columns_of, parse_v1, parse_v2
 from sluice.models.request_headers import Context, parse_context
 from sluice.predictions.log import PredictionLog, PredictionRecord
 from sluice_serving.rows import Features, RequestRows
@@ -247,9 +247,8 @@ class Predictor:
 
     def inputs(self) -> list[dict[str, Any]]:
         """The V2 tensors of a request that brings all features."""
-        datatypes = {"float": "FP64", "int": "INT64", "string": "BYTES"}
         features = self.manifest.features
-        return [{"name": each.name, "datatype": datatypes[each.dtype], "shape": [-1]} for each in features]
+        return [{"name": each.name, "datatype": DATATYPES[each.dtype], "shape": [-1]} for each in features]
 
     def refuse(self, headers: Mapping[str, str], error: BadRequest, start: float) -> None:
         """Count a request that was the client's own fault; it is in no log."""

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from sluice.content import canonical_json, write_json, written_whole
 from sluice.documents.model import FrozenDocument, first_violation
-from sluice.errors import BadArtifact, BadInput
+from sluice.errors import BadArtifact, BadInput, one_line
 
 EXAMPLES_FILE = "examples.parquet"
 RECORD_FILE = "span.json"
@@ -96,7 +96,8 @@ def write_span(frame: pl.DataFrame, record: SpanRecord, out: Path) -> None:
             frame.write_parquet(beside, compression="zstd")
         write_json(out / RECORD_FILE, record.model_dump(mode="json"))
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise BadInput(str(out), f"cannot be written ({_line(error)})", "make room or choose another folder") from error
+        reason = one_line(error, 160)
+        raise BadInput(str(out), f"cannot be written ({reason})", "make room or choose another folder") from error
 
 
 def read_record(directory: Path) -> SpanRecord:
@@ -146,7 +147,7 @@ def _read_parquet(path: Path) -> pl.DataFrame:
         return pl.read_parquet(path, glob=False)
     # A damaged page can end in a panic of the reader, which is no PolarsError.
     except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        raise BadArtifact(str(path), f"is not a whole parquet file ({_line(error)})", _AGAIN) from error
+        raise BadArtifact(str(path), f"is not a whole parquet file ({one_line(error, 160)})", _AGAIN) from error
 
 
 def _column_difference(columns: dict[str, str], recorded: dict[str, str]) -> str:
@@ -156,7 +157,3 @@ def _column_difference(columns: dict[str, str], recorded: dict[str, str]) -> str
         if columns[name] != dtype:
             return f"has column {name!r} of type {columns[name]}, {dtype} is recorded"
     return f"has column {min(columns.keys() - recorded.keys())!r}, which is not recorded"
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:160]

@@ -18,7 +18,7 @@ from sluice.content import write_json
 from sluice.documents.model import FrozenDocument
 from sluice.errors import BadInput, Refused, SluiceError, one_line
 from sluice.models.bundle import Bundle, load_bundle
-from sluice.models.request import columns_of
+from sluice.models.request import DATATYPES, columns_of
 
 TOLERANCE = 1e-6
 """Largest absolute difference between a served and an offline probability."""
@@ -26,7 +26,6 @@ _ROWS = 32
 _LATENCY_REQUESTS = 200
 _READY_TIMEOUT_S = 60.0
 _JSON = {"content-type": "application/json"}
-_DATATYPES = {"float": "FP64", "int": "INT64", "string": "BYTES"}
 
 
 class InfraTiming(FrozenDocument):
@@ -178,7 +177,7 @@ def _scores_v2(
         {
             "name": feature.name,
             "shape": [len(rows)],
-            "datatype": _DATATYPES[feature.dtype],
+            "datatype": DATATYPES[feature.dtype],
             "data": [row[feature.name] for row in rows],
         }
         for feature in bundle.manifest.features.features

@@ -128,13 +128,6 @@ def measure(labels: Ints, model: Scored, resamples: DayResamples, rows: Ints | N
     return Performance(truth.size, np.unique(days).size, exact_metrics(truth, scores, model.threshold), draws)
 
 
-def day_bootstrap(
-    labels: Ints, scores: Floats, days: Ints, *, threshold: float, seed: int, resamples: int = RESAMPLES
-) -> dict[str, Estimate]:
-    """All metrics of one model with 95 % intervals; ``days`` (n,) are codes from 0."""
-    return measure(labels, Scored.of("model", scores, threshold), DayResamples.draw(days, seed, resamples)).estimates()
-
-
 class _DaySums:
     """Sums by day and group, and the same sums in every resample."""
 

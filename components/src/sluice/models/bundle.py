@@ -31,6 +31,7 @@ from sluice.features.manifest import FeatureManifest
 from sluice.models.encoder import Columns, Encoder
 from sluice.models.runtime import LiteRTScorer
 from sluice.tasks.recipe import Recipe
+from sluice.workspace import bundle_directory
 
 MANIFEST = "bundle.json"
 MODEL = "model.tflite"
@@ -121,7 +122,7 @@ def write_bundle(store: Path, manifest: BundleManifest, files: Mapping[str, byte
     sealed = manifest.model_copy(update={"files": {name: digest_of_bytes(data) for name, data in files.items()}})
     document = canonical_json(sealed.model_dump(mode="json"))
     digest = digest_of_bytes(document)
-    target = store / digest.replace(":", "-")
+    target = bundle_directory(store, digest)
     if not target.exists():
         _write_directory(target, {**files, MANIFEST: document})
     load_bundle(target, digest)

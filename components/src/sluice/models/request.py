@@ -26,7 +26,9 @@ _INT64_MAX = 2**63 - 1
 
 _FLOATS = frozenset({"FP16", "FP32", "FP64"})
 _INTS = frozenset({"INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64"})
-_DATATYPES = {"float": _FLOATS | _INTS, "int": _INTS, "string": frozenset({"BYTES"})}
+DATATYPES: Mapping[str, str] = {"float": "FP64", "int": "INT64", "string": "BYTES"}
+"""The V2 datatype in which a feature is best sent."""
+_ACCEPTED = {"float": _FLOATS | _INTS, "int": _INTS, "string": frozenset({"BYTES"})}
 _EXPECTED = {
     "float": "a finite number",
     "int": "an integer of 64 bits",
@@ -166,7 +168,7 @@ def _rows_of(
     fields = _fields(manifest, online=online)
     for name, (datatype, data) in columns.items():
         feature = fields[name]
-        allowed = _DATATYPES["string" if feature is None else feature.dtype]
+        allowed = _ACCEPTED["string" if feature is None else feature.dtype]
         if datatype not in allowed:
             rule = f"has datatype {excerpt(datatype)}"
             raise BadRequest(f"input {excerpt(name)}", rule, f"send one of {', '.join(sorted(allowed))}", part="values")

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from sluice.documents.event_time import STAMP, iso
-from sluice.errors import BadArtifact
+from sluice.errors import BadArtifact, one_line
 from sluice.predictions.log import WINDOW_SCHEMA
 
 ROW_SCHEMA = {**WINDOW_SCHEMA, "window": pl.String}
@@ -56,15 +56,13 @@ def read_window(window: Window) -> pl.DataFrame:
         frame = pl.read_parquet(window.path)
     # A damaged page can end in a panic of the reader, which is no PolarsError.
     except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        raise BadArtifact(str(window.path), f"cannot be read as parquet ({str(error).splitlines()[0]})", fix) from error
+        raise BadArtifact(str(window.path), f"cannot be read as parquet ({one_line(error, 200)})", fix) from error
     if absent := sorted(set(WINDOW_SCHEMA) - set(frame.columns)):
         raise BadArtifact(str(window.path), f"has no column {absent[0]!r}", fix)
     try:
         typed = frame.select(pl.col(name).cast(dtype) for name, dtype in WINDOW_SCHEMA.items())
     except pl.exceptions.PolarsError as error:
-        raise BadArtifact(
-            str(window.path), f"has values of another type ({str(error).splitlines()[0]})", fix
-        ) from error
+        raise BadArtifact(str(window.path), f"has values of another type ({one_line(error, 200)})", fix) from error
     if not typed["latency_ms"].is_finite().all():
         raise BadArtifact(str(window.path), "has a latency_ms that is NaN or infinite", fix)
     return typed.with_columns(window=pl.lit(iso(window.start)))
