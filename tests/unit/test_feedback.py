@@ -14,7 +14,7 @@ from pyarrow.fs import LocalFileSystem
 from sluice.documents.event_time import iso
 from sluice.documents.state import ReleaseState
 from sluice.errors import BadArtifact
-from sluice.feedback.attribution import attributed
+from sluice.feedback.attribution import attribute_rows
 from sluice.feedback.batch import LABEL_SCHEMA, MAX_LINES, Batch, labels_at, parse_feedback, parse_predictions
 from sluice.feedback.events import parse_event
 from sluice.feedback.store import FeedbackStore
@@ -210,7 +210,7 @@ def history() -> list[ReleaseState]:
 
 
 def sides(rows: list[dict[str, Any]], settle: float = 0) -> list[tuple[str, str, str]]:
-    found = attributed(window_frame(rows), history(), 1, settle * HOUR)
+    found = attribute_rows(window_frame(rows), history(), 1, settle * HOUR)
     assert found.schema == pl.Schema(dict(ROW_SCHEMA))
     return [(row["route"], row["rollout"], row["window"][11:16]) for row in found.to_dicts()]
 
@@ -241,7 +241,7 @@ def test_while_the_road_follows_a_release_nothing_is_counted() -> None:
 
 def test_windows_begin_with_their_stage_so_that_no_split_is_mixed(tmp_path: Path) -> None:
     early = [state.model_copy(update={"since": iso(NOON + 0.25 * HOUR)}) for state in history()[:1]]
-    found = attributed(window_frame([at(0.5, A), at(1.3, A)]), early, 1)
+    found = attribute_rows(window_frame([at(0.5, A), at(1.3, A)]), early, 1)
     assert found["window"].to_list() == ["2026-11-21T12:15:00Z", "2026-11-21T13:15:00Z"]
 
 

@@ -45,49 +45,49 @@ class KubernetesCluster:
     def application(self, name: str) -> ClusterObject:
         """An Argo CD Application."""
         args = ("argoproj.io", "v1alpha1", self._argocd, "applications", name)
-        document: ClusterObject = _answered(self._custom.get_namespaced_custom_object, *args)
+        document: ClusterObject = _ask(self._custom.get_namespaced_custom_object, *args)
         return document
 
     def routes(self, namespace: str) -> list[ClusterObject]:
         """The HTTPRoutes of a namespace."""
         args = ("gateway.networking.k8s.io", "v1", namespace, "httproutes")
-        documents: list[ClusterObject] = _answered(self._custom.list_namespaced_custom_object, *args)["items"]
+        documents: list[ClusterObject] = _ask(self._custom.list_namespaced_custom_object, *args)["items"]
         return documents
 
     def pods(self, namespace: str, service: str) -> list[ClusterObject]:
         """The pods of an InferenceService that are not being deleted."""
         selector = f"serving.kserve.io/inferenceservice={service}"
-        listed = _answered(self._core.list_namespaced_pod, namespace, label_selector=selector)
+        listed = _ask(self._core.list_namespaced_pod, namespace, label_selector=selector)
         pods: Any = self._client.sanitize_for_serialization(listed)["items"]
         return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
 
     def deployment(self, namespace: str, name: str) -> ClusterObject | None:
         """A Deployment, or ``None`` where there is none."""
-        answer = _answered(_unless_absent(self._apps.read_namespaced_deployment), name, namespace)
+        answer = _ask(_unless_absent(self._apps.read_namespaced_deployment), name, namespace)
         deployment: ClusterObject | None = self._client.sanitize_for_serialization(answer)
         return deployment
 
     def service(self, namespace: str, name: str) -> ClusterObject:
         """An InferenceService."""
         args = ("serving.kserve.io", "v1beta1", namespace, "inferenceservices", name)
-        document: ClusterObject = _answered(self._custom.get_namespaced_custom_object, *args)
+        document: ClusterObject = _ask(self._custom.get_namespaced_custom_object, *args)
         return document
 
     def revision(self, namespace: str, name: str) -> ClusterObject:
         """A Knative Revision."""
         args = ("serving.knative.dev", "v1", namespace, "revisions", name)
-        document: ClusterObject = _answered(self._custom.get_namespaced_custom_object, *args)
+        document: ClusterObject = _ask(self._custom.get_namespaced_custom_object, *args)
         return document
 
     def recall(self, namespace: str) -> str | None:
         """The commit in the ConfigMap ``gate-seen``; ``None`` before the first look."""
-        answer = _answered(self._core.read_namespaced_config_map, _MEMORY, namespace)
+        answer = _ask(self._core.read_namespaced_config_map, _MEMORY, namespace)
         commit: str | None = (answer.data or {}).get("commit")
         return commit
 
     def remember(self, namespace: str, commit: str) -> None:
         """Write a commit there."""
-        _answered(self._core.patch_namespaced_config_map, _MEMORY, namespace, body={"data": {"commit": commit}})
+        _ask(self._core.patch_namespaced_config_map, _MEMORY, namespace, body={"data": {"commit": commit}})
 
 
 def _unless_absent(ask: Callable[..., Any]) -> Callable[..., Any]:
@@ -105,7 +105,7 @@ def _unless_absent(ask: Callable[..., Any]) -> Callable[..., Any]:
     return ask_or_none
 
 
-def _answered(ask: Callable[..., Any], *args: str, **options: Any) -> Any:
+def _ask(ask: Callable[..., Any], *args: str, **options: Any) -> Any:
     from kubernetes.client.exceptions import ApiException
     from urllib3.exceptions import HTTPError
 

@@ -47,7 +47,7 @@ def read_back(cluster: Cluster, application: str, namespace: str, task: str, ask
             serve different digests. Says which.
     """
     document, asking = cluster.application(application), ask or ask_pod
-    commit = _synced(document, application)
+    commit = _synced_commit(document, application)
     if _keeps(document, task):
         sides, mirror = read_one_service(cluster, namespace, task, asking), 0
     else:
@@ -81,7 +81,7 @@ def _keeps(application: ClusterObject, service: str) -> bool:
     return any((each.get("kind"), each.get("name")) == ("InferenceService", service) for each in resources)
 
 
-def _synced(application: ClusterObject, name: str) -> str:
+def _synced_commit(application: ClusterObject, name: str) -> str:
     # Its health is not asked for: that of route and pods is read from them, and who reads this may be part of it.
     status = application.get("status", {})
     sync, operation = status.get("sync", {}), status.get("operationState", {})

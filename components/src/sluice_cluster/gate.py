@@ -34,7 +34,7 @@ from sluice.rollout.advance import decided, look
 from sluice_cluster.api import KubernetesCluster
 from sluice_cluster.applied import SIDES, ReadBack, read_back
 from sluice_cluster.cluster import Asking, Cluster, NotApplied
-from sluice_cluster.memory import remembering
+from sluice_cluster.memory import look_with_memory
 from sluice_cluster.pods import ask_pod
 from sluice_cluster.settings import Settings
 
@@ -90,8 +90,8 @@ class Gate:
         snapshot = self.gitops.snapshot()
         state = snapshot.state
         if state.rollout is None:
-            return self._promoted(snapshot)
-        if approved := self._approved(snapshot):
+            return self._promote(snapshot)
+        if approved := self._approve(snapshot):
             return approved
         effect, hindrance = self._read_back(state)
         now = self.clock()
@@ -107,7 +107,7 @@ class Gate:
         waiting = decided(state, evidence, snapshot.policy, snapshot.policy_digest, iso(now), run)
         return _report(snapshot.commit, state, **_words(waiting), cluster=hindrance)
 
-    def _promoted(self, snapshot: Snapshot) -> dict[str, Any]:
+    def _promote(self, snapshot: Snapshot) -> dict[str, Any]:
         """Propose what the environment before this one confirmed, where the policy names one."""
         if snapshot.policy.promote_from is None:
             return _report(snapshot.commit, snapshot.state, "rollout", "no rollout is going on")
@@ -117,7 +117,7 @@ class Gate:
         words = _words(promotion.decision)
         return _report(self.gitops.snapshot().commit, snapshot.state, **words, **_put(promotion.decision))
 
-    def _approved(self, snapshot: Snapshot) -> dict[str, Any] | None:
+    def _approve(self, snapshot: Snapshot) -> dict[str, Any] | None:
         """The step that a merged approval allows; one that is none, or forbidden, keeps no look from its work."""
         try:
             decision = approve_merged(self.gitops, iso(self.clock()))
@@ -187,12 +187,12 @@ def look_once(settings: Settings, cluster: KubernetesCluster) -> dict[str, Any]:
 
     Raises:
         BadInput: also where the repository does not answer.
-        HistoryRewrittenError, NotApplied: as ``remembering``.
+        HistoryRewrittenError, NotApplied: as ``look_with_memory``.
     """
     with tempfile.TemporaryDirectory(prefix="sluice-gate-") as scratch:
         gitops = GitOps(settings.repository, settings.environment, clone=Path(scratch) / "repository")
         gate = Gate(gitops, cluster, settings.namespace, settings.source)
         try:
-            return remembering(gitops, cluster, settings.namespace, gate.look)
+            return look_with_memory(gitops, cluster, settings.namespace, gate.look)
         except UnreachableError as error:
             raise BadInput(error.thing, error.rule, "see the Git host and the key; the next run looks again") from error

@@ -29,7 +29,7 @@ class Memory(Protocol):
         """Keep a commit instead."""
 
 
-def remembering(gitops: GitOps, memory: Memory, namespace: str, look: Callable[[], _Report]) -> _Report:
+def look_with_memory(gitops: GitOps, memory: Memory, namespace: str, look: Callable[[], _Report]) -> _Report:
     """
     What ``look`` says, unless the history was rewritten since the last look and nobody accepted that.
 

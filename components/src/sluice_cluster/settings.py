@@ -43,20 +43,20 @@ class Settings:
         Raises:
             BadInput: one is missing or wrong, or the deploy key is; names it, and shows nothing of a key.
         """
-        repository = _repository(_required(variables, "SLUICE_REPOSITORY"))
+        repository = _repository(_required_variable(variables, "SLUICE_REPOSITORY"))
         if repository.startswith("ssh:"):
-            _check_key(Path(_required(variables, KEY)))
-        namespace = _required(variables, "SLUICE_NAMESPACE")
+            _check_key(Path(_required_variable(variables, KEY)))
+        namespace = _required_variable(variables, "SLUICE_NAMESPACE")
         return cls(
             repository=repository,
-            environment=_required(variables, "SLUICE_ENVIRONMENT"),
+            environment=_required_variable(variables, "SLUICE_ENVIRONMENT"),
             namespace=namespace,
             argocd=variables.get("SLUICE_ARGOCD_NAMESPACE") or "argocd",
             source=_source(variables, namespace),
         )
 
 
-def _required(variables: Mapping[str, str], name: str) -> str:
+def _required_variable(variables: Mapping[str, str], name: str) -> str:
     if value := variables.get(name):
         return value
     raise BadInput(f"environment variable {name}", "is not set", _FIX)

@@ -98,11 +98,11 @@ class CollectorCounts:
     def labels(self, frame: pl.DataFrame) -> None:
         """Labels were stored. A counter cannot fall: rewards below zero count as none."""
         for digest, reward in frame.select("digest", "reward").iter_rows():
-            known = self._known(digest)
+            known = self._digest_label(digest)
             self._labels.labels(self._task, known).inc()
             self._rewards.labels(self._task, known).inc(max(reward or 0.0, 0.0))
 
-    def _known(self, digest: str | None) -> str:
+    def _digest_label(self, digest: str | None) -> str:
         if digest is None:
             return "unknown"
         return digest if digest in self._digests else "other"
@@ -169,7 +169,7 @@ class CollectorApp:
         head, _, name = scope["path"].rpartition("/")
         endpoint = _ENDPOINTS.get((scope["method"], head), "other")
         try:
-            return endpoint, 200, await self._handled(endpoint, name, scope, receive)
+            return endpoint, 200, await self._handle(endpoint, name, scope, receive)
         except BadRequest as error:
             return endpoint, error.status, {"error": str(error)}
         except (_TryAgain, SluiceError) as error:
@@ -178,7 +178,7 @@ class CollectorApp:
             sys.stderr.write(f"collector: {endpoint}: {type(error).__name__}: {error}\n")
             return endpoint, 503, {"error": "the collector failed; send it again"}
 
-    async def _handled(self, endpoint: str, name: str, scope: Scope, receive: Receive) -> dict[str, Any]:
+    async def _handle(self, endpoint: str, name: str, scope: Scope, receive: Receive) -> dict[str, Any]:
         if (endpoint, name) == ("state", "live"):
             return {"live": True}
         if endpoint == "predictions":

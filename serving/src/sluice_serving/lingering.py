@@ -29,7 +29,7 @@ class Lingering:
             return
         complete = False
 
-        async def received() -> Message:
+        async def receive_and_note() -> Message:
             nonlocal complete
             message = await receive()
             complete = not message.get("more_body", False)
@@ -37,10 +37,10 @@ class Lingering:
 
         async def send_after_body(message: Message) -> None:
             if not complete and message["type"] == "http.response.start" and not _waits_for_leave(scope):
-                await _drop(received)
+                await _drop(receive_and_note)
             await send(message)
 
-        await self._app(scope, received, send_after_body)
+        await self._app(scope, receive_and_note, send_after_body)
 
 
 def _waits_for_leave(scope: Scope) -> bool:

@@ -45,7 +45,7 @@ class _RouteCounts:
         self.seconds = self.squares = self.last = 0.0
         self.stale = 0
 
-    def timed(self, n: int, milliseconds: float, moment: datetime) -> None:
+    def time(self, n: int, milliseconds: float, moment: datetime) -> None:
         self.bins[bisect_left(LATENCY_BOUNDS_MS, milliseconds)] += n
         seconds = milliseconds / 1000
         self.seconds += n * seconds
@@ -61,20 +61,20 @@ class ServingMetrics(Collector):
         self._start = time.time()
         self._routes = {route: _RouteCounts() for route in ROUTES}
 
-    def answered(self, route: str, n: int, stale: int, milliseconds: float, moment: datetime) -> None:
+    def count_answers(self, route: str, n: int, stale: int, milliseconds: float, moment: datetime) -> None:
         """``n`` scores, ``stale`` of them from a vector that lacked a feature or had one past its time to live."""
         counts = self._routes[route]
         counts.outcomes[_ANSWERED] += n
         counts.stale += stale
-        counts.timed(n, milliseconds, moment)
+        counts.time(n, milliseconds, moment)
 
-    def failed(self, route: str, cause: Cause, n: int, milliseconds: float, moment: datetime) -> None:
+    def count_failures(self, route: str, cause: Cause, n: int, milliseconds: float, moment: datetime) -> None:
         """``n`` instances that got no score, which is our fault."""
         counts = self._routes[route]
         counts.outcomes[_FAILED[cause]] += n
-        counts.timed(n, milliseconds, moment)
+        counts.time(n, milliseconds, moment)
 
-    def refused(self, route: str | None) -> None:
+    def count_refusal(self, route: str | None) -> None:
         """One request that was the client's own fault; the header may say anything."""
         counts = self._routes.get(route or "stable")
         (counts or self._routes["other"]).outcomes[_REFUSED] += 1

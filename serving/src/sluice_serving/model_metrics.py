@@ -39,18 +39,18 @@ class ModelMetrics(Collector):
         self._stale = dict.fromkeys(self._missing, 0)
         self._scores = {route: ([0] * len(_ENDS), [0.0]) for route in ROUTES[:-1]}
 
-    def refused(self, part: Contract) -> None:
+    def count_refusal(self, part: Contract) -> None:
         """One request that broke this part of its contract."""
         self._refused[part] += 1
 
-    def read(self, missing: Iterable[Sequence[str]], stale: Iterable[Sequence[str]]) -> None:
+    def count_gaps(self, missing: Iterable[Sequence[str]], stale: Iterable[Sequence[str]]) -> None:
         """Names of missing and of stale features, a row each."""
         for counts, rows in ((self._missing, missing), (self._stale, stale)):
             for row in rows:
                 for name in row:
                     counts[name] += 1
 
-    def scored(self, route: str, scores: Sequence[float]) -> None:
+    def count_scores(self, route: str, scores: Sequence[float]) -> None:
         """Finite scores, each 0 to 1 by rights; what is above ends in the last bin."""
         bins, total = self._scores[route]
         for score in scores:

@@ -183,7 +183,7 @@ class Predictor:
 
     def _record(self, rows: RequestRows, scores: list[float]) -> None:
         milliseconds = _milliseconds_since(rows.start)
-        self.meters.answered(rows, scores, milliseconds)
+        self.meters.count_answers(rows, scores, milliseconds)
         if self.log is None:
             return
         each = zip(rows.features, rows.missing, rows.stale, rows.as_of, scores, strict=True)
@@ -206,10 +206,10 @@ class Predictor:
         self, request: InferenceRequest, context: Context, start: float, cause: Cause, features: list[dict[str, Any]]
     ) -> None:
         milliseconds = _milliseconds_since(start)
-        self.meters.failed(context.route, cause, len(request.instances), milliseconds, context.event_time)
+        self.meters.count_failures(context.route, cause, len(request.instances), milliseconds, context.event_time)
         self.failed += len(request.instances)
         if self.events is not None:
-            self.events.failed(cause, context.request_id, context.rollout)
+            self.events.report_failure(cause, context.request_id, context.rollout)
         if self.log is None:
             return
         self.log.write(self._line(request, context, i, milliseconds, row) for i, row in enumerate(features))
@@ -252,9 +252,9 @@ class Predictor:
 
     def refuse(self, headers: Mapping[str, str], error: BadRequest, start: float) -> None:
         """Count a request that was the client's own fault; it is in no log."""
-        self.meters.refused(headers, error, _milliseconds_since(start))
+        self.meters.count_refusal(headers, error, _milliseconds_since(start))
         if self.events is not None:
-            self.events.refused(error.part, str(error), headers)
+            self.events.report_refusal(error.part, str(error), headers)
 
     def describe(self) -> dict[str, Any]:
         """What this process serves and has done, for ``GET /-/sluice``."""

@@ -17,7 +17,7 @@ _TOLERANCE_INT8 = 0.1
 """Largest difference of a probability between the model and its file: rounding of float32, and of int8."""
 
 
-def exported(model: Any, rows: Floats32, name: str, *, int8: bool = False) -> bytes:
+def export_litert(model: Any, rows: Floats32, name: str, *, int8: bool = False) -> bytes:
     """
     The model as a ``.tflite`` file with float input (n, width) and float output (n, 1).
 

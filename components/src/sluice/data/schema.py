@@ -82,7 +82,7 @@ def infer_schema(frame: pl.DataFrame) -> Schema:
     """
     if frame.is_empty():
         raise BadInput("schema", "cannot be inferred from no rows", "give a span with rows")
-    features = {column.name: _inferred(column, frame) for column in frame}
+    features = {column.name: _infer_rule(column, frame) for column in frame}
     return Schema(features=features, unique=tuple(name for name in ("example_id",) if name in frame.columns))
 
 
@@ -119,7 +119,7 @@ def is_compared(name: str, rule: FeatureRule) -> bool:
     return name not in _NOT_COMPARED and not rule.type.startswith(("datetime", "date", "time")) and rule.pattern is None
 
 
-def _inferred(column: pl.Series, frame: pl.DataFrame) -> FeatureRule:
+def _infer_rule(column: pl.Series, frame: pl.DataFrame) -> FeatureRule:
     present = column.drop_nulls()
     share = len(present) / len(column)
     bounds: dict[str, object] = {
@@ -134,7 +134,7 @@ def _inferred(column: pl.Series, frame: pl.DataFrame) -> FeatureRule:
         bounds |= _range(present)
     rule = FeatureRule.model_validate(bounds)
     if is_compared(column.name, rule):
-        return rule.model_copy(update={"max_divergence": _inferred_distance(column, frame)})
+        return rule.model_copy(update={"max_divergence": _infer_distance(column, frame)})
     return rule
 
 
@@ -161,7 +161,7 @@ def _range(present: pl.Series) -> dict[str, object]:
     return {"minimum": minimum, "maximum": high + room}
 
 
-def _inferred_distance(column: pl.Series, frame: pl.DataFrame) -> float:
+def _infer_distance(column: pl.Series, frame: pl.DataFrame) -> float:
     if "split" not in frame.columns:
         return 0.1
     train, fresh = (column.filter(frame["split"] == name) for name in ("train", "test"))

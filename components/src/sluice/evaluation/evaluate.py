@@ -16,7 +16,7 @@ from sluice.documents.event_time import iso
 from sluice.errors import BadInput
 from sluice.evaluation.curves import curves
 from sluice.evaluation.holdout import Holdout, read_holdout, read_scores, slice_columns, unusable
-from sluice.evaluation.intervals import DayResamples, Performance, Scored, measure
+from sluice.evaluation.intervals import DayResamples, Performance, ScoredModel, measure
 from sluice.evaluation.metrics import best_threshold
 from sluice.evaluation.select import TEACHER
 from sluice.tasks.task import Task
@@ -39,7 +39,7 @@ class _Bench:
 
     holdout: Holdout
     resamples: DayResamples
-    models: Mapping[str, Scored]
+    models: Mapping[str, ScoredModel]
     problems: tuple[str, ...]
 
     def performance(self, role: str, rows: Ints | None = None) -> Performance | None:
@@ -121,7 +121,7 @@ def _bench(
         columns = test.frame.select(production.manifest.features.names)
         scores[_PRODUCTION], thresholds[_PRODUCTION] = production.predict(columns), production.manifest.threshold
     problems = {role: text for role in scores if (text := unusable(_label(role, variant), scores[role]))}
-    models = {role: Scored.of(role, scores[role], thresholds[role]) for role in scores if role not in problems}
+    models = {role: ScoredModel.of(role, scores[role], thresholds[role]) for role in scores if role not in problems}
     return _Bench(test, DayResamples.draw(test.days, seed), models, tuple(problems.values()))
 
 

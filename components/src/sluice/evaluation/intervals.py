@@ -72,7 +72,7 @@ class DayResamples:
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredModel:
     """One model's answers on all rows: ``scores`` (n,) finite probabilities, ``bins`` (n,) their groups by rank."""
 
     name: str
@@ -81,7 +81,7 @@ class Scored:
     bins: Ints
 
     @classmethod
-    def of(cls, name: str, scores: Floats, threshold: float) -> Scored:
+    def of(cls, name: str, scores: Floats, threshold: float) -> ScoredModel:
         """Bin the scores once for all slices."""
         return cls(name, scores, threshold, bins_of_equal_mass(scores, SCORE_BINS))
 
@@ -107,7 +107,7 @@ class Performance:
         return _estimates(values, draws, self.n, self.days, lowest=-np.inf)
 
 
-def measure(labels: Ints, model: Scored, resamples: DayResamples, rows: Ints | None = None) -> Performance:
+def measure(labels: Ints, model: ScoredModel, resamples: DayResamples, rows: Ints | None = None) -> Performance:
     """
     One model on all rows, or on ``rows`` (indices).
 
@@ -135,7 +135,7 @@ class _DaySums:
         self._days, self._number, self._weights = days, resamples.days, resamples.weights
         self._narrow = resamples.weights.astype(np.float32)
 
-    def resampled(self, groups: Ints, size: int, values: Ints | Floats) -> Floats:
+    def resample(self, groups: Ints, size: int, values: Ints | Floats) -> Floats:
         """(R, size): the values summed by group, each day taken as often as it was drawn."""
         cells = np.bincount(self._days * size + groups, weights=values, minlength=self._number * size)
         return _product(self._weights, cells.reshape(self._number, size))
@@ -173,7 +173,7 @@ def _mean(by_day: _DaySums, values: Floats) -> Floats:
 def _ece(by_day: _DaySums, truth: Ints, scores: Floats) -> Floats:
     groups = bins_of_equal_mass(scores, ECE_BINS)
     ones = np.ones(scores.size)
-    return ece_of_sums(*(by_day.resampled(groups, ECE_BINS, values) for values in (ones, scores, truth)))
+    return ece_of_sums(*(by_day.resample(groups, ECE_BINS, values) for values in (ones, scores, truth)))
 
 
 def _at_threshold(by_day: _DaySums, truth: Ints, flagged: np.ndarray) -> dict[str, Floats]:
@@ -205,7 +205,7 @@ def _estimate(name: str, value: float, draws: Floats, *, n: int, days: int, lowe
         high, low = min(high, 1.0), max(low, -1.0)
     low = max(low, lowest)
     low, high = min(low, value), max(high, value)
-    return Estimate(value=_rounded(value), low=_rounded(low), high=_rounded(high), n=n)
+    return Estimate(value=_round(value), low=_round(low), high=_round(high), n=n)
 
 
 def _without_noise(value: float, resampled: float, below: float) -> float:
@@ -223,7 +223,7 @@ def _without_noise(value: float, resampled: float, below: float) -> float:
     return truth - below * value / truth
 
 
-def _rounded(value: float) -> float:
+def _round(value: float) -> float:
     return round(float(value), _DECIMALS) + 0.0
 
 

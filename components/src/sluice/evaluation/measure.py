@@ -10,7 +10,7 @@ from sluice.arrays import Floats
 from sluice.documents.evaluation import VariantMeasurement
 from sluice.errors import BadArtifact
 from sluice.evaluation.holdout import Holdout, read_holdout, read_scores, unusable
-from sluice.evaluation.intervals import DayResamples, Performance, Scored, measure
+from sluice.evaluation.intervals import DayResamples, Performance, ScoredModel, measure
 from sluice.evaluation.metrics import best_threshold
 from sluice.evaluation.select import TEACHER
 
@@ -41,7 +41,7 @@ def _performance(name: str, scores: Floats, holdout: Holdout, resamples: DayResa
     if unusable(name, scores):
         return None
     threshold = best_threshold(holdout.labels, scores)
-    return measure(holdout.labels, Scored.of(name, scores, threshold), resamples)
+    return measure(holdout.labels, ScoredModel.of(name, scores, threshold), resamples)
 
 
 def _measurement(rung: dict[str, Any], model: Performance | None, teacher: Performance | None) -> VariantMeasurement:

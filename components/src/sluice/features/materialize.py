@@ -29,7 +29,7 @@ from sluice.content import digest_of_files, digest_of_value, write_json
 from sluice.documents.event_time import iso
 from sluice.documents.model import FrozenDocument
 from sluice.errors import BadInput, SluiceError
-from sluice.features.cluster import CLUSTER, applied, cluster_store
+from sluice.features.cluster import CLUSTER, apply_definitions, cluster_store
 from sluice.features.location import put_file, read_object, table_rows
 from sluice.features.plan import StoredView, refuse_known_later
 from sluice.features.publish import columns_of, messages
@@ -180,7 +180,7 @@ def _publish_registry(repo: Path, environment: Mapping[str, str], root: str) -> 
         if read_object(address) == path.read_bytes():
             return
         registry = Path(scratch) / "registry.db"
-        applied(repo, environment, CLUSTER, {"registry_type": "file", "path": str(registry)})
+        apply_definitions(repo, environment, CLUSTER, {"registry_type": "file", "path": str(registry)})
         put_file(registry, f"{root}/registry.db")
         put_file(path, address)
 

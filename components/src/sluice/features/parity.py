@@ -14,7 +14,7 @@ import polars as pl
 from feast import FeatureStore
 
 from sluice.errors import BadInput
-from sluice.features.cluster import CLUSTER, applied
+from sluice.features.cluster import CLUSTER, apply_definitions
 from sluice.features.location import table_rows
 from sluice.features.plan import FeaturePlan, StoredView
 from sluice.features.publish import columns_of, publish_tables
@@ -70,7 +70,9 @@ class FeatureHistory:
         scratch = tempfile.TemporaryDirectory(prefix="sluice-history-")
         registry = {"registry_type": "file", "path": f"{scratch.name}/registry.db"}
         # History is read without an online store.
-        feast = applied(repo, {"SLUICE_FEATURES": scratch.name}, CLUSTER, registry, {"connection_string": "nowhere:0"})
+        feast = apply_definitions(
+            repo, {"SLUICE_FEATURES": scratch.name}, CLUSTER, registry, {"connection_string": "nowhere:0"}
+        )
         return cls(task, feast, Path(scratch.name) / "offline", address.rstrip("/"), scratch)
 
     @cached_property

@@ -110,7 +110,7 @@ class OnlineReader:
                     times[view.name] = stamp
         for derived in self._plan.on_demand:
             columns |= derived.apply(columns)
-            stale |= _inherited(derived, stale, len(instances))
+            stale |= _inherit_staleness(derived, stale, len(instances))
         names = self._manifest.names
         rows = [
             dict(zip(names, values, strict=True)) for values in zip(*(columns[name] for name in names), strict=True)
@@ -195,7 +195,7 @@ def _plain(feature: Feature, value: Value | None) -> Any:
     return value.int64_val if feature.dtype == "int" else value.string_val
 
 
-def _inherited(view: OnDemandView, stale: Mapping[str, list[bool]], count: int) -> dict[str, list[bool]]:
+def _inherit_staleness(view: OnDemandView, stale: Mapping[str, list[bool]], count: int) -> dict[str, list[bool]]:
     inputs = [stale[name] for name in view.inputs if name in stale]
     marks = [any(values[i] for values in inputs) for i in range(count)]
     return {feature.name: marks for feature in view.features}

@@ -112,8 +112,8 @@ def plan_of(feast: FeatureStore, service: str) -> FeaturePlan:
     stored_names = [item.name for item in projections if item.name not in derived_names]
     for view in derived:
         stored_names += [item.name for item in view.source_feature_view_projections.values()]
-    stored = tuple(_stored(feast.get_feature_view(name)) for name in dict.fromkeys(stored_names))
-    on_demand = tuple(_on_demand(view) for view in derived)
+    stored = tuple(_stored_view(feast.get_feature_view(name)) for name in dict.fromkeys(stored_names))
+    on_demand = tuple(_on_demand_view(view) for view in derived)
     lifetimes = {view.name: view.ttl_seconds for view in stored}
     features = tuple(
         _feature(field, item.name, lifetimes.get(item.name)) for item in projections for field in item.features
@@ -224,7 +224,7 @@ def _prepare_online(path: Path) -> None:
     connection.close()
 
 
-def _stored(view: Any) -> StoredView:
+def _stored_view(view: Any) -> StoredView:
     seconds = int(view.ttl.total_seconds()) if view.ttl else 0
     return StoredView(
         name=view.name,
@@ -234,7 +234,7 @@ def _stored(view: Any) -> StoredView:
     )
 
 
-def _on_demand(view: Any) -> OnDemandView:
+def _on_demand_view(view: Any) -> OnDemandView:
     requested = [field.name for source in view.source_request_sources.values() for field in source.schema]
     read = [field.name for item in view.source_feature_view_projections.values() for field in item.features]
     transform = view.feature_transformation

@@ -19,7 +19,7 @@ from sluice.predictions.windows import ROW_SCHEMA
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def attributed(
+def attribute_rows(
     rows: pl.DataFrame, history: Sequence[ReleaseState], window_hours: float, settle: timedelta = timedelta(0)
 ) -> pl.DataFrame:
     """

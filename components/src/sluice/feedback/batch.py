@@ -148,7 +148,7 @@ def _line(text: bytes, place: str) -> dict[str, Any]:
     except orjson.JSONDecodeError as error:
         raise BadRequest(place, f"is not JSON ({error})", "send one JSON object a line") from error
     except ValidationError as error:
-        raise refused(place, error, "send what the prediction log writes") from error
+        raise bad_request(place, error, "send what the prediction log writes") from error
     return line.model_dump()
 
 
@@ -168,14 +168,14 @@ def parse_feedback(body: bytes, received: datetime) -> pl.DataFrame:
             "body", f"is not JSON ({error})", 'send {"labels": [{"request_id": …, "label": 0}]}'
         ) from error
     except ValidationError as error:
-        raise refused("", error, 'send {"labels": [{"request_id": "…", "label": 0 or 1}]}') from error
+        raise bad_request("", error, 'send {"labels": [{"request_id": "…", "label": 0 or 1}]}') from error
     rows = [each.model_dump() | {"received": received} for each in document.labels]
     for row in rows:
         row["label_time"] = datetime.fromisoformat(row["label_time"] or iso(received)).astimezone(UTC)
     return pl.DataFrame(rows, schema=dict(LABEL_SCHEMA))
 
 
-def refused(place: str, error: ValidationError, fix: str) -> BadRequest:
+def bad_request(place: str, error: ValidationError, fix: str) -> BadRequest:
     """The first thing that is wrong, in a line."""
     key, rule, value = first_violation(error)
     thing = ": ".join(part for part in (place, key) if part) or "body"

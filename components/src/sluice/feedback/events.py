@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, Json, ValidationError
 
 from sluice.documents.event_time import iso
 from sluice.documents.state import Digest
-from sluice.feedback.batch import Identifier, Instant, refused
+from sluice.feedback.batch import Identifier, Instant, bad_request
 from sluice.models.request import BadRequest
 from sluice.predictions.log import WINDOW_SCHEMA, window_frame
 
@@ -91,7 +91,7 @@ def parse_event(headers: Mapping[str, str], body: bytes, received: datetime) -> 
     except orjson.JSONDecodeError as error:
         raise BadRequest("body", f"is not JSON ({error})", _FIX) from error
     except ValidationError as error:
-        raise refused("event", error, _FIX) from error
+        raise bad_request("event", error, _FIX) from error
     names = [ids[0] for name, ids in event.metadata.items() if name.lower() == "x-request-id" and ids]
     request_id = names[0] if names else event.id
     moment = event.time or iso(received)

@@ -84,9 +84,9 @@ class Join:
         log, source = self._source(state)
         if state.rollout is None:
             log.remember(state)
-            evidence = _nothing(state, now)
+            evidence = _empty_evidence(state, now)
         else:
-            evidence = source.read(state, policy, _applied(state), now)
+            evidence = source.read(state, policy, _intended_effect(state), now)
         write_bytes(self.output, evidence.model_dump_json().encode())
         return evidence
 
@@ -130,7 +130,7 @@ class Join:
         return partial(recheck_cells, history=FeatureHistory.at(task, self.feature_repo, self.features))
 
 
-def _applied(state: ReleaseState) -> Applied:
+def _intended_effect(state: ReleaseState) -> Applied:
     """What is meant to be in effect; the gate reads back itself what is."""
     return Applied(
         commit="",
@@ -142,7 +142,7 @@ def _applied(state: ReleaseState) -> Applied:
     )
 
 
-def _nothing(state: ReleaseState, now: datetime) -> Evidence:
+def _empty_evidence(state: ReleaseState, now: datetime) -> Evidence:
     """Between rollouts there is nothing to compare; the time of the join still shows that somebody would."""
     return Evidence(
         task=state.task,
@@ -152,7 +152,7 @@ def _nothing(state: ReleaseState, now: datetime) -> Evidence:
         step=state.step,
         since=state.since,
         now=iso(now),
-        applied=_applied(state),
+        applied=_intended_effect(state),
         candidate=None,
         stable=None,
         foreign=0,

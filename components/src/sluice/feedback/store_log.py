@@ -14,7 +14,7 @@ import polars as pl
 
 from sluice.documents.event_time import moment_of
 from sluice.documents.state import ReleaseState
-from sluice.feedback.attribution import attributed
+from sluice.feedback.attribution import attribute_rows
 from sluice.feedback.batch import LABEL_SCHEMA, labels_at
 from sluice.feedback.store import SCHEMAS, BatchKind, FeedbackStore
 
@@ -55,13 +55,13 @@ class StoreLog:
             if rows is not None:
                 newest = rows["event_time"].max()
                 self._last[name] = newest if isinstance(newest, datetime) else starts[0]
-            yield (name, bisect_right(starts, self._last[name])), partial(self._attributed, name, rows, history, hours)
+            yield (name, bisect_right(starts, self._last[name])), partial(self._attribute, name, rows, history, hours)
 
-    def _attributed(
+    def _attribute(
         self, name: str, rows: pl.DataFrame | None, history: tuple[ReleaseState, ...], hours: float
     ) -> pl.DataFrame:
         frame = self.store.read("predictions", name) if rows is None else rows
-        return attributed(frame, history, hours, self.settle)
+        return attribute_rows(frame, history, hours, self.settle)
 
     def labels(self, state: ReleaseState, now: datetime, /) -> pl.DataFrame:
         """Those that arrived since the rollout began, as they were known at ``now``."""

@@ -140,7 +140,7 @@ def load_bundle(directory: Path, digest: str | None = None) -> Bundle:
     Raises:
         BadArtifact: names the first file that is absent, extra, changed, of an unknown format, or not of the digest.
     """
-    names = _listed(directory)
+    names = _file_names(directory)
     document = _read(directory / MANIFEST)
     actual = digest_of_bytes(document)
     expected = digest or (directory.name.replace("-", ":", 1) if directory.name.startswith("sha256-") else actual)
@@ -191,7 +191,7 @@ def _write_directory(target: Path, files: Mapping[str, bytes]) -> None:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _listed(directory: Path) -> set[str]:
+def _file_names(directory: Path) -> set[str]:
     try:
         return {entry.name for entry in directory.iterdir()}
     except OSError as error:

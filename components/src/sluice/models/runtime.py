@@ -88,7 +88,7 @@ class LiteRTScorer:
 
     def _interpreter(self, batch: int) -> tuple[Any, int, int]:
         if batch not in self._interpreters:
-            self._interpreters[batch] = _prepared(self._bytes, batch)
+            self._interpreters[batch] = _prepare(self._bytes, batch)
         return self._interpreters[batch]
 
 
@@ -104,7 +104,7 @@ def sigmoid(logits: Floats) -> Floats:
     return np.where(logits >= 0, 1.0, np.exp(np.minimum(logits, 0))) / (1.0 + np.exp(-np.abs(logits)))
 
 
-def _prepared(model_bytes: bytes, batch: int) -> tuple[Any, int, int]:
+def _prepare(model_bytes: bytes, batch: int) -> tuple[Any, int, int]:
     from ai_edge_litert.interpreter import Interpreter
 
     try:

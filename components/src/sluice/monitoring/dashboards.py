@@ -33,7 +33,7 @@ def _of(metric: str, more: str = "") -> str:
     return f"{metric}{{{_SELECT}{',' + more if more else ''}}}"
 
 
-def _shortened(query: str) -> str:
+def _with_short_digest(query: str) -> str:
     """With the first twelve hex digits of the digest as ``short``: a legend has no room for all."""
     return f'label_replace({query}, "short", "$1", "digest", "sha256:(.{{12}}).*")'
 
@@ -41,7 +41,7 @@ def _shortened(query: str) -> str:
 def _rate(metric: str, by: str = _BY, more: str = "") -> str:
     """Summed rates."""
     rate = f"rate({_of(metric, more)}[$__rate_interval])"
-    return f"sum by ({by}) ({_shortened(rate) if 'short' in by else rate})"
+    return f"sum by ({by}) ({_with_short_digest(rate) if 'short' in by else rate})"
 
 
 def _quantile(q: float) -> tuple[str, str]:
@@ -49,7 +49,7 @@ def _quantile(q: float) -> tuple[str, str]:
     return f"histogram_quantile({q}, {buckets})", f"{_LEGEND} p{q * 100:g}"
 
 
-def _delayed(q: float) -> tuple[str, str]:
+def _label_delay(q: float) -> tuple[str, str]:
     buckets = f"sum by ({_STAGE}, stage, route, le) ({_of('sluice_label_delay_seconds_bucket')})"
     return f"histogram_quantile({q}, {buckets})", f"{_BY_ROUTE} p{q * 100:g}"
 
@@ -72,7 +72,7 @@ _BY_ROUTE = f"{_BY_STAGE} {{{{route}}}}"
 _WHOLE = 'window="",slice=""'
 
 
-def _lacking(title: str, metric: str) -> Panel:
+def _lacking_share(title: str, metric: str) -> Panel:
     share = f"{_rate(metric, 'environment, task, feature')} / on (environment, task) group_left () {_ANSWERS}"
     return Panel(title, "percentunit", ((share, _BY_FEATURE),))
 
@@ -96,7 +96,7 @@ SERVING = (
         "short",
         ((f"{_rate('sluice_score_sum')} / {_rate('sluice_score_count')}", _LEGEND),),
     ),
-    Panel("Servers", "short", ((f"count by (environment, task, short) ({_shortened(_BORN)})", _DIGEST),)),
+    Panel("Servers", "short", ((f"count by (environment, task, short) ({_with_short_digest(_BORN)})", _DIGEST),)),
     Panel(
         "Restarts in an hour",
         "short",
@@ -125,13 +125,13 @@ ROLLOUTS = (
     ),
     _quotient("Log loss of labelled answers", "sluice_loss_sum", "sluice_loss_count", _BY_ROUTE, _WHOLE, "short"),
     _quotient("Labels that are in, of those due", "sluice_labels_known", "sluice_labels_due", _BY_ROUTE),
-    Panel("Delay of the labels that are in", "s", (_delayed(0.5), _delayed(0.9))),
+    Panel("Delay of the labels that are in", "s", (_label_delay(0.5), _label_delay(0.9))),
     _quotient("Same decision by both, in shadow", "sluice_agreement_same", "sluice_agreement_pairs", _STAGED),
     Panel("Age of the newest join with labels", "s", ((f"time() - {_of('sluice_joined_now_seconds')}", _STAGED),)),
 )
 FEATURES = (
-    _lacking("Missing, as a share of answers", "sluice_feature_missing_total"),
-    _lacking("Past their time, as a share of answers", "sluice_feature_stale_total"),
+    _lacking_share("Missing, as a share of answers", "sluice_feature_missing_total"),
+    _lacking_share("Past their time, as a share of answers", "sluice_feature_stale_total"),
     Panel(
         "Answers that lacked a feature",
         "percentunit",

@@ -11,7 +11,7 @@ from sluice.arrays import Floats
 from sluice.errors import BadInput
 from sluice.models.encoder import Encoder
 from sluice.models.runtime import sigmoid
-from sluice.training.frame import Encoded
+from sluice.training.frame import EncodedSplit
 
 _PRIOR_ROWS = 20.0
 """Weight of the base rate in a group's rate, in rows: small groups lean on it."""
@@ -21,7 +21,7 @@ _CONVERGED = 1e-8
 
 
 def baseline_scores(
-    frame: pl.DataFrame, splits: dict[str, Encoded], encoder: Encoder, keys: Sequence[str]
+    frame: pl.DataFrame, splits: dict[str, EncodedSplit], encoder: Encoder, keys: Sequence[str]
 ) -> pl.DataFrame:
     """
     Probabilities of the baselines for the rows of tune and test, learned from train.
@@ -65,7 +65,7 @@ def _rate(frame: pl.DataFrame, rows: pl.DataFrame, keys: Sequence[str], prior: f
     return rates["rate"].fill_null(prior).to_numpy()
 
 
-def _logistic(train: Encoded, encoder: Encoder) -> Floats:
+def _logistic(train: EncodedSplit, encoder: Encoder) -> Floats:
     """
     Coefficients, shape (k + 1,) with the intercept last, of an L2-regularized logistic regression on the plain columns.
 
@@ -84,5 +84,5 @@ def _logistic(train: Encoded, encoder: Encoder) -> Floats:
     return beta.round(9)  # the bits behind depend on how many threads took part in the sums
 
 
-def _design(part: Encoded, encoder: Encoder) -> Floats:
+def _design(part: EncodedSplit, encoder: Encoder) -> Floats:
     return np.column_stack([part.x[:, encoder.plain].astype(np.float64), np.ones(len(part.y))])

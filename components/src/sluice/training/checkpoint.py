@@ -21,7 +21,7 @@ from sluice.models.fetch import open_store
 from sluice.models.store import is_remote, write_object
 from sluice.tasks.recipe import Recipe
 from sluice.training.curve import Epoch
-from sluice.training.frame import Encoded
+from sluice.training.frame import EncodedSplit
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -56,7 +56,7 @@ class Checkpoint:
     history: tuple[Epoch, ...]
 
 
-def identity_of(recipe: Recipe, train: Encoded) -> str:
+def identity_of(recipe: Recipe, train: EncodedSplit) -> str:
     """What a checkpoint belongs to: the recipe and the encoded train rows, in their order."""
     rows = [digest_of_bytes(np.ascontiguousarray(part).tobytes()) for part in (train.x, train.y)]
     return digest_of_value({"recipe": recipe.model_dump(mode="json"), "rows": rows})

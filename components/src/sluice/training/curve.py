@@ -12,7 +12,7 @@ import polars as pl
 from sluice.arrays import Floats, Floats32
 from sluice.documents.model import FrozenDocument
 from sluice.tasks.recipe import Recipe
-from sluice.training.frame import Encoded
+from sluice.training.frame import EncodedSplit
 
 _PATIENCE = 3
 _SAMPLE = 8192
@@ -67,7 +67,7 @@ class Curve:
 
     def __init__(
         self,
-        splits: dict[str, Encoded],
+        splits: dict[str, EncodedSplit],
         recipe: Recipe,
         shift: float,
         progress: LinePrinter,

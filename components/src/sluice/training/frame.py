@@ -22,7 +22,7 @@ _IDENTITY = ("example_id", "event_time", "split")
 
 
 @dataclass(frozen=True, eq=False)
-class Encoded:
+class EncodedSplit:
     """
     One split as a network takes it.
 
@@ -72,8 +72,8 @@ def prepared_frame(frame_dir: Path, recipe: Recipe) -> pl.DataFrame:
     """
     manifest = reduced_manifest(frame_dir, recipe)
     frame = _read(frame_dir / FRAME, (*_IDENTITY, "label", *manifest.names))
-    frame = _transformed(frame, recipe.transform, "transform", (*_IDENTITY, "label"), pl.lit(value=True))
-    frame = _transformed(frame, recipe.train_transform, "train_transform", _IDENTITY, pl.col("split") == "train")
+    frame = _transform(frame, recipe.transform, "transform", (*_IDENTITY, "label"), pl.lit(value=True))
+    frame = _transform(frame, recipe.train_transform, "train_transform", _IDENTITY, pl.col("split") == "train")
     frame = frame.sort("event_time", "example_id")
     _check_labels(frame)
     return frame
@@ -85,14 +85,14 @@ def as_trained(cells: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
 
     Expressions over columns that ``cells`` lacks raise BadInput.
     """
-    return _transformed(cells, recipe.transform, "transform", (), pl.lit(value=True))
+    return _transform(cells, recipe.transform, "transform", (), pl.lit(value=True))
 
 
-def encoded_splits(frame: pl.DataFrame, encoder: Encoder) -> dict[str, Encoded]:
+def encoded_splits(frame: pl.DataFrame, encoder: Encoder) -> dict[str, EncodedSplit]:
     """Each split of a prepared frame, encoded."""
     parts = {name: frame.filter(pl.col("split") == name) for name in SPLITS}
     return {
-        name: Encoded(part["example_id"], encoder.encode(part), part["label"].cast(pl.Float32).to_numpy())
+        name: EncodedSplit(part["example_id"], encoder.encode(part), part["label"].cast(pl.Float32).to_numpy())
         for name, part in parts.items()
     }
 
@@ -109,7 +109,7 @@ def _read(path: Path, needed: tuple[str, ...]) -> pl.DataFrame:
     return frame
 
 
-def _transformed(
+def _transform(
     frame: pl.DataFrame, expressions: Mapping[str, str], field: str, fixed: tuple[str, ...], where: pl.Expr
 ) -> pl.DataFrame:
     for name in expressions:

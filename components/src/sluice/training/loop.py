@@ -18,7 +18,7 @@ from typing import Any
 from sluice.tasks.recipe import Recipe
 from sluice.training.checkpoint import Checkpoint, CheckpointStore, identity_of
 from sluice.training.curve import Curve
-from sluice.training.frame import Encoded
+from sluice.training.frame import EncodedSplit
 from sluice.training.steps import Steps
 
 PREEMPTED = 175
@@ -37,7 +37,13 @@ class CheckpointPlan:
 
 
 def train_in_steps(
-    keras: Any, strategy: Any, train: Encoded, recipe: Recipe, weight: float, curve: Curve, checkpoints: CheckpointPlan
+    keras: Any,
+    strategy: Any,
+    train: EncodedSplit,
+    recipe: Recipe,
+    weight: float,
+    curve: Curve,
+    checkpoints: CheckpointPlan,
 ) -> None:
     """
     Train until the recipe's epochs are over or the curve is flat; ``curve`` has the best weights then.
@@ -70,7 +76,7 @@ def train_in_steps(
             if stop or step % checkpoints.every == 0:
                 _save(steps, curve, checkpoints, identity, step)
             if stop:
-                raise _preempted("stopped by SIGTERM")
+                raise _preemption("stopped by SIGTERM")
 
 
 def _resume(steps: Steps, curve: Curve, checkpoints: CheckpointPlan, identity: str) -> int:
@@ -97,7 +103,7 @@ def _save(steps: Steps, curve: Curve, checkpoints: CheckpointPlan, identity: str
     )
 
 
-def _preempted(why: str) -> SystemExit:
+def _preemption(why: str) -> SystemExit:
     sys.stderr.write(f"training {why}; started again, it goes on from its checkpoint\n")
     return SystemExit(PREEMPTED)
 
@@ -132,4 +138,4 @@ def _lost_worker_ends(strategy: Any) -> Iterator[None]:
     except worker_errors as error:
         if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
             raise
-        raise _preempted(f"lost another worker ({type(error).__name__})") from error
+        raise _preemption(f"lost another worker ({type(error).__name__})") from error

@@ -10,7 +10,7 @@ from sluice.errors import BadInput
 from sluice.models.builder import build
 from sluice.tasks.recipe import Recipe
 from sluice.training.checkpoint import Arrays
-from sluice.training.frame import Encoded
+from sluice.training.frame import EncodedSplit
 
 _WEIGHT_DECAY = 0.01
 
@@ -32,7 +32,7 @@ class Steps:
         in_all: steps of all epochs.
     """
 
-    def __init__(self, keras: Any, strategy: Any, train: Encoded, recipe: Recipe, weight: float) -> None:
+    def __init__(self, keras: Any, strategy: Any, train: EncodedSplit, recipe: Recipe, weight: float) -> None:
         """
         Raises BadInput where the batch cannot be shared equally.
 
@@ -60,7 +60,7 @@ class Steps:
             self._optimizer.build(self.model.trainable_variables)
         self._batches: Any = None
         self._advance = tf.function(self._several)
-        self._sum = tf.function(self._summed)
+        self._sum = tf.function(self._sum_flags)
 
     def take(self, first: int, count: int) -> None:
         """Take ``count`` steps after the first ``done``, those that the last call ended with."""
@@ -120,7 +120,7 @@ class Steps:
         for _ in tf.range(count):
             self._strategy.run(self._step, args=(next(batches),))
 
-    def _summed(self, flags: Any) -> Any:
+    def _sum_flags(self, flags: Any) -> Any:
         import tensorflow as tf
 
         return self._strategy.reduce(tf.distribute.ReduceOp.SUM, self._strategy.run(tf.identity, (flags,)), axis=None)

@@ -31,7 +31,7 @@ from sluice.training.curve import (
 )
 from sluice.training.determinism import on_jax, start_distributed, start_jax
 from sluice.training.distribution import ONE_DEVICE, Distribution, read_cluster
-from sluice.training.frame import Encoded, encoded_splits, prepared_frame, reduced_manifest
+from sluice.training.frame import EncodedSplit, encoded_splits, prepared_frame, reduced_manifest
 from sluice.training.loop import CheckpointPlan, train_in_steps
 from sluice.training.staging import whole_directory
 from sluice.training.steps import optimizer_for
@@ -148,7 +148,7 @@ def _unsaid(_line: str) -> None:
 
 
 def _fit(
-    splits: dict[str, Encoded], recipe: Recipe, progress: LinePrinter, setup: TrainingSetup
+    splits: dict[str, EncodedSplit], recipe: Recipe, progress: LinePrinter, setup: TrainingSetup
 ) -> tuple[Any, TrainingRecord]:
     train, tune = splits["train"], splits["tune"]
     weight = float((1 - train.y.mean()) / train.y.mean())
@@ -189,7 +189,7 @@ def _start_keras(recipe: Recipe, setup: TrainingSetup) -> Any:
     return start_jax(recipe.seed, setup.distribution)
 
 
-def _fit_whole(keras: Any, train: Encoded, recipe: Recipe, weight: float, curve: Curve) -> None:
+def _fit_whole(keras: Any, train: EncodedSplit, recipe: Recipe, weight: float, curve: Curve) -> None:
     """Keras's own loop: one process, from the first epoch to the last."""
     rows = _shared_equally(keras, len(train.y), recipe)
     model = build(keras, train.x.shape[1], recipe.teacher, recipe.dropout, recipe.precision)
