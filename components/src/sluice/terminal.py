@@ -1,4 +1,4 @@
-"""What all commands share: options, who asks and when, the history that they speak about, and how they print."""
+"""What all commands share: options, who asks and when, the history that they are about, and how they print."""
 
 from __future__ import annotations
 

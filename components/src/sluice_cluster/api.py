@@ -22,7 +22,7 @@ class KubernetesCluster:
 
     Raises:
         BadInput: neither a pod's service account nor a KUBECONFIG says which cluster.
-        NotApplied: by each reading, when the API server does not answer it.
+        NotApplied: from every method, when the API server does not answer.
     """
 
     def __init__(self, argocd: str = "argocd") -> None:

@@ -1,7 +1,7 @@
 """
 What a gate remembers from look to look: the newest commit that it saw, in the ConfigMap ``gate-seen``.
 
-Its clone goes with its pod, and to who remembers nothing a history that was rewritten meanwhile is like any other.
+Its clone goes with its pod, and without a memory a history that was rewritten meanwhile looks like any other.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def look_with_memory(gitops: GitOps, memory: Memory, namespace: str, look: Calla
     What ``look`` says, unless the history was rewritten since the last look and nobody accepted that.
 
     Args:
-        gitops: with a clone of its own, that nothing was read by yet.
+        gitops: with a clone of its own, through which nothing has been read yet.
 
     Raises:
         HistoryRewrittenError: as on a machine that keeps its clone; nothing was written, and nothing is forgotten.

@@ -31,7 +31,7 @@ class Sides(NamedTuple):
 
 def read_one_service(cluster: Cluster, namespace: str, task: str, ask: Asking) -> Sides:
     """
-    Digests and weights of both sides; a mirror there is none.
+    Digests and weights of both sides; there is no mirror.
 
     Raises:
         NotApplied: KServe or the gateway is on its way, or pods are not ready or serve different digests.

@@ -19,7 +19,7 @@ _SCRAPE_SECONDS = 30.0
 @dataclass(frozen=True)
 class Settings:
     """
-    One environment's.
+    The settings of one environment's gate.
 
     Attributes:
         repository: URL of the GitOps repository: ssh, https or file.

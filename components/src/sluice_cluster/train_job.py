@@ -20,10 +20,10 @@ _LOOK_SECONDS = 5
 
 def own_namespace() -> str:
     """
-    Of the pod that this runs in.
+    The namespace of the pod that this runs in.
 
     Raises:
-        BadInput: it is none.
+        BadInput: this runs in no pod.
     """
     try:
         return _NAMESPACE.read_text().strip()

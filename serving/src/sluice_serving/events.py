@@ -7,8 +7,8 @@ What a server says in words: one JSON line on standard error for each failure, r
 ``sequence`` counts the changes of the environment's release file, so it names the decision that put the state in place
 under which the request was answered; like a ``rollout`` that the request does not bring, it is what the mounted
 ConfigMap says at that moment.
-Answers are not told: four lines a request cost 40 % of a small model's time, and the prediction log has them all. Of
-failures and refusals at most ten a second are told; the next line says how many were left out.
+Answers are not logged: four lines a request cost 40 % of a small model's time, and the prediction log has them all. Of
+failures and refusals at most ten a second are logged; the next line says how many were left out.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Everything that one server counts, told once a request."""
+"""Everything that one server counts, by one call a request."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from sluice.tasks.recipe import Recipe
 from sluice.tasks.task import Task
 
 FEW_ROWS = 500
-"""Slices below this are listed as hardly known."""
+"""Slices of fewer rows are listed as hardly known."""
 _TITLES = {
     "auc": "AUC",
     "pr_auc": "PR-AUC",

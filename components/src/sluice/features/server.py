@@ -33,7 +33,7 @@ _A_YEAR = 365 * 24 * 3600
 
 def feature_app(feast: FeatureStore) -> FastAPI:
     """
-    What the server answers.
+    The application that the server runs.
 
     Args:
         feast: a ``cluster_store`` with ``honours_ttl``.

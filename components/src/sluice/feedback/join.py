@@ -46,7 +46,7 @@ from sluice.tasks.task import Task, load_task
 @dataclass
 class Join:
     """
-    One environment's.
+    The join of one environment.
 
     Args:
         store: address of predictions and labels.
@@ -91,7 +91,7 @@ class Join:
         return evidence
 
     def _state(self) -> ReleaseState:
-        """A mounted ConfigMap changes as a whole, by one link: it is read behind that link."""
+        """A mounted ConfigMap is replaced as a whole by one symbolic link, so what it points to is read."""
         try:
             folder = self.release.resolve(strict=True)
             behind = folder / "..data"

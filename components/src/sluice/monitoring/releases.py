@@ -35,6 +35,8 @@ from sluice.rollout.terms import deadline_of
 
 class Releases:
     """
+    The series of all environments of a repository.
+
     Args:
         remote, clone: of the GitOps repository, as of ``read_fleet``.
     """

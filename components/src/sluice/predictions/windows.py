@@ -46,7 +46,7 @@ def _window(path: Path) -> Window:
 
 def read_window(window: Window) -> pl.DataFrame:
     """
-    Its rows, with ``window`` (its start, ISO 8601) added.
+    The rows of a window, with ``window`` (its start, ISO 8601) added.
 
     Raises:
         BadArtifact: a truncated or unreadable file, one without the log's columns or with other values in them.

@@ -1,7 +1,8 @@
 """
 How an environment splits its traffic, by the options in its overlay, and what that cannot express.
 
-The API server refuses the same when it is applied; here it is refused when the environment is read, so before a commit.
+The API server refuses the same, but only when it is applied; here it is refused before a commit, when the environment
+is read.
 """
 
 from __future__ import annotations

@@ -81,6 +81,8 @@ def parse_state(environment: str, read: Callable[[str], bytes | None]) -> Releas
 
 def present(data: bytes | None, path: str) -> bytes:
     """
+    The bytes of a file that must be there.
+
     Raises:
         BadArtifact: there is no such file.
     """

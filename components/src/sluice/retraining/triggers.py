@@ -7,9 +7,9 @@ Whether to train again: a pure rule over what is known of the model in productio
     schedule   so long ago it was trained
     empty      nothing is in production
 
-One trigger that fires is enough. A trigger without evidence is INCONCLUSIVE: it never starts a training, and it is
-said. Two guards keep a run from being wasted: a cooldown, and a rollout that is going on, beside which a second one
-would be refused.
+One trigger that fires is enough. A trigger without evidence is INCONCLUSIVE: it never starts a training, and the
+reason says so. Two guards keep a run from being wasted: a cooldown, and a rollout that is going on, beside
+which a second one would be refused.
 """
 
 from __future__ import annotations
