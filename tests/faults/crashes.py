@@ -32,7 +32,7 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
         "sluice.ledger.record",
         "sluice.rollout.message",
         "sluice.release.file",
-        "sluice.ledger.history",
+        "sluice.documents.trailers",
     ),
     "between git's commands": ("sluice.git.command",),
     "collecting a window": ("sluice.monitoring.", "sluice.content"),

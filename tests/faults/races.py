@@ -12,7 +12,7 @@ from pathlib import Path
 from sluice.documents.event_time import iso
 from sluice.documents.verdict import Decision
 from sluice.errors import SluiceError
-from sluice.gitops.writer import GitOps, Snapshot, Written
+from sluice.gitops.writer import CommittedDecision, GitOps, Snapshot
 from sluice.operations.operator import add_hold
 from sluice.rollout.advance import propose
 from tests.faults import sample
@@ -156,7 +156,7 @@ def _meanwhile(gitops: GitOps, what: str, number: int) -> str:
     return add_hold(gitops, digest, "meanwhile", "kim", now).id
 
 
-def _ids(written: Written | None) -> list[str]:
+def _ids(written: CommittedDecision | None) -> list[str]:
     return [written.decision.id] if written else []
 
 

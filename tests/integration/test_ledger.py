@@ -162,6 +162,7 @@ def test_commits_that_break_the_ledger_are_named(gitops: GitOps) -> None:
         ("edit", {path: text + b" "}, path, "was changed again by commit"),
         (commit_message(moved), {}, "commit", "names hold-000000000001 and brings no record"),
         (f"x\n\nSluice-Decision: {decision.id}\n", {}, "commit", "came with commit"),
+        (f"x\n\nsluice-DECISION: new\nsluice-decision: {decision.id}\n", {}, "commit", "came with commit"),
         ("add", {f"{OVERLAY}/decisions/00/0008-shadow-hold.json": record}, "0008", "is not named by its commit"),
         (commit_message(moved), {next_path: record}, next_path, "is not named by its commit"),
         ("hand", {RELEASE: _weights(gitops)}, RELEASE, "is not the state that the last record"),

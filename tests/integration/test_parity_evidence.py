@@ -25,13 +25,13 @@ from sluice.documents.state import ReleaseState
 from sluice.documents.verdict import Verdict
 from sluice.errors import BadArtifact, Unavailable
 from sluice.evidence.recheck import recheck_cells
-from sluice.features.location import put_file
 from sluice.features.materialize import materialize
 from sluice.features.parity import FeatureHistory
 from sluice.feedback.join import Join
 from sluice.gates.online import judge_look
 from sluice.gates.policy import parse_policy
 from sluice.models.bundle import BundleManifest
+from sluice.object_store import open_location
 from sluice.prometheus.exposition import samples_of
 from sluice.prometheus.joined import joined_parts
 from sluice.release.file import render_release
@@ -71,7 +71,7 @@ class Place:
         ]
         path = self.home / "table.parquet"
         pl.DataFrame(rows, schema_overrides={"event_timestamp": pl.Datetime("us", "UTC")}).write_parquet(path)
-        put_file(path, f"{root}/offline/shops.parquet")
+        (open_location(root) / "offline" / "shops.parquet").write(path)
 
     def load(self, until: datetime, **changed: str) -> None:
         """Materialize up to a moment."""
@@ -258,11 +258,11 @@ def test_tables_that_cannot_be_read_leave_the_document_as_it_was(place: Place) -
     place.state(START + 120 * MINUTE)
     place.evidence()
     before = place.output.read_bytes()
-    with pytest.raises(Unavailable, match=r"s3://nowhere/tiny/offline/shops\.parquet: cannot be used"):
+    with pytest.raises(Unavailable, match=r"s3://nowhere/tiny/offline/shops\.parquet: cannot be read"):
         place.evidence("s3://nowhere/tiny")
     assert place.output.read_bytes() == before
     place.s3.kill()
     done = place.join(place.settings["SLUICE_FEATURES"])
     assert (done.returncode, place.output.read_bytes()) == (2, before)
-    assert done.stderr.startswith("join: s3://features/tiny/offline/shops.parquet: cannot be used")
+    assert done.stderr.startswith("join: s3://features/tiny/offline/shops.parquet: cannot be read")
     assert len(done.stderr.splitlines()) == 1

@@ -207,6 +207,37 @@ def test_parameters_come_from_a_file_and_the_command_line_wins(
     assert found["parameters"] == {"checkpoint_every": 60, "distribution": "mirrored"}
 
 
+def test_a_token_goes_to_the_host_alone_and_into_no_message(
+    kfp: tuple[Kfp, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tokens: list[str | None] = []
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            """Sends every request on, with no word about the token."""
+            tokens.append(self.headers["authorization"])
+            self.send_response(302)
+            self.send_header("location", f"http://127.0.0.1:{other.server_port}/again")
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            """Nothing."""
+
+    other = ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere)
+    threading.Thread(target=other.serve_forever, daemon=True).start()
+    monkeypatch.setenv("KFP_TOKEN", "secret")
+    assert main([*PROMOTION, "--host", f"http://127.0.0.1:{other.server_port}"]) == 2
+    other.shutdown()
+    assert tokens == ["Bearer secret"]
+    assert "does not answer as KFP does (status 302); set KFP_TOKEN" in capsys.readouterr().err
+    monkeypatch.setenv("KFP_TOKEN", "secret\nhost: elsewhere")
+    assert main([*PROMOTION, "--host", kfp[1]]) == 2
+    message = capsys.readouterr().err
+    assert "KFP_TOKEN: has characters that no header may have" in message
+    assert "secret" not in message
+
+
 @pytest.mark.parametrize("name", sorted(CATALOGUE))
 def test_every_pipeline_can_be_submitted_with_what_it_needs_alone(
     name: str, capsys: pytest.CaptureFixture[str]

@@ -22,7 +22,7 @@ from sluice.documents.event_time import iso
 from sluice.errors import BadArtifact, BadInput
 from sluice.evaluation.card import card_json
 from sluice.feedback.batch import Batch
-from sluice.feedback.store import BatchKind, FeedbackStore
+from sluice.feedback.store import BatchKind, PredictionStore
 from sluice.predictions.log import PredictionRecord
 from sluice.retraining.triggers import TriggerLimits
 from sluice.rollout.advance import propose
@@ -216,15 +216,18 @@ def test_a_rollout_that_is_going_on_holds_a_training_back(production: Production
     assert report["known"]["hours_since_training"] == 24
 
 
-def copied(production: Production, place: Path) -> FeedbackStore:
+def copied(production: Production, place: Path) -> PredictionStore:
     """The same rows in a folder, under the dates at which they were known: the collector got them all today."""
-    addresses = production.predictions, place.as_uri()
-    source, target = (FeedbackStore.open(address, "tiny", "dev", os.environ) for address in addresses)
+    source, target = (
+        PredictionStore.open(one, "tiny", "dev", os.environ) for one in (production.predictions, place.as_uri())
+    )
     times: dict[BatchKind, str] = {"predictions": "event_time", "labels": "label_time"}
     for kind, column in times.items():
-        for name in source.names(kind, LONG_AGO):
-            for number, rows in enumerate(source.read(kind, name).sort(column).iter_slices(20)):
-                target.put(kind, Batch(start=rows[column][-1], sha256=f"{Path(name).stem[-60:]}{number:04}"), rows)
+        for batch in source.batches(kind, LONG_AGO):
+            for number, rows in enumerate(source.read(kind, batch).sort(column).iter_slices(20)):
+                target.put(
+                    kind, Batch(start=rows[column][-1], sha256=f"{Path(batch.path).stem[-60:]}{number:04}"), rows
+                )
     return target
 
 
@@ -241,9 +244,9 @@ def test_a_folder_says_the_same_as_object_storage(days: float, production: Produ
 def test_predictions_without_features_are_of_no_use_to_drift(production: Production, tmp_path: Path) -> None:
     """KServe's own logger sends none."""
     store = copied(production, tmp_path / "store")
-    for name in store.names("predictions", LONG_AGO):
-        bare = store.read("predictions", name).with_columns(features=pl.lit("{}"))
-        store.put("predictions", Batch.from_name(Path(name).stem), bare)
+    for batch in store.batches("predictions", LONG_AGO):
+        bare = store.read("predictions", batch).with_columns(features=pl.lit("{}"))
+        store.put("predictions", Batch.from_name(Path(batch.path).stem), bare)
     place = str(tmp_path / "store")
     report = production.asked(tmp_path / "out", TriggerLimits(minimum_n=30), QUIET, predictions=place)
     assert (report["says"]["drift"], report["known"]["requests"]) == ("INCONCLUSIVE", 0)
@@ -252,9 +255,9 @@ def test_predictions_without_features_are_of_no_use_to_drift(production: Product
 
 def test_a_damaged_batch_is_named(production: Production, tmp_path: Path) -> None:
     store = copied(production, tmp_path / "store")
-    name = store.names("labels", LONG_AGO)[-1]
-    Path(name).write_bytes(Path(name).read_bytes()[:100])
-    with pytest.raises(BadArtifact, match=f"{Path(name).name}: is no batch of labels"):
+    batch = store.batches("labels", LONG_AGO)[-1]
+    batch.write(batch.read(100))
+    with pytest.raises(BadArtifact, match=f"{batch.name}: is no batch of labels"):
         production.asked(tmp_path / "out", TriggerLimits(), END, predictions=str(tmp_path / "store"))
 
 

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from sluice.gitops.writer import GitOps, Written
+from sluice.gitops.writer import CommittedDecision, GitOps
 from sluice.rollout.advance import look, propose
 from tests.support.release import GOOD, A, B, passing
 
@@ -61,7 +61,7 @@ def propose_on(gitops: GitOps, digest: str, day: int) -> None:
     gitops.commit(lambda snapshot: propose(snapshot, digest, GOOD, {}, RUN, january(day)))
 
 
-def look_on(gitops: GitOps, day: int, make: Any = passing) -> Written | None:
+def look_on(gitops: GitOps, day: int, make: Any = passing) -> CommittedDecision | None:
     """Judge on a day of January, by default on evidence that passes."""
     return gitops.commit(lambda snapshot: look(snapshot, make(snapshot.state, january(day)), january(day), RUN))
 

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import polars as pl
 
 from sluice.child_process import ChildServer
-from sluice.feedback.store import BatchKind, FeedbackStore
+from sluice.feedback.store import BatchKind, PredictionStore
 from sluice.workspace import bundle_directory
 from tests.support.tiny_bundle import write_tiny_bundle
 
@@ -69,14 +69,14 @@ class Post:
         self.children.append(child)
         return child, urlsplit(child.wait_ready(60)).netloc, digest
 
-    def store(self) -> FeedbackStore:
+    def store(self) -> PredictionStore:
         """What the collector writes to."""
-        return FeedbackStore.open(self.address, "tiny", "dev", os.environ)
+        return PredictionStore.open(self.address, "tiny", "dev", os.environ)
 
     def rows(self, kind: BatchKind = "predictions") -> pl.DataFrame:
         """All rows of all objects."""
         store = self.store()
-        frames = [store.read(kind, name) for name in store.names(kind, LONG_AGO)]
+        frames = [store.read(kind, batch) for batch in store.batches(kind, LONG_AGO)]
         return pl.concat(frames) if frames else pl.DataFrame(schema={"request_id": pl.String})
 
     def spooled(self, spool: str = "spool") -> int:

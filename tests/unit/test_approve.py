@@ -16,7 +16,7 @@ import pytest
 from sluice.documents.state import ReleaseState
 from sluice.documents.verdict import Decision
 from sluice.errors import BadArtifact, BadInput, Refused
-from sluice.gitops.writer import GitOps, Snapshot, Written
+from sluice.gitops.writer import CommittedDecision, GitOps, Snapshot
 from sluice.ledger.trail import Step
 from sluice.operations.approve import approve, approve_merged
 from sluice.operations.ledger import verify
@@ -167,7 +167,7 @@ def test_the_same_approval_made_twice_is_one_commit(gitops: GitOps) -> None:
     before: list[Snapshot] = []
 
     class Twice(GitOps):
-        def commit(self, decide: Any) -> Written | None:
+        def commit(self, decide: Any) -> CommittedDecision | None:
             def again(snapshot: Snapshot) -> Decision:
                 before.append(snapshot)
                 made: Decision = decide(before[0])

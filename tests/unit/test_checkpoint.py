@@ -12,7 +12,7 @@ import numpy.typing as npt
 import polars as pl
 import pytest
 
-from sluice.errors import BadArtifact, BadInput
+from sluice.errors import BadArtifact, BadInput, Unavailable
 from sluice.tasks.recipe import Recipe
 from sluice.training.checkpoint import Checkpoint, CheckpointStore, identity_of
 from sluice.training.curve import Epoch
@@ -77,7 +77,7 @@ def test_a_write_that_fails_leaves_the_old_one(tmp_path: Path, monkeypatch: pyte
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(BadInput, match=r"checkpoint\.npz: cannot be written"):
+    with pytest.raises(Unavailable, match=r"checkpoint\.npz: cannot be written"):
         store.write(checkpoint(14))
     found = store.read("sha256:1")
     assert found is not None
@@ -121,7 +121,7 @@ def test_an_unknown_kind_of_storage_is_refused() -> None:
 def test_a_bucket_that_is_not_there_is_told_before_a_step_is_lost(s3: str) -> None:
     store = CheckpointStore("s3://no-such-bucket/kept")
     assert store.read("sha256:1") is None
-    with pytest.raises(BadInput, match=r"s3://no-such-bucket/kept/checkpoint\.npz: cannot be written"):
+    with pytest.raises(Unavailable, match=r"s3://no-such-bucket/kept/checkpoint\.npz: cannot be written"):
         store.write(checkpoint())
 
 

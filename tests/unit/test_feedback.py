@@ -9,7 +9,6 @@ from typing import Any
 
 import polars as pl
 import pytest
-from pyarrow.fs import LocalFileSystem
 
 from sluice.documents.event_time import iso
 from sluice.documents.state import ReleaseState
@@ -17,9 +16,10 @@ from sluice.errors import BadArtifact
 from sluice.feedback.attribution import attribute_rows
 from sluice.feedback.batch import LABEL_SCHEMA, MAX_LINES, Batch, labels_at, parse_feedback, parse_predictions
 from sluice.feedback.events import parse_event
-from sluice.feedback.store import FeedbackStore
+from sluice.feedback.store import PredictionStore
 from sluice.feedback.store_log import StoreLog
 from sluice.models.request import BadRequest
+from sluice.object_store import open_location
 from sluice.predictions.log import WINDOW_SCHEMA, PredictionRecord, is_sampled, window_frame
 from sluice.predictions.windows import ROW_SCHEMA
 from tests.support.release import A, B, C, state_in
@@ -246,25 +246,25 @@ def test_windows_begin_with_their_stage_so_that_no_split_is_mixed(tmp_path: Path
 
 
 def test_a_store_says_which_object_is_none_of_its_own(tmp_path: Path) -> None:
-    store = FeedbackStore(LocalFileSystem(), str(tmp_path), "tiny", "dev")
+    store = PredictionStore(open_location(str(tmp_path)), "tiny", "dev")
     body = json.dumps(GOOD).encode()
     batch = Batch.of(NOON, body)
     for _ in range(2):
         store.put("predictions", batch, parse_predictions(batch, body))
-    (name,) = store.names("predictions", NOON)
+    (stored,) = store.batches("predictions", NOON)
     (path,) = tmp_path.rglob("*.parquet")
     pl.read_parquet(path).drop("as_of").write_parquet(path)  # a batch of before
-    assert store.read("predictions", name).schema == pl.Schema(dict(WINDOW_SCHEMA))
-    assert "/date=2026-11-21/hour=12/" in name
-    assert store.names("predictions", NOON + timedelta(days=1)) == []
-    assert store.read("predictions", name)["request_id"].to_list() == ["q"]
-    Path(name).write_bytes(Path(name).read_bytes()[:100])
+    assert store.read("predictions", stored).schema == pl.Schema(dict(WINDOW_SCHEMA))
+    assert "/date=2026-11-21/hour=12/" in str(stored)
+    assert store.batches("predictions", NOON + timedelta(days=1)) == []
+    assert store.read("predictions", stored)["request_id"].to_list() == ["q"]
+    stored.write(stored.read(100))
     with pytest.raises(BadArtifact, match="is no batch of predictions"):
-        store.read("predictions", name)
+        store.read("predictions", stored)
 
 
 def test_all_batches_since_then_are_gathered_whatever_their_number(tmp_path: Path) -> None:
-    store = FeedbackStore(LocalFileSystem(), str(tmp_path), "tiny", "dev")
+    store = PredictionStore(open_location(str(tmp_path)), "tiny", "dev")
     for number in range(300):
         rows = pl.DataFrame([label(f"q{number}", number % 2, number)], schema=dict(LABEL_SCHEMA))
         store.put("labels", Batch.of(NOON + number * HOUR, str(number).encode()), rows)
@@ -277,7 +277,7 @@ def test_all_batches_since_then_are_gathered_whatever_their_number(tmp_path: Pat
 
 
 def test_release_states_are_remembered_in_their_order(tmp_path: Path) -> None:
-    store = FeedbackStore(LocalFileSystem(), str(tmp_path), "toy", "dev")
+    store = PredictionStore(open_location(str(tmp_path)), "toy", "dev")
     assert store.releases() == ()
     for state in reversed(history()):
         store.put_release(state)

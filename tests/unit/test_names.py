@@ -15,7 +15,6 @@ STILL_TWICE = (
     "Change",
     "Chapter",
     "Document",
-    "Found",
     "Look",
     "Numbers",
     "Peer",

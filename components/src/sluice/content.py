@@ -65,7 +65,7 @@ def written_whole(path: Path) -> Iterator[Path]:
         raise
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes | memoryview) -> None:
     """Write ``data`` to ``path``, whole or not at all."""
     with written_whole(path) as beside:
         beside.write_bytes(data)

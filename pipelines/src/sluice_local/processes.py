@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import sys
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+
+import urllib3
 
 from sluice.child_process import ChildServer
 from sluice.errors import BadArtifact, BadInput
@@ -24,15 +23,8 @@ def log_directory(workspace: Workspace, environment: str) -> Path:
 def start_predictor(workspace: Workspace, environment: str, task: str, digest: str, role: str) -> ChildServer:
     """Start a model server on a bundle of the workspace; with a feature store where there is one."""
     short = digest.removeprefix("sha256:")[:12]
-    command = [
-        sys.executable,
-        "-m",
-        "sluice_serving.predictor",
-        "--bundle",
-        str(workspace.bundle(digest)),
-        "--digest",
-        digest,
-    ]
+    command = [sys.executable, "-m", "sluice_serving.predictor", "--digest", digest]
+    command += ["--bundle", str(workspace.bundle(digest))]
     command += ["--model_name", task, "--http_port", "0", "--role", role]
     command += ["--log", str(log_directory(workspace, environment) / f"{short}.jsonl")]
     if (workspace.features / "registry.db").is_file():
@@ -52,20 +44,14 @@ def ask(url: str, path: str, method: str = "GET", document: Any = None, timeout_
     Raises:
         BadInput: no answer, or a status other than 200.
     """
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=timeout_s)
     try:
-        body = None if document is None else json.dumps(document)
-        connection.request(method, path, body, {"content-type": "application/json"})
-        response = connection.getresponse()
-        answer = response.read()
-    except (OSError, http.client.HTTPException) as error:
+        answer = urllib3.request(method, url + path, json=document, timeout=timeout_s, retries=False)
+    except urllib3.exceptions.HTTPError as error:
         raise BadInput(url + path, f"gives no answer ({error})", "look into serving/*.log of the workspace") from error
-    finally:
-        connection.close()
-    if response.status != 200:
-        text = answer.decode("utf-8", "replace")[:200]
-        raise BadInput(url + path, f"answers with status {response.status}", text)
-    parsed = json.loads(answer)
+    if answer.status != 200:
+        text = answer.data.decode("utf-8", "replace")[:200]
+        raise BadInput(url + path, f"answers with status {answer.status}", text)
+    parsed = answer.json()
     if not isinstance(parsed, dict):
         raise BadArtifact(url + path, "does not answer with an object", "see what listens there")
     return parsed

@@ -9,7 +9,7 @@ Nothing is sent before every parameter is in its range. A version is uploaded on
 file. Exit codes: 0 well, 1 the run did not end well, 2 wrong input or no answer, 130 interrupted (the run goes on).
 
 Environment:
-    KF_CATALOGUE_ENDPOINT   the host, where --host is not given
+    KF_PIPELINES_ENDPOINT   the host, where --host is not given
     KFP_TOKEN               bearer token
 """
 
@@ -20,13 +20,13 @@ import os
 import re
 import sys
 import time
-import urllib.error
-import urllib.request
 import warnings
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+
+import urllib3
 
 from sluice.content import digest_of_file
 from sluice.errors import BadInput, SluiceError
@@ -66,67 +66,71 @@ class Host:
         if pipeline is None:
             pipeline = self._client.upload_pipeline(str(compiled), name, namespace=self._namespace).pipeline_id
         there = [one for one in self._versions(pipeline) if one.display_name == version]
-        made = there or [self._client.upload_pipeline_version(str(compiled), version, pipeline_id=pipeline)]
-        return pipeline, made[0].pipeline_version_id
+        versions = there or [self._client.upload_pipeline_version(str(compiled), version, pipeline_id=pipeline)]
+        return pipeline, versions[0].pipeline_version_id
 
     def run(self, ids: tuple[str, str], experiment: str, name: str, values: dict[str, Any], cron: str) -> str:
         """Start a run, or with ``cron`` (six fields) make a recurring one; returns its id."""
         where = self._client.create_experiment(experiment, namespace=self._namespace).experiment_id
-        given = {"params": values, "pipeline_id": ids[0], "version_id": ids[1]}
+        arguments = {"params": values, "pipeline_id": ids[0], "version_id": ids[1]}
         if cron:
-            made = self._client.create_recurring_run(where, name, cron_expression=cron, no_catchup=True, **given)
-            return str(made.recurring_run_id)
-        return str(self._client.run_pipeline(where, name, **given).run_id)
+            recurring = self._client.create_recurring_run(
+                where, name, cron_expression=cron, no_catchup=True, **arguments
+            )
+            return str(recurring.recurring_run_id)
+        return str(self._client.run_pipeline(where, name, **arguments).run_id)
 
     def follow(self, run: str) -> Iterator[tuple[str, dict[str, str]]]:
         """State of the run and of each step, until it ended."""
         while True:
-            found = self._client.get_run(run)
-            details = found.run_details.task_details if found.run_details else []
+            status = self._client.get_run(run)
+            details = status.run_details.task_details if status.run_details else []
             steps = {
                 one.display_name: str(one.state)
                 for one in details or []
                 if not _PLUMBING.fullmatch(one.display_name or "root")
             }
-            yield str(found.state), steps
-            if found.state in _ENDED:
+            yield str(status.state), steps
+            if status.state in _ENDED:
                 return
             time.sleep(_LOOK_SECONDS)
 
     def _versions(self, pipeline: str) -> list[Any]:
-        found: list[Any] = []
+        versions: list[Any] = []
         token = ""
         while True:
             page = self._client.list_pipeline_versions(pipeline, page_token=token, page_size=100)
-            found += page.pipeline_versions or []
+            versions += page.pipeline_versions or []
             token = page.next_page_token or ""
             if not token:
-                return found
+                return versions
 
 
 def _require_answer(url: str, token: str) -> None:
     """KFP's client asks a silent host five times, half a minute long; this asks once."""
     if not url.startswith(("http://", "https://")):
-        raise BadInput(f"host {url!r}", "is no URL", "give --host http://..., or set KF_CATALOGUE_ENDPOINT")
+        raise BadInput(f"host {url!r}", "is no URL", "give --host http://..., or set KF_PIPELINES_ENDPOINT")
+    if not (token.isascii() and token.isprintable()):
+        raise BadInput("KFP_TOKEN", "has characters that no header may have", "write one line of ASCII")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    asked = urllib.request.Request(f"{url}/apis/v2beta1/healthz", headers=headers)  # noqa: S310  checked above
     fix = "check the address and `kubectl port-forward -n kubeflow svc/ml-pipeline 8888`"
     try:
-        with urllib.request.urlopen(asked, timeout=_ANSWER_SECONDS) as answer:  # noqa: S310
-            json.loads(answer.read())
-    except urllib.error.HTTPError as error:
-        rule = "refuses us" if error.code in (401, 403) else "does not answer as KFP does"
-        raise BadInput(f"host {url}", f"{rule} (status {error.code})", "set KFP_TOKEN, or " + fix) from error
-    except (OSError, ValueError) as error:
+        health = f"{url}/apis/v2beta1/healthz"
+        answer = urllib3.request("GET", health, headers=headers, timeout=_ANSWER_SECONDS, retries=False)
+        if answer.status != 200:
+            rule = "refuses us" if answer.status in (401, 403) else "does not answer as KFP does"
+            raise BadInput(f"host {url}", f"{rule} (status {answer.status})", "set KFP_TOKEN, or " + fix)
+        answer.json()
+    except (urllib3.exceptions.HTTPError, ValueError) as error:
         raise BadInput(f"host {url}", f"does not answer as KFP does ({error})", fix) from error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    asked = _parser().parse_args(arguments)
+    options = _parser().parse_args(arguments)
     warnings.simplefilter("ignore")
     try:
-        return _submit(asked)
+        return _submit(options)
     except SluiceError as error:
         sys.stderr.write(f"submit: {error}\n")
         return error.exit_code
@@ -134,45 +138,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _submit(asked: argparse.Namespace) -> int:
-    if asked.pipeline not in CATALOGUE:
-        raise BadInput(f"pipeline {asked.pipeline!r}", "is not known", f"choose one of {', '.join(sorted(CATALOGUE))}")
-    compiled = Path(str(files("sluice_pipelines"))) / "compiled" / f"{asked.pipeline}.yaml"
-    parameters = CATALOGUE[asked.pipeline].parameters
-    values = parse_parameters(asked.pipeline, parameters, asked.parameter, asked.parameters)
-    if asked.recurring and len(asked.recurring.split()) != 6:
+def _submit(options: argparse.Namespace) -> int:
+    if options.pipeline not in CATALOGUE:
+        known = ", ".join(sorted(CATALOGUE))
+        raise BadInput(f"pipeline {options.pipeline!r}", "is not known", f"choose one of {known}")
+    compiled = Path(str(files("sluice_pipelines"))) / "compiled" / f"{options.pipeline}.yaml"
+    parameters = CATALOGUE[options.pipeline].parameters
+    values = parse_parameters(options.pipeline, parameters, options.parameter, options.parameters)
+    if options.recurring and len(options.recurring.split()) != 6:
         fix = "write seconds minutes hours day month weekday, for example '0 0 3 * * *'"
-        raise BadInput(f"--recurring {asked.recurring!r}", "has not six fields", fix)
-    if asked.validate:
-        _say(
-            asked, {"pipeline": asked.pipeline, "parameters": values}, f"{asked.pipeline}: all parameters are in range"
-        )
+        raise BadInput(f"--recurring {options.recurring!r}", "has not six fields", fix)
+    if options.validate:
+        document = {"pipeline": options.pipeline, "parameters": values}
+        _say(options, document, f"{options.pipeline}: all parameters are in range")
         return 0
-    host = Host(asked.host, asked.namespace, os.environ.get("KFP_TOKEN", ""))
-    return _started(host, asked, compiled, values)
+    host = Host(options.host, options.namespace, os.environ.get("KFP_TOKEN", ""))
+    return _started(host, options, compiled, values)
 
 
-def _started(host: Host, asked: argparse.Namespace, compiled: Path, values: dict[str, Any]) -> int:
+def _started(host: Host, options: argparse.Namespace, compiled: Path, values: dict[str, Any]) -> int:
     from kfp_server_api.exceptions import ApiException  # type: ignore[import-untyped]
-    from urllib3.exceptions import HTTPError
 
-    name = f"sluice-{asked.pipeline}"
-    job = asked.name or f"{name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
+    name = f"sluice-{options.pipeline}"
+    job = options.name or f"{name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
     try:
         with contextlib.redirect_stdout(sys.stderr):  # KFP's client says where to look, in no format
             ids = host.upload(compiled, name)
-            run = host.run(ids, asked.experiment, job, values, asked.recurring)
-        kind = "recurringrun" if asked.recurring else "runs"
+            run = host.run(ids, options.experiment, job, values, options.recurring)
+        kind = "recurringrun" if options.recurring else "runs"
         link = f"{host.url}/#/{kind}/details/{run}"
-        told = {"pipeline_id": ids[0], "version_id": ids[1], "run_id": run, "name": job, "link": link}
-        _say(asked, told, f"{job}: {link}")
-        return _followed(host, run, asked.json) if asked.follow and not asked.recurring else 0
+        document = {"pipeline_id": ids[0], "version_id": ids[1], "run_id": run, "name": job, "link": link}
+        _say(options, document, f"{job}: {link}")
+        return _followed(host, run, options.json) if options.follow and not options.recurring else 0
     except ApiException as error:
-        said = " ".join(str(error.body or error.reason).split())[:300]
-        raise BadInput(
-            f"host {host.url}", f"refuses it (status {error.status}: {said})", "mend that, then again"
-        ) from error
-    except HTTPError as error:
+        reason = " ".join(str(error.body or error.reason).split())[:300]
+        rule = f"refuses it (status {error.status}: {reason})"
+        raise BadInput(f"host {host.url}", rule, "mend that, then again") from error
+    except urllib3.exceptions.HTTPError as error:
         raise BadInput(f"host {host.url}", f"stopped answering ({error})", "the run may go on: look there") from error
 
 
@@ -204,8 +206,8 @@ def _step(console: Any, step: str, state: str, as_json: bool) -> None:
         console.print(f"[{colour}]{state:>10}[/]  {step}")
 
 
-def _say(asked: argparse.Namespace, document: dict[str, Any], text: str) -> None:
-    sys.stdout.write((json.dumps(document, sort_keys=True) if asked.json else text) + "\n")
+def _say(options: argparse.Namespace, document: dict[str, Any], text: str) -> None:
+    sys.stdout.write((json.dumps(document, sort_keys=True) if options.json else text) + "\n")
     sys.stdout.flush()
 
 
@@ -216,7 +218,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("pipeline", help=", ".join(sorted(CATALOGUE)))
     parser.add_argument("-p", dest="parameter", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--parameters", type=Path, help="JSON file of parameters")
-    parser.add_argument("--host", default=os.environ.get("KF_CATALOGUE_ENDPOINT", ""), help="URL of KFP")
+    parser.add_argument("--host", default=os.environ.get("KF_PIPELINES_ENDPOINT", ""), help="URL of KFP")
     parser.add_argument("--namespace", default="kubeflow", help="the profile's, on a multi-user installation")
     parser.add_argument("--experiment", default="sluice")
     parser.add_argument("--name", default="", help="of the run")

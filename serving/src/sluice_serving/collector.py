@@ -42,7 +42,7 @@ from prometheus_client import Counter as Family
 from sluice.errors import SluiceError
 from sluice.feedback.batch import MAX_BATCH_BYTES, Batch, parse_feedback, parse_predictions
 from sluice.feedback.events import parse_event
-from sluice.feedback.store import BatchKind, FeedbackStore
+from sluice.feedback.store import BatchKind, PredictionStore
 from sluice.models.request import MAX_BODY_BYTES, BadRequest, excerpt
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class CollectorCounts:
 class _RowBatches:
     """Rows of many small requests go into one object; each is answered when that is stored."""
 
-    def __init__(self, store: FeedbackStore, kind: BatchKind) -> None:
+    def __init__(self, store: PredictionStore, kind: BatchKind) -> None:
         self._store, self._kind = store, kind
         self._waiting: list[tuple[pl.DataFrame, asyncio.Future[None]]] = []
         self._writing: asyncio.Task[None] | None = None
@@ -148,7 +148,7 @@ def _settle(waiting: list[tuple[pl.DataFrame, asyncio.Future[None]]], error: Exc
 class CollectorApp:
     """The ASGI application."""
 
-    def __init__(self, store: FeedbackStore) -> None:
+    def __init__(self, store: PredictionStore) -> None:
         self._store, self.counts = store, CollectorCounts(store.task)
         self._labels, self._events = _RowBatches(store, "labels"), _RowBatches(store, "predictions")
         self._busy: Counter[int] = Counter()
@@ -279,7 +279,8 @@ def main(argv: list[str] | None = None) -> int:
     if options.end_with_stdin:
         end_with_stdin()
     try:
-        app = Lingering(CollectorApp(FeedbackStore.open(options.store, options.task, options.environment, os.environ)))
+        store = PredictionStore.open(options.store, options.task, options.environment, os.environ)
+        app = Lingering(CollectorApp(store))
         listener = socket.create_server((options.host, options.port), backlog=512)
     except (SluiceError, OSError) as error:
         sys.stderr.write(f"collector: {error}\n")

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import http.client
 import os
 import sys
 import threading
@@ -26,6 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import urllib3
 from prometheus_client.core import REGISTRY, CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -202,28 +202,26 @@ class Spool:
 
 
 class _Sender:
-    """One connection to a collector, made anew after each failure."""
+    """
+    A collector's client, which connects anew after each failure. By urllib3, which KServe has imported already: httpx
+    would take twice its CPU for a batch.
+    """
 
     def __init__(self, url: str) -> None:
-        self._address = urlsplit(url).netloc
-        self._connection: http.client.HTTPConnection | None = None
+        self._pool = urllib3.connection_from_url(url, timeout=_TIMEOUT_S, retries=False)
 
     def put(self, segment: str, body: bytes) -> int:
         """The collector's status; 0 without an answer. A refusal is said once, in the server's log."""
         start = datetime.strptime(segment.partition("-")[0], STAMP).replace(tzinfo=UTC)
-        connection = self._connection or http.client.HTTPConnection(self._address, timeout=_TIMEOUT_S)
-        self._connection = None
+        path, headers = f"/v1/predictions/{Batch.of(start, body).name}", {"content-type": "application/x-ndjson"}
         try:
-            path = f"/v1/predictions/{Batch.of(start, body).name}"
-            connection.request("PUT", path, body, {"content-type": "application/x-ndjson"})
-            answer = connection.getresponse()
-            reason = answer.read(2000)
-        except (OSError, http.client.HTTPException):
-            connection.close()
+            answer = self._pool.request("PUT", path, body=body, headers=headers, preload_content=False)
+            reason = answer.read(2000).decode("utf-8", "replace")
+            answer.release_conn()
+        except (OSError, urllib3.exceptions.HTTPError):
             return 0
-        self._connection = connection
         if answer.status in _HOPELESS:
-            sys.stderr.write(f"collector refuses a batch ({answer.status}): {reason.decode('utf-8', 'replace')}\n")
+            sys.stderr.write(f"collector refuses a batch ({answer.status}): {reason}\n")
         return answer.status
 
 

@@ -6,7 +6,7 @@ Environment:
     SLUICE_REDIS_PASSWORD    from a Secret; none when left out
     SLUICE_FEATURES          folder or s3://bucket/prefix of ``registry.db`` and ``offline/<view>.parquet``; who only
                              reads online needs none
-    AWS_…                    of the S3-compatible store, see ``sluice.features.location``
+    AWS_…                    of the S3-compatible store, see ``sluice.object_store``
 
 Feast keeps on-demand functions in its registry as dill, so whoever may write the registry may run code wherever it is
 read. Nothing here reads one: the definitions come with the image, are applied to a registry of the process's own, and
@@ -102,10 +102,10 @@ def _expand(value: Any, environment: Mapping[str, str]) -> Any:
     if not isinstance(value, str):
         return value
 
-    def value_of(match: re.Match[str]) -> str:
+    def substitute(match: re.Match[str]) -> str:
         name, optional = match.groups()
         if not optional and not environment.get(name):
             raise BadInput(f"environment variable {name}", "is not set", "set it; sluice.features.cluster says to what")
         return environment.get(name, "")
 
-    return _VARIABLE.sub(value_of, value)
+    return _VARIABLE.sub(substitute, value)

@@ -13,6 +13,7 @@ Environment: see ``sluice.features.cluster``.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import tempfile
@@ -30,10 +31,11 @@ from sluice.documents.event_time import iso
 from sluice.documents.model import FrozenDocument
 from sluice.errors import BadInput, SluiceError
 from sluice.features.cluster import CLUSTER, apply_definitions, cluster_store
-from sluice.features.location import put_file, read_object, table_rows
 from sluice.features.plan import StoredView, refuse_known_later
 from sluice.features.publish import columns_of, messages
 from sluice.features.store import plan_of
+from sluice.features.tables import table_rows
+from sluice.object_store import NoSuchObject, ObjectLocation, open_location
 from sluice.tasks.task import Task, load_task
 
 _MOMENT = "event_timestamp"
@@ -95,8 +97,8 @@ def materialize(
         refuse_known_later(task.known_later, [(f.name, f"view {v.name}") for v in plan.stored for f in v.features])
         marks = read_marks(feast)  # before anything is written anywhere: is Redis there?
         if tables:
-            _publish_tables(task, until, root)
-        _publish_registry(repo, environment, root)
+            _publish_tables(task, until, open_location(root))
+        _publish_registry(repo, environment, open_location(root))
         run = _Run(feast, root, until, since)
         return tuple(run.load(view, marks.get(view.name)) for view in plan.stored)
 
@@ -120,7 +122,7 @@ class _Run:
         rows = self._rows(view, start)
         self._write(view, rows, over=mark is None or self.since is not None)
         before = None if mark is None else mark.newest
-        moments = [newest for newest in (rows[_MOMENT].max(), before) if isinstance(newest, datetime)]
+        moments = [stamp for stamp in (rows[_MOMENT].max(), before) if isinstance(stamp, datetime)]
         new_mark = ViewMark(until=self.until, newest=max(moments, default=None), definition=definition)
         self.feast.provider.online_store.write_mark(self.feast.config, view.name, new_mark.model_dump_json())
         return ViewLoad(view.name, rows.height, new_mark)
@@ -159,7 +161,7 @@ def read_marks(feast: FeatureStore) -> dict[str, ViewMark]:
     return {view: ViewMark.model_validate_json(text) for view, text in marks.items()}
 
 
-def _publish_tables(task: Task, until: datetime, root: str) -> None:
+def _publish_tables(task: Task, until: datetime, root: ObjectLocation) -> None:
     end = min(until, task.splits.end)
     if end <= task.splits.train:
         raise BadInput(f"until {iso(until)}", f"lies before {iso(task.splits.train)}", "choose a later time")
@@ -167,22 +169,23 @@ def _publish_tables(task: Task, until: datetime, root: str) -> None:
         for name, table in task.read_feature_tables(task.splits.train, end).items():
             path = Path(scratch) / f"{name}.parquet"
             table.write_parquet(path, compression="zstd", compression_level=1)
-            put_file(path, f"{root}/offline/{name}.parquet")
+            (root / "offline" / path.name).write(path)
 
 
-def _publish_registry(repo: Path, environment: Mapping[str, str], root: str) -> None:
+def _publish_registry(repo: Path, environment: Mapping[str, str], root: ObjectLocation) -> None:
     """The shared registry, for Feast's other tools; only when the definitions have changed, and its mark last."""
     files = {path.name: path for path in sorted(repo.iterdir()) if path.suffix in {".py", ".yaml"}}
-    address, digest = f"{root}/applied.json", digest_of_files(files)
+    mark, digest = root / "applied.json", digest_of_files(files)
     with tempfile.TemporaryDirectory(prefix="sluice-registry-") as scratch:
         path = Path(scratch) / "mark.json"
         write_json(path, {"definitions": digest})
-        if read_object(address) == path.read_bytes():
-            return
+        with contextlib.suppress(NoSuchObject):
+            if mark.read() == path.read_bytes():
+                return
         registry = Path(scratch) / "registry.db"
         apply_definitions(repo, environment, CLUSTER, {"registry_type": "file", "path": str(registry)})
-        put_file(registry, f"{root}/registry.db")
-        put_file(path, address)
+        (root / "registry.db").write(registry)
+        mark.write(path)
 
 
 def arguments(argv: list[str]) -> argparse.Namespace:
@@ -206,10 +209,10 @@ def moment(text: str) -> datetime | None:
     if not text:
         return None
     try:
-        time = datetime.fromisoformat(text)
+        parsed = datetime.fromisoformat(text)
     except ValueError as error:
         raise BadInput(f"time {text!r}", "is not ISO 8601", "write it like 2013-07-01T05:00:00Z") from error
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
 def main(argv: list[str] | None = None) -> int:

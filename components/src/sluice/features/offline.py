@@ -20,7 +20,7 @@ from feast.infra.offline_stores.offline_store import RetrievalJob
 from feast.on_demand_feature_view import OnDemandFeatureView
 
 from sluice.errors import BadInput
-from sluice.features.location import parquet
+from sluice.object_store import open_location
 
 
 class AsofOfflineStoreConfig(DuckDBOfflineStoreConfig):  # type: ignore[misc]
@@ -59,7 +59,7 @@ class AsofOfflineStore(DuckDBOfflineStore):  # type: ignore[misc]
             connection.execute("SET asof_loop_join_threshold = 0; SET TimeZone = 'UTC'")
             connection.register("rows", entity_df)
             for number, view in enumerate(feature_views):
-                connection.register(f"t{number}", parquet(str(view.batch_source.path)))
+                connection.register(f"t{number}", open_location(str(view.batch_source.path)).dataset())
             table = connection.sql(_query(feature_views, feature_refs, moment)).to_arrow_table()
         return IbisRetrievalJob(
             table=ibis.memtable(table),

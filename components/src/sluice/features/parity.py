@@ -15,10 +15,10 @@ from feast import FeatureStore
 
 from sluice.errors import BadInput
 from sluice.features.cluster import CLUSTER, apply_definitions
-from sluice.features.location import table_rows
 from sluice.features.plan import FeaturePlan, StoredView
 from sluice.features.publish import columns_of, publish_tables
 from sluice.features.store import historical, plan_of
+from sluice.features.tables import table_rows
 from sluice.tasks.task import Task
 
 _MOMENT = "event_timestamp"
@@ -128,18 +128,18 @@ def offline_cells(history: FeatureHistory, requests: pl.DataFrame, names: Sequen
 
 
 def _as_of(folder: Path, views: Sequence[StoredView], requests: pl.DataFrame) -> list[dict[str, datetime]]:
-    times: list[dict[str, datetime]] = [{} for _ in range(requests.height)]
+    moments: list[dict[str, datetime]] = [{} for _ in range(requests.height)]
     for view in views:
-        lookups = requests.select(pl.int_range(pl.len()).alias("n"), _REQUEST_TIME, *view.keys).sort(_REQUEST_TIME)
+        keyed = requests.select(pl.int_range(pl.len()).alias("n"), _REQUEST_TIME, *view.keys).sort(_REQUEST_TIME)
         rows = pl.scan_parquet(folder / f"{view.name}.parquet", glob=False).select(*view.keys, _MOMENT)
         for key in view.keys:
-            rows = rows.filter(pl.col(key).is_in(lookups[key].unique().to_list()))
+            rows = rows.filter(pl.col(key).is_in(keyed[key].unique().to_list()))
         table = rows.sort(_MOMENT).collect()
-        matches = lookups.join_asof(
+        matches = keyed.join_asof(
             table, left_on=_REQUEST_TIME, right_on=_MOMENT, by=list(view.keys), check_sortedness=False
         )
         if view.ttl_seconds is not None:
             matches = matches.filter(pl.col(_MOMENT) >= pl.col(_REQUEST_TIME) - pl.duration(seconds=view.ttl_seconds))
         for n, moment in matches.select("n", _MOMENT).drop_nulls().iter_rows():
-            times[n][view.name] = moment
-    return times
+            moments[n][view.name] = moment
+    return moments

@@ -21,7 +21,7 @@ from feast.protos.feast.types.Value_pb2 import Value
 from sluice.errors import BadArtifact, BadInput
 from sluice.features.manifest import Feature, FeatureManifest
 from sluice.features.plan import OnDemandView, StoredView
-from sluice.features.store import open_store, plan_of
+from sluice.features.store import open_feature_store, plan_of
 
 Instance = Mapping[str, Any]
 _INT64 = 2**63
@@ -59,7 +59,7 @@ class OnlineReader:
     """
 
     def __init__(self, store: Path | FeatureStore, manifest: FeatureManifest) -> None:
-        self._feast = open_store(store) if isinstance(store, Path) else store
+        self._feast = open_feature_store(store) if isinstance(store, Path) else store
         whole = plan_of(self._feast, manifest.service)
         where = str(store) if isinstance(store, Path) else "this image"
         if whole.digest != manifest.service_digest:
@@ -144,9 +144,9 @@ class OnlineReader:
         of each row.
         """
         keys = list(zip(*(columns[key] for key in view.keys), strict=True))
-        by_key = self._answers(view, list(dict.fromkeys(keys)))
+        stored = self._answers(view, list(dict.fromkeys(keys)))
         lifetime = None if view.ttl_seconds is None else timedelta(seconds=view.ttl_seconds)
-        answers = [by_key[key] for key in keys]
+        answers = [stored[key] for key in keys]
         expired = [bool(lifetime and stamp and stamp + lifetime < now) for stamp, _ in answers]
         for feature in view.features:
             columns[feature.name] = [
@@ -159,7 +159,7 @@ class OnlineReader:
     def _answers(
         self, view: StoredView, keys: list[tuple[str, ...]]
     ) -> dict[tuple[str, ...], tuple[datetime | None, Mapping[str, Value] | None]]:
-        by_key: dict[tuple[str, ...], tuple[datetime | None, Mapping[str, Value] | None]] = {}
+        stored: dict[tuple[str, ...], tuple[datetime | None, Mapping[str, Value] | None]] = {}
         for start in range(0, len(keys), _KEYS_A_QUERY):
             part = keys[start : start + _KEYS_A_QUERY]
             messages = [
@@ -167,8 +167,8 @@ class OnlineReader:
             ]
             feast = self._feast
             answers = feast.provider.online_read(feast.config, self._views[view.name], messages)
-            by_key |= dict(zip(part, answers, strict=True))
-        return by_key
+            stored |= dict(zip(part, answers, strict=True))
+        return stored
 
 
 def _input(feature: Feature, instance: Instance, number: int) -> Any:

@@ -21,7 +21,7 @@ import pyarrow as pa
 from feast.infra.offline_stores.contrib.spark_offline_store import spark
 from feast.infra.offline_stores.contrib.spark_offline_store.spark_source import SparkSource
 
-from sluice.features.location import SCHEME
+from sluice.object_store import S3
 
 _TYPE = "sluice.features.spark.SparkOfflineStore"
 
@@ -54,12 +54,12 @@ class SparkOfflineStore(spark.SparkOfflineStore):  # type: ignore[misc]
 
 
 def _for_spark(view: Any) -> Any:
-    spark_view, source = copy.copy(view), view.batch_source
+    copied, source = copy.copy(view), view.batch_source
     path = str(source.path)
-    spark_view.batch_source = SparkSource(
+    copied.batch_source = SparkSource(
         name=source.name,
-        path=f"s3a://{path.removeprefix(SCHEME)}" if path.startswith(SCHEME) else path,
+        path=f"s3a://{path.removeprefix(S3)}" if path.startswith(S3) else path,
         file_format="parquet",
         timestamp_field=source.timestamp_field,
     )
-    return spark_view
+    return copied

@@ -68,13 +68,13 @@ def install_definitions(repo: Path, store: Path, known_later: Collection[str]) -
     objects = _staged_definitions(files, store)
     refuse_known_later(known_later, _named_fields(objects))
     if read_mark(store / _MARK) == mark:
-        return open_store(store)
+        return open_feature_store(store)
     copy = store / "repo"
     for name, path in files.items():
         with written_whole(copy / name) as beside:
             shutil.copyfile(path, beside)
     _prepare_online(store / "online.db")
-    feast = open_store(store)
+    feast = open_feature_store(store)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         feast.apply(objects)
@@ -82,7 +82,7 @@ def install_definitions(repo: Path, store: Path, known_later: Collection[str]) -
     return feast
 
 
-def open_store(store: Path) -> FeatureStore:
+def open_feature_store(store: Path) -> FeatureStore:
     """
     Feast's own handle on the store in this folder.
 

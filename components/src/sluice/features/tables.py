@@ -1,19 +1,24 @@
-"""Feature tables in a store, and the marks that say what a folder was made of."""
+"""Feature tables in a folder or on object storage, and the marks that say what a folder was made of."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from sluice.content import digest_of_file, digest_of_files, write_json, written_whole
+from sluice.errors import BadInput
+from sluice.object_store import open_location
 from sluice.tasks.task import Task
+
+if TYPE_CHECKING:
+    from pyarrow.dataset import Expression
 
 _MARK = "tables.json"
 _ROOT: ContextVar[str | None] = ContextVar("tables", default=None)
@@ -66,6 +71,24 @@ def write_tables(tables: Mapping[str, pl.DataFrame], store: Path, made_of: Mappi
         with written_whole(store / "offline" / f"{name}.parquet") as beside:
             table.write_parquet(beside, compression="zstd", compression_level=1)
     write_json(store / _MARK, dict(made_of))
+
+
+def table_rows(address: str, columns: Sequence[str], condition: Expression) -> pl.DataFrame:
+    """
+    These columns of the rows of a table that ``wanted`` keeps.
+
+    Raises:
+        BadInput: the table lacks a column.
+        Unavailable: the store does not answer, refuses, or has no such object.
+    """
+    location = open_location(address)
+    table = location.dataset()
+    for name in columns:
+        if name not in table.schema.names:
+            raise BadInput(address, f"has no column {name}", "write what its view defines")
+    with location.refusals("read"):
+        rows = pl.DataFrame(pl.from_arrow(table.to_table(columns=list(columns), filter=condition)))
+    return rows.select(columns)
 
 
 def read_mark(path: Path) -> Any:

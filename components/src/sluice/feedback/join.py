@@ -11,8 +11,7 @@ Join what a collector stored with the labels that are in, again and again: the e
                  online came: a sample is read again from there; SLUICE_FEATURES when left out, and no parity without
 
 Nothing is written where the join fails: the document grows old, and a gate takes an old join for none. Credentials and
-endpoints come from the environment: of the store as of ``sluice.models.fetch``, of the features as of
-``sluice.features.location``.
+endpoints come from the environment, as of ``sluice.object_store``.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from sluice.documents.evidence import Evidence, Pairs, Timings
 from sluice.documents.state import Applied, ReleaseState
 from sluice.errors import BadInput, SluiceError
 from sluice.evidence.prediction_source import PredictionSource, Recheck
-from sluice.feedback.store import FeedbackStore
+from sluice.feedback.store import PredictionStore
 from sluice.feedback.store_log import StoreLog
 from sluice.gates.policy import GatePolicy, parse_policy
 from sluice.installation import FEATURE_REPO
@@ -78,7 +77,7 @@ class Join:
         Write the evidence of all that is known at ``now``, whole or not at all, and return it.
 
         Raises:
-            BadInput, BadArtifact: the release, the policy, an object or a bundle cannot be read.
+            BadInput, BadArtifact, Unavailable: the release, the policy, an object or a bundle cannot be read.
         """
         state, policy = self._state(), self._policy()
         log, source = self._source(state)
@@ -110,7 +109,7 @@ class Join:
     def _source(self, state: ReleaseState) -> tuple[StoreLog, PredictionSource]:
         key = f"{state.task}/{state.environment}"
         if key not in self._sources:
-            store = FeedbackStore.open(self.store, state.task, state.environment, self.settings)
+            store = PredictionStore.open(self.store, state.task, state.environment, self.settings)
 
             @cache
             def manifest(digest: str) -> BundleManifest:

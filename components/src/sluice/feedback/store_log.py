@@ -16,7 +16,8 @@ from sluice.documents.event_time import moment_of
 from sluice.documents.state import ReleaseState
 from sluice.feedback.attribution import attribute_rows
 from sluice.feedback.batch import LABEL_SCHEMA, labels_at
-from sluice.feedback.store import SCHEMAS, BatchKind, FeedbackStore
+from sluice.feedback.store import SCHEMAS, BatchKind, PredictionStore
+from sluice.object_store import ObjectLocation
 
 if TYPE_CHECKING:
     from sluice.gates.policy import GatePolicy
@@ -37,11 +38,11 @@ class StoreLog:
         settle: see ``sluice.feedback.attribution``.
     """
 
-    store: FeedbackStore
+    store: PredictionStore
     settle: timedelta = timedelta(0)
     _history: dict[int, ReleaseState] | None = None
-    _labels: dict[str, pl.DataFrame] = field(default_factory=dict)
-    _last: dict[str, datetime] = field(default_factory=dict)
+    _labels: dict[ObjectLocation, pl.DataFrame] = field(default_factory=dict)
+    _last: dict[ObjectLocation, datetime] = field(default_factory=dict)
     """Event time of each batch's last row."""
 
     def pieces(
@@ -50,40 +51,43 @@ class StoreLog:
         """The batches since the rollout began; of one whose last row is older than a new stage, nothing changes."""
         history, hours = self.remember(state), policy.online.look_every_hours
         starts = sorted({moment_of(one.since) for one in history if one.since})
-        for name in self.store.names("predictions", self._rollout_start(state) - _BEFORE):
-            rows = None if name in self._last else self.store.read("predictions", name)
+        for batch in self.store.batches("predictions", self._rollout_start(state) - _BEFORE):
+            rows = None if batch in self._last else self.store.read("predictions", batch)
             if rows is not None:
                 newest = rows["event_time"].max()
-                self._last[name] = newest if isinstance(newest, datetime) else starts[0]
-            yield (name, bisect_right(starts, self._last[name])), partial(self._attribute, name, rows, history, hours)
+                self._last[batch] = newest if isinstance(newest, datetime) else starts[0]
+            yield (
+                (batch, bisect_right(starts, self._last[batch])),
+                partial(self._attribute, batch, rows, history, hours),
+            )
 
     def _attribute(
-        self, name: str, rows: pl.DataFrame | None, history: tuple[ReleaseState, ...], hours: float
+        self, batch: ObjectLocation, rows: pl.DataFrame | None, history: tuple[ReleaseState, ...], hours: float
     ) -> pl.DataFrame:
-        frame = self.store.read("predictions", name) if rows is None else rows
-        return attribute_rows(frame, history, hours, self.settle)
+        known = self.store.read("predictions", batch) if rows is None else rows
+        return attribute_rows(known, history, hours, self.settle)
 
     def labels(self, state: ReleaseState, now: datetime, /) -> pl.DataFrame:
         """Those that arrived since the rollout began, as they were known at ``now``."""
-        names = self.store.names("labels", self._rollout_start(state) - _BEFORE)
-        self._labels = {name: self._read(name) for name in names}
+        batches = self.store.batches("labels", self._rollout_start(state) - _BEFORE)
+        self._labels = {batch: self._read(batch) for batch in batches}
         return labels_at(pl.concat([pl.DataFrame(schema=dict(LABEL_SCHEMA)), *self._labels.values()]), now)
 
-    def _read(self, name: str) -> pl.DataFrame:
-        labels = self._labels.get(name)
-        return self.store.read("labels", name) if labels is None else labels
+    def _read(self, batch: ObjectLocation) -> pl.DataFrame:
+        known = self._labels.get(batch)
+        return self.store.read("labels", batch) if known is None else known
 
     def gather(self, kind: BatchKind, since: datetime, keep: Callable[[pl.DataFrame], pl.DataFrame]) -> pl.DataFrame:
         """
         What ``keep`` leaves of every batch that was begun since then; of the batches nothing is remembered.
 
         Raises:
-            BadInput, BadArtifact: as of ``FeedbackStore``.
+            BadInput, BadArtifact: as of ``PredictionStore``.
         """
-        names, frames = self.store.names(kind, since - _BEFORE), [keep(pl.DataFrame(schema=dict(SCHEMAS[kind])))]
+        batches, frames = self.store.batches(kind, since - _BEFORE), [keep(pl.DataFrame(schema=dict(SCHEMAS[kind])))]
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            for start in range(0, len(names), _TOGETHER):
-                some = pool.map(lambda name: keep(self.store.read(kind, name)), names[start : start + _TOGETHER])
+            for start in range(0, len(batches), _TOGETHER):
+                some = pool.map(lambda batch: keep(self.store.read(kind, batch)), batches[start : start + _TOGETHER])
                 frames.append(pl.concat(some))
         return pl.concat(frames)
 

@@ -24,7 +24,7 @@ from typing import IO
 from sluice.content import write_bytes
 from sluice.documents.event_time import moment_of
 from sluice.errors import BadArtifact
-from sluice.git.command import Found, GitFailed, Reader, create_bare, git
+from sluice.git.command import GitFailed, GitObject, Reader, create_bare, git
 
 _STALE_SECONDS = 5.0
 _ANSWER_SECONDS = 60.0
@@ -192,8 +192,8 @@ class Clone:
 
     def last_known(self) -> str | None:
         """The newest commit that was seen; the remote is not asked."""
-        found = self._find([_MAIN])[0] if (self.directory / "HEAD").exists() else None
-        return found.id if found and found.kind == "commit" else None
+        tip = self._objects([_MAIN])[0] if (self.directory / "HEAD").exists() else None
+        return tip.id if tip and tip.kind == "commit" else None
 
     def is_whole(self) -> bool:
         """Whether every commit is here, and every file of the newest one."""
@@ -213,7 +213,7 @@ class Clone:
         """A git command in the clone."""
         return git(self.directory, *arguments, data=data, timeout_s=timeout_s)
 
-    def _find(self, names: Sequence[str]) -> list[Found | None]:
+    def _objects(self, names: Sequence[str]) -> list[GitObject | None]:
         if self._reader is None:
             self._reader = Reader(self.directory)
         return self._reader.find(names)
@@ -225,14 +225,14 @@ class Clone:
 
     def read(self, names: Sequence[str]) -> list[bytes | None]:
         """The blobs called ``names`` (``<commit>:<path>`` or an object id); ``None`` where absent."""
-        return [found.data if found and found.kind == "blob" else None for found in self._find(names)]
+        return [each.data if each and each.kind == "blob" else None for each in self._objects(names)]
 
     def entries(self, name: str) -> dict[str, str]:
         """Name → object id of what lies in a tree (``<commit>:<folder>``); a folder's name ends with ``/``."""
-        found = self._find([name])[0]
+        tree = self._objects([name])[0]
         listed: dict[str, str] = {}
-        data, place = (found.data, 0) if found and found.kind == "tree" else (b"", 0)
-        size = len(found.id) // 2 if found else 0
+        data, place = (tree.data, 0) if tree and tree.kind == "tree" else (b"", 0)
+        size = len(tree.id) // 2 if tree else 0
         while place < len(data):
             end = data.index(b"\0", place)
             mode, _, entry = data[place:end].partition(b" ")

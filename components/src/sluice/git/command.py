@@ -29,16 +29,16 @@ _TOGETHER = 64
 
 
 class GitFailed(SluiceError):
-    """A git command ended with an error; ``said`` is the line that tells why."""
+    """A git command ended with an error; ``reason`` is the line that tells why."""
 
     def __init__(self, directory: Path, arguments: Sequence[str], output: str) -> None:
         lines = [line.strip() for line in output.splitlines() if line.strip()]
         telling = [line for mark in ("!", "fatal:", "error:") for line in lines if line.startswith(mark)]
-        self.said = (telling or lines or ["no reason given"])[0]
-        if self.said == _SSH_SAID_WHY and lines.index(self.said):
-            self.said = lines[lines.index(self.said) - 1]
+        self.reason = (telling or lines or ["no reason given"])[0]
+        if self.reason == _SSH_SAID_WHY and lines.index(self.reason):
+            self.reason = lines[lines.index(self.reason) - 1]
         self.output = output
-        super().__init__(str(directory), f"`git {arguments[0]}` failed ({self.said})", "mend it and run again")
+        super().__init__(str(directory), f"`git {arguments[0]}` failed ({self.reason})", "mend it and run again")
 
 
 def git(directory: Path, *arguments: str, data: bytes | None = None, timeout_s: float | None = None) -> bytes:
@@ -94,8 +94,8 @@ def create_bare(directory: Path) -> None:
     git(directory, "init", "--quiet", "--bare", "--initial-branch=main")
 
 
-class Found(NamedTuple):
-    """An object that a name led to."""
+class GitObject(NamedTuple):
+    """An object of the repository."""
 
     id: str
     kind: str
@@ -119,19 +119,19 @@ class Reader:
         self._process.kill()
         self._process.communicate()
 
-    def find(self, names: Sequence[str]) -> list[Found | None]:
+    def find(self, names: Sequence[str]) -> list[GitObject | None]:
         """
         The objects called ``names`` (``<commit>:<path>``, a ref or an object id); ``None`` where there is none.
 
         Raises:
             GitFailed: an object is there and cannot be read.
         """
-        found: list[Found | None] = []
+        objects: list[GitObject | None] = []
         for start in range(0, len(names), _TOGETHER):
             together = names[start : start + _TOGETHER]
             self._ask("".join(f"{name}\n" for name in together).encode())
-            found.extend(self._answer() for _ in together)
-        return found
+            objects.extend(self._answer() for _ in together)
+        return objects
 
     def _ask(self, lines: bytes) -> None:
         try:
@@ -140,7 +140,7 @@ class Reader:
         except BrokenPipeError:
             self._fail()
 
-    def _answer(self) -> Found | None:
+    def _answer(self) -> GitObject | None:
         head = self._answers.readline().split()
         if not head:
             self._fail()
@@ -149,7 +149,7 @@ class Reader:
         data = self._answers.read(int(head[-1]) + 1)
         if len(data) != int(head[-1]) + 1:
             self._fail()
-        return Found(head[0].decode(), head[1].decode(), data[:-1])
+        return GitObject(head[0].decode(), head[1].decode(), data[:-1])
 
     def _fail(self) -> NoReturn:
         raise GitFailed(self._directory, ["cat-file"], self._complaints.read().decode(errors="replace"))

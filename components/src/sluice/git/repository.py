@@ -64,7 +64,7 @@ class Repository:
     def unreachable(self, what: str, failed: GitFailed) -> UnreachableError:
         """The error that says that the remote cannot be ``read`` or ``written``, and why."""
         fix = "restore the repository, or begin anew with `sluice run --fresh`"
-        return UnreachableError(self.remote, f"cannot be {what} ({failed.said})", fix)
+        return UnreachableError(self.remote, f"cannot be {what} ({failed.reason})", fix)
 
     def accept(self) -> tuple[str | None, str]:
         """

@@ -149,9 +149,9 @@ class Glass:
         except FileNotFoundError:
             return None
         except ValidationError as error:
-            found = refusal(str(self.path), error)
+            problem = refusal(str(self.path), error)
             fix = "restore it, or remove it and roll back again"
-            raise BadArtifact(found.thing, found.rule, fix) from error
+            raise BadArtifact(problem.thing, problem.rule, fix) from error
 
     def write(self, record: BreakGlass) -> None:
         """
@@ -161,8 +161,8 @@ class Glass:
             Refused: one stands already.
         """
         with self.held(wait=False):
-            if there := self.standing():
-                rule = f"a break-glass rollback of {there.digest} stands since {there.at} by {there.by}"
+            if other := self.standing():
+                rule = f"a break-glass rollback of {other.digest} stands since {other.at} by {other.by}"
                 raise Refused(f"rollback in {record.environment}", rule, "let any `sluice` command write it into Git")
             write_json(self.path, record.model_dump(mode="json"))
             self._reach_disk()

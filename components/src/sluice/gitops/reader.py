@@ -13,9 +13,8 @@ from sluice.errors import BadArtifact, BadInput
 from sluice.git.clone import HistoryRewrittenError
 from sluice.git.command import GitFailed
 from sluice.git.repository import Repository
-from sluice.ledger.history import History, read_commits
 from sluice.ledger.record import decode_record
-from sluice.ledger.record_files import list_records
+from sluice.ledger.record_files import LedgerHistory, list_records, read_history, records_at
 from sluice.ledger.trail import Step, Trail, read_records, read_trail
 from sluice.release.snapshot import OVERLAYS, Snapshot, inputs_of, overlay_of, parse_snapshot, parse_state, present
 
@@ -40,10 +39,6 @@ class ReleaseReader(Repository):
             raise BadInput(f"environment {environment!r}", "is not a name", "use small letters, digits and hyphens")
         self.environment = environment
         self._last: Snapshot | None = None
-
-    @property
-    def _overlay(self) -> str:
-        return overlay_of(self.environment)
 
     def snapshot(self, commit: str | None = None) -> Snapshot:
         """
@@ -83,7 +78,7 @@ class ReleaseReader(Repository):
 
     def records(self) -> list[tuple[str, bytes]]:
         """Path and bytes of every decision record, oldest first, unparsed."""
-        return self.newest(self._records)
+        return self.newest(lambda tip: records_at(self.clone, tip, self.environment))
 
     def latest(self, commit: str) -> list[Decision]:
         """The newest decision of each stage and action at a commit that was read before, oldest first."""
@@ -109,11 +104,11 @@ class ReleaseReader(Repository):
             BadArtifact: a record is not one.
         """
         with self.clone.held():
-            found = read_records(self.clone, [step.commit for step in steps], self._overlay)
-        told = [(step, *found[step.commit]) for step in steps if step.commit in found]
-        return [(step, path, decode_record(text, path).decision) for step, path, text in told]
+            records = read_records(self.clone, [step.commit for step in steps], overlay_of(self.environment))
+        recorded = [(step, *records[step.commit]) for step in steps if step.commit in records]
+        return [(step, path, decode_record(text, path).decision) for step, path, text in recorded]
 
-    def history(self) -> History:
+    def history(self) -> LedgerHistory:
         """
         Every commit of the branch, and every record.
 
@@ -121,14 +116,10 @@ class ReleaseReader(Repository):
             BadInput: the repository cannot be read.
             BadArtifact: one of its objects is missing or broken.
         """
-
-        def read(tip: str) -> History:
-            return History(self._overlay, read_commits(self.clone, tip), dict(self._records(tip)))
-
         try:
-            return self.newest(read)
+            return self.newest(lambda tip: read_history(self.clone, tip, self.environment))
         except GitFailed as failed:
-            rule = f"has broken objects ({failed.said})"
+            rule = f"has broken objects ({failed.reason})"
             raise BadArtifact(self.remote, rule, "`git fsck` names them; restore it from a clone") from failed
 
     def state(self, commit: str) -> ReleaseState:
@@ -157,17 +148,12 @@ class ReleaseReader(Repository):
     def _snapshot(self, commit: str) -> Snapshot:
         if self._last is None or self._last.commit != commit:
             paths = inputs_of(self.environment)
-            found = dict(zip(paths, self.clone.read([f"{commit}:{path}" for path in paths]), strict=True))
-            if not any(found.values()):
+            files = dict(zip(paths, self.clone.read([f"{commit}:{path}" for path in paths]), strict=True))
+            if not any(files.values()):
                 thing = f"environment {self.environment!r}"
                 raise BadInput(thing, "is not in the GitOps repository", self._known_ones(commit))
-            self._last = parse_snapshot(self.environment, commit, found)
+            self._last = parse_snapshot(self.environment, commit, files)
         return self._last
 
     def _known_ones(self, commit: str) -> str:
         return f"name one of: {', '.join(name.rstrip('/') for name in self.clone.entries(f'{commit}:{OVERLAYS}'))}"
-
-    def _records(self, commit: str) -> list[tuple[str, bytes]]:
-        paths = list_records(self.clone, commit, self.environment)
-        blobs = self.clone.read(list(paths.values()))
-        return [(path, present(blob, path)) for path, blob in zip(paths, blobs, strict=True)]

@@ -1,7 +1,7 @@
 """
 Git as the state machine: one decision is one commit on the environment's repository.
 
-    snapshot ─► decide ─► commit object ─► push (compare-and-swap) ─┬─ accepted: Written
+    snapshot ─► decide ─► commit object ─► push (compare-and-swap) ─┬─ accepted: CommittedDecision
         ▲                                                           └─ rejected: somebody else was first
         └───────────────────── decide again on the fresh base ──────────┘
 
@@ -35,14 +35,14 @@ from sluice.release.snapshot import (
 )
 from sluice.rollout.message import commit_message
 
-__all__ = ["GitOps", "Snapshot", "UnreachableError", "Written"]
+__all__ = ["CommittedDecision", "GitOps", "Snapshot", "UnreachableError"]
 
 ATTEMPTS = 40
 """Lost races before the writer gives up."""
 
 
 @dataclass(frozen=True)
-class Written:
+class CommittedDecision:
     """A decision and the commit that holds it."""
 
     commit: str
@@ -105,7 +105,7 @@ class GitOps(ReleaseReader):
         known = self.last_known()
         return replace(known, state=effective(known.state, record))
 
-    def commit(self, decide: Callable[[Snapshot], Decision | None]) -> Written | None:
+    def commit(self, decide: Callable[[Snapshot], Decision | None]) -> CommittedDecision | None:
         """
         Let ``decide`` look at the newest state and write what it decides; ``None`` from it writes nothing.
 
@@ -121,7 +121,7 @@ class GitOps(ReleaseReader):
         with in_turn(self.remote):
             return self._raced(decide, self.reconcile)
 
-    def reconcile(self) -> Written | None:
+    def reconcile(self) -> CommittedDecision | None:
         """
         Write the break-glass rollback that stands, if one does: one commit, however often this is called or killed.
 
@@ -137,7 +137,9 @@ class GitOps(ReleaseReader):
             self.glass.remove()
             return written
 
-    def _raced(self, decide: Callable[[Snapshot], Decision | None], before: Callable[[], object]) -> Written | None:
+    def _raced(
+        self, decide: Callable[[Snapshot], Decision | None], before: Callable[[], object]
+    ) -> CommittedDecision | None:
         for attempt in range(ATTEMPTS):
             before()
             snapshot = self.snapshot()
@@ -152,7 +154,7 @@ class GitOps(ReleaseReader):
             time.sleep(self._jitter.uniform(0, min(10.0, spent * max(0.5, 12 - 3 * attempt))))
         raise Busy(self.remote, f"other writers were first {ATTEMPTS} times", "try again when they are done")
 
-    def _write(self, snapshot: Snapshot, decision: Decision) -> Written | None:
+    def _write(self, snapshot: Snapshot, decision: Decision) -> CommittedDecision | None:
         with self.clone.held():
             try:
                 if known := self._known(snapshot.commit, decision.id):
@@ -172,15 +174,15 @@ class GitOps(ReleaseReader):
                 if known := self._known(self.fetch(), decision.id):
                     return known
                 raise self.unreachable("written", failed) from failed
-            return Written(commit, decision) if landed else self._known(self.fetch(), decision.id)
+            return CommittedDecision(commit, decision) if landed else self._known(self.fetch(), decision.id)
 
-    def _known(self, tip: str, decision_id: str) -> Written | None:
+    def _known(self, tip: str, decision_id: str) -> CommittedDecision | None:
         commit = read_trail(self.clone, tip).commit_of(decision_id)
         if commit is None:
             return None
-        found = read_records(self.clone, [commit])
-        if commit not in found:
+        records = read_records(self.clone, [commit])
+        if commit not in records:
             rule = f"names {decision_id} and brings no record"
             raise BadArtifact(f"commit {commit[:12]}", rule, "see `sluice ledger verify`")
-        path, text = found[commit]
-        return Written(commit, decode_record(text, path).decision)
+        path, text = records[commit]
+        return CommittedDecision(commit, decode_record(text, path).decision)

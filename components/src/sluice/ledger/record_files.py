@@ -2,12 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from sluice.documents.state import state_of
 from sluice.documents.verdict import Decision
 from sluice.git.clone import Clone
+from sluice.git.log import Commit, read_commits
 from sluice.ledger.record import encode_record, number_of, record_path
 from sluice.release.file import render_holds, render_release
 from sluice.release.snapshot import Snapshot, overlay_of, paths_of, present
+
+
+@dataclass(frozen=True)
+class LedgerHistory:
+    """
+    The branch, and the ledger of one environment in it.
+
+    Attributes:
+        overlay: the environment's folder.
+        commits: parents before children; the last one is the tip.
+        records: path → bytes at the tip, in the order of their numbers.
+    """
+
+    overlay: str
+    commits: tuple[Commit, ...]
+    records: Mapping[str, bytes]
+
+
+def read_history(clone: Clone, tip: str, environment: str) -> LedgerHistory:
+    """
+    All of it, up to ``tip``.
+
+    Raises:
+        GitFailed: an object is missing or broken.
+    """
+    return LedgerHistory(overlay_of(environment), read_commits(clone, tip), dict(records_at(clone, tip, environment)))
+
+
+def records_at(clone: Clone, commit: str, environment: str) -> list[tuple[str, bytes]]:
+    """Path and bytes of every record at a commit, oldest first."""
+    listed = list_records(clone, commit, environment)
+    return [(path, present(blob, path)) for path, blob in zip(listed, clone.read(list(listed.values())), strict=True)]
 
 
 def list_records(clone: Clone, commit: str, environment: str) -> dict[str, str]:

@@ -1,9 +1,9 @@
 """
 What the commits of the GitOps branch say about decisions, read once and kept beside the clone's objects.
 
-A line a commit, oldest first, as ``git log`` prints it: the commit's id and its trailers, with tabs between. Commits
-from before ``Sluice-Stable-After`` get what they lack from their records. The file is a cache of the clone: it only
-grows at its end, and is made anew when its last line is not whole.
+A line a commit, oldest first, as of ``log_lines``. Commits from before ``Sluice-Stable-After`` get what they lack from
+their records. The file is a cache of the clone: it only grows at its end, and is made anew when its last line is not
+whole.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from sluice.documents import trailers
 from sluice.errors import BadArtifact
 from sluice.git.clone import Clone
 from sluice.git.command import GitFailed
+from sluice.git.log import log_lines, parse_line
 from sluice.ledger.record import number_of, plain_decision
-from sluice.rollout.message import NOTHING, trailers
 
-_FORMAT = "%H%x09%(trailers:only,unfold,separator=%x09)"
-_DECISION, _AFTER = b"\tSluice-Decision: ", b"\tSluice-Stable-After: "
+_DECISION, _AFTER = (f"\t{trailers.trailer(key, '')}".encode() for key in (trailers.DECISION, trailers.AFTER))
+_SIDES = (trailers.CANDIDATE, trailers.STABLE, trailers.BEFORE, trailers.AFTER)
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,14 @@ class Trail:
     def __init__(self, text: bytes) -> None:
         self._text = text
 
+    def about(self, environment: str, digest: str | None) -> Iterator[Step]:
+        """The environment's decisions on a candidate, newest first."""
+        return self.steps(environment, trailers.trailer(trailers.CANDIDATE, digest))
+
+    def named(self, environment: str, beginning: str) -> Iterator[Step]:
+        """The environment's decisions whose id begins so, newest first."""
+        return self.steps(environment, trailers.trailer(trailers.DECISION, beginning))
+
     def steps(self, environment: str, needle: str = "") -> Iterator[Step]:
         """The environment's decisions whose line holds ``needle``, newest first."""
         wanted, end = needle.encode(), len(self._text)
@@ -76,13 +85,13 @@ class Trail:
 
 
 def _steps(line: bytes, environment: str) -> Iterator[Step]:
-    commit, *rows = line.decode(errors="replace").split("\t")
-    said = dict(row.partition(": ")[::2] for row in rows)
-    if "Sluice-Decision" not in said or said.get("Sluice-Environment", environment) != environment:
-        return
-    keys = ("Sluice-Candidate", "Sluice-Stable", "Sluice-Stable-Before", "Sluice-Stable-After")
-    digests = (None if said.get(key) in (None, NOTHING) else said[key] for key in keys)
-    yield Step(commit, said.get("Sluice-Environment", environment), said["Sluice-Decision"], *digests)
+    commit = parse_line(line.decode(errors="replace"))
+    decision = commit.last_word(trailers.DECISION)
+    if decision and commit.last_word(trailers.ENVIRONMENT) in ("", environment):
+        sides = (commit.last_word(key) for key in _SIDES)
+        yield Step(
+            commit.id, environment, decision, *(None if side in ("", trailers.NOTHING) else side for side in sides)
+        )
 
 
 def read_trail(clone: Clone, tip: str) -> Trail:
@@ -99,9 +108,9 @@ def read_trail(clone: Clone, tip: str) -> Trail:
     fresh = None
     if known.endswith(b"\n"):
         with contextlib.suppress(GitFailed):  # the last line is nonsense: all of it is read again
-            fresh = _log(clone, f"{last}..{tip}")
+            fresh = log_lines(clone, f"{last}..{tip}")
     if fresh is None:
-        known, fresh = b"", _log(clone, tip)
+        known, fresh = b"", log_lines(clone, tip)
     added = _completed(clone, fresh)
     if clone.is_held:
         with clone.trail.open("ab" if known else "wb") as stream:
@@ -109,26 +118,21 @@ def read_trail(clone: Clone, tip: str) -> Trail:
     return Trail(known + added)
 
 
-def _log(clone: Clone, reach: str) -> bytes:
-    return clone.run("log", "--reverse", "--topo-order", f"--format={_FORMAT}", reach)
-
-
-def _completed(clone: Clone, fresh: bytes) -> bytes:
-    lines = fresh.splitlines()
+def _completed(clone: Clone, lines: Sequence[bytes]) -> bytes:
     old = [line.split(b"\t")[0].decode() for line in lines if _DECISION in line and _AFTER not in line]
     records = read_records(clone, old)
-    return b"".join(_told(line, records.get(line.split(b"\t")[0].decode())) + b"\n" for line in lines)
+    return b"".join(_complete(line, records.get(line.split(b"\t")[0].decode())) + b"\n" for line in lines)
 
 
-def _told(line: bytes, record: tuple[str, bytes] | None) -> bytes:
+def _complete(line: bytes, record: tuple[str, bytes] | None) -> bytes:
     """The line of a commit from before, out of its record; as it is without a readable one."""
     if record is None:
         return line
     try:
-        rows = trailers(plain_decision(record[1], record[0]), None)
+        rows = trailers.trailers_of(plain_decision(record[1], record[0]))
     except BadArtifact:
         return line
-    return b"\t".join([line.split(b"\t")[0], *(f"{key}: {value}".encode() for key, value in rows)])
+    return b"\t".join([line.split(b"\t")[0], *(trailers.trailer(key, value).encode() for key, value in rows.items())])
 
 
 def read_records(clone: Clone, commits: Sequence[str], overlay: str = "") -> dict[str, tuple[str, bytes]]:
@@ -139,12 +143,12 @@ def read_records(clone: Clone, commits: Sequence[str], overlay: str = "") -> dic
     text = clone.run(
         "-c", "core.quotePath=false", "diff-tree", *options, data="".join(f"{commit}\n" for commit in commits).encode()
     )
-    asked, found, commit = set(commits), {}, ""
+    known, paths, commit = set(commits), dict[str, str](), ""
     for line in text.decode(errors="replace").splitlines():
-        if line in asked:
+        if line in known:
             commit = line
         elif "/decisions/" in line and number_of(line) is not None and line.startswith(overlay):
-            found[commit] = line
-    texts = clone.read([f"{commit}:{path}" for commit, path in found.items()])
-    paired = zip(found.items(), texts, strict=True)
+            paths[commit] = line
+    texts = clone.read([f"{commit}:{path}" for commit, path in paths.items()])
+    paired = zip(paths.items(), texts, strict=True)
     return {commit: (path, text) for (commit, path), text in paired if text is not None}

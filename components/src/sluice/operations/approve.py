@@ -69,8 +69,8 @@ def approve(gitops: GitOps, reason: str, by: str, now: str, pause_id: str | None
             raise Refused(_thing(state), rule, "let the next look end it; where event time is replayed, name it: --now")
         return state.candidate, forward(state, snapshot.policy, moment)[1]
 
-    said = {"reason": reason, "by": by, "now": moment, "pause": pause.id}
-    return commit_word(gitops, "approve", "approve", change, said)
+    evidence = {"reason": reason, "by": by, "now": moment, "pause": pause.id}
+    return commit_word(gitops, "approve", "approve", change, evidence)
 
 
 def approve_merged(gitops: GitOps, now: str) -> Decision | None:
@@ -89,15 +89,15 @@ def approve_merged(gitops: GitOps, now: str) -> Decision | None:
     if not snapshot.state.paused or (text := gitops.file(path, snapshot.commit)) is None:
         return None
     try:
-        found = Approval.model_validate(read_yaml(text))
+        approval = Approval.model_validate(read_yaml(text))
     except ValidationError as error:
         raise BadArtifact(path, refusal(path, error).rule, "write pause, by and reason, or remove it") from error
     except ValueError as error:
         raise BadArtifact(path, str(error), "write pause, by and reason, or remove it") from error
-    if found.pause != _pause(gitops).id:
+    if approval.pause != _pause(gitops).id:
         return None
-    reason = f"{found.reason} ({APPROVAL} at {snapshot.commit[:12]})"
-    return approve(gitops, reason, found.by, now, found.pause)
+    reason = f"{approval.reason} ({APPROVAL} at {snapshot.commit[:12]})"
+    return approve(gitops, reason, approval.by, now, approval.pause)
 
 
 def _pause(gitops: GitOps) -> Decision:
@@ -106,11 +106,10 @@ def _pause(gitops: GitOps) -> Decision:
     state = snapshot.state
     if not state.paused:
         raise Refused(_thing(state), "waits for no approval", "see `sluice status`")
-    about = f"Sluice-Candidate: {state.candidate}"
-    for step in gitops.trail(snapshot.commit).steps(state.environment, about):
-        for _, _, made in gitops.records_of([step]):
-            if made.action == "pause":
-                return made
+    for step in gitops.trail(snapshot.commit).about(state.environment, state.candidate):
+        for _, _, decision in gitops.records_of([step]):
+            if decision.action == "pause":
+                return decision
     raise Refused(_thing(state), "is paused by no decision on record", "see `git log` of the release file")
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from rich.markup import escape
-
 from sluice.documents.event_time import iso, moment_of
 from sluice.documents.evidence import Evidence
 from sluice.documents.file import read_document
@@ -14,11 +12,11 @@ from sluice.documents.state import ReleaseState
 from sluice.documents.verdict import Decision
 from sluice.errors import BadInput
 from sluice.gates.policy import read_policy
+from sluice.operations.why import COLOURS, reason_lines
 from sluice.rollout.advance import decided
 from sluice.rollout.message import short
 
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
-_COLOURS = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow"}
 
 
 def decide(policy: Path, state: Path, evidence: Path, now: str) -> Decision:
@@ -42,16 +40,13 @@ def decide(policy: Path, state: Path, evidence: Path, now: str) -> Decision:
 def describe(decision: Decision) -> list[str]:
     """For people, with rich's markup."""
     before, after = decision.before, decision.after
-    colour = _COLOURS[decision.verdict]
+    colour = COLOURS[decision.verdict]
     sides = f"{short(decision.candidate)} against {short(decision.stable)}"
     rows = [
         f"[bold]{decision.task} {decision.environment}, {decision.stage}: {sides}[/bold]",
         f"  [{colour}]{decision.verdict}[/{colour}] → {decision.action}   {decision.id}",
     ]
-    rows += [
-        f"  [{_COLOURS[reason.verdict]}]{reason.verdict:<12}[/] {escape(reason.rule)}: {escape(reason.text)}"
-        for reason in decision.reasons
-    ]
+    rows += reason_lines(decision)
     if before["rollout"] is None:
         rows.append("  no rollout is going on, so there is nothing to decide")
     if after.get("paused") and before != after:

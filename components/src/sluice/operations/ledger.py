@@ -19,15 +19,17 @@ from typing import Any
 
 from sluice.content import digest_of_bytes
 from sluice.documents.state import ReleaseState, state_of
+from sluice.documents.trailers import DECISION, RECORD
 from sluice.errors import BadArtifact
+from sluice.git.log import Commit
 from sluice.gitops.writer import GitOps
-from sluice.ledger.history import Commit, History
 from sluice.ledger.record import Record, decode_record, number_of, record_path
+from sluice.ledger.record_files import LedgerHistory
 from sluice.operations.ledger_report import LedgerReport, Problem
 from sluice.release.file import render_holds, render_release
 
 _RELEASE, _HOLDS = "release/kustomization.yaml", "release/holds.yaml"
-_NO_COMMIT = Commit("", (), (), ())
+_NO_COMMIT = Commit("", {})
 
 
 @dataclass(frozen=True)
@@ -79,12 +81,12 @@ def verify(gitops: GitOps, expect: str | None = None) -> LedgerReport:
     )
 
 
-def examine(history: History) -> Iterator[Problem]:
+def examine(history: LedgerHistory) -> Iterator[Problem]:
     """What is wrong with the records of a history, the surest first; the release at its tip is not looked at."""
     return _problems(history, _entries(history))
 
 
-def _problems(history: History, entries: Sequence[_Entry]) -> Iterator[Problem]:
+def _problems(history: LedgerHistory, entries: Sequence[_Entry]) -> Iterator[Problem]:
     for entry in entries:
         yield from _readable(entry)
     for entry in entries:
@@ -98,7 +100,7 @@ def _problems(history: History, entries: Sequence[_Entry]) -> Iterator[Problem]:
         yield from _linked(history, former, latter)
 
 
-def _entries(history: History) -> list[_Entry]:
+def _entries(history: LedgerHistory) -> list[_Entry]:
     added: dict[str, int] = {}
     touched: dict[str, list[Commit]] = {}
     for place, commit in enumerate(history.commits):
@@ -107,11 +109,11 @@ def _entries(history: History) -> list[_Entry]:
                 added[change.path] = place
             else:
                 touched.setdefault(change.path, []).append(commit)
-    found = []
+    entries = []
     for path, text in history.records.items():
         later = tuple(touched.get(path, ()))
-        found.append(_Entry(path, text, digest_of_bytes(text), _decoded(text, path), added.get(path), later))
-    return found
+        entries.append(_Entry(path, text, digest_of_bytes(text), _decoded(text, path), added.get(path), later))
+    return entries
 
 
 def _decoded(text: bytes, path: str) -> Record | None:
@@ -130,17 +132,18 @@ def _readable(entry: _Entry) -> Iterator[Problem]:
         yield Problem(error.thing, error.rule)
 
 
-def _bytes_are_those_committed(history: History, entry: _Entry) -> Iterator[Problem]:
+def _bytes_are_those_committed(history: LedgerHistory, entry: _Entry) -> Iterator[Problem]:
     commit = _commit_of(history, entry)
+    digests = commit.words(RECORD)
     if entry.touched:
         yield Problem(entry.path, f"was changed again by commit {entry.touched[0].id[:12]}; a record never changes")
     if commit is _NO_COMMIT:
         yield Problem(entry.path, "was added by no commit but a merge")
-    elif entry.record is None or entry.record.is_chained or commit.records:
-        if not commit.records:
-            yield Problem(entry.path, f"is not named by its commit {commit.id[:12]} (no Sluice-Record)")
-        elif commit.records != (entry.digest,):
-            named = _short(commit.records[0])
+    elif entry.record is None or entry.record.is_chained or digests:
+        if not digests:
+            yield Problem(entry.path, f"is not named by its commit {commit.id[:12]} (no {RECORD})")
+        elif digests != (entry.digest,):
+            named = _short(digests[0])
             rule = f"has changed: its bytes are {_short(entry.digest)}, commit {commit.id[:12]} names {named}"
             yield Problem(entry.path, rule)
 
@@ -160,7 +163,7 @@ def _chained(entries: Sequence[_Entry]) -> Iterator[Problem]:
         former = entry
 
 
-def _in_place(history: History, place: int, entry: _Entry) -> Iterator[Problem]:
+def _in_place(history: LedgerHistory, place: int, entry: _Entry) -> Iterator[Problem]:
     if number_of(entry.path) != place:
         yield Problem(entry.path, f"is number {place} of the records here; one is missing or doubled")
     if entry.record is None:
@@ -173,22 +176,23 @@ def _in_place(history: History, place: int, entry: _Entry) -> Iterator[Problem]:
         yield Problem(entry.path, f"says that it is number {number}")
 
 
-def _one_commit(history: History, entry: _Entry) -> Iterator[Problem]:
+def _one_commit(history: LedgerHistory, entry: _Entry) -> Iterator[Problem]:
     """The record came with one commit that names it, and that wrote the release that it decided and nothing else."""
     commit = _commit_of(history, entry)
     if entry.record is None or commit is _NO_COMMIT:
         return
-    if commit.decisions != (entry.record.decision.id,):
-        named = ", ".join(commit.decisions) or "no decision"
+    decisions = commit.words(DECISION)
+    if decisions != (entry.record.decision.id,):
+        named = ", ".join(decisions) or "no decision"
         yield Problem(entry.path, f"holds {entry.record.decision.id}, its commit {commit.id[:12]} names {named}")
     wanted = {f"{history.overlay}/{name}": data for name, data in _written(entry).items()}
-    found = {change.path: change.blob for change in commit.changes if change.path != entry.path}
-    for path in sorted({*wanted, *found}):
-        if path not in found:
+    blobs = {change.path: change.blob for change in commit.changes if change.path != entry.path}
+    for path in sorted({*wanted, *blobs}):
+        if path not in blobs:
             yield Problem(entry.path, f"decided a change of {path} that commit {commit.id[:12]} did not make")
         elif path not in wanted:
             yield Problem(entry.path, f"came with a change of {path} that it does not decide (commit {commit.id[:12]})")
-        elif found[path] != _blob(wanted[path], found[path]):
+        elif blobs[path] != _blob(wanted[path], blobs[path]):
             yield Problem(entry.path, f"says another state than commit {commit.id[:12]} wrote into {path}")
 
 
@@ -211,7 +215,7 @@ def _state(entry: _Entry, side: str) -> ReleaseState | None:
         return None
 
 
-def _unique(history: History, entries: Sequence[_Entry]) -> Iterator[Problem]:
+def _unique(history: LedgerHistory, entries: Sequence[_Entry]) -> Iterator[Problem]:
     owners: dict[str, str] = {}
     for entry in entries:
         if entry.record:
@@ -220,13 +224,14 @@ def _unique(history: History, entries: Sequence[_Entry]) -> Iterator[Problem]:
                 yield Problem(entry.path, f"holds {entry.record.decision.id}, as {first} does")
     seen: dict[str, Commit] = {}
     for commit in history.commits:
-        for decision in commit.decisions:
+        decisions = commit.words(DECISION)
+        for decision in decisions:
             if decision in seen:
                 rule = f"names {decision}, which came with commit {seen[decision].id[:12]} already"
                 yield Problem(f"commit {commit.id[:12]}", rule)
             seen[decision] = commit
-        if commit.decisions and not any(_is_record(change.path) for change in commit.changes):
-            yield Problem(f"commit {commit.id[:12]}", f"names {commit.decisions[0]} and brings no record")
+        if decisions and not any(_is_record(change.path) for change in commit.changes):
+            yield Problem(f"commit {commit.id[:12]}", f"names {decisions[0]} and brings no record")
     kept = {entry.path for entry in entries}
     gone = {
         c.path: commit for commit in history.commits for c in commit.changes if c.status == "D" and _is_record(c.path)
@@ -240,7 +245,7 @@ def _is_record(path: str) -> bool:
     return "/decisions/" in path and number_of(path) is not None
 
 
-def _linked(history: History, former: _Entry, latter: _Entry) -> Iterator[Problem]:
+def _linked(history: LedgerHistory, former: _Entry, latter: _Entry) -> Iterator[Problem]:
     if former.record is None or latter.record is None:
         return
     start, end = former.added or 0, latter.added or 0
@@ -256,15 +261,15 @@ def _linked(history: History, former: _Entry, latter: _Entry) -> Iterator[Proble
             yield Problem(latter.path, f"starts from another state than commit {between[-1].id[:12]} left by hand")
 
 
-def _by_hand(history: History, commits: Sequence[Commit]) -> Iterator[Commit]:
+def _by_hand(history: LedgerHistory, commits: Sequence[Commit]) -> Iterator[Commit]:
     """Commits without a decision that changed the release; the one that first brings the files is the seed."""
     paths = {f"{history.overlay}/{_RELEASE}", f"{history.overlay}/{_HOLDS}"}
     for commit in commits:
-        if not commit.decisions and any(c.path in paths and c.status != "A" for c in commit.changes):
+        if not commit.words(DECISION) and any(c.path in paths and c.status != "A" for c in commit.changes):
             yield commit
 
 
-def _at_the_tip(gitops: GitOps, history: History, entries: Sequence[_Entry]) -> Iterator[Problem]:
+def _at_the_tip(gitops: GitOps, history: LedgerHistory, entries: Sequence[_Entry]) -> Iterator[Problem]:
     where = f"{history.overlay}/{_RELEASE}"
     try:
         state = gitops.state(history.commits[-1].id)
@@ -275,7 +280,7 @@ def _at_the_tip(gitops: GitOps, history: History, entries: Sequence[_Entry]) -> 
         yield Problem(where, f"is not the state that the last record, {entries[-1].path}, decided")
 
 
-def _commit_of(history: History, entry: _Entry) -> Commit:
+def _commit_of(history: LedgerHistory, entry: _Entry) -> Commit:
     return _NO_COMMIT if entry.added is None else history.commits[entry.added]
 
 

@@ -90,26 +90,26 @@ def promote(gitops: GitOps, now: str, again: tuple[str, str] | None = None) -> P
     """
     for name, text in zip(("by", "reason"), again or (), strict=False):
         check_text(name, text)
-    moment, said = iso(moment_of(now)), [Promotion(None, "", forbidden=False)]
+    moment, outcome = iso(moment_of(now)), [Promotion(None, "", forbidden=False)]
 
     def decide(here: Snapshot) -> Decision | None:
         sources = _sources(gitops, here)
         origin = _origin(sources[0], here.commit)
         earlier = _proposed(gitops, here, origin.digest) if origin else []
-        found = _stopped(here, origin, sources, earlier, again, moment)
-        if found or origin is None:
-            said[0] = found or said[0]
+        obstacle = _stopped(here, origin, sources, earlier, again, moment)
+        if obstacle or origin is None:
+            outcome[0] = obstacle or outcome[0]
             return None
         standing = None if again else _refused(here.policy_digest, origin, earlier)
         return standing or _proposal(here, origin, again, moment)
 
     written = gitops.commit(decide)
     if written is None:
-        return said[0]
-    made = written.decision
-    refused = [reason for reason in made.reasons if reason.verdict is not Verdict.PASS]
+        return outcome[0]
+    decision = written.decision
+    refused = [reason for reason in decision.reasons if reason.verdict is not Verdict.PASS]
     why = "".join(f"; {reason.verdict} by {reason.rule}: {reason.text}" for reason in refused[:1])
-    return Promotion(made, f"{made.action}: {made.candidate}{why}", forbidden=made.action == "refuse")
+    return Promotion(decision, f"{decision.action}: {decision.candidate}{why}", forbidden=decision.action == "refuse")
 
 
 def _sources(gitops: GitOps, here: Snapshot) -> list[GitOps]:
@@ -140,23 +140,24 @@ def _sources(gitops: GitOps, here: Snapshot) -> list[GitOps]:
 def _origin(source: GitOps, commit: str) -> Origin | None:
     """What confirmed the stable model of an environment; ``None`` where nothing is stable, or by no decision."""
     digest = source.snapshot(commit).state.stable
-    steps = list(source.trail(commit).steps(source.environment, f"Sluice-Candidate: {digest}")) if digest else []
+    steps = list(source.trail(commit).about(source.environment, digest)) if digest else []
     place = next((place for place, step in enumerate(steps) if step.before != step.after == digest), None)
     if digest is None or place is None:
         return None
-    found = {step.commit: made for step, _, made in source.records_of(steps[place:])}
-    confirmed = found.pop(steps[place].commit, None)
+    decisions = {step.commit: decision for step, _, decision in source.records_of(steps[place:])}
+    confirmed = decisions.pop(steps[place].commit, None)
     if confirmed is None:
         return None
-    proposal = next((made for made in found.values() if made.stage == "offline" and made.after != made.before), None)
+    proposals = (each for each in decisions.values() if each.stage == "offline" and each.after != each.before)
+    proposal = next(proposals, None)
     carried = {"evidence": proposal.evidence, "run": proposal.run} if proposal else {}
     return Origin(source.environment, digest, confirmed.id, steps[place].commit, **carried)
 
 
 def _proposed(gitops: GitOps, here: Snapshot, digest: str) -> list[Decision]:
     """Every proposal of a digest in this environment, the newest first."""
-    steps = list(gitops.trail(here.commit).steps(gitops.environment, f"Sluice-Candidate: {digest}"))
-    return [made for _, _, made in gitops.records_of(steps) if made.stage in ("offline", "propose")]
+    steps = list(gitops.trail(here.commit).about(gitops.environment, digest))
+    return [decision for _, _, decision in gitops.records_of(steps) if decision.stage in ("offline", "propose")]
 
 
 def _stopped(
@@ -197,25 +198,28 @@ def _forbidden(
     for source in sources:
         if (record := source.glass.standing()) and record.digest == digest:
             return f"a break-glass rollback of it in {source.environment} waits for Git"
-    began = next((made for made in earlier if made.before != made.after), None)
-    if began and not again:
-        return f"its rollout of {began.now} ({began.id}) ended; a person may ask for it again (`--again`)"
+    start = next((decision for decision in earlier if decision.before != decision.after), None)
+    if start and not again:
+        return f"its rollout of {start.now} ({start.id}) ended; a person may ask for it again (`--again`)"
     return None
 
 
 def _refused(policy_digest: str, origin: Origin, earlier: Sequence[Decision]) -> Decision | None:
     """The refusal on record that asking now would only repeat."""
-    asked = (policy_digest, origin.decision)
-    told = ((made, made.run.get("promoted_from", {}).get("decision")) for made in earlier if made.before == made.after)
-    return next((made for made, decision in told if (made.policy_digest, decision) == asked), None)
+    for decision in earlier:
+        confirmation = decision.run.get("promoted_from", {}).get("decision")
+        unchanged = decision.before == decision.after
+        if unchanged and (decision.policy_digest, confirmation) == (policy_digest, origin.decision):
+            return decision
+    return None
 
 
 def _proposal(here: Snapshot, origin: Origin, again: tuple[str, str] | None, now: str) -> Decision:
     confirmed = f"stable in {origin.environment}, confirmed by {origin.decision} in commit {origin.commit[:12]}"
     reasons = [Reason.plain("promoted", Verdict.PASS, confirmed)]
     reasons += [Reason.plain("person", Verdict.PASS, ": ".join(again))] if again else []
-    came = {"environment": origin.environment, "decision": origin.decision, "commit": origin.commit}
-    run = {**origin.run, "promoted_from": came}
+    provenance = {"environment": origin.environment, "decision": origin.decision, "commit": origin.commit}
+    run = {**origin.run, "promoted_from": provenance}
     return propose(here, origin.digest, [*reasons, *_judged(origin, here)], origin.evidence, run, now)
 
 
@@ -243,5 +247,5 @@ def _production(evaluation: Evaluation, policy: GatePolicy, stable: str | None) 
         return [Reason.plain("production", Verdict.INCONCLUSIVE, text)]
     if evaluation.production.digest == stable:
         return []
-    told = f"offline it was compared with {short(evaluation.production.digest)}; {short(stable)} is stable here"
-    return [Reason.plain("production", Verdict.PASS, f"{told}, and the online stages compare with that")]
+    comparison = f"offline it was compared with {short(evaluation.production.digest)}; {short(stable)} is stable here"
+    return [Reason.plain("production", Verdict.PASS, f"{comparison}, and the online stages compare with that")]

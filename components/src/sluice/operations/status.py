@@ -27,14 +27,14 @@ def status_of(gitops: GitOps) -> dict[str, Any]:
     snapshot = gitops.served()
     state = snapshot.state.model_dump(mode="json")
     last: dict[str, dict[str, str | None]] = {
-        made.stage: {
-            "id": made.id,
-            "action": made.action,
-            "verdict": made.verdict.value,
-            "candidate": made.candidate,
-            "now": made.now,
+        decision.stage: {
+            "id": decision.id,
+            "action": decision.action,
+            "verdict": decision.verdict.value,
+            "candidate": decision.candidate,
+            "now": decision.now,
         }
-        for made in gitops.latest(snapshot.commit)
+        for decision in gitops.latest(snapshot.commit)
     }
     return {
         **{key: state[key] for key in ("environment", "task", "stage", "since", "stable", "candidate", "holds")},
@@ -53,13 +53,13 @@ def _origins(gitops: GitOps, snapshot: Snapshot) -> dict[str, dict[str, str]]:
     if snapshot.policy.promote_from is None:
         return {}
     trail = gitops.trail(snapshot.commit)
-    found: dict[str, dict[str, str]] = {}
+    origins: dict[str, dict[str, str]] = {}
     for side in ("stable", "candidate"):
-        about = f"Sluice-Candidate: {getattr(snapshot.state, side)}"
-        decisions = gitops.records_of(list(trail.steps(snapshot.state.environment, about)))
-        came = [made.run["promoted_from"] for _, _, made in decisions if "promoted_from" in made.run]
-        found |= {side: came[0]} if came else {}
-    return found
+        steps = trail.about(snapshot.state.environment, getattr(snapshot.state, side))
+        decisions = gitops.records_of(list(steps))
+        promotions = [decision.run["promoted_from"] for _, _, decision in decisions if "promoted_from" in decision.run]
+        origins |= {side: promotions[0]} if promotions else {}
+    return origins
 
 
 def _waits(snapshot: Snapshot) -> dict[str, str | None] | None:
@@ -92,21 +92,21 @@ def describe(status: dict[str, Any]) -> list[str]:
         for freeze in status["freezes"]
     ]
     if record := status["break_glass"]:
-        told = f"{record['digest']} was rolled back at {record['at']} by {record['by']}; Git does not know it yet"
-        lines.append(f"  [red]break-glass[/]  {escape(told)}")
+        text = f"{record['digest']} was rolled back at {record['at']} by {record['by']}; Git does not know it yet"
+        lines.append(f"  [red]break-glass[/]  {escape(text)}")
     lines += [f"  held       {hold['digest']}  ({escape(hold['reason'])})" for hold in status["holds"]]
-    for stage, made in status["decisions"].items():
-        lines.append(f"  {stage:10} {made['verdict']} → {made['action']}  {made['now']}  {made['id']}")
+    for stage, decision in status["decisions"].items():
+        lines.append(f"  {stage:10} {decision['verdict']} → {decision['action']}  {decision['now']}  {decision['id']}")
     return lines
 
 
 def _from(status: dict[str, Any], side: str) -> str:
-    came = status["promoted_from"].get(side)
-    return f"  (from {came['environment']}, {came['decision']})" if came else ""
+    origin = status["promoted_from"].get(side)
+    return f"  (from {origin['environment']}, {origin['decision']})" if origin else ""
 
 
 def _waiting(waits: dict[str, str | None]) -> str:
-    asked = " by a person (`sluice approve`)" if waits["for"] == "approval" else ""
+    approver = " by a person (`sluice approve`)" if waits["for"] == "approval" else ""
     least = f", not before {waits['not_before']}" if waits["not_before"] else ""
     most = f", at most until {waits['until']}" if waits["until"] else ""
-    return f"for {waits['for']}{asked}{least}{most}"
+    return f"for {waits['for']}{approver}{least}{most}"

@@ -15,13 +15,13 @@ from sluice.gitops.writer import GitOps
 from sluice.ledger.trail import Step, Trail
 from sluice.rollout.message import short
 
-_Found = TypeVar("_Found")
+_Match = TypeVar("_Match")
 _SHORTEST = 4
 _TOGETHER = 16
 """Records that are read at once in search of a run: nearly always the newest decision has it, or the proposal."""
 _FIX = f"name a digest or a decision of this history; at least {_SHORTEST} digits of a digest"
 _HEX = re.compile(r"(?:sha256[:-])?([0-9a-f]{4,64})")
-_COLOURS = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow"}
+COLOURS = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow"}
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def why(gitops: GitOps, token: str) -> Explanation:
         raise BadInput(repr(token), f"is shorter than {_SHORTEST} letters", _FIX)
     snapshot = gitops.snapshot()
     state, trail = snapshot.state, gitops.trail(snapshot.commit)
-    named = {step.decision: step for step in trail.steps(state.environment, f"Sluice-Decision: {token}")}
+    named = {step.decision: step for step in trail.named(state.environment, token)}
     if named:
         return _about_decision(gitops, trail, state, _single(named, token))
     matched = _HEX.fullmatch(token)
@@ -96,34 +96,34 @@ def why(gitops: GitOps, token: str) -> Explanation:
 
 def _about_decision(gitops: GitOps, trail: Trail, state: ReleaseState, step: Step) -> Explanation:
     (link,) = _links(gitops, [step])
-    made = link.decision
-    standing = f"a decision about {made.candidate}, which is now {_standing(state, made.candidate)}"
-    return Explanation(made.id, standing, made.run or run_of(gitops, trail, made.candidate), (link,))
+    decision = link.decision
+    standing = f"a decision about {decision.candidate}, which is now {_standing(state, decision.candidate)}"
+    return Explanation(decision.id, standing, decision.run or run_of(gitops, trail, decision.candidate), (link,))
 
 
 def run_of(gitops: GitOps, trail: Trail, digest: str | None) -> dict[str, Any]:
     """
     Where the digest comes from, as the newest decisions on it tell, else the oldest that does; empty when none does.
     """
-    steps = list(trail.steps(gitops.environment, f"Sluice-Candidate: {digest}"))
+    steps = list(trail.about(gitops.environment, digest))
     order = steps[:_TOGETHER] + steps[: _TOGETHER - 1 : -1]
     for start in range(0, len(order), _TOGETHER):
-        found = gitops.records_of(order[start : start + _TOGETHER])
-        if run := next((made.run for _, _, made in found if made.run), None):
+        records = gitops.records_of(order[start : start + _TOGETHER])
+        if run := next((decision.run for _, _, decision in records if decision.run), None):
             return dict(run)
     return {}
 
 
 def _links(gitops: GitOps, steps: list[Step]) -> list[Link]:
-    return [Link(path, step.commit, made) for step, path, made in gitops.records_of(steps)]
+    return [Link(path, step.commit, decision) for step, path, decision in gitops.records_of(steps)]
 
 
-def _single(found: dict[str, _Found], token: str) -> _Found:
-    if not found:
+def _single(matches: dict[str, _Match], token: str) -> _Match:
+    if not matches:
         raise BadInput(repr(token), "is not in the history", _FIX)
-    if len(found) > 1:
-        raise BadInput(repr(token), f"could be {', '.join(sorted(found)[:3])}", "give more digits")
-    return next(iter(found.values()))
+    if len(matches) > 1:
+        raise BadInput(repr(token), f"could be {', '.join(sorted(matches)[:3])}", "give more digits")
+    return next(iter(matches.values()))
 
 
 def _run(chain: list[Link], digest: str | None) -> dict[str, Any]:
@@ -146,13 +146,21 @@ def _plain(value: Any) -> str:
     return ", ".join(f"{key} {inner}" for key, inner in value.items()) if isinstance(value, dict) else str(value)
 
 
-def _link_lines(link: Link) -> list[str]:
-    made = link.decision
-    colour = _COLOURS[made.verdict]
-    head = f"[bold]{made.now}  {made.stage} → {made.action}[/bold]  [{colour}]{made.verdict}[/{colour}]"
-    rows = [f"{head}  {made.id}  commit {link.commit[:12]}"]
-    rows += [
-        f"  [{_COLOURS[reason.verdict]}]{reason.verdict:<12}[/] {escape(reason.rule)}: {escape(reason.text)}"
-        for reason in made.reasons
+def reason_lines(decision: Decision) -> list[str]:
+    """A line a reason, with rich's markup."""
+    return [
+        f"  [{COLOURS[reason.verdict]}]{reason.verdict:<12}[/] {escape(reason.rule)}: {escape(reason.text)}"
+        for reason in decision.reasons
     ]
-    return [*rows, f"  evidence {short(made.evidence_digest)}  policy {short(made.policy_digest)}"]
+
+
+def _link_lines(link: Link) -> list[str]:
+    decision = link.decision
+    colour = COLOURS[decision.verdict]
+    head = f"[bold]{decision.now}  {decision.stage} → {decision.action}[/bold]  [{colour}]{decision.verdict}[/{colour}]"
+    rows = [f"{head}  {decision.id}  commit {link.commit[:12]}"]
+    return [
+        *rows,
+        *reason_lines(decision),
+        f"  evidence {short(decision.evidence_digest)}  policy {short(decision.policy_digest)}",
+    ]

@@ -189,7 +189,11 @@ class PrometheusApi:
         return self._deadline - time.monotonic()
 
     def _post(self, query: str, body: str) -> tuple[int, bytes]:
-        """One exchange, all of it within the time of one request; redirects are not followed."""
+        """
+        One exchange, all of it within the time of one request; redirects are not followed.
+
+        By http.client, since httpx and urllib3 bound each read and no exchange as a whole.
+        """
         address, seconds = self._address, min(self.limits.request_seconds, self._left())
         deadline = time.monotonic() + seconds
         kind = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection

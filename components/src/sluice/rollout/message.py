@@ -2,41 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
+from sluice.documents.trailers import trailer, trailers_of
 from sluice.documents.verdict import Decision
-
-NOTHING = "none"
-"""Written where no model is stable."""
 
 
 def commit_message(decision: Decision, record: str | None = None) -> str:
     """Subject, one line a reason, and the trailers that tools look for; ``record`` is the digest of its record."""
     subject = f"{decision.task} {decision.environment}: {_what(decision)}  {decision.verdict}"
     reasons = [f"{reason.verdict:<12}  {reason.rule}: {_one_line(reason.text)}" for reason in decision.reasons]
-    rows = [f"{key}: {value}" for key, value in trailers(decision.model_dump(mode="json"), record)]
+    rows = [trailer(key, value) for key, value in trailers_of(decision.model_dump(mode="json"), record).items()]
     return "\n".join([subject, "", *reasons, *([""] if reasons else []), *rows]) + "\n"
-
-
-def trailers(decision: Mapping[str, Any], record: str | None) -> list[tuple[str, str]]:
-    """
-    The trailers of a decision as plain JSON. The stable model on both sides of it is always told, so that one
-    ``git log`` says when a digest lost its place.
-    """
-    served = [(decision.get(side) or {}).get("stable") or NOTHING for side in ("before", "after")]
-    rows = [
-        ("Sluice-Decision", decision["id"]),
-        ("Sluice-Environment", decision.get("environment")),
-        ("Sluice-Candidate", decision.get("candidate")),
-        ("Sluice-Stable", decision.get("stable")),
-        ("Sluice-Stable-Before", served[0]),
-        ("Sluice-Stable-After", served[1]),
-        ("Sluice-Evidence", decision.get("evidence_digest")),
-        ("Sluice-Policy", decision.get("policy_digest")),
-        ("Sluice-Record", record),
-    ]
-    return [(key, str(value)) for key, value in rows if value]
 
 
 def _what(decision: Decision) -> str:

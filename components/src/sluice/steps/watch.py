@@ -20,7 +20,7 @@ from sluice.documents.event_time import iso, moment_of
 from sluice.evidence.moments import moments
 from sluice.evidence.rows import decoded, with_labels
 from sluice.feedback.batch import labels_at
-from sluice.feedback.store import FeedbackStore
+from sluice.feedback.store import PredictionStore
 from sluice.feedback.store_log import StoreLog
 from sluice.models.bundle import Bundle
 from sluice.models.store import read_bundle
@@ -73,7 +73,7 @@ def _known(task: Task, parameters: WatchParameters) -> ProductionFacts:
         return ProductionFacts()
     repository, now = open_repository(parameters.gitops, parameters.environment), moment_of(parameters.now)
     state = repository.snapshot().state
-    trained = [made for made in repository.decisions() if made.stage == "offline" and made.action != "refuse"]
+    trained = [each for each in repository.decisions() if each.stage == "offline" and each.action != "refuse"]
     since = (now - moment_of(trained[-1].now)).total_seconds() / 3600 if trained else None
     base: dict[str, Any] = {"production": state.stable, "rollout": state.rollout, "hours_since_training": since}
     if not state.stable or not parameters.bundles:
@@ -82,8 +82,8 @@ def _known(task: Task, parameters: WatchParameters) -> ProductionFacts:
     card = json.loads(bundle.files.get("card.json", b"{}"))
     live: dict[str, Any] = {}
     if parameters.predictions:
-        log = StoreLog(FeedbackStore.open(parameters.predictions, state.task, parameters.environment, os.environ))
-        live = _live(task, bundle, card, log, (now - timedelta(days=parameters.days), now))
+        store = PredictionStore.open(parameters.predictions, state.task, parameters.environment, os.environ)
+        live = _live(task, bundle, card, StoreLog(store), (now - timedelta(days=parameters.days), now))
     loss = card.get("metrics", {}).get("log_loss")
     return ProductionFacts(**base, **live, holdout_loss=float(loss["value"]) if loss else None)
 
@@ -122,9 +122,9 @@ def _answered(bundle: Bundle, log: StoreLog, window: tuple[datetime, datetime]) 
 
     def mine(rows: pl.DataFrame) -> pl.DataFrame:
         in_time = pl.col("event_time").is_between(*window, closed="left")
-        found = decoded(rows.filter(in_time, digest=bundle.digest), bundle.manifest.profiles, (), {})
+        vectors = decoded(rows.filter(in_time, digest=bundle.digest), bundle.manifest.profiles, (), {})
         served = pl.col("features").is_in(["", "{}"]).not_()
-        return found.with_columns(vector=pl.when(served).then("vector")).select(_JOINED)
+        return vectors.with_columns(vector=pl.when(served).then("vector")).select(_JOINED)
 
     rows = log.gather("predictions", window[0], mine)
     return first_answers(rows).unique("request_id", keep="first", maintain_order=True)

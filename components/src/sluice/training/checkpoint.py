@@ -5,26 +5,19 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
 import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from sluice.content import canonical_json, digest_of_bytes, digest_of_value
 from sluice.errors import BadArtifact, BadInput, one_line
-from sluice.models.fetch import open_store
-from sluice.models.store import is_remote, write_object
+from sluice.object_store import NoSuchObject, open_location
 from sluice.tasks.recipe import Recipe
 from sluice.training.curve import Epoch
 from sluice.training.frame import EncodedSplit
-
-if TYPE_CHECKING:
-    from pyarrow.fs import FileSystem
 
 _NAME = "checkpoint.npz"
 _GROUPS = ("weights", "optimizer", "best")
@@ -65,16 +58,17 @@ def identity_of(recipe: Recipe, train: EncodedSplit) -> str:
 class CheckpointStore:
     """
     The newest checkpoint of one training, below a folder or a URL (``s3://``, ``gs://``, ``abfs://``); endpoint and
-    credentials are the environment's, as of ``sluice.models.fetch``.
+    credentials are the environment's, as of ``sluice.object_store``.
 
-    A folder gets it beside its name and then renamed; object storage shows an object when all of it is there.
+    Raises:
+        BadInput: the URL or the environment's settings are wrong.
     """
 
     def __init__(self, url: str) -> None:
-        self._url = f"{url.rstrip('/')}/{_NAME}"
+        self._location = open_location(url) / _NAME
 
     def __str__(self) -> str:
-        return self._url
+        return str(self._location)
 
     def read(self, identity: str) -> Checkpoint | None:
         """
@@ -82,19 +76,21 @@ class CheckpointStore:
 
         Raises:
             BadArtifact: the file is damaged.
-            BadInput: it belongs to another recipe or other rows, or the storage cannot be read.
+            BadInput: it belongs to another recipe or other rows.
+            Unavailable: the storage cannot be read.
         """
-        data = self._load()
-        if data is None:
+        try:
+            data = self._location.read()
+        except NoSuchObject:
             return None
         try:
             checkpoint = _unpack(data)
         except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             reason = one_line(error)
-            raise BadArtifact(self._url, f"cannot be read ({reason})", "delete it to train from the start") from error
+            raise BadArtifact(str(self), f"cannot be read ({reason})", "delete it to train from the start") from error
         if checkpoint.identity != identity:
             rule = "belongs to another recipe or other rows"
-            raise BadInput(self._url, rule, "give every training a place of its own, or delete it")
+            raise BadInput(str(self), rule, "give every training a place of its own, or delete it")
         return checkpoint
 
     def write(self, checkpoint: Checkpoint) -> None:
@@ -102,43 +98,19 @@ class CheckpointStore:
         Replace the checkpoint.
 
         Raises:
-            BadInput: the storage cannot be written.
+            Unavailable: the storage cannot be written.
         """
-        files, path = self._storage()
-        with self._as_bad_input("written"):
-            write_object(files, path, _pack(checkpoint))
+        self._location.write(_pack(checkpoint))
 
     def forget(self) -> None:
         """
         Remove the checkpoint: its training is over.
 
         Raises:
-            BadInput: the storage lets nothing be removed.
+            Unavailable: the storage lets nothing be removed.
         """
-        files, path = self._storage()
-        with self._as_bad_input("removed"), contextlib.suppress(FileNotFoundError):
-            files.delete_file(path)
-
-    def _load(self) -> bytes | None:
-        files, path = self._storage()
-        with self._as_bad_input("read"):
-            try:
-                with files.open_input_stream(path) as stream:
-                    return bytes(stream.read())
-            except FileNotFoundError:
-                return None
-
-    def _storage(self) -> tuple[FileSystem, str]:
-        url = self._url if is_remote(self._url) else Path(self._url).absolute().as_uri()
-        return open_store(url, os.environ)
-
-    @contextlib.contextmanager
-    def _as_bad_input(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            rule = f"cannot be {what} ({one_line(error, 300)})"
-            raise BadInput(self._url, rule, "mend the storage or its credentials") from error
+        with contextlib.suppress(NoSuchObject):
+            self._location.delete()
 
 
 def _pack(checkpoint: Checkpoint) -> bytes:

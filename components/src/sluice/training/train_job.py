@@ -49,7 +49,7 @@ class Placement(FrozenDocument):
     service_account: str = "default"
     storage: str = ""
     """ConfigMap and Secret, each of which may be missing, whose keys become environment variables: endpoint, region
-    and credentials of the object storage (``sluice.models.fetch``)."""
+    and credentials of the object storage (``sluice.object_store``)."""
     grace_s: int = Field(default=60, ge=1)
     """Seconds from SIGTERM to SIGKILL; saving takes one piece of steps and one upload."""
     restarts: int = Field(default=10, ge=0)
