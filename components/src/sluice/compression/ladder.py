@@ -15,7 +15,7 @@ from sluice.compression.export import export_litert
 from sluice.compression.prune import kernel_sparsity, pruned_student
 from sluice.compression.quantize import quantization_aware_student, quantize_weights
 from sluice.compression.student import Lessons, distil
-from sluice.content import write_json
+from sluice.content import whole_directory, write_json
 from sluice.errors import BadArtifact, one_line
 from sluice.models.builder import build
 from sluice.models.encoder import Encoder
@@ -24,7 +24,6 @@ from sluice.tasks.recipe import Recipe
 from sluice.training.curve import LinePrinter, predicted_logits, print_line
 from sluice.training.determinism import start_tensorflow
 from sluice.training.frame import EncodedSplit, encoded_splits, prepared_frame
-from sluice.training.staging import whole_directory
 from sluice.training.teacher import WEIGHTS
 
 _CHECKED_ROWS = 512

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from sluice.arrays import Floats, Floats32
-from sluice.content import write_json
+from sluice.content import whole_directory, write_json
 from sluice.documents.model import FrozenDocument
 from sluice.errors import BadInput
 from sluice.models.builder import build
@@ -33,7 +33,6 @@ from sluice.training.determinism import on_jax, start_distributed, start_jax
 from sluice.training.distribution import ONE_DEVICE, Distribution, read_cluster
 from sluice.training.frame import EncodedSplit, encoded_splits, prepared_frame, reduced_manifest
 from sluice.training.loop import CheckpointPlan, train_in_steps
-from sluice.training.staging import whole_directory
 from sluice.training.steps import optimizer_for
 
 WEIGHTS = "teacher.weights.h5"
