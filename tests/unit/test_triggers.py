@@ -14,7 +14,7 @@ from sluice.retraining.triggers import (
     NewLabels,
     ProductionFacts,
     Retraining,
-    TriggerAnswer,
+    Signal,
     TriggerLimits,
     chance,
     decide,
@@ -90,7 +90,7 @@ def test_what_is_not_known_starts_nothing_and_is_said(trigger: str, changed: dic
 def test_nothing_known_at_all_is_inconclusive_throughout() -> None:
     made = decide(ProductionFacts(), TriggerLimits())
     assert not made.retrain
-    assert set(says(made).values()) == {TriggerAnswer.INCONCLUSIVE.value}
+    assert set(says(made).values()) == {Signal.INCONCLUSIVE.value}
 
 
 def test_new_labels_that_no_training_would_read_start_one_and_say_so() -> None:

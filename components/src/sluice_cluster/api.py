@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sluice.errors import BadInput
-from sluice_cluster.cluster import ClusterObject, NotApplied
+from sluice_cluster.cluster import NotApplied, Resource
 
 _MEMORY = "gate-seen"
 _SECONDS = (5, 15)
@@ -42,42 +42,41 @@ class KubernetesCluster:
         self._apps = client.AppsV1Api(self._client)
         self._argocd = argocd
 
-    def application(self, name: str) -> ClusterObject:
+    def application(self, name: str) -> Resource:
         """An Argo CD Application."""
-        args = ("argoproj.io", "v1alpha1", self._argocd, "applications", name)
-        document: ClusterObject = _ask(self._custom.get_namespaced_custom_object, *args)
-        return document
+        return self._resource("argoproj.io", "v1alpha1", self._argocd, "applications", name)
 
-    def routes(self, namespace: str) -> list[ClusterObject]:
+    def routes(self, namespace: str) -> list[Resource]:
         """The HTTPRoutes of a namespace."""
         args = ("gateway.networking.k8s.io", "v1", namespace, "httproutes")
-        documents: list[ClusterObject] = _ask(self._custom.list_namespaced_custom_object, *args)["items"]
+        documents: list[Resource] = _ask(self._custom.list_namespaced_custom_object, *args)["items"]
         return documents
 
-    def pods(self, namespace: str, service: str) -> list[ClusterObject]:
+    def pods(self, namespace: str, service: str) -> list[Resource]:
         """The pods of an InferenceService that are not being deleted."""
         selector = f"serving.kserve.io/inferenceservice={service}"
         listed = _ask(self._core.list_namespaced_pod, namespace, label_selector=selector)
         pods: Any = self._client.sanitize_for_serialization(listed)["items"]
         return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
 
-    def deployment(self, namespace: str, name: str) -> ClusterObject | None:
+    def deployment(self, namespace: str, name: str) -> Resource | None:
         """A Deployment, or ``None`` where there is none."""
         answer = _ask(_unless_absent(self._apps.read_namespaced_deployment), name, namespace)
-        deployment: ClusterObject | None = self._client.sanitize_for_serialization(answer)
+        deployment: Resource | None = self._client.sanitize_for_serialization(answer)
         return deployment
 
-    def service(self, namespace: str, name: str) -> ClusterObject:
+    def service(self, namespace: str, name: str) -> Resource:
         """An InferenceService."""
-        args = ("serving.kserve.io", "v1beta1", namespace, "inferenceservices", name)
-        document: ClusterObject = _ask(self._custom.get_namespaced_custom_object, *args)
-        return document
+        return self._resource("serving.kserve.io", "v1beta1", namespace, "inferenceservices", name)
 
-    def revision(self, namespace: str, name: str) -> ClusterObject:
+    def revision(self, namespace: str, name: str) -> Resource:
         """A Knative Revision."""
-        args = ("serving.knative.dev", "v1", namespace, "revisions", name)
-        document: ClusterObject = _ask(self._custom.get_namespaced_custom_object, *args)
-        return document
+        return self._resource("serving.knative.dev", "v1", namespace, "revisions", name)
+
+    def _resource(self, *place: str) -> Resource:
+        """One of a custom kind: group, version, namespace, plural, name."""
+        resource: Resource = _ask(self._custom.get_namespaced_custom_object, *place)
+        return resource
 
     def recall(self, namespace: str) -> str | None:
         """The commit in the ConfigMap ``gate-seen``; ``None`` before the first look."""

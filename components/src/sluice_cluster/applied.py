@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from sluice.documents.event_time import moment_of
 from sluice.documents.state import Applied
-from sluice_cluster.cluster import Asking, Cluster, ClusterObject, NotApplied
+from sluice_cluster.cluster import Asking, Cluster, NotApplied, Resource
 from sluice_cluster.one_service import Sides, read_one_service
 from sluice_cluster.pods import ask_pod, digest_of_deployment
 from sluice_cluster.routes import split_of
@@ -66,7 +66,7 @@ def read_back(cluster: Cluster, application: str, namespace: str, task: str, ask
     return ReadBack(applied, tuple(moment_of(one["deployedAt"]) for one in document["status"].get("history", [])))
 
 
-def _service(cluster: Cluster, application: ClusterObject, namespace: str, name: str, ask: Asking) -> str | None:
+def _service(cluster: Cluster, application: Resource, namespace: str, name: str, ask: Asking) -> str | None:
     deployment = cluster.deployment(namespace, f"{name}-predictor")
     if deployment:
         return digest_of_deployment(deployment, cluster.pods(namespace, name), name, ask)
@@ -75,13 +75,13 @@ def _service(cluster: Cluster, application: ClusterObject, namespace: str, name:
     return None
 
 
-def _keeps(application: ClusterObject, service: str) -> bool:
+def _keeps(application: Resource, service: str) -> bool:
     """Whether Argo CD keeps an InferenceService of this name."""
     resources = application.get("status", {}).get("resources", [])
     return any((each.get("kind"), each.get("name")) == ("InferenceService", service) for each in resources)
 
 
-def _synced_commit(application: ClusterObject, name: str) -> str:
+def _synced_commit(application: Resource, name: str) -> str:
     # Its health is not asked for: that of route and pods is read from them, and who reads this may be part of it.
     status = application.get("status", {})
     sync, operation = status.get("sync", {}), status.get("operationState", {})

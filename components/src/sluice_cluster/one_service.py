@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sluice_cluster.cluster import Asking, Cluster, ClusterObject, NotApplied
+from sluice_cluster.cluster import Asking, Cluster, NotApplied, Resource
 from sluice_cluster.pods import digest_of_pods
 from sluice_cluster.routes import split_of
 
@@ -43,9 +43,7 @@ def read_one_service(cluster: Cluster, namespace: str, task: str, ask: Asking) -
     return _by_deployment(cluster, namespace, service, pods, ask)
 
 
-def _by_deployment(
-    cluster: Cluster, namespace: str, service: ClusterObject, pods: list[ClusterObject], ask: Asking
-) -> Sides:
+def _by_deployment(cluster: Cluster, namespace: str, service: Resource, pods: list[Resource], ask: Asking) -> Sides:
     name, only = service["metadata"]["name"], service["metadata"]["labels"][_ROLE]
     weights, _ = split_of(cluster.routes(namespace), name)
     if not weights:
@@ -63,9 +61,7 @@ def _by_deployment(
     return Sides(digests, {"stable": sum(weights.values()) - percent, "candidate": percent})
 
 
-def _by_revision(
-    cluster: Cluster, namespace: str, service: ClusterObject, pods: list[ClusterObject], ask: Asking
-) -> Sides:
+def _by_revision(cluster: Cluster, namespace: str, service: Resource, pods: list[Resource], ask: Asking) -> Sides:
     name, only = service["metadata"]["name"], service["metadata"]["labels"][_ROLE]
     status = service.get("status", {}).get("components", {}).get("predictor", {})
     latest = status.get("latestReadyRevision")
@@ -93,7 +89,7 @@ def _by_revision(
     return Sides(digests, {"stable": sum(percents.values()), "candidate": percent})
 
 
-def _former(status: ClusterObject, latest: str) -> str | None:
+def _former(status: Resource, latest: str) -> str | None:
     """The revision that had all traffic before ``latest``, where none of it goes there any more."""
     rolled = status.get("latestRolledoutRevision")
     return status.get("previousRolledoutRevision") if rolled == latest else rolled

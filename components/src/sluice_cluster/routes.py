@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from sluice_cluster.cluster import ClusterObject, NotApplied
+from sluice_cluster.cluster import NotApplied, Resource
 
 
-def split_of(routes: list[ClusterObject], name: str) -> tuple[dict[str, int], int]:
+def split_of(routes: list[Resource], name: str) -> tuple[dict[str, int], int]:
     """
     Weight by service of the route with this name, and the mirror's percent; no route is no traffic.
 
@@ -19,11 +19,9 @@ def split_of(routes: list[ClusterObject], name: str) -> tuple[dict[str, int], in
     if route is None:
         return {}, 0
     parents = route.get("status", {}).get("parents", [])
-    for condition in ("Accepted", "ResolvedRefs"):
-        if not parents or not all(_holds(parent, condition, route["metadata"]["generation"]) for parent in parents):
-            raise NotApplied(
-                f"route {name}", f"its newest generation is not {condition} by its gateway", "wait, or see it"
-            )
+    for kind in ("Accepted", "ResolvedRefs"):
+        if not parents or not all(_holds(parent, kind, route["metadata"]["generation"]) for parent in parents):
+            raise NotApplied(f"route {name}", f"its newest generation is not {kind} by its gateway", "wait, or see it")
     (weights, mirrors), *others = [_rule(rule) for rule in route["spec"]["rules"]]
     if any(other != (weights, mirrors) for other in others):
         raise NotApplied(f"route {name}", "its rules split the traffic differently", "see who changed it")
@@ -34,22 +32,20 @@ def split_of(routes: list[ClusterObject], name: str) -> tuple[dict[str, int], in
     return weights, percent.numerator
 
 
-def _rule(rule: ClusterObject) -> tuple[dict[str, int], list[Fraction]]:
+def _rule(rule: Resource) -> tuple[dict[str, int], list[Fraction]]:
     mirrors = [_percent(each["requestMirror"]) for each in rule.get("filters", []) if each["type"] == "RequestMirror"]
     return {ref["name"]: ref["weight"] for ref in rule["backendRefs"]}, mirrors
 
 
-def _percent(mirror: ClusterObject) -> Fraction:
+def _percent(mirror: Resource) -> Fraction:
     """Of the requests; the API takes ``percent`` or ``fraction``, and neither is all of them."""
     if fraction := mirror.get("fraction"):
         return Fraction(100 * fraction["numerator"], fraction.get("denominator", 100))
     return Fraction(mirror.get("percent", 100))
 
 
-def _holds(parent: ClusterObject, condition: str, generation: int) -> bool:
+def _holds(parent: Resource, kind: str, generation: int) -> bool:
     return any(
-        each["type"] == condition
-        and each["status"] == "True"
-        and each.get("observedGeneration", generation) == generation
+        each["type"] == kind and each["status"] == "True" and each.get("observedGeneration", generation) == generation
         for each in parent.get("conditions", [])
     )

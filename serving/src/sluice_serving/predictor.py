@@ -182,22 +182,14 @@ class Predictor:
         return orjson.dumps(document)
 
     def _record(self, rows: RequestRows, scores: list[float]) -> None:
-        milliseconds = _milliseconds_since(rows.start)
-        self.meters.count_answers(rows, scores, milliseconds)
+        ms = _milliseconds_since(rows.start)
+        self.meters.count_answers(rows, scores, ms)
         if self.log is None:
             return
         each = zip(rows.features, rows.missing, rows.stale, rows.as_of, scores, strict=True)
         self.log.write(
             self._line(
-                rows.request,
-                rows.context,
-                i,
-                milliseconds,
-                features,
-                score=score,
-                missing=missing,
-                stale=stale,
-                as_of=as_of,
+                rows.request, rows.context, i, ms, features, score=score, missing=missing, stale=stale, as_of=as_of
             )
             for i, (features, missing, stale, as_of, score) in enumerate(each)
         )
@@ -205,14 +197,14 @@ class Predictor:
     def _record_failure(
         self, request: InferenceRequest, context: Context, start: float, cause: Cause, features: list[dict[str, Any]]
     ) -> None:
-        milliseconds = _milliseconds_since(start)
-        self.meters.count_failures(context.route, cause, len(request.instances), milliseconds, context.event_time)
+        ms = _milliseconds_since(start)
+        self.meters.count_failures(context.route, cause, len(request.instances), ms, context.event_time)
         self.failed += len(request.instances)
         if self.events is not None:
             self.events.report_failure(cause, context.request_id, context.rollout)
         if self.log is None:
             return
-        self.log.write(self._line(request, context, i, milliseconds, row) for i, row in enumerate(features))
+        self.log.write(self._line(request, context, i, ms, row) for i, row in enumerate(features))
 
     def _line(
         self,

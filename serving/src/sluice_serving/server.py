@@ -138,17 +138,18 @@ class StrictRESTServer(RESTServer):  # type: ignore[misc]  # kserve has no types
             raise
         return Response(answer, media_type="application/json")
 
+    def _descriptions(self) -> list[dict[str, Any]]:
+        return [model.predictor.describe() for model in self.dataplane.model_registry.get_models().values()]
+
     async def describe(self, _: Request) -> Response:
         """``GET /-/sluice``: what this process serves, in its own words; release controllers read it back."""
-        documents = [model.predictor.describe() for model in self.dataplane.model_registry.get_models().values()]
+        documents = self._descriptions()
         return Response(orjson.dumps(documents[0] if documents else {}), media_type="application/json")
 
     async def serves(self, request: Request) -> Response:
         """``GET /-/serves/<digest>``: 200 when that is what is loaded, else 409; the readiness probe asks it."""
         digest = request.path_params["digest"]
-        digests = [
-            model.predictor.describe()["digest"] for model in self.dataplane.model_registry.get_models().values()
-        ]
+        digests = [each["digest"] for each in self._descriptions()]
         return Response(orjson.dumps({"asked": digest, "served": digests}), 200 if digests == [digest] else 409)
 
     def _register_endpoints(self, app: FastAPI) -> None:

@@ -78,9 +78,7 @@ def evaluate(
     holdout = read_holdout(frame_dir, "test", (*slice_columns(frame_dir), *needed))
     bench = _bench(holdout, read_holdout(frame_dir, "tune"), (teacher_dir, ladder_dir), variant, production, seed)
     whole = {role: bench.performance(role) for role in bench.models}
-    baselines = {
-        role: performance for role, performance in whole.items() if role.startswith("baseline:") and performance
-    }
+    baselines = {role: model for role, model in whole.items() if role.startswith("baseline:") and model}
     best = max(baselines, key=lambda role: baselines[role].values.get("auc", -1.0), default=None)
     candidate = whole.get(_CANDIDATE)
     digest = production.digest if production else None
@@ -92,9 +90,7 @@ def evaluate(
         threshold=bench.models[_CANDIDATE].threshold if candidate else 0.5,
         metrics=candidate.estimates() if candidate else {},
         slices=tuple(_slices(bench, best)),
-        baselines=tuple(
-            _peer(role.partition(":")[2], performance, candidate) for role, performance in baselines.items()
-        ),
+        baselines=tuple(_peer(role.partition(":")[2], model, candidate) for role, model in baselines.items()),
         best_baseline=best.partition(":")[2] if best else None,
         teacher=_peer(TEACHER, whole.get(_TEACHER), candidate),
         production=_peer(_PRODUCTION, whole.get(_PRODUCTION), candidate, digest) if production else None,

@@ -30,11 +30,9 @@ def measure_ladder(frame_dir: Path, ladder_dir: Path, seed: int) -> tuple[Varian
     rungs = _read_ladder(ladder_dir / "ladder.json")
     if missing := [rung["name"] for rung in rungs if rung["name"] not in scores]:
         raise BadArtifact(str(ladder_dir / "scores.parquet"), f"has no column {missing[0]!r}", "build the ladder again")
-    performances = {
-        rung["name"]: _performance(rung["name"], scores[rung["name"]], holdout, resamples) for rung in rungs
-    }
-    teacher = performances.get(TEACHER)
-    return tuple(_measurement(rung, performances[rung["name"]], teacher) for rung in rungs)
+    models = {rung["name"]: _performance(rung["name"], scores[rung["name"]], holdout, resamples) for rung in rungs}
+    teacher = models.get(TEACHER)
+    return tuple(_measurement(rung, models[rung["name"]], teacher) for rung in rungs)
 
 
 def _performance(name: str, scores: Floats, holdout: Holdout, resamples: DayResamples) -> Performance | None:

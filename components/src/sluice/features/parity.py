@@ -22,7 +22,7 @@ from sluice.features.tables import table_rows
 from sluice.tasks.task import Task
 
 _MOMENT = "event_timestamp"
-_REQUEST_TIME = "event_time"
+_TIME = "event_time"
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class FeatureHistory:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        first, last = requests[_REQUEST_TIME].min(), requests[_REQUEST_TIME].max()
+        first, last = requests[_TIME].min(), requests[_TIME].max()
         moment, stamp = pc.field(_MOMENT), pa.timestamp("us", "UTC")
         condition = moment <= pa.scalar(last, stamp)
         if view.ttl_seconds is not None and isinstance(first, datetime):
@@ -111,7 +111,7 @@ def offline_cells(history: FeatureHistory, requests: pl.DataFrame, names: Sequen
         Unavailable: the tables cannot be read.
     """
     task, whole = history.task, history.plan
-    for column in (_REQUEST_TIME, *task.entity_keys, *task.request_inputs):
+    for column in (_TIME, *task.entity_keys, *task.request_inputs):
         if column not in requests.columns:
             raise BadInput(f"column {column}", "is missing in the requests", "pass what the servers were asked")
     known = {feature.name for feature in whole.features} | {*task.entity_keys, *task.request_inputs}
@@ -130,16 +130,14 @@ def offline_cells(history: FeatureHistory, requests: pl.DataFrame, names: Sequen
 def _as_of(folder: Path, views: Sequence[StoredView], requests: pl.DataFrame) -> list[dict[str, datetime]]:
     moments: list[dict[str, datetime]] = [{} for _ in range(requests.height)]
     for view in views:
-        keyed = requests.select(pl.int_range(pl.len()).alias("n"), _REQUEST_TIME, *view.keys).sort(_REQUEST_TIME)
+        keyed = requests.select(pl.int_range(pl.len()).alias("n"), _TIME, *view.keys).sort(_TIME)
         rows = pl.scan_parquet(folder / f"{view.name}.parquet", glob=False).select(*view.keys, _MOMENT)
         for key in view.keys:
             rows = rows.filter(pl.col(key).is_in(keyed[key].unique().to_list()))
         table = rows.sort(_MOMENT).collect()
-        matches = keyed.join_asof(
-            table, left_on=_REQUEST_TIME, right_on=_MOMENT, by=list(view.keys), check_sortedness=False
-        )
+        matches = keyed.join_asof(table, left_on=_TIME, right_on=_MOMENT, by=list(view.keys), check_sortedness=False)
         if view.ttl_seconds is not None:
-            matches = matches.filter(pl.col(_MOMENT) >= pl.col(_REQUEST_TIME) - pl.duration(seconds=view.ttl_seconds))
+            matches = matches.filter(pl.col(_MOMENT) >= pl.col(_TIME) - pl.duration(seconds=view.ttl_seconds))
         for n, moment in matches.select("n", _MOMENT).drop_nulls().iter_rows():
             moments[n][view.name] = moment
     return moments

@@ -64,9 +64,7 @@ class FeaturePublisher:
         self._feast = publish_tables(task, store, repo)
         plan = plan_of(self._feast, task.feature_service)
         offline = store / "offline"
-        self._tables = tuple(
-            _ViewRows.read(self._feast, view, offline / f"{view.name}.parquet") for view in plan.stored
-        )
+        self._tables = tuple(_Stream.read(self._feast, view, offline / f"{view.name}.parquet") for view in plan.stored)
         self._last: datetime | None = None
 
     def reset(self, as_of: datetime) -> None:
@@ -100,14 +98,14 @@ class FeaturePublisher:
             self._write(table, table.between(self._last, to))
         self._last = to
 
-    def _write(self, table: _ViewRows, rows: pl.DataFrame) -> None:
+    def _write(self, table: _Stream, rows: pl.DataFrame) -> None:
         if rows.height:
             batch = list(messages(table.plan, rows))
             self._feast.provider.online_write_batch(self._feast.config, table.view, batch, None)
 
 
 @dataclass(frozen=True)
-class _ViewRows:
+class _Stream:
     """One view's rows in the order of their time."""
 
     view: Any
@@ -117,7 +115,7 @@ class _ViewRows:
     """Microseconds since the epoch, ascending; one a row."""
 
     @classmethod
-    def read(cls, feast: FeatureStore, view: StoredView, path: Path) -> _ViewRows:
+    def read(cls, feast: FeatureStore, view: StoredView, path: Path) -> _Stream:
         if not path.is_file():
             raise BadInput(str(path), "is missing", f"let Task.read_feature_tables give a table for view {view.name}")
         columns = columns_of(view)

@@ -75,7 +75,7 @@ def write_tables(tables: Mapping[str, pl.DataFrame], store: Path, made_of: Mappi
 
 def table_rows(address: str, columns: Sequence[str], condition: Expression) -> pl.DataFrame:
     """
-    These columns of the rows of a table that ``wanted`` keeps.
+    These columns of the rows of a table that ``condition`` keeps.
 
     Raises:
         BadInput: the table lacks a column.

@@ -93,10 +93,8 @@ def _agree(document: dict[str, Any], values: dict[str, str], state: ReleaseState
             raise BadArtifact(f"{name}: {key}", f"is {values[key]!r}, the digest says {_literals(state)[key]!r}", _FIX)
     strategy = STRATEGIES[state.stage]
     expected = [f"../../../strategies/{strategy}"] if strategy else []
-    if (components := document.get("components", [])) != expected:
-        raise BadArtifact(
-            f"{name}: components", f"is {str(components)[:100]}, stage {state.stage} needs {expected}", _FIX
-        )
+    if (parts := document.get("components", [])) != expected:
+        raise BadArtifact(f"{name}: components", f"is {str(parts)[:100]}, stage {state.stage} needs {expected}", _FIX)
 
 
 def _read_literals(document: dict[str, Any], name: str) -> dict[str, str]:

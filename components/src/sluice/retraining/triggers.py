@@ -78,7 +78,7 @@ class ProductionFacts(FiniteDocument):
     hours_since_training: float | None = None
 
 
-class TriggerAnswer(StrEnum):
+class Signal(StrEnum):
     """One trigger's answer."""
 
     FIRES = "FIRES"
@@ -91,7 +91,7 @@ class Trigger:
     """A trigger and its answer, for people too."""
 
     name: str
-    says: TriggerAnswer
+    says: Signal
     text: str
 
 
@@ -113,8 +113,8 @@ def decide(known: ProductionFacts, limits: TriggerLimits) -> Retraining:
         _volume(known, limits),
         _schedule(known, limits),
     )
-    fired = [trigger for trigger in triggers if trigger.says is TriggerAnswer.FIRES]
-    unknown = [trigger.name for trigger in triggers if trigger.says is TriggerAnswer.INCONCLUSIVE]
+    fired = [trigger for trigger in triggers if trigger.says is Signal.FIRES]
+    unknown = [trigger.name for trigger in triggers if trigger.says is Signal.INCONCLUSIVE]
     if not fired:
         beside = f"; nothing is known of {', '.join(unknown)}" if unknown else ""
         return Retraining(False, f"no trigger fires{beside}", triggers)
@@ -135,57 +135,49 @@ def chance(bins: int, n: int) -> float:
 
 def _empty(known: ProductionFacts) -> Trigger:
     if known.empty:
-        return Trigger("empty", TriggerAnswer.FIRES, "nothing is in production")
-    return Trigger(
-        "empty",
-        TriggerAnswer.QUIET if known.production else TriggerAnswer.INCONCLUSIVE,
-        known.production or "not known",
-    )
+        return Trigger("empty", Signal.FIRES, "nothing is in production")
+    return Trigger("empty", Signal.QUIET if known.production else Signal.INCONCLUSIVE, known.production or "not known")
 
 
 def _drift(known: ProductionFacts, limits: TriggerLimits) -> Trigger:
     n = known.requests
     if n is None or n < limits.minimum_n or not known.drift:
         reason = "no requests are known" if n is None else f"{n} requests, {limits.minimum_n} are needed"
-        return Trigger("drift", TriggerAnswer.INCONCLUSIVE, reason)
+        return Trigger("drift", Signal.INCONCLUSIVE, reason)
     beyond = {name: drift.divergence - chance(drift.bins, n) for name, drift in known.drift.items()}
     worst = max(beyond, key=lambda name: (beyond[name], name))
     text = f"{worst} moved by {beyond[worst]:.3f} bits over {n} requests, limit {limits.drift:g}"
-    return Trigger("drift", TriggerAnswer.FIRES if beyond[worst] > limits.drift else TriggerAnswer.QUIET, text)
+    return Trigger("drift", Signal.FIRES if beyond[worst] > limits.drift else Signal.QUIET, text)
 
 
 def _decay(known: ProductionFacts, limits: TriggerLimits) -> Trigger:
     loss, before = known.loss, known.holdout_loss
     if loss is None or before is None or loss.n < limits.minimum_n:
-        reason = (
-            "no labelled requests are known" if loss is None else f"{loss.n} labelled, {limits.minimum_n} are needed"
-        )
-        return Trigger(
-            "decay", TriggerAnswer.INCONCLUSIVE, reason if before is not None else "the holdout's loss is not known"
-        )
+        gap = "no labelled requests are known" if loss is None else f"{loss.n} labelled, {limits.minimum_n} are needed"
+        return Trigger("decay", Signal.INCONCLUSIVE, gap if before is not None else "the holdout's loss is not known")
     half = _Z * math.sqrt(loss.variance / loss.n)
     gain = loss.mean - before
     text = f"log loss {loss.mean:.4f} ± {half:.4f} on {loss.n} live requests, {before:.4f} on the holdout"
     if gain - half > limits.decay:
-        return Trigger("decay", TriggerAnswer.FIRES, f"{text}, limit {limits.decay:g} above")
-    says = TriggerAnswer.QUIET if gain + half <= limits.decay else TriggerAnswer.INCONCLUSIVE
+        return Trigger("decay", Signal.FIRES, f"{text}, limit {limits.decay:g} above")
+    says = Signal.QUIET if gain + half <= limits.decay else Signal.INCONCLUSIVE
     return Trigger("decay", says, f"{text}, limit {limits.decay:g} above")
 
 
 def _volume(known: ProductionFacts, limits: TriggerLimits) -> Trigger:
     new = known.labels
     if new is None:
-        return Trigger("volume", TriggerAnswer.INCONCLUSIVE, "no labels are known, or not what the model was made of")
+        return Trigger("volume", Signal.INCONCLUSIVE, "no labels are known, or not what the model was made of")
     text = f"{new.n} labels became known from {new.since} to {new.until}, limit {limits.volume}"
     if new.n < limits.volume:
-        return Trigger("volume", TriggerAnswer.QUIET, text)
+        return Trigger("volume", Signal.QUIET, text)
     stuck = "; the task's splits end where they ended then, so a training reads the same rows until they are moved"
-    return Trigger("volume", TriggerAnswer.FIRES, text if new.learnable else text + stuck)
+    return Trigger("volume", Signal.FIRES, text if new.learnable else text + stuck)
 
 
 def _schedule(known: ProductionFacts, limits: TriggerLimits) -> Trigger:
     if known.hours_since_training is None:
-        return Trigger("schedule", TriggerAnswer.INCONCLUSIVE, "when it was trained is not known")
+        return Trigger("schedule", Signal.INCONCLUSIVE, "when it was trained is not known")
     days = known.hours_since_training / 24
     text = f"trained {days:.1f} days ago, due after {limits.schedule_days:g}"
-    return Trigger("schedule", TriggerAnswer.FIRES if days >= limits.schedule_days else TriggerAnswer.QUIET, text)
+    return Trigger("schedule", Signal.FIRES if days >= limits.schedule_days else Signal.QUIET, text)

@@ -37,13 +37,7 @@ class CheckpointPlan:
 
 
 def train_in_steps(
-    keras: Any,
-    strategy: Any,
-    train: EncodedSplit,
-    recipe: Recipe,
-    weight: float,
-    curve: Curve,
-    checkpoints: CheckpointPlan,
+    keras: Any, strategy: Any, train: EncodedSplit, recipe: Recipe, weight: float, curve: Curve, plan: CheckpointPlan
 ) -> None:
     """
     Train until the recipe's epochs are over or the curve is flat; ``curve`` has the best weights then.
@@ -55,7 +49,7 @@ def train_in_steps(
         recipe: the model, the batch over all devices, the epochs, the seed.
         weight: the positive class's.
         curve: measures each epoch.
-        keeping: checkpoints.
+        plan: where checkpoints go, and how often.
 
     Raises:
         BadInput: the batch cannot be shared equally, or the checkpoint is of another training.
@@ -63,44 +57,38 @@ def train_in_steps(
     """
     steps = Steps(keras, strategy, train, recipe, weight)
     identity = identity_of(recipe, train)
-    step = _resume(steps, curve, checkpoints, identity)
+    step = _resume(steps, curve, plan, identity)
     flat = curve.flat
     with _sigterm_noted() as noted, _lost_worker_ends(strategy):
         while step < steps.in_all and not flat:
-            piece = min(_PIECE, steps.an_epoch - step % steps.an_epoch, checkpoints.every - step % checkpoints.every)
+            piece = min(_PIECE, steps.an_epoch - step % steps.an_epoch, plan.every - step % plan.every)
             steps.take(step, piece)
             step += piece
             if step % steps.an_epoch == 0:
                 curve.add(steps.model)
             stop, flat = steps.anywhere(noted.is_set(), curve.flat)
-            if stop or step % checkpoints.every == 0:
-                _save(steps, curve, checkpoints, identity, step)
+            if stop or step % plan.every == 0:
+                _save(steps, curve, plan, identity, step)
             if stop:
                 raise _preemption("stopped by SIGTERM")
 
 
-def _resume(steps: Steps, curve: Curve, checkpoints: CheckpointPlan, identity: str) -> int:
+def _resume(steps: Steps, curve: Curve, plan: CheckpointPlan, identity: str) -> int:
     """Steps that an earlier try took; model, optimizer and curve are as it left them."""
-    checkpoint = checkpoints.store.read(identity) if checkpoints.store else None
-    if checkpoint is None:
+    saved = plan.store.read(identity) if plan.store else None
+    if saved is None:
         return 0
-    steps.restore(checkpoint.weights, checkpoint.optimizer)
-    curve.epochs, curve.best_epoch, curve.best_weights = (
-        list(checkpoint.history),
-        checkpoint.best_epoch,
-        checkpoint.best,
-    )
-    return checkpoint.step
+    steps.restore(saved.weights, saved.optimizer)
+    curve.epochs, curve.best_epoch, curve.best_weights = list(saved.history), saved.best_epoch, saved.best
+    return saved.step
 
 
-def _save(steps: Steps, curve: Curve, checkpoints: CheckpointPlan, identity: str, step: int) -> None:
-    if checkpoints.store is None or not checkpoints.chief:
+def _save(steps: Steps, curve: Curve, plan: CheckpointPlan, identity: str, step: int) -> None:
+    if plan.store is None or not plan.chief:
         return
     weights, optimizer = steps.state()
     history = tuple(curve.epochs)
-    checkpoints.store.write(
-        Checkpoint(identity, step, weights, optimizer, curve.best_weights, curve.best_epoch, history)
-    )
+    plan.store.write(Checkpoint(identity, step, weights, optimizer, curve.best_weights, curve.best_epoch, history))
 
 
 def _preemption(why: str) -> SystemExit:
@@ -127,15 +115,10 @@ def _lost_worker_ends(strategy: Any) -> Iterator[None]:
     """What the others see when a worker dies is a failed exchange; all start again from the last checkpoint."""
     import tensorflow as tf
 
-    worker_errors = (
-        tf.errors.UnavailableError,
-        tf.errors.AbortedError,
-        tf.errors.CancelledError,
-        tf.errors.InternalError,
-    )
+    failures = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.InternalError)
     try:
         yield
-    except worker_errors as error:
+    except failures as error:
         if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
             raise
         raise _preemption(f"lost another worker ({type(error).__name__})") from error

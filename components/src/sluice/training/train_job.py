@@ -108,7 +108,7 @@ def job_of(
     Args:
         run: as decisions name it; ``id`` makes the job's name.
         size: nodes, and accelerators of each.
-        keeping: where checkpoints go (empty: beside the frame), and steps between two.
+        checkpoints: where they go (empty: beside the frame), and steps between two.
 
     Raises:
         BadInput: a number or name is out of range.
