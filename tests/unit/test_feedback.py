@@ -204,7 +204,7 @@ def history() -> list[ReleaseState]:
     made = [state_in("shadow"), state_in("canary"), state_in("stable")]
     starts = (0, 2, 5)
     return [
-        state.model_copy(update={"since": iso(NOON + start * HOUR), "sequence": start, "stable": A})
+        state.model_copy(update={"since": iso(NOON + start * HOUR), "sequence": start})
         for state, start in zip(made, starts, strict=True)
     ]
 

@@ -207,7 +207,6 @@ def simulate(
     Example: sluice simulate manifests/overlays/dev/gate-policy.yaml --world worse --rollouts 5000
     """
     from sluice.charts import need_charts
-    from sluice.rollout.advance import advance
     from sluice.simulation import command
 
     if write:
@@ -215,7 +214,6 @@ def simulate(
     try:
         simulated = command.played(
             policy,
-            advance,
             world or (),
             rollouts=rollouts,
             seed=seed,

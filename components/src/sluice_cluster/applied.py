@@ -16,12 +16,11 @@ from typing import NamedTuple
 
 from sluice.documents.event_time import moment_of
 from sluice.documents.state import Applied
+from sluice.stages.stage import SIDES
 from sluice_cluster.cluster import Asking, Cluster, NotApplied, Resource
-from sluice_cluster.one_service import Sides, read_one_service
+from sluice_cluster.one_service import Split, read_one_service
 from sluice_cluster.pods import ask_pod, digest_of_deployment
 from sluice_cluster.routes import split_of
-
-SIDES = ("stable", "candidate")
 
 
 class ReadBack(NamedTuple):
@@ -54,7 +53,7 @@ def read_back(cluster: Cluster, application: str, namespace: str, task: str, ask
         weights, mirror = split_of(cluster.routes(namespace), task)
         names = {side: f"{task}-{side}" for side in SIDES}
         digests = {side: _service(cluster, document, namespace, name, asking) for side, name in names.items()}
-        sides = Sides(digests, {side: weights.get(f"{name}-predictor", 0) for side, name in names.items()})
+        sides = Split(digests, {side: weights.get(f"{name}-predictor", 0) for side, name in names.items()})
     applied = Applied(
         commit=commit,
         stable=sides.digests.get("stable"),

@@ -14,7 +14,7 @@ import logging
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,15 +24,16 @@ from sluice.documents.evidence import Evidence
 from sluice.documents.state import Applied, ReleaseState
 from sluice.documents.verdict import Decision
 from sluice.errors import BadArtifact, BadInput, Refused
+from sluice.evidence.source import EvidenceSource, evidence_from
 from sluice.gitops.writer import GitOps, UnreachableError
 from sluice.operations.approve import approve_merged
 from sluice.operations.promote import promote
 from sluice.operations.why import run_of
-from sluice.prometheus.source import PrometheusSource
 from sluice.release.snapshot import Snapshot
 from sluice.rollout.advance import decided, look
+from sluice.stages.stage import SIDES
 from sluice_cluster.api import KubernetesCluster
-from sluice_cluster.applied import SIDES, ReadBack, read_back
+from sluice_cluster.applied import ReadBack, read_back
 from sluice_cluster.cluster import Asking, Cluster, NotApplied
 from sluice_cluster.memory import look_with_memory
 from sluice_cluster.pods import ask_pod
@@ -56,8 +57,7 @@ class Gate:
         gitops: the environment's repository.
         cluster: what is asked for the effect.
         namespace: of the environment.
-        source: the evidence. Its window begins when the stage was synced and ``settle_seconds`` are over: until then
-            traffic went as the stage before said.
+        source: where evidence comes from.
         ask: how a pod is asked for its digest.
         patience_s: how long a cluster that is on its way, has lost a side, or does not answer, is asked again.
         clock: the wall clock, UTC, whole seconds.
@@ -66,7 +66,7 @@ class Gate:
     gitops: GitOps
     cluster: Cluster
     namespace: str
-    source: PrometheusSource
+    source: EvidenceSource
     ask: Asking = ask_pod
     patience_s: float = _PATIENCE_SECONDS
     clock: Callable[[], datetime] = _now
@@ -102,20 +102,18 @@ class Gate:
             return look(fresh, evidence, iso(now), run)
 
         if write := self.gitops.commit(decide):
-            decision = write.decision
-            return _report(write.commit, state, **_words(decision), **_put(decision), cluster=hindrance)
+            return _message(write.commit, state, **_words(write.decision), **_put(write.decision), cluster=hindrance)
         waiting = decided(state, evidence, snapshot.policy, snapshot.policy_digest, iso(now), run)
-        return _report(snapshot.commit, state, **_words(waiting), cluster=hindrance)
+        return _message(snapshot.commit, state, **_words(waiting), cluster=hindrance)
 
     def _promote(self, snapshot: Snapshot) -> dict[str, Any]:
         """Propose what the environment before this one confirmed, where the policy names one."""
         if snapshot.policy.promote_from is None:
-            return _report(snapshot.commit, snapshot.state, "rollout", "no rollout is going on")
+            return _message(snapshot.commit, snapshot.state, "rollout", "no rollout is going on")
         promotion = promote(self.gitops, iso(self.clock()))
-        if promotion.decision is None:
-            return _report(snapshot.commit, snapshot.state, "promote", promotion.text)
-        words = _words(promotion.decision)
-        return _report(self.gitops.snapshot().commit, snapshot.state, **words, **_put(promotion.decision))
+        if (decision := promotion.decision) is None:
+            return _message(snapshot.commit, snapshot.state, "promote", promotion.text)
+        return _message(self.gitops.snapshot().commit, snapshot.state, **_words(decision), **_put(decision))
 
     def _approve(self, snapshot: Snapshot) -> dict[str, Any] | None:
         """The step that a merged approval allows; one that is none, or forbidden, keeps no look from its work."""
@@ -126,7 +124,7 @@ class Gate:
             return None
         if decision is None:
             return None
-        return _report(self.gitops.snapshot().commit, snapshot.state, **_words(decision), **_put(decision))
+        return _message(self.gitops.snapshot().commit, snapshot.state, **_words(decision), **_put(decision))
 
     @property
     def _application(self) -> str:
@@ -150,17 +148,15 @@ class Gate:
 
     def _evidence(self, snapshot: Snapshot, read: ReadBack, hindrance: str | None, now: datetime) -> Evidence:
         state = snapshot.state
-        source = replace(self.source, settle_seconds=self.source.settle_seconds + _syncing_seconds(state, read))
-        evidence = source.read(state, snapshot.policy, read.applied, now)
+        evidence = evidence_from(self.source, state, snapshot.policy, read.applied, now, _synced(state, read))
         problems = (f"cluster: {hindrance}",) if hindrance else ()
         return evidence.model_copy(update={"problems": (*problems, *evidence.problems)})
 
 
-def _syncing_seconds(state: ReleaseState, read: ReadBack) -> float:
-    """From the stage's start to the end of the first sync after it, which brought it about."""
+def _synced(state: ReleaseState, read: ReadBack) -> datetime | None:
+    """The end of the first sync after the stage's start, which brought it about."""
     since = moment_of(state.since or "")
-    after = [moment for moment in read.synced if moment >= since]
-    return (min(after) - since).total_seconds() if after else 0.0
+    return min((moment for moment in read.synced if moment >= since), default=None)
 
 
 def _words(decision: Decision) -> dict[str, Any]:
@@ -174,7 +170,7 @@ def _put(decision: Decision) -> dict[str, Any]:
     return {"decision": decision.id, "rollout": rollout, "sequence": decision.after.get("sequence")}
 
 
-def _report(commit: str, state: ReleaseState, rule: str = "", text: str = "", **words: Any) -> dict[str, Any]:
+def _message(commit: str, state: ReleaseState, rule: str = "", text: str = "", **words: Any) -> dict[str, Any]:
     quiet = {"action": "wait", "verdict": None, "reasons": [{"rule": rule, "verdict": None, "text": text}]}
     keys = ("environment", "stage", "candidate", "rollout", "sequence")
     about: dict[str, Any] = {key: getattr(state, key) for key in keys}

@@ -22,14 +22,14 @@ _MODE, _ROLE = "serving.kserve.io/deploymentMode", "sluice.dev/role"
 _REVISION = "serving.knative.dev/revision"
 
 
-class Sides(NamedTuple):
+class Split(NamedTuple):
     """Digest and percent of both sides."""
 
     digests: dict[str, str | None]
     weights: dict[str, int]
 
 
-def read_one_service(cluster: Cluster, namespace: str, task: str, ask: Asking) -> Sides:
+def read_one_service(cluster: Cluster, namespace: str, task: str, ask: Asking) -> Split:
     """
     Digests and weights of both sides; there is no mirror.
 
@@ -43,13 +43,13 @@ def read_one_service(cluster: Cluster, namespace: str, task: str, ask: Asking) -
     return _by_deployment(cluster, namespace, service, pods, ask)
 
 
-def _by_deployment(cluster: Cluster, namespace: str, service: Resource, pods: list[Resource], ask: Asking) -> Sides:
+def _by_deployment(cluster: Cluster, namespace: str, service: Resource, pods: list[Resource], ask: Asking) -> Split:
     name, only = service["metadata"]["name"], service["metadata"]["labels"][_ROLE]
     weights, _ = split_of(cluster.routes(namespace), name)
     if not weights:
         raise NotApplied(f"service {name}", "KServe has written no route for it", "wait, or see its IngressReady")
     if not service["spec"].get("canary"):
-        return Sides({only: digest_of_pods(pods, name, ask)}, {only: 100})
+        return Split({only: digest_of_pods(pods, name, ask)}, {only: 100})
     statuses = service.get("status", {}).get("canaryStatuses", [])
     if not statuses or not all(each.get("ready") for each in statuses):
         raise NotApplied(f"service {name}", "its canary is not ready", "wait, or see CanaryPredictorReady")
@@ -58,10 +58,10 @@ def _by_deployment(cluster: Cluster, namespace: str, service: Resource, pods: li
     theirs = [pod for pod in pods if pod["metadata"]["labels"].get("app") == f"isvc.{candidate}"]
     ours = [pod for pod in pods if pod not in theirs]
     digests = {"stable": digest_of_pods(ours, name, ask), "candidate": digest_of_pods(theirs, candidate, ask)}
-    return Sides(digests, {"stable": sum(weights.values()) - percent, "candidate": percent})
+    return Split(digests, {"stable": sum(weights.values()) - percent, "candidate": percent})
 
 
-def _by_revision(cluster: Cluster, namespace: str, service: Resource, pods: list[Resource], ask: Asking) -> Sides:
+def _by_revision(cluster: Cluster, namespace: str, service: Resource, pods: list[Resource], ask: Asking) -> Split:
     name, only = service["metadata"]["name"], service["metadata"]["labels"][_ROLE]
     status = service.get("status", {}).get("components", {}).get("predictor", {})
     latest = status.get("latestReadyRevision")
@@ -83,10 +83,10 @@ def _by_revision(cluster: Cluster, namespace: str, service: Resource, pods: list
     if service["spec"]["predictor"].get("canaryTrafficPercent") is None:
         if percent != 100:
             raise NotApplied(f"service {name}", f"its newest revision has {percent} % of the traffic", "wait")
-        return Sides({only: digest_of(latest)}, {only: 100})
+        return Split({only: digest_of(latest)}, {only: 100})
     former = next(iter(percents), None) or _former(status, latest)
     digests = {"stable": digest_of(former), "candidate": digest_of(latest)}
-    return Sides(digests, {"stable": sum(percents.values()), "candidate": percent})
+    return Split(digests, {"stable": sum(percents.values()), "candidate": percent})
 
 
 def _former(status: Resource, latest: str) -> str | None:

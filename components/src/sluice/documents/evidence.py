@@ -6,9 +6,10 @@ Everything but the timings repeats exactly when the same traffic is replayed; ``
 
 from __future__ import annotations
 
+from operator import not_
 from typing import Annotated, Any
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, model_validator
 
 from sluice.content import digest_of_value
 from sluice.documents.event_time import Moment
@@ -25,6 +26,11 @@ LABEL_DELAY_BOUNDS_S: tuple[int, ...] = tuple(
     60 * minutes for minutes in (1, 5, 15, 60, 180, 360, 720, 1440, 2880, 4320, 10080, 20160, 43200)
 )
 """Upper ends of the bins of a label's delay: a minute to thirty days."""
+
+SIDES = ("candidate", "stable")
+"""The arms."""
+ABOUT = ("task", "environment", "rollout", "stage", "step", "since")
+"""Keys that say which stage of which rollout a document is about."""
 
 
 Count = Annotated[int, Field(ge=0)]
@@ -175,7 +181,7 @@ class Cells(FiniteDocument):
 
     compared: Count
     different: Count
-    excluded: Count = 0
+    excluded: Count = Field(default=0, exclude_if=not_)
     """Of a sample, those that cannot be compared: the online store could not yet have what the offline read finds, or
     it is not known what it had."""
     worst: str | None = None
@@ -187,12 +193,6 @@ class Cells(FiniteDocument):
             raise ValueError(f"different is {self.different}, of {self.compared} compared cells")
         return self
 
-    @model_serializer(mode="wrap")
-    def _as_before(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Where nothing is excluded nothing is said of it: documents of before keep their digest."""
-        said: dict[str, Any] = write(self)
-        return {name: value for name, value in said.items() if value or name != "excluded"}
-
 
 class Timings(FiniteDocument):
     """Latency in milliseconds: never the same twice, so not part of any digest."""
@@ -203,6 +203,17 @@ class Timings(FiniteDocument):
     """Candidate's minus stable's on the same request, in shadow."""
     candidate_bins: Histogram | None = None
     stable_bins: Histogram | None = None
+
+
+class ArmMoments(FiniteDocument):
+    """One number of both arms."""
+
+    candidate: Moments | None
+    stable: Moments | None
+
+    def of(self, side: str) -> Moments | None:
+        """Of one of ``SIDES``."""
+        return self.candidate if side == "candidate" else self.stable
 
 
 class Evidence(FiniteDocument):
@@ -231,9 +242,16 @@ class Evidence(FiniteDocument):
     timings: Timings
     slices: dict[str, SliceEvidence] = {}
     """By ``name=value``, for example ``region=north``."""
+    measurements: dict[str, ArmMoments] = Field(default={}, exclude_if=not_)
+    """What ``sluice.evidence.measurements`` counts besides, by name; left out where that is nothing."""
     sources: tuple[Source, ...] = ()
     problems: tuple[str, ...] = ()
     """What a source could not say, or said badly (down, NaN, several series, …), a line each: one refuses the look."""
+
+    @property
+    def arms(self) -> dict[str, Arm]:
+        """By ``SIDES``, those that there are."""
+        return {side: arm for side, arm in zip(SIDES, (self.candidate, self.stable), strict=True) if arm}
 
     @property
     def digest(self) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 
 from sluice.errors import BadInput
 from sluice.gates.policy import GatePolicy
+from sluice.stages.registry import STAGES
 from sluice.strict_yaml import read_yaml
 
 _OPTIONS = "/options/"
@@ -54,8 +55,9 @@ def _broken(
         if one in options and other in options:
             rule = f"has both options {one} and {other}, and {other} would leave {one} without effect"
             yield f"{overlay_path}: components", rule, "keep one of them"
+    mirrors = [stage.section for stage in STAGES.values() if stage.mirrors and stage.section_of(policy.online)]
     for option in options:
-        if option in _NO_MIRROR and policy.online.shadow:
+        for key in mirrors if option in _NO_MIRROR else ():
             rule = f"mirrors requests, which {_NO_MIRROR[option]} cannot (option {option} in {overlay_path})"
-            fix = "leave shadow out, so that a rollout begins with canary or blue_green, or take the option out"
-            yield f"{policy_path}: online.shadow", rule, fix
+            fix = f"leave {key} out, so that a rollout begins with canary or blue_green, or take the option out"
+            yield f"{policy_path}: online.{key}", rule, fix

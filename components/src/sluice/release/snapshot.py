@@ -13,7 +13,7 @@ from sluice.gates.policy import GatePolicy, parse_policy
 from sluice.release.file import parse_holds, parse_release
 from sluice.release.mode import options_of, require_expressible
 
-OVERLAYS = "manifests/overlays"
+OVERLAYS, STRATEGY_MANIFESTS = "manifests/overlays", "manifests/strategies"
 RELEASE, HOLDS, POLICY = "release/kustomization.yaml", "release/holds.yaml", "gate-policy.yaml"
 OVERLAY = "kustomization.yaml"
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sluice.arrays import Floats
 from sluice.simulation.population import SIZE, Population, population
-from sluice.simulation.worlds import Scale, World
+from sluice.simulation.worlds import TrafficScale, World
 
 BLOCK = 8
 """Windows whose requests are made at once."""
@@ -66,7 +66,7 @@ class Traffic:
     """The requests of one rollout, made when they are first asked for and kept: equal seed, equal requests."""
 
     world: World
-    scale: Scale
+    scale: TrafficScale
     seed: int
     rollout: int
     blocks: list[Requests] = field(default_factory=list)
