@@ -13,8 +13,9 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from pydantic import BaseModel
 
+from sluice.arrays import Floats
 from sluice.documents.evidence import LATENCY_BOUNDS_MS, Moments
-from sluice.simulation.population import SLICES, Floats, Population
+from sluice.simulation.population import SLICES, Population
 from sluice.simulation.traffic import BLOCK, Flags, Requests, Traffic, Whole
 
 _THRESHOLD = 0.5
