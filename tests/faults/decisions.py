@@ -16,7 +16,7 @@ from sluice.gitops.writer import Snapshot
 from sluice.rollout.advance import propose
 from sluice.simulation.play import play
 from sluice.simulation.traffic import Traffic
-from sluice.simulation.worlds import Scale, scale_of, worlds_named
+from sluice.simulation.worlds import TrafficScale, scale_of, worlds_named
 from tests.faults import sample
 from tests.faults.registry import SEED, Row, Trial
 
@@ -32,7 +32,7 @@ _HOLDS = {"bad": "never promoted", "road": "never promoted", "good": "never roll
 
 
 @cache
-def _shipped() -> tuple[GatePolicy, Scale]:
+def _shipped() -> tuple[GatePolicy, TrafficScale]:
     policy, _ = read_policy(_SHIPPED)
     return policy, scale_of(policy, _REQUESTS_A_DAY, look_hours=1)
 

@@ -75,7 +75,14 @@ def test_what_is_not_in_effect_promotes_nothing_and_still_ends_in_time(case: str
 class Convincing(PrometheusSource):
     """Says that the candidate is fine, whatever the cluster does."""
 
-    def read(self, state: ReleaseState, policy: Any, applied: Applied, now: datetime) -> Evidence:  # noqa: ARG002
+    def read(
+        self,
+        state: ReleaseState,
+        policy: Any,  # noqa: ARG002
+        applied: Applied,
+        now: datetime,
+        synced: Any = None,  # noqa: ARG002
+    ) -> Evidence:
         return evidence_of(state, now=iso(now), applied=applied)
 
 
@@ -96,7 +103,14 @@ def test_the_best_numbers_promote_nothing_that_is_not_in_effect(case: str, tmp_p
 class Damning(Convincing):
     """Says that half of the candidate's answers are errors."""
 
-    def read(self, state: ReleaseState, policy: Any, applied: Applied, now: datetime) -> Evidence:  # noqa: ARG002
+    def read(
+        self,
+        state: ReleaseState,
+        policy: Any,  # noqa: ARG002
+        applied: Applied,
+        now: datetime,
+        synced: Any = None,  # noqa: ARG002
+    ) -> Evidence:
         bad = arm(state.candidate or "", 4000, errors=2000)
         return evidence_of(state, candidate=bad, now=iso(now), applied=applied)
 

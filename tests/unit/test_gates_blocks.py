@@ -7,13 +7,13 @@ import math
 import numpy as np
 import pytest
 
+from sluice.arrays import Floats
 from sluice.documents.verdict import Verdict
 from sluice.gates.blocks import (
     FIRST_LOOK,
     MINIMUM_HISTORY,
     BlockHistory,
     BlockSums,
-    Floats,
     bartlett_lags,
     block_intervals,
     block_sums,
@@ -91,9 +91,10 @@ def test_an_interval_is_what_the_formula_says() -> None:
     rng = np.random.default_rng(3)
     counts, means = rng.integers(50, 150, 40).astype(float), rng.normal(size=(2, 40))
     history = _history(BlockSums(counts, counts * means[0], np.zeros((40, 0)), ()))
-    blocks = BlockSums(counts[:10], counts[:10] * means[1, :10], np.zeros((10, 0)), ())
+    blocks = BlockSums(counts[:10], counts[:10] * (5 + 4 * means[1, :10]), np.zeros((10, 0)), ())
     bounds = plain_intervals(history, blocks, 0.3, _ALPHA)
     rho = (-2 * math.log(_ALPHA) + math.log(1 - 2 * math.log(_ALPHA))) / 6
+    assert np.var((blocks.judged - 0.3 * blocks.counts) / counts.mean(), ddof=1) > history.variance
     for k in range(3, 11):
         n, judged = counts[:k], blocks.judged[:k]
         critical = math.sqrt(2 * (k * rho + 1) / (k * rho) * math.log(math.sqrt(k * rho + 1) / _ALPHA))
@@ -104,16 +105,18 @@ def test_an_interval_is_what_the_formula_says() -> None:
         assert (bounds.low[k - 1], bounds.high[k - 1]) == pytest.approx((estimate - half, estimate + half))
 
 
+def test_volume_alone_is_no_variance() -> None:
+    """A mean of blocks' sums would vary with their counts; the ratio does not."""
+    counts = np.arange(20.0, 60.0)
+    assert _history(BlockSums(counts, 2 * counts, np.zeros((40, 0)), ())).variance == pytest.approx(0, abs=1e-20)
+
+
 def test_a_storm_that_history_never_met_widens_the_interval() -> None:
     world = _world(1, 1, 0.0)
     history, calm = _history(_one(world, 0, slice(0, 60))), _one(world, 0, slice(60, None))
     stormy = BlockSums(calm.counts, calm.judged * 10, calm.covariates, calm.names)
-    widths = [np.subtract(bounds.high, bounds.low)[-1] for bounds in _plain_of(history, calm, stormy)]
-    assert widths[1] > 3 * widths[0]
-
-
-def _plain_of(history: BlockHistory, *worlds: BlockSums) -> list[Interval]:
-    return [Interval(*plain_intervals(history, sums, 0.0, _ALPHA)) for sums in worlds]
+    first, second = (plain_intervals(history, sums, 0.0, _ALPHA) for sums in (calm, stormy))
+    assert (second.high - second.low)[-1] > 3 * (first.high - first.low)[-1]
 
 
 def test_blocks_after_a_look_change_nothing_up_to_it() -> None:
@@ -137,6 +140,17 @@ def test_where_the_two_do_not_meet_the_unadjusted_stands_alone() -> None:
         assert np.array_equal(shared, unadjusted, equal_nan=True)
     assert apart.adjusted is not None
     assert (apart.adjusted.high < apart.unadjusted.low)[FIRST_LOOK - 1 :].all()
+
+
+def test_the_level_of_a_covariate_changes_nothing() -> None:
+    world = _world(12, 1, 0.0)
+    raised = BlockSums(world.counts, world.judged, world.covariates + 5 * world.counts[..., None], world.names)
+    first, second = (
+        block_intervals(_history(_one(sums, 0, slice(0, 60))), _one(sums, 0, slice(60, None)), 1.0, _ALPHA)
+        for sums in (world, raised)
+    )
+    assert not second.apart.any()
+    assert np.allclose(first.shared.high, second.shared.high, equal_nan=True)
 
 
 def test_half_of_alpha_each_and_all_of_it_where_nothing_is_adjusted() -> None:

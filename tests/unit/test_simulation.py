@@ -27,7 +27,7 @@ from sluice.simulation.run import Rival, simulate
 from sluice.simulation.summary import summary_of, wilson
 from sluice.simulation.traffic import Traffic
 from sluice.simulation.watch import Stretch, Watch, glance
-from sluice.simulation.worlds import WORLDS, Scale, World, scale_of, worlds_named
+from sluice.simulation.worlds import WORLDS, TrafficScale, World, scale_of, worlds_named
 from tests.support.simulated_rows import CARRIED, SLICES, THRESHOLDS, rows_of
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +35,7 @@ POLICY, DIGEST = read_policy(ROOT / "manifests/overlays/dev/gate-policy.yaml")
 SCALE = scale_of(POLICY, 900)
 
 
-def outcomes(name: str, n: int, decide: Any = advance, scale: Scale = SCALE) -> list[Outcome]:
+def outcomes(name: str, n: int, decide: Any = advance, scale: TrafficScale = SCALE) -> list[Outcome]:
     (world,) = worlds_named([name])
     return [play(Traffic(world, scale, 3, number), POLICY, decide) for number in range(n)]
 

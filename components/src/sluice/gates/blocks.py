@@ -24,10 +24,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sluice.arrays import Floats, Ints
 from sluice.gates.sequential import critical_value
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 TUNED_AT = 6
 """Blocks at which the sequence is narrowest."""

@@ -9,14 +9,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sluice.arrays import Floats
 from sluice.gates.policy import GatePolicy
 from sluice.gates.sequential import SampleMoments, difference, mean_interval
 from sluice.simulation.counting import Sums
 from sluice.simulation.peers import PEERS
-from sluice.simulation.population import Floats, population
+from sluice.simulation.population import population
 from sluice.simulation.run import OURS, Progress, Rival, Table, simulate
 from sluice.simulation.summary import Spread, Summary
-from sluice.simulation.worlds import Scale, World, worlds_named
+from sluice.simulation.worlds import TrafficScale, World, worlds_named
 
 AS_THEY_COME: tuple[Rival, ...] = (Rival(OURS), *(Rival(peer.name) for peer in PEERS))
 TUNINGS: tuple[Rival, ...] = (
@@ -54,7 +55,7 @@ class Pairing(NamedTuple):
 def compare(
     policy: GatePolicy,
     worlds: Sequence[World],
-    scale: Scale,
+    scale: TrafficScale,
     *,
     rollouts: int,
     seed: int,
@@ -107,7 +108,7 @@ def _matched(name: str, tried: Table) -> Matched:
 _LOOKS = np.unique(np.geomspace(60, 100_000, 375).astype(np.int64))
 
 
-def pairing(policy: GatePolicy, scale: Scale, *, rollouts: int, seed: int) -> Pairing:
+def pairing(policy: GatePolicy, scale: TrafficScale, *, rollouts: int, seed: int) -> Pairing:
     """
     What pairing is worth: the same sequences, alpha and margin, on requests that both answer or that are split.
 

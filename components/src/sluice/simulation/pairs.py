@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from sluice.arrays import Floats, Ints
 from sluice.errors import BadInput, one_line
 from sluice.evaluation.metrics import CLIP, log_losses
-from sluice.gates.blocks import Floats, Ints
 
 SCORES = ("label", "stable_score", "candidate_score")
 LOSSES = ("stable_loss", "candidate_loss")
@@ -24,7 +24,7 @@ _MOST_DAYS = 3660
 
 
 @dataclass(frozen=True, eq=False)
-class Pairs:
+class LabelledPairs:
     """
     Labelled requests that both models answered, by day.
 
@@ -46,7 +46,7 @@ class Pairs:
     covariates: Mapping[str, Floats]
 
 
-def read_pairs(path: Path, part: str | None = None) -> Pairs:
+def read_pairs(path: Path, part: str | None = None) -> LabelledPairs:
     """
     Read pairs from a parquet file.
 
@@ -181,7 +181,7 @@ def _require_range(path: Path, name: str, values: Floats, *, losses: bool) -> No
         raise BadInput(where, rule, "give probabilities, or losses")
 
 
-def _by_day(frame: pl.DataFrame, difference: Floats, covariates: Mapping[str, Floats]) -> Pairs:
+def _by_day(frame: pl.DataFrame, difference: Floats, covariates: Mapping[str, Floats]) -> LabelledPairs:
     event, label = (
         frame[name].dt.convert_time_zone("UTC").dt.epoch("us").to_numpy().astype(np.float64) / 3.6e9 for name in TIMES
     )
@@ -191,4 +191,4 @@ def _by_day(frame: pl.DataFrame, difference: Floats, covariates: Mapping[str, Fl
     days = int(day.max()) + 1
     if days > _MOST_DAYS:
         raise BadInput("column event_time", f"spans {days:,} days, more than {_MOST_DAYS:,}", "check its unit")
-    return Pairs(days, quietest, day, event - start, label - start, difference, covariates)
+    return LabelledPairs(days, quietest, day, event - start, label - start, difference, covariates)

@@ -15,14 +15,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sluice.arrays import Floats, Ints
 from sluice.errors import BadInput
 from sluice.gates.blocks import (
     MINIMUM_HISTORY,
     BlockHistory,
     BlockSums,
     Bounds,
-    Floats,
-    Ints,
     block_intervals,
     block_sums,
     history_of,
@@ -31,8 +30,8 @@ from sluice.gates.blocks import (
 )
 from sluice.gates.rule_kind import ARM_N
 from sluice.gates.sequential import critical_value
-from sluice.simulation.pairs import Pairs
-from sluice.simulation.summary import Share, wilson
+from sluice.simulation.pairs import LabelledPairs
+from sluice.simulation.summary import Proportion, wilson
 
 TRUTHS = {"equal": 0.0, "half the margin": 0.5, "at the margin": 1.0, "twice the margin": 2.0}
 """How much worse the candidate is, in margins."""
@@ -88,7 +87,7 @@ class ShadowTerms:
 @dataclass(frozen=True, eq=False)
 class DayTable:
     """
-    Pairs as a rollout meets them, by day.
+    LabelledPairs as a rollout meets them, by day.
 
     Attributes:
         whole: (D,) all pairs of each day: what is true of it.
@@ -123,20 +122,20 @@ class RuleSummary:
 
     rule: str
     truth: str
-    promoted: Share
-    rolled_back: Share
-    out_of_time: Share
-    wrong: Share
+    promoted: Proportion
+    rolled_back: Proportion
+    out_of_time: Proportion
+    wrong: Proportion
     """Rolled back where it is better than the margin; promoted where it is not."""
     days: float
     """Median to the end, running out of time with it."""
     requests: float
     """Median to the end."""
-    miscoverage: Share
+    miscoverage: Proportion
     """Rollouts whose interval excluded the truth at some look, up to the last."""
 
 
-def day_table(pairs: Pairs, terms: ShadowTerms) -> DayTable:
+def day_table(pairs: LabelledPairs, terms: ShadowTerms) -> DayTable:
     """Sum the pairs by day and by look."""
     whole = block_sums(pairs.day, pairs.difference, pairs.covariates, pairs.days)
     due = pairs.label_hours <= _DAY_HOURS + terms.maturity_hours
@@ -221,7 +220,7 @@ def influence_spread(table: DayTable) -> float:
     return float(np.std(centred / sums.counts.mean(), ddof=1))
 
 
-def shortest_block(pairs: Pairs) -> float | None:
+def shortest_block(pairs: LabelledPairs) -> float | None:
     """Of ``LENGTHS_HOURS``, the shortest block that depends little on its neighbours in all of these days."""
     hours = pairs.day * _DAY_HOURS + pairs.event_hours
     lengths = {}

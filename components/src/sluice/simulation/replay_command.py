@@ -14,7 +14,7 @@ from rich.console import Console
 from sluice.errors import BadInput
 from sluice.gates.blocks import FIRST_LOOK
 from sluice.gates.policy import GatePolicy, read_policy
-from sluice.simulation.pairs import Pairs, read_pairs
+from sluice.simulation.pairs import LabelledPairs, read_pairs
 from sluice.simulation.replay import (
     HISTORY_DAYS,
     MEAN_RUN_DAYS,
@@ -241,5 +241,5 @@ def rows_of(rules: tuple[RuleSummary, ...]) -> list[tuple[str, ...]]:
     ]
 
 
-def _in_time(pairs: Pairs, terms: ShadowTerms) -> float:
+def _in_time(pairs: LabelledPairs, terms: ShadowTerms) -> float:
     return float((pairs.label_hours <= _DAY_HOURS + terms.maturity_hours).mean())

@@ -17,7 +17,7 @@ from sluice.simulation.peers import PEERS, play_peer
 from sluice.simulation.play import Outcome, play, unattended
 from sluice.simulation.summary import Summary, summary_of
 from sluice.simulation.traffic import Traffic
-from sluice.simulation.worlds import Scale, World
+from sluice.simulation.worlds import TrafficScale, World
 
 OURS = "sluice"
 _CHUNK = 50
@@ -39,7 +39,7 @@ class Job:
     """Some rollouts of one world, by one or several deciders on the same requests."""
 
     world: World
-    scale: Scale
+    scale: TrafficScale
     policy: GatePolicy
     seed: int
     rollouts: range
@@ -52,7 +52,7 @@ Table = dict[Rival, tuple[Summary, ...]]
 def simulate(
     policy: GatePolicy,
     worlds: Sequence[World],
-    scale: Scale,
+    scale: TrafficScale,
     *,
     rollouts: int,
     seed: int,

@@ -86,7 +86,7 @@ WORLDS: tuple[World, ...] = (
 
 
 @dataclass(frozen=True)
-class Scale:
+class TrafficScale:
     """The policy's units, what it asks of, and the traffic it is played on."""
 
     margin: float
@@ -115,12 +115,12 @@ class Scale:
         return bool(self.sliced & mirror_stages if shadow else self.sliced - mirror_stages)
 
 
-def scale_of(policy: GatePolicy, requests_a_day: float, look_hours: float | None = None) -> Scale:
+def scale_of(policy: GatePolicy, requests_a_day: float, look_hours: float | None = None) -> TrafficScale:
     """The tightest margin and error rate of the stages; 0.05 and 0.01 where the policy asks for none."""
     rules = [(name, rule) for name, stage in policy.online.stages.items() for rule in stage.rules]
     losses = (rule.margin for _, rule in rules if rule.metric == "log_loss" and not rule.per_slice)
     limits = (rule.limit for _, rule in rules if rule.metric == "error_rate")
-    return Scale(
+    return TrafficScale(
         margin=_least(losses, 0.05),
         error_rate=_least(limits, 0.01),
         look_hours=look_hours or policy.online.look_every_hours,
@@ -130,7 +130,7 @@ def scale_of(policy: GatePolicy, requests_a_day: float, look_hours: float | None
     )
 
 
-def worlds_for(scale: Scale, names: Sequence[str]) -> tuple[World, ...]:
+def worlds_for(scale: TrafficScale, names: Sequence[str]) -> tuple[World, ...]:
     """
     The worlds of these names; where there are none, all in which the policy asks of what tells.
 
