@@ -180,6 +180,18 @@ def test_what_history_lacks_is_left_out_and_named() -> None:
     assert np.array_equal(intervals.shared.high, alone.shared.high, equal_nan=True)
 
 
+def test_covariates_that_are_too_many_for_history_are_left_out() -> None:
+    """With as many slopes as blocks everything would be explained, and nothing known."""
+    past = _one(_world(13, 1, 0.0), 0, slice(0, 30))
+    names = tuple(f"c{number}" for number in range(40))
+    noise = np.random.default_rng(14).normal(size=(30, 40))
+    history = _history(BlockSums(past.counts, past.judged, noise, names))
+    assert history.adjustment is not None
+    assert history.adjustment.names == names[:4]
+    assert history.left_out == names[4:]
+    assert history.adjustment.variance > 0.2 * history.variance
+
+
 @pytest.mark.parametrize("unsound", ["few", "nan", "empty", "negative"])
 def test_a_history_that_says_nothing_is_none(unsound: str) -> None:
     past = _one(_world(8, 1, 0.0), 0, slice(0, MINIMUM_HISTORY - 1 if unsound == "few" else MINIMUM_HISTORY))

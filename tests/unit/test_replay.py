@@ -204,6 +204,8 @@ def test_on_the_committed_pairs_blocks_keep_their_word(name: str, margin_sd: flo
     equal = _by(result.rules, "equal", SHARED)
     assert equal.promoted.share >= 0.97
     assert equal.rolled_back.share == 0
+    assert all(one.wrong == (one.promoted if TRUTHS[one.truth] >= 1 else one.rolled_back) for one in result.rules)
+    assert at_margin[PER_REQUEST].promoted != at_margin[PER_REQUEST].rolled_back
     assert equal.days < _by(result.rules, "equal", BLOCKS).days < 15
     assert _by(result.rules, "twice the margin", SHARED).rolled_back.share >= 0.97
 
@@ -237,6 +239,13 @@ def test_losses_with_covariates_are_played_as_the_scores_that_they_are_made_of(t
     assert mine.blocks.names == theirs.blocks.names == ("residual", "residual_logit")
     draws = resampled_draws(60, _TERMS, 100, seed=0)
     assert replay(mine, _TERMS, draws) == replay(theirs, _TERMS, draws)
+
+
+def test_a_time_is_the_same_in_every_zone(tmp_path: Path) -> None:
+    frame = _frame()
+    other = frame.with_columns(pl.col("event_time").dt.convert_time_zone("America/New_York"))
+    mine, theirs = (_play(_write(tmp_path, one), 20).document() for one in (frame, other))
+    assert mine == theirs
 
 
 def test_equal_seeds_play_equal_days_and_others_others(tmp_path: Path) -> None:
@@ -275,6 +284,8 @@ _BAD_PAIRS: dict[str, tuple[Any, str]] = {
     "nan": ({"stable_score": pl.lit(math.nan)}, "stable_score: is not finite"),
     "range": ({"candidate_score": pl.lit(1.5)}, "candidate_score: goes from 1.5 to 1.5"),
     "text": ({"candidate_score": pl.lit("x")}, "candidate_score: is String, not a number"),
+    "large": ({"covariate_x": pl.lit(1e13)}, "covariate_x: has values beyond 1e+12"),
+    "twice": ({"covariate_residual": _SCORE}, "covariate_residual: is made of the scores already"),
     "both": ({"stable_loss": _SCORE, "candidate_loss": _SCORE}, "has scores and losses"),
     "unknown": ({"amount": _SCORE}, "amount: is Float64, and nothing that a replay reads; call it covariate_amount"),
     "equal": ({"candidate_score": pl.col("stable_score")}, "has no difference that varies"),

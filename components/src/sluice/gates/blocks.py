@@ -35,6 +35,8 @@ MINIMUM_HISTORY = 15
 """Blocks of history before a variance from it means anything."""
 SMALL_DEPENDENCE = 0.25
 """Share by which neighbours may widen a variance before a block counts as too short."""
+BLOCKS_A_COVARIATE = 7
+"""Blocks of history for each slope; later covariates are left out."""
 _FLAT = 1e-9
 """Standard deviation, over its size, below which a covariate does not vary."""
 
@@ -127,7 +129,7 @@ class Adjustment:
     What history says of the covariates.
 
     Attributes:
-        names: of the C covariates that vary in it.
+        names: of the C covariates that vary in it and for which it has blocks enough.
         slopes: (C,) of the judged influences on theirs.
         means: (C,) long-run means.
         mean_error: variance of slopes · means: how well history knows them.
@@ -151,7 +153,7 @@ class BlockHistory:
         mean_count: requests a block.
         variance: of an influence, long-run and widened, in squared units of what is judged.
         adjustment: ``None`` where no covariate varies.
-        left_out: covariates that do not vary.
+        left_out: covariates that do not vary, or are too many for so few blocks.
     """
 
     blocks: int
@@ -312,6 +314,7 @@ def _fit(sums: BlockSums, judged: Floats) -> _Fit:
     influences = (sums.covariates - means * sums.counts[:, None]) / sums.counts.mean()
     spread = influences.std(axis=0)
     varies = np.flatnonzero(spread > _FLAT * (np.abs(sums.covariates).mean(axis=0) / sums.counts.mean()))
+    varies = varies[: judged.size // BLOCKS_A_COVARIATE]
     kept, scale = influences[:, varies], spread[varies]
     slopes = np.linalg.lstsq(kept / scale, judged, rcond=1e-6)[0] / scale if varies.size else np.zeros(0)
     return _Fit(tuple(sums.names[index] for index in varies), slopes, means[varies], judged - kept @ slopes)

@@ -21,6 +21,8 @@ COVARIATE = "covariate_"
 _TEXTS = (pl.String, pl.Categorical, pl.Enum)
 _DAY_HOURS = 24
 _MOST_DAYS = 3660
+_LARGEST = 1e12
+"""Sums of squares of larger numbers say nothing exact."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +63,8 @@ def read_pairs(path: Path, part: str | None = None) -> LabelledPairs:
     """
     frame = _slice_of(_read(path), path, part)
     _require_times(frame, path)
+    frame = frame.with_columns(pl.col(TIMES).dt.convert_time_zone("UTC"))
+    _require_order(frame, path)
     kind = _kind(frame, path)
     _require_known(frame, path, kind)
     values = {name: _finite(frame, path, name) for name in frame.columns if name in kind or name.startswith(COVARIATE)}
@@ -72,7 +76,10 @@ def read_pairs(path: Path, part: str | None = None) -> LabelledPairs:
         return _by_day(frame, values["candidate_loss"] - values["stable_loss"], covariates)
     label, stable = values["label"].astype(np.int64), values["stable_score"]
     difference = log_losses(label, values["candidate_score"]) - log_losses(label, stable)
-    return _by_day(frame, difference, calibration_covariates(values["label"], stable) | covariates)
+    calibration = calibration_covariates(values["label"], stable)
+    for name in calibration.keys() & covariates.keys():
+        raise BadInput(f"{path}: column {COVARIATE}{name}", "is made of the scores already", "leave it out")
+    return _by_day(frame, difference, calibration | covariates)
 
 
 def calibration_covariates(label: Floats, score: Floats) -> dict[str, Floats]:
@@ -120,6 +127,9 @@ def _require_times(frame: pl.DataFrame, path: Path) -> None:
         if kind.time_zone is None:
             raise BadInput(f"{path}: column {name}", "has no time zone", "write timestamps in UTC")
         _require_no_null(frame, path, name)
+
+
+def _require_order(frame: pl.DataFrame, path: Path) -> None:
     early = frame.filter(pl.col("label_time") < pl.col("event_time")).height
     if early:
         rule = f"is before event_time in {early:,} rows"
@@ -159,6 +169,8 @@ def _finite(frame: pl.DataFrame, path: Path, name: str) -> Floats:
     wrong = int((~np.isfinite(values)).sum())
     if wrong:
         raise BadInput(f"{path}: column {name}", f"is not finite in {wrong:,} rows", "leave such rows out")
+    if np.abs(values).max() > _LARGEST:
+        raise BadInput(f"{path}: column {name}", f"has values beyond {_LARGEST:g}", "give it in a larger unit")
     return values
 
 
@@ -182,9 +194,7 @@ def _require_range(path: Path, name: str, values: Floats, *, losses: bool) -> No
 
 
 def _by_day(frame: pl.DataFrame, difference: Floats, covariates: Mapping[str, Floats]) -> LabelledPairs:
-    event, label = (
-        frame[name].dt.convert_time_zone("UTC").dt.epoch("us").to_numpy().astype(np.float64) / 3.6e9 for name in TIMES
-    )
+    event, label = (frame[name].dt.epoch("us").to_numpy().astype(np.float64) / 3.6e9 for name in TIMES)
     quietest = int(np.bincount((event % _DAY_HOURS).astype(np.int64), minlength=_DAY_HOURS).argmin())
     start = np.floor((event - quietest) / _DAY_HOURS) * _DAY_HOURS + quietest
     day = ((start - start.min()) / _DAY_HOURS).round().astype(np.int64)
