@@ -119,8 +119,8 @@ def test_broken_glass_of_one_model_leaves_the_other_alone(remote: Path) -> None:
     one, two = _models(remote)
     break_the_glass(one, "wrong", "kim", NOW)
     assert two.commit(_look(passing)) is not None
-    assert one.glass.standing() is not None
-    assert two.glass.standing() is None
+    assert one.glass.pending_record() is not None
+    assert two.glass.pending_record() is None
 
 
 def test_two_rollouts_of_one_model_are_serialised(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from sluice.tasks.task import Slice, Task
 from sluice.workspace import Workspace
 from sluice_local.processes import ask, log_directory, start_splitter
 from sluice_local.routes import Routes
-from sluice_local.traffic import Traffic
+from sluice_local.traffic import TrafficReplay
 from tests.support import tiny_task
 from tests.support.patience import wait_until
 from tests.support.tiny_bundle import tiny_rows, write_tiny_bundle
@@ -251,7 +251,7 @@ class Town:
     def send(self, state: ReleaseState, start: datetime, n: int, **special: int) -> None:
         """One window of n requests from a whole second on."""
         self.examples.append(rows_at(start, n, **special))
-        traffic = Traffic(self.workspace, self.task, _NoPublisher(), self.splitter, "dev")
+        traffic = TrafficReplay(self.workspace, self.task, _NoPublisher(), self.splitter, "dev")
         traffic.window(start, end := start + timedelta(seconds=1), state)
         time.sleep(max((end - datetime.now(UTC)).total_seconds(), 0))
 

@@ -52,7 +52,7 @@ def remembering(gitops: GitOps, memory: Memory, namespace: str, look: Callable[[
         if not _is_accepted(gitops):
             raise
         told = look()
-    newest = gitops.seen()
+    newest = gitops.newest_seen()
     if newest and newest != before:
         try:
             memory.remember(namespace, newest)

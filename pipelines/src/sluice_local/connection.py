@@ -144,10 +144,10 @@ class Client:
         message = b"\r\n".join(lines) + _HEAD_END + body
         async with asyncio.timeout(timeout_s):
             while self._idle:
-                kept = self._idle.pop()
-                if kept.usable:
+                connection = self._idle.pop()
+                if connection.usable:
                     try:
-                        return await self._on(kept, message)
+                        return await self._on(connection, message)
                     except Unreachable:
                         break
             return await self._on(await self._connect(), message)

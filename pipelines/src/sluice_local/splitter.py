@@ -23,20 +23,16 @@ import sys
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import orjson
 import uvicorn
 from pydantic import ValidationError
 
 from sluice_local.connection import Client, Unreachable
-from sluice_local.routes import Arm, Routes
+from sluice_local.routes import ArmName, Routes
+from sluice_serving.lingering import Receive, Scope, Send
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 MAX_BODY_BYTES = 2 << 20
@@ -109,7 +105,7 @@ class Splitter:
             (b"x-sluice-rollout", self.routes.rollout.encode()),
         ]
 
-    async def _exchange(self, client: Client, message: _Message, arm: Arm) -> tuple[int, bytes, bytes]:
+    async def _exchange(self, client: Client, message: _Message, arm: ArmName) -> tuple[int, bytes, bytes]:
         """Status, body and content type of the backend's answer, or of ours in its place."""
         self.counts[f"{arm}.requests"] += 1
         try:
@@ -124,7 +120,7 @@ class Splitter:
             self.counts[f"{arm}.errors"] += 1
         return answer.status, answer.body, answer.headers.get(b"content-type", b"application/json")
 
-    def _client(self, arm: Arm | None) -> Client | None:
+    def _client(self, arm: ArmName | None) -> Client | None:
         url = {"stable": self.routes.stable, "candidate": self.routes.candidate}.get(arm or "")
         if url is None:
             return None
@@ -175,8 +171,8 @@ class Splitter:
         except ValidationError as error:
             first = error.errors()[0]
             return 400, _error("routes " + ".".join(map(str, first["loc"])), first["msg"], "send Routes as JSON")
-        used = {self.routes.stable, self.routes.candidate}
-        for url in self._clients.keys() - used:
+        backends = {self.routes.stable, self.routes.candidate}
+        for url in self._clients.keys() - backends:
             self._clients.pop(url).close()
         return 200, self.routes.model_dump_json().encode()
 

@@ -64,8 +64,8 @@ def supervise(workspace: Workspace, story: str, screen: Screen) -> None:
             error.exit_code = failure["exit_code"]
             raise error
         if watch.exit_code >= 0:
-            said = screen.last_line or "it said nothing; the disk may be full"
-            raise LoopFailedError("the loop", f"ended with exit code {watch.exit_code} ({said})", f"read {logs}")
+            last_line = screen.last_line or "it said nothing; the disk may be full"
+            raise LoopFailedError("the loop", f"ended with exit code {watch.exit_code} ({last_line})", f"read {logs}")
         screen.say("the loop was killed; starting it again")
     raise LoopFailedError("sluice run", f"died {_MOST_STARTS} times", f"read {logs / 'worker.log'}")
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from sluice.documents.evidence import LATENCY_BOUNDS_MS, Moments
 from sluice.simulation.population import SLICES, Floats, Population
-from sluice.simulation.traffic import BLOCK, Flags, Requests, Traffic, Whole
+from sluice.simulation.traffic import BLOCK, Flags, Requests, SimulatedTraffic, Whole
 
 _THRESHOLD = 0.5
 """Where both models decide."""
@@ -137,7 +137,7 @@ class LabelTimes(NamedTuple):
     delays: int
 
 
-def label_times(traffic: Traffic, block: int, maturity: float) -> LabelTimes:
+def label_times(traffic: SimulatedTraffic, block: int, maturity: float) -> LabelTimes:
     """At which delay labels are in and due (``maturity`` hours); a label that never comes has the last delay."""
     requests, hours = traffic.block(block), traffic.scale.look_hours
     window = requests.window - block * BLOCK
@@ -153,7 +153,7 @@ def label_times(traffic: Traffic, block: int, maturity: float) -> LabelTimes:
 class _Arm(NamedTuple):
     """What one side did with a block's requests."""
 
-    chosen: Flags
+    members: Flags
     """Those that reached it."""
     good: Whole
     """Positions of those it answered well."""
@@ -164,14 +164,14 @@ class _Arm(NamedTuple):
     milliseconds: Floats
 
 
-def block_counts(traffic: Traffic, block: int, road: Road, at: LabelTimes) -> BlockCounts:
+def block_counts(traffic: SimulatedTraffic, block: int, road: Road, at: LabelTimes) -> BlockCounts:
     """One block's windows, all of them on this road."""
     requests, people = traffic.block(block), traffic.population(shadow=road.shadow)
     ours = requests.draw < road.share
     theirs = np.ones(len(ours), dtype=bool) if road.shadow else ~ours
     arms = [
-        _Arm(chosen, np.flatnonzero(chosen & ~fails), fails, *figures)
-        for chosen, fails, *figures in (
+        _Arm(members, np.flatnonzero(members & ~fails), fails, *figures)
+        for members, fails, *figures in (
             (ours, requests.candidate_fails, people.candidate_losses, people.candidate_expected, requests.candidate_ms),
             (theirs, requests.stable_fails, people.stable_losses, people.stable_expected, requests.stable_ms),
         )
@@ -217,10 +217,10 @@ def _arm(at: LabelTimes, arm: _Arm, row: Whole, *, imputing: bool) -> list[Float
 
 
 def _fixed(at: LabelTimes, arm: _Arm, stale: Flags) -> list[Floats]:
-    window = at.window[arm.chosen]
+    window = at.window[arm.members]
     counts = [_count(window, None, BLOCK)]
-    counts += [_count(window, mark[arm.chosen], BLOCK) for mark in (arm.fails, stale & ~arm.fails)]
-    timed = arm.milliseconds[arm.chosen] if len(arm.milliseconds) else arm.milliseconds
+    counts += [_count(window, mark[arm.members], BLOCK) for mark in (arm.fails, stale & ~arm.fails)]
+    timed = arm.milliseconds[arm.members] if len(arm.milliseconds) else arm.milliseconds
     return [*counts, *_sums(window[: len(timed)], timed, BLOCK)]
 
 
@@ -238,7 +238,7 @@ def _bins(at: LabelTimes, arms: Sequence[_Arm], *, binned: bool) -> Floats:
         return np.empty(0)
     bins = []
     for arm in arms:
-        place = at.window[arm.chosen] * _BINS + np.searchsorted(LATENCY_BOUNDS_MS, arm.milliseconds[arm.chosen])
+        place = at.window[arm.members] * _BINS + np.searchsorted(LATENCY_BOUNDS_MS, arm.milliseconds[arm.members])
         bins.append(np.bincount(place, minlength=BLOCK * _BINS).reshape(BLOCK, _BINS))
     return np.stack(bins, axis=1).astype(np.float64)
 
@@ -256,7 +256,7 @@ def _slices(at: LabelTimes, part: Whole, row: Whole, arms: Sequence[_Arm], both:
 def _shares(at: LabelTimes, part: Whole, arms: Sequence[_Arm]) -> Floats:
     columns = []
     for arm in arms:
-        place = (at.window * SLICES + part)[arm.chosen]
+        place = (at.window * SLICES + part)[arm.members]
         columns.append(np.bincount(place, minlength=BLOCK * SLICES))
-        columns.append(np.bincount(place, arm.fails[arm.chosen], BLOCK * SLICES))
+        columns.append(np.bincount(place, arm.fails[arm.members], BLOCK * SLICES))
     return np.stack(columns, axis=1).reshape(BLOCK, SLICES, 4).astype(np.float64)

@@ -48,20 +48,20 @@ def decide_offline(
     origin = _origin(json.loads(run), evaluation)
     if gitops:
         repository = open_repository(gitops, environment)
-        made = _decision(repository.snapshot(), result, origin, now)
-        if made.verdict is not Verdict.PASS:
-            written = repository.commit(lambda snapshot: _decision(snapshot, result, origin, now))
-            made = written.decision if written else made
+        decision = _decision(repository.snapshot(), result, origin, now)
+        if decision.verdict is not Verdict.PASS:
+            commit = repository.commit(lambda snapshot: _decision(snapshot, result, origin, now))
+            decision = commit.decision if commit else decision
     else:
-        made = _decision(without_repository(environment, policy), result, origin, now)
+        decision = _decision(without_repository(environment, policy), result, origin, now)
     out.mkdir(parents=True, exist_ok=True)
-    write_json(out / DECISION, made.model_dump(mode="json"))
-    if made.verdict is not Verdict.PASS:
-        first = next(reason for reason in made.reasons if reason.verdict is made.verdict)
+    write_json(out / DECISION, decision.model_dump(mode="json"))
+    if decision.verdict is not Verdict.PASS:
+        first = next(reason for reason in decision.reasons if reason.verdict is decision.verdict)
         raise Refused(
-            f"candidate {origin['name']}", f"{made.verdict} by rule {first.rule}: {first.text}", "see `sluice why`"
+            f"candidate {origin['name']}", f"{decision.verdict} by rule {first.rule}: {first.text}", "see `sluice why`"
         )
-    return made
+    return decision
 
 
 def read_decision(directory: Path) -> Decision:

@@ -136,8 +136,8 @@ def _first_error(error: ValidationError, values: Mapping[str, Any]) -> BadInput:
     name = ".".join(str(part) for part in first["loc"])
     if not name:
         name, _, rule = rule.partition(": ")
-    shown = values.get(name, "") != "" and not _SECRET.search(str(values[name]))
-    value = f", got {values[name]!r}"[:120] if shown else ""
+    printable = values.get(name, "") != "" and not _SECRET.search(str(values[name]))
+    value = f", got {values[name]!r}"[:120] if printable else ""
     return BadInput(f"parameter {name}", rule + value, _SEE)
 
 
@@ -200,7 +200,7 @@ class CandidateParameters(TaskParameters):
     """folder that the run's documents are copied to; empty for nowhere."""
 
     @model_validator(mode="after")
-    def _compared(self) -> Self:
+    def _against_baseline(self) -> Self:
         if self.production.startswith("sha256:") and not self.bundles:
             raise ValueError("bundles: is empty, and production is compared from there")
         return self

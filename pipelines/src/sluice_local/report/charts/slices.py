@@ -11,7 +11,7 @@ from sluice.charts import BOUND, GUIDE, NOTE, Specification, by_verdict, channel
 from sluice.documents.evaluation import Estimate, SliceEvaluation
 from sluice.gates.policy import HIGHER_IS_BETTER
 from sluice_local.report.charts import Section, chart_of
-from sluice_local.report.inputs import Chapter
+from sluice_local.report.inputs import ReportChapter
 from sluice_local.report.wording import count, interval, metric_name, number, signed
 
 _RULE = re.compile(r"^\w+ (?P<metric>\w+) vs production\[(?P<place>.+)\]$")
@@ -27,7 +27,7 @@ class Part(NamedTuple):
 
 
 @chart_of(Section.SLICES, 460)
-def forests(chapter: Chapter, width: int) -> Iterator[Specification]:
+def forests(chapter: ReportChapter, width: int) -> Iterator[Specification]:
     """
     Each line is one slice with its 95 % interval: its gain over production (right of 0 is better), or the metric itself
     where there was no production to compare with; then the upright line is the value over all rows. An interval wholly
@@ -90,9 +90,9 @@ def _picture(rows: Sequence[Row], guides: list[Specification], x: Specification,
 
 def _row(part: Part, domain: tuple[float, float], versus: bool) -> Row:
     at, n = part.estimate, count(part.slice.n)
-    shown = f"{(signed if versus else number)(at.value)} ({interval(at.low, at.high, difference=versus)})"
+    figures = f"{(signed if versus else number)(at.value)} ({interval(at.low, at.high, difference=versus)})"
     row: Row = {"name": part.slice.value or "–", "verdict": part.verdict, "value": at.value, "n": n}
-    row["hint"] = f"{part.slice.slice} {part.slice.value}: {shown}, {n} rows"
+    row["hint"] = f"{part.slice.slice} {part.slice.value}: {figures}, {n} rows"
     row |= {"low": max(domain[0], at.low), "high": min(domain[1], at.high)}
     row["cut"] = [("low", "‹")] * (at.low < domain[0]) + [("high", "›")] * (at.high > domain[1])
     return {**row, "colour": "var(--fail)" if part.verdict == "FAIL" else "var(--main)"}
