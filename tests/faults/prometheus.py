@@ -58,9 +58,9 @@ class Scraped(ScriptedPrometheus):
         for row in frame.iter_rows(named=True):
             metrics, moment = self._servers[row["digest"]], row["event_time"]
             if row["status"] >= 500:
-                metrics.failed(row["route"], "model", 1, row["latency_ms"], moment)
+                metrics.count_failures(row["route"], "model", 1, row["latency_ms"], moment)
             else:
-                metrics.answered(row["route"], 1, 0, row["latency_ms"], moment)
+                metrics.count_answers(row["route"], 1, 0, row["latency_ms"], moment)
         self.clock, self.counts = now.timestamp(), self._rows()
 
     def _rows(self) -> list[tuple[dict[str, str], float]]:

@@ -21,7 +21,7 @@ from sluice.documents.state import Applied, ReleaseState
 from sluice.documents.verdict import Reason, Verdict
 from sluice.evidence.collect import collect_evidence
 from sluice.gates.policy import GatePolicy, parse_policy
-from sluice.predictions.log import Record
+from sluice.predictions.log import PredictionRecord
 from sluice.predictions.windows import ROW_SCHEMA, list_windows, read_window
 from sluice.release.file import render_holds, render_release
 from sluice.stages.stage import RolloutArm
@@ -132,7 +132,7 @@ class Behaviour:
 GOOD, BAD = Behaviour(), Behaviour(errors=0.4, inverted=True)
 
 
-def requests(state: ReleaseState, start: datetime, seed: int, truth: Mapping[str, Behaviour]) -> list[Record]:
+def requests(state: ReleaseState, start: datetime, seed: int, truth: Mapping[str, Behaviour]) -> list[PredictionRecord]:
     """
     The predictions of one window, as the servers log them.
 
@@ -141,7 +141,7 @@ def requests(state: ReleaseState, start: datetime, seed: int, truth: Mapping[str
     Args:
         truth: digest → how it serves; one that is not named is good.
     """
-    found: list[Record] = []
+    found: list[PredictionRecord] = []
     chance = random.Random(f"{seed} {start.isoformat()}")  # noqa: S311
     for number in range(REQUESTS):
         moment = start + LOOK * (number / REQUESTS)
@@ -152,7 +152,7 @@ def requests(state: ReleaseState, start: datetime, seed: int, truth: Mapping[str
             fails = luck < served.errors
             score = min(0.95, max(0.05, 1 - risk if served.inverted else risk))
             found.append(
-                Record(
+                PredictionRecord(
                     request_id=name,
                     event_time=moment,
                     route=route,

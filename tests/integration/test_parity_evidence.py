@@ -28,7 +28,7 @@ from sluice.evidence.measurements.points import PointIndex
 from sluice.evidence.measurements.registry import part_of_points, points_of
 from sluice.evidence.recheck import recheck_cells
 from sluice.features.materialize import materialize
-from sluice.features.parity import History
+from sluice.features.parity import FeatureHistory
 from sluice.feedback.join import Join
 from sluice.feedback.store_source import StoreSource
 from sluice.gates.online import judge_look
@@ -250,7 +250,7 @@ def test_without_a_feature_store_there_is_no_parity_and_the_join_says_why(place:
 
 def test_other_definitions_than_the_models_compare_nothing() -> None:
     other = BundleManifest.model_construct(features=FEATURES)
-    history = History.at(TASK, REPO, "s3://features/tiny")
+    history = FeatureHistory.at(TASK, REPO, "s3://features/tiny")
     with pytest.raises(BadArtifact, match=f"feature service shop_visits: is sha256:.* here, the model wants {ZERO}"):
         recheck_cells(pl.DataFrame(), other, history)
 

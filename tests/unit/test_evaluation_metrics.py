@@ -7,8 +7,7 @@ import pytest
 from sklearn.metrics import average_precision_score, f1_score, log_loss, precision_score, recall_score, roc_auc_score
 
 from sluice.evaluation.curves import curves, wilson
-from sluice.evaluation.metrics import bins_of_equal_mass, exact_metrics
-from sluice.evaluation.threshold import best_threshold
+from sluice.evaluation.metrics import best_threshold, bins_of_equal_mass, exact_metrics
 
 
 def _rows(seed: int, n: int, levels: int) -> tuple[np.ndarray, np.ndarray]:

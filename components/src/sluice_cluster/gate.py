@@ -31,9 +31,12 @@ from sluice.operations.promote import promote
 from sluice.operations.why import run_of
 from sluice.release.snapshot import Snapshot
 from sluice.rollout.advance import decided, look
+from sluice.stages.stage import SIDES
 from sluice_cluster.api import KubernetesCluster
-from sluice_cluster.applied import SIDES, Asking, Cluster, NotApplied, ReadBack, ask_pod, read_back
-from sluice_cluster.seen import remembering
+from sluice_cluster.applied import ReadBack, read_back
+from sluice_cluster.cluster import Asking, Cluster, NotApplied
+from sluice_cluster.memory import look_with_memory
+from sluice_cluster.pods import ask_pod
 from sluice_cluster.settings import Settings
 
 _PATIENCE_SECONDS, _PAUSE_SECONDS = 30.0, 2.0
@@ -87,8 +90,8 @@ class Gate:
         snapshot = self.gitops.snapshot()
         state = snapshot.state
         if state.rollout is None:
-            return self._promoted(snapshot)
-        if approved := self._approved(snapshot):
+            return self._promote(snapshot)
+        if approved := self._approve(snapshot):
             return approved
         effect, hindrance = self._read_back(state)
         now = self.clock()
@@ -98,14 +101,12 @@ class Gate:
         def decide(fresh: Snapshot) -> Decision | None:
             return look(fresh, evidence, iso(now), run)
 
-        if written := self.gitops.commit(decide):
-            return _message(
-                written.commit, state, **_words(written.decision), **_put(written.decision), cluster=hindrance
-            )
+        if write := self.gitops.commit(decide):
+            return _message(write.commit, state, **_words(write.decision), **_put(write.decision), cluster=hindrance)
         waiting = decided(state, evidence, snapshot.policy, snapshot.policy_digest, iso(now), run)
         return _message(snapshot.commit, state, **_words(waiting), cluster=hindrance)
 
-    def _promoted(self, snapshot: Snapshot) -> dict[str, Any]:
+    def _promote(self, snapshot: Snapshot) -> dict[str, Any]:
         """Propose what the environment before this one confirmed, where the policy names one."""
         if snapshot.policy.promote_from is None:
             return _message(snapshot.commit, snapshot.state, "rollout", "no rollout is going on")
@@ -114,7 +115,7 @@ class Gate:
             return _message(snapshot.commit, snapshot.state, "promote", promotion.text)
         return _message(self.gitops.snapshot().commit, snapshot.state, **_words(decision), **_put(decision))
 
-    def _approved(self, snapshot: Snapshot) -> dict[str, Any] | None:
+    def _approve(self, snapshot: Snapshot) -> dict[str, Any] | None:
         """The step that a merged approval allows; one that is none, or forbidden, keeps no look from its work."""
         try:
             decision = approve_merged(self.gitops, iso(self.clock()))
@@ -134,8 +135,8 @@ class Gate:
         end = time.monotonic() + self.patience_s
         while True:
             effect, hindrance = self._read_once(state.task)
-            lost = any(getattr(state, side) and not getattr(effect.applied, side) for side in SIDES)
-            if not lost or time.monotonic() >= end:
+            is_lost = any(getattr(state, side) and not getattr(effect.applied, side) for side in SIDES)
+            if not is_lost or time.monotonic() >= end:
                 return effect, hindrance
             time.sleep(min(_PAUSE_SECONDS, self.patience_s))
 
@@ -182,12 +183,12 @@ def look_once(settings: Settings, cluster: KubernetesCluster) -> dict[str, Any]:
 
     Raises:
         BadInput: also where the repository does not answer.
-        HistoryRewrittenError, NotApplied: as ``remembering``.
+        HistoryRewrittenError, NotApplied: as ``look_with_memory``.
     """
     with tempfile.TemporaryDirectory(prefix="sluice-gate-") as scratch:
         gitops = GitOps(settings.repository, settings.environment, clone=Path(scratch) / "repository")
         gate = Gate(gitops, cluster, settings.namespace, settings.source)
         try:
-            return remembering(gitops, cluster, settings.namespace, gate.look)
+            return look_with_memory(gitops, cluster, settings.namespace, gate.look)
         except UnreachableError as error:
             raise BadInput(error.thing, error.rule, "see the Git host and the key; the next run looks again") from error

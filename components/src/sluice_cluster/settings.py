@@ -17,7 +17,7 @@ _FIX = "see docs/gitops.md, and the option manifests/options/gate"
 @dataclass(frozen=True)
 class Settings:
     """
-    One environment's.
+    The settings of one environment's gate.
 
     Attributes:
         repository: URL of the GitOps repository: ssh, https or file.
@@ -41,19 +41,19 @@ class Settings:
         Raises:
             BadInput: one is missing or wrong, or the deploy key is; names it, and shows nothing of a key.
         """
-        repository = _repository(_wanted(variables, "SLUICE_REPOSITORY"))
+        repository = _repository(_required_variable(variables, "SLUICE_REPOSITORY"))
         if repository.startswith("ssh:"):
-            _check_key(Path(_wanted(variables, KEY)))
+            _check_key(Path(_required_variable(variables, KEY)))
         return cls(
             repository=repository,
-            environment=_wanted(variables, "SLUICE_ENVIRONMENT"),
-            namespace=_wanted(variables, "SLUICE_NAMESPACE"),
+            environment=_required_variable(variables, "SLUICE_ENVIRONMENT"),
+            namespace=_required_variable(variables, "SLUICE_NAMESPACE"),
             argocd=variables.get("SLUICE_ARGOCD_NAMESPACE") or "argocd",
             source=source_of(variables),
         )
 
 
-def _wanted(variables: Mapping[str, str], name: str) -> str:
+def _required_variable(variables: Mapping[str, str], name: str) -> str:
     if value := variables.get(name):
         return value
     raise BadInput(f"environment variable {name}", "is not set", _FIX)

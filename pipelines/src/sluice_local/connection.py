@@ -14,7 +14,6 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 _HEAD_END = b"\r\n\r\n"
-_IDEMPOTENT_RETRIES = 1
 
 
 class Unreachable(Exception):

@@ -24,6 +24,7 @@ import threading
 import uuid
 from collections import Counter
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import orjson
 import uvicorn
@@ -31,7 +32,9 @@ from pydantic import ValidationError
 
 from sluice_local.connection import Client, Unreachable
 from sluice_local.routes import ArmName, Routes
-from sluice_serving.lingering import Receive, Scope, Send
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
 
 Headers = list[tuple[bytes, bytes]]
 

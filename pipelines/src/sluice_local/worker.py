@@ -11,7 +11,7 @@ from pathlib import Path
 from sluice.errors import SluiceError
 from sluice.workspace import Workspace
 from sluice_local.chapter import play_chapter
-from sluice_local.events import EventLog
+from sluice_local.events import LoopEvents
 from sluice_local.story import load_story
 from sluice_local.world import LocalWorld
 
@@ -20,7 +20,7 @@ def main(home: str, story_name: str) -> int:
     """Play every chapter that has not ended yet; tells the watcher how it went."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     workspace = Workspace(Path(home))
-    events = EventLog(workspace.home / "events.jsonl")
+    events = LoopEvents(workspace.home / "events.jsonl")
     try:
         story = load_story(story_name)
         with LocalWorld.open(workspace, story, events) as world:

@@ -16,7 +16,7 @@ from sluice.installation import FEATURE_REPO, INSTALLATION
 from sluice.predictions.windows import list_windows
 from sluice.tasks.task import Task, load_task
 from sluice.workspace import Workspace
-from sluice_local.events import EventLog
+from sluice_local.events import LoopEvents
 from sluice_local.reconciler import Reconciler
 from sluice_local.story import Story
 from sluice_local.traffic import TrafficReplay
@@ -30,12 +30,12 @@ class LocalWorld:
     story: Story
     task: Task
     gitops: GitOps
-    events: EventLog
+    events: LoopEvents
     _open: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     @classmethod
     @contextlib.contextmanager
-    def open(cls, workspace: Workspace, story: Story, events: EventLog) -> Iterator[LocalWorld]:
+    def open(cls, workspace: Workspace, story: Story, events: LoopEvents) -> Iterator[LocalWorld]:
         """The world of a story; its processes end with the block."""
         gitops = GitOps(workspace.gitops, story.environment)
         if any(workspace.home.glob("runs/*/start.json")):

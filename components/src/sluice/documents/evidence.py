@@ -9,10 +9,11 @@ from __future__ import annotations
 from operator import not_
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from sluice.content import digest_of_value
 from sluice.documents.event_time import Moment
+from sluice.documents.model import FiniteDocument
 from sluice.documents.state import Applied
 
 LATENCY_BOUNDS_MS: tuple[float, ...] = tuple(round(0.25 * 2 ** (step / 3), 4) for step in range(52))
@@ -32,14 +33,10 @@ ABOUT = ("task", "environment", "rollout", "stage", "step", "since")
 """Keys that say which stage of which rollout a document is about."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
 Count = Annotated[int, Field(ge=0)]
 
 
-class Moments(_Frozen):
+class Moments(FiniteDocument):
     """n, mean and sample variance."""
 
     n: int = Field(ge=1)
@@ -47,7 +44,7 @@ class Moments(_Frozen):
     variance: float = Field(ge=0)
 
 
-class Share(_Frozen):
+class Share(FiniteDocument):
     """``hits`` of ``n``."""
 
     n: int = Field(ge=1)
@@ -60,7 +57,7 @@ class Share(_Frozen):
         return self
 
 
-class Histogram(_Frozen):
+class Histogram(FiniteDocument):
     """Counts in the bins that ``LATENCY_BOUNDS_MS`` ends; the last one is open: one count more than bounds."""
 
     counts: tuple[Count, ...] = Field(min_length=len(LATENCY_BOUNDS_MS) + 1, max_length=len(LATENCY_BOUNDS_MS) + 1)
@@ -71,7 +68,7 @@ class Histogram(_Frozen):
         return sum(self.counts)
 
 
-class LabelDelays(_Frozen):
+class LabelDelays(FiniteDocument):
     """How long after its prediction each label was known, of the labels that are in: those to come are not in it."""
 
     counts: tuple[Count, ...] = Field(
@@ -82,7 +79,7 @@ class LabelDelays(_Frozen):
     """Sum of the delays."""
 
 
-class Imputed(_Frozen):
+class Imputed(FiniteDocument):
     """
     What a prediction-powered mean is made of (Angelopoulos et al., arXiv 2301.09633).
 
@@ -95,7 +92,7 @@ class Imputed(_Frozen):
     """Loss minus imputed loss, of the mature requests whose label is in."""
 
 
-class Arm(_Frozen):
+class Arm(FiniteDocument):
     """One digest's requests."""
 
     digest: str
@@ -130,7 +127,7 @@ class Arm(_Frozen):
         return self
 
 
-class Stratum(_Frozen):
+class Stratum(FiniteDocument):
     """Log loss of both arms in one window, in which they were split by chance."""
 
     window: str
@@ -141,7 +138,7 @@ class Stratum(_Frozen):
     """Only where some labels of mature requests are not in."""
 
 
-class Pairs(_Frozen):
+class Pairs(FiniteDocument):
     """Requests that both sides answered, in shadow."""
 
     shift: Moments | None
@@ -152,7 +149,7 @@ class Pairs(_Frozen):
     """Pairs in which both sides decide the same at their own thresholds."""
 
 
-class SliceEvidence(_Frozen):
+class SliceEvidence(FiniteDocument):
     """The same numbers for the requests of one slice."""
 
     candidate: Share | None
@@ -163,7 +160,7 @@ class SliceEvidence(_Frozen):
     """Candidate's log loss minus stable's on the same request, in shadow."""
 
 
-class Source(_Frozen):
+class Source(FiniteDocument):
     """Where numbers come from, so that anybody can ask again."""
 
     name: str
@@ -179,7 +176,7 @@ class Source(_Frozen):
     """Rows or samples that answered."""
 
 
-class Cells(_Frozen):
+class Cells(FiniteDocument):
     """Served feature cells against the same cells read offline."""
 
     compared: Count
@@ -197,7 +194,7 @@ class Cells(_Frozen):
         return self
 
 
-class Timings(_Frozen):
+class Timings(FiniteDocument):
     """Latency in milliseconds: never the same twice, so not part of any digest."""
 
     candidate: Moments | None = None
@@ -208,7 +205,7 @@ class Timings(_Frozen):
     stable_bins: Histogram | None = None
 
 
-class ArmMoments(_Frozen):
+class ArmMoments(FiniteDocument):
     """One number of both arms."""
 
     candidate: Moments | None
@@ -219,7 +216,7 @@ class ArmMoments(_Frozen):
         return self.candidate if side == "candidate" else self.stable
 
 
-class Evidence(_Frozen):
+class Evidence(FiniteDocument):
     """One look."""
 
     task: str

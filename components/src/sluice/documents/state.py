@@ -24,7 +24,6 @@ from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     ConfigDict,
     Field,
     GetJsonSchemaHandler,
@@ -38,6 +37,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from sluice.documents.event_time import Moment
+from sluice.documents.model import FrozenDocument
 from sluice.errors import BadArtifact
 from sluice.stages.registry import STAGES
 from sluice.stages.stage import CANDIDATE_ROLE, SIDES, STABLE_ROLE, Percent, RolloutArm, Traffic, arm_in
@@ -61,11 +61,7 @@ StageName = Annotated[
 ]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Hold(_Frozen):
+class Hold(FrozenDocument):
     """A digest that nothing may release until a person lifts it."""
 
     digest: Digest
@@ -74,7 +70,7 @@ class Hold(_Frozen):
     at: Moment
 
 
-class Applied(_Frozen):
+class Applied(FrozenDocument):
     """What the reconciler read back from the servers and the splitter: the effect, not the intention."""
 
     commit: str
@@ -97,10 +93,10 @@ class Applied(_Frozen):
         return _arms_of({key: getattr(self, key) for key in _SIDE_KEYS})
 
 
-class _Sides(_Frozen):
+class _Sides(FrozenDocument):
     """How documents write the arms of a rollout that has two."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(strict=True)
 
     stable: Digest | None = None
     candidate: Digest | None = None
@@ -124,7 +120,7 @@ def _arms_of(sides: dict[str, Any]) -> Traffic:
     return tuple(arm for arm in every if arm.digest or arm.weight or arm.mirror)
 
 
-class ReleaseState(_Frozen):
+class ReleaseState(FrozenDocument):
     """The release file and the holds of one environment."""
 
     task: Label

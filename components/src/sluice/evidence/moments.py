@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from sluice.arrays import Floats
 from sluice.documents.evidence import LABEL_DELAY_BOUNDS_S, LATENCY_BOUNDS_MS, Histogram, LabelDelays, Moments
 
 _DIGITS = 12
-Floats = npt.NDArray[np.float64]
 
 
 def moments(values: pl.Series) -> Moments | None:

@@ -20,7 +20,7 @@ import polars as pl
 from sluice.documents.event_time import moment_of
 from sluice.documents.evidence import Cells
 from sluice.errors import BadArtifact
-from sluice.features.parity import History, OfflineCells, offline_cells
+from sluice.features.parity import FeatureHistory, OfflineCells, offline_cells
 from sluice.models.bundle import BundleManifest
 from sluice.tasks.task import Task
 from sluice.training.frame import as_trained
@@ -29,7 +29,7 @@ _RELATIVE = 1e-6
 """Feast stores doubles; only the last bits may differ between its two paths."""
 
 
-def recheck_cells(rows: pl.DataFrame, manifest: BundleManifest, history: History) -> Cells:
+def recheck_cells(rows: pl.DataFrame, manifest: BundleManifest, history: FeatureHistory) -> Cells:
     """
     Rows of the prediction log against the training path.
 

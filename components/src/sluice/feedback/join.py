@@ -41,7 +41,7 @@ from sluice.release.file import state_of_literals
 @dataclass
 class Join:
     """
-    One environment's.
+    The join of one environment.
 
     Args:
         source: predictions and labels.
@@ -65,14 +65,14 @@ class Join:
         state, policy = self._state(), self._policy()
         if state.rollout is None:
             self.source.remember(state)
-            evidence = _nothing(state, now)
+            evidence = _empty_evidence(state, now)
         else:
             evidence = self.source.read(state, policy, Applied.of("", state), now)
         write_bytes(self.output, evidence.model_dump_json().encode())
         return evidence
 
     def _state(self) -> ReleaseState:
-        """A mounted ConfigMap changes as a whole, by one link: it is read behind that link."""
+        """A mounted ConfigMap is replaced as a whole by one symbolic link, so what it points to is read."""
         try:
             folder = self.release.resolve(strict=True)
             behind = folder / "..data"
@@ -89,22 +89,22 @@ class Join:
             raise BadInput(str(self.policy), f"cannot be read ({error.strerror})", "mount the policy") from error
 
 
-def _nothing(state: ReleaseState, now: datetime) -> Evidence:
+def _empty_evidence(state: ReleaseState, now: datetime) -> Evidence:
     """Between rollouts there is nothing to compare; the time of the join still shows that somebody would."""
     return evidence_about(state, Applied.of("", state), iso(now), [part_of_points(PointIndex())])
 
 
 def _summary(evidence: Evidence, *, rechecks: bool) -> str:
     """One line about a join."""
-    joined = f"joined {evidence.stage} of {evidence.task}/{evidence.environment} at {evidence.now}"
+    summary = f"joined {evidence.stage} of {evidence.task}/{evidence.environment} at {evidence.now}"
     if evidence.rollout is None:
-        return joined
+        return summary
     if not rechecks:
-        return f"{joined}; no parity, for no feature store is named (--features)"
+        return f"{summary}; no parity, for no feature store is named (--features)"
     if evidence.cells is None:
-        return f"{joined}; no parity, for the candidate has answered nothing yet"
+        return f"{summary}; no parity, for the candidate has answered nothing yet"
     cells = evidence.cells
-    return f"{joined}; {cells.different} of {cells.compared} served cells differ, {cells.excluded} cannot be compared"
+    return f"{summary}; {cells.different} of {cells.compared} served cells differ, {cells.excluded} cannot be compared"
 
 
 def _arguments(argv: list[str]) -> argparse.Namespace:

@@ -84,9 +84,9 @@ class StoreSource:
         if not self.features:
             return None
         from sluice.evidence.recheck import recheck_cells
-        from sluice.features.parity import History
+        from sluice.features.parity import FeatureHistory
 
-        return partial(recheck_cells, history=History.at(task, self.feature_repo, self.features))
+        return partial(recheck_cells, history=FeatureHistory.at(task, self.feature_repo, self.features))
 
 
 def store_source(variables: Mapping[str, str]) -> StoreSource:

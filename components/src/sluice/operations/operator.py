@@ -16,7 +16,7 @@ from sluice.operations.why import run_of
 from sluice.rollout.advance import back
 
 _LONGEST = 500
-Change = Callable[[Snapshot], tuple[str | None, ReleaseState]]
+StateChange = Callable[[Snapshot], tuple[str | None, ReleaseState]]
 """From what is to the digest that it is about and what shall be."""
 _OF_A_RUN = ("rollback", "approve")
 
@@ -141,7 +141,7 @@ def release_hold(gitops: GitOps, digest: str, reason: str, by: str, now: str) ->
     )
 
 
-def commit_word(gitops: GitOps, stage: str, action: str, change: Change, evidence: Mapping[str, Any]) -> Decision:
+def commit_word(gitops: GitOps, stage: str, action: str, change: StateChange, evidence: Mapping[str, Any]) -> Decision:
     """
     Commit what a person decided; ``change`` is asked again about the fresh state after a lost race.
 

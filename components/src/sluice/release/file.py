@@ -116,8 +116,8 @@ def _agree(document: dict[str, Any], values: dict[str, str], state: ReleaseState
         if values[key] != _literals(state)[key]:
             raise BadArtifact(f"{name}: {key}", f"is {values[key]!r}, the digest says {_literals(state)[key]!r}", _FIX)
     every = [[f"{_STRATEGIES}/{folder}"] if folder else [] for folder in STAGES[state.stage].renderings]
-    if (found := document.get("components", [])) not in every:
-        raise BadArtifact(f"{name}: components", f"is {str(found)[:100]}, stage {state.stage} needs {every[0]}", _FIX)
+    if (parts := document.get("components", [])) not in every:
+        raise BadArtifact(f"{name}: components", f"is {str(parts)[:100]}, stage {state.stage} needs {every[0]}", _FIX)
 
 
 def _read_literals(document: dict[str, Any], name: str) -> dict[str, str]:
@@ -127,11 +127,11 @@ def _read_literals(document: dict[str, Any], name: str) -> dict[str, str]:
         values = dict(pairs)
     except (KeyError, TypeError, ValueError) as error:
         raise BadArtifact(f"{name}: configMapGenerator", "is not one ConfigMap of key=value literals", _FIX) from error
-    wanted = {*_TEXTS, *_NUMBERS, *_BUNDLES}
-    _only(values, wanted | {_PAUSED, _ARMS}, name)
+    required = {*_TEXTS, *_NUMBERS, *_BUNDLES}
+    _only(values, required | {_PAUSED, _ARMS}, name)
     if values.get(_PAUSED, "true") != "true":
         raise BadArtifact(f"{name}: {_PAUSED}", f"is 'true' or absent, got {values[_PAUSED]!r}", _FIX)
-    if missing := sorted(wanted - set(values)):
+    if missing := sorted(required - set(values)):
         raise BadArtifact(f"{name}: {missing[0]}", "is missing", _FIX)
     if len(pairs) != len(values):
         raise BadArtifact(f"{name}: configMapGenerator", "has a key twice", _FIX)

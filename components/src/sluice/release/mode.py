@@ -1,7 +1,8 @@
 """
 How an environment splits its traffic, by the options in its overlay, and what that cannot express.
 
-The API server refuses the same when it is applied; here it is refused when the environment is read, so before a commit.
+The API server refuses the same, but only when it is applied; here it is refused before a commit, when the environment
+is read.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ def options_of(kustomization: bytes, name: str) -> tuple[str, ...]:
         components = [str(path) for path in document.get("components") or []]
     except (ValueError, AttributeError, TypeError) as error:
         raise BadInput(name, f"is not a kustomization ({error})", "restore it from an older commit") from error
-    found = [f"/{path.strip('/')}".rpartition(_OPTIONS) for path in components]
-    return tuple(option for _, mark, option in found if mark)
+    matches = [f"/{path.strip('/')}".rpartition(_OPTIONS) for path in components]
+    return tuple(option for _, mark, option in matches if mark)
 
 
 def require_expressible(policy: GatePolicy, options: tuple[str, ...], policy_path: str, overlay_path: str) -> None:

@@ -9,11 +9,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sluice.arrays import Floats
 from sluice.gates.policy import GatePolicy
 from sluice.gates.sequential import SampleMoments, difference, mean_interval
 from sluice.simulation.counting import Sums
 from sluice.simulation.peers import PEERS
-from sluice.simulation.population import Floats, population
+from sluice.simulation.population import population
 from sluice.simulation.run import OURS, Progress, Rival, Table, simulate
 from sluice.simulation.summary import Spread, Summary
 from sluice.simulation.worlds import TrafficScale, World, worlds_named

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from sluice.arrays import Floats
 from sluice.documents.event_time import iso
 from sluice.documents.evidence import (
     Cells,
@@ -32,7 +33,7 @@ from sluice.evidence.collect import evidence_about
 from sluice.evidence.measurements.measurement import Part
 from sluice.evidence.measurements.registry import part_of_simulation
 from sluice.simulation.counting import Side, Sums, Tally, tally_of, unchecked
-from sluice.simulation.population import SLICES, Floats
+from sluice.simulation.population import SLICES
 from sluice.simulation.traffic import SimulatedTraffic
 from sluice.simulation.watch import Glance, Watch, Windows
 

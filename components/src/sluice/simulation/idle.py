@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sluice.arrays import Floats
 from sluice.documents.evidence import LATENCY_BOUNDS_MS
 from sluice.gates.online_policy import Online
 from sluice.gates.sequential import critical_value
 from sluice.simulation.counting import Sums, Tally
-from sluice.simulation.population import Floats
 from sluice.stages.section import OnlineRule, OnlineStage
 
 _LEAST = 0.8

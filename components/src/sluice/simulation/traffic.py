@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sluice.simulation.population import SIZE, Floats, Population, population
+from sluice.arrays import Floats
+from sluice.simulation.population import SIZE, Population, population
 from sluice.simulation.worlds import TrafficScale, World
 
 BLOCK = 8

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sluice.arrays import Floats
 from sluice.documents.evidence import Stratum
 from sluice.simulation.counting import BlockCounts, LabelTimes, Road, Side, Tally, block_counts, label_times, tally_of
-from sluice.simulation.population import Floats
 from sluice.simulation.traffic import BLOCK, SimulatedTraffic
 
 _ALL = np.arange(BLOCK)

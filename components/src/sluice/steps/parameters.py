@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from sluice.documents.event_time import moment_of
 from sluice.errors import BadInput
 from sluice.gates.policy import parse_policy
-from sluice.retraining.triggers import Limits
+from sluice.retraining.triggers import TriggerLimits
 from sluice.tasks.recipe import Recipe
 from sluice.tasks.task import load_task
 
@@ -40,14 +40,14 @@ def parse_recipe(text: str) -> Recipe | None:
     return _document("recipe", Recipe, text) if text else None
 
 
-def parse_limits(text: str) -> Limits:
+def parse_limits(text: str) -> TriggerLimits:
     """
     The limits in JSON; an empty text is the defaults.
 
     Raises:
         BadInput: an unknown key, or a value out of range.
     """
-    return _document("limits", Limits, text or "{}")
+    return _document("limits", TriggerLimits, text or "{}")
 
 
 def _document(parameter: str, kind: type[_Document], text: str) -> _Document:
@@ -102,7 +102,7 @@ def _place(url: re.Pattern[str], kind: str) -> AfterValidator:
 _TaskName = Annotated[str, Field(pattern=r"^[a-z][\w.]{0,80}(:[A-Za-z_]\w*)?$"), AfterValidator(_task)]
 _Environment = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$")]
 _Time = Annotated[str, AfterValidator(_time)]
-_Repository = Annotated[str, _place(_REMOTE, "a path or URL (ssh, https) of a Git repository")]
+_RepositoryAddress = Annotated[str, _place(_REMOTE, "a path or URL (ssh, https) of a Git repository")]
 _Store = Annotated[str, _place(_STORE, "a folder or URL (s3, gs, abfs)")]
 
 
@@ -144,7 +144,7 @@ def _first_error(error: ValidationError, values: Mapping[str, Any]) -> BadInput:
 class ReleaseParameters(PipelineParameters):
     """Where a run reads and writes, and when it thinks it is."""
 
-    gitops: _Repository = ""
+    gitops: _RepositoryAddress = ""
     """
     URL of the GitOps repository, without a password (the key is Secret release-repository); empty releases nothing, and
     the last step says so.
@@ -235,7 +235,7 @@ class WatchParameters(TaskParameters):
     days: Annotated[float, Field(gt=0, le=3650)] = 14.0
     """how many days of predictions are read, up to 3650."""
     limits: Annotated[str, AfterValidator(_limits)] = ""
-    """JSON object of the limits that differ from sluice.retraining.triggers.Limits."""
+    """JSON object of the limits that differ from sluice.retraining.triggers.TriggerLimits."""
 
 
 class MonitoringParameters(WatchParameters, TrainingParameters):
@@ -245,7 +245,7 @@ class MonitoringParameters(WatchParameters, TrainingParameters):
 class PromotionParameters(ReleaseParameters):
     """Of a digest's way into an environment."""
 
-    gitops: _Repository
+    gitops: _RepositoryAddress
     """URL of the GitOps repository, without a password (the key is Secret release-repository)."""
     bundles: _Store
     """bundle store that servers fetch from, such as s3://models/TASK."""

@@ -115,14 +115,11 @@ def _tiles(chapter: ReportChapter) -> tuple[Tile, ...]:
             if peer and (gain := peer.difference.get("auc")):
                 note = f"{interval(gain.low, gain.high, difference=True)}" + (f" · {peer.name}" if peer is best else "")
                 tiles.append(Tile(f"AUC gain over {name}", signed(gain.value), note))
-    if variant := next((item for item in chapter.variants if item.name == _chosen(chapter)), None):
+    selection = chapter.selection.name if chapter.selection else None
+    if variant := next((item for item in chapter.variants if item.name == selection), None):
         note = f"{variant.name}, {variant.latency_p50_us:.0f} µs a row"
         tiles.append(Tile("Model file that ships", size(variant.bytes), note))
     return tuple(tiles)
-
-
-def _chosen(chapter: ReportChapter) -> str | None:
-    return chapter.selection.name if chapter.selection else None
 
 
 def _look_row(look: LookRecord) -> dict[str, str]:

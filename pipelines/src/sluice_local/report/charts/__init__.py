@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import import_module
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
 from sluice.charts import Specification, draw
 from sluice_local.report.inputs import ReportChapter
 
+ChartRow = dict[str, Any]
 Specify = Callable[[ReportChapter, int], Iterator[Specification]]
 
 

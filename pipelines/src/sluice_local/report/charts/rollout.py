@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from sluice.charts import BOUND, NOTE, Rows, Specification, by_verdict, channel, chart, mark
 from sluice.documents.verdict import Decision, Reason, Verdict
-from sluice_local.report.charts import Section, chart_of
+from sluice_local.report.charts import ChartRow, Section, chart_of
 from sluice_local.report.inputs import LookRecord, ReportChapter
 from sluice_local.report.wording import action_name, clock, count, moment
 
@@ -31,7 +31,6 @@ _COUNTERS = frozenset({"minimum_n", "maximum_hours", "split", "digest", "evidenc
 """Rules about the look itself; the table of looks tells them."""
 _COLOURS = {Verdict.PASS: "var(--pass)", Verdict.FAIL: "var(--fail)", Verdict.INCONCLUSIVE: "var(--wait)"}
 _DAYS = "utcFormat(datum.value, utchours(datum.value) ? '%H:%M' : '%-d %b')"
-Row = dict[str, Any]
 
 
 @chart_of(Section.ROLLOUT, 1000, 400)
@@ -94,7 +93,7 @@ def measure_name(rule: str) -> str:
     return _NAMES.get(rule, rule.replace("_", " "))
 
 
-def _head(stages: Sequence[Row], marks: Sequence[Row], frame: Frame) -> Specification:
+def _head(stages: Sequence[ChartRow], marks: Sequence[ChartRow], frame: Frame) -> Specification:
     """The strip of stages, and above it the decisions' words, whose lines run through all panels."""
     roomy = [row for row in stages if frame.at(row["end"]) - frame.at(row["at"]) > 7 * len(row["stage"])]
     layers = []
@@ -113,10 +112,10 @@ def _head(stages: Sequence[Row], marks: Sequence[Row], frame: Frame) -> Specific
     return frame.panel(stages, layers, "")
 
 
-def _stages(looks: Sequence[LookRecord], online: Sequence[Decision]) -> list[Row]:
+def _stages(looks: Sequence[LookRecord], online: Sequence[Decision]) -> list[ChartRow]:
     """Each stage from the one before to its last look."""
     start = min(_at(now) for now in (looks[0].now, *(decision.now for decision in online[:1])))
-    rows: list[Row] = []
+    rows: list[ChartRow] = []
     for stage, mine in groupby(looks, key=lambda look: look.stage):
         end = _at(list(mine)[-1].now)
         colour = "var(--grid)" if len(rows) % 2 else "var(--panel)"
@@ -125,12 +124,12 @@ def _stages(looks: Sequence[LookRecord], online: Sequence[Decision]) -> list[Row
     return rows
 
 
-def _marks(chapter: ReportChapter, online: Sequence[Decision], frame: Frame) -> list[Row]:
+def _marks(chapter: ReportChapter, online: Sequence[Decision], frame: Frame) -> list[ChartRow]:
     """Decisions and the kill, each in the lowest row above the strip where its words do not touch their neighbours."""
-    marks: list[Row] = [_decision_mark(decision) for decision in online]
+    marks: list[ChartRow] = [_decision_mark(decision) for decision in online]
     if killed := chapter.interruption:
         hint = f"killed with SIGKILL, {count(killed.done)} requests into the window from {clock(killed.window[0])}"
-        row: Row = {"at": _at(killed.window[0]), "words": "killed, went on", "hint": hint}
+        row: ChartRow = {"at": _at(killed.window[0]), "words": "killed, went on", "hint": hint}
         marks.append({**row, "colour": "var(--ink)", "dash": [2, 3], "verdict": None})
     ends: list[float] = []
     for row in sorted(marks, key=lambda row: row["at"]):
@@ -143,7 +142,7 @@ def _marks(chapter: ReportChapter, online: Sequence[Decision], frame: Frame) -> 
     return marks
 
 
-def _decision_mark(decision: Decision) -> Row:
+def _decision_mark(decision: Decision) -> ChartRow:
     words = action_name(decision.action)
     if decision.action == "set-weight" and decision.after:
         words = f"{decision.after.get('candidate_weight', '?')} % of traffic"
@@ -194,7 +193,7 @@ def _measure(looks: Sequence[LookRecord], rule: str, frame: Frame) -> Specificat
     return frame.panel(rows, layers, measure_name(rule))
 
 
-def _row(look: LookRecord, reason: Reason, domain: tuple[float, float]) -> Row:
+def _row(look: LookRecord, reason: Reason, domain: tuple[float, float]) -> ChartRow:
     low, high = (domain[place] if end is None else end for place, end in enumerate((reason.low, reason.high)))
     band = reason.low is not None or reason.high is not None
     hint = f"{clock(look.now)}, {look.stage}: {reason.text}"
