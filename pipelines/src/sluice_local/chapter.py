@@ -44,7 +44,7 @@ def play_chapter(world: LocalWorld, chapter: Chapter) -> None:
     record.mkdir(parents=True, exist_ok=True)
     run = _train(world, chapter, chapter.recipe, record) if chapter.recipe else _again(world, chapter, record)
     walk_rollout(world, record, interrupt=chapter.interrupt)
-    ending = _ending(chapter, [each for each in world.gitops.decisions() if each.run.get("id") == run], world)
+    ending = _ending(chapter, _decisions(world, run), world)
     write_json(ending_file, ending)
     world.events.emit("outcome", text=ending["outcome"])
 
@@ -59,10 +59,10 @@ def _train(world: LocalWorld, chapter: Chapter, recipe: Recipe, record: Path) ->
     write_json(record / "recipe.json", recipe.model_dump(mode="json"))
     run = start.run()["id"]
     try:
-        if not _has_ended(world, run):
+        if not _decisions(world, run):
             run_training(start, world.workspace, record)
     except PipelineStoppedError:
-        if not _has_ended(world, run):
+        if not _decisions(world, run):
             raise
     picture = record / "data.json"
     if not picture.exists():
@@ -70,8 +70,8 @@ def _train(world: LocalWorld, chapter: Chapter, recipe: Recipe, record: Path) ->
     return run
 
 
-def _has_ended(world: LocalWorld, run: str) -> bool:
-    return any(decision.run.get("id") == run for decision in world.gitops.decisions())
+def _decisions(world: LocalWorld, run: str) -> list[Decision]:
+    return [decision for decision in world.gitops.decisions() if decision.run.get("id") == run]
 
 
 def _start(world: LocalWorld, chapter: Chapter, recipe: Recipe, record: Path) -> Start:

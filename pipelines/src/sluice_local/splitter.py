@@ -16,11 +16,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
-import signal
 import socket
 import sys
-import threading
 import uuid
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -30,6 +27,7 @@ import orjson
 import uvicorn
 from pydantic import ValidationError
 
+from sluice.child_process import end_with_stdin
 from sluice_local.connection import Client, Unreachable
 from sluice_local.routes import ArmName, Routes
 
@@ -214,17 +212,6 @@ def _error(thing: str, rule: str, fix: str) -> bytes:
     return orjson.dumps({"error": f"{thing}: {rule}; {fix}"})
 
 
-def _end_with_stdin() -> None:
-    """End at once when our parent, who holds the other end of standard input, is gone."""
-
-    def watch() -> None:
-        while os.read(0, 4096):
-            pass
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    threading.Thread(target=watch, daemon=True, name="end-with-stdin").start()
-
-
 def main() -> None:
     """Listen on loopback until SIGTERM."""
     parser = argparse.ArgumentParser(description="Split requests by weight and mirror copies.")
@@ -232,7 +219,7 @@ def main() -> None:
     parser.add_argument("--end_with_stdin", action="store_true", help="end when standard input ends")
     options = parser.parse_args()
     if options.end_with_stdin:
-        _end_with_stdin()
+        end_with_stdin()
     # The protocol number makes asyncio switch Nagle's delay off.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -121,6 +121,13 @@ class GitOps(ReleaseReader):
         with in_turn(self.remote):
             return self._raced(decide, self.reconcile)
 
+    def record(self, decide: Callable[[Snapshot], Decision]) -> Decision:
+        """As ``commit`` where something is always decided; returns the decision as it is in the history."""
+        commit = self.commit(decide)
+        if commit is None:
+            raise AssertionError("a decision is always recorded")
+        return commit.decision
+
     def reconcile(self) -> CommittedDecision | None:
         """
         Write the break-glass rollback that stands, if one does: one commit, however often this is called or killed.

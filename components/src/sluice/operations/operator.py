@@ -172,10 +172,7 @@ def commit_word(gitops: GitOps, stage: str, action: str, change: StateChange, ev
             run=run_of(gitops, gitops.trail(snapshot.commit), about) if action in _OF_A_RUN else {},
         )
 
-    commit = gitops.commit(decide)
-    if commit is None:
-        raise AssertionError("a person's decision is always recorded")
-    return commit.decision
+    return gitops.record(decide)
 
 
 def _earlier(gitops: GitOps, snapshot: Snapshot) -> list[str]:

@@ -83,13 +83,11 @@ def simulate(
         rollouts_done += len(jobs[index].rollouts)
         if progress:
             progress(rollouts_done, rollouts * len(worlds))
-    return {rival: tuple(_summary(rival, world, jobs, by_job) for world in worlds) for rival in rivals}
-
-
-def _summary(rival: Rival, world: World, jobs: Sequence[Job], by_job: dict[int, dict[Rival, list[Outcome]]]) -> Summary:
-    return summary_of(
-        world, [one for index, job in enumerate(jobs) if job.world == world for one in by_job[index][rival]]
-    )
+    by_world = {world: [by_job[index] for index, job in enumerate(jobs) if job.world == world] for world in worlds}
+    return {
+        rival: tuple(summary_of(world, [one for each in by_world[world] for one in each[rival]]) for world in worlds)
+        for rival in rivals
+    }
 
 
 def _spread_over(jobs: Sequence[Job], cores: int) -> Iterator[tuple[int, dict[Rival, list[Outcome]]]]:

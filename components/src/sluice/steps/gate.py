@@ -50,8 +50,7 @@ def decide_offline(
         repository = open_repository(gitops, environment)
         decision = _decision(repository.snapshot(), result, origin, now)
         if decision.verdict is not Verdict.PASS:
-            commit = repository.commit(lambda snapshot: _decision(snapshot, result, origin, now))
-            decision = commit.decision if commit else decision
+            decision = repository.record(lambda snapshot: _decision(snapshot, result, origin, now))
     else:
         decision = _decision(without_repository(environment, policy), result, origin, now)
     out.mkdir(parents=True, exist_ok=True)

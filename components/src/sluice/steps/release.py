@@ -48,14 +48,12 @@ def propose_release(
     if not gitops:
         return None
     gate = read_decision(decision)
-    commit = open_repository(gitops, environment).commit(
+    proposal = open_repository(gitops, environment).record(
         lambda snapshot: propose(snapshot, bundle.digest, gate.reasons, gate.evidence, gate.run, now)
     )
-    if commit is None:
-        raise AssertionError("a proposal is always recorded")
     out.mkdir(parents=True, exist_ok=True)
-    write_json(out / PROPOSAL, commit.decision.model_dump(mode="json"))
-    return commit.decision
+    write_json(out / PROPOSAL, proposal.model_dump(mode="json"))
+    return proposal
 
 
 def released(proposal: Decision, bundles: str) -> str:
@@ -91,7 +89,4 @@ def propose_again(gitops: GitOps, digest: str, name: str, now: str) -> Decision:
         raise BadInput(f"digest {digest}", "was never proposed here", "train it, or name another")
     run = {**first.run, "id": digest_of_value([name, digest])[7:19], "name": name, "again": first.id}
 
-    commit = gitops.commit(lambda snapshot: propose(snapshot, digest, first.reasons, first.evidence, run, now))
-    if commit is None:
-        raise AssertionError("a proposal is always recorded")
-    return commit.decision
+    return gitops.record(lambda snapshot: propose(snapshot, digest, first.reasons, first.evidence, run, now))
