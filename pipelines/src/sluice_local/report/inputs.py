@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from sluice.documents.evaluation import Evaluation, VariantMeasurement
 from sluice.documents.verdict import Decision, Reason, Verdict
@@ -16,7 +15,7 @@ from sluice.errors import BadArtifact
 from sluice.tasks.recipe import Recipe
 
 _FIX = "remove the file, or run again to write it anew"
-InputModel = TypeVar("InputModel", bound=BaseModel)
+InputDocument = TypeVar("InputDocument")
 
 
 class ChapterRecord(BaseModel):
@@ -111,16 +110,16 @@ def read_chapters(runs: Path, decisions: Sequence[Decision]) -> tuple[ReportChap
 def _read_chapter(folder: Path, place: int) -> ReportChapter:
     record = _document(folder / "chapter.json", ChapterRecord)
     slug = folder.name.lstrip("0123456789").removeprefix("-")
-    infra, timing = _mapping(folder / "infra.json"), _mapping(folder / "infra_timing.json")
+    infra, timing = (_document(folder / f"{name}.json", dict[str, Any]) for name in ("infra", "infra_timing"))
     return ReportChapter(
         slug=slug,
         record=record or ChapterRecord(number=place, title=slug.replace("-", " ")),
         recipe=_document(folder / "recipe.json", Recipe),
-        span=_mapping(folder / "span.json"),
-        data=_mapping(folder / "data.json"),
-        validation=_mapping(folder / "validation.json"),
-        history=_mapping(folder / "history.json"),
-        variants=_variants(folder / "variants.json"),
+        span=_document(folder / "span.json", dict[str, Any]),
+        data=_document(folder / "data.json", dict[str, Any]),
+        validation=_document(folder / "validation.json", dict[str, Any]),
+        history=_document(folder / "history.json", dict[str, Any]),
+        variants=_document(folder / "variants.json", tuple[VariantMeasurement, ...]) or (),
         selection=_document(folder / "selection.json", SelectionRecord),
         evaluation=_document(folder / "evaluation.json", Evaluation),
         infra=infra | (timing or {}) if infra else None,
@@ -151,23 +150,11 @@ def _shared_out(chapters: Sequence[ReportChapter], decisions: Sequence[Decision]
     return mine
 
 
-def _document(path: Path, kind: type[InputModel]) -> InputModel | None:
+def _document(path: Path, kind: type[InputDocument]) -> InputDocument | None:
     if not path.exists():
         return None
     try:
-        return kind.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise BadArtifact(str(path), _first_problem(error), _FIX) from error
-
-
-def _variants(path: Path) -> tuple[VariantMeasurement, ...]:
-    listed = _json(path)
-    if listed is None:
-        return ()
-    if not isinstance(listed, list):
-        raise BadArtifact(str(path), "is not a list of variants", _FIX)
-    try:
-        return tuple(VariantMeasurement.model_validate(item) for item in listed)
+        return TypeAdapter(kind).validate_json(path.read_bytes())
     except ValidationError as error:
         raise BadArtifact(str(path), _first_problem(error), _FIX) from error
 
@@ -185,22 +172,6 @@ def _looks(path: Path) -> tuple[LookRecord, ...]:
             raise BadArtifact(str(path), _first_problem(error), _FIX) from error
         looks[look.now, look.stage, look.weight] = look
     return tuple(sorted(looks.values(), key=lambda look: look.now))
-
-
-def _mapping(path: Path) -> dict[str, Any] | None:
-    value = _json(path)
-    if value is not None and not isinstance(value, dict):
-        raise BadArtifact(str(path), "is not a JSON object", _FIX)
-    return value
-
-
-def _json(path: Path) -> Any:
-    if not path.exists():
-        return None
-    try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:
-        raise BadArtifact(str(path), f"is not JSON ({error})", _FIX) from error
 
 
 def _first_problem(error: ValidationError) -> str:
