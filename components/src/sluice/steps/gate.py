@@ -69,7 +69,7 @@ def read_decision(directory: Path) -> Decision:
 
 
 def _keep_documents(evaluation: Path, record: Path) -> None:
-    """Copy the documents of all stages so far into the run's record, for the report."""
+    """Copy the documents of all steps so far into the run's record, for the report."""
     record.mkdir(parents=True, exist_ok=True)
     for name in (*DOCUMENTS, INPUTS, EVALUATION):
         shutil.copyfile(evaluation / name, record / name)
@@ -81,7 +81,7 @@ def _origin(run: dict[str, Any], evaluation: Path) -> dict[str, Any]:
 
 
 def digest_in(record: Path) -> str:
-    """The digest that a stage's record gives its output."""
+    """The digest that a step's record gives its output."""
     return str(json.loads(record.read_bytes())["digest"])
 
 
