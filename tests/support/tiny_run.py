@@ -33,7 +33,7 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     return {**os.environ, "SLUICE_HOME": str(home), "PYTHONPATH": path, "COLUMNS": "200", **more}
 
 
-def sluice(home: Path, *arguments: str, timeout_s: float = 120, **more: str) -> subprocess.CompletedProcess[str]:
+def sluice(home: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
     """Run a ``sluice`` command to its end, from a directory that is not the checkout."""
     if arguments[0] != "run":
         variables = {name: value for name, value in environment(home, **more).items() if not name.startswith("PYTHON")}
@@ -44,7 +44,6 @@ def sluice(home: Path, *arguments: str, timeout_s: float = 120, **more: str) -> 
         cwd=home.parent,
         capture_output=True,
         text=True,
-        timeout=timeout_s,
         check=False,
     )
 
@@ -96,7 +95,6 @@ def play(root: Path) -> Ended:
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=500,
         check=False,
     )
     seconds = time.monotonic() - began
