@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import gc
 import json
 import os
 import subprocess
@@ -84,5 +85,15 @@ if __name__ == "__main__":
     from sluice.cli import main
 
     assert len(list(Path("/proc/self/task").iterdir())) == 1, "a fork copies one thread alone"
+    gc.freeze()  # a fork shares what nobody touches
     if _fork_at_each_line():
-        main()
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+        else:
+            code = 0
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else 0 if code is None else 1)  # to end Python's way takes longest
