@@ -31,8 +31,8 @@ from sluice.models.encoder import Encoder
 from sluice.tasks.recipe import Recipe
 from sluice.training.curve import log_loss, predicted_logits
 from sluice.training.determinism import on_jax
-from sluice.training.frame import Encoded, encoded_splits, prepared_frame
-from sluice.training.optimizer import optimizer_for
+from sluice.training.frame import EncodedSplit, encoded_splits, prepared_frame
+from sluice.training.steps import optimizer_for
 from sluice.training.teacher import WEIGHTS, train_teacher
 
 
@@ -70,7 +70,7 @@ def main() -> None:
     sys.stdout.write(json.dumps(told) + "\n")
 
 
-def _steps_alone(keras: Any, train: Encoded, recipe: Recipe, steps: int, limit: float) -> dict[str, Any]:
+def _steps_alone(keras: Any, train: EncodedSplit, recipe: Recipe, steps: int, limit: float) -> dict[str, Any]:
     """Steps a second of ``fit`` without what happens between epochs, compiled beforehand; at least one epoch."""
     model = build(keras, train.x.shape[1], recipe.teacher, recipe.dropout, recipe.precision)
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
@@ -95,7 +95,7 @@ def _steps_alone(keras: Any, train: Encoded, recipe: Recipe, steps: int, limit: 
     }
 
 
-def _distillation(keras: Any, teacher: Any, splits: dict[str, Encoded], recipe: Recipe) -> dict[str, Any]:
+def _distillation(keras: Any, teacher: Any, splits: dict[str, EncodedSplit], recipe: Recipe) -> dict[str, Any]:
     train, tune = splits["train"], splits["tune"]
     targets = np.stack([train.y, predicted_logits(teacher, train.x).astype(np.float32)], axis=1)
     walls = []

@@ -22,7 +22,7 @@ import polars as pl
 from sluice.tasks.recipe import Recipe
 from sluice.training.determinism import start_distributed
 from sluice.training.distribution import ONE_DEVICE
-from sluice.training.frame import Encoded
+from sluice.training.frame import EncodedSplit
 from sluice.training.steps import Steps
 
 ROWS, WIDTH = 102_400, 64
@@ -36,7 +36,7 @@ def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     random = np.random.default_rng(0)
     x = random.normal(size=(ROWS, WIDTH)).astype(np.float32)
-    rows = Encoded(pl.Series([""]), x, (x[:, 0] > 0).astype(np.float32))
+    rows = EncodedSplit(pl.Series([""]), x, (x[:, 0] > 0).astype(np.float32))
     keras, strategy = start_distributed(0, ONE_DEVICE)
     steps = Steps(keras, strategy, rows, RECIPE, 1.0)
     one = tf.function(lambda batch: strategy.run(steps._step, (batch,)))
@@ -65,7 +65,7 @@ def _each(step: Callable[[Any], None], batches: Iterator[Any]) -> None:
         step(batch)
 
 
-def _numpy(rows: Encoded) -> Iterator[Any]:
+def _numpy(rows: EncodedSplit) -> Iterator[Any]:
     import tensorflow as tf
 
     order, batch = np.random.default_rng(0).permutation(ROWS), RECIPE.batch_size
@@ -74,7 +74,7 @@ def _numpy(rows: Encoded) -> Iterator[Any]:
         yield tf.constant(rows.x[chosen]), tf.constant(rows.y[chosen]), tf.constant(number, tf.int64), _first_row()
 
 
-def _shuffled(rows: Encoded) -> Iterator[Any]:
+def _shuffled(rows: EncodedSplit) -> Iterator[Any]:
     import tensorflow as tf
 
     batches = tf.data.Dataset.from_tensor_slices((rows.x, rows.y)).shuffle(ROWS).batch(RECIPE.batch_size)

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from sluice.documents.state import ReleaseState
 from tests.support import tiny_task
@@ -103,13 +105,17 @@ def test_pods_log_through_to_the_store_and_to_prometheus(canary: ReleaseState, g
     assert stored("labels") == ids[:100]
 
     def exposed() -> bool:
-        text = metrics(trial)
-        return sum(_values(text, "sluice_loss_count", 'window="",slice=""')) == 100
+        whole = [one for one in losses(trial) if not one.labels["window"] and not one.labels["slice"]]
+        return sum(sample.value for sample in whole) == 100
 
     wait_until("the join is exposed", exposed, 120)
-    lines = [line for line in metrics(trial).splitlines() if line.startswith("sluice_loss_count")]
-    assert lines
-    assert all(f'rollout="{canary.rollout}",stage="canary"' in line for line in lines)
+    assert {(one.labels["rollout"], one.labels["stage"]) for one in losses(trial)} == {(canary.rollout, "canary")}
+
+
+def losses(namespace: str) -> list[Sample]:
+    """How many losses there are, by arm, window and slice."""
+    families = text_string_to_metric_families(metrics(namespace))
+    return [sample for family in families for sample in family.samples if sample.name == "sluice_loss_count"]
 
 
 def metrics(namespace: str) -> str:
@@ -117,8 +123,3 @@ def metrics(namespace: str) -> str:
     pods = get("-n", namespace, "pods", "-l", "app.kubernetes.io/name=exposition")["items"]
     name = max(pods, key=lambda pod: pod["metadata"]["creationTimestamp"])["metadata"]["name"]
     return kubectl("get", "--raw", f"/api/v1/namespaces/{namespace}/pods/{name}:8080/proxy/metrics")
-
-
-def _values(text: str, name: str, labels: str) -> list[float]:
-    found = [line for line in text.splitlines() if line.startswith(f"{name}{{") and labels in line]
-    return [float(line.rpartition(" ")[2]) for line in found]

@@ -29,7 +29,8 @@ from sluice.documents.state import ReleaseState
 from sluice.gitops.writer import GitOps
 from sluice.rollout.advance import propose
 from sluice_cluster.api import KubernetesCluster
-from sluice_cluster.applied import NotApplied, read_back
+from sluice_cluster.applied import read_back
+from sluice_cluster.cluster import NotApplied
 from tests.support.cluster.argo_cd import followed, refresh
 from tests.support.cluster.checkout import Checkout, with_option, write_checkout
 from tests.support.cluster.kubectl import Refused, apply, get, kubectl, wait_until

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from sluice.documents.state import STRATEGIES, ReleaseState
+from sluice.documents.state import ReleaseState
+from sluice.stages.registry import STAGES
 from tests.support.cluster.api_server import accepted
 from tests.support.cluster.argo_cd import given_argo_cd
 from tests.support.cluster.checkout import ENVIRONMENTS, ROOT, TRIAL, Checkout, with_option
@@ -15,8 +16,8 @@ from tests.support.cluster.kubectl import Refused, apply, render
 from tests.support.release import state_in
 
 NEVER_PAUSED = ("empty", "bootstrap", "stable")
-STATES: dict[str, dict[str, Any]] = {stage: {"stage": stage} for stage in STRATEGIES}
-STATES |= {f"{stage}, paused": {"stage": stage, "paused": True} for stage in STRATEGIES if stage not in NEVER_PAUSED}
+STATES: dict[str, dict[str, Any]] = {stage: {"stage": stage} for stage in STAGES}
+STATES |= {f"{stage}, paused": {"stage": stage, "paused": True} for stage in STAGES if stage not in NEVER_PAUSED}
 """Every shape that a release file can have."""
 CANNOT_MIRROR = ("kserve-canary", "knative")
 OPTIONS = sorted(path.parent.name for path in (ROOT / "manifests/options").glob("*/kustomization.yaml"))
@@ -49,7 +50,7 @@ def test_every_stage_applies_in_every_environment(
     assert accepted(render(checkout.release(wanted))) == 14 + extra
 
 
-@pytest.mark.parametrize("stage", [stage for stage in STRATEGIES if stage not in NEVER_PAUSED])
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage not in NEVER_PAUSED])
 def test_a_pause_changes_nothing_that_runs(checkout: Checkout, stage: str) -> None:
     rendered = []
     for state in (stage, f"{stage}, paused"):
@@ -59,7 +60,7 @@ def test_a_pause_changes_nothing_that_runs(checkout: Checkout, stage: str) -> No
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-@pytest.mark.parametrize("stage", STRATEGIES)
+@pytest.mark.parametrize("stage", STAGES)
 def test_every_option_applies(checkout: Checkout, installed: list[str], stage: str, option: str) -> None:
     overlay = with_option(checkout, option, "staging")
     path = checkout.release(_in(stage, "staging")) / "release/kustomization.yaml"

@@ -35,7 +35,7 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
         "sluice.documents.trailers",
     ),
     "between git's commands": ("sluice.git.command",),
-    "collecting a window": ("sluice.monitoring.", "sluice.content"),
+    "collecting a window": ("sluice.predictions.", "sluice.evidence.", "sluice.content"),
     "a person's command": ("sluice.operations.operator",),
     "the controller's own steps": ("tests.faults.play",),
 }

@@ -13,10 +13,10 @@ from sluice.documents.state import Hold, ReleaseState
 from sluice.documents.verdict import Reason, Verdict
 from sluice.gates.policy import GatePolicy, read_policy
 from sluice.gitops.writer import Snapshot
-from sluice.rollout.advance import advance, propose
+from sluice.rollout.advance import propose
 from sluice.simulation.play import play
 from sluice.simulation.traffic import Traffic
-from sluice.simulation.worlds import Scale, scale_of, worlds_named
+from sluice.simulation.worlds import TrafficScale, scale_of, worlds_named
 from tests.faults import sample
 from tests.faults.registry import SEED, Row, Trial
 
@@ -32,7 +32,7 @@ _HOLDS = {"bad": "never promoted", "road": "never promoted", "good": "never roll
 
 
 @cache
-def _shipped() -> tuple[GatePolicy, Scale]:
+def _shipped() -> tuple[GatePolicy, TrafficScale]:
     policy, _ = read_policy(_SHIPPED)
     return policy, scale_of(policy, _REQUESTS_A_DAY, look_hours=1)
 
@@ -41,7 +41,7 @@ def simulated(_: Path, name: str, number: int) -> Trial:
     """One rollout of the shipped policy in a world of the simulator, looked at every hour."""
     (world,) = worlds_named((name,))
     policy, scale = _shipped()
-    outcome = play(Traffic(world, scale, SEED, number), policy, advance)
+    outcome = play(Traffic(world, scale, SEED, number), policy)
     wrong = int(outcome.end == "promoted" and world.truth != "good")
     survived = outcome.end != "rolled back" or world.truth != "good"
     said = f"{name} {number}: {outcome.end} in {outcome.stage}" if wrong or not survived else ""
@@ -54,16 +54,8 @@ def _snapshot(state: ReleaseState) -> Snapshot:
 
 
 def _between_rollouts(stable: str | None, holds: tuple[Hold, ...] = ()) -> ReleaseState:
-    return ReleaseState(
-        task=sample.TASK,
-        environment=sample.ENVIRONMENT,
-        sequence=7,
-        stage="stable" if stable else "empty",
-        since=iso(sample.BEGIN),
-        stable=stable,
-        stable_weight=100 if stable else 0,
-        holds=holds,
-    )
+    empty = ReleaseState.empty(sample.TASK, sample.ENVIRONMENT)
+    return empty.settled(stable, iso(sample.BEGIN), holds).model_copy(update={"sequence": 7})
 
 
 def _unsure() -> tuple[Reason, ...]:

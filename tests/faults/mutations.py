@@ -149,8 +149,8 @@ MUTATIONS = (
         "log loss",
         "gates/rules/log_loss.py",
         "_judge",
-        "if question.evidence.stage ==",
-        "if True: return ()\n    if question.evidence.stage ==",
+        "if question.state.is_mirrored",
+        "if True: return ()\n    if question.state.is_mirrored",
         ("decisions: a worse candidate",),
     ),
     Mutation(
@@ -272,7 +272,7 @@ MUTATIONS = (
     ),
     Mutation(
         "unknown keys of a policy",
-        "gates/online_policy.py",
+        "stages/section.py",
         "PolicyModel",
         'extra="forbid"',
         'extra="ignore"',

@@ -16,7 +16,7 @@ from sluice.documents.event_time import moment_of
 from sluice.documents.evidence import Evidence
 from sluice.documents.state import Applied, ReleaseState
 from sluice.gates.policy import GatePolicy
-from sluice.prometheus.api import Limits, PrometheusApi
+from sluice.prometheus.api import PrometheusApi, ReadingLimits
 from sluice.prometheus.source import PrometheusSource
 from sluice_serving.metrics import ServingMetrics
 from tests.faults import sample
@@ -24,7 +24,7 @@ from tests.support.scripted_prometheus import ScriptedPrometheus, _vector, rows_
 
 SpoilAnswer = Callable[[str, dict[str, Any], float], Any]
 """From the kind of a query, the right answer (one's own) and the time asked about to what is said instead."""
-_LIMITS = Limits(request_seconds=0.15, total_seconds=1.0, attempts=2, maximum_bytes=1 << 20)
+_LIMITS = ReadingLimits(request_seconds=0.15, total_seconds=1.0, attempts=2, maximum_bytes=1 << 20)
 _SLOW_SECONDS = 0.3
 
 
@@ -58,9 +58,9 @@ class Scraped(ScriptedPrometheus):
         for row in frame.iter_rows(named=True):
             metrics, moment = self._servers[row["digest"]], row["event_time"]
             if row["status"] >= 500:
-                metrics.failed(row["route"], "model", 1, row["latency_ms"], moment)
+                metrics.count_failures(row["route"], "model", 1, row["latency_ms"], moment)
             else:
-                metrics.answered(row["route"], 1, 0, row["latency_ms"], moment)
+                metrics.count_answers(row["route"], 1, 0, row["latency_ms"], moment)
         self.clock, self.counts = now.timestamp(), self._rows()
 
     def _rows(self) -> list[tuple[dict[str, str], float]]:

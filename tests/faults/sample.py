@@ -21,9 +21,10 @@ from sluice.documents.state import Applied, ReleaseState
 from sluice.documents.verdict import Reason, Verdict
 from sluice.evidence.collect import collect_evidence
 from sluice.gates.policy import GatePolicy, parse_policy
-from sluice.predictions.log import Record
+from sluice.predictions.log import PredictionRecord
 from sluice.predictions.windows import ROW_SCHEMA, list_windows, read_window
 from sluice.release.file import render_holds, render_release
+from sluice.stages.stage import RolloutArm
 
 TASK, ENVIRONMENT, OVERLAY = "toy", "dev", "manifests/overlays/dev"
 BEGIN = datetime(2013, 11, 2, 20, tzinfo=UTC)
@@ -131,7 +132,7 @@ class Behaviour:
 GOOD, BAD = Behaviour(), Behaviour(errors=0.4, inverted=True)
 
 
-def requests(state: ReleaseState, start: datetime, seed: int, truth: Mapping[str, Behaviour]) -> list[Record]:
+def requests(state: ReleaseState, start: datetime, seed: int, truth: Mapping[str, Behaviour]) -> list[PredictionRecord]:
     """
     The predictions of one window, as the servers log them.
 
@@ -140,7 +141,7 @@ def requests(state: ReleaseState, start: datetime, seed: int, truth: Mapping[str
     Args:
         truth: digest → how it serves; one that is not named is good.
     """
-    found: list[Record] = []
+    found: list[PredictionRecord] = []
     chance = random.Random(f"{seed} {start.isoformat()}")  # noqa: S311
     for number in range(REQUESTS):
         moment = start + LOOK * (number / REQUESTS)
@@ -151,7 +152,7 @@ def requests(state: ReleaseState, start: datetime, seed: int, truth: Mapping[str
             fails = luck < served.errors
             score = min(0.95, max(0.05, 1 - risk if served.inverted else risk))
             found.append(
-                Record(
+                PredictionRecord(
                     request_id=name,
                     event_time=moment,
                     route=route,
@@ -256,8 +257,7 @@ def nothing_seen(state: ReleaseState, applied: Applied, now: datetime) -> Eviden
 
 def applied_of(state: ReleaseState) -> Applied:
     """What a reconciler that did its work reads back."""
-    keys = ("stable", "candidate", "stable_weight", "candidate_weight", "mirror_percent")
-    return Applied.model_validate({"commit": "1" * 40} | {key: getattr(state, key) for key in keys})
+    return Applied.of("1" * 40, state)
 
 
 def state_in(phase: str, since: datetime) -> ReleaseState:
@@ -266,19 +266,19 @@ def state_in(phase: str, since: datetime) -> ReleaseState:
     weight = int(share.rstrip(" %") or (100 if stage in ("bootstrap", "confirm") else 0))
     canary = policy().online.canary
     steps: Sequence[int] = canary.steps if canary else ()
+    arms = (
+        RolloutArm(role="stable", digest=digest("a"), weight=100 - weight),
+        RolloutArm(role="candidate", digest=digest("b"), weight=weight, mirror=100 if stage == "shadow" else 0),
+    )
     return ReleaseState(
         task=TASK,
         environment=ENVIRONMENT,
         sequence=4,
         rollout="r0004-b",
-        stage=stage,  # type: ignore[arg-type]
+        stage=stage,
         step=steps.index(weight) if stage == "canary" else 0,
         since=iso(since),
-        stable=None if stage == "bootstrap" else digest("a"),
-        candidate=digest("b"),
-        stable_weight=100 - weight,
-        candidate_weight=weight,
-        mirror_percent=100 if stage == "shadow" else 0,
+        arms=arms[1:] if stage == "bootstrap" else arms,
     )
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from sluice.feedback.batch import Batch
-from sluice.predictions.log import Record, kept
+from sluice.predictions.log import PredictionRecord, is_sampled
 from sluice.workspace import bundle_directory
 from tests.support.collector import Post, answer_to_a_slow_sender, call, free_port, metric, post_in, predict
 from tests.support.patience import wait_until
@@ -95,7 +95,7 @@ def test_what_a_collector_refuses_is_counted_and_holds_up_nothing(post: Post) ->
 
 
 def test_a_batch_that_is_sent_again_later_and_to_another_collector_is_stored_once(post: Post) -> None:
-    record = Record("q", datetime.now(UTC), "stable", "", "sha256:" + "a" * 64, 0.5, 200, 1.0, {}, [], [], {})
+    record = PredictionRecord("q", datetime.now(UTC), "stable", "", "sha256:" + "a" * 64, 0.5, 200, 1.0, {}, [], [], {})
     body = record.line()
     path = f"/v1/predictions/{Batch.of(datetime.now(UTC), body).name}"
     for _ in range(2):
@@ -156,7 +156,7 @@ def test_both_sides_keep_the_same_requests(post: Post) -> None:
     for name in ids:
         for _, address, _ in sides:
             assert predict(address, name, tiny_rows(2)) == 200
-    wanted = {f"{name}#{row}" for name in ids if kept(name, 30) for row in (0, 1)}
+    wanted = {f"{name}#{row}" for name in ids if is_sampled(name, 30) for row in (0, 1)}
     assert 10 < len(wanted) < 60
     wait_until("all are stored", lambda: post.rows().height == 2 * len(wanted), progress=lambda: post.rows().height)
     rows = post.rows()
@@ -222,7 +222,9 @@ def test_senders_cannot_make_series(post: Post) -> None:
     assert len(zeros) == len([line for line in zeros if 'task="tiny"' in line]) == 4, "there before the first request"
     digests = [f"sha256:{number:064x}" for number in range(30)]
     for number, digest in enumerate(digests):
-        line = Record(f"q{number}", datetime.now(UTC), "stable", "", digest, 0.5, 200, 1.0, {}, [], [], {}).line()
+        line = PredictionRecord(
+            f"q{number}", datetime.now(UTC), "stable", "", digest, 0.5, 200, 1.0, {}, [], [], {}
+        ).line()
         batch = Batch.of(datetime.now(UTC), line)
         assert call(address, "PUT", f"/v1/predictions/{batch.name}", line)[0] == 200
         call(address, "POST", f"/v1/{number}", line)

@@ -18,8 +18,10 @@ import yaml
 from sluice.documents.event_time import iso
 from sluice.documents.evidence import Evidence
 from sluice.documents.state import ReleaseState
+from sluice.evidence import source
 from sluice.evidence.prediction_source import PredictionSource, WindowLog
 from sluice.feedback.join import Join
+from sluice.feedback.store_source import StoreSource
 from sluice.models.bundle import BundleManifest, load_bundle
 from sluice.predictions.log import read_lines, window_frame, window_path, write_window
 from sluice.release.file import render_release
@@ -89,7 +91,7 @@ class ShippingTown(Town):
         (self.home / "policy.yaml").write_text(POLICY_TEXT)
         models = f"file://{self.home}/models"
         task = "tests.support.prometheus_town:TASK"
-        return Join(self.post.address, models, release, self.home / "policy.yaml", self.joined, {}, task, timedelta(0))
+        return Join(StoreSource(self.post.address, models, {}, task), release, self.home / "policy.yaml", self.joined)
 
     def local(self, name: str, frames: dict[datetime, pl.DataFrame]) -> PredictionSource:
         """The local source on windows of one hour."""
@@ -141,6 +143,10 @@ def test_a_canary_says_the_same_from_the_store_and_to_prometheus(town: ShippingT
     same_document(town.join_of(state).once(read_at), logged)
     assert logged.slices.keys() == {"colour=blue", "colour=green", "colour=red"}
     assert logged.strata[0].candidate_imputed is not None
+    settings = {source.SETTING: "prediction-log", "SLUICE_TASK": "tests.support.prometheus_town:TASK"}
+    settings |= {"SLUICE_PREDICTIONS": town.post.address, "SLUICE_MODELS": f"file://{town.home}/models"}
+    meant = applied_of(state).model_copy(update={"commit": ""})
+    same_document(source.source_of(settings).read(state, POLICY, meant, read_at), logged)
 
     logged = town.join_of(state).once(datetime.now(UTC))
     town.settle()
@@ -207,9 +213,17 @@ def _marked(line: dict[str, Any], state: ReleaseState) -> dict[str, Any]:
 def test_the_process_joins_and_says_what_is_wrong(town: ShippingTown) -> None:
     state = town.state(datetime.now(UTC).replace(microsecond=0), "canary", 40)
     join = town.join_of(state)
-    command = [sys.executable, "-m", "sluice.feedback.join", "--store", join.store, "--models", join.models]
+    command = [
+        sys.executable,
+        "-m",
+        "sluice.feedback.join",
+        "--store",
+        join.source.store,
+        "--models",
+        join.source.models,
+    ]
     command += ["--release", str(join.release), "--policy", str(join.policy), "--output", str(town.home / "out.json")]
-    command += ["--task", str(join.task), "--every", "0"]
+    command += ["--task", str(join.source.task), "--every", "0"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     found = Evidence.model_validate_json((town.home / "out.json").read_bytes())

@@ -20,7 +20,7 @@ from sluice.features.build import build_features
 from sluice.features.cluster import cluster_reader
 from sluice.features.manifest import FeatureManifest
 from sluice.features.materialize import materialize
-from sluice.features.parity import History, offline_cells
+from sluice.features.parity import FeatureHistory, offline_cells
 from sluice.features.publish import FeaturePublisher
 from sluice.features.reader import OnlineReader
 from sluice.tasks.flights import TASK as YEAR
@@ -138,7 +138,7 @@ def test_online_reads_equal_the_offline_join_cell_by_cell(
         asked.append(departures[::4])
         moment += timedelta(minutes=30)
     requests = pl.concat(asked)
-    found = offline_cells(History.of_store(WINTER, store), requests, manifest.names)
+    found = offline_cells(FeatureHistory.of_store(WINTER, store), requests, manifest.names)
     offline = found.cells
     online = pl.DataFrame(served, schema=offline.schema)
     for mine, theirs in zip(held, found.as_of, strict=True):
@@ -202,7 +202,7 @@ def test_redis_answers_as_sqlite_and_as_the_offline_join(
             loaded = materialize(WINTER, _REPO, settings, until)
         redis = cluster_reader(_REPO, settings, manifest).read(requests.select(_KEYS).to_dicts(), moment)
     assert redis == OnlineReader(store, manifest).read(requests.select(_KEYS).to_dicts(), moment)
-    offline = offline_cells(History.of_store(WINTER, store), requests, manifest.names).cells
+    offline = offline_cells(FeatureHistory.of_store(WINTER, store), requests, manifest.names).cells
     assert pl.DataFrame(redis.rows, schema=offline.schema).equals(offline)
     assert requests.height > 20
     assert {view.view for view in loaded if view.rows} >= {"weather", "airport_activity", "previous_leg"}

@@ -20,7 +20,7 @@ from sluice.features.cluster import cluster_reader, cluster_store
 from sluice.features.freshness import FeatureFreshness
 from sluice.features.manifest import FeatureManifest
 from sluice.features.materialize import materialize, read_marks
-from sluice.features.parity import History, offline_cells
+from sluice.features.parity import FeatureHistory, offline_cells
 from sluice.features.publish import FeaturePublisher
 from sluice.features.reader import FeatureRows, OnlineReader
 from tests.support.servers import Server, redis_server, running
@@ -86,7 +86,7 @@ def test_redis_sqlite_and_the_offline_join_give_the_same_cells(
         redis, sqlite = _read(reader, moment), _read(local, moment)
         assert redis == sqlite
         checked += sum(value is not None for row in redis.rows for value in row.values())
-    offline = offline_cells(History.of_store(TASK, tmp_path / "store"), _requests(_NOW), manifest.names)
+    offline = offline_cells(FeatureHistory.of_store(TASK, tmp_path / "store"), _requests(_NOW), manifest.names)
     assert pl.DataFrame(_read(reader, _NOW).rows, schema=offline.cells.schema).equals(offline.cells)
     assert _read(reader, _NOW).as_of == offline.as_of
     assert checked > 100

@@ -15,7 +15,7 @@ from feast.repo_config import RepoConfig
 from sluice.errors import Unavailable
 from sluice.features.cluster import cluster_store
 from sluice.features.materialize import materialize, read_marks
-from sluice.features.parity import History, offline_cells
+from sluice.features.parity import FeatureHistory, offline_cells
 from sluice.features.publish import publish_tables
 from sluice.features.store import historical, plan_of
 from tests.support.servers import Server, redis_server, running, s3_server, use_s3
@@ -68,15 +68,15 @@ def test_cells_are_read_again_from_s3_and_from_a_folder_as_from_a_store(
     times = pl.Series(moments, dtype=pl.Datetime("us", "UTC"))
     shops = ["oak", "oak", "elm", "elm", "elm", "yew"]
     rows = pl.DataFrame({"event_time": times, "shop": shops, "amount": 3.5, "hour": 7})
-    local = History.of_store(TASK, tmp_path / "store")
+    local = FeatureHistory.of_store(TASK, tmp_path / "store")
     for names in (("amount_ratio", "shop_orders"), ("hour", "shop_mean_amount", "shop"), ("shop", "amount")):
         expected = offline_cells(local, rows, names)
         assert expected.cells.columns == list(names)
         for root in (settings["SLUICE_FEATURES"], f"{folder}/"):
-            found = offline_cells(History.at(TASK, _REPO, root), rows, names)
+            found = offline_cells(FeatureHistory.at(TASK, _REPO, root), rows, names)
             assert found.cells.equals(expected.cells)
             assert found.as_of == expected.as_of
-    alone = offline_cells(History.at(TASK, _REPO, folder), rows[3:4], ["shop_orders"])
+    alone = offline_cells(FeatureHistory.at(TASK, _REPO, folder), rows[3:4], ["shop_orders"])
     assert alone.cells["shop_orders"][0] == offline_cells(local, rows, ["shop_orders"]).cells["shop_orders"][3]
     ages = offline_cells(local, rows, ["shop_orders"])
     assert ages.as_of == [{}, *({"shop_history": moment} for moment in (midnight, midnight - day, last)), {}, {}]

@@ -14,7 +14,7 @@ from sluice.data.ingest import ingest
 from sluice.errors import BadArtifact, BadInput, Refused
 from sluice.features.build import FrameRecord, build_features
 from sluice.features.manifest import FeatureManifest
-from sluice.features.parity import History, offline_cells
+from sluice.features.parity import FeatureHistory, offline_cells
 from sluice.features.publish import FeaturePublisher
 from sluice.features.reader import OnlineReader
 from tests.support.tiny_task import TASK, read_examples
@@ -94,7 +94,7 @@ def test_online_reads_equal_the_offline_join(built: Built, serving: Path) -> Non
     requests = _requests(_NOW)
     instances = requests.select("shop", "amount", "hour").to_dicts()
     served = OnlineReader(serving, built.manifest).read(instances, _NOW)
-    offline = offline_cells(History.of_store(TASK, serving), requests, built.manifest.names).cells
+    offline = offline_cells(FeatureHistory.of_store(TASK, serving), requests, built.manifest.names).cells
     assert len(instances) > 10
     assert pl.DataFrame(served.rows, schema=offline.schema).equals(offline)
 

@@ -75,7 +75,14 @@ def test_what_is_not_in_effect_promotes_nothing_and_still_ends_in_time(case: str
 class Convincing(PrometheusSource):
     """Says that the candidate is fine, whatever the cluster does."""
 
-    def read(self, state: ReleaseState, policy: Any, applied: Applied, now: datetime) -> Evidence:  # noqa: ARG002
+    def read(
+        self,
+        state: ReleaseState,
+        policy: Any,  # noqa: ARG002
+        applied: Applied,
+        now: datetime,
+        synced: Any = None,  # noqa: ARG002
+    ) -> Evidence:
         return evidence_of(state, now=iso(now), applied=applied)
 
 
@@ -96,7 +103,14 @@ def test_the_best_numbers_promote_nothing_that_is_not_in_effect(case: str, tmp_p
 class Damning(Convincing):
     """Says that half of the candidate's answers are errors."""
 
-    def read(self, state: ReleaseState, policy: Any, applied: Applied, now: datetime) -> Evidence:  # noqa: ARG002
+    def read(
+        self,
+        state: ReleaseState,
+        policy: Any,  # noqa: ARG002
+        applied: Applied,
+        now: datetime,
+        synced: Any = None,  # noqa: ARG002
+    ) -> Evidence:
         bad = arm(state.candidate or "", 4000, errors=2000)
         return evidence_of(state, candidate=bad, now=iso(now), applied=applied)
 
@@ -185,7 +199,7 @@ def test_it_decides_as_the_loop_on_one_machine_and_counts_from_its_sync_on(town:
     source = PrometheusSource(town.api, settle_seconds=0, fresh_seconds=20, joined=False, marked=False)
     policy = QUICK.replace("- {metric: log_loss, role: guardrail, margin: 3, per_slice: true, minimum_n: 30}", "")
     state = town.state(since := town.settle(), "canary", 40)
-    town.route(state.model_copy(update={"stable_weight": 100, "candidate_weight": 0}))
+    town.route(town.state(since, "preview", 0))
     town.send(state, since, 300)  # Git says 40 % already, and Argo CD has not looked yet
     synced = town.settle()
     town.route(state)

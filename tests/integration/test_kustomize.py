@@ -14,11 +14,12 @@ from sluice.documents.state import ReleaseState
 from sluice.documents.verdict import Decision
 from sluice.gates.policy import parse_policy
 from sluice.gitops.writer import GitOps, Snapshot
-from sluice.release.file import render_holds, render_release
+from sluice.release.file import render_holds, render_release, renderings
 from sluice.rollout.advance import look, propose
 from tests.support.release import GOOD, A, B, C, failing, passing, state_in
 
 ROOT = Path(__file__).parents[2]
+RELEASE = "manifests/overlays/dev/release/kustomization.yaml"
 SCRAPED = {"scrape": "true", "path": "/metrics", "port": "8080"}
 needs_kubectl = pytest.mark.skipif(
     shutil.which("kubectl") is None,
@@ -136,6 +137,70 @@ def test_the_task_names_the_objects(tmp_path: Path, stage: str, *, paused: bool)
     assert set(_of(objects, "HTTPRoute")) == {"two-words"}
 
 
+@pytest.mark.parametrize("stage", ["bootstrap", "shadow", "preview", "canary", "confirm", "stable"])
+def test_a_release_file_of_an_older_version_builds_the_same_objects(tmp_path: Path, stage: str) -> None:
+    shutil.copytree(ROOT / "manifests", tmp_path / "manifests")
+    written = []
+    for text in renderings(state_in(stage)):
+        (tmp_path / "manifests/overlays/dev/release/kustomization.yaml").write_bytes(text)
+        written.append(_render(tmp_path / "manifests/overlays/dev"))
+    assert all(objects == written[0] for objects in written)
+
+
+BEFORE = {"bootstrap": "first", "stable": "plain", "canary": "weighted"}
+"""Folders of strategies, and what older versions called them."""
+
+
+def _older_checkout(tmp_path: Path) -> Path:
+    """The checkout with strategies by their old names alone."""
+    checkout = tmp_path / "older"
+    shutil.copytree(ROOT / "manifests", checkout / "manifests")
+    shutil.copy(ROOT / "kustomization.yaml", checkout)
+    strategies = checkout / "manifests/strategies"
+    shutil.rmtree(strategies / "blue-green")
+    for name, former in BEFORE.items():
+        shutil.rmtree(strategies / former)
+        (strategies / name).rename(strategies / former)
+    return checkout
+
+
+def test_a_repository_is_written_with_the_strategies_that_it_has_and_goes_back_to_them(tmp_path: Path) -> None:
+    gitops, work = GitOps(tmp_path / "gitops.git", "dev"), tmp_path / "work"
+    gitops.seed(_older_checkout(tmp_path))
+
+    def strategy_of(decide: Any, exported: str) -> str:
+        written = gitops.commit(decide)
+        assert written is not None
+        gitops.export(tmp_path / exported, written.commit)
+        _assert_objects_say(_render(tmp_path / exported), ReleaseState.model_validate(written.decision.after))
+        release = yaml.safe_load((tmp_path / exported / RELEASE).read_text())
+        return str(release["components"][0]).rpartition("/")[2]
+
+    def person(*command: str) -> None:
+        author = ("-c", "user.name=kim", "-c", "user.email=kim@localhost")
+        subprocess.run(["git", *author, *command], cwd=tmp_path, capture_output=True, check=True)
+
+    days = [f"2020-01-0{day}T00:00:00Z" for day in range(1, 8)]
+    assert strategy_of(lambda seen: propose(seen, A, GOOD, {}, {}, days[0]), "bootstrap") == "first"
+    assert strategy_of(lambda seen: look(seen, passing(seen.state, days[1]), days[1], {}), "stable") == "plain"
+    person("clone", str(gitops.remote), str(work))
+    shutil.copytree(ROOT / "manifests/strategies", work / "manifests/strategies", dirs_exist_ok=True)
+    person("-C", str(work), "add", ".")
+    person("-C", str(work), "commit", "-m", "strategies of today")
+    person("-C", str(work), "push", "origin", "HEAD:main")
+    assert strategy_of(lambda seen: propose(seen, B, GOOD, {}, {}, days[2]), "shadow") == "shadow"
+    assert strategy_of(lambda seen: look(seen, failing(seen.state, days[3]), days[3], {}), "back") == "stable"
+    person("-C", str(work), "pull", "--rebase", "origin", "main")
+    person("-C", str(work), "checkout", "HEAD~3", "--", RELEASE)  # the file as the older version had left it
+    person("-C", str(work), "commit", "-am", "back by hand")
+    person("-C", str(work), "push", "origin", "HEAD:main")
+    snapshot = gitops.snapshot()
+    gitops.export(tmp_path / "by-hand", snapshot.commit)
+    assert b"strategies/plain" in (tmp_path / "by-hand" / RELEASE).read_bytes()
+    _assert_objects_say(_render(tmp_path / "by-hand"), snapshot.state)
+    assert snapshot.state.stable == A
+
+
 @pytest.mark.parametrize("environment", ["dev", "staging", "prod"])
 def test_the_checkout_itself_is_an_empty_release(environment: str) -> None:
     overlay = ROOT / "manifests/overlays" / environment
@@ -160,7 +225,7 @@ def test_the_top_of_the_checkout_is_dev_and_what_a_cluster_has_once() -> None:
 def test_two_strategies_at_once_do_not_build(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "manifests", tmp_path / "manifests")
     path = tmp_path / "manifests/overlays/dev/release/kustomization.yaml"
-    one, two = "[../../../strategies/shadow]", "[../../../strategies/shadow, ../../../strategies/weighted]"
+    one, two = "[../../../strategies/shadow]", "[../../../strategies/shadow, ../../../strategies/canary]"
     path.write_text(render_release(state_in("shadow")).decode().replace(one, two))
     done = subprocess.run(
         ["kubectl", "kustomize", tmp_path / "manifests/overlays/dev"], capture_output=True, text=True, check=False

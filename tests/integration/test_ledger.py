@@ -177,8 +177,9 @@ def test_commits_that_break_the_ledger_are_named(gitops: GitOps) -> None:
 
 
 def _weights(gitops: GitOps) -> bytes:
-    state = gitops.snapshot().state
-    return render_release(state.model_copy(update={"mirror_percent": 50}))
+    (*others, candidate) = gitops.snapshot().state.arms
+    arms = (*others, candidate.model_copy(update={"mirror": 50}))
+    return render_release(gitops.snapshot().state.model_copy(update={"arms": arms}))
 
 
 def test_a_commit_by_hand_between_two_decisions_is_told_and_no_problem(gitops: GitOps) -> None:

@@ -24,16 +24,17 @@ from sluice.documents.evidence import Cells, Evidence
 from sluice.documents.state import ReleaseState
 from sluice.documents.verdict import Verdict
 from sluice.errors import BadArtifact, Unavailable
+from sluice.evidence.measurements.points import PointIndex
+from sluice.evidence.measurements.registry import part_of_points, points_of
 from sluice.evidence.recheck import recheck_cells
 from sluice.features.materialize import materialize
-from sluice.features.parity import History
+from sluice.features.parity import FeatureHistory
 from sluice.feedback.join import Join
+from sluice.feedback.store_source import StoreSource
 from sluice.gates.online import judge_look
 from sluice.gates.policy import parse_policy
 from sluice.models.bundle import BundleManifest
 from sluice.object_store import open_location
-from sluice.prometheus.exposition import samples_of
-from sluice.prometheus.joined import joined_parts
 from sluice.release.file import render_release
 from tests.support.collector import V1, Post, call
 from tests.support.patience import url_of, wait_until
@@ -114,8 +115,8 @@ class Place:
         """Of the state that was made last."""
         models, task = f"file://{self.home}/models", "tests.support.shop_visits:TASK"
         where = features or self.settings["SLUICE_FEATURES"]
-        join = Join(self.post.address, models, self.release, POLICY, self.output, {}, task, timedelta(0), where, REPO)
-        found = join.once(datetime.now(UTC))
+        source = StoreSource(self.post.address, models, {}, task, features=where, feature_repo=REPO)
+        found = Join(source, self.release, POLICY, self.output).once(datetime.now(UTC))
         assert Evidence.model_validate_json(self.output.read_bytes()) == found
         return found
 
@@ -176,7 +177,8 @@ def cells_of(requests: int, excluded: int = 0, different: int = 0) -> Cells:
 def parity_of(evidence: Evidence, state: ReleaseState) -> tuple[Verdict, str]:
     """What the shipped policy's rule says, to what a gate reads back from Prometheus."""
     policy = parse_policy(POLICY.read_bytes(), str(POLICY))
-    seen = evidence.model_copy(update={"cells": joined_parts(samples_of(evidence)).cells})
+    cells = part_of_points(PointIndex(point for _, point in points_of(evidence)))["cells"]
+    seen = evidence.model_copy(update={"cells": cells})
     (reason,) = [r for r in judge_look(seen, policy.online.stages["confirm"], policy, state) if r.rule == "parity"]
     return reason.verdict, reason.text
 
@@ -248,7 +250,7 @@ def test_without_a_feature_store_there_is_no_parity_and_the_join_says_why(place:
 
 def test_other_definitions_than_the_models_compare_nothing() -> None:
     other = BundleManifest.model_construct(features=FEATURES)
-    history = History.at(TASK, REPO, "s3://features/tiny")
+    history = FeatureHistory.at(TASK, REPO, "s3://features/tiny")
     with pytest.raises(BadArtifact, match=f"feature service shop_visits: is sha256:.* here, the model wants {ZERO}"):
         recheck_cells(pl.DataFrame(), other, history)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from prometheus_client import generate_latest
 
 from sluice.errors import SluiceError
 from sluice.git.command import git
@@ -30,33 +31,34 @@ def remote(tmp_path: Path) -> Path:
     return tmp_path / "gitops.git"
 
 
-def samples(text: bytes) -> dict[str, float]:
-    lines = [line for line in text.decode().splitlines() if not line.startswith("#")]
+def samples(releases: Releases) -> dict[str, float]:
+    text = generate_latest(releases).decode()
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
     return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 
 
 def test_one_that_is_nonsense_is_told_and_hides_nobody(remote: Path, tmp_path: Path) -> None:
     releases = Releases(str(remote), tmp_path / "clone.git")
-    before = samples(releases.render())
+    before = samples(releases)
     git(remote, "fast-import", "--quiet", data=commit_text(b"by hand", BROKEN))
-    after = samples(releases.render())
+    after = samples(releases)
     assert before['sluice_release_unreadable{environment="model-000"}'] == 0
     assert after['sluice_release_unreadable{environment="model-000"}'] == 1
     lost = {name for name in before if name not in after}
     assert lost
     assert all('environment="model-000"' in name for name in lost)
-    assert after['sluice_release_stage{task="toy",environment="model-001",stage="canary"}'] == 1
+    assert after['sluice_release_stage{environment="model-001",stage="canary",task="toy"}'] == 1
 
 
 def test_a_new_commit_is_seen_with_its_decision(remote: Path, tmp_path: Path) -> None:
     releases = Releases(str(remote), tmp_path / "clone.git")
-    holds = 'sluice_release_holds{task="toy",environment="model-001"}'
-    assert samples(releases.render())[holds] == 0
+    holds = 'sluice_release_holds{environment="model-001",task="toy"}'
+    assert samples(releases)[holds] == 0
     add_hold(GitOps(remote, "model-001"), C, "broke before", "kim", LATE)
-    after = samples(releases.render())
+    after = samples(releases)
     assert after[holds] == 1
     decided = (
-        'sluice_release_decided_seconds{task="toy",environment="model-001",stage="hold",action="hold",verdict="PASS"}'
+        'sluice_release_decided_seconds{action="hold",environment="model-001",stage="hold",task="toy",verdict="PASS"}'
     )
     assert after[decided] == 1580515200  # LATE
 
@@ -88,4 +90,4 @@ def test_a_repository_that_is_gone_fails_the_scrape_and_not_the_exporter(remote:
 
 def test_nothing_to_read_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SluiceError):
-        Releases(str(tmp_path / "none.git"), tmp_path / "clone.git").render()
+        samples(Releases(str(tmp_path / "none.git"), tmp_path / "clone.git"))

@@ -15,13 +15,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from sluice.content import digest_of_file
+from sluice.content import digest_of_file, whole_directory
 from sluice.errors import BadArtifact, BadInput
 from sluice.models.encoder import Encoder
 from sluice.models.runtime import LiteRTScorer
 from sluice.tasks.recipe import Recipe
 from sluice.training.frame import prepared_frame
-from sluice.training.staging import whole_directory
 from tests.support.tiny_training import RECIPE, sample, write_frame
 
 STEP = """

@@ -22,22 +22,22 @@ from sluice.models.builder import build
 from sluice.tasks.recipe import Recipe
 from sluice.training.determinism import start_jax
 from sluice.training.distribution import Distribution
-from sluice.training.teacher import Scale, train_teacher
+from sluice.training.teacher import TrainingSetup, train_teacher
 
 frame, out, recipe = Path(sys.argv[1]), Path(sys.argv[2]), Recipe.model_validate_json(sys.argv[3])
 told = {}
 for name, kind, shards in (("one", "single", 1), ("data", "mirrored", 1), ("model", "model_parallel", 4)):
     distribution = Distribution(kind=kind, model_shards=shards)
-    record = train_teacher(frame, recipe, out / name, ("shop",), print, Scale(distribution))
+    record = train_teacher(frame, recipe, out / name, ("shop",), print, TrainingSetup(distribution))
     told[name] = [record.tune_log_loss, record.tune_auc]
 keras = start_jax(0, distribution)
 kernel = build(keras, 16, (32, 32), 0.0).layers[1].kernel.value
 told["kernel"], told["shard"] = kernel.shape, kernel.addressable_shards[0].data.shape
 told["devices"] = len({shard.device for shard in kernel.addressable_shards})
 told["refused"] = []
-for scale in (Scale(Distribution(kind="model_parallel", model_shards=3)), Scale(Distribution(kind="multi_worker"))):
+for distribution in (Distribution(kind="model_parallel", model_shards=3), Distribution(kind="multi_worker")):
     try:
-        train_teacher(frame, recipe, out / "refused", ("shop",), print, scale)
+        train_teacher(frame, recipe, out / "refused", ("shop",), print, TrainingSetup(distribution))
     except BadInput as error:
         told["refused"].append(str(error))
 (out / "told.json").write_text(json.dumps(told))

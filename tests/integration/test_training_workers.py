@@ -39,17 +39,17 @@ tf.config.set_logical_device_configuration(processors[0], [tf.config.LogicalDevi
 from sluice.errors import BadInput
 from sluice.tasks.recipe import Recipe
 from sluice.training.distribution import Distribution
-from sluice.training.teacher import Scale, train_teacher
+from sluice.training.teacher import TrainingSetup, train_teacher
 
 frame, out, recipe = Path(sys.argv[1]), Path(sys.argv[2]), Recipe.model_validate_json(sys.argv[3])
 mirrored = Distribution(kind="mirrored")
 
-def train(name, progress=print, scale=Scale(mirrored), **change):
-    return train_teacher(frame, recipe.model_copy(update=change), out / name, ("shop",), progress, scale)
+def train(name, progress=print, setup=TrainingSetup(mirrored), **change):
+    return train_teacher(frame, recipe.model_copy(update=change), out / name, ("shop",), progress, setup)
 
-kept = Scale(checkpoints=str(out / "checkpoint"), every=25)
-plain = train("plain", scale=Scale())
-single = train("single", scale=Scale(checkpoints=str(out / "single-checkpoint")))
+kept = TrainingSetup(checkpoints=str(out / "checkpoint"), every=25)
+plain = train("plain", setup=TrainingSetup())
+single = train("single", setup=TrainingSetup(checkpoints=str(out / "single-checkpoint")))
 train("mirrored")
 bfloat16 = train("bfloat16", precision="mixed_bfloat16")
 try:

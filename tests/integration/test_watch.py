@@ -23,8 +23,8 @@ from sluice.errors import BadArtifact, BadInput
 from sluice.evaluation.card import card_json
 from sluice.feedback.batch import Batch
 from sluice.feedback.store import BatchKind, PredictionStore
-from sluice.predictions.log import Record
-from sluice.retraining.triggers import Limits
+from sluice.predictions.log import PredictionRecord
+from sluice.retraining.triggers import TriggerLimits
 from sluice.rollout.advance import propose
 from sluice.steps.parameters import WatchParameters
 from sluice.steps.watch import REPORT, watch
@@ -59,7 +59,9 @@ class Production:
     digest: str
     predictions: str
 
-    def asked(self, out: Path, limits: Limits, now: datetime, task: str = NAME, **changed: Any) -> dict[str, Any]:
+    def asked(
+        self, out: Path, limits: TriggerLimits, now: datetime, task: str = NAME, **changed: Any
+    ) -> dict[str, Any]:
         """The report, with each trigger's answer by its name."""
         places = {"gitops": str(self.gitops), "bundles": f"file://{self.home}/bundles", "days": 5}
         whose = {"task": task, "environment": "dev", "limits": limits.model_dump_json()}
@@ -93,15 +95,15 @@ def card() -> bytes:
     return canonical_json(card_json(TASK, recipe, found, (), {}))
 
 
-def records(digest: str, day: int, random: np.random.Generator) -> tuple[list[Record], list[dict[str, Any]]]:
+def records(digest: str, day: int, random: np.random.Generator) -> tuple[list[PredictionRecord], list[dict[str, Any]]]:
     """A day's predictions, and their labels."""
     moments = [FIRST + (day + number / EACH) * DAY for number in range(EACH)]
     scores, later = random.uniform(0.2, 0.8, EACH), FIRST + day * DAY >= QUIET
     truth = random.random(EACH) < (1 - scores if later else scores)
     amounts = random.uniform(0, 100, EACH) * (3 if later else 1)
     made = [
-        Record(f"{day}-{i}", moment, "stable", "", digest, float(scores[i]), 200, 1.0, {"amount": float(amounts[i])},
-               [], [], {"shop": "oak"})
+        PredictionRecord(f"{day}-{i}", moment, "stable", "", digest, float(scores[i]), 200, 1.0,
+                         {"amount": float(amounts[i])}, [], [], {"shop": "oak"})
         for i, moment in enumerate(moments)
     ]  # fmt: skip
     labels = [
@@ -156,7 +158,7 @@ def labels_until(now: datetime) -> int:
 
 
 def test_a_quiet_production_is_known_and_left_alone(production: Production, tmp_path: Path) -> None:
-    report = production.asked(tmp_path, Limits(minimum_n=30), QUIET)
+    report = production.asked(tmp_path, TriggerLimits(minimum_n=30), QUIET)
     assert report["says"] == {
         "empty": "QUIET",
         "drift": "QUIET",
@@ -177,12 +179,12 @@ def test_a_quiet_production_is_known_and_left_alone(production: Production, tmp_
 
 
 def test_other_amounts_and_wrong_scores_start_a_training(production: Production, tmp_path: Path) -> None:
-    report = production.asked(tmp_path, Limits(minimum_n=30), END + DELAY, days=3 + 30 / 24)
+    report = production.asked(tmp_path, TriggerLimits(minimum_n=30), END + DELAY, days=3 + 30 / 24)
     assert report["retrain"]
     assert (report["says"]["drift"], report["says"]["decay"]) == ("FIRES", "FIRES")
     assert report["known"]["requests"] == 3 * EACH
     assert report["known"]["loss"]["n"] == 3 * EACH * 9 // 10
-    late = production.asked(tmp_path, Limits(minimum_n=30), END, days=1)
+    late = production.asked(tmp_path, TriggerLimits(minimum_n=30), END, days=1)
     assert late["says"]["drift"] == "FIRES"
     assert (late["says"]["decay"], late["known"]["loss"]) == ("INCONCLUSIVE", None), "labels come after 30 hours"
 
@@ -191,14 +193,14 @@ def test_so_many_new_labels_start_a_training_and_one_less_does_not(production: P
     n = labels_until(QUIET)
     assert n > 200
     loose = {"drift": 1, "decay": 10, "minimum_n": 30}
-    assert not production.asked(tmp_path, Limits(volume=n + 1, **loose), QUIET)["retrain"]
-    report = production.asked(tmp_path, Limits(volume=n, **loose), QUIET)
+    assert not production.asked(tmp_path, TriggerLimits(volume=n + 1, **loose), QUIET)["retrain"]
+    report = production.asked(tmp_path, TriggerLimits(volume=n, **loose), QUIET)
     assert report["retrain"]
     said = f"volume: {n} labels became known from {iso(LEARNED)} to {iso(QUIET)}, limit {n}"
     assert report["reason"].startswith(f"{said}; the task's splits end where they ended then")
-    moved = production.asked(tmp_path, Limits(volume=n, **loose), QUIET, "tests.integration.test_watch:MOVED")
+    moved = production.asked(tmp_path, TriggerLimits(volume=n, **loose), QUIET, "tests.integration.test_watch:MOVED")
     assert moved["reason"] == said
-    assert production.asked(tmp_path, Limits(volume=n, **loose), QUIET, days=0.5)["known"]["labels"]["n"] == n
+    assert production.asked(tmp_path, TriggerLimits(volume=n, **loose), QUIET, days=0.5)["known"]["labels"]["n"] == n
 
 
 def test_a_rollout_that_is_going_on_holds_a_training_back(production: Production, tmp_path: Path) -> None:
@@ -207,7 +209,7 @@ def test_a_rollout_that_is_going_on_holds_a_training_back(production: Production
     gitops = repository_in(tmp_path, state, policy)
     gitops.commit(lambda seen: propose(seen, C, GOOD, {"auc": 0.8}, {"id": "one"}, iso(QUIET - DAY)))
     report = dataclasses.replace(production, gitops=tmp_path / "gitops.git").asked(
-        tmp_path / "out", Limits(volume=1), QUIET
+        tmp_path / "out", TriggerLimits(volume=1), QUIET
     )
     assert not report["retrain"]
     assert report["reason"].startswith(f"rollout {gitops.snapshot().state.rollout} is going on, though volume: ")
@@ -224,7 +226,7 @@ def copied(production: Production, place: Path) -> PredictionStore:
         for batch in source.batches(kind, LONG_AGO):
             for number, rows in enumerate(source.read(kind, batch).sort(column).iter_slices(20)):
                 target.put(
-                    kind, Batch(begun=rows[column][-1], sha256=f"{Path(batch.path).stem[-60:]}{number:04}"), rows
+                    kind, Batch(start=rows[column][-1], sha256=f"{Path(batch.path).stem[-60:]}{number:04}"), rows
                 )
     return target
 
@@ -233,7 +235,7 @@ def copied(production: Production, place: Path) -> PredictionStore:
 def test_a_folder_says_the_same_as_object_storage(days: float, production: Production, tmp_path: Path) -> None:
     copied(production, tmp_path / "store")
     said = [
-        production.asked(tmp_path / "out", Limits(minimum_n=30), END, predictions=place, days=days)
+        production.asked(tmp_path / "out", TriggerLimits(minimum_n=30), END, predictions=place, days=days)
         for place in (production.predictions, (tmp_path / "store").as_uri(), str(tmp_path / "store"))
     ]
     assert said[0] == said[1] == said[2]
@@ -244,9 +246,9 @@ def test_predictions_without_features_are_of_no_use_to_drift(production: Product
     store = copied(production, tmp_path / "store")
     for batch in store.batches("predictions", LONG_AGO):
         bare = store.read("predictions", batch).with_columns(features=pl.lit("{}"))
-        store.put("predictions", Batch.named(Path(batch.path).stem), bare)
+        store.put("predictions", Batch.from_name(Path(batch.path).stem), bare)
     place = str(tmp_path / "store")
-    report = production.asked(tmp_path / "out", Limits(minimum_n=30), QUIET, predictions=place)
+    report = production.asked(tmp_path / "out", TriggerLimits(minimum_n=30), QUIET, predictions=place)
     assert (report["says"]["drift"], report["known"]["requests"]) == ("INCONCLUSIVE", 0)
     assert (report["says"]["decay"], report["known"]["loss"]["n"]) == ("QUIET", labels_until(QUIET))
 
@@ -256,11 +258,11 @@ def test_a_damaged_batch_is_named(production: Production, tmp_path: Path) -> Non
     batch = store.batches("labels", LONG_AGO)[-1]
     batch.write(batch.read(100))
     with pytest.raises(BadArtifact, match=f"{batch.name}: is no batch of labels"):
-        production.asked(tmp_path / "out", Limits(), END, predictions=str(tmp_path / "store"))
+        production.asked(tmp_path / "out", TriggerLimits(), END, predictions=str(tmp_path / "store"))
 
 
 def test_an_empty_store_is_inconclusive(production: Production, tmp_path: Path) -> None:
-    report = production.asked(tmp_path, Limits(), END, predictions="s3://predictions/nobody-wrote-here")
+    report = production.asked(tmp_path, TriggerLimits(), END, predictions="s3://predictions/nobody-wrote-here")
     assert not report["retrain"]
     assert report["says"] | {"schedule": ""} == {
         "empty": "QUIET",
@@ -269,7 +271,7 @@ def test_an_empty_store_is_inconclusive(production: Production, tmp_path: Path) 
         "volume": "QUIET",
         "schedule": "",
     }
-    unnamed = production.asked(tmp_path, Limits(), END, predictions="")
+    unnamed = production.asked(tmp_path, TriggerLimits(), END, predictions="")
     assert unnamed["says"]["volume"] == "INCONCLUSIVE"
 
 

@@ -6,13 +6,14 @@ import copy
 from typing import Any
 
 from sluice.documents.state import ReleaseState
-from sluice_cluster.applied import Document, read_back
+from sluice_cluster.applied import read_back
+from sluice_cluster.cluster import Resource
 from tests.support.release import A, B
 
 COMMIT = "c" * 40
 
 
-def rolled_out(reason: str = "NewReplicaSetAvailable") -> Document:
+def rolled_out(reason: str = "NewReplicaSetAvailable") -> Resource:
     """A Deployment; the reason of its condition Progressing says whether pods are still to come."""
     progress = {"type": "Progressing", "status": str(reason != "ProgressDeadlineExceeded"), "reason": reason}
     return {"metadata": {"generation": 2}, "status": {"observedGeneration": 2, "conditions": [progress]}}
@@ -22,7 +23,7 @@ class Documents:
     """A cluster that is these documents."""
 
     def __init__(self) -> None:
-        self.app: Document = {
+        self.app: Resource = {
             "status": {
                 "sync": {"status": "Synced", "revision": COMMIT},
                 "operationState": {"phase": "Succeeded"},
@@ -37,41 +38,41 @@ class Documents:
             ],
             "filters": [{"type": "RequestMirror", "requestMirror": {"percent": 50}}],
         }
-        self.route: Document = {
+        self.route: Resource = {
             "metadata": {"name": "tiny", "generation": 3},
             "spec": {"rules": [rule]},
             "status": {"parents": [{"conditions": accepted}]},
         }
         ready = {"conditions": [{"type": "Ready", "status": "True"}]}
         self.served = {"stable-0": A, "stable-1": A, "candidate-0": B}
-        self.all_pods: list[Document] = [
+        self.all_pods: list[Resource] = [
             {"metadata": {"name": name}, "status": copy.deepcopy(ready)} for name in self.served
         ]
         self.deployments = {f"tiny-{side}-predictor": rolled_out() for side in ("stable", "candidate")}
 
-    def application(self, name: str) -> Document:
+    def application(self, name: str) -> Resource:
         assert name == "sluice-dev"
         return self.app
 
-    def routes(self, namespace: str) -> list[Document]:
+    def routes(self, namespace: str) -> list[Resource]:
         assert namespace == "sluice-dev"
         return [self.route, {"metadata": {"name": "another"}}]
 
-    def pods(self, namespace: str, service: str) -> list[Document]:
+    def pods(self, namespace: str, service: str) -> list[Resource]:
         assert namespace == "sluice-dev"
         return [pod for pod in self.all_pods if pod["metadata"]["name"].startswith(service.removeprefix("tiny-"))]
 
-    def deployment(self, namespace: str, name: str) -> Document | None:
+    def deployment(self, namespace: str, name: str) -> Resource | None:
         assert namespace == "sluice-dev"
         return self.deployments.get(name)
 
-    def service(self, namespace: str, name: str) -> Document:
+    def service(self, namespace: str, name: str) -> Resource:
         raise AssertionError(f"{namespace}/{name} is asked only where one service splits the traffic")
 
-    def revision(self, namespace: str, name: str) -> Document:
+    def revision(self, namespace: str, name: str) -> Resource:
         raise AssertionError(f"{namespace}/{name} is asked only in Knative mode")
 
-    def ask(self, pod: Document) -> str:
+    def ask(self, pod: Resource) -> str:
         return self.served[pod["metadata"]["name"]]
 
     def read(self) -> Any:

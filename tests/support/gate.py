@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from sluice.documents.event_time import moment_of
+from sluice.evidence.source import EvidenceSource
 from sluice.gitops.writer import GitOps
-from sluice.prometheus.api import Limits, PrometheusApi
+from sluice.prometheus.api import PrometheusApi, ReadingLimits
 from sluice.prometheus.source import PrometheusSource
 from sluice_cluster.gate import Gate
 from tests.support.command import sluice
@@ -50,10 +51,10 @@ def sluice_gate_at(tmp_path: Path, server: str, **settings: str) -> subprocess.C
     return sluice("gate", env=here | SETTINGS | settings)
 
 
-DOWN = PrometheusApi("http://127.0.0.1:9", limits=Limits(attempts=2), pause=lambda _: None)
+DOWN = PrometheusApi("http://127.0.0.1:9", limits=ReadingLimits(attempts=2), pause=lambda _: None)
 
 
-def gate_of(gitops: GitOps, cluster: Any, now: str, source: PrometheusSource | None = None) -> Gate:
+def gate_of(gitops: GitOps, cluster: Any, now: str, source: EvidenceSource | None = None) -> Gate:
     """A gate at a moment; without a source it asks a Prometheus that is down."""
     found = source or PrometheusSource(DOWN, marked=False)
     return Gate(gitops, cluster, "sluice-dev", found, _pod_question(cluster), 0.0, lambda: moment_of(now))

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import polars as pl
@@ -291,8 +290,7 @@ class Town:
 
 def applied_of(state: ReleaseState) -> Applied:
     """The servers do what the state says."""
-    keys: dict[str, Any] = {key: getattr(state, key) for key in Applied.model_fields if key != "commit"}
-    return Applied(commit="c1", **keys)
+    return Applied.of("c1", state)
 
 
 def _free_port() -> int:

@@ -22,6 +22,7 @@ def promotion(snapshot: Snapshot, name: str) -> Decision:
     state = snapshot.state
     weight = 1 + (state.candidate_weight + 1) % 98
     moved = {"sequence": state.sequence + 1, "candidate_weight": weight, "stable_weight": 100 - weight}
+    before = state.model_dump(mode="json")
     return Decision(
         id=f"canary-{name}",
         task=state.task,
@@ -35,8 +36,8 @@ def promotion(snapshot: Snapshot, name: str) -> Decision:
         now="2020-01-02T00:00:00Z",
         evidence_digest="sha256:" + "1" * 64,
         policy_digest=snapshot.policy_digest,
-        before=state.model_dump(mode="json"),
-        after=state.model_copy(update=moved).model_dump(mode="json"),
+        before=before,
+        after=before | moved,
     )
 
 

@@ -47,7 +47,7 @@ class ScriptedPrometheus:
             metrics._start = HOUR_AGO - 600
         self.before = [row for metrics, route, _ in servers for row in rows_of(metrics, route)]
         for metrics, route, n in servers:
-            metrics.answered(route, n, 0, 2.0, last or datetime.now(UTC))
+            metrics.count_answers(route, n, 0, 2.0, last or datetime.now(UTC))
         self.counts = [row for metrics, route, _ in servers for row in rows_of(metrics, route)]
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from sluice.features.cluster import cluster_store
-from sluice.features.materialize import Loaded, materialize
+from sluice.features.materialize import ViewLoad, materialize
 from sluice.features.store import plan_of
 from tests.support import tiny_task
 from tests.support.tiny_bundle import write_tiny_bundle
@@ -28,7 +28,7 @@ def write_online_bundle(store: Path, threshold: float = 0.5) -> str:
         return write_tiny_bundle(store, threshold, service_digest=plan_of(feast, "shop_visits").digest)
 
 
-def load_shops(settings: Mapping[str, str], age: timedelta = timedelta(0)) -> Loaded:
+def load_shops(settings: Mapping[str, str], age: timedelta = timedelta(0)) -> ViewLoad:
     """Put ``SHOPS`` into the table and the online store, as known ``age`` ago."""
     moment = datetime.now(UTC) - age
     rows = [{"event_timestamp": moment, "shop": name, "visits": n, "colour": c} for name, (n, c) in SHOPS.items()]

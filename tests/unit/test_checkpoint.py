@@ -16,7 +16,7 @@ from sluice.errors import BadArtifact, BadInput, Unavailable
 from sluice.tasks.recipe import Recipe
 from sluice.training.checkpoint import Checkpoint, CheckpointStore, identity_of
 from sluice.training.curve import Epoch
-from sluice.training.frame import Encoded
+from sluice.training.frame import EncodedSplit
 from tests.support.servers import s3_bucket
 
 RECIPE = Recipe(name="shops", description="", features=("size",))
@@ -126,8 +126,8 @@ def test_a_bucket_that_is_not_there_is_told_before_a_step_is_lost(s3: str) -> No
 
 
 def test_recipe_and_rows_make_the_identity() -> None:
-    def encoded(x: float, y: float) -> Encoded:
-        return Encoded(pl.Series(["a", "b"]), np.array([[x], [0]], np.float32), np.array([y, 0], np.float32))
+    def encoded(x: float, y: float) -> EncodedSplit:
+        return EncodedSplit(pl.Series(["a", "b"]), np.array([[x], [0]], np.float32), np.array([y, 0], np.float32))
 
     other = RECIPE.model_copy(update={"seed": 1})
     found = {identity_of(RECIPE, encoded(1, 1)), identity_of(RECIPE, encoded(1, 0)), identity_of(RECIPE, encoded(2, 1))}

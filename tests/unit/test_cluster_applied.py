@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sluice_cluster.applied import NotApplied
+from sluice_cluster.cluster import NotApplied
 from tests.support.cluster_documents import COMMIT, Documents, rolled_out, unready
 from tests.support.release import A, B
 

@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 
 from sluice.documents.state import Applied
-from sluice_cluster.applied import Document, NotApplied, read_back
+from sluice_cluster.applied import read_back
+from sluice_cluster.cluster import NotApplied, Resource
 from tests.support.release import A, B, applied_of, state_in
 
 COMMIT = "1" * 40
 STABLE, CANDIDATE = "toy-stable-predictor", "toy-candidate-predictor"
 
 
-def _pod(digest: str, **labels: str) -> Document:
+def _pod(digest: str, **labels: str) -> Resource:
     ready = {"conditions": [{"type": "Ready", "status": "True"}]}
     labels = {name.replace("__", "/").replace("_", "."): value for name, value in labels.items()}
     return {"metadata": {"name": f"pod-{digest[7:9]}", "labels": labels}, "status": ready, "digest": digest}
@@ -30,36 +31,36 @@ class OneService:
             "annotations": {"serving.kserve.io/deploymentMode": mode},
             "labels": {"sluice.dev/role": role},
         }
-        self.found: Document = {"metadata": metadata, "spec": {"predictor": {}}, "status": {}}
-        self.all_pods: list[Document] = []
-        self.backends: list[list[Document]] = []
-        self.revisions: dict[str, Document] = {}
+        self.found: Resource = {"metadata": metadata, "spec": {"predictor": {}}, "status": {}}
+        self.all_pods: list[Resource] = []
+        self.backends: list[list[Resource]] = []
+        self.revisions: dict[str, Resource] = {}
 
-    def application(self, name: str) -> Document:
+    def application(self, name: str) -> Resource:
         assert name == "sluice-dev"
         resources = [{"group": "serving.kserve.io", "kind": "InferenceService", "name": "toy"}]
         synced = {"status": "Synced", "revision": COMMIT}
         return {"status": {"sync": synced, "operationState": {"phase": "Succeeded"}, "resources": resources}}
 
-    def routes(self, namespace: str) -> list[Document]:
+    def routes(self, namespace: str) -> list[Resource]:
         assert namespace == "sluice-dev"
         accepted = [{"type": kind, "status": "True"} for kind in ("Accepted", "ResolvedRefs")]
         rules = [{"backendRefs": refs} for refs in self.backends]
         route = {"metadata": {"name": "toy", "generation": 2}, "spec": {"rules": rules}}
         return [route | {"status": {"parents": [{"conditions": accepted}]}}] if rules else []
 
-    def pods(self, namespace: str, service: str) -> list[Document]:
+    def pods(self, namespace: str, service: str) -> list[Resource]:
         assert (namespace, service) == ("sluice-dev", "toy")
         return self.all_pods
 
-    def deployment(self, namespace: str, name: str) -> Document:
+    def deployment(self, namespace: str, name: str) -> Resource:
         raise AssertionError(f"{namespace}/{name} is asked only where two services share the traffic")
 
-    def service(self, namespace: str, name: str) -> Document:
+    def service(self, namespace: str, name: str) -> Resource:
         assert (namespace, name) == ("sluice-dev", "toy")
         return self.found
 
-    def revision(self, namespace: str, name: str) -> Document:
+    def revision(self, namespace: str, name: str) -> Resource:
         assert namespace == "sluice-dev"
         return self.revisions[name]
 
@@ -117,8 +118,8 @@ def test_one_model_alone_has_all_of_the_traffic(mode: str, stage: str) -> None:
     assert _alone(mode, stage).read() == applied_of(state_in(stage))
 
 
-def _predictor(cluster: OneService) -> Document:
-    found: Document = cluster.found["status"]["components"]["predictor"]
+def _predictor(cluster: OneService) -> Resource:
+    found: Resource = cluster.found["status"]["components"]["predictor"]
     return found
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sluice.evaluation.intervals import DayResamples, Scored, day_bootstrap, measure
+from sluice.documents.evaluation import Estimate
+from sluice.evaluation.intervals import RESAMPLES, DayResamples, ScoredModel, measure
 from sluice.evaluation.metrics import exact_metrics
 
 
@@ -17,6 +18,15 @@ def _world(seed: int, days: int, tilt: float = 0.6) -> tuple[np.ndarray, np.ndar
     odds = signal - 1 + rng.normal(0, 0.7, days)[day]
     labels = (rng.random(day.size) < 1 / (1 + np.exp(-odds))).astype(np.int64)
     return labels, 1 / (1 + np.exp(-(signal - 1) * tilt)), day
+
+
+def day_bootstrap(
+    labels: np.ndarray, scores: np.ndarray, days: np.ndarray, *, threshold: float, seed: int, resamples: int = RESAMPLES
+) -> dict[str, Estimate]:
+    """All metrics of one model with 95 % intervals; ``days`` (n,) are codes from 0."""
+    return measure(
+        labels, ScoredModel.of("model", scores, threshold), DayResamples.draw(days, seed, resamples)
+    ).estimates()
 
 
 @pytest.mark.parametrize("days", [12, 31])
@@ -52,8 +62,8 @@ def test_rows_taken_as_independent_would_be_too_narrow() -> None:
 def test_differences_are_paired_by_day() -> None:
     labels, scores, day = _world(4, 31)
     resamples = DayResamples.draw(day, 1)
-    first = measure(labels, Scored.of("a", scores, 0.4), resamples)
-    second = measure(labels, Scored.of("b", np.clip(scores * 1.02, 0, 1), 0.4), resamples)
+    first = measure(labels, ScoredModel.of("a", scores, 0.4), resamples)
+    second = measure(labels, ScoredModel.of("b", np.clip(scores * 1.02, 0, 1), 0.4), resamples)
     difference = first.minus(second)["log_loss"]
     alone = first.estimates()["log_loss"]
     assert difference.high - difference.low < (alone.high - alone.low) / 10
@@ -86,13 +96,13 @@ def test_few_days_give_nothing_rather_than_something() -> None:
 def test_a_slice_of_one_class_has_no_ranking_metric() -> None:
     labels, scores, day = _world(8, 20)
     rows = np.flatnonzero(labels == 0)
-    found = measure(labels, Scored.of("a", scores, 0.4), DayResamples.draw(day, 1), rows).estimates()
+    found = measure(labels, ScoredModel.of("a", scores, 0.4), DayResamples.draw(day, 1), rows).estimates()
     assert set(found) == {"log_loss", "ece"}
 
 
 def test_one_positive_in_a_slice_is_not_enough_for_a_ranking_metric() -> None:
     labels, scores, day = _world(9, 20)
     rows = np.r_[np.flatnonzero(labels == 0), np.flatnonzero(labels == 1)[:1]]
-    found = measure(labels, Scored.of("a", scores, 0.4), DayResamples.draw(day, 1), rows).estimates()
+    found = measure(labels, ScoredModel.of("a", scores, 0.4), DayResamples.draw(day, 1), rows).estimates()
     assert "auc" not in found
     assert "recall" not in found

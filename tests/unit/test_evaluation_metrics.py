@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from sluice.evaluation.curves import curves, wilson
-from sluice.evaluation.metrics import bins_of_equal_mass, exact_metrics
-from sluice.evaluation.threshold import best_threshold
+from sluice.evaluation.metrics import best_threshold, bins_of_equal_mass, exact_metrics
 
 
 @pytest.fixture(scope="module")

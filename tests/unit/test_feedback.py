@@ -13,14 +13,14 @@ import pytest
 from sluice.documents.event_time import iso
 from sluice.documents.state import ReleaseState
 from sluice.errors import BadArtifact
-from sluice.feedback.attribution import attributed
+from sluice.feedback.attribution import attribute_rows
 from sluice.feedback.batch import LABEL_SCHEMA, MAX_LINES, Batch, labels_at, parse_feedback, parse_predictions
 from sluice.feedback.events import parse_event
 from sluice.feedback.store import PredictionStore
 from sluice.feedback.store_log import StoreLog
 from sluice.models.request import BadRequest
 from sluice.object_store import open_location
-from sluice.predictions.log import WINDOW_SCHEMA, Record, kept, window_frame
+from sluice.predictions.log import WINDOW_SCHEMA, PredictionRecord, is_sampled, window_frame
 from sluice.predictions.windows import ROW_SCHEMA
 from tests.support.release import A, B, C, state_in
 
@@ -48,7 +48,7 @@ def parsed(*lines: Any) -> pl.DataFrame:
 
 
 def test_what_the_log_writes_is_what_a_collector_takes() -> None:
-    record = Record("q", NOON, "stable", "", A, 0.25, 200, 1.5, {"speed": 3.0}, ["name"], [], {"shop": "oak"})
+    record = PredictionRecord("q", NOON, "stable", "", A, 0.25, 200, 1.5, {"speed": 3.0}, ["name"], [], {"shop": "oak"})
     body = record.line()
     found = parse_predictions(Batch.of(NOON, body), body)
     assert found.equals(window_frame([json.loads(body)]))
@@ -81,7 +81,7 @@ def test_a_line_that_no_server_writes_is_refused_by_its_number(change: dict[str,
 def test_a_batch_is_what_its_name_says() -> None:
     body = json.dumps(GOOD).encode()
     batch = Batch.of(NOON + timedelta(milliseconds=7), body)
-    assert Batch.named(batch.name) == batch
+    assert Batch.from_name(batch.name) == batch
     with pytest.raises(BadRequest, match="is not what the batch's name says"):
         parse_predictions(batch, body + b" ")
     many = b"{}\n" * (MAX_LINES + 1)
@@ -183,12 +183,12 @@ def test_a_label_without_a_time_is_known_when_it_is_received() -> None:
 
 def test_a_sample_is_of_requests_not_of_rows() -> None:
     ids = [f"q{number}" for number in range(4000)]
-    share = sum(kept(name, 30) for name in ids) / len(ids)
+    share = sum(is_sampled(name, 30) for name in ids) / len(ids)
     assert abs(share - 0.3) < 0.035
-    assert all(kept(f"{name}#7", 30) == kept(name, 30) for name in ids)
-    assert all(kept(name, 10) <= kept(name, 30) for name in ids), "more percent keep what fewer kept"
-    assert all(kept(name, 100) for name in ids)
-    assert not any(kept(name, 0) for name in ids)
+    assert all(is_sampled(f"{name}#7", 30) == is_sampled(name, 30) for name in ids)
+    assert all(is_sampled(name, 10) <= is_sampled(name, 30) for name in ids), "more percent keep what fewer kept"
+    assert all(is_sampled(name, 100) for name in ids)
+    assert not any(is_sampled(name, 0) for name in ids)
 
 
 def at(hours: float, digest: str, **changed: Any) -> dict[str, Any]:
@@ -204,13 +204,13 @@ def history() -> list[ReleaseState]:
     made = [state_in("shadow"), state_in("canary"), state_in("stable")]
     starts = (0, 2, 5)
     return [
-        state.model_copy(update={"since": iso(NOON + start * HOUR), "sequence": start, "stable": A})
+        state.model_copy(update={"since": iso(NOON + start * HOUR), "sequence": start})
         for state, start in zip(made, starts, strict=True)
     ]
 
 
 def sides(rows: list[dict[str, Any]], settle: float = 0) -> list[tuple[str, str, str]]:
-    found = attributed(window_frame(rows), history(), 1, settle * HOUR)
+    found = attribute_rows(window_frame(rows), history(), 1, settle * HOUR)
     assert found.schema == pl.Schema(dict(ROW_SCHEMA))
     return [(row["route"], row["rollout"], row["window"][11:16]) for row in found.to_dicts()]
 
@@ -241,7 +241,7 @@ def test_while_the_road_follows_a_release_nothing_is_counted() -> None:
 
 def test_windows_begin_with_their_stage_so_that_no_split_is_mixed(tmp_path: Path) -> None:
     early = [state.model_copy(update={"since": iso(NOON + 0.25 * HOUR)}) for state in history()[:1]]
-    found = attributed(window_frame([at(0.5, A), at(1.3, A)]), early, 1)
+    found = attribute_rows(window_frame([at(0.5, A), at(1.3, A)]), early, 1)
     assert found["window"].to_list() == ["2026-11-21T12:15:00Z", "2026-11-21T13:15:00Z"]
 
 

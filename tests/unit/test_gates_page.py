@@ -7,17 +7,26 @@ from pathlib import Path
 
 import pytest
 
-from sluice.gates.online_policy import BlueGreenStage, CanaryStage, ConfirmStage, Online, OnlineRule, ShadowStage
+from sluice.gates.online_policy import Online
 from sluice.gates.policy import parse_policy
 from sluice.gates.registry import KINDS
 from sluice.gates.roles import COMPARING
-from sluice.gates.rule_kind import STAGES, RuleKind
+from sluice.gates.rule_kind import RuleKind
+from sluice.stages.canary import CanaryStage
+from sluice.stages.confirm import ConfirmStage
+from sluice.stages.preview import BlueGreenStage
+from sluice.stages.registry import STAGES
+from sluice.stages.section import OnlineRule
+from sluice.stages.shadow import ShadowStage
 
 PAGE = (Path(__file__).parents[2] / "docs" / "gates.md").read_text()
 
 
+JUDGED = tuple(name for name, stage in STAGES.items() if stage.judge == "rules")
+
+
 def _row(kind: RuleKind) -> str:
-    stages = "all" if kind.stages == STAGES else ", ".join(kind.stages)
+    stages = "all" if kind.stages == JUDGED else ", ".join(kind.stages)
     keys = sorted({key for role in kind.roles for key in kind.takes(role)})
     roles = ", ".join(kind.roles)
     told = ", ".join(f"`{key}`" for key in keys)

@@ -17,9 +17,10 @@ from sluice.errors import BadInput, Refused
 from sluice.gates.offline import judge
 from sluice.gates.online import judge_look
 from sluice.gates.policy import OfflineRule, parse_policy
-from sluice.gates.roles import OnlineRole, margin_bound, verdict_of
+from sluice.gates.roles import margin_bound, verdict_of
 from sluice.gates.sequential import Interval
 from sluice.rollout.advance import propose
+from sluice.stages.section import OnlineRole
 from sluice.steps.evaluate import EVALUATION
 from sluice.steps.gate import decide_offline, read_decision
 from sluice.steps.select import SELECTION

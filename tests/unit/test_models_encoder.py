@@ -105,6 +105,13 @@ def test_unseen_strings_go_to_other_or_to_nothing(encoder: Encoder) -> None:
     assert encoder.encode(row(city="q"))[0, -3:].tolist() == [0, 1, 0]
 
 
+def test_a_string_feature_may_be_called_count() -> None:
+    train = pl.DataFrame({"count": ["few", "many", "few", "many"]})
+    assert fit_encoder(train, manifest(count="string")).columns == (
+        CategoryCode(name="count", categories=("few", "many"), other=False),
+    )
+
+
 def test_wild_values_stay_bounded(encoder: Encoder) -> None:
     wild = encoder.encode(row(bell=1e30, tail=float("-inf"), hour=-(10**12)))
     assert np.isfinite(wild).all()

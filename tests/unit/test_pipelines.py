@@ -16,7 +16,7 @@ import yaml
 import sluice_steps
 from sluice.errors import BadInput
 from sluice.steps.parameters import TrainingParameters
-from sluice.training.train_job import placed, training_runtime
+from sluice.training.train_job import placement_of, training_runtime
 from sluice_pipelines.accelerators import ALLOWED, devices
 from sluice_pipelines.catalogue import CATALOGUE
 from sluice_pipelines.compile import COMPILED, MANIFESTS, PAGE, ROOT, compile_into, main, manifests_into
@@ -152,7 +152,7 @@ def test_the_nodes_of_a_training_get_their_storage_from_where_the_steps_get_it()
     spec, platform = document("training-on-nodes")
     given = tasks(spec)["exec-train-on-nodes"]["inputs"]["parameters"]
     placement = given["placement"]["runtimeValue"]["constant"]
-    place = placed(json.loads(placement), "claim", lambda: "runs")
+    place = placement_of(json.loads(placement), "claim", lambda: "runs")
     (job,) = training_runtime(place)["spec"]["template"]["spec"]["replicatedJobs"]
     (node,) = job["template"]["spec"]["template"]["spec"]["containers"]
     (settings,), (credentials,) = (platform["exec-train-on-nodes"][kind] for kind in ("configMapAsEnv", "secretAsEnv"))

@@ -16,7 +16,7 @@ import orjson
 from sluice.predictions.log import (
     WINDOW_SCHEMA,
     LogWriter,
-    Record,
+    PredictionRecord,
     log_sizes,
     read_lines,
     window_frame,
@@ -27,7 +27,7 @@ from sluice.predictions.log import (
 NOON = datetime(2013, 8, 1, 12, tzinfo=UTC)
 
 
-def record(number: int, **changed: Any) -> Record:
+def record(number: int, **changed: Any) -> PredictionRecord:
     values: dict[str, Any] = {
         "request_id": f"r{number}",
         "event_time": NOON,
@@ -43,7 +43,7 @@ def record(number: int, **changed: Any) -> Record:
         "keys": {"shop": "oak"},
         "as_of": {"shops": datetime(2024, 4, 10, 0, 0, 0, 7, tzinfo=UTC)},
     }
-    return Record(**values | changed)
+    return PredictionRecord(**values | changed)
 
 
 def test_lines_come_back_as_a_sorted_window(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from sluice.documents.state import ReleaseState
 from sluice.documents.verdict import Verdict
 from sluice.errors import BadInput
 from sluice.gates.policy import parse_policy
-from sluice.prometheus.api import Limits, PrometheusApi
+from sluice.prometheus.api import PrometheusApi, ReadingLimits
 from sluice.prometheus.source import PrometheusSource
 from sluice.rollout.advance import advance
 from tests.support.release import B, C, applied_of, state_in
@@ -64,7 +64,7 @@ def state() -> ReleaseState:
 
 def read(url: str, *, joined: bool = False, **limits: Any) -> Evidence:
     pauses: list[float] = []
-    api = PrometheusApi(url, SECRET, Limits(**{"request_seconds": 2.0, **limits}), pause=pauses.append)
+    api = PrometheusApi(url, SECRET, ReadingLimits(**{"request_seconds": 2.0, **limits}), pause=pauses.append)
     source = PrometheusSource(api, joined=joined)
     found = source.read(state(), POLICY, applied_of(state()), datetime.now(UTC))
     assert SECRET not in found.model_dump_json()
@@ -232,7 +232,7 @@ def test_an_answer_that_drips_ends_with_the_time_of_a_request() -> None:
         listener.settimeout(5)
 
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        api = PrometheusApi(url, limits=Limits(0.3, 0.8, 2, 1000))
+        api = PrometheusApi(url, limits=ReadingLimits(0.3, 0.8, 2, 1000))
 
         def serve() -> None:
             for _ in range(2):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from pydantic import ValidationError
 
 from sluice.documents.state import ReleaseState
 from sluice.errors import BadArtifact
-from sluice.release.file import parse_holds, parse_release, render_holds, render_release
-from tests.support.release import HOLD, SINCE, A, B, applied_of, state_in
+from sluice.release.file import parse_holds, parse_release, render_holds, render_release, renderings
+from sluice.stages.registry import STAGES
+from tests.support.release import HOLD, SINCE, A, B, C, applied_of, state_in
 
 NAME = "manifests/overlays/dev/release/kustomization.yaml"
 STATES = [
@@ -60,7 +63,16 @@ def test_every_state_survives_the_file(state: ReleaseState) -> None:
 def test_a_file_of_an_older_version_reads_and_stays_byte_for_byte() -> None:
     state = parse_release(BEFORE_PAUSES, NAME)
     assert state == state_in("canary", 1)
-    assert render_release(state) == BEFORE_PAUSES
+    assert renderings(state) == (BEFORE_PAUSES.replace(b"strategies/weighted", b"strategies/canary"), BEFORE_PAUSES)
+    assert render_release(state) == renderings(state)[0]
+
+
+@pytest.mark.parametrize("state", STATES, ids=lambda state: f"{state.stage}-{state.step}-{state.paused}")
+def test_a_repository_of_an_older_version_is_written_with_the_folders_that_it_has(state: ReleaseState) -> None:
+    text = render_release(state, {"first", "plain", "shadow", "weighted"})
+    assert text == renderings(state)[-1]
+    assert parse_release(text, NAME) == state
+    assert render_release(state, {"first", "weighted", "canary", "blue-green", "plain", "stable"}) in renderings(state)
 
 
 def test_a_document_of_an_older_version_reads_and_stays_the_same() -> None:
@@ -73,7 +85,7 @@ def test_a_document_of_an_older_version_reads_and_stays_the_same() -> None:
 def test_an_older_version_refuses_a_pause_by_name_and_loses_nothing() -> None:
     """It knows these keys and no other (its rule is the one for any unknown key)."""
     known = {line.split("=")[0] for line in BEFORE_PAUSES.decode().splitlines() if '- "' in line}
-    paused = render_release(state_in("canary", 1, paused=True))
+    paused = renderings(state_in("canary", 1, paused=True))[-1]
     new = {line.split("=")[0] for line in paused.decode().splitlines() if '- "' in line}
     assert new - known == {'  - "paused'}
     assert paused.replace(b'  - "paused=true"\n', b"") == BEFORE_PAUSES
@@ -94,7 +106,7 @@ def test_an_older_version_refuses_a_pause_by_name_and_loses_nothing() -> None:
         (b'"step=0"', b'"step=0"\n  - "paused=true"', "", "not what Sluice writes"),
         (b'  - "step=0"\n', b"", "step", "is missing"),
         (b"kind: Component", b"kind: Component\nreplicas: 3", "replicas", "unknown key"),
-        (b"strategies/weighted", b"strategies/plain", "components", "stage canary needs"),
+        (b"strategies/canary", b"strategies/stable", "components", "stage canary needs"),
         (b"candidate-bundle=sha256-bbb", b"candidate-bundle=sha256-ccc", "candidate-bundle", "the digest says"),
         (b"kind: Component", b"kind: [Component", "", "is not YAML"),
         (b"kind: Component", b"kind: Component\n", "", "not what Sluice writes"),
@@ -137,6 +149,31 @@ def test_a_state_that_contradicts_itself_cannot_be_built(changed: dict[str, obje
 def test_only_a_stage_that_a_person_can_approve_waits_for_one(stage: str) -> None:
     with pytest.raises(ValidationError, match="never waits for a person"):
         state_in(stage, paused=True)
+
+
+def test_any_number_of_arms_is_a_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    roles = ("stable", "candidate", "challenger")
+    monkeypatch.setitem(STAGES, "race", replace(STAGES["canary"], name="race", roles=roles))
+    weights = zip(roles, (A, B, C), (50, 30, 20), strict=True)
+    arms = [{"role": role, "digest": digest, "weight": weight, "mirror": 0} for role, digest, weight in weights]
+    document = state_in("canary").model_dump(mode="json") | {"stage": "race"}
+    document |= {"stable_weight": 50, "candidate_weight": 30, "arms": arms[2:]}
+    state = ReleaseState.model_validate(document)
+    assert [arm.model_dump() for arm in state.arms] == arms
+    assert state.model_dump(mode="json") == document
+    assert parse_release(render_release(state), NAME) == state
+    for wrong, rule in (
+        ({"arms": []}, "do not add up to 100"),
+        ({"arms": 3}, "arms\n  Input should be a valid tuple"),
+        ({"arms": [3]}, r"arms.2\n"),
+        ({"arms": [arms[2] | {"digest": B}]}, "is the candidate digest"),
+        ({"arms": [arms[2] | {"digest": "x"}]}, "is no digest"),
+        ({"arms": [arms[2], arms[2] | {"weight": 0}]}, "have a role twice"),
+        ({"stage": "canary"}, "challenger: is set, stage canary has none"),
+        ({"arms": [arms[2] | {"weight": 0}], "candidate_weight": 50}, "challenger_weight: is 0"),
+    ):
+        with pytest.raises(ValidationError, match=rule):
+            ReleaseState.model_validate(document | wrong)
 
 
 def test_holds_survive_their_file_whatever_people_write() -> None:

@@ -10,11 +10,11 @@ import pytest
 from sluice.documents.event_time import iso, moment_of
 from sluice.documents.state import ReleaseState
 from sluice.documents.verdict import Reason, Verdict
-from sluice.gates.online_policy import OnlineRule
 from sluice.gates.policy import GatePolicy
 from sluice.rollout.advance import Advice, advance, decided, forward, look, propose
 from sluice.rollout.message import commit_message
 from sluice.rollout.terms import Terms, overdue
+from sluice.stages.section import OnlineRule
 from tests.support.policy import policy_with, seen
 from tests.support.release import (
     GOOD,
@@ -79,6 +79,19 @@ def test_a_rollout_takes_the_stages_of_its_policy(policy: GatePolicy, path: list
         taken.append(f"{advice.action} {state.candidate_weight}")
     assert taken == path
     assert (state.stable, state.stage) == (B, "stable")
+
+
+@pytest.mark.parametrize(
+    ("stages", "named"),
+    [
+        ((), "confirm"),
+        (("canary", "blue_green"), "canary and blue_green and confirm"),
+        (("shadow", "canary", "blue_green"), "shadow and canary and blue_green and confirm"),
+    ],
+)
+def test_a_policy_whose_stages_make_no_strategy_is_refused(stages: tuple[str, ...], named: str) -> None:
+    with pytest.raises(ValueError, match=f"has the stages {named}; no rollout takes just these, but: shadow; canary; "):
+        policy_with(**{stage: {} for stage in stages})
 
 
 def test_the_shadow_mirrors_what_the_policy_says() -> None:

@@ -21,13 +21,13 @@ from sluice.gitops.writer import Snapshot
 from sluice.rollout.advance import Advice, advance, propose
 from sluice.simulation.counting import Road
 from sluice.simulation.evidence import clock, evidence_of
-from sluice.simulation.play import CANDIDATE, STABLE, Outcome, begun, play
+from sluice.simulation.play import CANDIDATE, STABLE, Outcome, first_state, play
 from sluice.simulation.population import population
 from sluice.simulation.run import Rival, simulate
 from sluice.simulation.summary import summary_of, wilson
 from sluice.simulation.traffic import Traffic
 from sluice.simulation.watch import Stretch, Watch, glance
-from sluice.simulation.worlds import WORLDS, Scale, World, scale_of, worlds_named
+from sluice.simulation.worlds import WORLDS, TrafficScale, World, scale_of, worlds_named
 from tests.support.simulated_rows import CARRIED, SLICES, THRESHOLDS, rows_of
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +35,7 @@ POLICY, DIGEST = read_policy(ROOT / "manifests/overlays/dev/gate-policy.yaml")
 SCALE = scale_of(POLICY, 900)
 
 
-def outcomes(name: str, n: int, decide: Any = advance, scale: Scale = SCALE) -> list[Outcome]:
+def outcomes(name: str, n: int, decide: Any = advance, scale: TrafficScale = SCALE) -> list[Outcome]:
     (world,) = worlds_named([name])
     return [play(Traffic(world, scale, 3, number), POLICY, decide) for number in range(n)]
 
@@ -71,7 +71,7 @@ def watched(world: World, stage: str) -> tuple[Evidence, Evidence]:
     look, weight = live.end, {"shadow": 0, "canary": 50, "confirm": 100}[stage]
     changed = {"stage": stage, "since": clock(live.first * SCALE.look_hours), "candidate_weight": weight}
     changed |= {"stable_weight": 100 - weight, "mirror_percent": 100 if stage == "shadow" else 0}
-    state = ReleaseState.model_validate(begun(POLICY).model_dump() | changed)
+    state = ReleaseState.model_validate(first_state(POLICY).model_dump() | changed)
     watch = Watch(traffic, maturity)
     made = evidence_of(state, watch, glance(watch, live, earlier, look), look)
     rows, labels = rows_of(traffic, stretches)
@@ -290,9 +290,7 @@ def test_timings_are_log_normal_with_a_tail() -> None:
 )
 def test_any_stages_are_played(policy: GatePolicy, stages: set[str]) -> None:
     (equal, worse) = worlds_named(("equal", "much-worse"))
-    (good, bad) = simulate(policy, advance, (equal, worse), scale_of(policy, 900), rollouts=4, seed=1, cores=1)[
-        Rival("sluice")
-    ]
+    (good, bad) = simulate(policy, (equal, worse), scale_of(policy, 900), rollouts=4, seed=1, cores=1)[Rival("sluice")]
     assert good.rolled_back.share == 0
     assert bad.promoted.share == 0
     assert set(bad.ended_in) <= stages
@@ -302,14 +300,12 @@ def test_any_stages_are_played(policy: GatePolicy, stages: set[str]) -> None:
     "policy", [POLICY, shaped(shadow=None), shaped(shadow=None, canary=None, blue_green={"maximum_hours": 9})]
 )
 def test_a_rollout_begins_as_an_accepted_proposal_does(policy: GatePolicy) -> None:
-    settled = ReleaseState(
-        task=policy.task, environment=policy.environment, sequence=0, stage="stable", since=clock(0), stable=STABLE,
-        stable_weight=100,
-    )  # fmt: skip
+    settled = ReleaseState.empty(policy.task, policy.environment).settled(STABLE, clock(0), ())
+    settled = settled.model_copy(update={"sequence": 0})
     snapshot = Snapshot(commit="0" * 40, state=settled, policy=policy, policy_digest=DIGEST)
     passed = Reason(rule="x", verdict=Verdict.PASS, observed=None, bound=None, n=1, text="x")
     proposed = propose(snapshot, CANDIDATE, [passed], {}, {}, clock(0))
-    assert begun(policy).model_dump(exclude={"rollout"}) == {
+    assert first_state(policy).model_dump(exclude={"rollout"}) == {
         key: tuple(value) if isinstance(value, list) else value
         for key, value in proposed.after.items()
         if key != "rollout"
@@ -327,8 +323,7 @@ def test_an_unknown_world_is_named() -> None:
 def test_equal_seeds_give_equal_figures_on_any_number_of_cores() -> None:
     worlds = worlds_named(("equal", "worse"))
     tables = [
-        simulate(POLICY, advance, worlds, SCALE, rollouts=60, seed=seed, cores=cores)
-        for seed, cores in ((5, 1), (5, 2), (6, 1))
+        simulate(POLICY, worlds, SCALE, rollouts=60, seed=seed, cores=cores) for seed, cores in ((5, 1), (5, 2), (6, 1))
     ]
     assert tables[0] == tables[1]
     assert tables[0] != tables[2]

@@ -15,7 +15,6 @@ from sluice.charts import draw
 from sluice.cli import app, main
 from sluice.errors import BadInput
 from sluice.gates.policy import read_policy
-from sluice.rollout.advance import advance
 from sluice.simulation import command
 from sluice.simulation.comparison import compare, pairing
 from sluice.simulation.counting import Side, Sums, Tally
@@ -108,16 +107,16 @@ def test_a_peer_that_never_hears_anything_ends_by_its_deadline() -> None:
 
 def test_all_rules_meet_the_same_requests() -> None:
     (world,) = worlds_named(["equal"])
-    alone = simulate(POLICY, advance, [world], SCALE, rollouts=4, seed=9, cores=1)
+    alone = simulate(POLICY, [world], SCALE, rollouts=4, seed=9, cores=1)
     rivals = [Rival("kayenta"), Rival("sluice"), Rival("argo")]
-    together = simulate(POLICY, advance, [world], SCALE, rollouts=4, seed=9, cores=1, rivals=rivals)
+    together = simulate(POLICY, [world], SCALE, rollouts=4, seed=9, cores=1, rivals=rivals)
     assert together[Rival("sluice")] == alone[Rival("sluice")]
 
 
 @pytest.fixture(scope="module")
 def compared() -> Simulated:
     worlds = worlds_named(("equal", "worse"))
-    table, matched = compare(POLICY, advance, worlds, SCALE, rollouts=8, seed=1, cores=1)
+    table, matched = compare(POLICY, worlds, SCALE, rollouts=8, seed=1, cores=1)
     pairs = pairing(POLICY, SCALE, rollouts=20, seed=1)
     return Simulated(POLICY, DIGEST, worlds, SCALE, 8, 1, table, matched, pairs)
 

@@ -17,9 +17,9 @@ from pydantic import ValidationError
 from sluice.errors import BadInput
 from sluice.training.distribution import Distribution, read_cluster, strategy_for, tf_config
 from sluice.training.loop import PREEMPTED
-from sluice.training.teacher import Scale
+from sluice.training.teacher import TrainingSetup
 from sluice.training.train_job import TrainingJob, outcome, tf_job, train_job, training_runtime
-from sluice.training.worker import joined, main
+from sluice.training.worker import cluster_variables, main
 from tests.support.train_job import JOB, PLACE
 
 CRDS = Path(os.environ.get("SLUICE_CRDS", Path(__file__).parents[3] / "shared/cluster/crds"))
@@ -114,7 +114,7 @@ def test_documents_are_plain_json_that_stays_the_same() -> None:
 def test_workers_of_a_train_job_find_each_other() -> None:
     trainer = train_job(JOB, PLACE)["spec"]["trainer"]
     given = {variable["name"]: variable["value"] for variable in trainer["env"]}
-    clusters = [read_cluster(joined(given | {"JOB_COMPLETION_INDEX": str(index)})) for index in range(3)]
+    clusters = [read_cluster(cluster_variables(given | {"JOB_COMPLETION_INDEX": str(index)})) for index in range(3)]
     assert [cluster.task.index for cluster in clusters] == [0, 1, 2]
     assert [cluster.chief for cluster in clusters] == [True, False, False]
     assert {cluster.size for cluster in clusters} == {trainer["numNodes"]}
@@ -234,14 +234,14 @@ def test_a_chief_beside_workers_is_the_one_that_writes(role: str, *, chief: bool
 
 
 def test_the_operators_own_tf_config_comes_first() -> None:
-    assert joined({"TF_CONFIG": tf_config(("a:1",), 0), "SLUICE_NODES": "b:1"}) == {}
-    assert joined({}) == {}
+    assert cluster_variables({"TF_CONFIG": tf_config(("a:1",), 0), "SLUICE_NODES": "b:1"}) == {}
+    assert cluster_variables({}) == {}
 
 
 @pytest.mark.parametrize("index", ["", "2", "-1", "one"])
 def test_a_pod_without_a_place_among_the_nodes_is_refused(index: str) -> None:
     with pytest.raises(BadInput, match="JOB_COMPLETION_INDEX"):
-        joined({"SLUICE_NODES": "a:1,b:1", "JOB_COMPLETION_INDEX": index})
+        cluster_variables({"SLUICE_NODES": "a:1,b:1", "JOB_COMPLETION_INDEX": index})
 
 
 def test_a_model_is_cut_on_jax_only() -> None:
@@ -251,7 +251,7 @@ def test_a_model_is_cut_on_jax_only() -> None:
 
 def test_at_least_one_step_lies_between_checkpoints() -> None:
     with pytest.raises(BadInput, match="checkpoint interval"):
-        Scale(every=0)
+        TrainingSetup(every=0)
 
 
 @pytest.mark.parametrize(

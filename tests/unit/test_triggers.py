@@ -9,7 +9,16 @@ from pydantic import ValidationError
 
 from sluice.documents.evidence import Moments
 from sluice.errors import BadInput
-from sluice.retraining.triggers import Drift, Known, Limits, NewLabels, Retraining, Says, chance, decide
+from sluice.retraining.triggers import (
+    Drift,
+    NewLabels,
+    ProductionFacts,
+    Retraining,
+    Signal,
+    TriggerLimits,
+    chance,
+    decide,
+)
 from sluice.steps.parameters import parse_limits
 from sluice.steps.watch import page
 
@@ -34,7 +43,7 @@ def says(made: Retraining) -> dict[str, str]:
 
 
 def test_nothing_fires_when_all_is_well() -> None:
-    made = decide(Known(**QUIET), Limits())
+    made = decide(ProductionFacts(**QUIET), TriggerLimits())
     assert not made.retrain
     assert made.reason == "no trigger fires"
     assert set(says(made).values()) == {"QUIET"}
@@ -51,7 +60,7 @@ def test_nothing_fires_when_all_is_well() -> None:
     ],
 )
 def test_each_trigger_alone_starts_a_training_and_is_named(trigger: str, changed: dict[str, Any]) -> None:
-    made = decide(Known(**QUIET | changed), Limits())
+    made = decide(ProductionFacts(**QUIET | changed), TriggerLimits())
     assert made.retrain
     assert made.reason.startswith(f"{trigger}: ")
     assert [name for name, answer in says(made).items() if answer == "FIRES"] == [trigger]
@@ -72,29 +81,29 @@ def test_each_trigger_alone_starts_a_training_and_is_named(trigger: str, changed
     ],
 )
 def test_what_is_not_known_starts_nothing_and_is_said(trigger: str, changed: dict[str, Any]) -> None:
-    made = decide(Known(**QUIET | changed), Limits())
+    made = decide(ProductionFacts(**QUIET | changed), TriggerLimits())
     assert not made.retrain
     assert says(made)[trigger] == "INCONCLUSIVE"
     assert made.reason == f"no trigger fires; nothing is known of {trigger}"
 
 
 def test_nothing_known_at_all_is_inconclusive_throughout() -> None:
-    made = decide(Known(), Limits())
+    made = decide(ProductionFacts(), TriggerLimits())
     assert not made.retrain
-    assert set(says(made).values()) == {Says.INCONCLUSIVE.value}
+    assert set(says(made).values()) == {Signal.INCONCLUSIVE.value}
 
 
 def test_new_labels_that_no_training_would_read_start_one_and_say_so() -> None:
-    made = decide(Known(**QUIET | {"labels": labels(10_000, learnable=False)}), Limits())
+    made = decide(ProductionFacts(**QUIET | {"labels": labels(10_000, learnable=False)}), TriggerLimits())
     assert made.retrain
     assert "a training reads the same rows until they are moved" in made.reason
-    assert "the same rows" not in decide(Known(**QUIET | {"labels": labels(10_000)}), Limits()).reason
+    assert "the same rows" not in decide(ProductionFacts(**QUIET | {"labels": labels(10_000)}), TriggerLimits()).reason
 
 
 def test_few_requests_need_more_divergence_since_chance_alone_gives_some() -> None:
     moved = {"a": Drift(divergence=0.105, bins=21)}
-    assert decide(Known(**QUIET | {"drift": moved, "requests": 500}), Limits()).retrain is False
-    assert decide(Known(**QUIET | {"drift": moved, "requests": 5000}), Limits()).retrain is True
+    assert decide(ProductionFacts(**QUIET | {"drift": moved, "requests": 500}), TriggerLimits()).retrain is False
+    assert decide(ProductionFacts(**QUIET | {"drift": moved, "requests": 5000}), TriggerLimits()).retrain is True
     assert chance(21, 500) == pytest.approx(0.00721, abs=1e-5)
 
 
@@ -106,7 +115,7 @@ def test_few_requests_need_more_divergence_since_chance_alone_gives_some() -> No
     ],
 )
 def test_the_guards_hold_a_training_back_and_say_what_would_have_started_it(changed: dict[str, Any], why: str) -> None:
-    made = decide(Known(**QUIET | {"labels": labels(20_000)} | changed), Limits())
+    made = decide(ProductionFacts(**QUIET | {"labels": labels(20_000)} | changed), TriggerLimits())
     assert not made.retrain
     assert made.reason.startswith(why)
     assert "volume: 20000 labels became known from 2026-01-01T00:00:00Z to 2026" in made.reason
@@ -119,17 +128,17 @@ def test_limits_out_of_range_are_refused(text: str) -> None:
 
 
 def test_limits_are_the_defaults_where_nothing_is_said() -> None:
-    assert parse_limits("") == Limits()
-    assert parse_limits('{"drift": 0.5}') == Limits(drift=0.5)
+    assert parse_limits("") == TriggerLimits()
+    assert parse_limits('{"drift": 0.5}') == TriggerLimits(drift=0.5)
 
 
 def test_no_evidence_is_nan() -> None:
     with pytest.raises(ValidationError):
-        Known(holdout_loss=float("nan"))
+        ProductionFacts(holdout_loss=float("nan"))
 
 
 def test_the_page_says_everything_and_escapes_it() -> None:
-    made = decide(Known(**QUIET | {"rollout": "<b>"} | {"labels": labels(20_000)}), Limits())
+    made = decide(ProductionFacts(**QUIET | {"rollout": "<b>"} | {"labels": labels(20_000)}), TriggerLimits())
     text = page(made)
     assert "&lt;b&gt;" in text
     assert "<b>is" not in text

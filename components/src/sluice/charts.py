@@ -125,7 +125,7 @@ def draw(specification: Specification, *, inline: bool = False) -> str:
     Raises:
         BadInput: the extra ``charts`` is not installed.
     """
-    return _drawn(json.dumps(specification), inline)
+    return _draw(json.dumps(specification), inline)
 
 
 def need_charts() -> Any:
@@ -143,7 +143,7 @@ def need_charts() -> Any:
 
 
 @lru_cache(maxsize=256)
-def _drawn(specification: str, inline: bool) -> str:
+def _draw(specification: str, inline: bool) -> str:
     themed = {**json.loads(specification), "config": _CONFIG, "padding": 5 if inline else 16}
     label, themed["background"] = themed.pop("description"), None if inline else LIGHT["bg"]
     svg = need_charts().vegalite_to_svg(themed, vl_version="6.4", allowed_base_urls=[])

@@ -59,9 +59,9 @@ class ChildServer:
         """
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
-            found = _READY.search(self.output.read_bytes())
-            if found:
-                return found.group(1).decode()
+            match = _READY.search(self.output.read_bytes())
+            if match:
+                return match.group(1).decode()
             if not self.alive:
                 raise BadArtifact(self.name, f"ended with exit code {self._process.returncode}", self.last_line())
             time.sleep(0.02)

@@ -9,18 +9,21 @@ from __future__ import annotations
 import io
 import os
 import sys
+from dataclasses import asdict
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from sluice.errors import BadInput, SluiceError
-from sluice.promotion_command import promote
-from sluice.terminal import AsJson, Environment, Text, When, clock, release_history, show, who
+from sluice.terminal import EnvironmentOption, JsonOption, MomentOption, ReasonOption, clock, release_history, show, who
 from sluice.workspace import Workspace
+
+if TYPE_CHECKING:
+    from sluice.documents.verdict import Decision
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -44,14 +47,17 @@ hold = typer.Typer(no_args_is_help=True, help="Digests that no automation may pr
 app.add_typer(hold, name="hold")
 ledger = typer.Typer(no_args_is_help=True, help="The decisions, each chained to the one before it.")
 app.add_typer(ledger, name="ledger")
-app.command()(promote)
 
 _PATIENCE_S = 5.0
 """How long an incident waits for Git before it goes on with what was last seen."""
 
 
+def _show_decision(decision: Decision, as_json: bool, line: str) -> None:
+    show(decision.model_dump(mode="json"), as_json, [escape(line)])
+
+
 @app.command()
-def status(env: Environment = "dev", as_json: AsJson = False) -> None:
+def status(env: EnvironmentOption = "dev", as_json: JsonOption = False) -> None:
     """
     Say what is in production, what is on its way, and what is held.
 
@@ -59,8 +65,8 @@ def status(env: Environment = "dev", as_json: AsJson = False) -> None:
     """
     from sluice.operations.status import describe, status_of
 
-    found = status_of(release_history(env))
-    show(found, as_json, describe(found))
+    report = status_of(release_history(env))
+    show(report, as_json, describe(report))
 
 
 @app.command()
@@ -68,8 +74,8 @@ def why(
     what: Annotated[
         str, typer.Argument(metavar="DIGEST|DECISION", help="A digest, or a decision's id; a prefix will do.")
     ],
-    env: Environment = "dev",
-    as_json: AsJson = False,
+    env: EnvironmentOption = "dev",
+    as_json: JsonOption = False,
 ) -> None:
     """
     Walk from a model or a decision back to the evidence, the run and the data.
@@ -84,12 +90,12 @@ def why(
 
 @app.command()
 def rollback(
-    reason: Text,
-    env: Environment = "dev",
+    reason: ReasonOption,
+    env: EnvironmentOption = "dev",
     break_glass: Annotated[
         bool, typer.Option("--break-glass", help="With Git down: act on this machine now, tell Git later.")
     ] = False,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """
     Go back to the last good model in one commit, and hold the digest that is left.
@@ -105,21 +111,21 @@ def rollback(
         gitops = release_history(env, patience_s)
     if break_glass:
         record = break_the_glass(gitops, reason, who(), clock())
-        done = f"{record.digest} is out of service on this machine (as of commit {record.base[:12]}); {reason}"
+        text = f"{record.digest} is out of service on this machine (as of commit {record.base[:12]}); {reason}"
         try:
-            written = gitops.reconcile()
-            told = {"commit": written.commit if written else None, "pending": None}
+            commit = gitops.reconcile()
+            outcome = {"commit": commit.commit if commit else None, "pending": None}
         except SluiceError as error:
-            told = {"commit": None, "pending": str(error)}
-            done += f"\nnot in Git yet ({error.thing}: {error.rule}); the next command that reaches it writes it"
-        show(record.model_dump(mode="json") | told, as_json, [escape(done)])
+            outcome = {"commit": None, "pending": str(error)}
+            text += f"\nnot in Git yet ({error.thing}: {error.rule}); the next command that reaches it writes it"
+        show(record.model_dump(mode="json") | outcome, as_json, [escape(text)])
         return
     try:
-        made = roll_back(gitops, reason, who(), clock())
+        decision = roll_back(gitops, reason, who(), clock())
     except UnreachableError as error:
         fix = "restore it, or act on this machine now with `sluice rollback --break-glass`"
         raise BadInput(error.thing, error.rule, fix) from error
-    show(made.model_dump(mode="json"), as_json, [escape(f"{made.action}: {made.candidate} is held; {reason}")])
+    _show_decision(decision, as_json, f"{decision.action}: {decision.candidate} is held; {reason}")
 
 
 @app.command()
@@ -128,9 +134,9 @@ def approve(
     merged: Annotated[
         bool, typer.Option("--merged", help="Act on the overlay's approval.yaml, if it speaks of what waits.")
     ] = False,
-    env: Environment = "dev",
-    now: When = None,
-    as_json: AsJson = False,
+    env: EnvironmentOption = "dev",
+    now: MomentOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """
     Let the rollout that waits for a person take its next step, in one commit.
@@ -147,12 +153,40 @@ def approve(
     if merged == (reason is not None):
         raise BadInput("sluice approve", "takes a reason or a merged approval", "give one of --reason and --merged")
     history, moment = release_history(env), now or clock()
-    made = approve_merged(history, moment) if reason is None else agree(history, reason, who(), moment)
-    if made is None:
+    decision = approve_merged(history, moment) if reason is None else agree(history, reason, who(), moment)
+    if decision is None:
         show(None, as_json, ["no merged approval speaks of anything that waits"])
         return
-    then = f"{made.after['stage']}, {made.after['candidate_weight']} % to the candidate"
-    show(made.model_dump(mode="json"), as_json, [escape(f"{made.action}: {made.candidate} goes on; now {then}")])
+    then = f"{decision.after['stage']}, {decision.after['candidate_weight']} % to the candidate"
+    _show_decision(decision, as_json, f"{decision.action}: {decision.candidate} goes on; now {then}")
+
+
+@app.command()
+def promote(
+    env: Annotated[str, typer.Option("--env", help="Environment to promote into; its policy says from where.")],
+    again: Annotated[
+        str | None,
+        typer.Option(metavar="REASON", help="Why to try a model once more whose rollout ended here; is recorded."),
+    ] = None,
+    now: MomentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """
+    Propose what the environment before this one has confirmed, if this one's own policy lets it.
+
+    Exits with 0 when it is proposed or there is nothing to do, with 3 when a rule forbids it.
+
+    Example: sluice promote --env staging
+
+    Example: sluice promote --env prod --again "the feature store was down last time"
+    """
+    from sluice.operations.promote import promote as ask
+
+    promotion = ask(release_history(env), now or clock(), (who(), again) if again is not None else None)
+    decision = promotion.decision.model_dump(mode="json") if promotion.decision else None
+    show(asdict(promotion) | {"decision": decision}, as_json, [escape(promotion.text)])
+    if promotion.forbidden:
+        raise typer.Exit(3)
 
 
 @app.command()
@@ -165,7 +199,7 @@ def simulate(
     look_every: Annotated[float | None, typer.Option(help="Hours between looks, instead of the policy's.")] = None,
     compare: Annotated[bool, typer.Option("--compare", help="Beside it the rules of other tools.")] = False,
     write: Annotated[Path | None, typer.Option(help="Put tables and picture into this page.")] = None,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """
     Play a policy against worlds whose truth is known, before real users pay for it.
@@ -173,7 +207,6 @@ def simulate(
     Example: sluice simulate manifests/overlays/dev/gate-policy.yaml --world worse --rollouts 5000
     """
     from sluice.charts import need_charts
-    from sluice.rollout.advance import advance
     from sluice.simulation import command
 
     if write:
@@ -181,7 +214,6 @@ def simulate(
     try:
         simulated = command.played(
             policy,
-            advance,
             world or (),
             rollouts=rollouts,
             seed=seed,
@@ -204,7 +236,7 @@ def decide(
     state: Annotated[Path, typer.Option(help="Release state, JSON (docs/schemas/release-state.schema.json).")],
     evidence: Annotated[Path, typer.Option(help="Evidence, JSON (docs/schemas/evidence.schema.json).")],
     now: Annotated[str, typer.Option(help="The moment of the decision, like 2013-08-01T05:00:00Z.")],
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """
     Say what a rollout in this state would decide on this evidence; the same rules as the loop's, nothing is written.
@@ -216,17 +248,17 @@ def decide(
     from sluice.operations.decide import decide as ask
     from sluice.operations.decide import describe
 
-    made = ask(policy, state, evidence, now)
-    show(made.model_dump(mode="json"), as_json, describe(made))
+    decision = ask(policy, state, evidence, now)
+    show(decision.model_dump(mode="json"), as_json, describe(decision))
 
 
 @ledger.command("verify")
 def ledger_verify(
-    env: Environment = "dev",
+    env: EnvironmentOption = "dev",
     expect: Annotated[
         str | None, typer.Option(metavar="DIGEST", help="A head that an earlier verify printed; it must be there.")
     ] = None,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """
     Walk all decisions: order, chain, bytes, commits, states, and the release that they led to.
@@ -244,12 +276,12 @@ def ledger_verify(
 
 @ledger.command("accept")
 def ledger_accept(
-    reason: Text,
-    env: Environment = "dev",
+    reason: ReasonOption,
+    env: EnvironmentOption = "dev",
     given_up: Annotated[
         str | None, typer.Option("--given-up", metavar="COMMIT", help="The commit that a cluster's gate misses.")
     ] = None,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """
     Go on with a history that somebody rewrote; the ledger keeps who took it, why, and what was given up.
@@ -258,14 +290,14 @@ def ledger_accept(
     """
     from sluice.operations.operator import accept_history
 
-    made = accept_history(release_history(env), reason, who(), clock(), given_up)
-    gone, accepted = made.evidence["given_up"], made.evidence["accepted"]
+    decision = accept_history(release_history(env), reason, who(), clock(), given_up)
+    gone, accepted = decision.evidence["given_up"], decision.evidence["accepted"]
     line = f"accepted {accepted}; {gone} was the newest commit before, and a private clone that saw it keeps it"
-    show(made.model_dump(mode="json"), as_json, [escape(line)])
+    _show_decision(decision, as_json, line)
 
 
 @hold.command("list")
-def hold_list(env: Environment = "dev", as_json: AsJson = False) -> None:
+def hold_list(env: EnvironmentOption = "dev", as_json: JsonOption = False) -> None:
     """List the held digests. Example: sluice hold list --json"""
     holds = [entry.model_dump(mode="json") for entry in release_history(env).snapshot().state.holds]
     lines = [escape(f"{entry['digest']}  since {entry['at']} by {entry['by']}: {entry['reason']}") for entry in holds]
@@ -273,21 +305,23 @@ def hold_list(env: Environment = "dev", as_json: AsJson = False) -> None:
 
 
 @hold.command("add")
-def hold_add(digest: str, reason: Text, env: Environment = "dev", as_json: AsJson = False) -> None:
+def hold_add(digest: str, reason: ReasonOption, env: EnvironmentOption = "dev", as_json: JsonOption = False) -> None:
     """Hold a digest. Example: sluice hold add sha256:4f1c… --reason "failed the audit" """
     from sluice.operations.operator import add_hold
 
-    made = add_hold(release_history(env), digest, reason, who(), clock())
-    show(made.model_dump(mode="json"), as_json, [escape(f"{digest} is held: {reason}")])
+    decision = add_hold(release_history(env), digest, reason, who(), clock())
+    _show_decision(decision, as_json, f"{digest} is held: {reason}")
 
 
 @hold.command("release")
-def hold_release(digest: str, reason: Text, env: Environment = "dev", as_json: AsJson = False) -> None:
+def hold_release(
+    digest: str, reason: ReasonOption, env: EnvironmentOption = "dev", as_json: JsonOption = False
+) -> None:
     """Lift a hold. Example: sluice hold release sha256:4f1c… --reason "feature mended" """
     from sluice.operations.operator import release_hold
 
-    made = release_hold(release_history(env), digest, reason, who(), clock())
-    show(made.model_dump(mode="json"), as_json, [escape(f"{digest} is no longer held: {reason}")])
+    decision = release_hold(release_history(env), digest, reason, who(), clock())
+    _show_decision(decision, as_json, f"{digest} is no longer held: {reason}")
 
 
 def main() -> None:
@@ -295,8 +329,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that knows no arrow still gets the line
-    for found in sorted(entry_points(group="sluice.commands"), key=lambda point: point.name):
-        app.command(found.name)(found.load())
+    for entry in sorted(entry_points(group="sluice.commands"), key=lambda point: point.name):
+        app.command(entry.name)(entry.load())
     try:
         app()
     except SluiceError as error:

@@ -62,30 +62,30 @@ def _render(name: str, model: type[BaseModel], mode: _Mode) -> bytes:
 
 def _models(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
     """The model and all that its schema refers to, each once."""
-    seen: dict[str, type[BaseModel]] = {}
+    models: dict[str, type[BaseModel]] = {}
 
     def visit(annotation: Any) -> None:
         for inner in getattr(annotation, "__args__", ()):
             visit(inner)
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel) and annotation.__name__ not in seen:
-            seen[annotation.__name__] = annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel) and annotation.__name__ not in models:
+            models[annotation.__name__] = annotation
             for field in annotation.model_fields.values():
                 visit(field.annotation)
 
     visit(model)
-    yield from seen.values()
+    yield from models.values()
 
 
 def _attribute_docs(model: type[BaseModel]) -> dict[str, str]:
     """The strings below the attributes of a model and its bases, by attribute."""
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for owner in reversed([base for base in model.__mro__ if issubclass(base, BaseModel) and base is not BaseModel]):
         (body,) = ast.parse(textwrap.dedent(inspect.getsource(owner))).body
         statements = body.body if isinstance(body, ast.ClassDef) else []
         for field, text in itertools.pairwise(statements):
             if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
-                found[field.target.id] = inspect.cleandoc(str(ast.literal_eval(text.value)))
-    return found
+                texts[field.target.id] = inspect.cleandoc(str(ast.literal_eval(text.value)))
+    return texts
 
 
 def check(directory: Path) -> None:

@@ -47,10 +47,10 @@ def line_of(text: bytes, keys: Sequence[str | int]) -> int:
     """
     node, mark = yaml.compose(text, yaml.SafeLoader), None
     for key in keys:
-        found = _below(node, key)
-        if found is None:
+        place = _below(node, key)
+        if place is None:
             break
-        node, mark = found
+        node, mark = place
     start = mark or (node.start_mark if node else None)
     return start.line + 1 if start else 1
 
@@ -66,7 +66,7 @@ def _below(node: yaml.Node | None, key: str | int) -> tuple[yaml.Node, yaml.Mark
             return value, name.start_mark
     merged = [value for name, value in node.value if name.tag == _MERGE]
     parts = [part for value in merged for part in (value.value if isinstance(value, yaml.SequenceNode) else [value])]
-    return next((found for part in parts if (found := _below(part, key))), None)
+    return next((place for part in parts if (place := _below(part, key))), None)
 
 
 def _measure(node: yaml.Node, sizes: dict[int, int]) -> int:
@@ -85,11 +85,11 @@ def _measure(node: yaml.Node, sizes: dict[int, int]) -> int:
 
 def _children(node: yaml.Node) -> list[yaml.Node]:
     if isinstance(node, yaml.MappingNode):
-        seen: set[Hashable] = set()
+        names: set[Hashable] = set()
         for key, _ in node.value:
             name = key.value if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE else None
-            if name is not None and name in seen:
+            if name is not None and name in names:
                 raise ValueError(f"key {name!r} is there twice, line {key.start_mark.line + 1}")
-            seen.add(name)
+            names.add(name)
         return [child for pair in node.value for child in pair]
     return list(node.value) if isinstance(node, yaml.SequenceNode) else []

@@ -1,4 +1,4 @@
-"""What all commands share: options, who asks and when, the history that they speak about, and how they print."""
+"""What all commands share: options, who asks and when, the history that they are about, and how they print."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from sluice.workspace import Workspace
 if TYPE_CHECKING:
     from sluice.gitops.writer import GitOps
 
-Environment = Annotated[str, typer.Option("--env", help="Environment, as in manifests/overlays/<env>.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
-Text = Annotated[str, typer.Option("--reason", help="Why; it is written into the commit.")]
-When = Annotated[str | None, typer.Option("--now", help="Event time where it is replayed; else this machine's clock.")]
+EnvironmentOption = Annotated[str, typer.Option("--env", help="Environment, as in manifests/overlays/<env>.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is written into the commit.")]
+MomentOption = Annotated[
+    str | None, typer.Option("--now", help="Event time where it is replayed; else this machine's clock.")
+]
 
 
 def release_history(environment: str, patience_s: float | None = None) -> GitOps:

@@ -6,23 +6,23 @@ from collections.abc import Callable
 from typing import Any
 
 from sluice.errors import BadInput
-from sluice_cluster.cluster import Document, NotApplied
+from sluice_cluster.cluster import NotApplied, Resource
 
-_SEEN = "gate-seen"
+_MEMORY = "gate-seen"
 _SECONDS = (5, 15)
 """To connect, and to answer."""
 
 
 class KubernetesCluster:
     """
-    Reads what ``sluice_cluster.applied`` needs, and keeps what ``sluice_cluster.seen`` remembers.
+    Reads what ``sluice_cluster.applied`` needs, and keeps what ``sluice_cluster.memory`` remembers.
 
     Args:
         argocd: the namespace of Argo CD's Applications.
 
     Raises:
         BadInput: neither a pod's service account nor a KUBECONFIG says which cluster.
-        NotApplied: by each reading, when the API server does not answer it.
+        NotApplied: from every method, when the API server does not answer.
     """
 
     def __init__(self, argocd: str = "argocd") -> None:
@@ -42,59 +42,58 @@ class KubernetesCluster:
         self._apps = client.AppsV1Api(self._client)
         self._argocd = argocd
 
-    def application(self, name: str) -> Document:
+    def application(self, name: str) -> Resource:
         """An Argo CD Application."""
-        args = ("argoproj.io", "v1alpha1", self._argocd, "applications", name)
-        found: Document = _answered(self._custom.get_namespaced_custom_object, *args)
-        return found
+        return self._resource("argoproj.io", "v1alpha1", self._argocd, "applications", name)
 
-    def routes(self, namespace: str) -> list[Document]:
+    def routes(self, namespace: str) -> list[Resource]:
         """The HTTPRoutes of a namespace."""
         args = ("gateway.networking.k8s.io", "v1", namespace, "httproutes")
-        found: list[Document] = _answered(self._custom.list_namespaced_custom_object, *args)["items"]
-        return found
+        documents: list[Resource] = _ask(self._custom.list_namespaced_custom_object, *args)["items"]
+        return documents
 
-    def pods(self, namespace: str, service: str) -> list[Document]:
+    def pods(self, namespace: str, service: str) -> list[Resource]:
         """The pods of an InferenceService that are not being deleted."""
         selector = f"serving.kserve.io/inferenceservice={service}"
-        listed = _answered(self._core.list_namespaced_pod, namespace, label_selector=selector)
+        listed = _ask(self._core.list_namespaced_pod, namespace, label_selector=selector)
         pods: Any = self._client.sanitize_for_serialization(listed)["items"]
         return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
 
-    def deployment(self, namespace: str, name: str) -> Document | None:
+    def deployment(self, namespace: str, name: str) -> Resource | None:
         """A Deployment, or ``None`` where there is none."""
-        found = _answered(_unless_absent(self._apps.read_namespaced_deployment), name, namespace)
-        deployment: Document | None = self._client.sanitize_for_serialization(found)
+        answer = _ask(_unless_absent(self._apps.read_namespaced_deployment), name, namespace)
+        deployment: Resource | None = self._client.sanitize_for_serialization(answer)
         return deployment
 
-    def service(self, namespace: str, name: str) -> Document:
+    def service(self, namespace: str, name: str) -> Resource:
         """An InferenceService."""
-        args = ("serving.kserve.io", "v1beta1", namespace, "inferenceservices", name)
-        found: Document = _answered(self._custom.get_namespaced_custom_object, *args)
-        return found
+        return self._resource("serving.kserve.io", "v1beta1", namespace, "inferenceservices", name)
 
-    def revision(self, namespace: str, name: str) -> Document:
+    def revision(self, namespace: str, name: str) -> Resource:
         """A Knative Revision."""
-        args = ("serving.knative.dev", "v1", namespace, "revisions", name)
-        found: Document = _answered(self._custom.get_namespaced_custom_object, *args)
-        return found
+        return self._resource("serving.knative.dev", "v1", namespace, "revisions", name)
 
-    def seen(self, namespace: str) -> str | None:
+    def _resource(self, *place: str) -> Resource:
+        """One of a custom kind: group, version, namespace, plural, name."""
+        resource: Resource = _ask(self._custom.get_namespaced_custom_object, *place)
+        return resource
+
+    def recall(self, namespace: str) -> str | None:
         """The commit in the ConfigMap ``gate-seen``; ``None`` before the first look."""
-        found = _answered(self._core.read_namespaced_config_map, _SEEN, namespace)
-        commit: str | None = (found.data or {}).get("commit")
+        answer = _ask(self._core.read_namespaced_config_map, _MEMORY, namespace)
+        commit: str | None = (answer.data or {}).get("commit")
         return commit
 
     def remember(self, namespace: str, commit: str) -> None:
         """Write a commit there."""
-        _answered(self._core.patch_namespaced_config_map, _SEEN, namespace, body={"data": {"commit": commit}})
+        _ask(self._core.patch_namespaced_config_map, _MEMORY, namespace, body={"data": {"commit": commit}})
 
 
 def _unless_absent(ask: Callable[..., Any]) -> Callable[..., Any]:
     """The same question; ``None`` answers it where there is no such object."""
     from kubernetes.client.exceptions import ApiException
 
-    def asked(*args: str, **options: Any) -> Any:
+    def ask_or_none(*args: str, **options: Any) -> Any:
         try:
             return ask(*args, **options)
         except ApiException as error:
@@ -102,10 +101,10 @@ def _unless_absent(ask: Callable[..., Any]) -> Callable[..., Any]:
                 return None
             raise
 
-    return asked
+    return ask_or_none
 
 
-def _answered(ask: Callable[..., Any], *args: str, **options: Any) -> Any:
+def _ask(ask: Callable[..., Any], *args: str, **options: Any) -> Any:
     from kubernetes.client.exceptions import ApiException
     from urllib3.exceptions import HTTPError
 

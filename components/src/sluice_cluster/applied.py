@@ -16,14 +16,11 @@ from typing import NamedTuple
 
 from sluice.documents.event_time import moment_of
 from sluice.documents.state import Applied
-from sluice_cluster.cluster import Asking, Cluster, Document, NotApplied
-from sluice_cluster.one_service import Sides, read_one_service
-from sluice_cluster.pods import ask_pod, served_by
+from sluice.stages.stage import SIDES
+from sluice_cluster.cluster import Asking, Cluster, NotApplied, Resource
+from sluice_cluster.one_service import Split, read_one_service
+from sluice_cluster.pods import ask_pod, digest_of_deployment
 from sluice_cluster.routes import split_of
-
-__all__ = ["SIDES", "Asking", "Cluster", "Document", "NotApplied", "ReadBack", "ask_pod", "read_back"]
-
-SIDES = ("stable", "candidate")
 
 
 class ReadBack(NamedTuple):
@@ -48,15 +45,15 @@ def read_back(cluster: Cluster, application: str, namespace: str, task: str, ask
         NotApplied: a sync is under way or failed, a gateway has not taken the route over, or pods are not ready or
             serve different digests. Says which.
     """
-    kept, asking = cluster.application(application), ask or ask_pod
-    commit = _synced(kept, application)
-    if _keeps(kept, task):
+    document, asking = cluster.application(application), ask or ask_pod
+    commit = _synced_commit(document, application)
+    if _keeps(document, task):
         sides, mirror = read_one_service(cluster, namespace, task, asking), 0
     else:
         weights, mirror = split_of(cluster.routes(namespace), task)
         names = {side: f"{task}-{side}" for side in SIDES}
-        digests = {side: _service(cluster, kept, namespace, name, asking) for side, name in names.items()}
-        sides = Sides(digests, {side: weights.get(f"{name}-predictor", 0) for side, name in names.items()})
+        digests = {side: _service(cluster, document, namespace, name, asking) for side, name in names.items()}
+        sides = Split(digests, {side: weights.get(f"{name}-predictor", 0) for side, name in names.items()})
     applied = Applied(
         commit=commit,
         stable=sides.digests.get("stable"),
@@ -65,25 +62,25 @@ def read_back(cluster: Cluster, application: str, namespace: str, task: str, ask
         candidate_weight=sides.weights.get("candidate", 0),
         mirror_percent=mirror,
     )
-    return ReadBack(applied, tuple(moment_of(one["deployedAt"]) for one in kept["status"].get("history", [])))
+    return ReadBack(applied, tuple(moment_of(one["deployedAt"]) for one in document["status"].get("history", [])))
 
 
-def _service(cluster: Cluster, kept: Document, namespace: str, name: str, ask: Asking) -> str | None:
+def _service(cluster: Cluster, application: Resource, namespace: str, name: str, ask: Asking) -> str | None:
     deployment = cluster.deployment(namespace, f"{name}-predictor")
     if deployment:
-        return served_by(deployment, cluster.pods(namespace, name), name, ask)
-    if _keeps(kept, name):
+        return digest_of_deployment(deployment, cluster.pods(namespace, name), name, ask)
+    if _keeps(application, name):
         raise NotApplied(f"service {name}", "KServe has made no Deployment for it", "wait, or see its conditions")
     return None
 
 
-def _keeps(application: Document, service: str) -> bool:
+def _keeps(application: Resource, service: str) -> bool:
     """Whether Argo CD keeps an InferenceService of this name."""
     resources = application.get("status", {}).get("resources", [])
     return any((each.get("kind"), each.get("name")) == ("InferenceService", service) for each in resources)
 
 
-def _synced(application: Document, name: str) -> str:
+def _synced_commit(application: Resource, name: str) -> str:
     # Its health is not asked for: that of route and pods is read from them, and who reads this may be part of it.
     status = application.get("status", {})
     sync, operation = status.get("sync", {}), status.get("operationState", {})

@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 from sluice.errors import SluiceError
 
-Document = dict[str, Any]
-Asking = Callable[[Document], str]
+Resource = dict[str, Any]
+Asking = Callable[[Resource], str]
 """From a pod to the digest that it says it serves; raises ``OSError`` when it does not answer."""
 
 
@@ -19,20 +19,20 @@ class NotApplied(SluiceError):
 class Cluster(Protocol):
     """The reads that this needs; ``sluice_cluster.api`` does them with the kubernetes package."""
 
-    def application(self, name: str) -> Document:
+    def application(self, name: str) -> Resource:
         """An Argo CD Application."""
 
-    def routes(self, namespace: str) -> list[Document]:
+    def routes(self, namespace: str) -> list[Resource]:
         """The HTTPRoutes of a namespace."""
 
-    def pods(self, namespace: str, service: str) -> list[Document]:
+    def pods(self, namespace: str, service: str) -> list[Resource]:
         """The pods of an InferenceService that are not being deleted."""
 
-    def deployment(self, namespace: str, name: str) -> Document | None:
+    def deployment(self, namespace: str, name: str) -> Resource | None:
         """A Deployment, or ``None`` where there is none."""
 
-    def service(self, namespace: str, name: str) -> Document:
+    def service(self, namespace: str, name: str) -> Resource:
         """An InferenceService; asked only where one service splits the traffic by itself."""
 
-    def revision(self, namespace: str, name: str) -> Document:
+    def revision(self, namespace: str, name: str) -> Resource:
         """A Knative Revision; asked only in Knative mode, for one without pods."""

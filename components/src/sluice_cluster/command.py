@@ -15,7 +15,7 @@ def gate() -> None:
     or the repository does not answer.
 
     Settings are environment variables (docs/gitops.md): SLUICE_REPOSITORY, SLUICE_REPOSITORY_KEY, SLUICE_ENVIRONMENT,
-    SLUICE_NAMESPACE, SLUICE_ARGOCD_NAMESPACE, SLUICE_PROMETHEUS_URL and more about that Prometheus.
+    SLUICE_NAMESPACE, SLUICE_ARGOCD_NAMESPACE, SLUICE_EVIDENCE_SOURCE, SLUICE_PROMETHEUS_URL and more about a source.
 
     Example: SLUICE_REPOSITORY=file:///srv/release.git SLUICE_ENVIRONMENT=dev SLUICE_NAMESPACE=sluice-dev sluice gate
     """
@@ -24,5 +24,5 @@ def gate() -> None:
     from sluice_cluster.settings import Settings
 
     settings = Settings.of(os.environ)
-    told = look_once(settings, KubernetesCluster(settings.argocd))
-    sys.stdout.write(json.dumps(told, ensure_ascii=False) + "\n")
+    message = look_once(settings, KubernetesCluster(settings.argocd))
+    sys.stdout.write(json.dumps(message, ensure_ascii=False) + "\n")

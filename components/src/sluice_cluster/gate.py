@@ -14,7 +14,7 @@ import logging
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,16 +24,19 @@ from sluice.documents.evidence import Evidence
 from sluice.documents.state import Applied, ReleaseState
 from sluice.documents.verdict import Decision
 from sluice.errors import BadArtifact, BadInput, Refused
+from sluice.evidence.source import EvidenceSource, evidence_from
 from sluice.gitops.writer import GitOps, UnreachableError
 from sluice.operations.approve import approve_merged
 from sluice.operations.promote import promote
 from sluice.operations.why import run_of
-from sluice.prometheus.source import PrometheusSource
 from sluice.release.snapshot import Snapshot
 from sluice.rollout.advance import decided, look
+from sluice.stages.stage import SIDES
 from sluice_cluster.api import KubernetesCluster
-from sluice_cluster.applied import SIDES, Asking, Cluster, NotApplied, ReadBack, ask_pod, read_back
-from sluice_cluster.seen import remembering
+from sluice_cluster.applied import ReadBack, read_back
+from sluice_cluster.cluster import Asking, Cluster, NotApplied
+from sluice_cluster.memory import look_with_memory
+from sluice_cluster.pods import ask_pod
 from sluice_cluster.settings import Settings
 
 _PATIENCE_SECONDS, _PAUSE_SECONDS = 30.0, 2.0
@@ -54,8 +57,7 @@ class Gate:
         gitops: the environment's repository.
         cluster: what is asked for the effect.
         namespace: of the environment.
-        source: the evidence. Its window begins when the stage was synced and ``settle_seconds`` are over: until then
-            traffic went as the stage before said.
+        source: where evidence comes from.
         ask: how a pod is asked for its digest.
         patience_s: how long a cluster that is on its way, has lost a side, or does not answer, is asked again.
         clock: the wall clock, UTC, whole seconds.
@@ -64,7 +66,7 @@ class Gate:
     gitops: GitOps
     cluster: Cluster
     namespace: str
-    source: PrometheusSource
+    source: EvidenceSource
     ask: Asking = ask_pod
     patience_s: float = _PATIENCE_SECONDS
     clock: Callable[[], datetime] = _now
@@ -88,43 +90,41 @@ class Gate:
         snapshot = self.gitops.snapshot()
         state = snapshot.state
         if state.rollout is None:
-            return self._promoted(snapshot)
-        if approved := self._approved(snapshot):
+            return self._promote(snapshot)
+        if approved := self._approve(snapshot):
             return approved
-        found, hindrance = self._read_back(state)
+        effect, hindrance = self._read_back(state)
         now = self.clock()
-        evidence = self._evidence(snapshot, found, hindrance, now)
+        evidence = self._evidence(snapshot, effect, hindrance, now)
         run = run_of(self.gitops, self.gitops.trail(snapshot.commit), state.candidate)
 
         def decide(fresh: Snapshot) -> Decision | None:
             return look(fresh, evidence, iso(now), run)
 
-        if written := self.gitops.commit(decide):
-            made = written.decision
-            return _told(written.commit, state, **_words(made), **_put(made), cluster=hindrance)
+        if write := self.gitops.commit(decide):
+            return _message(write.commit, state, **_words(write.decision), **_put(write.decision), cluster=hindrance)
         waiting = decided(state, evidence, snapshot.policy, snapshot.policy_digest, iso(now), run)
-        return _told(snapshot.commit, state, **_words(waiting), cluster=hindrance)
+        return _message(snapshot.commit, state, **_words(waiting), cluster=hindrance)
 
-    def _promoted(self, snapshot: Snapshot) -> dict[str, Any]:
+    def _promote(self, snapshot: Snapshot) -> dict[str, Any]:
         """Propose what the environment before this one confirmed, where the policy names one."""
         if snapshot.policy.promote_from is None:
-            return _told(snapshot.commit, snapshot.state, "rollout", "no rollout is going on")
-        found = promote(self.gitops, iso(self.clock()))
-        if found.decision is None:
-            return _told(snapshot.commit, snapshot.state, "promote", found.text)
-        words = _words(found.decision)
-        return _told(self.gitops.snapshot().commit, snapshot.state, **words, **_put(found.decision))
+            return _message(snapshot.commit, snapshot.state, "rollout", "no rollout is going on")
+        promotion = promote(self.gitops, iso(self.clock()))
+        if (decision := promotion.decision) is None:
+            return _message(snapshot.commit, snapshot.state, "promote", promotion.text)
+        return _message(self.gitops.snapshot().commit, snapshot.state, **_words(decision), **_put(decision))
 
-    def _approved(self, snapshot: Snapshot) -> dict[str, Any] | None:
+    def _approve(self, snapshot: Snapshot) -> dict[str, Any] | None:
         """The step that a merged approval allows; one that is none, or forbidden, keeps no look from its work."""
         try:
-            made = approve_merged(self.gitops, iso(self.clock()))
+            decision = approve_merged(self.gitops, iso(self.clock()))
         except (Refused, BadArtifact) as error:
             logging.getLogger(__name__).warning("%s", error)
             return None
-        if made is None:
+        if decision is None:
             return None
-        return _told(self.gitops.snapshot().commit, snapshot.state, **_words(made), **_put(made))
+        return _message(self.gitops.snapshot().commit, snapshot.state, **_words(decision), **_put(decision))
 
     @property
     def _application(self) -> str:
@@ -134,10 +134,10 @@ class Gate:
         """What is in effect, or nothing and why that is not known."""
         end = time.monotonic() + self.patience_s
         while True:
-            found, hindrance = self._read_once(state.task)
-            lost = any(getattr(state, side) and not getattr(found.applied, side) for side in SIDES)
-            if not lost or time.monotonic() >= end:
-                return found, hindrance
+            effect, hindrance = self._read_once(state.task)
+            is_lost = any(getattr(state, side) and not getattr(effect.applied, side) for side in SIDES)
+            if not is_lost or time.monotonic() >= end:
+                return effect, hindrance
             time.sleep(min(_PAUSE_SECONDS, self.patience_s))
 
     def _read_once(self, task: str) -> tuple[ReadBack, str | None]:
@@ -148,31 +148,29 @@ class Gate:
 
     def _evidence(self, snapshot: Snapshot, read: ReadBack, hindrance: str | None, now: datetime) -> Evidence:
         state = snapshot.state
-        source = replace(self.source, settle_seconds=self.source.settle_seconds + _syncing_seconds(state, read))
-        found = source.read(state, snapshot.policy, read.applied, now)
+        evidence = evidence_from(self.source, state, snapshot.policy, read.applied, now, _synced(state, read))
         problems = (f"cluster: {hindrance}",) if hindrance else ()
-        return found.model_copy(update={"problems": (*problems, *found.problems)})
+        return evidence.model_copy(update={"problems": (*problems, *evidence.problems)})
 
 
-def _syncing_seconds(state: ReleaseState, read: ReadBack) -> float:
-    """From the stage's start to the end of the first sync after it, which brought it about."""
+def _synced(state: ReleaseState, read: ReadBack) -> datetime | None:
+    """The end of the first sync after the stage's start, which brought it about."""
     since = moment_of(state.since or "")
-    after = [moment for moment in read.synced if moment >= since]
-    return (min(after) - since).total_seconds() if after else 0.0
+    return min((moment for moment in read.synced if moment >= since), default=None)
 
 
-def _words(made: Decision) -> dict[str, Any]:
-    reasons = [{"rule": one.rule, "verdict": one.verdict.value, "text": one.text} for one in made.reasons]
-    return {"action": made.action, "verdict": made.verdict.value, "reasons": reasons}
+def _words(decision: Decision) -> dict[str, Any]:
+    reasons = [{"rule": one.rule, "verdict": one.verdict.value, "text": one.text} for one in decision.reasons]
+    return {"action": decision.action, "verdict": decision.verdict.value, "reasons": reasons}
 
 
-def _put(made: Decision) -> dict[str, Any]:
+def _put(decision: Decision) -> dict[str, Any]:
     """The decision, its rollout, and the release that it put in place: servers say these two in their lines too."""
-    rollout = made.after.get("rollout") or made.before.get("rollout")
-    return {"decision": made.id, "rollout": rollout, "sequence": made.after.get("sequence")}
+    rollout = decision.after.get("rollout") or decision.before.get("rollout")
+    return {"decision": decision.id, "rollout": rollout, "sequence": decision.after.get("sequence")}
 
 
-def _told(commit: str, state: ReleaseState, rule: str = "", text: str = "", **words: Any) -> dict[str, Any]:
+def _message(commit: str, state: ReleaseState, rule: str = "", text: str = "", **words: Any) -> dict[str, Any]:
     quiet = {"action": "wait", "verdict": None, "reasons": [{"rule": rule, "verdict": None, "text": text}]}
     keys = ("environment", "stage", "candidate", "rollout", "sequence")
     about: dict[str, Any] = {key: getattr(state, key) for key in keys}
@@ -185,12 +183,12 @@ def look_once(settings: Settings, cluster: KubernetesCluster) -> dict[str, Any]:
 
     Raises:
         BadInput: also where the repository does not answer.
-        HistoryRewrittenError, NotApplied: as ``remembering``.
+        HistoryRewrittenError, NotApplied: as ``look_with_memory``.
     """
     with tempfile.TemporaryDirectory(prefix="sluice-gate-") as scratch:
         gitops = GitOps(settings.repository, settings.environment, clone=Path(scratch) / "repository")
         gate = Gate(gitops, cluster, settings.namespace, settings.source)
         try:
-            return remembering(gitops, cluster, settings.namespace, gate.look)
+            return look_with_memory(gitops, cluster, settings.namespace, gate.look)
         except UnreachableError as error:
             raise BadInput(error.thing, error.rule, "see the Git host and the key; the next run looks again") from error

@@ -14,24 +14,24 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sluice_cluster.cluster import Asking, Cluster, Document, NotApplied
-from sluice_cluster.pods import served
+from sluice_cluster.cluster import Asking, Cluster, NotApplied, Resource
+from sluice_cluster.pods import digest_of_pods
 from sluice_cluster.routes import split_of
 
 _MODE, _ROLE = "serving.kserve.io/deploymentMode", "sluice.dev/role"
 _REVISION = "serving.knative.dev/revision"
 
 
-class Sides(NamedTuple):
+class Split(NamedTuple):
     """Digest and percent of both sides."""
 
     digests: dict[str, str | None]
     weights: dict[str, int]
 
 
-def read_one_service(cluster: Cluster, namespace: str, task: str, ask: Asking) -> Sides:
+def read_one_service(cluster: Cluster, namespace: str, task: str, ask: Asking) -> Split:
     """
-    Digests and weights of both sides; a mirror there is none.
+    Digests and weights of both sides; there is no mirror.
 
     Raises:
         NotApplied: KServe or the gateway is on its way, or pods are not ready or serve different digests.
@@ -43,13 +43,13 @@ def read_one_service(cluster: Cluster, namespace: str, task: str, ask: Asking) -
     return _by_deployment(cluster, namespace, service, pods, ask)
 
 
-def _by_deployment(cluster: Cluster, namespace: str, service: Document, pods: list[Document], ask: Asking) -> Sides:
+def _by_deployment(cluster: Cluster, namespace: str, service: Resource, pods: list[Resource], ask: Asking) -> Split:
     name, only = service["metadata"]["name"], service["metadata"]["labels"][_ROLE]
     weights, _ = split_of(cluster.routes(namespace), name)
     if not weights:
         raise NotApplied(f"service {name}", "KServe has written no route for it", "wait, or see its IngressReady")
     if not service["spec"].get("canary"):
-        return Sides({only: served(pods, name, ask)}, {only: 100})
+        return Split({only: digest_of_pods(pods, name, ask)}, {only: 100})
     statuses = service.get("status", {}).get("canaryStatuses", [])
     if not statuses or not all(each.get("ready") for each in statuses):
         raise NotApplied(f"service {name}", "its canary is not ready", "wait, or see CanaryPredictorReady")
@@ -57,11 +57,11 @@ def _by_deployment(cluster: Cluster, namespace: str, service: Document, pods: li
     percent = weights.get(candidate, 0)
     theirs = [pod for pod in pods if pod["metadata"]["labels"].get("app") == f"isvc.{candidate}"]
     ours = [pod for pod in pods if pod not in theirs]
-    digests = {"stable": served(ours, name, ask), "candidate": served(theirs, candidate, ask)}
-    return Sides(digests, {"stable": sum(weights.values()) - percent, "candidate": percent})
+    digests = {"stable": digest_of_pods(ours, name, ask), "candidate": digest_of_pods(theirs, candidate, ask)}
+    return Split(digests, {"stable": sum(weights.values()) - percent, "candidate": percent})
 
 
-def _by_revision(cluster: Cluster, namespace: str, service: Document, pods: list[Document], ask: Asking) -> Sides:
+def _by_revision(cluster: Cluster, namespace: str, service: Resource, pods: list[Resource], ask: Asking) -> Split:
     name, only = service["metadata"]["name"], service["metadata"]["labels"][_ROLE]
     status = service.get("status", {}).get("components", {}).get("predictor", {})
     latest = status.get("latestReadyRevision")
@@ -75,19 +75,21 @@ def _by_revision(cluster: Cluster, namespace: str, service: Document, pods: list
     def digest_of(revision: str | None) -> str | None:
         theirs = [pod for pod in pods if pod["metadata"]["labels"].get(_REVISION) == revision]
         return (
-            served(theirs, str(revision), ask) if theirs or revision is None else _asleep(cluster, namespace, revision)
+            digest_of_pods(theirs, str(revision), ask)
+            if theirs or revision is None
+            else _asleep(cluster, namespace, revision)
         )
 
     if service["spec"]["predictor"].get("canaryTrafficPercent") is None:
         if percent != 100:
             raise NotApplied(f"service {name}", f"its newest revision has {percent} % of the traffic", "wait")
-        return Sides({only: digest_of(latest)}, {only: 100})
+        return Split({only: digest_of(latest)}, {only: 100})
     former = next(iter(percents), None) or _former(status, latest)
     digests = {"stable": digest_of(former), "candidate": digest_of(latest)}
-    return Sides(digests, {"stable": sum(percents.values()), "candidate": percent})
+    return Split(digests, {"stable": sum(percents.values()), "candidate": percent})
 
 
-def _former(status: Document, latest: str) -> str | None:
+def _former(status: Resource, latest: str) -> str | None:
     """The revision that had all traffic before ``latest``, where none of it goes there any more."""
     rolled = status.get("latestRolledoutRevision")
     return status.get("previousRolledoutRevision") if rolled == latest else rolled
@@ -96,5 +98,5 @@ def _former(status: Document, latest: str) -> str | None:
 def _asleep(cluster: Cluster, namespace: str, revision: str) -> str | None:
     """The digest in the arguments of a revision without pods: Knative starts it when a request comes."""
     arguments = cluster.revision(namespace, revision)["spec"]["containers"][0].get("args", [])
-    found = [argument.removeprefix("--digest=") for argument in arguments if argument.startswith("--digest=")]
-    return found[0] if found else None
+    digests = [argument.removeprefix("--digest=") for argument in arguments if argument.startswith("--digest=")]
+    return digests[0] if digests else None

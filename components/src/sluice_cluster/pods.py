@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import urllib3
 
-from sluice_cluster.cluster import Asking, Document, NotApplied
+from sluice_cluster.cluster import Asking, NotApplied, Resource
 
 _OVER = ("NewReplicaSetAvailable", "ProgressDeadlineExceeded")
 """Reasons of a Deployment's condition Progressing: its pods have all been ready once, or the time for that is over."""
 
 
-def served_by(deployment: Document, pods: list[Document], service: str, ask: Asking) -> str | None:
+def digest_of_deployment(deployment: Resource, pods: list[Resource], service: str, ask: Asking) -> str | None:
     """
     The one digest that the pods of a Deployment serve; ``None`` where it is lost.
 
@@ -24,10 +24,10 @@ def served_by(deployment: Document, pods: list[Document], service: str, ask: Ask
         return None
     if not pods:
         raise NotApplied(f"service {service}", "has no pods yet", "wait, or see its Deployment's events")
-    return served(pods, service, ask)
+    return digest_of_pods(pods, service, ask)
 
 
-def served(pods: list[Document], service: str, ask: Asking) -> str | None:
+def digest_of_pods(pods: list[Resource], service: str, ask: Asking) -> str | None:
     """
     The one digest that all pods of a service serve; ``None`` where there are no pods.
 
@@ -50,31 +50,31 @@ def served(pods: list[Document], service: str, ask: Asking) -> str | None:
     return digests.pop() if digests else None
 
 
-def _is_ready(pod: Document) -> bool:
+def _is_ready(pod: Resource) -> bool:
     return any(each["type"] == "Ready" and each["status"] == "True" for each in _conditions(pod))
 
 
-def _is_over(deployment: Document) -> bool:
+def _is_over(deployment: Resource) -> bool:
     if deployment.get("status", {}).get("observedGeneration", 0) < deployment["metadata"]["generation"]:
         return False
     return any(each["type"] == "Progressing" and each.get("reason") in _OVER for each in _conditions(deployment))
 
 
-def _conditions(found: Document) -> list[Document]:
-    conditions: list[Document] = found.get("status", {}).get("conditions") or []
+def _conditions(document: Resource) -> list[Resource]:
+    conditions: list[Resource] = document.get("status", {}).get("conditions") or []
     return conditions
 
 
-def _why(pod: Document) -> str:
+def _why(pod: Resource) -> str:
     """What its containers wait for, for example CrashLoopBackOff."""
     status = pod.get("status", {})
     containers = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
     reasons = (each.get("state", {}).get("waiting", {}).get("reason") for each in containers)
-    found = sorted({reason for reason in reasons if reason and reason != "PodInitializing"})
-    return f" ({', '.join(found)})" if found else ""
+    causes = sorted({reason for reason in reasons if reason and reason != "PodInitializing"})
+    return f" ({', '.join(causes)})" if causes else ""
 
 
-def ask_pod(pod: Document) -> str:
+def ask_pod(pod: Resource) -> str:
     """Ask a model server for its digest, at the pod's address; no proxy that the environment names is in between."""
     url = f"http://{pod['status']['podIP']}:8080/-/sluice"
     digest: str = urllib3.request("GET", url, timeout=5, retries=False).json()["digest"]

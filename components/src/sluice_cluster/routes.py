@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from sluice_cluster.cluster import Document, NotApplied
+from sluice_cluster.cluster import NotApplied, Resource
 
 
-def split_of(routes: list[Document], name: str) -> tuple[dict[str, int], int]:
+def split_of(routes: list[Resource], name: str) -> tuple[dict[str, int], int]:
     """
     Weight by service of the route with this name, and the mirror's percent; no route is no traffic.
 
@@ -19,35 +19,33 @@ def split_of(routes: list[Document], name: str) -> tuple[dict[str, int], int]:
     if route is None:
         return {}, 0
     parents = route.get("status", {}).get("parents", [])
-    for wanted in ("Accepted", "ResolvedRefs"):
-        if not parents or not all(_holds(parent, wanted, route["metadata"]["generation"]) for parent in parents):
-            raise NotApplied(
-                f"route {name}", f"its newest generation is not {wanted} by its gateway", "wait, or see it"
-            )
+    for kind in ("Accepted", "ResolvedRefs"):
+        if not parents or not all(_holds(parent, kind, route["metadata"]["generation"]) for parent in parents):
+            raise NotApplied(f"route {name}", f"its newest generation is not {kind} by its gateway", "wait, or see it")
     (weights, mirrors), *others = [_rule(rule) for rule in route["spec"]["rules"]]
     if any(other != (weights, mirrors) for other in others):
         raise NotApplied(f"route {name}", "its rules split the traffic differently", "see who changed it")
     percent = mirrors[0] if mirrors else Fraction(0)
     if len(mirrors) > 1 or percent.denominator > 1:
-        shown = " and ".join(f"{float(each):g} %" for each in mirrors)
-        raise NotApplied(f"route {name}", f"it mirrors {shown}, not one whole percent", "see who changed it")
+        shares = " and ".join(f"{float(each):g} %" for each in mirrors)
+        raise NotApplied(f"route {name}", f"it mirrors {shares}, not one whole percent", "see who changed it")
     return weights, percent.numerator
 
 
-def _rule(rule: Document) -> tuple[dict[str, int], list[Fraction]]:
+def _rule(rule: Resource) -> tuple[dict[str, int], list[Fraction]]:
     mirrors = [_percent(each["requestMirror"]) for each in rule.get("filters", []) if each["type"] == "RequestMirror"]
     return {ref["name"]: ref["weight"] for ref in rule["backendRefs"]}, mirrors
 
 
-def _percent(mirror: Document) -> Fraction:
+def _percent(mirror: Resource) -> Fraction:
     """Of the requests; the API takes ``percent`` or ``fraction``, and neither is all of them."""
     if fraction := mirror.get("fraction"):
         return Fraction(100 * fraction["numerator"], fraction.get("denominator", 100))
     return Fraction(mirror.get("percent", 100))
 
 
-def _holds(parent: Document, wanted: str, generation: int) -> bool:
+def _holds(parent: Resource, kind: str, generation: int) -> bool:
     return any(
-        each["type"] == wanted and each["status"] == "True" and each.get("observedGeneration", generation) == generation
+        each["type"] == kind and each["status"] == "True" and each.get("observedGeneration", generation) == generation
         for each in parent.get("conditions", [])
     )

@@ -8,32 +8,30 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from sluice.errors import BadInput
+from sluice.evidence.source import EvidenceSource, source_of
 from sluice.git.command import KEY, KEY_FILES
-from sluice.prometheus.api import PrometheusApi
-from sluice.prometheus.source import PrometheusSource
 
 _FIX = "see docs/gitops.md, and the option manifests/options/gate"
-_SCRAPE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
 class Settings:
     """
-    One environment's.
+    The settings of one environment's gate.
 
     Attributes:
         repository: URL of the GitOps repository: ssh, https or file.
         environment: which overlay; its Argo CD Application is ``sluice-<environment>``.
         namespace: where its servers run.
         argocd: the namespace of Argo CD's Applications.
-        source: the Prometheus, which counts by digest: an HTTPRoute does not mark requests.
+        source: where evidence comes from; ``SLUICE_EVIDENCE_SOURCE`` names it.
     """
 
     repository: str
     environment: str
     namespace: str
     argocd: str
-    source: PrometheusSource
+    source: EvidenceSource
 
     @classmethod
     def of(cls, variables: Mapping[str, str]) -> Settings:
@@ -43,20 +41,19 @@ class Settings:
         Raises:
             BadInput: one is missing or wrong, or the deploy key is; names it, and shows nothing of a key.
         """
-        repository = _repository(_wanted(variables, "SLUICE_REPOSITORY"))
+        repository = _repository(_required_variable(variables, "SLUICE_REPOSITORY"))
         if repository.startswith("ssh:"):
-            _check_key(Path(_wanted(variables, KEY)))
-        namespace = _wanted(variables, "SLUICE_NAMESPACE")
+            _check_key(Path(_required_variable(variables, KEY)))
         return cls(
             repository=repository,
-            environment=_wanted(variables, "SLUICE_ENVIRONMENT"),
-            namespace=namespace,
+            environment=_required_variable(variables, "SLUICE_ENVIRONMENT"),
+            namespace=_required_variable(variables, "SLUICE_NAMESPACE"),
             argocd=variables.get("SLUICE_ARGOCD_NAMESPACE") or "argocd",
-            source=_source(variables, namespace),
+            source=source_of(variables),
         )
 
 
-def _wanted(variables: Mapping[str, str], name: str) -> str:
+def _required_variable(variables: Mapping[str, str], name: str) -> str:
     if value := variables.get(name):
         return value
     raise BadInput(f"environment variable {name}", "is not set", _FIX)
@@ -87,42 +84,3 @@ def _check_key(folder: Path) -> None:
         if cut or not text.strip():
             rule = "has no line break at its end" if text.strip() else "is empty"
             raise BadInput(str(folder / name), rule, "see docs/gitops.md for how the Secret is made")
-
-
-def _source(variables: Mapping[str, str], namespace: str) -> PrometheusSource:
-    scrape = _seconds(variables, "SLUICE_PROMETHEUS_SCRAPE_SECONDS", _SCRAPE_SECONDS)
-    return PrometheusSource(
-        PrometheusApi.of_environment(variables),
-        matchers=_matchers(variables.get("SLUICE_PROMETHEUS_MATCHERS", f"namespace={namespace}")),
-        settle_seconds=2 * scrape,
-        fresh_seconds=2 * scrape,
-        joined=_yes(variables, "SLUICE_PROMETHEUS_JOINED"),
-        marked=False,
-    )
-
-
-def _matchers(text: str) -> dict[str, str]:
-    """``key=value,key=value``."""
-    pairs = [pair.partition("=") for pair in text.split(",") if pair]
-    if wrong := [key for key, _, value in pairs if not (key.isidentifier() and key.isascii() and value)]:
-        rule = f"has {wrong[0]!r} where a label and its value belong"
-        raise BadInput("SLUICE_PROMETHEUS_MATCHERS", rule, "write it like namespace=sluice-dev,cluster=west")
-    return {key: value for key, _, value in pairs}
-
-
-def _seconds(variables: Mapping[str, str], name: str, default: float) -> float:
-    text = variables.get(name) or str(default)
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 1 <= seconds <= 3600:
-        raise BadInput(name, f"is {text!r}, not 1 to 3600", "write the interval at which Prometheus scrapes")
-    return seconds
-
-
-def _yes(variables: Mapping[str, str], name: str) -> bool:
-    text = variables.get(name) or "true"
-    if text not in {"true", "false"}:
-        raise BadInput(name, f"is {text!r}", "write true or false")
-    return text == "true"

@@ -20,10 +20,10 @@ _LOOK_SECONDS = 5
 
 def own_namespace() -> str:
     """
-    Of the pod that this runs in.
+    The namespace of the pod that this runs in.
 
     Raises:
-        BadInput: it is none.
+        BadInput: this runs in no pod.
     """
     try:
         return _NAMESPACE.read_text().strip()
@@ -86,13 +86,13 @@ def _create(api: Any, document: dict[str, Any], namespace: str) -> None:
 
 def _follow(api: Any, document: dict[str, Any], namespace: str) -> None:
     kind, name = document["kind"], document["metadata"]["name"]
-    said, done = "", None
-    while done is None:
+    message, success = "", None
+    while success is None:
         time.sleep(_LOOK_SECONDS)
-        done, now = outcome(api.get_namespaced_custom_object(*_kind_of(document, namespace), name))
-        if now != said:
+        success, now = outcome(api.get_namespaced_custom_object(*_kind_of(document, namespace), name))
+        if now != message:
             sys.stdout.write(f"{kind} {name}: {now}\n")
             sys.stdout.flush()
-        said = now
-    if not done:
-        raise RuntimeError(f"{kind} {name} failed: {said}")
+        message = now
+    if not success:
+        raise RuntimeError(f"{kind} {name} failed: {message}")

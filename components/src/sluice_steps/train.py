@@ -28,7 +28,7 @@ def train(
     from sluice.tasks.recipe import Recipe
     from sluice.tasks.task import load_task
     from sluice.training.distribution import Distribution
-    from sluice.training.teacher import Scale, train_teacher
+    from sluice.training.teacher import TrainingSetup, train_teacher
 
     with exit_on_error():
         record = train_teacher(
@@ -36,7 +36,7 @@ def train(
             Recipe.model_validate_json(recipe),
             Path(teacher.path),
             load_task(task).baseline_keys,
-            scale=Scale(Distribution.model_validate({"kind": distribution}), checkpoints, checkpoint_every),
+            setup=TrainingSetup(Distribution.model_validate({"kind": distribution}), checkpoints, checkpoint_every),
         )
     Path(metrics.path).touch()  # KFP's local cache takes an artifact without a file for lost
     metrics.log_metric("epochs", record.epochs)

@@ -33,11 +33,11 @@ def train_on_nodes(
 
     from sluice.steps.error_boundary import exit_on_error
     from sluice.tasks.recipe import Recipe
-    from sluice.training.train_job import job_of, placed
+    from sluice.training.train_job import job_of, placement_of
     from sluice_cluster.train_job import own_namespace, train_over_nodes
 
     with exit_on_error():
-        place = placed(json.loads(placement), claim, own_namespace)
+        place = placement_of(json.loads(placement), claim, own_namespace)
         keeping = checkpoints, checkpoint_every
         job = job_of(json.loads(run), task, Recipe.model_validate_json(recipe), (nodes, accelerators), keeping, place)
         record = train_over_nodes(job, place, operator, Path(frame.path), Path(teacher.path))

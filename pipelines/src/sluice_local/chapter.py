@@ -15,6 +15,7 @@ from sluice.content import write_json
 from sluice.data.span import read_span
 from sluice.documents.event_time import iso
 from sluice.documents.verdict import Decision
+from sluice.stages.registry import STAGES
 from sluice.steps.evaluate import read_inputs
 from sluice.steps.release import propose_again
 from sluice.tasks.recipe import Recipe
@@ -25,9 +26,11 @@ from sluice_local.story import Chapter, ending_of
 from sluice_local.world import World
 
 _DONE = {"refuse": "Refused", "rollback": "Rolled back", "time-out": "Timed out"}
-_GATE = {"propose": "the proposal", "rollback": "a person's word"} | {
-    stage: f"the {stage} gate" for stage in ("offline", "bootstrap", "shadow", "preview", "canary", "confirm")
+_GATE = {"propose": "the proposal", "rollback": "a person's word", "offline": "the offline gate"} | {
+    name: f"the {name} gate" for name, stage in STAGES.items() if stage.judge
 }
+
+_CONFIRMATIONS = {"approve": "a person"} | {name: "labels" for name, stage in STAGES.items() if stage.whole_rollout}
 
 
 def play_chapter(world: World, chapter: Chapter) -> None:
@@ -123,7 +126,7 @@ def _sentence(decisions: list[Decision]) -> str:
     name = f" {last.candidate[7:19]}" if last.candidate else ""
     why = next((reason.text for reason in last.reasons if reason.verdict == last.verdict), "")
     if last.action in ("confirm", "approve"):
-        by = {"confirm": "labels", "approve": "a person"}.get(last.stage, "live requests without a failure")
+        by = _CONFIRMATIONS.get(last.stage, "live requests without a failure")
         return f"Promoted{name} in {len(decisions)} commits, confirmed by {by}."
     held = any(hold["digest"] == last.candidate for hold in last.after.get("holds", ())) and last.action == "rollback"
     done = _DONE.get(last.action, last.action) + (" and held" if held else "")

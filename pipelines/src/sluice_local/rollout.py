@@ -21,7 +21,7 @@ from sluice.errors import BadInput
 from sluice.evidence.prediction_source import PredictionSource, WindowLog
 from sluice.evidence.recheck import recheck_cells
 from sluice.evidence.source import EvidenceSource
-from sluice.features.parity import History
+from sluice.features.parity import FeatureHistory
 from sluice.gitops.writer import Snapshot
 from sluice.models.bundle import BundleManifest, load_bundle
 from sluice.predictions.windows import list_windows
@@ -80,7 +80,7 @@ class _Walk:
             return load_bundle(workspace.bundle(digest), digest).manifest
 
         def recheck(served: pl.DataFrame, manifest: BundleManifest) -> Cells:
-            return recheck_cells(served, manifest, History.of_store(task, workspace.features))
+            return recheck_cells(served, manifest, FeatureHistory.of_store(task, workspace.features))
 
         return PredictionSource(WindowLog(self._predictions, task), task, manifest, recheck)
 

@@ -1,1 +1,1 @@
-"""The model server and the collector: KFServing protocol over our bundles."""
+"""The model server and the collector: KServe's protocols over our bundles."""

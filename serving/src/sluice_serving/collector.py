@@ -43,10 +43,10 @@ from sluice.errors import SluiceError
 from sluice.feedback.batch import MAX_BATCH_BYTES, Batch, parse_feedback, parse_predictions
 from sluice.feedback.events import parse_event
 from sluice.feedback.store import BatchKind, PredictionStore
-from sluice.models.request import MAX_BODY_BYTES, BadRequest, shown
+from sluice.models.request import MAX_BODY_BYTES, BadRequest, excerpt
 
 if TYPE_CHECKING:
-    from sluice_serving.lingering import Receive, Scope, Send
+    from starlette.types import Receive, Scope, Send
 
 BATCHES_AT_ONCE, ROWS_AT_ONCE = 8, 200
 """Requests with a body; more are told to come again, so that memory is bounded."""
@@ -62,7 +62,7 @@ class _TryAgain(Exception):
     """Not the sender's fault: 503."""
 
 
-class Counts:
+class CollectorCounts:
     """What was stored, for a scrape; whatever senders say, the label values are bounded."""
 
     def __init__(self, task: str) -> None:
@@ -98,17 +98,17 @@ class Counts:
     def labels(self, frame: pl.DataFrame) -> None:
         """Labels were stored. A counter cannot fall: rewards below zero count as none."""
         for digest, reward in frame.select("digest", "reward").iter_rows():
-            known = self._known(digest)
+            known = self._digest_label(digest)
             self._labels.labels(self._task, known).inc()
             self._rewards.labels(self._task, known).inc(max(reward or 0.0, 0.0))
 
-    def _known(self, digest: str | None) -> str:
+    def _digest_label(self, digest: str | None) -> str:
         if digest is None:
             return "unknown"
         return digest if digest in self._digests else "other"
 
 
-class _Gathering:
+class _RowBatches:
     """Rows of many small requests go into one object; each is answered when that is stored."""
 
     def __init__(self, store: PredictionStore, kind: BatchKind) -> None:
@@ -118,39 +118,39 @@ class _Gathering:
 
     async def put(self, rows: pl.DataFrame) -> None:
         """Returns when the rows are stored; raises what the store raises."""
-        done = asyncio.get_running_loop().create_future()
-        self._waiting.append((rows, done))
+        stored = asyncio.get_running_loop().create_future()
+        self._waiting.append((rows, stored))
         if self._writing is None:
             self._writing = asyncio.create_task(self._write())
-        await done
+        await stored
 
     async def _write(self) -> None:
         while self._waiting:
             await asyncio.sleep(_GATHER_S)
-            taken, self._waiting = self._waiting, []
-            frame = pl.concat([rows for rows, _ in taken])
+            waiting, self._waiting = self._waiting, []
+            frame = pl.concat([rows for rows, _ in waiting])
             batch = Batch.of(datetime.now(UTC), frame.write_json().encode())
             try:
                 await asyncio.to_thread(self._store.put, self._kind, batch, frame)
             except Exception as error:  # noqa: BLE001  whatever it is, every sender must hear of it
-                _settle(taken, error)
+                _settle(waiting, error)
             else:
-                _settle(taken, None)
+                _settle(waiting, None)
         self._writing = None
 
 
-def _settle(taken: list[tuple[pl.DataFrame, asyncio.Future[None]]], error: Exception | None) -> None:
-    for _, done in taken:
-        if not done.done():
-            done.set_exception(error) if error else done.set_result(None)
+def _settle(waiting: list[tuple[pl.DataFrame, asyncio.Future[None]]], error: Exception | None) -> None:
+    for _, stored in waiting:
+        if not stored.done():
+            stored.set_exception(error) if error else stored.set_result(None)
 
 
 class CollectorApp:
     """The ASGI application."""
 
     def __init__(self, store: PredictionStore) -> None:
-        self._store, self.counts = store, Counts(store.task)
-        self._labels, self._events = _Gathering(store, "labels"), _Gathering(store, "predictions")
+        self._store, self.counts = store, CollectorCounts(store.task)
+        self._labels, self._events = _RowBatches(store, "labels"), _RowBatches(store, "predictions")
         self._busy: Counter[int] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -160,16 +160,16 @@ class CollectorApp:
         if scope["method"] == "GET" and scope["path"] == "/metrics":
             await _answer(send, 200, generate_latest(self.counts.registry), b"text/plain; version=0.0.4; charset=utf-8")
             return
-        endpoint, status, said = await self._told(scope, receive)
+        endpoint, status, document = await self._response(scope, receive)
         self.counts.request(endpoint, status)
-        await _answer(send, status, orjson.dumps(said))
+        await _answer(send, status, orjson.dumps(document))
 
-    async def _told(self, scope: Scope, receive: Receive) -> tuple[str, int, dict[str, Any]]:
+    async def _response(self, scope: Scope, receive: Receive) -> tuple[str, int, dict[str, Any]]:
         """Which endpoint, its status and its answer; whatever happens, there is one."""
         head, _, name = scope["path"].rpartition("/")
         endpoint = _ENDPOINTS.get((scope["method"], head), "other")
         try:
-            return endpoint, 200, await self._handled(endpoint, name, scope, receive)
+            return endpoint, 200, await self._handle(endpoint, name, scope, receive)
         except BadRequest as error:
             return endpoint, error.status, {"error": str(error)}
         except (_TryAgain, SluiceError) as error:
@@ -178,7 +178,7 @@ class CollectorApp:
             sys.stderr.write(f"collector: {endpoint}: {type(error).__name__}: {error}\n")
             return endpoint, 503, {"error": "the collector failed; send it again"}
 
-    async def _handled(self, endpoint: str, name: str, scope: Scope, receive: Receive) -> dict[str, Any]:
+    async def _handle(self, endpoint: str, name: str, scope: Scope, receive: Receive) -> dict[str, Any]:
         if (endpoint, name) == ("state", "live"):
             return {"live": True}
         if endpoint == "predictions":
@@ -188,7 +188,7 @@ class CollectorApp:
             async with self._body(scope, receive, _MAX_ROWS_BYTES, ROWS_AT_ONCE) as body:
                 return {"stored": await (self._event(scope, body) if name == "events" else self._feedback(body))}
         fix = "see docs/predictions-and-labels.md"
-        raise BadRequest(f"path {shown(scope['path'])}", "is not one of the collector's", fix, status=404)
+        raise BadRequest(f"path {excerpt(scope['path'])}", "is not one of the collector's", fix, status=404)
 
     @contextlib.asynccontextmanager
     async def _body(self, scope: Scope, receive: Receive, most: int, at_once: int) -> AsyncIterator[bytes]:
@@ -205,7 +205,7 @@ class CollectorApp:
             self._busy[most] -= 1
 
     async def _predictions(self, name: str, body: bytes) -> int:
-        batch = Batch.named(name)
+        batch = Batch.from_name(name)
         frame = await asyncio.to_thread(parse_predictions, batch, body)
         await asyncio.to_thread(self._store.put, "predictions", batch, frame)
         self.counts.predictions(frame)

@@ -7,8 +7,8 @@ What a server says in words: one JSON line on standard error for each failure, r
 ``sequence`` counts the changes of the environment's release file, so it names the decision that put the state in place
 under which the request was answered; like a ``rollout`` that the request does not bring, it is what the mounted
 ConfigMap says at that moment.
-Answers are not told: four lines a request cost 40 % of a small model's time, and the prediction log has them all. Of
-failures and refusals at most ten a second are told; the next line says how many were left out.
+Answers are not logged: four lines a request cost 40 % of a small model's time, and the prediction log has them all. Of
+failures and refusals at most ten a second are logged; the next line says how many were left out.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ class _JsonLines(logging.Formatter):
         self._identity = dict(identity)
 
     def format(self, record: logging.LogRecord) -> str:
-        told: Mapping[str, Any] = getattr(record, "told", {"event": "log", "text": record.getMessage()[:_LONGEST]})
+        fields: Mapping[str, Any] = getattr(record, "fields", {"event": "log", "text": record.getMessage()[:_LONGEST]})
         line = {"time": iso(datetime.fromtimestamp(record.created, UTC)), "level": record.levelname}
-        document = line | self._identity | {key: value for key, value in told.items() if value not in ("", None)}
+        document = line | self._identity | {key: value for key, value in fields.items() if value not in ("", None)}
         if record.exc_info:
             document["exception"] = self.formatException(record.exc_info)[-_LONGEST:]
         return orjson.dumps(document).decode()
 
 
-class Events:
+class EventLog:
     """
     The lines of one server process.
 
@@ -69,22 +69,22 @@ class Events:
         self._second, self._told, self._left_out = 0, 0, 0
         self._failure: BaseException | None = None
 
-    def say(self, event: str, **told: Any) -> None:
+    def say(self, event: str, **fields: Any) -> None:
         """Something that happens seldom."""
-        self._logger.info(event, extra={"told": {"event": event, **told}})
+        self._logger.info(event, extra={"fields": {"event": event, **fields}})
 
-    def failed(self, cause: str, request_id: str, rollout: str) -> None:
+    def report_failure(self, cause: str, request_id: str, rollout: str) -> None:
         """A request failed, which is our fault; called where the exception is being handled."""
         self._failure = sys.exc_info()[1]
         if self._may_tell():
-            told = {"event": "failed", "cause": cause, "error": repr(self._failure)[:_LONGEST]}
-            self._tell(logging.ERROR, told, request_id, rollout, exc_info=True)
+            fields = {"event": "failed", "cause": cause, "error": repr(self._failure)[:_LONGEST]}
+            self._tell(logging.ERROR, fields, request_id, rollout, exc_info=True)
 
-    def refused(self, part: str, error: str, headers: Mapping[str, str]) -> None:
+    def report_refusal(self, part: str, error: str, headers: Mapping[str, str]) -> None:
         """A request broke its contract; its headers may say anything, so little of them is told."""
         if self._may_tell():
-            told = {"event": "refused", "part": part, "error": error[:_LONGEST]}
-            self._tell(logging.WARNING, told, headers.get("x-request-id", "")[:256], "")
+            fields = {"event": "refused", "part": part, "error": error[:_LONGEST]}
+            self._tell(logging.WARNING, fields, headers.get("x-request-id", "")[:256], "")
 
     def _is_known(self, record: logging.LogRecord) -> bool:
         """Whether kserve or uvicorn tells a failure once more."""
@@ -100,14 +100,16 @@ class Events:
             self._left_out += 1
         return self._told <= _A_SECOND
 
-    def _tell(self, level: int, told: dict[str, Any], request_id: str, rollout: str, *, exc_info: bool = False) -> None:
+    def _tell(
+        self, level: int, fields: dict[str, Any], request_id: str, rollout: str, *, exc_info: bool = False
+    ) -> None:
         left_out, self._left_out = self._left_out, 0
-        ids: dict[str, Any] = {"request_id": request_id, "trace_id": tracing.trace_id(), **self._released()}
+        ids: dict[str, Any] = {"request_id": request_id, "trace_id": tracing.trace_id(), **self._release_of_now()}
         ids |= {"rollout": rollout} if rollout else {}
-        extra = {"told": told | ids | {"left_out": left_out or None}}
-        self._logger.log(level, told["event"], extra=extra, exc_info=exc_info)
+        extra = {"fields": fields | ids | {"left_out": left_out or None}}
+        self._logger.log(level, fields["event"], extra=extra, exc_info=exc_info)
 
-    def _released(self) -> dict[str, str | int]:
+    def _release_of_now(self) -> dict[str, str | int]:
         """What is released now; nothing where that cannot be read, for no line may fail."""
         if self._release is None:
             return {}

@@ -9,14 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 DROPPED_BYTES, DROPPED_S = 32 << 20, 1.0
 """Who sends more, or slower, may see a reset."""
@@ -25,7 +19,7 @@ DROPPED_BYTES, DROPPED_S = 32 << 20, 1.0
 class Lingering:
     """An ASGI application whose early answers arrive."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -33,20 +27,20 @@ class Lingering:
         if scope["type"] != "http" or scope["method"] in {"GET", "HEAD"}:
             await self._app(scope, receive, send)
             return
-        ended = False
+        complete = False
 
-        async def received() -> Message:
-            nonlocal ended
+        async def receive_and_note() -> Message:
+            nonlocal complete
             message = await receive()
-            ended = not message.get("more_body", False)
+            complete = not message.get("more_body", False)
             return message
 
-        async def sent(message: Message) -> None:
-            if not ended and message["type"] == "http.response.start" and not _waits_for_leave(scope):
-                await _drop(received)
+        async def send_after_body(message: Message) -> None:
+            if not complete and message["type"] == "http.response.start" and not _waits_for_leave(scope):
+                await _drop(receive_and_note)
             await send(message)
 
-        await self._app(scope, received, sent)
+        await self._app(scope, receive_and_note, send_after_body)
 
 
 def _waits_for_leave(scope: Scope) -> bool:

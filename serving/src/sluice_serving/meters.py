@@ -1,4 +1,4 @@
-"""Everything that one server counts, told once a request."""
+"""Everything that one server counts, by one call a request."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sluice.models.bundle import Bundle
 from sluice.models.request import BadRequest
 from sluice_serving.metrics import Cause, ServingMetrics
 from sluice_serving.model_metrics import ModelMetrics
-from sluice_serving.rows import Rows
+from sluice_serving.rows import RequestRows
 from sluice_serving.seldon_metrics import SeldonMetrics
 
 
@@ -35,26 +35,26 @@ class Meters:
             if collector is not None:
                 registry.register(collector)
 
-    def answered(self, rows: Rows, scores: Sequence[float], milliseconds: float) -> None:
+    def count_answers(self, rows: RequestRows, scores: Sequence[float], milliseconds: float) -> None:
         """One request with a score for each of its rows."""
         route = rows.context.route
         lacking = sum(1 for missing, stale in zip(rows.missing, rows.stale, strict=True) if missing or stale)
-        self.requests.answered(route, len(scores), lacking, milliseconds, rows.context.event_time)
+        self.requests.count_answers(route, len(scores), lacking, milliseconds, rows.context.event_time)
         if lacking:
-            self.model.read(rows.missing, rows.stale)
-        self.model.scored(route, scores)
+            self.model.count_gaps(rows.missing, rows.stale)
+        self.model.count_scores(route, scores)
         if self.seldon:
-            self.seldon.ended("200", milliseconds)
+            self.seldon.count("200", milliseconds)
 
-    def failed(self, route: str, cause: Cause, n: int, milliseconds: float, moment: datetime) -> None:
+    def count_failures(self, route: str, cause: Cause, n: int, milliseconds: float, moment: datetime) -> None:
         """One request whose ``n`` instances got no score, which is our fault."""
-        self.requests.failed(route, cause, n, milliseconds, moment)
+        self.requests.count_failures(route, cause, n, milliseconds, moment)
         if self.seldon:
-            self.seldon.ended("500", milliseconds)
+            self.seldon.count("500", milliseconds)
 
-    def refused(self, headers: Mapping[str, str], error: BadRequest, milliseconds: float) -> None:
+    def count_refusal(self, headers: Mapping[str, str], error: BadRequest, milliseconds: float) -> None:
         """One request that was the client's own fault; the headers may say anything."""
-        self.requests.refused(headers.get("x-sluice-route"))
-        self.model.refused(error.part)
+        self.requests.count_refusal(headers.get("x-sluice-route"))
+        self.model.count_refusal(error.part)
         if self.seldon:
-            self.seldon.ended("400", milliseconds)
+            self.seldon.count("400", milliseconds)

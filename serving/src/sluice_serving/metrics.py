@@ -34,7 +34,7 @@ _ANSWERED, _REFUSED = OUTCOMES.index(("2xx", "")), OUTCOMES.index(("4xx", "reque
 _FAILED: dict[Cause, int] = {"features": OUTCOMES.index(("5xx", "features")), "model": OUTCOMES.index(("5xx", "model"))}
 
 
-class _Route:
+class _RouteCounts:
     """Plain numbers: they are changed by the event loop's one thread alone, and that is also where they are read."""
 
     __slots__ = ("bins", "last", "outcomes", "seconds", "squares", "stale")
@@ -45,7 +45,7 @@ class _Route:
         self.seconds = self.squares = self.last = 0.0
         self.stale = 0
 
-    def timed(self, n: int, milliseconds: float, moment: datetime) -> None:
+    def time(self, n: int, milliseconds: float, moment: datetime) -> None:
         self.bins[bisect_left(LATENCY_BOUNDS_MS, milliseconds)] += n
         seconds = milliseconds / 1000
         self.seconds += n * seconds
@@ -59,22 +59,22 @@ class ServingMetrics(Collector):
     def __init__(self, task: str, digest: str) -> None:
         self._identity = [task, digest]
         self._start = time.time()
-        self._routes = {route: _Route() for route in ROUTES}
+        self._routes = {route: _RouteCounts() for route in ROUTES}
 
-    def answered(self, route: str, n: int, stale: int, milliseconds: float, moment: datetime) -> None:
+    def count_answers(self, route: str, n: int, stale: int, milliseconds: float, moment: datetime) -> None:
         """``n`` scores, ``stale`` of them from a vector that lacked a feature or had one past its time to live."""
         counts = self._routes[route]
         counts.outcomes[_ANSWERED] += n
         counts.stale += stale
-        counts.timed(n, milliseconds, moment)
+        counts.time(n, milliseconds, moment)
 
-    def failed(self, route: str, cause: Cause, n: int, milliseconds: float, moment: datetime) -> None:
+    def count_failures(self, route: str, cause: Cause, n: int, milliseconds: float, moment: datetime) -> None:
         """``n`` instances that got no score, which is our fault."""
         counts = self._routes[route]
         counts.outcomes[_FAILED[cause]] += n
-        counts.timed(n, milliseconds, moment)
+        counts.time(n, milliseconds, moment)
 
-    def refused(self, route: str | None) -> None:
+    def count_refusal(self, route: str | None) -> None:
         """One request that was the client's own fault; the header may say anything."""
         counts = self._routes.get(route or "stable")
         (counts or self._routes["other"]).outcomes[_REFUSED] += 1
@@ -82,7 +82,7 @@ class ServingMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """All families, for a scrape."""
         names = ["task", "digest", "route"]
-        yield self._counted(names)
+        yield self._outcomes(names)
         latency = HistogramMetricFamily("sluice_request_latency_seconds", "Time in the server.", labels=names)
         squares = CounterMetricFamily("sluice_request_latency_squared_seconds", "Their squares.", labels=names)
         stale = CounterMetricFamily("sluice_features_stale", "Answers without a fresh vector.", labels=names)
@@ -98,7 +98,7 @@ class ServingMetrics(Collector):
         start.add_metric(self._identity, self._start)
         yield start
 
-    def _counted(self, names: list[str]) -> Metric:
+    def _outcomes(self, names: list[str]) -> Metric:
         family = CounterMetricFamily("sluice_requests", "Instances asked about.", labels=[*names, "status", "cause"])
         for route, counts in self._routes.items():
             for series, n in zip(OUTCOMES, counts.outcomes, strict=True):
@@ -108,8 +108,8 @@ class ServingMetrics(Collector):
 
 def cumulative(ends: Sequence[str], bins: Sequence[int]) -> list[tuple[str, float]]:
     """The bins of a histogram as Prometheus wants them: each with its upper end and all that is below it."""
-    total, found = 0, []
+    total, sums = 0, []
     for bound, n in zip(ends, bins, strict=True):
         total += n
-        found.append((bound, float(total)))
-    return found
+        sums.append((bound, float(total)))
+    return sums

@@ -39,18 +39,18 @@ class ModelMetrics(Collector):
         self._stale = dict.fromkeys(self._missing, 0)
         self._scores = {route: ([0] * len(_ENDS), [0.0]) for route in ROUTES[:-1]}
 
-    def refused(self, part: Contract) -> None:
+    def count_refusal(self, part: Contract) -> None:
         """One request that broke this part of its contract."""
         self._refused[part] += 1
 
-    def read(self, missing: Iterable[Sequence[str]], stale: Iterable[Sequence[str]]) -> None:
+    def count_gaps(self, missing: Iterable[Sequence[str]], stale: Iterable[Sequence[str]]) -> None:
         """Names of missing and of stale features, a row each."""
         for counts, rows in ((self._missing, missing), (self._stale, stale)):
             for row in rows:
                 for name in row:
                     counts[name] += 1
 
-    def scored(self, route: str, scores: Sequence[float]) -> None:
+    def count_scores(self, route: str, scores: Sequence[float]) -> None:
         """Finite scores, each 0 to 1 by rights; what is above ends in the last bin."""
         bins, total = self._scores[route]
         for score in scores:
@@ -59,15 +59,15 @@ class ModelMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """All families, for a scrape."""
-        yield self._counted("sluice_requests_refused", "Requests that broke their contract.", "part", self._refused)
-        yield self._counted("sluice_feature_missing", "Cells without a value.", "feature", self._missing)
-        yield self._counted("sluice_feature_stale", "Cells whose value was past its time.", "feature", self._stale)
+        yield self._counter("sluice_requests_refused", "Requests that broke their contract.", "part", self._refused)
+        yield self._counter("sluice_feature_missing", "Cells without a value.", "feature", self._missing)
+        yield self._counter("sluice_feature_stale", "Cells whose value was past its time.", "feature", self._stale)
         scores = HistogramMetricFamily("sluice_score", "Scores given.", labels=["task", "digest", "route"])
         for route, (bins, total) in self._scores.items():
             scores.add_metric([*self._identity, route], cumulative(_ENDS, bins), total[0])
         yield scores
 
-    def _counted(self, name: str, text: str, label: str, counts: dict[str, int] | dict[Contract, int]) -> Metric:
+    def _counter(self, name: str, text: str, label: str, counts: dict[str, int] | dict[Contract, int]) -> Metric:
         family = CounterMetricFamily(name, text, labels=["task", "digest", label])
         for value, n in counts.items():
             family.add_metric([*self._identity, value], n)

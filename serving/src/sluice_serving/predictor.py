@@ -31,14 +31,14 @@ import orjson
 
 from sluice.errors import BadInput, SluiceError, Unavailable
 from sluice.models.bundle import Bundle, load_bundle
-from sluice.models.request import BadRequest, InferenceRequest, columns_of, parse_v1, parse_v2
+from sluice.models.request import DATATYPES, BadRequest, InferenceRequest, columns_of, parse_v1, parse_v2
 from sluice.models.request_headers import Context, parse_context
-from sluice.predictions.log import PredictionLog, Record
-from sluice_serving.rows import Features, Rows
+from sluice.predictions.log import PredictionLog, PredictionRecord
+from sluice_serving.rows import Features, RequestRows
 
 if TYPE_CHECKING:
     from sluice.features.reader import FeatureRows, OnlineReader
-    from sluice_serving.events import Events
+    from sluice_serving.events import EventLog
     from sluice_serving.meters import Meters
     from sluice_serving.metrics import Cause
 
@@ -92,7 +92,7 @@ class Predictor:
         from sluice_serving import tracing
 
         self.answered = self.failed = 0
-        self.events: Events | None = None
+        self.events: EventLog | None = None
         self._tracing = tracing
         self._warm()
 
@@ -111,9 +111,9 @@ class Predictor:
             with contextlib.suppress(ValueError, ArithmeticError, Unavailable):
                 self.reader.read([nobody], datetime.now(UTC))
 
-    def rows(self, version: str, body: bytes, headers: Mapping[str, str]) -> Rows:
+    def rows(self, version: str, body: bytes, headers: Mapping[str, str]) -> RequestRows:
         """Parse, check and complete a request; raises ``BadRequest`` for what a client did wrong."""
-        started = time.perf_counter()
+        start = time.perf_counter()
         context = parse_context(headers)
         self._tracing.describe(context)
         parse = parse_v1 if version == "v1" else parse_v2
@@ -124,9 +124,9 @@ class Predictor:
         except BadRequest:
             raise
         except Exception:
-            self._record_failure(request, context, started, "features", [{} for _ in request.instances])
+            self._record_failure(request, context, start, "features", [{} for _ in request.instances])
             raise
-        return Rows(request, context, *read, version, started)
+        return RequestRows(request, context, *read, version, start)
 
     def _features(self, request: InferenceRequest, context: Context) -> Features:
         if request.online and self.reader is not None:
@@ -147,7 +147,7 @@ class Predictor:
             # On-demand transforms compute with what the caller sent: a date beyond all calendars ends here.
             raise BadRequest("instances", f"cannot be made into features ({error})", "send plausible values") from error
 
-    def answer(self, rows: Rows) -> bytes:
+    def answer(self, rows: RequestRows) -> bytes:
         """Score the rows, log every prediction, and only then give the answer to send."""
         try:
             with self._tracing.span("model"):
@@ -155,7 +155,7 @@ class Predictor:
             if not all(map(math.isfinite, scores)):
                 raise ArithmeticError("the model gave a score that is not finite")
         except Exception:
-            self._record_failure(rows.request, rows.context, rows.started, "model", rows.features)
+            self._record_failure(rows.request, rows.context, rows.start, "model", rows.features)
             raise
         self._record(rows, scores)
         self.answered += len(scores)
@@ -181,47 +181,47 @@ class Predictor:
             document["id"] = request_id
         return orjson.dumps(document)
 
-    def _record(self, rows: Rows, scores: list[float]) -> None:
-        taken = _milliseconds_since(rows.started)
-        self.meters.answered(rows, scores, taken)
+    def _record(self, rows: RequestRows, scores: list[float]) -> None:
+        ms = _milliseconds_since(rows.start)
+        self.meters.count_answers(rows, scores, ms)
         if self.log is None:
             return
         each = zip(rows.features, rows.missing, rows.stale, rows.as_of, scores, strict=True)
         self.log.write(
             self._line(
-                rows.request, rows.context, i, taken, features, score=score, missing=missing, stale=stale, as_of=as_of
+                rows.request, rows.context, i, ms, features, score=score, missing=missing, stale=stale, as_of=as_of
             )
             for i, (features, missing, stale, as_of, score) in enumerate(each)
         )
 
     def _record_failure(
-        self, request: InferenceRequest, context: Context, started: float, cause: Cause, features: list[dict[str, Any]]
+        self, request: InferenceRequest, context: Context, start: float, cause: Cause, features: list[dict[str, Any]]
     ) -> None:
-        taken = _milliseconds_since(started)
-        self.meters.failed(context.route, cause, len(request.instances), taken, context.event_time)
+        ms = _milliseconds_since(start)
+        self.meters.count_failures(context.route, cause, len(request.instances), ms, context.event_time)
         self.failed += len(request.instances)
         if self.events is not None:
-            self.events.failed(cause, context.request_id, context.rollout)
+            self.events.report_failure(cause, context.request_id, context.rollout)
         if self.log is None:
             return
-        self.log.write(self._line(request, context, i, taken, row) for i, row in enumerate(features))
+        self.log.write(self._line(request, context, i, ms, row) for i, row in enumerate(features))
 
     def _line(
         self,
         request: InferenceRequest,
         context: Context,
         index: int,
-        taken_ms: float,
+        milliseconds: float,
         features: Mapping[str, Any],
         *,
         score: float | None = None,
         missing: Sequence[str] = (),
         stale: Sequence[str] = (),
         as_of: Mapping[str, datetime] | None = None,
-    ) -> Record:
+    ) -> PredictionRecord:
         """What the log keeps of one instance; without a score it failed."""
         suffix = "" if len(request.instances) == 1 else f"#{index}"
-        return Record(
+        return PredictionRecord(
             request_id=context.request_id + suffix,
             event_time=context.event_time,
             route=context.route,
@@ -229,7 +229,7 @@ class Predictor:
             digest=self.bundle.digest,
             score=score,
             status=500 if score is None else 200,
-            latency_ms=taken_ms,
+            latency_ms=milliseconds,
             features=features,
             missing=missing,
             stale=stale,
@@ -239,15 +239,14 @@ class Predictor:
 
     def inputs(self) -> list[dict[str, Any]]:
         """The V2 tensors of a request that brings all features."""
-        datatypes = {"float": "FP64", "int": "INT64", "string": "BYTES"}
         features = self.manifest.features
-        return [{"name": each.name, "datatype": datatypes[each.dtype], "shape": [-1]} for each in features]
+        return [{"name": each.name, "datatype": DATATYPES[each.dtype], "shape": [-1]} for each in features]
 
-    def refuse(self, headers: Mapping[str, str], error: BadRequest, started: float) -> None:
+    def refuse(self, headers: Mapping[str, str], error: BadRequest, start: float) -> None:
         """Count a request that was the client's own fault; it is in no log."""
-        self.meters.refused(headers, error, _milliseconds_since(started))
+        self.meters.count_refusal(headers, error, _milliseconds_since(start))
         if self.events is not None:
-            self.events.refused(error.part, str(error), headers)
+            self.events.report_refusal(error.part, str(error), headers)
 
     def describe(self) -> dict[str, Any]:
         """What this process serves and has done, for ``GET /-/sluice``."""
@@ -269,9 +268,9 @@ class Predictor:
         }
 
 
-def _milliseconds_since(started: float) -> float:
+def _milliseconds_since(start: float) -> float:
     """Rounded once, so that the log and the metrics put it into the same bin."""
-    return round((time.perf_counter() - started) * 1000, 4)
+    return round((time.perf_counter() - start) * 1000, 4)
 
 
 def load(options: argparse.Namespace) -> Predictor:
@@ -306,7 +305,7 @@ def serve(predictor: Predictor, options: argparse.Namespace) -> None:
     from prometheus_client import REGISTRY
 
     from sluice_serving import tracing
-    from sluice_serving.events import Events
+    from sluice_serving.events import EventLog
     from sluice_serving.server import SluiceModel, StrictModelServer, listen
 
     predictor.meters.register(REGISTRY)
@@ -321,7 +320,7 @@ def serve(predictor: Predictor, options: argparse.Namespace) -> None:
     sys.stdout.write(f"ready http://{host}:{port}\n")
     sys.stdout.flush()
     if options.json_log:  # after kserve has set its own logging up
-        predictor.events = Events(predictor.identity, options.release)
+        predictor.events = EventLog(predictor.identity, options.release)
         predictor.events.say("ready", address=f"http://{host}:{port}")
     server.start([SluiceModel(options.model_name, predictor)])
     end_traces()

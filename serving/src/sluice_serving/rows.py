@@ -21,7 +21,7 @@ class Features(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Rows:
+class RequestRows:
     """Requested rows with their ``Features``, ready for the model."""
 
     request: InferenceRequest
@@ -31,4 +31,4 @@ class Rows:
     stale: Sequence[Sequence[str]]
     as_of: list[dict[str, datetime]]
     version: str
-    started: float
+    start: float

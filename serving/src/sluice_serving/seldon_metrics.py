@@ -30,7 +30,7 @@ class SeldonMetrics(Collector):
         self._bins = {status: [0] * len(_ENDS) for status in STATUSES}
         self._seconds = dict.fromkeys(STATUSES, 0.0)
 
-    def ended(self, status: str, milliseconds: float) -> None:
+    def count(self, status: str, milliseconds: float) -> None:
         """One request."""
         self._bins[status][bisect_left(_BOUNDS_MS, milliseconds)] += 1
         self._seconds[status] += milliseconds / 1000

@@ -48,7 +48,7 @@ class Call:
     body: bytes
 
 
-class Answering(Protocol):
+class RequestHandler(Protocol):
     """What a kserve model here needs to be able to do."""
 
     def rows(self, version: Version, body: bytes, headers: Mapping[str, str]) -> Any:
@@ -57,7 +57,7 @@ class Answering(Protocol):
     def answer(self, rows: Any) -> bytes:
         """The body of the answer."""
 
-    def refuse(self, headers: Mapping[str, str], error: BadRequest, started: float) -> None:
+    def refuse(self, headers: Mapping[str, str], error: BadRequest, start: float) -> None:
         """Count a request that was the client's own fault."""
 
     def describe(self) -> dict[str, Any]:
@@ -70,7 +70,7 @@ class Answering(Protocol):
 class SluiceModel(Model):  # type: ignore[misc]  # kserve has no types
     """A predictor as kserve wants it: preprocess checks and reads features, predict scores and logs."""
 
-    def __init__(self, name: str, predictor: Answering) -> None:
+    def __init__(self, name: str, predictor: RequestHandler) -> None:
         super().__init__(name)
         self.predictor = predictor
         self.ready = True
@@ -129,25 +129,28 @@ class StrictRESTServer(RESTServer):  # type: ignore[misc]  # kserve has no types
         version: Version = "v1" if request.url.path.startswith("/v1/") else "v2"
         if not await self.dataplane.model_ready(name, disable_predictor_health_check=True):
             raise ModelNotReady(name)
-        headers, started = dict(request.headers), time.perf_counter()
+        headers, start = dict(request.headers), time.perf_counter()
         try:
             with tracing.request(headers):
                 answer, _ = await self.dataplane.infer(name, Call(version, await bounded_body(request)), headers)
         except BadRequest as error:
-            self.dataplane.model_registry.get_model(name).predictor.refuse(headers, error, started)
+            self.dataplane.model_registry.get_model(name).predictor.refuse(headers, error, start)
             raise
         return Response(answer, media_type="application/json")
 
+    def _descriptions(self) -> list[dict[str, Any]]:
+        return [model.predictor.describe() for model in self.dataplane.model_registry.get_models().values()]
+
     async def describe(self, _: Request) -> Response:
         """``GET /-/sluice``: what this process serves, in its own words; release controllers read it back."""
-        documents = [model.predictor.describe() for model in self.dataplane.model_registry.get_models().values()]
+        documents = self._descriptions()
         return Response(orjson.dumps(documents[0] if documents else {}), media_type="application/json")
 
     async def serves(self, request: Request) -> Response:
         """``GET /-/serves/<digest>``: 200 when that is what is loaded, else 409; the readiness probe asks it."""
-        asked = request.path_params["digest"]
-        served = [model.predictor.describe()["digest"] for model in self.dataplane.model_registry.get_models().values()]
-        return Response(orjson.dumps({"asked": asked, "served": served}), 200 if served == [asked] else 409)
+        digest = request.path_params["digest"]
+        digests = [each["digest"] for each in self._descriptions()]
+        return Response(orjson.dumps({"asked": digest, "served": digests}), 200 if digests == [digest] else 409)
 
     def _register_endpoints(self, app: FastAPI) -> None:
         first = V1Endpoints(self.dataplane, self.model_repository_extension)

@@ -29,9 +29,10 @@ import urllib3
 from prometheus_client.core import REGISTRY, CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from sluice.documents.event_time import STAMP
 from sluice.errors import BadInput
-from sluice.feedback.batch import MAX_BATCH_BYTES, STAMP, Batch
-from sluice.predictions.log import LogWriter, PredictionLog, Record, kept
+from sluice.feedback.batch import MAX_BATCH_BYTES, Batch
+from sluice.predictions.log import LogWriter, PredictionLog, PredictionRecord, is_sampled
 
 SEGMENT_BYTES = 1 << 20
 _TIMEOUT_S = 10.0
@@ -73,7 +74,7 @@ def open_log(options: argparse.Namespace, task: str, digest: str) -> PredictionL
         spool = Spool(options.spool, options.spool_bytes, options.log_percent, max(options.ship_seconds, 0.1))
     except OSError as error:
         raise BadInput(f"--spool {options.spool}", f"cannot be written ({error.strerror})", "mount a disk") from error
-    REGISTRY.register(_Counts(spool, [task, digest]))
+    REGISTRY.register(_SpoolMetrics(spool, [task, digest]))
     spool.start(options.collector)
     return spool
 
@@ -103,14 +104,14 @@ class Spool:
         self._thread: threading.Thread | None = None
 
     def _open(self) -> tuple[Path, int, int]:
-        begun = datetime.now(UTC).strftime(STAMP)
-        path = self._directory / f"{begun}-{time.time_ns():020d}-{self._number:06d}.jsonl"
+        stamp = datetime.now(UTC).strftime(STAMP)
+        path = self._directory / f"{stamp}-{time.time_ns():020d}-{self._number:06d}.jsonl"
         self._number += 1
         return path, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644), 0
 
-    def write(self, records: Iterable[Record]) -> None:
+    def write(self, records: Iterable[PredictionRecord]) -> None:
         """Append the sampled records; a call returns when the kernel has them, whatever the collector does."""
-        lines = [record.line() for record in records if kept(record.request_id, self._percent)]
+        lines = [record.line() for record in records if is_sampled(record.request_id, self._percent)]
         data = b"".join(lines)
         if not lines:
             return
@@ -211,8 +212,8 @@ class _Sender:
 
     def put(self, segment: str, body: bytes) -> int:
         """The collector's status; 0 without an answer. A refusal is said once, in the server's log."""
-        begun = datetime.strptime(segment.partition("-")[0], STAMP).replace(tzinfo=UTC)
-        path, headers = f"/v1/predictions/{Batch.of(begun, body).name}", {"content-type": "application/x-ndjson"}
+        start = datetime.strptime(segment.partition("-")[0], STAMP).replace(tzinfo=UTC)
+        path, headers = f"/v1/predictions/{Batch.of(start, body).name}", {"content-type": "application/x-ndjson"}
         try:
             answer = self._pool.request("PUT", path, body=body, headers=headers, preload_content=False)
             reason = answer.read(2000).decode("utf-8", "replace")
@@ -224,7 +225,7 @@ class _Sender:
         return answer.status
 
 
-class _Counts(Collector):
+class _SpoolMetrics(Collector):
     """What a spool has done, for a scrape."""
 
     def __init__(self, spool: Spool, identity: list[str]) -> None:

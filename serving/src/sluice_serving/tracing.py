@@ -55,8 +55,8 @@ def request(headers: Mapping[str, str]) -> contextlib.AbstractContextManager[Any
 def describe(context: Context) -> None:
     """Say in the span that is open which request it is about."""
     if (now := _current()) is not None:
-        told = {"request": context.request_id, "route": context.route, "rollout": context.rollout}
-        now.set_attributes({f"sluice.{key}": value for key, value in told.items()})
+        attributes = {"request": context.request_id, "route": context.route, "rollout": context.rollout}
+        now.set_attributes({f"sluice.{key}": value for key, value in attributes.items()})
 
 
 def trace_id() -> str:
@@ -70,8 +70,8 @@ def _current() -> Span | None:
         return None
     from opentelemetry.trace import get_current_span
 
-    found = get_current_span()
-    return found if found.is_recording() else None
+    current = get_current_span()
+    return current if current.is_recording() else None
 
 
 def start(environment: Mapping[str, str], identity: Mapping[str, str]) -> Callable[[], None]:
@@ -92,8 +92,8 @@ def start(environment: Mapping[str, str], identity: Mapping[str, str]) -> Callab
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    named = {"service.name": "sluice", **{f"sluice.{key}": value for key, value in identity.items()}}
-    provider = TracerProvider(resource=Resource.create(named), shutdown_on_exit=False)
+    attributes = {"service.name": "sluice", **{f"sluice.{key}": value for key, value in identity.items()}}
+    provider = TracerProvider(resource=Resource.create(attributes), shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     _tracer = provider.get_tracer("sluice.serving")
     return provider.shutdown

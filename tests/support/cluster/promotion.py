@@ -18,7 +18,8 @@ from sluice.gitops.writer import GitOps, Snapshot
 from sluice.operations.operator import roll_back
 from sluice.rollout.advance import look, propose
 from sluice_cluster.api import KubernetesCluster
-from sluice_cluster.applied import Document, NotApplied, read_back
+from sluice_cluster.applied import read_back
+from sluice_cluster.cluster import NotApplied, Resource
 from tests.support.cluster.argo_cd import (
     refresh,
 )
@@ -29,7 +30,7 @@ from tests.support.release import GOOD, arm, evidence_of, passing
 HOST = "flights.dev.example.com"
 
 
-def digest_by_proxy(pod: Document) -> str:
+def digest_by_proxy(pod: Resource) -> str:
     """What a pod says it serves, by way of the API server: tests need not run inside the cluster."""
     place = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}:8080/proxy/-/sluice"
     try:

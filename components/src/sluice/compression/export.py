@@ -6,8 +6,8 @@ import warnings
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from sluice.arrays import Floats32
 from sluice.errors import BadArtifact
 from sluice.models.runtime import LiteRTScorer, sigmoid
 from sluice.training.determinism import quiet_stderr
@@ -17,7 +17,7 @@ _TOLERANCE_INT8 = 0.1
 """Largest difference of a probability between the model and its file: rounding of float32, and of int8."""
 
 
-def exported(model: Any, rows: npt.NDArray[np.float32], name: str, *, int8: bool = False) -> bytes:
+def export_litert(model: Any, rows: Floats32, name: str, *, int8: bool = False) -> bytes:
     """
     The model as a ``.tflite`` file with float input (n, width) and float output (n, 1).
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,30 +11,27 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from sluice.compression.export import exported
+from sluice.compression.export import export_litert
 from sluice.compression.prune import kernel_sparsity, pruned_student
-from sluice.compression.quantize import quantization_aware_student, quantized
+from sluice.compression.quantize import quantization_aware_student, quantize_weights
 from sluice.compression.student import Lessons, distil
-from sluice.content import write_json
+from sluice.content import whole_directory, write_json
 from sluice.errors import BadArtifact, one_line
 from sluice.models.builder import build
 from sluice.models.encoder import Encoder
 from sluice.models.runtime import LiteRTScorer
 from sluice.tasks.recipe import Recipe
-from sluice.training.curve import predicted_logits
+from sluice.training.curve import LinePrinter, predicted_logits, print_line
 from sluice.training.determinism import start_tensorflow
-from sluice.training.frame import Encoded, encoded_splits, prepared_frame
-from sluice.training.staging import whole_directory
+from sluice.training.frame import EncodedSplit, encoded_splits, prepared_frame
 from sluice.training.teacher import WEIGHTS
 
 _CHECKED_ROWS = 512
 _LATENCY_RUNS = 3000
 
-Progress = Callable[[str], None]
-
 
 def build_ladder(
-    frame_dir: Path, teacher_dir: Path, recipe: Recipe, out: Path, progress: Progress | None = None
+    frame_dir: Path, teacher_dir: Path, recipe: Recipe, out: Path, progress: LinePrinter | None = None
 ) -> None:
     """
     Build the recipe's variants and score the tune and test rows with each.
@@ -55,7 +51,7 @@ def build_ladder(
     encoder, spec = _read_teacher(teacher_dir)
     splits = encoded_splits(prepared_frame(frame_dir, recipe), encoder)
     keras = start_tensorflow(recipe.seed)
-    teacher = _loaded_teacher(keras, spec, teacher_dir / WEIGHTS)
+    teacher = _load_teacher(keras, spec, teacher_dir / WEIGHTS)
     with whole_directory(out) as directory:
         models = _Builder(keras, teacher, splits["train"], recipe, directory / "student.weights.h5")
         rungs, scores = [], _rows(splits)
@@ -63,9 +59,9 @@ def build_ladder(
             data, parameters, sparsity = models.variant(name)
             (directory / f"{name}.tflite").write_bytes(data)
             scorer = LiteRTScorer(data)
-            scores = scores.with_columns(pl.Series(name, _scored(scorer, splits)))
+            scores = scores.with_columns(pl.Series(name, _scores(scorer, splits)))
             rungs.append(_rung(name, data, parameters, sparsity, scorer, splits["tune"]))
-            (progress or _to_stdout)(_line(rungs[-1]))
+            (progress or print_line)(_line(rungs[-1]))
         scores.write_parquet(directory / "scores.parquet")
         write_json(directory / "ladder.json", rungs)
 
@@ -73,7 +69,7 @@ def build_ladder(
 class _Builder:
     """Makes variants; the distilled student is made once and lent to all that need it."""
 
-    def __init__(self, keras: Any, teacher: Any, train: Encoded, recipe: Recipe, weights: Path) -> None:
+    def __init__(self, keras: Any, teacher: Any, train: EncodedSplit, recipe: Recipe, weights: Path) -> None:
         self._keras, self._teacher, self._recipe, self._weights = keras, teacher, recipe, weights
         self._rows = train.x[:: max(1, len(train.x) // _CHECKED_ROWS)]
         targets = np.stack([train.y, predicted_logits(teacher, train.x).astype(np.float32)], axis=1)
@@ -83,32 +79,32 @@ class _Builder:
     def variant(self, name: str) -> tuple[bytes, int, float]:
         """The file of a variant, the number of its parameters, and the share of zeros in its kernels."""
         make: Mapping[str, Callable[[], tuple[bytes, Any]]] = {
-            "teacher_f32": lambda: (exported(self._teacher, self._rows, name), self._teacher),
-            "student_f32": lambda: (self._distilled()[1], self._distilled()[0]),
-            "student_int8": lambda: (quantized(self._distilled()[1]), self._distilled()[0]),
-            "student_pruned_int8": self._pruned,
-            "student_qat_int8": self._aware,
+            "teacher_f32": lambda: (export_litert(self._teacher, self._rows, name), self._teacher),
+            "student_f32": lambda: (self._distil()[1], self._distil()[0]),
+            "student_int8": lambda: (quantize_weights(self._distil()[1]), self._distil()[0]),
+            "student_pruned_int8": self._prune,
+            "student_qat_int8": self._quantize_aware,
         }
         data, model = make[name]()
-        kernels = self._distilled()[0] if name == "student_qat_int8" else model
+        kernels = self._distil()[0] if name == "student_qat_int8" else model
         return data, kernels.count_params(), kernel_sparsity(kernels)
 
-    def _distilled(self) -> tuple[Any, bytes]:
+    def _distil(self) -> tuple[Any, bytes]:
         if self._student is None:
             model = distil(self._keras, self._lessons, self._recipe)
             model.save_weights(self._weights)
-            self._student = model, exported(model, self._rows, "student_f32")
+            self._student = model, export_litert(model, self._rows, "student_f32")
         return self._student
 
-    def _pruned(self) -> tuple[bytes, Any]:
-        self._distilled()
+    def _prune(self) -> tuple[bytes, Any]:
+        self._distil()
         model = pruned_student(self._weights, self._lessons, self._recipe)
-        return quantized(exported(model, self._rows, "student_pruned_int8")), model
+        return quantize_weights(export_litert(model, self._rows, "student_pruned_int8")), model
 
-    def _aware(self) -> tuple[bytes, Any]:
-        self._distilled()
+    def _quantize_aware(self) -> tuple[bytes, Any]:
+        self._distil()
         model = quantization_aware_student(self._weights, self._lessons, self._recipe)
-        return exported(model, self._rows, "student_qat_int8", int8=True), model
+        return export_litert(model, self._rows, "student_qat_int8", int8=True), model
 
 
 def _read_teacher(directory: Path) -> tuple[Encoder, dict[str, Any]]:
@@ -126,7 +122,7 @@ def _read_teacher(directory: Path) -> tuple[Encoder, dict[str, Any]]:
     return encoder, spec
 
 
-def _loaded_teacher(keras: Any, spec: Mapping[str, Any], weights: Path) -> Any:
+def _load_teacher(keras: Any, spec: Mapping[str, Any], weights: Path) -> Any:
     model = build(keras, spec["width"], spec["hidden"], spec["dropout"])
     try:
         model.load_weights(weights)
@@ -136,18 +132,18 @@ def _loaded_teacher(keras: Any, spec: Mapping[str, Any], weights: Path) -> Any:
     return model
 
 
-def _rows(splits: Mapping[str, Encoded]) -> pl.DataFrame:
+def _rows(splits: Mapping[str, EncodedSplit]) -> pl.DataFrame:
     return pl.concat(
         pl.DataFrame({"example_id": splits[name].ids}).with_columns(split=pl.lit(name)) for name in ("tune", "test")
     )
 
 
-def _scored(scorer: LiteRTScorer, splits: Mapping[str, Encoded]) -> Any:
+def _scores(scorer: LiteRTScorer, splits: Mapping[str, EncodedSplit]) -> Any:
     return np.concatenate([scorer.scores(splits[name].x) for name in ("tune", "test")])
 
 
 def _rung(
-    name: str, data: bytes, parameters: int, sparsity: float, scorer: LiteRTScorer, rows: Encoded
+    name: str, data: bytes, parameters: int, sparsity: float, scorer: LiteRTScorer, rows: EncodedSplit
 ) -> dict[str, Any]:
     p50, p99 = scorer.latency(rows.x, _LATENCY_RUNS)
     return {
@@ -166,8 +162,3 @@ def _line(rung: Mapping[str, Any]) -> str:
         f"{rung['name']:<20} {rung['parameters']:>8,} parameters  {rung['bytes']:>9,} bytes "
         f"({rung['gzip_bytes']:,} gzipped)  p50 {rung['latency_p50_us']:.1f} us"
     )
-
-
-def _to_stdout(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()

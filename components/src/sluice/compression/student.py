@@ -7,9 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from sluice.arrays import Floats32
 from sluice.models.builder import build
 from sluice.tasks.recipe import Recipe
 from sluice.training.determinism import on_jax
@@ -34,8 +32,8 @@ class Lessons:
         targets: label and teacher's logit, float32, shape (n, 2).
     """
 
-    x: npt.NDArray[np.float32]
-    targets: npt.NDArray[np.float32]
+    x: Floats32
+    targets: Floats32
 
 
 def distillation_loss(targets: Any, logits: Any) -> Any:

@@ -6,20 +6,19 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict
 
 from sluice.data.divergence import FeatureProfile, divergence
 from sluice.data.schema import FeatureRule, Schema
-from sluice.data.span import iso_time, type_name
+from sluice.data.span import type_name
+from sluice.documents.event_time import iso
+from sluice.documents.model import FrozenDocument
 
 SPAN = "(span)"
 """Stands for the feature in an anomaly of the whole span."""
 
 
-class Anomaly(BaseModel):
+class Anomaly(FrozenDocument):
     """One broken rule."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     feature: str
     rule: str
@@ -47,14 +46,14 @@ def find_anomalies(
         baseline: profiles of the training span; features without one are not compared.
         window: half-open interval that event times must lie in.
     """
-    found = list(_column_anomalies(frame, schema))
+    anomalies = list(_column_anomalies(frame, schema))
     sound = _sound(frame, schema)
     for name, rule in sound.items():
         for check in _CHECKS:
-            found.extend(check(frame.get_column(name), rule))
-    found.extend(_span_anomalies(frame, schema, window, sound))
-    found.extend(find_distances(frame, schema, baseline or {}))
-    return tuple(found)
+            anomalies.extend(check(frame.get_column(name), rule))
+    anomalies.extend(_span_anomalies(frame, schema, window, sound))
+    anomalies.extend(find_distances(frame, schema, baseline or {}))
+    return tuple(anomalies)
 
 
 def _sound(frame: pl.DataFrame, schema: Schema) -> dict[str, FeatureRule]:
@@ -70,8 +69,8 @@ def _column_anomalies(frame: pl.DataFrame, schema: Schema) -> Iterator[Anomaly]:
     for name, rule in schema.features.items():
         if name not in frame.columns:
             yield _anomaly(name, "missing_column", "no such column", rule.type, f"Column {name!r} is missing.")
-        elif (found := type_name(frame.schema[name])) != rule.type:
-            yield _anomaly(name, "type", found, rule.type, f"Column {name!r} has type {found}, not {rule.type}.")
+        elif (actual := type_name(frame.schema[name])) != rule.type:
+            yield _anomaly(name, "type", actual, rule.type, f"Column {name!r} has type {actual}, not {rule.type}.")
     for name in sorted(set(frame.columns) - schema.features.keys()):
         text = f"Column {name!r} is not in the schema."
         yield _anomaly(name, "unknown_column", type_name(frame.schema[name]), "no such column", text)
@@ -104,7 +103,7 @@ def _order(frame: pl.DataFrame, earlier: str, later: str) -> Iterator[Anomaly]:
 def _window(times: pl.Series, start: datetime, end: datetime) -> Iterator[Anomaly]:
     outside = times.filter(~times.is_between(start, end, closed="left"))
     if len(outside):
-        expected = f"[{iso_time(start)}, {iso_time(end)})"
+        expected = f"[{iso(start)}, {iso(end)})"
         yield _outside(times, outside, "window", expected)
 
 
@@ -185,8 +184,8 @@ def find_distances(frame: pl.DataFrame, schema: Schema, baseline: Mapping[str, F
 
 def _outside(column: pl.Series, outside: pl.Series, rule: str, expected: str) -> Anomaly:
     example = outside[0]
-    shown = iso_time(example) if isinstance(example, datetime) else repr(example)
-    observed = f"{len(outside)} of {len(column)} values, for example {shown[:80]}"
+    excerpt = iso(example) if isinstance(example, datetime) else repr(example)
+    observed = f"{len(outside)} of {len(column)} values, for example {excerpt[:80]}"
     text = f"Feature {column.name!r} breaks its {rule}, {expected}, in {observed}."
     return _anomaly(column.name, rule, observed, expected, text)
 

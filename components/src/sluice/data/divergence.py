@@ -7,14 +7,16 @@ from typing import Literal
 
 import numpy as np
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from sluice.data.statistics import frequencies
+from sluice.documents.model import FrozenDocument
 from sluice.errors import BadInput
 
 _MAX_CATEGORIES = 64
 
 
-class FeatureProfile(BaseModel):
+class FeatureProfile(FrozenDocument):
     """
     The baseline histogram of one feature.
 
@@ -24,8 +26,6 @@ class FeatureProfile(BaseModel):
     Categorical: ``shares`` (categories + 1) follows ``categories``, with one bin more for all others.
     Shares are of the non-null values and sum to 1, or are all 0 where there is none.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["numeric", "categorical"]
     null_rate: float = Field(ge=0, le=1)
@@ -107,8 +107,8 @@ def jensen_shannon(p: np.ndarray, q: np.ndarray) -> float:
 
 
 def _relative_entropy(p: np.ndarray, q: np.ndarray) -> float:
-    held = p > 0
-    return float(np.sum(p[held] * np.log2(p[held] / q[held])))
+    positive = p > 0
+    return float(np.sum(p[positive] * np.log2(p[positive] / q[positive])))
 
 
 def _require_values(values: pl.Series) -> None:
@@ -133,14 +133,12 @@ def _present(values: pl.Series) -> pl.Series:
 
 
 def _categories(present: pl.Series) -> tuple[str, ...]:
-    counted = present.alias("value").to_frame().group_by("value").len().sort(["len", "value"], descending=[True, False])
-    return tuple(counted["value"].head(_MAX_CATEGORIES))
+    return tuple(frequencies(present)["value"].head(_MAX_CATEGORIES))
 
 
 def _categorical_counts(present: pl.Series, categories: tuple[str, ...]) -> np.ndarray:
-    counted = present.alias("value").to_frame().group_by("value").len()
-    found: dict[str, int] = dict(counted.iter_rows())
-    known = [found.get(category, 0) for category in categories]
+    counts: dict[str, int] = dict(frequencies(present).iter_rows())
+    known = [counts.get(category, 0) for category in categories]
     return np.array([*known, len(present) - sum(known)], dtype=np.float64)
 
 

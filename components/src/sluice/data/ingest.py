@@ -9,7 +9,8 @@ from typing import Any
 import polars as pl
 
 from sluice.content import digest_of_files
-from sluice.data.span import SpanRecord, content_digest, iso_time, type_name, write_span
+from sluice.data.span import SpanRecord, content_digest, type_name, write_span
+from sluice.documents.event_time import iso
 from sluice.errors import BadInput, Refused
 from sluice.tasks.task import EXAMPLE_COLUMNS, Splits, Task
 
@@ -41,7 +42,7 @@ def ingest(task: Task, out: Path) -> SpanRecord:
         digest=content_digest(span),
         rows=span.height,
         duplicates=examples.height - distinct.height,
-        window=(iso_time(splits.train), iso_time(splits.live)),
+        window=(iso(splits.train), iso(splits.live)),
         splits={name: span.filter(pl.col("split") == name).height for name in SPLITS},
         source=source,
         columns={name: type_name(dtype) for name, dtype in span.schema.items()},
@@ -71,13 +72,13 @@ def check_columns(task: Task, examples: pl.DataFrame) -> None:
         BadInput: a column is missing or has another type.
         Refused: a column is known only later.
     """
-    wanted: Mapping[str, Any] = {**EXAMPLE_COLUMNS, **task.request_inputs}
-    for name in (*wanted, *task.entity_keys):
+    expected: Mapping[str, Any] = {**EXAMPLE_COLUMNS, **task.request_inputs}
+    for name in (*expected, *task.entity_keys):
         if name not in examples.columns:
             raise BadInput(f"source of task {task.name!r}", f"gives no column {name!r}", _MEND)
-        if name in wanted and examples.schema[name] != wanted[name]:
-            found = type_name(examples.schema[name])
-            raise BadInput(f"column {name!r} of task {task.name!r}", f"has type {found}, not {wanted[name]}", _MEND)
+        if name in expected and examples.schema[name] != expected[name]:
+            actual = type_name(examples.schema[name])
+            raise BadInput(f"column {name!r} of task {task.name!r}", f"has type {actual}, not {expected[name]}", _MEND)
     if later := sorted(task.known_later & (set(examples.columns) - EXAMPLE_COLUMNS.keys())):
         raise Refused(
             f"column {later[0]!r} of task {task.name!r}",
@@ -95,7 +96,7 @@ def check_rows(task: Task, examples: pl.DataFrame) -> None:
     """
     source, splits = f"source of task {task.name!r}", task.splits
     if examples.is_empty():
-        raise BadInput(source, f"has no rows from {iso_time(splits.train)} to {iso_time(splits.live)}", _MEND)
+        raise BadInput(source, f"has no rows from {iso(splits.train)} to {iso(splits.live)}", _MEND)
     inside = examples["event_time"].is_between(splits.train, splits.live, closed="left").fill_null(value=False)
     if not inside.all():
         example_id, moment = examples.filter(~inside).select("example_id", "event_time").row(0)

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Literal, Self
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from sluice.content import write_json
 from sluice.data.divergence import divergence, profile_of
 from sluice.data.span import type_name
+from sluice.documents.model import FrozenDocument, first_violation
 from sluice.errors import BadInput
 
 Order = tuple[tuple[str, str], ...]
@@ -21,10 +22,8 @@ _NOT_COMPARED = frozenset({"example_id", "event_time", "label_time", "split"})
 _PATTERNS = (r"^[0-9]+$", r"^[A-Z]+$", r"^[A-Z0-9]+$", r"^[A-Za-z0-9_.:|/+-]+$")
 
 
-class FeatureRule(BaseModel):
+class FeatureRule(FrozenDocument):
     """What one column must be. A bound that is ``None`` is not enforced."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     type: str
     """As ``sluice.data.span.type_name`` calls it."""
@@ -55,10 +54,8 @@ class FeatureRule(BaseModel):
         return self
 
 
-class Schema(BaseModel):
+class Schema(FrozenDocument):
     """What every span of a task must be."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal["sluice.schema/1"] = "sluice.schema/1"
     note: str = ""
@@ -85,7 +82,7 @@ def infer_schema(frame: pl.DataFrame) -> Schema:
     """
     if frame.is_empty():
         raise BadInput("schema", "cannot be inferred from no rows", "give a span with rows")
-    features = {column.name: _inferred(column, frame) for column in frame}
+    features = {column.name: _infer_rule(column, frame) for column in frame}
     return Schema(features=features, unique=tuple(name for name in ("example_id",) if name in frame.columns))
 
 
@@ -101,9 +98,8 @@ def read_schema(path: Path) -> Schema:
     except OSError as error:
         raise BadInput(str(path), f"cannot be read ({error.strerror})", "infer and commit a schema") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise BadInput(str(path), f"is not a schema ({where}: {first['msg']})", "correct that key") from error
+        key, rule, _ = first_violation(error)
+        raise BadInput(str(path), f"is not a schema ({key or 'the file'}: {rule})", "correct that key") from error
 
 
 def write_schema(schema: Schema, path: Path) -> None:
@@ -123,7 +119,7 @@ def is_compared(name: str, rule: FeatureRule) -> bool:
     return name not in _NOT_COMPARED and not rule.type.startswith(("datetime", "date", "time")) and rule.pattern is None
 
 
-def _inferred(column: pl.Series, frame: pl.DataFrame) -> FeatureRule:
+def _infer_rule(column: pl.Series, frame: pl.DataFrame) -> FeatureRule:
     present = column.drop_nulls()
     share = len(present) / len(column)
     bounds: dict[str, object] = {
@@ -138,7 +134,7 @@ def _inferred(column: pl.Series, frame: pl.DataFrame) -> FeatureRule:
         bounds |= _range(present)
     rule = FeatureRule.model_validate(bounds)
     if is_compared(column.name, rule):
-        return rule.model_copy(update={"max_divergence": _inferred_distance(column, frame)})
+        return rule.model_copy(update={"max_divergence": _infer_distance(column, frame)})
     return rule
 
 
@@ -165,7 +161,7 @@ def _range(present: pl.Series) -> dict[str, object]:
     return {"minimum": minimum, "maximum": high + room}
 
 
-def _inferred_distance(column: pl.Series, frame: pl.DataFrame) -> float:
+def _infer_distance(column: pl.Series, frame: pl.DataFrame) -> float:
     if "split" not in frame.columns:
         return 0.1
     train, fresh = (column.filter(frame["split"] == name) for name in ("train", "test"))

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from sluice.content import canonical_json, write_json, written_whole
-from sluice.errors import BadArtifact, BadInput
+from sluice.documents.model import FrozenDocument, first_violation
+from sluice.errors import BadArtifact, BadInput, one_line
 
 EXAMPLES_FILE = "examples.parquet"
 RECORD_FILE = "span.json"
@@ -20,10 +20,8 @@ _NULL_LENGTH = 0xFFFFFFFF
 _AGAIN = "run ingest again"
 
 
-class SpanRecord(BaseModel):
+class SpanRecord(FrozenDocument):
     """What a span is: kept beside its rows, and enough to check them."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     digest: str
     """``content_digest`` of the rows."""
@@ -38,11 +36,6 @@ class SpanRecord(BaseModel):
     """Digest of the source files."""
     columns: dict[str, str]
     """Type of each column, as ``type_name`` calls it."""
-
-
-def iso_time(moment: datetime) -> str:
-    """ISO 8601 in UTC with ``Z``, for example ``2013-06-01T05:00:00Z``."""
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def type_name(dtype: pl.DataType) -> str:
@@ -103,7 +96,8 @@ def write_span(frame: pl.DataFrame, record: SpanRecord, out: Path) -> None:
             frame.write_parquet(beside, compression="zstd")
         write_json(out / RECORD_FILE, record.model_dump(mode="json"))
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise BadInput(str(out), f"cannot be written ({_line(error)})", "make room or choose another folder") from error
+        reason = one_line(error, 160)
+        raise BadInput(str(out), f"cannot be written ({reason})", "make room or choose another folder") from error
 
 
 def read_record(directory: Path) -> SpanRecord:
@@ -120,9 +114,8 @@ def read_record(directory: Path) -> SpanRecord:
     except OSError as error:
         raise BadInput(str(path), f"cannot be read ({error.strerror})", _AGAIN) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise BadArtifact(str(path), f"is not a span record ({where}: {first['msg']})", _AGAIN) from error
+        key, rule, _ = first_violation(error)
+        raise BadArtifact(str(path), f"is not a span record ({key or 'the file'}: {rule})", _AGAIN) from error
 
 
 def read_span(directory: Path) -> pl.DataFrame:
@@ -136,9 +129,9 @@ def read_span(directory: Path) -> pl.DataFrame:
     record = read_record(directory)
     path = directory / EXAMPLES_FILE
     frame = _read_parquet(path)
-    found = {name: type_name(dtype) for name, dtype in frame.schema.items()}
-    if found != record.columns:
-        raise BadArtifact(str(path), _column_difference(found, record.columns), _AGAIN)
+    columns = {name: type_name(dtype) for name, dtype in frame.schema.items()}
+    if columns != record.columns:
+        raise BadArtifact(str(path), _column_difference(columns, record.columns), _AGAIN)
     if frame.height != record.rows:
         raise BadArtifact(str(path), f"has {frame.height} rows, {record.rows} are recorded", _AGAIN)
     digest = content_digest(frame)
@@ -154,17 +147,13 @@ def _read_parquet(path: Path) -> pl.DataFrame:
         return pl.read_parquet(path, glob=False)
     # A damaged page can end in a panic of the reader, which is no PolarsError.
     except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        raise BadArtifact(str(path), f"is not a whole parquet file ({_line(error)})", _AGAIN) from error
+        raise BadArtifact(str(path), f"is not a whole parquet file ({one_line(error, 160)})", _AGAIN) from error
 
 
-def _column_difference(found: dict[str, str], recorded: dict[str, str]) -> str:
+def _column_difference(columns: dict[str, str], recorded: dict[str, str]) -> str:
     for name, dtype in recorded.items():
-        if name not in found:
+        if name not in columns:
             return f"lacks column {name!r}"
-        if found[name] != dtype:
-            return f"has column {name!r} of type {found[name]}, {dtype} is recorded"
-    return f"has column {min(found.keys() - recorded.keys())!r}, which is not recorded"
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:160]
+        if columns[name] != dtype:
+            return f"has column {name!r} of type {columns[name]}, {dtype} is recorded"
+    return f"has column {min(columns.keys() - recorded.keys())!r}, which is not recorded"

@@ -6,18 +6,17 @@ from datetime import datetime
 
 import numpy as np
 import polars as pl
-from pydantic import BaseModel, ConfigDict
 
-from sluice.data.span import iso_time, type_name
+from sluice.data.span import type_name
+from sluice.documents.event_time import iso
+from sluice.documents.model import FrozenDocument
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 _TOP = 20
 
 
-class ColumnStatistics(BaseModel):
+class ColumnStatistics(FrozenDocument):
     """One column. What does not apply to its type is ``None`` or empty."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     dtype: str
     n: int
@@ -44,10 +43,8 @@ class ColumnStatistics(BaseModel):
     """The most frequent values of strings, booleans and integers, with their counts; at most 20."""
 
 
-class Statistics(BaseModel):
+class Statistics(FrozenDocument):
     """All columns of a frame."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     rows: int
     columns: dict[str, ColumnStatistics]
@@ -93,11 +90,14 @@ def _numeric(present: pl.Series) -> dict[str, object]:
     }
 
 
+def frequencies(present: pl.Series) -> pl.DataFrame:
+    """``value`` and ``count`` of each distinct value, the most frequent first, equally frequent ones by value."""
+    return present.alias("value").value_counts().sort(["count", "value"], descending=[True, False])
+
+
 def _top(present: pl.Series) -> dict[str, object]:
-    counted = present.alias("value").to_frame().group_by("value").len()
-    counted = counted.sort(["len", "value"], descending=[True, False]).head(_TOP)
-    return {"top": tuple(counted.cast({"value": pl.String}).iter_rows())}
+    return {"top": tuple(frequencies(present).head(_TOP).cast({"value": pl.String}).iter_rows())}
 
 
 def _moment(value: object) -> str:
-    return iso_time(value) if isinstance(value, datetime) else str(value)
+    return iso(value) if isinstance(value, datetime) else str(value)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from pydantic import BaseModel, ConfigDict
 
 from sluice.content import digest_of_value, write_json
 from sluice.data.anomalies import Anomaly, find_anomalies, find_distances
@@ -15,6 +14,7 @@ from sluice.data.divergence import FeatureProfile, baseline_masses, jensen_shann
 from sluice.data.schema import Schema, read_schema
 from sluice.data.span import read_record, read_span, type_name
 from sluice.data.statistics import Statistics, statistics
+from sluice.documents.model import FrozenDocument
 from sluice.errors import BadInput
 from sluice.tasks.task import Task
 
@@ -22,11 +22,7 @@ BASELINE, FRESH = "train", "test"
 REPORT_FILE = "validation.json"
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Comparison(_Document):
+class Comparison(FrozenDocument):
     """One feature in the fresh split against the training split."""
 
     feature: str
@@ -39,7 +35,7 @@ class Comparison(_Document):
     """Share of the rows in each bin; each sums to 1."""
 
 
-class ValidationReport(_Document):
+class ValidationReport(FrozenDocument):
     """What validation saw. ``passed`` is true when there is no anomaly."""
 
     task: str
@@ -125,22 +121,22 @@ def _fresh_anomalies(
     splits: dict[str, pl.DataFrame], schema: Schema, profiles: dict[str, FeatureProfile]
 ) -> list[Anomaly]:
     """Too few rows on a side, and distances."""
-    found = []
+    anomalies = []
     for name, rows in splits.items():
         if rows.height < schema.minimum_rows:
             text = f"Split {name!r} has {rows.height} rows, fewer than {schema.minimum_rows}."
             expected = f"at least {schema.minimum_rows}"
-            found.append(
+            anomalies.append(
                 Anomaly(feature=f"split={name}", rule="rows", observed=str(rows.height), expected=expected, text=text)
             )
-    return [*found, *find_distances(splits[FRESH], schema, profiles)]
+    return [*anomalies, *find_distances(splits[FRESH], schema, profiles)]
 
 
 def _comparisons(fresh: pl.DataFrame, schema: Schema, profiles: dict[str, FeatureProfile]) -> tuple[Comparison, ...]:
-    compared = []
+    comparisons = []
     for name, profile in profiles.items():
         before, after = baseline_masses(profile), masses(profile, fresh.get_column(name))
-        compared.append(
+        comparisons.append(
             Comparison(
                 feature=name,
                 divergence=jensen_shannon(np.asarray(before), np.asarray(after)),
@@ -150,7 +146,7 @@ def _comparisons(fresh: pl.DataFrame, schema: Schema, profiles: dict[str, Featur
                 fresh=after,
             )
         )
-    return tuple(compared)
+    return tuple(comparisons)
 
 
 def bin_names(profile: FeatureProfile) -> tuple[str, ...]:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from sluice.documents.model import FrozenDocument
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Estimate(_Document):
+class Estimate(FrozenDocument):
     """A value with the ends of its 95 % interval and the rows behind it."""
 
     value: float
@@ -22,7 +18,7 @@ class Estimate(_Document):
         return Estimate(value=0.0 - self.value, low=0.0 - self.high, high=0.0 - self.low, n=self.n)
 
 
-class SliceEvaluation(_Document):
+class SliceEvaluation(FrozenDocument):
     """Quality in one slice, and the differences to the peers there (candidate minus peer)."""
 
     slice: str
@@ -39,7 +35,7 @@ class SliceEvaluation(_Document):
     versus_teacher: dict[str, Estimate] = {}
 
 
-class Peer(_Document):
+class Peer(FrozenDocument):
     """Another model on the same rows: a baseline, the teacher, or production. ``difference`` = candidate minus peer."""
 
     name: str
@@ -48,7 +44,7 @@ class Peer(_Document):
     difference: dict[str, Estimate]
 
 
-class CalibrationBin(_Document):
+class CalibrationBin(FrozenDocument):
     """One bar of the reliability curve: mean score against the observed rate, with a 95 % Wilson interval."""
 
     mean_score: float
@@ -58,7 +54,7 @@ class CalibrationBin(_Document):
     n: int
 
 
-class Curves(_Document):
+class Curves(FrozenDocument):
     """Points to draw, at most 200 a curve."""
 
     roc: tuple[tuple[float, float], ...]
@@ -68,7 +64,7 @@ class Curves(_Document):
     reliability: tuple[CalibrationBin, ...]
 
 
-class Evaluation(_Document):
+class Evaluation(FrozenDocument):
     """
     One model on one holdout.
 
@@ -96,7 +92,7 @@ class Evaluation(_Document):
     """Why something could not be measured, for people: scores that are not finite."""
 
 
-class VariantMeasurement(_Document):
+class VariantMeasurement(FrozenDocument):
     """One rung of the compression ladder on the common holdout."""
 
     name: str

@@ -17,6 +17,9 @@ def _on_the_calendar(text: str) -> str:
 
 Moment = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$"), AfterValidator(_on_the_calendar)]
 
+STAMP = "%Y%m%dT%H%M%SZ"
+"""The same to the second in names of files and objects, for ``strftime`` and ``strptime`` of a time in UTC."""
+
 
 def iso(moment: datetime) -> str:
     """``2013-08-01T05:00:00Z``; fractions of a second only where there are some. The time must know its zone."""

@@ -6,12 +6,14 @@ Everything but the timings repeats exactly when the same traffic is replayed; ``
 
 from __future__ import annotations
 
+from operator import not_
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, model_validator
 
 from sluice.content import digest_of_value
 from sluice.documents.event_time import Moment
+from sluice.documents.model import FiniteDocument
 from sluice.documents.state import Applied
 
 LATENCY_BOUNDS_MS: tuple[float, ...] = tuple(round(0.25 * 2 ** (step / 3), 4) for step in range(52))
@@ -25,15 +27,16 @@ LABEL_DELAY_BOUNDS_S: tuple[int, ...] = tuple(
 )
 """Upper ends of the bins of a label's delay: a minute to thirty days."""
 
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+SIDES = ("candidate", "stable")
+"""The arms."""
+ABOUT = ("task", "environment", "rollout", "stage", "step", "since")
+"""Keys that say which stage of which rollout a document is about."""
 
 
 Count = Annotated[int, Field(ge=0)]
 
 
-class Moments(_Frozen):
+class Moments(FiniteDocument):
     """n, mean and sample variance."""
 
     n: int = Field(ge=1)
@@ -41,7 +44,7 @@ class Moments(_Frozen):
     variance: float = Field(ge=0)
 
 
-class Share(_Frozen):
+class Share(FiniteDocument):
     """``hits`` of ``n``."""
 
     n: int = Field(ge=1)
@@ -54,7 +57,7 @@ class Share(_Frozen):
         return self
 
 
-class Histogram(_Frozen):
+class Histogram(FiniteDocument):
     """Counts in the bins that ``LATENCY_BOUNDS_MS`` ends; the last one is open: one count more than bounds."""
 
     counts: tuple[Count, ...] = Field(min_length=len(LATENCY_BOUNDS_MS) + 1, max_length=len(LATENCY_BOUNDS_MS) + 1)
@@ -65,7 +68,7 @@ class Histogram(_Frozen):
         return sum(self.counts)
 
 
-class LabelDelays(_Frozen):
+class LabelDelays(FiniteDocument):
     """How long after its prediction each label was known, of the labels that are in: those to come are not in it."""
 
     counts: tuple[Count, ...] = Field(
@@ -76,7 +79,7 @@ class LabelDelays(_Frozen):
     """Sum of the delays."""
 
 
-class Imputed(_Frozen):
+class Imputed(FiniteDocument):
     """
     What a prediction-powered mean is made of (Angelopoulos et al., arXiv 2301.09633).
 
@@ -89,7 +92,7 @@ class Imputed(_Frozen):
     """Loss minus imputed loss, of the mature requests whose label is in."""
 
 
-class Arm(_Frozen):
+class Arm(FiniteDocument):
     """One digest's requests."""
 
     digest: str
@@ -124,7 +127,7 @@ class Arm(_Frozen):
         return self
 
 
-class Stratum(_Frozen):
+class Stratum(FiniteDocument):
     """Log loss of both arms in one window, in which they were split by chance."""
 
     window: str
@@ -135,7 +138,7 @@ class Stratum(_Frozen):
     """Only where some labels of mature requests are not in."""
 
 
-class Pairs(_Frozen):
+class Pairs(FiniteDocument):
     """Requests that both sides answered, in shadow."""
 
     shift: Moments | None
@@ -146,7 +149,7 @@ class Pairs(_Frozen):
     """Pairs in which both sides decide the same at their own thresholds."""
 
 
-class SliceEvidence(_Frozen):
+class SliceEvidence(FiniteDocument):
     """The same numbers for the requests of one slice."""
 
     candidate: Share | None
@@ -157,7 +160,7 @@ class SliceEvidence(_Frozen):
     """Candidate's log loss minus stable's on the same request, in shadow."""
 
 
-class Source(_Frozen):
+class Source(FiniteDocument):
     """Where numbers come from, so that anybody can ask again."""
 
     name: str
@@ -173,12 +176,12 @@ class Source(_Frozen):
     """Rows or samples that answered."""
 
 
-class Cells(_Frozen):
+class Cells(FiniteDocument):
     """Served feature cells against the same cells read offline."""
 
     compared: Count
     different: Count
-    excluded: Count = 0
+    excluded: Count = Field(default=0, exclude_if=not_)
     """Of a sample, those that cannot be compared: the online store could not yet have what the offline read finds, or
     it is not known what it had."""
     worst: str | None = None
@@ -190,14 +193,8 @@ class Cells(_Frozen):
             raise ValueError(f"different is {self.different}, of {self.compared} compared cells")
         return self
 
-    @model_serializer(mode="wrap")
-    def _as_before(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Where nothing is excluded nothing is said of it: documents of before keep their digest."""
-        said: dict[str, Any] = write(self)
-        return {name: value for name, value in said.items() if value or name != "excluded"}
 
-
-class Timings(_Frozen):
+class Timings(FiniteDocument):
     """Latency in milliseconds: never the same twice, so not part of any digest."""
 
     candidate: Moments | None = None
@@ -208,7 +205,18 @@ class Timings(_Frozen):
     stable_bins: Histogram | None = None
 
 
-class Evidence(_Frozen):
+class ArmMoments(FiniteDocument):
+    """One number of both arms."""
+
+    candidate: Moments | None
+    stable: Moments | None
+
+    def of(self, side: str) -> Moments | None:
+        """Of one of ``SIDES``."""
+        return self.candidate if side == "candidate" else self.stable
+
+
+class Evidence(FiniteDocument):
     """One look."""
 
     task: str
@@ -234,9 +242,16 @@ class Evidence(_Frozen):
     timings: Timings
     slices: dict[str, SliceEvidence] = {}
     """By ``name=value``, for example ``region=north``."""
+    measurements: dict[str, ArmMoments] = Field(default={}, exclude_if=not_)
+    """What ``sluice.evidence.measurements`` counts besides, by name; left out where that is nothing."""
     sources: tuple[Source, ...] = ()
     problems: tuple[str, ...] = ()
     """What a source could not say, or said badly (down, NaN, several series, …), a line each: one refuses the look."""
+
+    @property
+    def arms(self) -> dict[str, Arm]:
+        """By ``SIDES``, those that there are."""
+        return {side: arm for side, arm in zip(SIDES, (self.candidate, self.stable), strict=True) if arm}
 
     @property
     def digest(self) -> str:

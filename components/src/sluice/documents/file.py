@@ -10,16 +10,17 @@ from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from sluice.documents.model import first_violation
 from sluice.errors import BadInput
 
-Document = TypeVar("Document", bound=BaseModel)
+DocumentT = TypeVar("DocumentT", bound=BaseModel)
 
 
 class _Twice(ValueError):
     """One object has a key twice."""
 
 
-def read_document(path: Path, model: type[Document], schema: str) -> Document:
+def read_document(path: Path, model: type[DocumentT], schema: str) -> DocumentT:
     """
     The document in a file.
 
@@ -37,7 +38,7 @@ def read_document(path: Path, model: type[Document], schema: str) -> Document:
     return parse_document(data, str(path), model, schema)
 
 
-def parse_document(data: bytes, name: str, model: type[Document], schema: str) -> Document:
+def parse_document(data: bytes, name: str, model: type[DocumentT], schema: str) -> DocumentT:
     """As ``read_document``, of bytes; ``name`` is how messages call them."""
     fix = f"see {schema}"
     try:
@@ -55,12 +56,12 @@ def parse_document(data: bytes, name: str, model: type[Document], schema: str) -
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for key, value in pairs:
-        if key in found:
+        if key in values:
             raise _Twice(key)
-        found[key] = value
-    return found
+        values[key] = value
+    return values
 
 
 def _not_finite(value: Any, at: tuple[str, ...]) -> Iterator[tuple[str, float]]:
@@ -72,11 +73,8 @@ def _not_finite(value: Any, at: tuple[str, ...]) -> Iterator[tuple[str, float]]:
 
 
 def _refuse(name: str, error: ValidationError, fix: str) -> NoReturn:
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
-    rule = first["msg"].removeprefix("Value error, ")
+    key, rule, value = first_violation(error)
     if not key and ": " in rule:
         key, _, rule = rule.partition(": ")
-    given = first["input"]
-    shown = f", got {given!r}"[:80] if isinstance(given, str | int | float | bool | None) else ""
-    raise BadInput(f"{name}: {key}" if key else name, rule + shown, fix) from error
+    observed = f", got {value!r}"[:80] if isinstance(value, str | int | float | bool | None) else ""
+    raise BadInput(f"{name}: {key}" if key else name, rule + observed, fix) from error

@@ -1,16 +1,17 @@
 """
 What is released in one environment, as Git holds it.
 
-    stage       stable  candidate  weights   mirror  kustomize strategy
-    empty       –       –          0 / 0     0       none: nothing is served
-    bootstrap   –       yes        0 / 100   0       first
-    shadow      yes     yes        100 / 0   1–100   shadow
-    preview     yes     yes        100 / 0   0       weighted (blue/green before the switch)
-    canary      yes     yes        sum 100   0       weighted
-    confirm     yes     yes        0 / 100   0       weighted (the old side stays warm)
-    stable      yes     –          100 / 0   0       plain
+    stage       stable  candidate  weights   mirror
+    empty       –       –          0 / 0     0       nothing is served
+    bootstrap   –       yes        0 / 100   0
+    shadow      yes     yes        100 / 0   1–100
+    preview     yes     yes        100 / 0   0       blue/green before the switch
+    canary      yes     yes        sum 100   0
+    confirm     yes     yes        0 / 100   0       the old side stays warm
+    stable      yes     –          100 / 0   0
 
-Any stage of a rollout but bootstrap may be ``paused``: it passed, and a person must agree to the next step.
+What a stage looks like is said by its file in ``sluice.stages``. Any stage of a rollout but bootstrap may be
+``paused``: it passed, and a person must agree to the next step.
 
 ``ReleaseState`` cannot be built in any other shape.
 """
@@ -18,44 +19,49 @@ Any stage of a rollout but bootstrap may be ``paused``: it passed, and a person 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, NamedTuple
+from itertools import combinations
+from typing import Annotated, Any
 
 from pydantic import (
-    BaseModel,
+    AfterValidator,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     SerializerFunctionWrapHandler,
     ValidationError,
+    WithJsonSchema,
     model_serializer,
     model_validator,
 )
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from sluice.documents.event_time import Moment
+from sluice.documents.model import FrozenDocument
 from sluice.errors import BadArtifact
+from sluice.stages.registry import STAGES
+from sluice.stages.stage import CANDIDATE_ROLE, SIDES, STABLE_ROLE, Percent, RolloutArm, Traffic, arm_in
 
-Stage = Literal["empty", "bootstrap", "shadow", "preview", "canary", "confirm", "stable"]
-Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
-Percent = Annotated[int, Field(ge=0, le=100)]
+_DIGEST = r"^sha256:[0-9a-f]{64}$"
+Digest = Annotated[str, Field(pattern=_DIGEST)]
 Label = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$")]
 """A DNS label: task and environment become parts of Kubernetes names."""
 
 
-STRATEGIES: dict[str, str | None] = {
-    "empty": None,
-    "bootstrap": "first",
-    "shadow": "shadow",
-    "preview": "weighted",
-    "canary": "weighted",
-    "confirm": "weighted",
-    "stable": "plain",
-}
+def _known_stage(name: str) -> str:
+    if name not in STAGES:
+        raise ValueError(f"is no stage; there are {', '.join(STAGES)}")
+    return name
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+StageName = Annotated[
+    str,
+    AfterValidator(_known_stage),
+    WithJsonSchema({"enum": list(STAGES), "title": "Stage", "type": "string"}),
+]
 
 
-class Hold(_Frozen):
+class Hold(FrozenDocument):
     """A digest that nothing may release until a person lifts it."""
 
     digest: Digest
@@ -64,7 +70,7 @@ class Hold(_Frozen):
     at: Moment
 
 
-class Applied(_Frozen):
+class Applied(FrozenDocument):
     """What the reconciler read back from the servers and the splitter: the effect, not the intention."""
 
     commit: str
@@ -76,28 +82,45 @@ class Applied(_Frozen):
     candidate_weight: int
     mirror_percent: int
 
+    @classmethod
+    def of(cls, commit: str, state: ReleaseState) -> Applied:
+        """All that a state says, as if it were in effect."""
+        return cls(commit=commit, **{key: getattr(state, key) for key in _SIDE_KEYS})
 
-class _Row(NamedTuple):
-    """One row of the table above; ``None`` leaves it open."""
-
-    stable: bool
-    candidate: bool
-    weights: tuple[int, int] | None
-    mirrors: bool
-
-
-_TABLE: dict[str, _Row] = {
-    "empty": _Row(stable=False, candidate=False, weights=(0, 0), mirrors=False),
-    "bootstrap": _Row(stable=False, candidate=True, weights=(0, 100), mirrors=False),
-    "shadow": _Row(stable=True, candidate=True, weights=(100, 0), mirrors=True),
-    "preview": _Row(stable=True, candidate=True, weights=(100, 0), mirrors=False),
-    "canary": _Row(stable=True, candidate=True, weights=None, mirrors=False),
-    "confirm": _Row(stable=True, candidate=True, weights=(0, 100), mirrors=False),
-    "stable": _Row(stable=True, candidate=False, weights=(100, 0), mirrors=False),
-}
+    @property
+    def arms(self) -> Traffic:
+        """The same as arms."""
+        return _arms_of({key: getattr(self, key) for key in _SIDE_KEYS})
 
 
-class ReleaseState(_Frozen):
+class _Sides(FrozenDocument):
+    """How documents write the arms of a rollout that has two."""
+
+    model_config = ConfigDict(strict=True)
+
+    stable: Digest | None = None
+    candidate: Digest | None = None
+    stable_weight: Percent = 0
+    candidate_weight: Percent = 0
+    mirror_percent: Percent = 0
+
+
+_SIDE_KEYS = tuple(_Sides.model_fields)
+
+
+def _arms_of(sides: dict[str, Any]) -> Traffic:
+    """The arms in a document's keys for two sides; one that serves nothing is none."""
+    mirror = {CANDIDATE_ROLE: sides["mirror_percent"]}
+    every = (
+        RolloutArm.model_construct(
+            role=role, digest=sides[role], weight=sides[f"{role}_weight"], mirror=mirror.get(role, 0)
+        )
+        for role in SIDES
+    )
+    return tuple(arm for arm in every if arm.digest or arm.weight or arm.mirror)
+
+
+class ReleaseState(FrozenDocument):
     """The release file and the holds of one environment."""
 
     task: Label
@@ -106,16 +129,13 @@ class ReleaseState(_Frozen):
     """Counts the changes of this file."""
     rollout: str | None = Field(default=None, pattern=r"^[a-z0-9-]{1,80}$")
     """Names the rollout that is going on; predictions carry it."""
-    stage: Stage
+    stage: StageName
     step: int = Field(default=0, ge=0, le=99)
     """Index of the canary step."""
     since: Moment | None = None
     """Event time at which this stage and step began."""
-    stable: Digest | None = None
-    candidate: Digest | None = None
-    stable_weight: Percent = 0
-    candidate_weight: Percent = 0
-    mirror_percent: Percent = 0
+    arms: Traffic = ()
+    """Stable, the candidate and any others. Documents write the first two under keys of their own (``_Sides``)."""
     paused: bool = False
     """The stage passed and waits for a person: ``sluice approve``."""
     holds: tuple[Hold, ...] = ()
@@ -125,6 +145,18 @@ class ReleaseState(_Frozen):
         """An environment before its first release."""
         return cls(task=task, environment=environment, sequence=0, stage="empty")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_arms(cls, document: Any) -> Any:
+        if not isinstance(document, dict) or not document.keys() & _Sides.model_fields.keys():
+            return document
+        sides = _Sides.model_validate({key: document[key] for key in _SIDE_KEYS if key in document})
+        # JSON's lists are tuples here also where a strict parser reads: it no longer knows that this was JSON
+        lists = {key: tuple(value) if isinstance(value, list) else value for key, value in document.items()}
+        rest = {"arms": ()} | {key: value for key, value in lists.items() if key not in _SIDE_KEYS}
+        others = rest["arms"]
+        return rest | {"arms": (*_arms_of(sides.model_dump()), *others)} if isinstance(others, tuple) else rest
+
     @model_validator(mode="after")
     def _agrees(self) -> ReleaseState:
         if found := contradiction(self):
@@ -133,68 +165,126 @@ class ReleaseState(_Frozen):
 
     @model_serializer(mode="wrap")
     def _plain(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without ``paused`` where it is not so: such a state's document is the one that older versions wrote."""
-        plain: dict[str, Any] = write(self)
-        return plain if self.paused else {key: value for key, value in plain.items() if key != "paused"}
+        """Without ``paused`` and further arms where there are none: the document that older versions wrote."""
+        document: dict[str, Any] = {}
+        for key, value in write(self).items():
+            if key == "arms":
+                document |= {side: getattr(self, side) for side in _SIDE_KEYS}
+            if key not in ("arms", "paused") or (key == "paused" and value):
+                document[key] = value
+        others = [arm.model_dump() for arm in self.arms if arm.role not in SIDES]
+        return document | ({"arms": others} if others else {})
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Of the document, so with keys for two sides."""
+        schema = handler(core)
+        model, sides = handler.resolve_ref_schema(schema), _Sides.model_json_schema()["properties"]
+        properties: dict[str, Any] = {}
+        for key, value in model["properties"].items():
+            properties |= sides if key == "arms" else {key: value}
+        model["properties"] = properties
+        return schema
+
+    def arm(self, role: str) -> RolloutArm:
+        """The arm in a role; where there is none, one that serves nothing."""
+        return arm_in(role, self.arms)
+
+    @property
+    def stable(self) -> str | None:
+        """Digest of the model that the candidate is compared with."""
+        return self.arm(STABLE_ROLE).digest
+
+    @property
+    def candidate(self) -> str | None:
+        """Digest of the model that the rollout is about."""
+        return self.arm(CANDIDATE_ROLE).digest
+
+    @property
+    def stable_weight(self) -> int:
+        """Percent of the requests that stable answers."""
+        return self.arm(STABLE_ROLE).weight
+
+    @property
+    def candidate_weight(self) -> int:
+        """Percent of the requests that the candidate answers."""
+        return self.arm(CANDIDATE_ROLE).weight
+
+    @property
+    def mirror_percent(self) -> int:
+        """Percent of the requests that the candidate gets a copy of."""
+        return self.arm(CANDIDATE_ROLE).mirror
+
+    @property
+    def is_mirrored(self) -> bool:
+        """Whether the candidate answers copies, so that both sides answer one request."""
+        return self.mirror_percent > 0
+
+    @property
+    def candidate_share(self) -> int:
+        """Percent of the requests that are planned for the candidate, copies or not."""
+        return self.mirror_percent or self.candidate_weight
+
+    @property
+    def candidate_route(self) -> str:
+        """The route on which the candidate's answers are logged and counted."""
+        return "shadow" if self.is_mirrored else CANDIDATE_ROLE
 
     def held(self, digest: str) -> Hold | None:
         """The hold on a digest, if there is one."""
         return next((hold for hold in self.holds if hold.digest == digest), None)
 
-    @property
-    def candidate_route(self) -> str:
-        """The route on which the candidate's answers are logged and counted."""
-        return "shadow" if self.stage == "shadow" else "candidate"
+    def successor(self, **changes: Any) -> ReleaseState:
+        """The state that follows this one, checked as a whole."""
+        fields = {name: getattr(self, name) for name in ReleaseState.model_fields}
+        return ReleaseState.model_validate(fields | {"sequence": self.sequence + 1} | changes)
 
     def settled(self, stable: str | None, now: str, holds: tuple[Hold, ...]) -> ReleaseState:
         """The state between rollouts that follows this one: one stable model, or none."""
-        return ReleaseState(
-            task=self.task,
-            environment=self.environment,
-            sequence=self.sequence + 1,
-            stage="stable" if stable else "empty",
-            since=now,
-            stable=stable,
-            stable_weight=100 if stable else 0,
-            holds=holds,
-        )
+        arms = (RolloutArm(role=STABLE_ROLE, digest=stable, weight=100),) if stable else ()
+        stage = "stable" if stable else "empty"
+        return self.successor(rollout=None, stage=stage, step=0, since=now, arms=arms, paused=False, holds=holds)
 
     def is_applied(self, applied: Applied) -> bool:
         """Whether what was read back is what this state says: digests, weights and mirror."""
-        return all(
-            getattr(self, key) == getattr(applied, key)
-            for key in ("stable", "candidate", "stable_weight", "candidate_weight", "mirror_percent")
-        )
+        return self.arms == applied.arms
 
 
 def contradiction(state: ReleaseState) -> tuple[str, str] | None:
     """The first key that disagrees with the stage, and the rule; ``None`` when all agree."""
-    row = _TABLE[state.stage]
-    rollout = state.stage not in ("empty", "stable")
-    weights = (state.stable_weight, state.candidate_weight)
-    held = next((name for name in ("stable", "candidate") if state.held(getattr(state, name) or "")), None)
+    stage, arms = STAGES[state.stage], state.arms
+    rollout = stage.judge is not None
+    pausable = rollout and stage.has_pause
+    roles = dict.fromkeys((*SIDES, *stage.roles, *(arm.role for arm in arms)))
+    weights = tuple(state.arm(role).weight for role in roles)
+    presence = {role: state.arm(role).digest is not None for role in roles}
+    extreme = next((arm for arm in reversed(arms) if not 0 < arm.weight < 100), None)
+    twin = next((pair for pair in combinations(arms, 2) if pair[0].digest == pair[1].digest), None)
+    held_role = next((arm.role for arm in arms if state.held(arm.digest or "")), None)
+    malformed = next((arm.role for arm in arms if arm.digest and not re.fullmatch(_DIGEST, arm.digest)), None)
     rules = (
-        (sum(weights) == (100 if state.stage != "empty" else 0), "weights", f"{weights} do not add up to 100"),
-        ((state.stable is not None) == row.stable, "stable", _presence(state.stage, needed=row.stable)),
-        ((state.candidate is not None) == row.candidate, "candidate", _presence(state.stage, needed=row.candidate)),
-        (row.weights in (None, weights), "weights", f"are {weights}, stage {state.stage} has {row.weights}"),
-        (row.weights is not None or 0 < weights[1] < 100, "candidate_weight", f"is {weights[1]}, a canary has 1 to 99"),
-        ((state.mirror_percent > 0) == row.mirrors, "mirror_percent", _presence(state.stage, needed=row.mirrors)),
-        ((state.rollout is not None) == rollout, "rollout", _presence(state.stage, needed=rollout)),
-        (state.since is not None or state.stage == "empty", "since", _presence(state.stage, needed=True)),
-        (state.step == 0 or state.stage == "canary", "step", f"is {state.step}, only a canary has steps"),
-        (state.stable is None or state.stable != state.candidate, "candidate", "is the stable digest"),
+        (sum(weights) == (100 if stage.roles else 0), "weights", f"{weights} do not add up to 100"),
+        *((there == (role in stage.roles), role, _presence(stage.name, not there)) for role, there in presence.items()),
+        (len({arm.role for arm in arms}) == len(arms), "arms", "have a role twice"),
+        (malformed is None, str(malformed), "is no digest"),
+        (stage.weights in (None, weights), "weights", f"are {weights}, stage {stage.name} has {stage.weights}"),
         (
-            not state.paused or (rollout and state.stage != "bootstrap"),
-            "paused",
-            f"is set, stage {state.stage} never waits for a person",
+            stage.weights is not None or extreme is None,
+            f"{extreme.role}_weight" if extreme else "",
+            f"is {extreme.weight}, a {stage.name} has 1 to 99" if extreme else "",
         ),
-        (held is None, str(held), "is a digest with a hold"),
+        (any(arm.mirror for arm in arms) == stage.mirrors, "mirror_percent", _presence(stage.name, stage.mirrors)),
+        ((state.rollout is not None) == rollout, "rollout", _presence(stage.name, rollout)),
+        (state.since is not None or not stage.roles, "since", _presence(stage.name, True)),
+        (state.step == 0 or stage.weights is None, "step", f"is {state.step}, stage {stage.name} has no steps"),
+        (twin is None, twin[1].role if twin else "", f"is the {twin[0].role} digest" if twin else ""),
+        (not state.paused or pausable, "paused", f"is set, stage {stage.name} never waits for a person"),
+        (held_role is None, str(held_role), "is a digest with a hold"),
     )
     return next(((key, rule) for good, key, rule in rules if not good), None)
 
 
-def _presence(stage: str, *, needed: bool) -> str:
+def _presence(stage: str, needed: bool) -> str:
     return f"is missing, stage {stage} needs it" if needed else f"is set, stage {stage} has none"
 
 

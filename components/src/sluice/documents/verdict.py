@@ -7,9 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from sluice.content import digest_of_value
+from sluice.documents.model import FrozenDocument
 from sluice.documents.state import ReleaseState
 
 
@@ -21,10 +20,8 @@ class Verdict(StrEnum):
     INCONCLUSIVE = "INCONCLUSIVE"
 
 
-class Reason(BaseModel):
+class Reason(FrozenDocument):
     """How one rule saw it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     rule: str
     """The rule's name in the policy, with the slice where there is one: ``log_loss[region=north]``."""
@@ -57,14 +54,12 @@ class Reason(BaseModel):
         return cls(rule=rule, verdict=verdict, observed=None, bound=None, n=0, text=text)
 
 
-class Decision(BaseModel):
+class Decision(FrozenDocument):
     """
     One decision of a gate, as it is committed.
 
     Everything that went into it is named by digest; times are event time in UTC (ISO 8601, ``Z``).
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str
     """``<stage>-<12 hex digits>``: a digest of the inputs, so the same decision made twice has one id."""

@@ -16,12 +16,11 @@ import jinja2
 
 from sluice.documents.evaluation import Estimate, Evaluation, SliceEvaluation, VariantMeasurement
 from sluice.evaluation.metrics import METRICS
-from sluice.evaluation.sketch import calibration_sketch, roc_sketch
 from sluice.tasks.recipe import Recipe
 from sluice.tasks.task import Task
 
 FEW_ROWS = 500
-"""Slices below this are listed as hardly known."""
+"""Slices of fewer rows are listed as hardly known."""
 _TITLES = {
     "auc": "AUC",
     "pr_auc": "PR-AUC",
@@ -30,6 +29,8 @@ _TITLES = {
     "precision": "Precision",
     "recall": "Recall",
 }
+_SIDE = 200
+"""Of the card's pictures, in units of their SVG paths; y grows downwards."""
 _UNTIMED = ("name", "parameters", "bytes", "gzip_bytes", "metrics", "versus_teacher")
 
 
@@ -83,8 +84,8 @@ def card_html(card: Mapping[str, Any]) -> str:
         card=card,
         titles=_TITLES,
         few_rows=FEW_ROWS,
-        roc=roc_sketch(card["curves"]["roc"]),
-        calibration=calibration_sketch(card["curves"]["reliability"]),
+        roc=_roc_path(card["curves"]["roc"]),
+        calibration=_calibration_dots(card["curves"]["reliability"]),
     )
 
 
@@ -132,3 +133,24 @@ def _thousands(value: int) -> str:
 
 def _interval(estimate: Mapping[str, float]) -> str:
     return f"{estimate['low']:.3f} to {estimate['high']:.3f}"
+
+
+def _roc_path(points: Sequence[Sequence[float]]) -> str:
+    """The SVG path of a ROC curve; empty without points."""
+    return " ".join(f"{'L' if index else 'M'}{_across(x)} {_up(y)}" for index, (x, y) in enumerate(points))
+
+
+def _calibration_dots(bars: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """One dot with its interval for each bar of the reliability curve."""
+    return [
+        {"x": _across(bar["mean_score"]), "y": _up(bar["rate"]), "low": _up(bar["low"]), "high": _up(bar["high"])}
+        for bar in bars
+    ]
+
+
+def _across(share: float) -> str:
+    return f"{share * _SIDE:.1f}"
+
+
+def _up(share: float) -> str:
+    return f"{(1 - share) * _SIDE:.1f}"

@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 
+from sluice.arrays import Floats, Ints
 from sluice.documents.evaluation import CalibrationBin, Curves, Evaluation
-from sluice.evaluation.metrics import ECE_BINS, Floats, Ints, bins_of_equal_mass, counts_by_score
+from sluice.evaluation.metrics import ECE_BINS, bins_of_equal_mass, counts_by_score
 
 _POINTS = 200
 _Z = 1.959964
@@ -21,8 +22,8 @@ def curves(labels: Ints, scores: Floats) -> Curves:
     if not (hits.size and hits[-1] and misses[-1]):
         return Curves(roc=(), precision_recall=(), reliability=_reliability(labels, scores))
     recall, fall_out = hits / hits[-1], misses / misses[-1]
-    roc = _thinned(np.r_[0.0, fall_out], np.r_[0.0, recall])
-    precision_recall = _thinned(recall, hits / (hits + misses))
+    roc = _thin(np.r_[0.0, fall_out], np.r_[0.0, recall])
+    precision_recall = _thin(recall, hits / (hits + misses))
     return Curves(roc=roc, precision_recall=precision_recall, reliability=_reliability(labels, scores))
 
 
@@ -46,12 +47,12 @@ def _bar(labels: Ints, scores: Floats) -> CalibrationBin:
     return CalibrationBin(mean_score=mean, rate=round(hits / n, _DECIMALS), low=low, high=high, n=n)
 
 
-def _thinned(x: Floats, y: Floats) -> tuple[tuple[float, float], ...]:
+def _thin(x: Floats, y: Floats) -> tuple[tuple[float, float], ...]:
     """At most 200 points, evenly spread along x, first and last kept."""
     if x.size > _POINTS:
-        kept = np.unique(np.searchsorted(x, np.linspace(x[0], x[-1], _POINTS - 1)).clip(0, x.size - 1))
-        kept = np.union1d(kept, [0, x.size - 1])[:_POINTS]
-        x, y = x[kept], y[kept]
+        indices = np.unique(np.searchsorted(x, np.linspace(x[0], x[-1], _POINTS - 1)).clip(0, x.size - 1))
+        indices = np.union1d(indices, [0, x.size - 1])[:_POINTS]
+        x, y = x[indices], y[indices]
     return tuple((round(float(a), _DECIMALS), round(float(b), _DECIMALS)) for a, b in zip(x, y, strict=True))
 
 

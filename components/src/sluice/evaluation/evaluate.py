@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
+from sluice.arrays import Ints
 from sluice.documents.evaluation import Curves, Evaluation, Peer, SliceEvaluation
+from sluice.documents.event_time import iso
 from sluice.errors import BadInput
 from sluice.evaluation.curves import curves
 from sluice.evaluation.holdout import Holdout, read_holdout, read_scores, slice_columns, unusable
-from sluice.evaluation.intervals import DayResamples, Measured, Scored, measure
-from sluice.evaluation.metrics import Ints
+from sluice.evaluation.intervals import DayResamples, Performance, ScoredModel, measure
+from sluice.evaluation.metrics import best_threshold
 from sluice.evaluation.select import TEACHER
-from sluice.evaluation.threshold import best_threshold
 from sluice.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -39,10 +39,10 @@ class _Bench:
 
     holdout: Holdout
     resamples: DayResamples
-    models: Mapping[str, Scored]
+    models: Mapping[str, ScoredModel]
     problems: tuple[str, ...]
 
-    def measured(self, role: str, rows: Ints | None = None) -> Measured | None:
+    def performance(self, role: str, rows: Ints | None = None) -> Performance | None:
         """This model on all rows or some; ``None`` when it cannot be measured."""
         model = self.models.get(role)
         return measure(self.holdout.labels, model, self.resamples, rows) if model else None
@@ -77,20 +77,20 @@ def evaluate(
     needed = production.manifest.features.names if production else ()
     holdout = read_holdout(frame_dir, "test", (*slice_columns(frame_dir), *needed))
     bench = _bench(holdout, read_holdout(frame_dir, "tune"), (teacher_dir, ladder_dir), variant, production, seed)
-    whole = {role: bench.measured(role) for role in bench.models}
-    baselines = {role: found for role, found in whole.items() if role.startswith("baseline:") and found}
+    whole = {role: bench.performance(role) for role in bench.models}
+    baselines = {role: model for role, model in whole.items() if role.startswith("baseline:") and model}
     best = max(baselines, key=lambda role: baselines[role].values.get("auc", -1.0), default=None)
     candidate = whole.get(_CANDIDATE)
     digest = production.digest if production else None
     return Evaluation(
         model=variant,
-        window=(_iso(task.splits.test), _iso(task.splits.live)),
+        window=(iso(task.splits.test), iso(task.splits.live)),
         n=holdout.n,
         positives=int(holdout.labels.sum()),
         threshold=bench.models[_CANDIDATE].threshold if candidate else 0.5,
         metrics=candidate.estimates() if candidate else {},
         slices=tuple(_slices(bench, best)),
-        baselines=tuple(_peer(role.partition(":")[2], found, candidate) for role, found in baselines.items()),
+        baselines=tuple(_peer(role.partition(":")[2], model, candidate) for role, model in baselines.items()),
         best_baseline=best.partition(":")[2] if best else None,
         teacher=_peer(TEACHER, whole.get(_TEACHER), candidate),
         production=_peer(_PRODUCTION, whole.get(_PRODUCTION), candidate, digest) if production else None,
@@ -116,16 +116,16 @@ def _bench(
     if production:
         columns = test.frame.select(production.manifest.features.names)
         scores[_PRODUCTION], thresholds[_PRODUCTION] = production.predict(columns), production.manifest.threshold
-    problems = {role: text for role in scores if (text := unusable(_called(role, variant), scores[role]))}
-    models = {role: Scored.of(role, scores[role], thresholds[role]) for role in scores if role not in problems}
+    problems = {role: text for role in scores if (text := unusable(_label(role, variant), scores[role]))}
+    models = {role: ScoredModel.of(role, scores[role], thresholds[role]) for role in scores if role not in problems}
     return _Bench(test, DayResamples.draw(test.days, seed), models, tuple(problems.values()))
 
 
-def _called(role: str, variant: str) -> str:
+def _label(role: str, variant: str) -> str:
     return f"the candidate ({variant})" if role == _CANDIDATE else f"the {role}".replace("baseline:", "baseline ")
 
 
-def _peer(name: str, peer: Measured | None, candidate: Measured | None, digest: str | None = None) -> Peer:
+def _peer(name: str, peer: Performance | None, candidate: Performance | None, digest: str | None = None) -> Peer:
     return Peer(
         name=name,
         digest=digest,
@@ -144,31 +144,27 @@ def _slices(bench: _Bench, best: str | None) -> Iterator[SliceEvaluation]:
 
 
 def _slice(bench: _Bench, best: str | None, name: tuple[str, str], rows: Ints) -> SliceEvaluation:
-    candidate = bench.measured(_CANDIDATE, rows)
+    candidate = bench.performance(_CANDIDATE, rows)
 
-    def versus(role: str | None) -> Measured | None:
-        return bench.measured(role, rows) if candidate and role else None
+    def versus(role: str | None) -> Performance | None:
+        return bench.performance(role, rows) if candidate and role else None
 
     peers = {
         key: versus(role) for key, role in (("production", _PRODUCTION), ("baseline", best), ("teacher", _TEACHER))
     }
-    found = {key: candidate.minus(peer) if candidate and peer else {} for key, peer in peers.items()}
+    differences = {key: candidate.minus(peer) if candidate and peer else {} for key, peer in peers.items()}
     return SliceEvaluation(
         slice=name[0],
         value=name[1],
         n=rows.size,
         positives=int(bench.holdout.labels[rows].sum()),
         metrics=candidate.estimates() if candidate else {},
-        versus_production=found["production"],
-        versus_baseline=found["baseline"],
-        versus_teacher=found["teacher"],
+        versus_production=differences["production"],
+        versus_baseline=differences["baseline"],
+        versus_teacher=differences["teacher"],
     )
 
 
 def _curves(bench: _Bench) -> Curves:
     model = bench.models.get(_CANDIDATE)
     return curves(bench.holdout.labels, model.scores) if model else Curves(roc=(), precision_recall=(), reliability=())
-
-
-def _iso(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import polars as pl
 
+from sluice.arrays import Floats, Ints
 from sluice.errors import BadArtifact, one_line
-from sluice.evaluation.metrics import Floats, Ints
 
 _NEEDED = ("example_id", "event_time", "label", "split")
 
@@ -44,10 +44,10 @@ def read_holdout(frame_dir: Path, split: str, columns: Sequence[str] = ()) -> Ho
     """
     path = frame_dir / "frame.parquet"
     known = _columns_of(path)
-    wanted = list(dict.fromkeys((*_NEEDED, *columns)))
-    if missing := [name for name in wanted if name not in known]:
+    selection = list(dict.fromkeys((*_NEEDED, *columns)))
+    if missing := [name for name in selection if name not in known]:
         raise BadArtifact(str(path), f"has no column {missing[0]!r}", "build the features again")
-    frame = pl.scan_parquet(path).select(wanted).filter(pl.col("split") == split).collect()
+    frame = pl.scan_parquet(path).select(selection).filter(pl.col("split") == split).collect()
     if frame.is_empty():
         raise BadArtifact(str(path), f"has no row of split {split!r}", "widen the split's window")
     labels = frame["label"].cast(pl.Int64).to_numpy()
@@ -71,12 +71,12 @@ def read_scores(path: Path, holdout: Holdout) -> dict[str, Floats]:
     """
     names = [name for name in _columns_of(path) if name not in ("example_id", "split")]
     scores = pl.read_parquet(path, columns=["example_id", *names]).with_columns(known=pl.lit(1))
-    joined = holdout.frame.select("example_id").join(scores, on="example_id", how="left", maintain_order="left")
-    lacking = joined["known"].null_count()
-    if lacking or joined.height != holdout.n:
+    aligned = holdout.frame.select("example_id").join(scores, on="example_id", how="left", maintain_order="left")
+    lacking = aligned["known"].null_count()
+    if lacking or aligned.height != holdout.n:
         observed = f"has no scores for {lacking} of {holdout.n} rows" if lacking else "has rows twice"
         raise BadArtifact(str(path), observed, "run the stage that wrote it again")
-    return {name: joined[name].cast(pl.Float64).fill_null(float("nan")).to_numpy() for name in names}
+    return {name: aligned[name].cast(pl.Float64).fill_null(float("nan")).to_numpy() for name in names}
 
 
 def unusable(name: str, scores: Floats) -> str | None:

@@ -12,13 +12,13 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import polars as pl
-from pydantic import BaseModel, ConfigDict
 
 from sluice.child_process import ChildServer
 from sluice.content import write_json
+from sluice.documents.model import FrozenDocument
 from sluice.errors import BadInput, Refused, SluiceError, one_line
 from sluice.models.bundle import Bundle, load_bundle
-from sluice.models.request import columns_of
+from sluice.models.request import DATATYPES, columns_of
 
 TOLERANCE = 1e-6
 """Largest absolute difference between a served and an offline probability."""
@@ -27,14 +27,9 @@ _LATENCY_REQUESTS = 200
 _READY_TIMEOUT_S = 60.0
 _DIFFERENCES = ("difference_v1", "difference_v2", "difference_single")
 _JSON = {"content-type": "application/json"}
-_DATATYPES = {"float": "FP64", "int": "INT64", "string": "BYTES"}
 
 
-class _InfraDocument(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class InfraTiming(_InfraDocument):
+class InfraTiming(FrozenDocument):
     """What the clock said; differs from run to run."""
 
     start_s: float
@@ -44,7 +39,7 @@ class InfraTiming(_InfraDocument):
     stop_s: float
 
 
-class InfraReport(_InfraDocument):
+class InfraReport(FrozenDocument):
     """
     What the server did. Everything but ``timing`` is the same for the same bundle and frame.
 
@@ -90,10 +85,10 @@ def infra_validate(
     out.mkdir(parents=True, exist_ok=True)
     command = [*server_command, "--bundle", str(bundle_dir), "--digest", digest]
     command += ["--model_name", bundle.manifest.task, "--http_port", "0"]
-    started = time.perf_counter()
+    start = time.perf_counter()
     server = ChildServer(command, out / "server.log")
     try:
-        findings = _examine(server, bundle, rows, started)
+        findings = _examine(server, bundle, rows, start)
     except (SluiceError, OSError, http.client.HTTPException) as error:
         findings = {"reasons": (f"the server did not answer: {error}",)}
     stopping = time.perf_counter()
@@ -126,20 +121,20 @@ def _test_rows(frame_dir: Path, bundle: Bundle) -> list[dict[str, Any]]:
     if test.is_empty():
         raise BadInput(str(path), "has no rows of split test", "build features over the test window")
     test = test.sort("example_id")
-    chosen = np.linspace(0, len(test) - 1, min(_ROWS, len(test))).astype(int)
+    indices = np.linspace(0, len(test) - 1, min(_ROWS, len(test))).astype(int)
     # JSON knows no NaN; the encoder takes it as missing, as it takes null.
-    clean = test[chosen].select(names).with_columns(pl.col(pl.Float32, pl.Float64).fill_nan(None))
+    clean = test[indices].select(names).with_columns(pl.col(pl.Float32, pl.Float64).fill_nan(None))
     return clean.to_dicts()
 
 
-def _examine(server: ChildServer, bundle: Bundle, rows: list[dict[str, Any]], started: float) -> dict[str, Any]:
+def _examine(server: ChildServer, bundle: Bundle, rows: list[dict[str, Any]], start: float) -> dict[str, Any]:
     """All questions to a running server; the fields of the report that they settle."""
     address = urlsplit(server.wait_ready(_READY_TIMEOUT_S)).netloc
     # Not httpx or urllib3, whose own time (0.3 to 0.7 ms more a request) would be in the latency that is measured.
     connection = http.client.HTTPConnection(address, timeout=20)
     path = f"/v1/models/{bundle.manifest.task}:predict"
     _wait_loaded(connection, bundle)
-    start_s = time.perf_counter() - started
+    start_s = time.perf_counter() - start
     expected = bundle.predict(columns_of(rows, bundle.manifest.features.names))
     first = _scores_v1(connection, path, rows)
     second = _scores_v2(connection, f"/v2/models/{bundle.manifest.task}/infer", rows, bundle)
@@ -157,9 +152,9 @@ def _examine(server: ChildServer, bundle: Bundle, rows: list[dict[str, Any]], st
 
 def _wait_loaded(connection: http.client.HTTPConnection, bundle: Bundle) -> None:
     _, answer = _exchange(connection, "GET", "/-/sluice", b"")
-    served = json.loads(answer).get("digest")
-    if served != bundle.digest:
-        raise BadInput("the server", f"serves {served}, not {bundle.digest}", "start it on the bundle")
+    digest = json.loads(answer).get("digest")
+    if digest != bundle.digest:
+        raise BadInput("the server", f"serves {digest}, not {bundle.digest}", "start it on the bundle")
 
 
 def _exchange(
@@ -189,7 +184,7 @@ def _scores_v2(
         {
             "name": feature.name,
             "shape": [len(rows)],
-            "datatype": _DATATYPES[feature.dtype],
+            "datatype": DATATYPES[feature.dtype],
             "data": [row[feature.name] for row in rows],
         }
         for feature in bundle.manifest.features.features
@@ -204,12 +199,12 @@ def _singles(
 ) -> tuple[list[float], list[float]]:
     """Scores and milliseconds of single requests, one after the other on one connection."""
     scores: list[float] = []
-    taken: list[float] = []
+    milliseconds: list[float] = []
     for i in range(_LATENCY_REQUESTS):
         start = time.perf_counter()
         scores += _scores_v1(connection, path, [rows[i % len(rows)]])
-        taken.append((time.perf_counter() - start) * 1000)
-    return scores, taken
+        milliseconds.append((time.perf_counter() - start) * 1000)
+    return scores, milliseconds
 
 
 def _bad_requests(connection: http.client.HTTPConnection, path: str, row: dict[str, Any]) -> dict[str, int]:
@@ -229,10 +224,10 @@ def _bad_requests(connection: http.client.HTTPConnection, path: str, row: dict[s
     return statuses
 
 
-def _difference(served: Sequence[float], expected: Any) -> float:
-    if len(served) != len(expected):
-        raise BadInput("the server", f"gave {len(served)} answers to {len(expected)} rows", "see server.log")
-    return float(np.max(np.abs(np.asarray(served) - expected)))
+def _difference(scores: Sequence[float], expected: Any) -> float:
+    if len(scores) != len(expected):
+        raise BadInput("the server", f"gave {len(scores)} answers to {len(expected)} rows", "see server.log")
+    return float(np.max(np.abs(np.asarray(scores) - expected)))
 
 
 def _report(digest: str, rows: int, findings: dict[str, Any], stop_s: float) -> InfraReport:

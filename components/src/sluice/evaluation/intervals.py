@@ -21,12 +21,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sluice.arrays import Floats, Ints
 from sluice.documents.evaluation import Estimate
 from sluice.evaluation.metrics import (
     ECE_BINS,
     METRICS,
-    Floats,
-    Ints,
     auc_of_counts,
     average_precision_of_counts,
     bins_of_equal_mass,
@@ -39,7 +38,7 @@ RESAMPLES = 400
 SCORE_BINS = 200
 MINIMUM_DAYS = 5
 """With fewer days there is no interval, and a value without an interval is not reported."""
-_LOST = 0.05
+_UNDEFINED_SHARE = 0.05
 """A metric that is undefined in more than this share of the resamples has too few rows of one class."""
 _Z = 1.959964
 _DECIMALS = 6
@@ -73,7 +72,7 @@ class DayResamples:
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredModel:
     """One model's answers on all rows: ``scores`` (n,) finite probabilities, ``bins`` (n,) their groups by rank."""
 
     name: str
@@ -82,13 +81,13 @@ class Scored:
     bins: Ints
 
     @classmethod
-    def of(cls, name: str, scores: Floats, threshold: float) -> Scored:
+    def of(cls, name: str, scores: Floats, threshold: float) -> ScoredModel:
         """Bin the scores once for all slices."""
         return cls(name, scores, threshold, bins_of_equal_mass(scores, SCORE_BINS))
 
 
 @dataclass(frozen=True)
-class Measured:
+class Performance:
     """One model on some rows: exact values, and the same metrics in every resample, (R,) each."""
 
     n: int
@@ -100,7 +99,7 @@ class Measured:
         """Values with intervals; a metric that has either not is left out."""
         return _estimates(self.values, self.draws, self.n, self.days, lowest=0.0)
 
-    def minus(self, peer: Measured) -> dict[str, Estimate]:
+    def minus(self, peer: Performance) -> dict[str, Estimate]:
         """Differences to a peer on the same rows and the same resampled days."""
         shared = [name for name in METRICS if name in self.values and name in peer.values]
         values = {name: self.values[name] - peer.values[name] for name in shared}
@@ -108,17 +107,17 @@ class Measured:
         return _estimates(values, draws, self.n, self.days, lowest=-np.inf)
 
 
-def measure(labels: Ints, model: Scored, resamples: DayResamples, rows: Ints | None = None) -> Measured:
+def measure(labels: Ints, model: ScoredModel, resamples: DayResamples, rows: Ints | None = None) -> Performance:
     """
     One model on all rows, or on ``rows`` (indices).
 
     Args:
         labels: (n,) 0 or 1, aligned with the model's scores and the resamples' days.
     """
-    chosen = slice(None) if rows is None else rows
-    truth, scores, days = labels[chosen], model.scores[chosen], resamples.codes[chosen]
+    selection = slice(None) if rows is None else rows
+    truth, scores, days = labels[selection], model.scores[selection], resamples.codes[selection]
     by_day = _DaySums(days, resamples)
-    hits, misses = by_day.counted(model.bins[chosen], truth)
+    hits, misses = by_day.counts(model.bins[selection], truth)
     draws = {
         "auc": auc_of_counts(hits, misses),
         "pr_auc": average_precision_of_counts(hits, misses),
@@ -126,14 +125,7 @@ def measure(labels: Ints, model: Scored, resamples: DayResamples, rows: Ints | N
         "ece": _ece(by_day, truth, scores),
         **_at_threshold(by_day, truth, scores >= model.threshold),
     }
-    return Measured(truth.size, np.unique(days).size, exact_metrics(truth, scores, model.threshold), draws)
-
-
-def day_bootstrap(
-    labels: Ints, scores: Floats, days: Ints, *, threshold: float, seed: int, resamples: int = RESAMPLES
-) -> dict[str, Estimate]:
-    """All metrics of one model with 95 % intervals; ``days`` (n,) are codes from 0."""
-    return measure(labels, Scored.of("model", scores, threshold), DayResamples.draw(days, seed, resamples)).estimates()
+    return Performance(truth.size, np.unique(days).size, exact_metrics(truth, scores, model.threshold), draws)
 
 
 class _DaySums:
@@ -143,12 +135,12 @@ class _DaySums:
         self._days, self._number, self._weights = days, resamples.days, resamples.weights
         self._narrow = resamples.weights.astype(np.float32)
 
-    def resampled(self, groups: Ints, size: int, values: Ints | Floats) -> Floats:
+    def resample(self, groups: Ints, size: int, values: Ints | Floats) -> Floats:
         """(R, size): the values summed by group, each day taken as often as it was drawn."""
         cells = np.bincount(self._days * size + groups, weights=values, minlength=self._number * size)
         return _product(self._weights, cells.reshape(self._number, size))
 
-    def counted(self, bins: Ints, truth: Ints) -> tuple[Floats, Floats]:
+    def counts(self, bins: Ints, truth: Ints) -> tuple[Floats, Floats]:
         """(R, SCORE_BINS) positives and negatives by bin. Counts below 2**24 are exact in float32, at half the cost."""
         width = 2 * SCORE_BINS
         cells = np.bincount(self._days * width + truth * SCORE_BINS + bins, minlength=self._number * width)
@@ -181,7 +173,7 @@ def _mean(by_day: _DaySums, values: Floats) -> Floats:
 def _ece(by_day: _DaySums, truth: Ints, scores: Floats) -> Floats:
     groups = bins_of_equal_mass(scores, ECE_BINS)
     ones = np.ones(scores.size)
-    return ece_of_sums(*(by_day.resampled(groups, ECE_BINS, values) for values in (ones, scores, truth)))
+    return ece_of_sums(*(by_day.resample(groups, ECE_BINS, values) for values in (ones, scores, truth)))
 
 
 def _at_threshold(by_day: _DaySums, truth: Ints, flagged: np.ndarray) -> dict[str, Floats]:
@@ -195,13 +187,15 @@ def _estimates(
 ) -> dict[str, Estimate]:
     if days < MINIMUM_DAYS:
         return {}
-    found = {name: _estimate(name, value, draws[name], n=n, days=days, lowest=lowest) for name, value in values.items()}
-    return {name: estimate for name, estimate in found.items() if estimate is not None}
+    estimates = {
+        name: _estimate(name, value, draws[name], n=n, days=days, lowest=lowest) for name, value in values.items()
+    }
+    return {name: estimate for name, estimate in estimates.items() if estimate is not None}
 
 
 def _estimate(name: str, value: float, draws: Floats, *, n: int, days: int, lowest: float) -> Estimate | None:
     usable = draws[np.isfinite(draws)]
-    if usable.size < (1 - _LOST) * draws.size:
+    if usable.size < (1 - _UNDEFINED_SHARE) * draws.size:
         return None
     # Around their own mean, which takes out the binning.
     low, high = value + _stretch(days) * (np.quantile(usable, (0.025, 0.975)) - usable.mean())
@@ -211,7 +205,7 @@ def _estimate(name: str, value: float, draws: Floats, *, n: int, days: int, lowe
         high, low = min(high, 1.0), max(low, -1.0)
     low = max(low, lowest)
     low, high = min(low, value), max(high, value)
-    return Estimate(value=_rounded(value), low=_rounded(low), high=_rounded(high), n=n)
+    return Estimate(value=_round(value), low=_round(low), high=_round(high), n=n)
 
 
 def _without_noise(value: float, resampled: float, below: float) -> float:
@@ -229,7 +223,7 @@ def _without_noise(value: float, resampled: float, below: float) -> float:
     return truth - below * value / truth
 
 
-def _rounded(value: float) -> float:
+def _round(value: float) -> float:
     return round(float(value), _DECIMALS) + 0.0
 
 

@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from sluice.arrays import Floats
 from sluice.documents.evaluation import VariantMeasurement
 from sluice.errors import BadArtifact
 from sluice.evaluation.holdout import Holdout, read_holdout, read_scores, unusable
-from sluice.evaluation.intervals import DayResamples, Measured, Scored, measure
-from sluice.evaluation.metrics import Floats
+from sluice.evaluation.intervals import DayResamples, Performance, ScoredModel, measure
+from sluice.evaluation.metrics import best_threshold
 from sluice.evaluation.select import TEACHER
-from sluice.evaluation.threshold import best_threshold
 
 
 def measure_ladder(frame_dir: Path, ladder_dir: Path, seed: int) -> tuple[VariantMeasurement, ...]:
@@ -30,19 +30,19 @@ def measure_ladder(frame_dir: Path, ladder_dir: Path, seed: int) -> tuple[Varian
     rungs = _read_ladder(ladder_dir / "ladder.json")
     if missing := [rung["name"] for rung in rungs if rung["name"] not in scores]:
         raise BadArtifact(str(ladder_dir / "scores.parquet"), f"has no column {missing[0]!r}", "build the ladder again")
-    measured = {rung["name"]: _measured(rung["name"], scores[rung["name"]], holdout, resamples) for rung in rungs}
-    teacher = measured.get(TEACHER)
-    return tuple(_measurement(rung, measured[rung["name"]], teacher) for rung in rungs)
+    models = {rung["name"]: _performance(rung["name"], scores[rung["name"]], holdout, resamples) for rung in rungs}
+    teacher = models.get(TEACHER)
+    return tuple(_measurement(rung, models[rung["name"]], teacher) for rung in rungs)
 
 
-def _measured(name: str, scores: Floats, holdout: Holdout, resamples: DayResamples) -> Measured | None:
+def _performance(name: str, scores: Floats, holdout: Holdout, resamples: DayResamples) -> Performance | None:
     if unusable(name, scores):
         return None
     threshold = best_threshold(holdout.labels, scores)
-    return measure(holdout.labels, Scored.of(name, scores, threshold), resamples)
+    return measure(holdout.labels, ScoredModel.of(name, scores, threshold), resamples)
 
 
-def _measurement(rung: dict[str, Any], model: Measured | None, teacher: Measured | None) -> VariantMeasurement:
+def _measurement(rung: dict[str, Any], model: Performance | None, teacher: Performance | None) -> VariantMeasurement:
     recorded = {key: rung[key] for key in VariantMeasurement.model_fields if key in rung}
     return VariantMeasurement(
         **recorded,

@@ -1,5 +1,6 @@
 """
-Metrics of binary classifiers, from counts by score, so that one formula serves the exact value and every resample.
+Metrics and thresholds of binary classifiers, from counts by score: one formula serves the exact value and every
+resample.
 
 Shapes: ``labels`` (n,) of 0 and 1; ``scores`` (n,) float64 probabilities; counts (..., b) by ascending score.
 A metric that is not defined on the rows (one class only, nothing predicted positive) is NaN in an array and absent from
@@ -9,10 +10,8 @@ a dictionary: no value is made up.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from sluice.arrays import Floats, Ints
 
 METRICS = ("auc", "pr_auc", "log_loss", "ece", "precision", "recall")
 ECE_BINS = 15
@@ -85,7 +84,7 @@ def exact_metrics(labels: Ints, scores: Floats, threshold: float) -> dict[str, f
     if not labels.size:
         return {}
     _, positives, negatives = counts_by_score(labels, scores)
-    found = {
+    values = {
         "auc": float(auc_of_counts(positives, negatives)),
         "pr_auc": float(average_precision_of_counts(positives, negatives)),
         "log_loss": float(log_losses(labels, scores).mean()),
@@ -93,8 +92,28 @@ def exact_metrics(labels: Ints, scores: Floats, threshold: float) -> dict[str, f
         **dict(zip(("precision", "recall"), _at_threshold(labels, scores, threshold), strict=True)),
     }
     if not 0 < positives.sum() < labels.size:
-        found = {name: value for name, value in found.items() if name in ("log_loss", "ece")}
-    return {name: value for name, value in found.items() if np.isfinite(value)}
+        values = {name: value for name, value in values.items() if name in ("log_loss", "ece")}
+    return {name: value for name, value in values.items() if np.isfinite(value)}
+
+
+def best_threshold(labels: Ints, scores: Floats) -> float:
+    """
+    The threshold (positive at or above) with the highest F1 on these rows; of equals, the highest threshold.
+
+    It lies half-way between two scores that occur, so that the last bits of a score do not decide. Without a positive
+    label, or with scores that are not finite, it is 0.5.
+
+    Args:
+        labels: (n,) 0 or 1. scores: (n,) probabilities.
+    """
+    if not np.isfinite(scores).all() or not labels.any():
+        return 0.5
+    distinct, positives, negatives = counts_by_score(labels, scores)
+    hits = np.cumsum(positives[::-1])
+    f1 = 2 * hits / (np.cumsum((positives + negatives)[::-1]) + positives.sum())
+    best = distinct.size - 1 - int(np.argmax(f1))
+    below = distinct[best - 1] if best else 0.0
+    return float((distinct[best] + below) / 2)
 
 
 def _ece(labels: Ints, scores: Floats) -> float:

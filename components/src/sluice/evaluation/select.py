@@ -14,14 +14,14 @@ TEACHER = "teacher_f32"
 
 
 @dataclass(frozen=True)
-class Selection:
+class VariantSelection:
     """The variant that ships, and one sentence for every variant."""
 
     name: str
     reasons: tuple[str, ...]
 
 
-def select_variant(measurements: Sequence[VariantMeasurement], policy: SelectPolicy) -> Selection:
+def select_variant(measurements: Sequence[VariantMeasurement], policy: SelectPolicy) -> VariantSelection:
     """
     The smallest file whose whole interval of the loss against the teacher stays within the policy's margin.
 
@@ -38,8 +38,8 @@ def select_variant(measurements: Sequence[VariantMeasurement], policy: SelectPol
     qualified = [name for name, (holds, _) in verdicts.items() if holds]
     reasons = tuple(text for _, text in verdicts.values())
     if not qualified:
-        return Selection(TEACHER, (*reasons, f"No variant qualifies, so {TEACHER} ships as it is."))
-    return Selection(qualified[0], (*reasons, f"{qualified[0]} is the smallest that qualifies."))
+        return VariantSelection(TEACHER, (*reasons, f"No variant qualifies, so {TEACHER} ships as it is."))
+    return VariantSelection(qualified[0], (*reasons, f"{qualified[0]} is the smallest that qualifies."))
 
 
 def _verdict(variant: VariantMeasurement, policy: SelectPolicy) -> tuple[bool, str]:
@@ -53,8 +53,8 @@ def _verdict(variant: VariantMeasurement, policy: SelectPolicy) -> tuple[bool, s
         return False, f"{size}: its {policy.metric} could not be compared with the teacher's."
     worst = -difference.low if policy.metric in HIGHER_IS_BETTER else difference.high
     holds = worst <= policy.margin
-    said = "qualifies" if holds else "does not qualify"
+    outcome = "qualifies" if holds else "does not qualify"
     return holds, (
-        f"{size} {said}: its {policy.metric} is at worst {max(worst, 0.0):.4f} worse than the teacher's "
+        f"{size} {outcome}: its {policy.metric} is at worst {max(worst, 0.0):.4f} worse than the teacher's "
         f"(end of the 95 % interval); allowed is {policy.margin:g}."
     )

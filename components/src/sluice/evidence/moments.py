@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from sluice.arrays import Floats
 from sluice.documents.evidence import LABEL_DELAY_BOUNDS_S, LATENCY_BOUNDS_MS, Histogram, LabelDelays, Moments
 
 _DIGITS = 12
-Floats = npt.NDArray[np.float64]
 
 
 def moments(values: pl.Series) -> Moments | None:
@@ -30,12 +29,12 @@ def moments_of(array: Floats) -> Moments | None:
 def moments_by(rows: pl.DataFrame, keys: Sequence[str], column: str) -> dict[tuple[str, ...], Moments]:
     """Moments of a column by the values of text columns, in the order of these; rows with a null are left out."""
     ordered = rows.select(*keys, column).drop_nulls().sort(*keys, maintain_order=True)
-    values, start, found = ordered[column].to_numpy().astype(np.float64), 0, {}
+    values, start, groups = ordered[column].to_numpy().astype(np.float64), 0, {}
     for *key, n in ordered.group_by(*keys, maintain_order=True).len().iter_rows():
-        if made := moments_of(values[start : start + n]):
-            found[tuple(key)] = made
+        if group := moments_of(values[start : start + n]):
+            groups[tuple(key)] = group
         start += n
-    return found
+    return groups
 
 
 def histogram(milliseconds: pl.Series) -> Histogram | None:
@@ -50,9 +49,9 @@ def label_delays(rows: pl.DataFrame) -> LabelDelays | None:
 
     A label that is older than its prediction (two clocks differ) counts as one of no delay.
     """
-    known = rows.filter(pl.col("loss").is_not_null())
+    labelled = rows.filter(pl.col("loss").is_not_null())
     delay = (pl.col("label_time") - pl.col("event_time")).dt.total_microseconds().clip(0)
-    seconds = known.select(delay).to_series().to_numpy() / 1e6
+    seconds = labelled.select(delay).to_series().to_numpy() / 1e6
     if not seconds.size:
         return None
     return LabelDelays(counts=_binned(seconds, LABEL_DELAY_BOUNDS_S), seconds=rounded(float(seconds.sum())))

@@ -82,7 +82,14 @@ class PredictionSource:
     _rollout: tuple[str | None, str | None, bool] = (None, None, False)
     _pieces: dict[Hashable, pl.DataFrame] = field(default_factory=dict)
 
-    def read(self, state: ReleaseState, policy: GatePolicy, applied: Applied, now: datetime) -> Evidence:
+    def read(
+        self,
+        state: ReleaseState,
+        policy: GatePolicy,
+        applied: Applied,
+        now: datetime,
+        synced: datetime | None = None,  # noqa: ARG002  rows are marked with their rollout and route
+    ) -> Evidence:
         """
         The evidence of all that the log has at ``now``.
 
@@ -130,13 +137,13 @@ class PredictionSource:
             self._rollout, self._pieces = about, {}
         before, self._pieces = self._pieces, {}
         for key, read in pieces:
-            if (found := before.get(key)) is None:
+            if (piece := before.get(key)) is None:
                 rows = read().filter(pl.col("rollout") == state.rollout)
-                found = decoded(rows, candidate.profiles, slices, self._carried)
-                again = _sample(found, state) if self.recheck else found.head(0)
-                kept = pl.when(pl.col("request_id").is_in(again["request_id"].to_list()))
-                found = found.with_columns(kept.then(name).otherwise(pl.lit("")) for name in _TEXTS)
-            self._pieces[key] = found
+                piece = decoded(rows, candidate.profiles, slices, self._carried)
+                sample = _sample(piece, state) if self.recheck else piece.head(0)
+                in_sample = pl.when(pl.col("request_id").is_in(sample["request_id"].to_list()))
+                piece = piece.with_columns(in_sample.then(name).otherwise(pl.lit("")) for name in _TEXTS)
+            self._pieces[key] = piece
         none = decoded(pl.DataFrame(schema=ROW_SCHEMA), candidate.profiles, slices, self._carried)
         return first_answers(pl.concat([none, *self._pieces.values()]))
 
@@ -164,13 +171,15 @@ def _sources(
     state: ReleaseState, rows: pl.DataFrame, labels: pl.DataFrame, cells: Cells | None, now: datetime
 ) -> list[Source]:
     since = state.since or iso(now)
-    asked = [
+    queries = [
         ("prediction-log", f"rollout = {state.rollout} and {since} <= event_time < {iso(now)}", rows.height),
         ("labels", f"task = {state.task} and label_time <= {iso(now)}", labels.height),
     ]
     if cells:
-        asked.append(("parity", _parity(state, cells), cells.compared))
-    return [Source(name=name, query=query, first=since, last=iso(now), taken=iso(now), n=n) for name, query, n in asked]
+        queries.append(("parity", _parity(state, cells), cells.compared))
+    return [
+        Source(name=name, query=query, first=since, last=iso(now), taken=iso(now), n=n) for name, query, n in queries
+    ]
 
 
 def _parity(state: ReleaseState, cells: Cells) -> str:

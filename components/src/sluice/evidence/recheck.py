@@ -20,7 +20,7 @@ import polars as pl
 from sluice.documents.event_time import moment_of
 from sluice.documents.evidence import Cells
 from sluice.errors import BadArtifact
-from sluice.features.parity import History, OfflineCells, offline_cells
+from sluice.features.parity import FeatureHistory, OfflineCells, offline_cells
 from sluice.models.bundle import BundleManifest
 from sluice.tasks.task import Task
 from sluice.training.frame import as_trained
@@ -29,7 +29,7 @@ _RELATIVE = 1e-6
 """Feast stores doubles; only the last bits may differ between its two paths."""
 
 
-def recheck_cells(served: pl.DataFrame, manifest: BundleManifest, history: History) -> Cells:
+def recheck_cells(served: pl.DataFrame, manifest: BundleManifest, history: FeatureHistory) -> Cells:
     """
     The served rows against the training path.
 
@@ -43,8 +43,8 @@ def recheck_cells(served: pl.DataFrame, manifest: BundleManifest, history: Histo
         raise BadArtifact(f"feature service {features.service}", rule, "compare by the definitions of its servers")
 
     def read(requests: pl.DataFrame) -> OfflineCells:
-        found = offline_cells(history, requests, features.names)
-        return OfflineCells(as_trained(found.cells, manifest.recipe), found.as_of)
+        offline = offline_cells(history, requests, features.names)
+        return OfflineCells(as_trained(offline.cells, manifest.recipe), offline.as_of)
 
     return compare_cells(served, features.names, history.task, read)
 
@@ -64,21 +64,21 @@ def compare_cells(
     carried = (*task.entity_keys, *task.request_inputs)
     sent = [json.loads(row or "{}") for row in served["keys"]]
     read_online = pl.Series([all(name in row for name in carried) for row in sent], dtype=pl.Boolean)
-    known = served.filter(read_online & served["as_of"].is_not_null())
-    if known.is_empty():
+    comparable = served.filter(read_online & served["as_of"].is_not_null())
+    if comparable.is_empty():
         return Cells(compared=0, different=0, excluded=len(names) * served.height)
-    keys = [json.loads(row) for row in known["keys"]]
+    keys = [json.loads(row) for row in comparable["keys"]]
     requests = pl.DataFrame(
-        {"event_time": known["event_time"]} | {name: [row[name] for row in keys] for name in carried},
+        {"event_time": comparable["event_time"]} | {name: [row[name] for row in keys] for name in carried},
         schema_overrides=dict(task.request_inputs),
     )
     offline = read(requests)
-    held = [{view: moment_of(text) for view, text in json.loads(row).items()} for row in known["as_of"]]
-    vectors = zip(known["features"], offline.cells.to_dicts(), held, offline.as_of, strict=True)
-    comparable = [(json.loads(was), should) for was, should, then, now in vectors if not _came_later(then, now)]
-    wrong = Counter(name for was, should in comparable for name in names if not _same(was.get(name), should[name]))
+    held = [{view: moment_of(text) for view, text in json.loads(row).items()} for row in comparable["as_of"]]
+    vectors = zip(comparable["features"], offline.cells.to_dicts(), held, offline.as_of, strict=True)
+    pairs = [(json.loads(online), row) for online, row, then, now in vectors if not _came_later(then, now)]
+    wrong = Counter(name for online, row in pairs for name in names if not _same(online.get(name), row[name]))
     worst = min(wrong, key=lambda name: (-wrong[name], name)) if wrong else None
-    compared = len(names) * len(comparable)
+    compared = len(names) * len(pairs)
     excluded = len(names) * served.height - compared
     return Cells(compared=compared, different=sum(wrong.values()), excluded=excluded, worst=worst)
 

@@ -25,9 +25,9 @@ def with_labels(predictions: pl.DataFrame, labels: pl.DataFrame, now: datetime) 
         expected  the log loss to be expected if the score were the true probability; null without a score
         window    the day, where the rows do not say
     """
-    known = labels.filter(pl.col("label_time") <= now, pl.col("label").is_not_null())
+    labels = labels.filter(pl.col("label_time") <= now, pl.col("label").is_not_null())
     rows = predictions.filter(pl.col("event_time") < now).join(
-        known.select("label_time", request_id="example_id", label=pl.col("label").cast(pl.Float64)).unique(
+        labels.select("label_time", request_id="example_id", label=pl.col("label").cast(pl.Float64)).unique(
             "request_id"
         ),
         on="request_id",
@@ -81,8 +81,8 @@ def decoded(
     }
     features = _read(rows["features"], {**carried, **types} if slices else types)
     vector = features.struct.unnest().select(*types).to_struct() if types else _read(rows["features"], {})
-    found = rows.with_columns(vector.alias(_VECTOR))
-    return found.hstack(_slices(rows, features.struct.unnest(), slices, carried)) if slices else found
+    rows = rows.with_columns(vector.alias(_VECTOR))
+    return rows.hstack(_slices(rows, features.struct.unnest(), slices, carried)) if slices else rows
 
 
 def _slices(rows: pl.DataFrame, features: pl.DataFrame, slices: Sequence[Slice], carried: Types) -> pl.DataFrame:
@@ -91,13 +91,13 @@ def _slices(rows: pl.DataFrame, features: pl.DataFrame, slices: Sequence[Slice],
     either = {name: pl.select(pl.coalesce(keys[name], features[name])).to_series() for name in keys.columns}
     columns = pl.DataFrame(features.to_dict() | either)
     served = rows["features"].is_in(["", "{}"]).not_() & rows["features"].is_not_null()
-    made = []
+    values = []
     for each in slices:
         expression = pl.sql_expr(each.expression).cast(pl.String)
         if not set(expression.meta.root_names()) <= set(carried):
             expression = pl.when(served).then(expression)
-        made.append(expression.alias(slice_column(each)))
-    return columns.select(made)
+        values.append(expression.alias(slice_column(each)))
+    return columns.select(values)
 
 
 def slice_column(part: Slice) -> str:

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict
 
 from sluice.content import write_json, written_whole
-from sluice.data.span import content_digest, iso_time, read_record, read_span
+from sluice.data.span import content_digest, read_record, read_span
+from sluice.documents.event_time import iso
+from sluice.documents.model import FrozenDocument
 from sluice.errors import BadInput
 from sluice.features.manifest import Feature, FeatureManifest
 from sluice.features.plan import FeaturePlan, refuse_known_later
@@ -23,10 +24,8 @@ RECORD_FILE = "frame.json"
 _IDENTITY = ("example_id", "event_time", "label_time", "label", "split")
 
 
-class FrameRecord(BaseModel):
+class FrameRecord(FrozenDocument):
     """What a frame is: kept beside its rows."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     digest: str
     """``sluice.data.span.content_digest`` of the frame."""
@@ -61,15 +60,15 @@ def build_features(task: Task, span_dir: Path, repo: Path, store: Path, out: Pat
     feast = install_definitions(repo, store, task.known_later)
     plan = plan_of(feast, task.feature_service)
     manifest = manifest_of(task, plan)
-    found = historical(feast, plan, span)
-    frame = _frame(task, span, found)
+    features = historical(feast, plan, span)
+    frame = _frame(task, span, features)
     record = FrameRecord(
         digest=content_digest(frame),
         span=read_record(span_dir).digest,
         service_digest=plan.digest,
         rows=frame.height,
         unlabelled=span.height - frame.height,
-        window=(iso_time(task.splits.train), iso_time(task.splits.live)),
+        window=(iso(task.splits.train), iso(task.splits.live)),
     )
     with written_whole(out / FRAME_FILE) as beside:
         frame.write_parquet(beside, compression="zstd", compression_level=1)
@@ -100,20 +99,20 @@ def manifest_of(task: Task, plan: FeaturePlan) -> FeatureManifest:
     for key in plan.keys:
         if key not in task.entity_keys:
             raise BadInput(f"join key {key}", "is not in the task", "add it to Task.entity_keys")
-    served = {feature.name for feature in plan.features}
+    names = {feature.name for feature in plan.features}
     return FeatureManifest(
         service=plan.service,
         service_digest=plan.digest,
         entity_keys=task.entity_keys,
         request_inputs=inputs,
-        features=(*plan.features, *(feature for feature in (*inputs, *keys) if feature.name not in served)),
+        features=(*plan.features, *(feature for feature in (*inputs, *keys) if feature.name not in names)),
     )
 
 
-def _frame(task: Task, span: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
+def _frame(task: Task, span: pl.DataFrame, features: pl.DataFrame) -> pl.DataFrame:
     carried = dict.fromkeys((*_IDENTITY, *task.entity_keys, *task.request_inputs))
-    joined = span.select(*carried).hstack(found.drop(carried, strict=False))
-    sliced = joined.with_columns(
+    rows = span.select(*carried).hstack(features.drop(carried, strict=False))
+    sliced = rows.with_columns(
         pl.sql_expr(item.expression).cast(pl.String).alias(f"slice_{item.name}") for item in task.slices
     )
     return sliced.filter(pl.col("label").is_not_null())

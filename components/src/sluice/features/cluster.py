@@ -56,10 +56,10 @@ def cluster_store(
     """
     with tempfile.TemporaryDirectory(prefix="sluice-registry-") as scratch:
         registry = {"registry_type": "file", "path": f"{scratch}/registry.db"}
-        yield applied(repo, environment, config, registry, online)
+        yield apply_definitions(repo, environment, config, registry, online)
 
 
-def applied(
+def apply_definitions(
     repo: Path,
     environment: Mapping[str, str],
     config: str,
@@ -74,7 +74,7 @@ def applied(
     if registry is not None:
         document["registry"] = dict(registry)
     document["online_store"] |= online or {}
-    feast = FeatureStore(config=RepoConfig(**_expanded(document, environment), repo_path=repo))
+    feast = FeatureStore(config=RepoConfig(**_expand(document, environment), repo_path=repo))
     with tables_at(f"{environment.get('SLUICE_FEATURES', 'nowhere')}/offline"):
         objects = load_definitions(repo)
     with warnings.catch_warnings():
@@ -95,10 +95,10 @@ def cluster_reader(repo: Path, environment: Mapping[str, str], manifest: Feature
         return OnlineReader(feast, manifest)
 
 
-def _expanded(value: Any, environment: Mapping[str, str]) -> Any:
+def _expand(value: Any, environment: Mapping[str, str]) -> Any:
     """Variables are put in after YAML was parsed: a password may hold any character."""
     if isinstance(value, dict):
-        return {name: _expanded(item, environment) for name, item in value.items()}
+        return {name: _expand(item, environment) for name, item in value.items()}
     if not isinstance(value, str):
         return value
 

@@ -21,7 +21,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from sluice.errors import Unavailable
-from sluice.features.materialize import Mark, read_marks
+from sluice.features.materialize import ViewMark, read_marks
 
 
 class FeatureFreshness(Collector):
@@ -43,14 +43,14 @@ class FeatureFreshness(Collector):
     def collect(self) -> Iterator[Metric]:
         """Both families, for a scrape."""
         marks, now = self._marks(), time.time()
-        newest, written = _families()
+        freshness, materialization = _families()
         for view in self._views:
             mark = marks.get(view)
-            newest.add_metric([view], _age(now, mark.newest if mark else None))
-            written.add_metric([view], _age(now, mark.until if mark else None))
-        yield from (newest, written)
+            freshness.add_metric([view], _age(now, mark.newest if mark else None))
+            materialization.add_metric([view], _age(now, mark.until if mark else None))
+        yield from (freshness, materialization)
 
-    def _marks(self) -> dict[str, Mark]:
+    def _marks(self) -> dict[str, ViewMark]:
         try:
             return read_marks(self._feast)
         except Unavailable:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from sluice.documents.model import FrozenDocument
 
 
-class Feature(BaseModel):
+class Feature(FrozenDocument):
     """One input of a model, before encoding."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     dtype: Literal["float", "int", "string"]
@@ -20,10 +20,8 @@ class Feature(BaseModel):
     """An online value older than this counts as missing; ``None`` means it never expires."""
 
 
-class FeatureManifest(BaseModel):
+class FeatureManifest(FrozenDocument):
     """Ordered features of one model and the feature service that they come from."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     service: str
     service_digest: str

@@ -25,12 +25,12 @@ from typing import Any
 
 import polars as pl
 from feast import FeatureStore
-from pydantic import BaseModel, ConfigDict
 
 from sluice.content import digest_of_files, digest_of_value, write_json
-from sluice.data.span import iso_time
+from sluice.documents.event_time import iso
+from sluice.documents.model import FrozenDocument
 from sluice.errors import BadInput, SluiceError
-from sluice.features.cluster import CLUSTER, applied, cluster_store
+from sluice.features.cluster import CLUSTER, apply_definitions, cluster_store
 from sluice.features.plan import StoredView, refuse_known_later
 from sluice.features.publish import columns_of, messages
 from sluice.features.store import plan_of
@@ -44,10 +44,8 @@ _WRITING: Mapping[str, Any] = {"timeout_seconds": 10.0, "retries": 3}
 """A writer can wait longer than somebody who asks."""
 
 
-class Mark(BaseModel):
+class ViewMark(FrozenDocument):
     """What the online store holds of one view; written after its rows."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     until: datetime
     """Every row whose ``event_timestamp`` is not younger was written, or a younger one of its key."""
@@ -58,13 +56,13 @@ class Mark(BaseModel):
 
 
 @dataclass(frozen=True)
-class Loaded:
+class ViewLoad:
     """What one run did to one view."""
 
     view: str
     rows: int
     """Keys that were written."""
-    mark: Mark
+    mark: ViewMark
 
 
 def materialize(
@@ -74,7 +72,7 @@ def materialize(
     until: datetime,
     since: datetime | None = None,
     tables: bool = False,
-) -> tuple[Loaded, ...]:
+) -> tuple[ViewLoad, ...]:
     """
     Write the newest row of every key into Redis, for all views of the task's feature service.
 
@@ -112,22 +110,22 @@ class _Run:
     until: datetime
     since: datetime | None
 
-    def load(self, view: StoredView, mark: Mark | None) -> Loaded:
+    def load(self, view: StoredView, mark: ViewMark | None) -> ViewLoad:
         definition = digest_of_value([view.keys, [[f.name, f.dtype] for f in view.features]])
         if mark is not None and mark.definition != definition:
             mark = None
         if mark is not None and self.until <= mark.until:
             if self.since is not None:
-                raise BadInput(f"until {iso_time(self.until)}", f"lies before {iso_time(mark.until)}", "leave it out")
-            return Loaded(view.name, 0, mark)
+                raise BadInput(f"until {iso(self.until)}", f"lies before {iso(mark.until)}", "leave it out")
+            return ViewLoad(view.name, 0, mark)
         start = None if mark is None else min(mark.until, self.since or mark.until)
         rows = self._rows(view, start)
         self._write(view, rows, over=mark is None or self.since is not None)
         before = None if mark is None else mark.newest
         moments = [stamp for stamp in (rows[_MOMENT].max(), before) if isinstance(stamp, datetime)]
-        done = Mark(until=self.until, newest=max(moments, default=None), definition=definition)
-        self.feast.provider.online_store.write_mark(self.feast.config, view.name, done.model_dump_json())
-        return Loaded(view.name, rows.height, done)
+        new_mark = ViewMark(until=self.until, newest=max(moments, default=None), definition=definition)
+        self.feast.provider.online_store.write_mark(self.feast.config, view.name, new_mark.model_dump_json())
+        return ViewLoad(view.name, rows.height, new_mark)
 
     def _rows(self, view: StoredView, start: datetime | None) -> pl.DataFrame:
         """The newest row of every key in ``(start, until]``."""
@@ -136,10 +134,10 @@ class _Run:
 
         moment = pc.field(_MOMENT)
         stamp = pa.timestamp("us", "UTC")
-        wanted = moment <= pa.scalar(self.until, stamp)
+        condition = moment <= pa.scalar(self.until, stamp)
         if start is not None:
-            wanted &= moment > pa.scalar(start, stamp)
-        rows = table_rows(f"{self.root}/offline/{view.name}.parquet", columns_of(view), wanted)
+            condition &= moment > pa.scalar(start, stamp)
+        rows = table_rows(f"{self.root}/offline/{view.name}.parquet", columns_of(view), condition)
         ordered = rows.sort(_MOMENT, maintain_order=True)
         return ordered.unique(view.keys, keep="last", maintain_order=True)
 
@@ -152,7 +150,7 @@ class _Run:
             self.feast.provider.online_write_batch(config, defined, list(messages(view, part)), None)
 
 
-def read_marks(feast: FeatureStore) -> dict[str, Mark]:
+def read_marks(feast: FeatureStore) -> dict[str, ViewMark]:
     """
     The mark of each view in the online store; a view that never was loaded has none.
 
@@ -160,13 +158,13 @@ def read_marks(feast: FeatureStore) -> dict[str, Mark]:
         Unavailable: Redis does not answer.
     """
     marks = feast.provider.online_store.read_marks(feast.config)
-    return {view: Mark.model_validate_json(text) for view, text in marks.items()}
+    return {view: ViewMark.model_validate_json(text) for view, text in marks.items()}
 
 
 def _publish_tables(task: Task, until: datetime, root: ObjectLocation) -> None:
     end = min(until, task.splits.end)
     if end <= task.splits.train:
-        raise BadInput(f"until {iso_time(until)}", f"lies before {iso_time(task.splits.train)}", "choose a later time")
+        raise BadInput(f"until {iso(until)}", f"lies before {iso(task.splits.train)}", "choose a later time")
     with tempfile.TemporaryDirectory(prefix="sluice-tables-") as scratch:
         for name, table in task.read_feature_tables(task.splits.train, end).items():
             path = Path(scratch) / f"{name}.parquet"
@@ -185,7 +183,7 @@ def _publish_registry(repo: Path, environment: Mapping[str, str], root: ObjectLo
             if mark.read() == path.read_bytes():
                 return
         registry = Path(scratch) / "registry.db"
-        applied(repo, environment, CLUSTER, {"registry_type": "file", "path": str(registry)})
+        apply_definitions(repo, environment, CLUSTER, {"registry_type": "file", "path": str(registry)})
         (root / "registry.db").write(registry)
         mark.write(path)
 
@@ -222,11 +220,11 @@ def main(argv: list[str] | None = None) -> int:
     try:
         options = arguments(sys.argv[1:] if argv is None else argv)
         until = options.until or datetime.now(UTC)
-        for done in materialize(
+        for load in materialize(
             load_task(options.task), options.feature_repo, os.environ, until, options.since, options.tables
         ):
-            newest = iso_time(done.mark.newest) if done.mark.newest else "none"
-            sys.stdout.write(f"{done.view}: {done.rows} keys, until {iso_time(done.mark.until)}, newest {newest}\n")
+            newest = iso(load.mark.newest) if load.mark.newest else "none"
+            sys.stdout.write(f"{load.view}: {load.rows} keys, until {iso(load.mark.until)}, newest {newest}\n")
     except SluiceError as error:
         sys.stderr.write(f"materialize: {error}\n")
         return error.exit_code

@@ -60,9 +60,9 @@ class AsofOfflineStore(DuckDBOfflineStore):  # type: ignore[misc]
             connection.register("rows", entity_df)
             for number, view in enumerate(feature_views):
                 connection.register(f"t{number}", open_location(str(view.batch_source.path)).dataset())
-            joined = connection.sql(_query(feature_views, feature_refs, moment)).to_arrow_table()
+            table = connection.sql(_query(feature_views, feature_refs, moment)).to_arrow_table()
         return IbisRetrievalJob(
-            table=ibis.memtable(joined),
+            table=ibis.memtable(table),
             on_demand_feature_views=OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry),
             full_feature_names=False,
             metadata=None,
@@ -77,23 +77,23 @@ def _query(feature_views: list[Any], feature_refs: list[str], moment: str) -> st
     columns, joins = ["rows.*"], []
     for number, view in enumerate(feature_views):
         alias, source = f"v{number}", view.batch_source
-        stamp = f"{alias}.{_quoted(source.timestamp_field)}"
+        stamp = f"{alias}.{_quote(source.timestamp_field)}"
         names = [ref.split(":")[1] for ref in feature_refs if ref.split(":")[0] == view.projection.name_to_use()]
         columns += [_value(alias, name, stamp, moment, view.ttl) for name in names]
-        keys = [f"rows.{_quoted(column.name)} = {alias}.{_quoted(column.name)}" for column in view.entity_columns]
-        condition = " AND ".join([*keys, f"rows.{_quoted(moment)} >= {stamp}"])
+        keys = [f"rows.{_quote(column.name)} = {alias}.{_quote(column.name)}" for column in view.entity_columns]
+        condition = " AND ".join([*keys, f"rows.{_quote(moment)} >= {stamp}"])
         joins.append(f"ASOF LEFT JOIN t{number} AS {alias} ON {condition}")
     return f"SELECT {', '.join(columns)} FROM rows {' '.join(joins)}"  # noqa: S608 - names come from our definitions
 
 
 def _value(alias: str, name: str, stamp: str, moment: str, ttl: Any) -> str:
-    value = f"{alias}.{_quoted(name)}"
+    value = f"{alias}.{_quote(name)}"
     if not ttl:
-        return f"{value} AS {_quoted(name)}"
+        return f"{value} AS {_quote(name)}"
     microseconds = round(ttl.total_seconds() * 1_000_000)
-    fresh = f"{stamp} + to_microseconds({microseconds}) >= rows.{_quoted(moment)}"
-    return f"CASE WHEN {fresh} THEN {value} END AS {_quoted(name)}"
+    fresh = f"{stamp} + to_microseconds({microseconds}) >= rows.{_quote(moment)}"
+    return f"CASE WHEN {fresh} THEN {value} END AS {_quote(name)}"
 
 
-def _quoted(name: str) -> str:
+def _quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'

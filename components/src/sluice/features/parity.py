@@ -14,7 +14,7 @@ import polars as pl
 from feast import FeatureStore
 
 from sluice.errors import BadInput
-from sluice.features.cluster import CLUSTER, applied
+from sluice.features.cluster import CLUSTER, apply_definitions
 from sluice.features.plan import FeaturePlan, StoredView
 from sluice.features.publish import columns_of, publish_tables
 from sluice.features.store import historical, plan_of
@@ -22,7 +22,7 @@ from sluice.features.tables import table_rows
 from sluice.tasks.task import Task
 
 _MOMENT = "event_timestamp"
-_ASKED = "event_time"
+_TIME = "event_time"
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class OfflineCells:
 
 
 @dataclass(frozen=True)
-class History:
+class FeatureHistory:
     """
     A task's feature definitions over tables in a folder.
 
@@ -55,12 +55,12 @@ class History:
     _scratch: Any = field(default=None, repr=False)
 
     @classmethod
-    def of_store(cls, task: Task, store: Path) -> History:
+    def of_store(cls, task: Task, store: Path) -> FeatureHistory:
         """Of the feature store in a folder, which is brought up to date; errors as of ``publish_tables``."""
         return cls(task, publish_tables(task, store), store / "offline")
 
     @classmethod
-    def at(cls, task: Task, repo: Path, address: str) -> History:
+    def at(cls, task: Task, repo: Path, address: str) -> FeatureHistory:
         """
         Of the tables below ``address``, by the definitions in ``repo``; the tables need not be there yet.
 
@@ -70,7 +70,9 @@ class History:
         scratch = tempfile.TemporaryDirectory(prefix="sluice-history-")
         registry = {"registry_type": "file", "path": f"{scratch.name}/registry.db"}
         # History is read without an online store.
-        feast = applied(repo, {"SLUICE_FEATURES": scratch.name}, CLUSTER, registry, {"connection_string": "nowhere:0"})
+        feast = apply_definitions(
+            repo, {"SLUICE_FEATURES": scratch.name}, CLUSTER, registry, {"connection_string": "nowhere:0"}
+        )
         return cls(task, feast, Path(scratch.name) / "offline", address.rstrip("/"), scratch)
 
     @cached_property
@@ -83,19 +85,19 @@ class History:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        first, last = requests[_ASKED].min(), requests[_ASKED].max()
+        first, last = requests[_TIME].min(), requests[_TIME].max()
         moment, stamp = pc.field(_MOMENT), pa.timestamp("us", "UTC")
-        wanted = moment <= pa.scalar(last, stamp)
+        condition = moment <= pa.scalar(last, stamp)
         if view.ttl_seconds is not None and isinstance(first, datetime):
-            wanted &= moment >= pa.scalar(first - timedelta(seconds=view.ttl_seconds), stamp)
+            condition &= moment >= pa.scalar(first - timedelta(seconds=view.ttl_seconds), stamp)
         for key in view.keys:
-            wanted &= pc.field(key).isin(requests[key].unique().to_list())
-        rows = table_rows(f"{self.address}/offline/{view.name}.parquet", columns_of(view), wanted)
+            condition &= pc.field(key).isin(requests[key].unique().to_list())
+        rows = table_rows(f"{self.address}/offline/{view.name}.parquet", columns_of(view), condition)
         self.folder.mkdir(exist_ok=True)
         rows.write_parquet(self.folder / f"{view.name}.parquet")
 
 
-def offline_cells(history: History, requests: pl.DataFrame, names: Sequence[str]) -> OfflineCells:
+def offline_cells(history: FeatureHistory, requests: pl.DataFrame, names: Sequence[str]) -> OfflineCells:
     """
     What the features called ``names`` were for each request at its time.
 
@@ -109,7 +111,7 @@ def offline_cells(history: History, requests: pl.DataFrame, names: Sequence[str]
         Unavailable: the tables cannot be read.
     """
     task, whole = history.task, history.plan
-    for column in (_ASKED, *task.entity_keys, *task.request_inputs):
+    for column in (_TIME, *task.entity_keys, *task.request_inputs):
         if column not in requests.columns:
             raise BadInput(f"column {column}", "is missing in the requests", "pass what the servers were asked")
     known = {feature.name for feature in whole.features} | {*task.entity_keys, *task.request_inputs}
@@ -128,14 +130,14 @@ def offline_cells(history: History, requests: pl.DataFrame, names: Sequence[str]
 def _as_of(folder: Path, views: Sequence[StoredView], requests: pl.DataFrame) -> list[dict[str, datetime]]:
     moments: list[dict[str, datetime]] = [{} for _ in range(requests.height)]
     for view in views:
-        keyed = requests.select(pl.int_range(pl.len()).alias("n"), _ASKED, *view.keys).sort(_ASKED)
+        keyed = requests.select(pl.int_range(pl.len()).alias("n"), _TIME, *view.keys).sort(_TIME)
         rows = pl.scan_parquet(folder / f"{view.name}.parquet", glob=False).select(*view.keys, _MOMENT)
         for key in view.keys:
             rows = rows.filter(pl.col(key).is_in(keyed[key].unique().to_list()))
         table = rows.sort(_MOMENT).collect()
-        joined = keyed.join_asof(table, left_on=_ASKED, right_on=_MOMENT, by=list(view.keys), check_sortedness=False)
+        matches = keyed.join_asof(table, left_on=_TIME, right_on=_MOMENT, by=list(view.keys), check_sortedness=False)
         if view.ttl_seconds is not None:
-            joined = joined.filter(pl.col(_MOMENT) >= pl.col(_ASKED) - pl.duration(seconds=view.ttl_seconds))
-        for n, moment in joined.select("n", _MOMENT).drop_nulls().iter_rows():
+            matches = matches.filter(pl.col(_MOMENT) >= pl.col(_TIME) - pl.duration(seconds=view.ttl_seconds))
+        for n, moment in matches.select("n", _MOMENT).drop_nulls().iter_rows():
             moments[n][view.name] = moment
     return moments

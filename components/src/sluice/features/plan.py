@@ -14,7 +14,7 @@ from sluice.content import digest_of_file
 from sluice.errors import BadInput, Refused
 from sluice.features.manifest import Feature
 
-Columns = Mapping[str, Sequence[Any]]
+FeatureColumns = Mapping[str, Sequence[Any]]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class OnDemandView:
     """Source text of the transform."""
     transform: Callable[[dict[str, Sequence[Any]]], Mapping[str, Sequence[Any]]]
 
-    def apply(self, columns: Columns) -> dict[str, list[Any]]:
+    def apply(self, columns: FeatureColumns) -> dict[str, list[Any]]:
         """
         Run the transform over n rows.
 
@@ -48,12 +48,12 @@ class OnDemandView:
         Raises:
             BadInput: the transform fails on these values, or does not return n values of every feature.
         """
-        given = {name: columns[name] for name in self.inputs}
-        count = len(next(iter(given.values()), ()))
+        inputs = {name: columns[name] for name in self.inputs}
+        count = len(next(iter(inputs.values()), ()))
         try:
-            found = self.transform(given)
+            output = self.transform(inputs)
             result = {
-                feature.name: [_none_for_nan(value) for value in found[feature.name]] for feature in self.features
+                feature.name: [_none_for_nan(value) for value in output[feature.name]] for feature in self.features
             }
         except (ArithmeticError, KeyError, OSError, TypeError, ValueError) as error:
             raise BadInput(
@@ -90,13 +90,13 @@ class FeaturePlan:
 
     def reduced(self, names: Iterable[str]) -> FeaturePlan:
         """The part of the plan that the features called ``names`` need, with whole views."""
-        wanted = set(names)
-        derived = tuple(view for view in self.on_demand if wanted & {feature.name for feature in view.features})
-        needed = wanted | {name for view in derived for name in view.inputs}
+        targets = set(names)
+        derived = tuple(view for view in self.on_demand if targets & {feature.name for feature in view.features})
+        needed = targets | {name for view in derived for name in view.inputs}
         return FeaturePlan(
             service=self.service,
             digest=self.digest,
-            features=tuple(feature for feature in self.features if feature.name in wanted),
+            features=tuple(feature for feature in self.features if feature.name in targets),
             stored=tuple(view for view in self.stored if needed & {feature.name for feature in view.features}),
             on_demand=derived,
             request_inputs=self.request_inputs,
@@ -131,8 +131,8 @@ def imported_sources(source: str) -> dict[str, str]:
         source: Python text of one function.
     """
     modules = {node.module for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom) and node.module}
-    found = {name: importlib.util.find_spec(name) for name in sorted(modules) if name.split(".")[0] == "sluice"}
-    return {name: digest_of_file(Path(spec.origin)) for name, spec in found.items() if spec and spec.origin}
+    specs = {name: importlib.util.find_spec(name) for name in sorted(modules) if name.split(".")[0] == "sluice"}
+    return {name: digest_of_file(Path(spec.origin)) for name, spec in specs.items() if spec and spec.origin}
 
 
 def _none_for_nan(value: Any) -> Any:

@@ -14,6 +14,7 @@ from feast import FeatureStore
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 
+from sluice.arrays import Ints
 from sluice.errors import BadInput
 from sluice.features.plan import StoredView
 from sluice.features.store import install_definitions, plan_of
@@ -21,7 +22,7 @@ from sluice.features.tables import has_tables, origin_of_tables, write_tables
 from sluice.tasks.task import Task
 
 _MOMENT = "event_timestamp"
-Written = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
+OnlineRow = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
 
 
 def publish_tables(task: Task, store: Path, repo: Path | None = None) -> FeatureStore:
@@ -63,7 +64,7 @@ class FeaturePublisher:
         self._feast = publish_tables(task, store, repo)
         plan = plan_of(self._feast, task.feature_service)
         offline = store / "offline"
-        self._tables = tuple(_Table.read(self._feast, view, offline / f"{view.name}.parquet") for view in plan.stored)
+        self._tables = tuple(_Stream.read(self._feast, view, offline / f"{view.name}.parquet") for view in plan.stored)
         self._last: datetime | None = None
 
     def reset(self, as_of: datetime) -> None:
@@ -97,24 +98,24 @@ class FeaturePublisher:
             self._write(table, table.between(self._last, to))
         self._last = to
 
-    def _write(self, table: _Table, rows: pl.DataFrame) -> None:
+    def _write(self, table: _Stream, rows: pl.DataFrame) -> None:
         if rows.height:
             batch = list(messages(table.plan, rows))
             self._feast.provider.online_write_batch(self._feast.config, table.view, batch, None)
 
 
 @dataclass(frozen=True)
-class _Table:
+class _Stream:
     """One view's rows in the order of their time."""
 
     view: Any
     plan: StoredView
     rows: pl.DataFrame
-    moments: np.ndarray[Any, np.dtype[np.int64]]
+    moments: Ints
     """Microseconds since the epoch, ascending; one a row."""
 
     @classmethod
-    def read(cls, feast: FeatureStore, view: StoredView, path: Path) -> _Table:
+    def read(cls, feast: FeatureStore, view: StoredView, path: Path) -> _Stream:
         if not path.is_file():
             raise BadInput(str(path), "is missing", f"let Task.read_feature_tables give a table for view {view.name}")
         columns = columns_of(view)
@@ -141,7 +142,7 @@ def columns_of(view: StoredView) -> list[str]:
     return [*view.keys, *(feature.name for feature in view.features), _MOMENT]
 
 
-def messages(view: StoredView, rows: pl.DataFrame) -> Iterator[Written]:
+def messages(view: StoredView, rows: pl.DataFrame) -> Iterator[OnlineRow]:
     """The rows of a view's table, with ``columns_of(view)``, as Feast's online stores take them."""
     keys, count = list(view.keys), len(view.keys)
     names = [feature.name for feature in view.features]

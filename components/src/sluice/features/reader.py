@@ -100,17 +100,17 @@ class OnlineReader:
             BadInput: an instance lacks a field, has one too many, or has one of the wrong type; names it.
             Unavailable: the store is Redis and does not answer.
         """
-        columns = self._checked(instances)
+        columns = self._input_columns(instances)
         stale: dict[str, list[bool]] = {}
         as_of: list[dict[str, datetime]] = [{} for _ in instances]
         for view in self._plan.stored:
             stamps = self._read_view(view, now, columns, stale)
-            for held, stamp in zip(as_of, stamps, strict=True):
+            for times, stamp in zip(as_of, stamps, strict=True):
                 if stamp:
-                    held[view.name] = stamp
+                    times[view.name] = stamp
         for derived in self._plan.on_demand:
             columns |= derived.apply(columns)
-            stale |= _inherited(derived, stale, len(instances))
+            stale |= _inherit_staleness(derived, stale, len(instances))
         names = self._manifest.names
         rows = [
             dict(zip(names, values, strict=True)) for values in zip(*(columns[name] for name in names), strict=True)
@@ -123,7 +123,7 @@ class OnlineReader:
             as_of=as_of,
         )
 
-    def _checked(self, instances: Sequence[Instance]) -> dict[str, Sequence[Any]]:
+    def _input_columns(self, instances: Sequence[Instance]) -> dict[str, Sequence[Any]]:
         allowed = {feature.name for feature in self._carried}
         for number, instance in enumerate(instances):
             for name in instance:
@@ -195,7 +195,7 @@ def _plain(feature: Feature, value: Value | None) -> Any:
     return value.int64_val if feature.dtype == "int" else value.string_val
 
 
-def _inherited(view: OnDemandView, stale: Mapping[str, list[bool]], count: int) -> dict[str, list[bool]]:
+def _inherit_staleness(view: OnDemandView, stale: Mapping[str, list[bool]], count: int) -> dict[str, list[bool]]:
     inputs = [stale[name] for name in view.inputs if name in stale]
     marks = [any(values[i] for values in inputs) for i in range(count)]
     return {feature.name: marks for feature in view.features}

@@ -84,8 +84,8 @@ class BoundedRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]
             Unavailable: Redis does not answer, or refuses.
         """
         with self._unless_down(config), _one_error(config):
-            found = self._get_client(config.online_store).hgetall(_marks(config))
-        return {name.decode(): text.decode() for name, text in found.items()}
+            marks = self._get_client(config.online_store).hgetall(_marks(config))
+        return {name.decode(): text.decode() for name, text in marks.items()}
 
     def write_mark(self, config: Any, view: str, text: str) -> None:
         """Say what was written into a view; raises ``Unavailable`` when Redis does not answer, or refuses."""
@@ -131,7 +131,7 @@ class BoundedRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]
     def _unless_down(self, config: Any) -> Iterator[None]:
         """Fail at once for a while after a failure, so that nobody waits in line for the same answer."""
         if time.monotonic() < self._down_until:
-            raise _down(config, "it did not a moment ago")
+            raise _unavailable(config, "it did not a moment ago")
         try:
             yield
         except Unavailable:
@@ -144,10 +144,10 @@ def _one_error(config: Any) -> Iterator[None]:
     try:
         yield
     except RedisError as error:
-        raise _down(config, str(error)) from error
+        raise _unavailable(config, str(error)) from error
 
 
-def _down(config: Any, why: str) -> Unavailable:
+def _unavailable(config: Any, why: str) -> Unavailable:
     fix = "start it, or check SLUICE_REDIS and SLUICE_REDIS_PASSWORD"
     return Unavailable(f"Redis {_address(config.online_store)}", f"does not answer ({why[:200]})", fix)
 

@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-_KEPT = {"/get-online-features", "/health"}
+_ROUTES = {"/get-online-features", "/health"}
 _A_YEAR = 365 * 24 * 3600
 """The definitions come with the image: there is nothing to look for again."""
 
 
 def feature_app(feast: FeatureStore) -> FastAPI:
     """
-    What the server answers.
+    The application that the server runs.
 
     Args:
         feast: a ``cluster_store`` with ``honours_ttl``.
@@ -46,7 +46,7 @@ def feature_app(feast: FeatureStore) -> FastAPI:
     from sluice.features.freshness import FeatureFreshness
 
     app: FastAPI = get_app(feast, registry_ttl_sec=_A_YEAR)
-    app.router.routes[:] = [route for route in app.router.routes if getattr(route, "path", "") in _KEPT]
+    app.router.routes[:] = [route for route in app.router.routes if getattr(route, "path", "") in _ROUTES]
     registry = CollectorRegistry()
     registry.register(FeatureFreshness(feast, sorted(view.name for view in feast.list_feature_views())))
 
@@ -67,14 +67,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--feature_repo", type=Path, required=True, help="folder with the feature definitions")
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 inside a pod")
     parser.add_argument("--port", type=int, default=6566)
-    given = parser.parse_args(sys.argv[1:] if argv is None else argv)
+    options = parser.parse_args(sys.argv[1:] if argv is None else argv)
     import uvicorn
 
     from sluice.features.cluster import cluster_store
 
     try:
-        with cluster_store(given.feature_repo, os.environ, honours_ttl=True) as feast:
-            uvicorn.run(feature_app(feast), host=given.host, port=given.port, access_log=False, log_level="warning")
+        with cluster_store(options.feature_repo, os.environ, honours_ttl=True) as feast:
+            uvicorn.run(feature_app(feast), host=options.host, port=options.port, access_log=False, log_level="warning")
     except SluiceError as error:
         sys.stderr.write(f"feature server: {error}\n")
         return error.exit_code

@@ -112,8 +112,8 @@ def plan_of(feast: FeatureStore, service: str) -> FeaturePlan:
     stored_names = [item.name for item in projections if item.name not in derived_names]
     for view in derived:
         stored_names += [item.name for item in view.source_feature_view_projections.values()]
-    stored = tuple(_stored(feast.get_feature_view(name)) for name in dict.fromkeys(stored_names))
-    on_demand = tuple(_on_demand(view) for view in derived)
+    stored = tuple(_stored_view(feast.get_feature_view(name)) for name in dict.fromkeys(stored_names))
+    on_demand = tuple(_on_demand_view(view) for view in derived)
     lifetimes = {view.name: view.ttl_seconds for view in stored}
     features = tuple(
         _feature(field, item.name, lifetimes.get(item.name)) for item in projections for field in item.features
@@ -145,25 +145,25 @@ def historical(feast: FeatureStore, plan: FeaturePlan, rows: pl.DataFrame) -> pl
     """
     requests = rows.select(pl.int_range(pl.len()).alias(_ROW), pl.col("event_time").alias(_MOMENT), *plan.keys)
     references = [f"{view.name}:{feature.name}" for view in plan.stored for feature in view.features]
-    joined = pl.DataFrame(_joined(feast, requests, references)).sort(_ROW)
-    if joined.height != rows.height or not joined[_ROW].is_unique().all():
-        raise BadInput("historical features", f"{joined.height} rows came back for {rows.height}", "report this store")
+    history = pl.DataFrame(_join(feast, requests, references)).sort(_ROW)
+    if history.height != rows.height or not history[_ROW].is_unique().all():
+        raise BadInput("historical features", f"{history.height} rows came back for {rows.height}", "report this store")
     inputs = {name for view in plan.on_demand for name in view.inputs}
-    known = {name: (rows if name in rows.columns else joined)[name].to_list() for name in sorted(inputs)}
+    known = {name: (rows if name in rows.columns else history)[name].to_list() for name in sorted(inputs)}
     derived = {name: values for view in plan.on_demand for name, values in view.apply(known).items()}
-    return pl.DataFrame([_column(feature, derived, joined) for feature in plan.features])
+    return pl.DataFrame([_column(feature, derived, history) for feature in plan.features])
 
 
-def _joined(feast: FeatureStore, requests: pl.DataFrame, references: list[str]) -> Any:
+def _join(feast: FeatureStore, requests: pl.DataFrame, references: list[str]) -> Any:
     """Feast's join; it refuses to join nothing, which a model of request inputs alone asks for."""
     return feast.get_historical_features(requests.to_pandas(), references).to_arrow() if references else requests
 
 
-def _column(feature: Feature, derived: Mapping[str, list[Any]], joined: pl.DataFrame) -> pl.Series:
+def _column(feature: Feature, derived: Mapping[str, list[Any]], history: pl.DataFrame) -> pl.Series:
     dtype = POLARS_TYPES[feature.dtype]
     if feature.name in derived:
         return pl.Series(feature.name, derived[feature.name], dtype=dtype)
-    values = joined[feature.name].cast(dtype)
+    values = history[feature.name].cast(dtype)
     return values.fill_nan(None) if feature.dtype == "float" else values
 
 
@@ -224,7 +224,7 @@ def _prepare_online(path: Path) -> None:
     connection.close()
 
 
-def _stored(view: Any) -> StoredView:
+def _stored_view(view: Any) -> StoredView:
     seconds = int(view.ttl.total_seconds()) if view.ttl else 0
     return StoredView(
         name=view.name,
@@ -234,7 +234,7 @@ def _stored(view: Any) -> StoredView:
     )
 
 
-def _on_demand(view: Any) -> OnDemandView:
+def _on_demand_view(view: Any) -> OnDemandView:
     requested = [field.name for source in view.source_request_sources.values() for field in source.schema]
     read = [field.name for item in view.source_feature_view_projections.values() for field in item.features]
     transform = view.feature_transformation

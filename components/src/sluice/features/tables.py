@@ -73,9 +73,9 @@ def write_tables(tables: Mapping[str, pl.DataFrame], store: Path, made_of: Mappi
     write_json(store / _MARK, dict(made_of))
 
 
-def table_rows(address: str, columns: Sequence[str], wanted: Expression) -> pl.DataFrame:
+def table_rows(address: str, columns: Sequence[str], condition: Expression) -> pl.DataFrame:
     """
-    These columns of the rows of a table that ``wanted`` keeps.
+    These columns of the rows of a table that ``condition`` keeps.
 
     Raises:
         BadInput: the table lacks a column.
@@ -87,7 +87,7 @@ def table_rows(address: str, columns: Sequence[str], wanted: Expression) -> pl.D
         if name not in table.schema.names:
             raise BadInput(address, f"has no column {name}", "write what its view defines")
     with location.refusals("read"):
-        rows = pl.DataFrame(pl.from_arrow(table.to_table(columns=list(columns), filter=wanted)))
+        rows = pl.DataFrame(pl.from_arrow(table.to_table(columns=list(columns), filter=condition)))
     return rows.select(columns)
 
 

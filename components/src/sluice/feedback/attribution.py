@@ -19,7 +19,7 @@ from sluice.predictions.windows import ROW_SCHEMA
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def attributed(
+def attribute_rows(
     rows: pl.DataFrame, history: Sequence[ReleaseState], window_hours: float, settle: timedelta = timedelta(0)
 ) -> pl.DataFrame:
     """
@@ -34,12 +34,12 @@ def attributed(
     Returns:
         ``ROW_SCHEMA``. A digest that was not released at that moment keeps the route that its server says.
     """
-    joined = rows.sort("event_time").join_asof(
+    frame = rows.sort("event_time").join_asof(
         _frame(history), left_on="event_time", right_on="s_start", strategy="backward"
     )
-    marked, settled = pl.col("rollout") != "", pl.col("event_time") >= pl.col("s_start") + settle
+    is_marked, is_settled = pl.col("rollout") != "", pl.col("event_time") >= pl.col("s_start") + settle
     route = (
-        pl.when(marked)
+        pl.when(is_marked)
         .then("route")
         .when(pl.col("digest") == pl.col("s_candidate"))
         .then("s_route")
@@ -47,12 +47,12 @@ def attributed(
         .then(pl.lit("stable"))
         .otherwise("route")
     )
-    found = joined.with_columns(
+    rows = frame.with_columns(
         route=route,
-        rollout=pl.when(marked).then("rollout").otherwise(pl.when(settled).then("s_rollout")).fill_null(""),
-        window=_windows(joined, timedelta(hours=window_hours)),
+        rollout=pl.when(is_marked).then("rollout").otherwise(pl.when(is_settled).then("s_rollout")).fill_null(""),
+        window=_windows(frame, timedelta(hours=window_hours)),
     )
-    return found.select(pl.col(name).cast(dtype) for name, dtype in ROW_SCHEMA.items())
+    return rows.select(pl.col(name).cast(dtype) for name, dtype in ROW_SCHEMA.items())
 
 
 def _frame(history: Sequence[ReleaseState]) -> pl.DataFrame:
@@ -78,5 +78,5 @@ def _windows(rows: pl.DataFrame, length: timedelta) -> pl.Series:
     microseconds = length // timedelta(microseconds=1)
     whole = (pl.col("event_time") - start).dt.total_microseconds() // microseconds * microseconds
     starts = rows.select(start + pl.duration(microseconds=whole)).to_series()
-    named = {moment: iso(moment) for moment in starts.unique()}
-    return starts.replace_strict(named, return_dtype=pl.String) if named else starts.cast(pl.String)
+    texts = {moment: iso(moment) for moment in starts.unique()}
+    return starts.replace_strict(texts, return_dtype=pl.String) if texts else starts.cast(pl.String)

@@ -13,12 +13,13 @@ from typing import Annotated, Any, Literal
 
 import orjson
 import polars as pl
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 
 from sluice.content import digest_of_bytes
-from sluice.documents.event_time import iso
+from sluice.documents.event_time import STAMP, iso
+from sluice.documents.model import FrozenDocument, first_violation
 from sluice.documents.state import Digest
-from sluice.models.request import MAX_TEXT, BadRequest, shown
+from sluice.models.request import MAX_TEXT, BadRequest, excerpt
 from sluice.predictions.log import window_frame
 
 MAX_BATCH_BYTES = 8 << 20
@@ -33,7 +34,6 @@ LABEL_SCHEMA: Mapping[str, Any] = {
     "digest": pl.String,
 }
 """Columns of stored labels; ``reward`` and ``digest`` are null where the sender did not say them."""
-STAMP = "%Y%m%dT%H%M%SZ"
 _BATCH = re.compile(r"(\d{8}T\d{6}Z)-([0-9a-f]{64})")
 Identifier = Annotated[str, Field(min_length=1, max_length=MAX_TEXT + 8)]
 """A request id, with the number of the row where a request has several."""
@@ -53,15 +53,15 @@ def _moment(text: str) -> str:
 
 Instant = Annotated[str, Field(max_length=40), AfterValidator(_moment)]
 """ISO 8601 with a zone."""
-_Cells = dict[str, float | int | str | bool | None]
+_CellValues = dict[str, float | int | str | bool | None]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+class _Strict(FrozenDocument):
+    model_config = ConfigDict(strict=True)
 
 
 class _Line(_Strict):
-    """One line of a server's prediction log; ``sluice.predictions.log.Record`` writes it."""
+    """One line of a server's prediction log; ``sluice.predictions.log.PredictionRecord`` writes it."""
 
     request_id: Identifier
     event_time: Instant
@@ -71,15 +71,15 @@ class _Line(_Strict):
     score: _Finite | None
     status: Annotated[int, Field(ge=100, le=599)]
     latency_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    features: _Cells
+    features: _CellValues
     missing: list[str]
     stale: list[str]
-    keys: _Cells
+    keys: _CellValues
     as_of: dict[str, Instant] | None = None
     """Servers of before did not say."""
 
 
-class _Label(_Strict):
+class _LabelEntry(_Strict):
     """What became of one request."""
 
     request_id: Identifier
@@ -90,40 +90,38 @@ class _Label(_Strict):
 
 
 class _Labels(_Strict):
-    labels: Annotated[list[_Label], Field(min_length=1, max_length=MAX_LABELS)]
+    labels: Annotated[list[_LabelEntry], Field(min_length=1, max_length=MAX_LABELS)]
 
 
-class Batch(BaseModel):
+class Batch(FrozenDocument):
     """A batch by its name: the time at which its sender began it, to the second, and the SHA-256 of its bytes."""
 
-    model_config = ConfigDict(frozen=True)
-
-    begun: datetime
+    start: datetime
     sha256: str
 
     @classmethod
-    def of(cls, begun: datetime, body: bytes) -> Batch:
+    def of(cls, start: datetime, body: bytes) -> Batch:
         """The batch of these bytes."""
-        whole_second = begun.astimezone(UTC).replace(microsecond=0)
-        return cls(begun=whole_second, sha256=digest_of_bytes(body).removeprefix("sha256:"))
+        whole_second = start.astimezone(UTC).replace(microsecond=0)
+        return cls(start=whole_second, sha256=digest_of_bytes(body).removeprefix("sha256:"))
 
     @classmethod
-    def named(cls, name: str) -> Batch:
+    def from_name(cls, name: str) -> Batch:
         """From ``<20261121T193000Z>-<sha256 of the body>``; raises ``BadRequest`` for another name."""
-        found = _BATCH.fullmatch(name)
+        match = _BATCH.fullmatch(name)
         try:
-            begun = datetime.strptime(found[1], STAMP).replace(tzinfo=UTC) if found else None
+            start = datetime.strptime(match[1], STAMP).replace(tzinfo=UTC) if match else None
         except ValueError:
-            begun = None
-        if found is None or begun is None:
+            start = None
+        if match is None or start is None:
             fix = "name it by the time at which it was begun and the SHA-256 of its bytes"
-            raise BadRequest(f"batch {shown(name)}", "is not <time>-<64 hexadecimal digits>", fix)
-        return cls(begun=begun, sha256=found[2])
+            raise BadRequest(f"batch {excerpt(name)}", "is not <time>-<64 hexadecimal digits>", fix)
+        return cls(start=start, sha256=match[2])
 
     @property
     def name(self) -> str:
         """``<time>-<sha256>``."""
-        return f"{self.begun.strftime(STAMP)}-{self.sha256}"
+        return f"{self.start.strftime(STAMP)}-{self.sha256}"
 
 
 def parse_predictions(batch: Batch, body: bytes) -> pl.DataFrame:
@@ -150,7 +148,7 @@ def _line(text: bytes, place: str) -> dict[str, Any]:
     except orjson.JSONDecodeError as error:
         raise BadRequest(place, f"is not JSON ({error})", "send one JSON object a line") from error
     except ValidationError as error:
-        raise refused(place, error, "send what the prediction log writes") from error
+        raise bad_request(place, error, "send what the prediction log writes") from error
     return line.model_dump()
 
 
@@ -164,26 +162,24 @@ def parse_feedback(body: bytes, received: datetime) -> pl.DataFrame:
         BadRequest: names the label and the field.
     """
     try:
-        asked = _Labels.model_validate(orjson.loads(body))
+        document = _Labels.model_validate(orjson.loads(body))
     except orjson.JSONDecodeError as error:
         raise BadRequest(
             "body", f"is not JSON ({error})", 'send {"labels": [{"request_id": …, "label": 0}]}'
         ) from error
     except ValidationError as error:
-        raise refused("", error, 'send {"labels": [{"request_id": "…", "label": 0 or 1}]}') from error
-    rows = [each.model_dump() | {"received": received} for each in asked.labels]
+        raise bad_request("", error, 'send {"labels": [{"request_id": "…", "label": 0 or 1}]}') from error
+    rows = [each.model_dump() | {"received": received} for each in document.labels]
     for row in rows:
         row["label_time"] = datetime.fromisoformat(row["label_time"] or iso(received)).astimezone(UTC)
     return pl.DataFrame(rows, schema=dict(LABEL_SCHEMA))
 
 
-def refused(place: str, error: ValidationError, fix: str) -> BadRequest:
+def bad_request(place: str, error: ValidationError, fix: str) -> BadRequest:
     """The first thing that is wrong, in a line."""
-    first = error.errors(include_url=False)[0]
-    field = ".".join(str(part) for part in first["loc"])
-    thing = ": ".join(part for part in (place, field) if part) or "body"
-    rule = f"{first['msg'][:120]}, got {shown(first['input'])}"
-    return BadRequest(thing[:120], rule, fix)
+    key, rule, value = first_violation(error)
+    thing = ": ".join(part for part in (place, key) if part) or "body"
+    return BadRequest(thing[:120], f"{rule[:120]}, got {excerpt(value)}", fix)
 
 
 def labels_at(labels: pl.DataFrame, now: datetime) -> pl.DataFrame:

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, Json, ValidationError
 
 from sluice.documents.event_time import iso
 from sluice.documents.state import Digest
-from sluice.feedback.batch import Identifier, Instant, refused
+from sluice.feedback.batch import Identifier, Instant, bad_request
 from sluice.models.request import BadRequest
 from sluice.predictions.log import WINDOW_SCHEMA, window_frame
 
@@ -57,7 +57,7 @@ class _First(_Lax):
     predictions: Annotated[list[_Prediction], Field(min_length=1)]
 
 
-class _Parameters(_Lax):
+class _OutputParameters(_Lax):
     digest: Digest
 
 
@@ -70,7 +70,7 @@ class _Second(_Lax):
     """V2."""
 
     outputs: list[_Output]
-    parameters: _Parameters
+    parameters: _OutputParameters
 
 
 def parse_event(headers: Mapping[str, str], body: bytes, received: datetime) -> pl.DataFrame:
@@ -91,7 +91,7 @@ def parse_event(headers: Mapping[str, str], body: bytes, received: datetime) -> 
     except orjson.JSONDecodeError as error:
         raise BadRequest("body", f"is not JSON ({error})", _FIX) from error
     except ValidationError as error:
-        raise refused("event", error, _FIX) from error
+        raise bad_request("event", error, _FIX) from error
     names = [ids[0] for name, ids in event.metadata.items() if name.lower() == "x-request-id" and ids]
     request_id = names[0] if names else event.id
     moment = event.time or iso(received)
@@ -107,8 +107,8 @@ def _attributes(headers: Mapping[str, str], body: bytes) -> Any:
     if headers.get("content-type", "").partition(";")[0].strip().lower() == _KIND:
         return data
     # The binding asks senders to escape quotes in headers; KServe's Go SDK does not.
-    named = {name.removeprefix("ce-"): unquote(value) for name, value in headers.items() if name.startswith("ce-")}
-    return named | {"data": data}
+    attributes = {name.removeprefix("ce-"): unquote(value) for name, value in headers.items() if name.startswith("ce-")}
+    return attributes | {"data": data}
 
 
 def _answers(data: Any) -> list[tuple[float, str]]:
@@ -124,5 +124,5 @@ def _answers(data: Any) -> list[tuple[float, str]]:
 
 def _row(request_id: str, moment: str, score: float, digest: str) -> dict[str, Any]:
     nothing: dict[str, Any] = {"missing": [], "stale": [], "features": {}, "keys": {}}
-    said = {"request_id": request_id, "event_time": moment, "score": score, "digest": digest}
-    return nothing | said | {"route": "stable", "rollout": "", "status": 200, "latency_ms": 0.0}
+    answer = {"request_id": request_id, "event_time": moment, "score": score, "digest": digest}
+    return nothing | answer | {"route": "stable", "rollout": "", "status": 200, "latency_ms": 0.0}

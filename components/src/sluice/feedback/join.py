@@ -20,57 +20,40 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache, partial
 from pathlib import Path
 
 from sluice.content import write_bytes
 from sluice.documents.event_time import iso
-from sluice.documents.evidence import Evidence, Pairs, Timings
+from sluice.documents.evidence import Evidence
 from sluice.documents.state import Applied, ReleaseState
 from sluice.errors import BadInput, SluiceError
-from sluice.evidence.prediction_source import PredictionSource, Recheck
-from sluice.feedback.store import PredictionStore
-from sluice.feedback.store_log import StoreLog
+from sluice.evidence.collect import evidence_about
+from sluice.evidence.measurements.points import PointIndex
+from sluice.evidence.measurements.registry import part_of_points
+from sluice.feedback.store_source import SETTLE, StoreSource
 from sluice.gates.policy import GatePolicy, parse_policy
 from sluice.installation import FEATURE_REPO
-from sluice.models.bundle import BundleManifest
-from sluice.models.fetch import PREFIX, fetch_manifest
 from sluice.release.file import state_of_literals
-from sluice.tasks.task import Task, load_task
 
 
 @dataclass
 class Join:
     """
-    One environment's.
+    The join of one environment.
 
     Args:
-        store: address of predictions and labels.
-        models: address above ``<task>/sha256-<hex>``.
+        source: predictions and labels.
         release: directory with the release state, a file a key.
         policy: the gate policy.
         output: where the evidence document goes.
-        settings: of the stores.
-        task: module of the task, where it is not one of ``sluice.tasks`` of that name.
-        settle: see ``sluice.feedback.attribution``.
-        features: where the feature tables lie; nothing is read again where it is left out.
-        feature_repo: the definitions of those features.
     """
 
-    store: str
-    models: str
+    source: StoreSource
     release: Path
     policy: Path
     output: Path
-    settings: Mapping[str, str]
-    task: str | None = None
-    settle: timedelta = timedelta(0)
-    features: str | None = None
-    feature_repo: Path = FEATURE_REPO
-    _sources: dict[str, tuple[StoreLog, PredictionSource]] = field(default_factory=dict)
 
     def once(self, now: datetime) -> Evidence:
         """
@@ -80,17 +63,16 @@ class Join:
             BadInput, BadArtifact, Unavailable: the release, the policy, an object or a bundle cannot be read.
         """
         state, policy = self._state(), self._policy()
-        log, source = self._source(state)
         if state.rollout is None:
-            log.remember(state)
-            evidence = _nothing(state, now)
+            self.source.remember(state)
+            evidence = _empty_evidence(state, now)
         else:
-            evidence = source.read(state, policy, _applied(state), now)
+            evidence = self.source.read(state, policy, Applied.of("", state), now)
         write_bytes(self.output, evidence.model_dump_json().encode())
         return evidence
 
     def _state(self) -> ReleaseState:
-        """A mounted ConfigMap changes as a whole, by one link: it is read behind that link."""
+        """A mounted ConfigMap is replaced as a whole by one symbolic link, so what it points to is read."""
         try:
             folder = self.release.resolve(strict=True)
             behind = folder / "..data"
@@ -106,76 +88,23 @@ class Join:
         except OSError as error:
             raise BadInput(str(self.policy), f"cannot be read ({error.strerror})", "mount the policy") from error
 
-    def _source(self, state: ReleaseState) -> tuple[StoreLog, PredictionSource]:
-        key = f"{state.task}/{state.environment}"
-        if key not in self._sources:
-            store = PredictionStore.open(self.store, state.task, state.environment, self.settings)
 
-            @cache
-            def manifest(digest: str) -> BundleManifest:
-                address = f"{PREFIX}{self.models}/{state.task}/{digest.replace(':', '-')}"
-                return fetch_manifest(address, self.settings)
-
-            log, task = StoreLog(store, self.settle), load_task(self.task or state.task)
-            self._sources[key] = log, PredictionSource(log, task, manifest, self._recheck(task))
-        return self._sources[key]
-
-    def _recheck(self, task: Task) -> Recheck | None:
-        if not self.features:
-            return None
-        from sluice.evidence.recheck import recheck_cells
-        from sluice.features.parity import History
-
-        return partial(recheck_cells, history=History.at(task, self.feature_repo, self.features))
-
-
-def _applied(state: ReleaseState) -> Applied:
-    """What is meant to be in effect; the gate reads back itself what is."""
-    return Applied(
-        commit="",
-        stable=state.stable,
-        candidate=state.candidate,
-        stable_weight=state.stable_weight,
-        candidate_weight=state.candidate_weight,
-        mirror_percent=state.mirror_percent,
-    )
-
-
-def _nothing(state: ReleaseState, now: datetime) -> Evidence:
+def _empty_evidence(state: ReleaseState, now: datetime) -> Evidence:
     """Between rollouts there is nothing to compare; the time of the join still shows that somebody would."""
-    return Evidence(
-        task=state.task,
-        environment=state.environment,
-        rollout=None,
-        stage=state.stage,
-        step=state.step,
-        since=state.since,
-        now=iso(now),
-        applied=_applied(state),
-        candidate=None,
-        stable=None,
-        foreign=0,
-        split=(0, 0),
-        strata=(),
-        pairs=Pairs(shift=None, loss=None),
-        skew_n=0,
-        skew={},
-        cells=None,
-        timings=Timings(),
-    )
+    return evidence_about(state, Applied.of("", state), iso(now), [part_of_points(PointIndex())])
 
 
 def _summary(evidence: Evidence, *, rechecks: bool) -> str:
     """One line about a join."""
-    joined = f"joined {evidence.stage} of {evidence.task}/{evidence.environment} at {evidence.now}"
+    summary = f"joined {evidence.stage} of {evidence.task}/{evidence.environment} at {evidence.now}"
     if evidence.rollout is None:
-        return joined
+        return summary
     if not rechecks:
-        return f"{joined}; no parity, for no feature store is named (--features)"
+        return f"{summary}; no parity, for no feature store is named (--features)"
     if evidence.cells is None:
-        return f"{joined}; no parity, for the candidate has answered nothing yet"
+        return f"{summary}; no parity, for the candidate has answered nothing yet"
     cells = evidence.cells
-    return f"{joined}; {cells.different} of {cells.compared} served cells differ, {cells.excluded} cannot be compared"
+    return f"{summary}; {cells.different} of {cells.compared} served cells differ, {cells.excluded} cannot be compared"
 
 
 def _arguments(argv: list[str]) -> argparse.Namespace:
@@ -187,7 +116,8 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, required=True, help="the evidence document")
     parser.add_argument("--task", help="module:ATTRIBUTE, where the task is none of sluice.tasks")
     parser.add_argument("--every", type=float, default=60, help="seconds between two joins; 0 joins once")
-    parser.add_argument("--settle", type=float, default=120, help="seconds that the road takes to follow a release")
+    settle = SETTLE.total_seconds()
+    parser.add_argument("--settle", type=float, default=settle, help="seconds that the road takes to follow a release")
     features = os.environ.get("SLUICE_FEATURES")
     parser.add_argument("--features", default=features, help="folder or s3:// address of the feature tables")
     parser.add_argument("--feature_repo", type=Path, default=FEATURE_REPO, help="definitions of the features")
@@ -197,18 +127,11 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
 def main(argv: list[str]) -> int:
     """Join until killed; a join that fails is said in one line and tried again."""
     options = _arguments(argv)
-    join = Join(
-        options.store,
-        options.models,
-        options.release,
-        options.policy,
-        options.output,
-        os.environ,
-        options.task,
-        timedelta(seconds=options.settle),
-        options.features,
-        options.feature_repo,
+    settle = timedelta(seconds=options.settle)
+    source = StoreSource(
+        options.store, options.models, os.environ, options.task, settle, options.features, options.feature_repo
     )
+    join = Join(source, options.release, options.policy, options.output)
     while True:
         code = 0
         try:

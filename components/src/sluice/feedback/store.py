@@ -54,7 +54,7 @@ class PredictionStore:
 
     def put(self, kind: BatchKind, batch: Batch, frame: pl.DataFrame) -> None:
         """Write a batch, whole or not at all; a batch that is there already is written again, the same."""
-        folder = self._folder(kind) / f"date={batch.begun:%Y-%m-%d}" / f"hour={batch.begun:%H}"
+        folder = self._folder(kind) / f"date={batch.start:%Y-%m-%d}" / f"hour={batch.start:%H}"
         data = io.BytesIO()
         frame.write_parquet(data, statistics=False)
         (folder / f"{batch.name}.parquet").write(data.getvalue())

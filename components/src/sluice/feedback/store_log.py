@@ -14,7 +14,7 @@ import polars as pl
 
 from sluice.documents.event_time import moment_of
 from sluice.documents.state import ReleaseState
-from sluice.feedback.attribution import attributed
+from sluice.feedback.attribution import attribute_rows
 from sluice.feedback.batch import LABEL_SCHEMA, labels_at
 from sluice.feedback.store import SCHEMAS, BatchKind, PredictionStore
 from sluice.object_store import ObjectLocation
@@ -50,26 +50,26 @@ class StoreLog:
     ) -> Iterator[tuple[Hashable, Callable[[], pl.DataFrame]]]:
         """The batches since the rollout began; of one whose last row is older than a new stage, nothing changes."""
         history, hours = self.remember(state), policy.online.look_every_hours
-        begun = sorted({moment_of(one.since) for one in history if one.since})
-        for batch in self.store.batches("predictions", self._begun(state) - _BEFORE):
+        starts = sorted({moment_of(one.since) for one in history if one.since})
+        for batch in self.store.batches("predictions", self._rollout_start(state) - _BEFORE):
             rows = None if batch in self._last else self.store.read("predictions", batch)
             if rows is not None:
                 newest = rows["event_time"].max()
-                self._last[batch] = newest if isinstance(newest, datetime) else begun[0]
+                self._last[batch] = newest if isinstance(newest, datetime) else starts[0]
             yield (
-                (batch, bisect_right(begun, self._last[batch])),
-                partial(self._attributed, batch, rows, history, hours),
+                (batch, bisect_right(starts, self._last[batch])),
+                partial(self._attribute, batch, rows, history, hours),
             )
 
-    def _attributed(
+    def _attribute(
         self, batch: ObjectLocation, rows: pl.DataFrame | None, history: tuple[ReleaseState, ...], hours: float
     ) -> pl.DataFrame:
         known = self.store.read("predictions", batch) if rows is None else rows
-        return attributed(known, history, hours, self.settle)
+        return attribute_rows(known, history, hours, self.settle)
 
     def labels(self, state: ReleaseState, now: datetime, /) -> pl.DataFrame:
         """Those that arrived since the rollout began, as they were known at ``now``."""
-        batches = self.store.batches("labels", self._begun(state) - _BEFORE)
+        batches = self.store.batches("labels", self._rollout_start(state) - _BEFORE)
         self._labels = {batch: self._read(batch) for batch in batches}
         return labels_at(pl.concat([pl.DataFrame(schema=dict(LABEL_SCHEMA)), *self._labels.values()]), now)
 
@@ -103,6 +103,6 @@ class StoreLog:
             self._history[state.sequence] = state
         return tuple(self._history[sequence] for sequence in sorted(self._history))
 
-    def _begun(self, state: ReleaseState) -> datetime:
+    def _rollout_start(self, state: ReleaseState) -> datetime:
         stages = [one for one in self.remember(state) if one.rollout == state.rollout and one.since]
         return min(moment_of(one.since or "") for one in stages)

@@ -6,10 +6,11 @@ import difflib
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from sluice.gates.online_policy import BlueGreenStage, Online, OnlineRule, OnlineStage
+from sluice.gates.online_policy import Online
 from sluice.gates.registry import KINDS
 from sluice.gates.roles import COMPARING
 from sluice.gates.rule_kind import RuleKind
+from sluice.stages.section import OnlineRule, OnlineStage
 
 _OPTIONAL_KEYS = ("margin", "relative_margin", "limit", "alpha", "beta", "per_slice", "minimum_n")
 
@@ -29,9 +30,7 @@ def policy_contradictions(online: Online) -> Iterator[Contradiction]:
     if online.evidence_hours is not None and online.evidence_hours < every:
         text = f"evidence is too old after {online.evidence_hours:g} hours and looked at every {every:g}"
         yield Contradiction(("evidence_hours",), text, "let it be at least look_every_hours")
-    stages: dict[str, OnlineStage | BlueGreenStage] = {**online.stages}
-    stages |= {"blue_green": online.blue_green} if online.blue_green else {}
-    for name, timing in stages.items():
+    for name, timing in online.sections.items():
         if timing.soak_hours > timing.maximum_hours:
             text = f"soaks {timing.soak_hours:g} hours and ends after {timing.maximum_hours:g}: it could only time out"
             yield Contradiction((name, "soak_hours"), text, "let maximum_hours be the longer one")

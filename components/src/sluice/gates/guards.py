@@ -16,12 +16,11 @@ from typing import Any
 from pydantic import BaseModel
 
 from sluice.documents.event_time import moment_of
-from sluice.documents.evidence import Arm, Evidence
+from sluice.documents.evidence import ABOUT, Arm, Evidence
 from sluice.documents.state import ReleaseState
 from sluice.documents.verdict import Reason, Verdict
 from sluice.gates.policy import GatePolicy
 
-_ABOUT = ("task", "environment", "rollout", "stage", "step", "since")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 _TO_THE_SECOND = len("2020-01-01T00:00:00")
 
@@ -39,7 +38,7 @@ def refusals(evidence: Evidence, state: ReleaseState, policy: GatePolicy, now: s
 
 
 def _about(evidence: Evidence, state: ReleaseState) -> Iterator[tuple[str, str]]:
-    for key in _ABOUT:
+    for key in ABOUT:
         in_evidence, in_state = getattr(evidence, key), getattr(state, key)
         if in_evidence != in_state:
             yield f"evidence.{key}", f"the evidence is about {key} {in_evidence}, the state is in {key} {in_state}"

@@ -10,11 +10,11 @@ from __future__ import annotations
 from sluice.documents.evidence import Arm, Evidence
 from sluice.documents.state import ReleaseState
 from sluice.documents.verdict import Reason, Verdict
-from sluice.gates.online_policy import OnlineRule, OnlineStage
 from sluice.gates.policy import GatePolicy
 from sluice.gates.reasons import no_evidence
 from sluice.gates.registry import KINDS
 from sluice.gates.rule_kind import Question
+from sluice.stages.section import OnlineRule, OnlineStage
 
 
 def judge_look(evidence: Evidence, stage: OnlineStage, policy: GatePolicy, state: ReleaseState) -> tuple[Reason, ...]:

@@ -17,8 +17,9 @@ from sluice.content import digest_of_bytes
 from sluice.errors import BadInput
 from sluice.gates.contradictions import policy_contradictions
 from sluice.gates.freeze import Freeze
-from sluice.gates.online_policy import CONTRADICTION, Online, PolicyModel
+from sluice.gates.online_policy import Online
 from sluice.gates.roles import OfflineRole
+from sluice.stages.section import CONTRADICTION, PolicyModel
 from sluice.strict_yaml import line_of, read_yaml
 
 Metric = Literal["auc", "pr_auc", "log_loss", "ece", "precision", "recall"]

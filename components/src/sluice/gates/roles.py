@@ -17,9 +17,9 @@ from typing import Literal
 
 from sluice.documents.verdict import Verdict
 from sluice.gates.sequential import Interval
+from sluice.stages.section import OnlineRole
 
 OfflineRole = Literal["success", "guardrail", "deterioration", "limit"]
-OnlineRole = Literal["success", "guardrail", "deterioration", "limit", "quality"]
 COMPARING = ("success", "guardrail", "deterioration")
 """Roles that hold the candidate against a peer; the others hold it against a limit."""
 

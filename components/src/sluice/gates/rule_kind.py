@@ -11,12 +11,13 @@ from sluice.documents.evidence import Evidence
 from sluice.documents.state import ReleaseState
 from sluice.documents.verdict import Reason
 from sluice.gates.group_sequential import boundaries
-from sluice.gates.online_policy import Online, OnlineRule, OnlineStage
-from sluice.gates.roles import COMPARING, OnlineRole
+from sluice.gates.online_policy import Online
+from sluice.gates.roles import COMPARING
 from sluice.gates.sequential import critical_value
+from sluice.stages.registry import STAGES
+from sluice.stages.section import OnlineRole, OnlineRule, OnlineStage
 
 Direction = Literal["lower", "higher"]
-STAGES = ("shadow", "canary", "confirm")
 ARM_N = 30
 """Observations an arm below which an asymptotic interval means nothing."""
 
@@ -86,7 +87,8 @@ class RuleKind:
     judge: Judge
     """One reason, or one a slice; INCONCLUSIVE, named, where the evidence lacks what it needs."""
     roles: tuple[OnlineRole, ...]
-    stages: tuple[str, ...] = STAGES
+    needs: Literal["mirrors", "whole_rollout"] | None = None
+    """What a stage must have of it: both sides' answers to one request, or labels of the whole rollout."""
     direction: Direction = "lower"
     """Which way is good."""
     relative: tuple[OnlineRole, ...] = ()
@@ -109,6 +111,12 @@ class RuleKind:
     """Margins from this on can never be broken."""
     planned: bool = False
     """Whether it rests on a mean, so that it can be planned: ``beta``, and stages of fixed looks."""
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages in which it can be asked."""
+        stages = (stage for stage in STAGES.values() if stage.judge == "rules")
+        return tuple(stage.name for stage in stages if self.needs is None or getattr(stage, self.needs))
 
     def takes(self, role: str) -> frozenset[str]:
         """Keys beside metric, role, direction and maximum_hours that a rule in this role may have."""

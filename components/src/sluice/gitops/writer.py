@@ -160,7 +160,7 @@ class GitOps(ReleaseReader):
                 if known := self._known(snapshot.commit, decision.id):
                     return known
                 path, record = next_record(self.clone, snapshot.commit, decision)
-                files = {path: record} | changed_files(snapshot, decision)
+                files = {path: record} | changed_files(self.clone, snapshot, decision)
                 message = commit_message(decision, digest_of_bytes(record))
                 commit = self.clone.commit(snapshot.commit, files, message, decision.now)
                 if (record_here := self.glass.standing()) and record_here.id != decision.id:

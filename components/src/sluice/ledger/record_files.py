@@ -11,7 +11,7 @@ from sluice.git.clone import Clone
 from sluice.git.log import Commit, read_commits
 from sluice.ledger.record import encode_record, number_of, record_path
 from sluice.release.file import render_holds, render_release
-from sluice.release.snapshot import Snapshot, overlay_of, paths_of, present
+from sluice.release.snapshot import STRATEGY_MANIFESTS, Snapshot, overlay_of, paths_of, present
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def next_record(clone: Clone, tip: str, decision: Decision) -> tuple[str, bytes]
     return record_path(overlay_of(decision.environment), number, decision), encode_record(number, previous, decision)
 
 
-def changed_files(snapshot: Snapshot, decision: Decision) -> dict[str, bytes]:
+def changed_files(clone: Clone, snapshot: Snapshot, decision: Decision) -> dict[str, bytes]:
     """Path → bytes of the release file and the holds, as far as the decision changes them."""
     if decision.before != snapshot.state.model_dump(mode="json"):
         raise ValueError(f"{decision.id} was not decided on the state of {snapshot.commit}")
@@ -73,7 +73,8 @@ def changed_files(snapshot: Snapshot, decision: Decision) -> dict[str, bytes]:
     after = state_of(decision.after, f"{decision.id}: after")
     release, holds, _ = paths_of(decision.environment)
     if after.model_copy(update={"holds": ()}) != snapshot.state.model_copy(update={"holds": ()}):
-        files[release] = render_release(after)
+        folders = {name.rstrip("/") for name in clone.entries(f"{snapshot.commit}:{STRATEGY_MANIFESTS}")}
+        files[release] = render_release(after, folders)
     if after.holds != snapshot.state.holds:
         files[holds] = render_holds(after.holds)
     return files

@@ -1,1 +1,1 @@
-"""What is trained and what is shipped: recipes, builders, encoders, bundles."""
+"""What is shipped: network, encoder and bundle, where bundles lie, and the requests that they answer."""

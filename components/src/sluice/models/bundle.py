@@ -20,17 +20,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-import numpy as np
-import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
+from sluice.arrays import Floats
 from sluice.content import canonical_json, digest_of_bytes
 from sluice.data.divergence import FeatureProfile
+from sluice.documents.model import FiniteDocument, FrozenDocument, first_violation
 from sluice.errors import BadArtifact
 from sluice.features.manifest import FeatureManifest
 from sluice.models.encoder import Columns, Encoder
 from sluice.models.runtime import LiteRTScorer
 from sluice.tasks.recipe import Recipe
+from sluice.workspace import bundle_directory
 
 MANIFEST = "bundle.json"
 MODEL = "model.tflite"
@@ -38,10 +39,8 @@ ALLOWED = frozenset({".tflite", ".json", ".html"})
 """Kinds of files that a bundle may hold: none of them can run code when it is read."""
 
 
-class Provenance(BaseModel):
+class Provenance(FrozenDocument):
     """Where a model comes from: digests of what went into it, and the window of event time that it learned from."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     data: str
     frame: str
@@ -50,10 +49,8 @@ class Provenance(BaseModel):
     window: tuple[str, str]
 
 
-class BundleManifest(BaseModel):
+class BundleManifest(FiniteDocument):
     """What ``bundle.json`` says. It holds no clock times and no latencies: equal inputs give equal digests."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     format: Literal["litert"] = "litert"
     task: str
@@ -98,7 +95,7 @@ class Bundle:
         """The model, ready to score; made once."""
         return self._scorer
 
-    def predict(self, columns: Columns) -> npt.NDArray[np.float64]:
+    def predict(self, columns: Columns) -> Floats:
         """Probabilities for rows given as feature columns, float64, shape (rows,)."""
         return self._scorer.scores(self.manifest.encoder.encode(columns))
 
@@ -125,7 +122,7 @@ def write_bundle(store: Path, manifest: BundleManifest, files: Mapping[str, byte
     sealed = manifest.model_copy(update={"files": {name: digest_of_bytes(data) for name, data in files.items()}})
     document = canonical_json(sealed.model_dump(mode="json"))
     digest = digest_of_bytes(document)
-    target = store / digest.replace(":", "-")
+    target = bundle_directory(store, digest)
     if not target.exists():
         _write_directory(target, {**files, MANIFEST: document})
     load_bundle(target, digest)
@@ -143,7 +140,7 @@ def load_bundle(directory: Path, digest: str | None = None) -> Bundle:
     Raises:
         BadArtifact: names the first file that is absent, extra, changed, of an unknown format, or not of the digest.
     """
-    found = _listed(directory)
+    names = _file_names(directory)
     document = _read(directory / MANIFEST)
     actual = digest_of_bytes(document)
     expected = digest or (directory.name.replace("-", ":", 1) if directory.name.startswith("sha256-") else actual)
@@ -152,7 +149,7 @@ def load_bundle(directory: Path, digest: str | None = None) -> Bundle:
     manifest = parse_manifest(directory / MANIFEST, document)
     if canonical_json(manifest.model_dump(mode="json")) != document:
         _refuse(directory / MANIFEST, "is not the canonical form of what it says")
-    _check_listing(directory, found, manifest)
+    _check_listing(directory, names, manifest)
     files = {name: _read(directory / name) for name in sorted(manifest.files)}
     for name, data in files.items():
         if digest_of_bytes(data) != manifest.files[name]:
@@ -194,18 +191,18 @@ def _write_directory(target: Path, files: Mapping[str, bytes]) -> None:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _listed(directory: Path) -> set[str]:
+def _file_names(directory: Path) -> set[str]:
     try:
         return {entry.name for entry in directory.iterdir()}
     except OSError as error:
         raise BadArtifact(str(directory), f"cannot be read ({error.strerror})", "name a bundle directory") from error
 
 
-def _check_listing(directory: Path, found: set[str], manifest: BundleManifest) -> None:
+def _check_listing(directory: Path, names: set[str], manifest: BundleManifest) -> None:
     due = {*manifest.files, MANIFEST}
-    for name in sorted(found - due):
+    for name in sorted(names - due):
         _refuse(directory / name, "is not in the manifest")
-    for name in sorted(due - found):
+    for name in sorted(due - names):
         _refuse(directory / name, "is in the manifest but missing")
     if MODEL not in manifest.files:
         _refuse(directory / MODEL, "is not in the manifest: a bundle needs a model")
@@ -233,9 +230,8 @@ def parse_manifest(path: Path, document: bytes) -> BundleManifest:
             _refuse(path, f"has unknown format {value.get('format')!r}, only 'litert' is allowed")
         return BundleManifest.model_validate_json(document)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the document"
-        raise BadArtifact(f"{path}: {where}", str(first["msg"]), "build the bundle again") from error
+        key, rule, _ = first_violation(error)
+        raise BadArtifact(f"{path}: {key or 'the document'}", rule, "build the bundle again") from error
     except (ValueError, RecursionError) as error:
         raise BadArtifact(str(path), f"is not JSON ({error})", "fetch the bundle again") from error
 

@@ -16,14 +16,15 @@ from typing import Annotated, Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from sluice.arrays import Floats, Floats32
+from sluice.data.statistics import frequencies
+from sluice.documents.model import FiniteDocument
 from sluice.errors import BadInput
 from sluice.features.manifest import Feature, FeatureManifest
 
 Columns = Mapping[str, Sequence[Any]] | pl.DataFrame
-Floats = npt.NDArray[np.float64]
-Codes = npt.NDArray[np.float32]
 
 _CLIP = 5.0
 _BINS = 8
@@ -34,11 +35,7 @@ _HEAVY = 6.0
 _BLOCK = 4096
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class NumericCode(_Document):
+class NumericCode(FiniteDocument):
     """
     One number in, ``len(knots) - 1`` bins, one standardized value and perhaps a flag out.
 
@@ -64,7 +61,7 @@ class NumericCode(_Document):
         return 1 + max(len(self.knots) - 1, 0) + int(self.flag)
 
 
-class CategoryCode(_Document):
+class CategoryCode(FiniteDocument):
     """
     One string in, one column a category out; with ``other``, one more for rare, unseen and missing values.
 
@@ -109,7 +106,7 @@ class _Plan:
     categories: tuple[_OneHot, ...]
 
 
-class Encoder(_Document):
+class Encoder(FiniteDocument):
     """
     The fitted code of every feature, in the manifest's order.
 
@@ -134,7 +131,7 @@ class Encoder(_Document):
     def _plan(self) -> _Plan:
         return _plan(self.columns)
 
-    def encode(self, columns: Columns) -> Codes:
+    def encode(self, columns: Columns) -> Floats32:
         """
         Encode rows given as columns; names that the encoder does not know are ignored, ``None`` and NaN are missing.
 
@@ -151,13 +148,13 @@ class Encoder(_Document):
         for start in range(0, rows, _BLOCK):
             _encode_numbers(plan, numbers[start : start + _BLOCK], out[start : start + _BLOCK])
         for name, first, places, other in plan.categories:
-            found = _places(columns, name, places, other)
-            if len(found) != rows:
+            positions = _places(columns, name, places, other)
+            if len(positions) != rows:
                 raise BadInput(
-                    f"feature {name!r}", f"has {len(found)} values, others have {rows}", "send equal lengths"
+                    f"feature {name!r}", f"has {len(positions)} values, others have {rows}", "send equal lengths"
                 )
-            known = found >= 0
-            out[np.flatnonzero(known), first + found[known]] = 1.0
+            known = positions >= 0
+            out[np.flatnonzero(known), first + positions[known]] = 1.0
         return out
 
 
@@ -189,10 +186,9 @@ def _fit_column(train: pl.DataFrame, feature: Feature) -> NumericCode | Category
 
 
 def _fit_category(name: str, values: pl.Series) -> CategoryCode:
-    counts = values.drop_nulls().value_counts(sort=False).sort(["count", name], descending=[True, False])
-    kept = counts.filter(pl.col("count") >= max(2, _RARE * len(values))).head(_CATEGORIES)
-    other = int(kept["count"].sum()) < len(values)
-    return CategoryCode(name=name, categories=tuple(sorted(kept[name].to_list())), other=other)
+    frequent = frequencies(values.drop_nulls()).filter(pl.col("count") >= max(2, _RARE * len(values))).head(_CATEGORIES)
+    other = int(frequent["count"].sum()) < len(values)
+    return CategoryCode(name=name, categories=tuple(sorted(frequent["value"].to_list())), other=other)
 
 
 def _fit_numeric(name: str, raw: Floats) -> NumericCode:
@@ -256,13 +252,13 @@ def _plan(columns: Sequence[NumericCode | CategoryCode]) -> _Plan:
 
 
 def _category_places(columns: Sequence[NumericCode | CategoryCode], first: int) -> tuple[_OneHot, ...]:
-    found = []
+    categories = []
     for column in columns:
         if isinstance(column, CategoryCode):
             places: dict[Any, int] = {value: place for place, value in enumerate(column.categories)}
-            found.append(_OneHot(column.name, first, places, len(column.categories) if column.other else -1))
+            categories.append(_OneHot(column.name, first, places, len(column.categories) if column.other else -1))
             first += column.width
-    return tuple(found)
+    return tuple(categories)
 
 
 def _numbers(columns: Columns, names: Sequence[str]) -> Floats:
@@ -278,7 +274,7 @@ def _numbers(columns: Columns, names: Sequence[str]) -> Floats:
         raise BadInput("features", f"hold a value that is not a number ({error})", "send numbers or null") from error
 
 
-def _encode_numbers(plan: _Plan, raw: Floats, out: Codes) -> None:
+def _encode_numbers(plan: _Plan, raw: Floats, out: Floats32) -> None:
     if not plan.names:
         return
     values = raw.copy()

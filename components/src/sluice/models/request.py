@@ -26,8 +26,10 @@ _INT64_MAX = 2**63 - 1
 
 _FLOATS = frozenset({"FP16", "FP32", "FP64"})
 _INTS = frozenset({"INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64"})
-_DATATYPES = {"float": _FLOATS | _INTS, "int": _INTS, "string": frozenset({"BYTES"})}
-_WANTED = {
+DATATYPES: Mapping[str, str] = {"float": "FP64", "int": "INT64", "string": "BYTES"}
+"""The V2 datatype in which a feature is best sent."""
+_ACCEPTED = {"float": _FLOATS | _INTS, "int": _INTS, "string": frozenset({"BYTES"})}
+_EXPECTED = {
     "float": "a finite number",
     "int": "an integer of 64 bits",
     "string": f"a text of at most {MAX_TEXT} characters",
@@ -96,8 +98,8 @@ def parse_v1(body: bytes, manifest: FeatureManifest, *, reads_online: bool = Tru
     """
     document = _json_object(body)
     if set(document) != {"instances"}:
-        found = ", ".join(sorted(shown(key) for key in document)) or "nothing"
-        raise BadRequest("body", f"has {found}", 'send exactly {"instances": [...]}')
+        keys = ", ".join(sorted(excerpt(key) for key in document)) or "nothing"
+        raise BadRequest("body", f"has {keys}", 'send exactly {"instances": [...]}')
     instances = document["instances"]
     if not isinstance(instances, list):
         raise BadRequest("instances", f"is {_kind(instances)}, not a list", "send a list of objects", part="rows")
@@ -113,7 +115,7 @@ def parse_v1(body: bytes, manifest: FeatureManifest, *, reads_online: bool = Tru
             _refuse_names(instance, manifest, f"instances[{i}]", online=online)
         for name, value in instance.items():
             _check_value(value, fields[name], f"instances[{i}].{name}", online=online)
-    return _checked(InferenceRequest(tuple(instances), online), reads_online=reads_online)
+    return _readable(InferenceRequest(tuple(instances), online), reads_online=reads_online)
 
 
 def parse_v2(body: bytes, manifest: FeatureManifest, *, reads_online: bool = True) -> InferenceRequest:
@@ -127,7 +129,7 @@ def parse_v2(body: bytes, manifest: FeatureManifest, *, reads_online: bool = Tru
     """
     document = _json_object(body)
     for key in document.keys() - _V2_KEYS:
-        raise BadRequest(f"body: {shown(key)}", "is not a key of the V2 protocol", "send id and inputs")
+        raise BadRequest(f"body: {excerpt(key)}", "is not a key of the V2 protocol", "send id and inputs")
     request_id, tensors = document.get("id"), document.get("inputs")
     if request_id is not None and (not isinstance(request_id, str) or len(request_id) > MAX_TEXT):
         raise BadRequest("id", f"is not a text of at most {MAX_TEXT} characters", "send a short text or leave it out")
@@ -138,13 +140,13 @@ def parse_v2(body: bytes, manifest: FeatureManifest, *, reads_online: bool = Tru
     for i, tensor in enumerate(tensors):
         name, datatype, data = _tensor(tensor, f"inputs[{i}]")
         if name in columns:
-            rule = f"names {shown(name)} a second time"
+            rule = f"names {excerpt(name)} a second time"
             raise BadRequest(f"inputs[{i}]", rule, "send each column once", part="names")
         columns[name] = (datatype, data)
-    return _checked(InferenceRequest(*_rows_of(columns, manifest), request_id), reads_online=reads_online)
+    return _readable(InferenceRequest(*_rows_of(columns, manifest), request_id), reads_online=reads_online)
 
 
-def _checked(request: InferenceRequest, *, reads_online: bool) -> InferenceRequest:
+def _readable(request: InferenceRequest, *, reads_online: bool) -> InferenceRequest:
     if request.online and not reads_online:
         rule = "has entity keys, and this server reads no features"
         raise BadRequest("body", rule, "send all features of the model", part="names")
@@ -161,15 +163,15 @@ def _rows_of(
     for name, length in lengths.items():
         if length != n:
             rule = f"has {length} values where the first tensor has {n}"
-            raise BadRequest(f"input {shown(name)}", rule, "send columns of one length", part="rows")
+            raise BadRequest(f"input {excerpt(name)}", rule, "send columns of one length", part="rows")
     online = _is_online(columns, manifest, "inputs")
     fields = _fields(manifest, online=online)
     for name, (datatype, data) in columns.items():
         feature = fields[name]
-        allowed = _DATATYPES["string" if feature is None else feature.dtype]
+        allowed = _ACCEPTED["string" if feature is None else feature.dtype]
         if datatype not in allowed:
-            rule = f"has datatype {shown(datatype)}"
-            raise BadRequest(f"input {shown(name)}", rule, f"send one of {', '.join(sorted(allowed))}", part="values")
+            rule = f"has datatype {excerpt(datatype)}"
+            raise BadRequest(f"input {excerpt(name)}", rule, f"send one of {', '.join(sorted(allowed))}", part="values")
         for i, value in enumerate(data):
             _check_value(value, feature, f"inputs[{i}].{name}", online=online)
     names = tuple(columns)
@@ -184,17 +186,17 @@ def _tensor(tensor: Any, place: str) -> tuple[str, str, list[Any]]:
         raise BadRequest(place, rule, "send name, shape, datatype and data", part="rows")
     for key in tensor.keys() - _TENSOR_KEYS:
         rule = "is not a key of a tensor"
-        raise BadRequest(f"{place}: {shown(key)}", rule, "send name, shape, datatype and data", part="rows")
+        raise BadRequest(f"{place}: {excerpt(key)}", rule, "send name, shape, datatype and data", part="rows")
     name, datatype, shape, data = (tensor.get(key) for key in ("name", "datatype", "shape", "data"))
     if not isinstance(name, str) or not isinstance(datatype, str):
         raise BadRequest(place, "has no name or no datatype", "send both as text", part="rows")
     if not isinstance(data, list):
         rule = f"has data that is {_kind(data)}"
-        raise BadRequest(f"input {shown(name)}", rule, "send a flat list as data", part="rows")
+        raise BadRequest(f"input {excerpt(name)}", rule, "send a flat list as data", part="rows")
     if shape not in ([len(data)], [len(data), 1]) or any(type(size) is not int for size in shape):
-        rule = f"has shape {shown(shape)} and {len(data)} values"
+        rule = f"has shape {excerpt(shape)} and {len(data)} values"
         fix = f"send shape [{len(data)}] or [{len(data)}, 1] and flat data"
-        raise BadRequest(f"input {shown(name)}", rule, fix, part="rows")
+        raise BadRequest(f"input {excerpt(name)}", rule, fix, part="rows")
     return name, datatype, data
 
 
@@ -234,7 +236,7 @@ def _refuse_names(names: Mapping[str, Any], manifest: FeatureManifest, place: st
     fix = "send either the entity keys and request inputs, or all features of the model: see GET /-/sluice"
     unknown = sorted(names.keys() - expected)
     if unknown:
-        raise BadRequest(f"{place}.{shown(unknown[0])}", "is not a field of this model's requests", fix, part="names")
+        raise BadRequest(f"{place}.{excerpt(unknown[0])}", "is not a field of this model's requests", fix, part="names")
     missing = sorted(expected - names.keys())
     raise BadRequest(f"{place}.{missing[0]}", "is missing", fix, part="names")
 
@@ -259,9 +261,9 @@ def _check_value(value: Any, feature: Feature | None, place: str, *, online: boo
     else:
         good = (kind is float or kind is int) and math.isfinite(value) and abs(value) <= _FLOAT32_MAX
     if not good:
-        wanted = _WANTED[feature.dtype if feature else "string"]
-        fix = f"send {wanted}{'' if online else ' or null'}"
-        raise BadRequest(place, f"is {shown(value)}, not {wanted}", fix, part="values")
+        expected = _EXPECTED[feature.dtype if feature else "string"]
+        fix = f"send {expected}{'' if online else ' or null'}"
+        raise BadRequest(place, f"is {excerpt(value)}, not {expected}", fix, part="values")
 
 
 def columns_of(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, list[Any]]:
@@ -275,7 +277,7 @@ def _kind(value: Any) -> str:
     )
 
 
-def shown(value: Any) -> str:
+def excerpt(value: Any) -> str:
     """A value for a message: never longer than 60 characters, whatever the client sent."""
     if isinstance(value, (dict, list)) and len(value) > 8:
         return f"{_kind(value)} of {len(value)}"

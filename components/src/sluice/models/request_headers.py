@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from sluice.models.request import MAX_TEXT, BadRequest, check_length, shown
+from sluice.models.request import MAX_TEXT, BadRequest, check_length, excerpt
 
 Route = Literal["stable", "candidate", "shadow"]
 _ROUTES: Mapping[str, Route] = {"stable": "stable", "candidate": "candidate", "shadow": "shadow"}
@@ -37,7 +37,7 @@ def parse_context(headers: Mapping[str, str]) -> Context:
         raise BadRequest("header x-request-id", rule, "send a shorter id", part="header")
     route = headers.get("x-sluice-route", "stable")
     if route not in _ROUTES:
-        raise BadRequest("header x-sluice-route", f"is {shown(route)}", "leave it to the gateway", part="header")
+        raise BadRequest("header x-sluice-route", f"is {excerpt(route)}", "leave it to the gateway", part="header")
     rollout = headers.get("x-sluice-rollout", "")[:MAX_TEXT]
     return Context(request_id, _event_time(headers.get("x-sluice-time")), _ROUTES[route], rollout)
 
@@ -51,11 +51,11 @@ def _event_time(text: str | None) -> datetime:
         moment = None
     if moment is None or moment.tzinfo is None:
         fix = "send ISO 8601 with a zone, such as 2013-08-01T05:00:00Z, or leave it out"
-        raise BadRequest("header x-sluice-time", f"is {shown(text)}, not a moment in time", fix, part="header")
+        raise BadRequest("header x-sluice-time", f"is {excerpt(text)}, not a moment in time", fix, part="header")
     try:
         return moment.astimezone(UTC)
     except OverflowError as error:
-        rule = f"is {shown(text)}, out of range"
+        rule = f"is {excerpt(text)}, out of range"
         raise BadRequest("header x-sluice-time", rule, "send a year of this age", part="header") from error
 
 
@@ -69,7 +69,7 @@ def check_envelope(content_type: str | None, length: str | None) -> None:
     kind = (content_type or "").partition(";")[0].strip().lower()
     if kind != "application/json":
         fix = "send application/json"
-        rule = f"is {shown(content_type or 'missing')}"
+        rule = f"is {excerpt(content_type or 'missing')}"
         raise BadRequest("header content-type", rule, fix, status=415, part="envelope")
     if length is not None and length.isdecimal():
         check_length(int(length))

@@ -8,8 +8,8 @@ import time
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from sluice.arrays import Floats, Floats32
 from sluice.errors import BadArtifact, BadInput, one_line
 
 _BATCHES = (1, 16, 1024)
@@ -36,7 +36,7 @@ class LiteRTScorer:
         details = self._interpreter(1)[0].get_input_details()[0]
         self.width = int(details["shape"][1])
 
-    def scores(self, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    def scores(self, x: Floats32) -> Floats:
         """
         Probabilities of the positive class.
 
@@ -56,27 +56,27 @@ class LiteRTScorer:
                 return _sigmoid_of_one(self._logits(x, 1))
         logits = np.empty(len(x), np.float64)
         with self._lock:
-            done = 0
-            while done < len(x):
-                batch = next((size for size in _BATCHES if size >= len(x) - done), _BATCHES[-1])
-                logits[done : done + batch] = self._logits(x[done : done + batch], batch)
-                done += batch
+            start = 0
+            while start < len(x):
+                batch = next((size for size in _BATCHES if size >= len(x) - start), _BATCHES[-1])
+                logits[start : start + batch] = self._logits(x[start : start + batch], batch)
+                start += batch
         return sigmoid(logits)
 
-    def latency(self, x: npt.NDArray[np.float32], runs: int = 2000) -> tuple[float, float]:
+    def latency(self, x: Floats32, runs: int = 2000) -> tuple[float, float]:
         """Median and 99th percentile of scoring one row, in microseconds, over ``runs`` calls on rows of ``x``."""
         rows = [np.ascontiguousarray(x[index % len(x)][None]) for index in range(min(runs, 256))]
         self.scores(rows[0])
-        taken = np.empty(runs)
+        durations = np.empty(runs)
         for run in range(runs):
             row = rows[run % len(rows)]
             start = time.perf_counter_ns()
             self.scores(row)
-            taken[run] = time.perf_counter_ns() - start
-        p50, p99 = np.quantile(taken, [0.5, 0.99]) / 1000
+            durations[run] = time.perf_counter_ns() - start
+        p50, p99 = np.quantile(durations, [0.5, 0.99]) / 1000
         return float(p50), float(p99)
 
-    def _logits(self, rows: npt.NDArray[np.float32], batch: int) -> npt.NDArray[np.float64]:
+    def _logits(self, rows: Floats32, batch: int) -> Floats:
         interpreter, source, target = self._interpreter(batch)
         full = rows
         if len(rows) < batch:
@@ -88,23 +88,23 @@ class LiteRTScorer:
 
     def _interpreter(self, batch: int) -> tuple[Any, int, int]:
         if batch not in self._interpreters:
-            self._interpreters[batch] = _prepared(self._bytes, batch)
+            self._interpreters[batch] = _prepare(self._bytes, batch)
         return self._interpreters[batch]
 
 
-def _sigmoid_of_one(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _sigmoid_of_one(logits: Floats) -> Floats:
     """``sigmoid`` for one value, a tenth of its time."""
     logit = float(logits[0])
     small = math.exp(-abs(logit))
     return np.array([(1.0 if logit >= 0 else small) / (1.0 + small)])
 
 
-def sigmoid(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def sigmoid(logits: Floats) -> Floats:
     """The logistic function, without overflow."""
     return np.where(logits >= 0, 1.0, np.exp(np.minimum(logits, 0))) / (1.0 + np.exp(-np.abs(logits)))
 
 
-def _prepared(model_bytes: bytes, batch: int) -> tuple[Any, int, int]:
+def _prepare(model_bytes: bytes, batch: int) -> tuple[Any, int, int]:
     from ai_edge_litert.interpreter import Interpreter
 
     try:

@@ -40,7 +40,7 @@ def read_bundle(store: str, digest: str, environment: Mapping[str, str]) -> Bund
 
 def store_bundle(bundle: Bundle, store: str, environment: Mapping[str, str]) -> str:
     """
-    Put a bundle into the store; again changes nothing.
+    Put a bundle into the store; doing it again changes nothing.
 
     Returns:
         Where it lies.

@@ -1,1 +1,1 @@
-"""What was served and what became of it."""
+"""What people watch: dashboards, and what Git says is released."""

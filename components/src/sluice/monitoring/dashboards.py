@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 _SELECT = 'environment=~"$environment",task=~"$task"'
 _BY = "environment, task, short, route"
-_NAMED = "{{environment}} {{task}} {{route}} {{short}}"
+_LEGEND = "{{environment}} {{task}} {{route}} {{short}}"
 _STAGE = "environment, task"
 _STAGED = "{{environment}} {{task}}"
 
@@ -33,7 +33,7 @@ def _of(metric: str, more: str = "") -> str:
     return f"{metric}{{{_SELECT}{',' + more if more else ''}}}"
 
 
-def _shortened(query: str) -> str:
+def _with_short_digest(query: str) -> str:
     """With the first twelve hex digits of the digest as ``short``: a legend has no room for all."""
     return f'label_replace({query}, "short", "$1", "digest", "sha256:(.{{12}}).*")'
 
@@ -41,15 +41,15 @@ def _shortened(query: str) -> str:
 def _rate(metric: str, by: str = _BY, more: str = "") -> str:
     """Summed rates."""
     rate = f"rate({_of(metric, more)}[$__rate_interval])"
-    return f"sum by ({by}) ({_shortened(rate) if 'short' in by else rate})"
+    return f"sum by ({by}) ({_with_short_digest(rate) if 'short' in by else rate})"
 
 
 def _quantile(q: float) -> tuple[str, str]:
     buckets = _rate("sluice_request_latency_seconds_bucket", f"{_BY}, le")
-    return f"histogram_quantile({q}, {buckets})", f"{_NAMED} p{q * 100:g}"
+    return f"histogram_quantile({q}, {buckets})", f"{_LEGEND} p{q * 100:g}"
 
 
-def _delayed(q: float) -> tuple[str, str]:
+def _label_delay(q: float) -> tuple[str, str]:
     buckets = f"sum by ({_STAGE}, stage, route, le) ({_of('sluice_label_delay_seconds_bucket')})"
     return f"histogram_quantile({q}, {buckets})", f"{_BY_ROUTE} p{q * 100:g}"
 
@@ -59,7 +59,7 @@ def _quotient(title: str, top: str, bottom: str, legend: str, more: str = "", un
 
 
 _ANSWERED = _rate("sluice_requests_total", more='status="2xx"')
-_ASKED = _rate("sluice_requests_total", more='status=~"2xx|5xx"')
+_REQUESTS = _rate("sluice_requests_total", more='status=~"2xx|5xx"')
 _FAILED = _rate("sluice_requests_total", f"{_BY}, cause", 'status="5xx"')
 _ANSWERS = _rate("sluice_requests_total", "environment, task", 'status="2xx"')
 _SOME = f"{_rate('sluice_requests_total')} > 0"  # most routes of a server never see a request
@@ -72,17 +72,17 @@ _BY_ROUTE = f"{_BY_STAGE} {{{{route}}}}"
 _WHOLE = 'window="",slice=""'
 
 
-def _lacking(title: str, metric: str) -> Panel:
+def _lacking_share(title: str, metric: str) -> Panel:
     share = f"{_rate(metric, 'environment, task, feature')} / on (environment, task) group_left () {_ANSWERS}"
     return Panel(title, "percentunit", ((share, _BY_FEATURE),))
 
 
 SERVING = (
-    Panel("Instances a second", "reqps", ((_SOME, _NAMED),)),
+    Panel("Instances a second", "reqps", ((_SOME, _LEGEND),)),
     Panel(
         "Failures, as a share of what was asked, by cause",
         "percentunit",
-        ((f"{_FAILED} / on ({_BY}) group_left () {_ASKED}", f"{_NAMED} {{{{cause}}}}"),),
+        ((f"{_FAILED} / on ({_BY}) group_left () {_REQUESTS}", f"{_LEGEND} {{{{cause}}}}"),),
     ),
     Panel("Latency", "s", (_quantile(0.5), _quantile(0.99))),
     Panel(
@@ -94,9 +94,9 @@ SERVING = (
     Panel(
         "Mean score",
         "short",
-        ((f"{_rate('sluice_score_sum')} / {_rate('sluice_score_count')}", _NAMED),),
+        ((f"{_rate('sluice_score_sum')} / {_rate('sluice_score_count')}", _LEGEND),),
     ),
-    Panel("Servers", "short", ((f"count by (environment, task, short) ({_shortened(_BORN)})", _DIGEST),)),
+    Panel("Servers", "short", ((f"count by (environment, task, short) ({_with_short_digest(_BORN)})", _DIGEST),)),
     Panel(
         "Restarts in an hour",
         "short",
@@ -106,7 +106,7 @@ SERVING = (
 ROLLOUTS = (
     Panel("Stage", "short", ((f"{_of('sluice_release_stage')} == 1", _BY_STAGE),), "state-timeline"),
     Panel("Weights as Git says", "percent", ((_of("sluice_release_weight_percent"), f"{_STAGED} {{{{side}}}}"),)),
-    Panel("Share of the instances that each digest got", "percentunit", ((_SHARE, _NAMED),)),
+    Panel("Share of the instances that each digest got", "percentunit", ((_SHARE, _LEGEND),)),
     Panel("Time in the stage", "s", ((f"time() - {_of('sluice_release_since_seconds')}", _STAGED),)),
     Panel("Time until it times out", "s", ((f"{_of('sluice_release_deadline_seconds')} - time()", _STAGED),)),
     Panel(
@@ -125,17 +125,17 @@ ROLLOUTS = (
     ),
     _quotient("Log loss of labelled answers", "sluice_loss_sum", "sluice_loss_count", _BY_ROUTE, _WHOLE, "short"),
     _quotient("Labels that are in, of those due", "sluice_labels_known", "sluice_labels_due", _BY_ROUTE),
-    Panel("Delay of the labels that are in", "s", (_delayed(0.5), _delayed(0.9))),
+    Panel("Delay of the labels that are in", "s", (_label_delay(0.5), _label_delay(0.9))),
     _quotient("Same decision by both, in shadow", "sluice_agreement_same", "sluice_agreement_pairs", _STAGED),
     Panel("Age of the newest join with labels", "s", ((f"time() - {_of('sluice_joined_now_seconds')}", _STAGED),)),
 )
 FEATURES = (
-    _lacking("Missing, as a share of answers", "sluice_feature_missing_total"),
-    _lacking("Past their time, as a share of answers", "sluice_feature_stale_total"),
+    _lacking_share("Missing, as a share of answers", "sluice_feature_missing_total"),
+    _lacking_share("Past their time, as a share of answers", "sluice_feature_stale_total"),
     Panel(
         "Answers that lacked a feature",
         "percentunit",
-        ((f"{_rate('sluice_features_stale_total')} / {_ANSWERED}", _NAMED),),
+        ((f"{_rate('sluice_features_stale_total')} / {_ANSWERED}", _LEGEND),),
     ),
     Panel("Divergence from the training profile", "short", ((_of("sluice_skew"), _BY_FEATURE),)),
     _quotient(

@@ -3,17 +3,9 @@ What Git says is released, for a Prometheus: stages, weights, digests, holds, de
 
     python -m sluice.monitoring.releases --repository ssh://git@…/sluice.git --clone /tmp/releases.git --port 9090
 
-    sluice_release_stage{…,stage}               1 for the stage that it is in, 0 for the others
-    sluice_release_{since,deadline}_seconds{…}  when the stage began, and when it times out (none: it does not)
-    sluice_release_weight_percent{…,side}       stable, candidate, mirror
-    sluice_release_digest{…,side,digest}        1: this digest is released on this side
-    sluice_release_paused{…}, sluice_release_holds{…}
-    sluice_release_decided_seconds{…,stage,action,verdict}   event time of each stage's newest decisions
-    sluice_release_unreadable{environment}      1: its files are nonsense, so nothing else is said about it
-    sluice_release_read_seconds                 wall-clock time of this reading
-
-Labels are task and environment besides. It fetches at each scrape and never writes; a repository that cannot be read
-fails the scrape. The decisions of an environment are read again only when the repository has a new commit.
+The text of a scrape says what each ``sluice_release_…`` is. It fetches at each scrape and never writes; a repository
+that cannot be read fails the scrape. The decisions of an environment are read again only when the repository has a new
+commit.
 """
 
 from __future__ import annotations
@@ -22,76 +14,96 @@ import argparse
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from sluice.documents.event_time import moment_of
-from sluice.documents.state import Stage
+from sluice.documents.verdict import Decision
 from sluice.gitops.fleet import read_fleet
 from sluice.gitops.reader import ReleaseReader
-from sluice.prometheus.exporter import Sample, expose, in_text
+from sluice.prometheus.exporter import expose
 from sluice.release.snapshot import Snapshot
 from sluice.rollout.terms import deadline_of
+from sluice.stages.registry import STAGES
+from sluice.stages.stage import SIDES
+
+_GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "stage": ("1 for the stage that it is in, 0 for the others.", ("stage",)),
+    "since_seconds": ("When the stage began.", ()),
+    "deadline_seconds": ("When the stage times out; none: it does not.", ()),
+    "weight_percent": ("Of stable, candidate and mirror.", ("side",)),
+    "digest": ("1: this digest is released on this side.", ("side", "digest")),
+    "paused": ("1: a person must approve the next step.", ()),
+    "holds": ("Digests that may not be released.", ()),
+    "decided_seconds": ("Event time of each stage's newest decisions.", ("stage", "action", "verdict")),
+}
+"""Text and labels besides task and environment, by name without ``sluice_release_``."""
 
 
-class Releases:
+class Releases(Collector):
     """
+    Everything, as of the newest commit at each scrape.
+
     Args:
         remote, clone: of the GitOps repository, as of ``read_fleet``.
+
+    Raises:
+        SluiceError: the repository cannot be read.
     """
 
     def __init__(self, remote: str, clone: Path) -> None:
         self._remote, self._clone = remote, clone
-        self._decided: dict[str, list[Sample]] = {}
+        self._decisions: dict[str, list[Decision]] = {}
         self._commit = ""
 
-    def render(self) -> bytes:
-        """
-        Everything, as of the newest commit.
-
-        Raises:
-            SluiceError: the repository cannot be read.
-        """
+    def collect(self) -> Iterator[Metric]:
+        """All families, for a scrape."""
         fleet = read_fleet(self._remote, clone=self._clone)
         if fleet.commit != self._commit:
-            self._decided = {name: list(self._decisions(one)) for name, one in fleet.snapshots.items()}
+            self._decisions = {name: self._newest(snapshot) for name, snapshot in fleet.snapshots.items()}
             self._commit = fleet.commit
-        samples = [Sample("sluice_release_read_seconds", {}, time.time())]
-        samples += [
-            Sample("sluice_release_unreadable", {"environment": name}, name in fleet.problems)
-            for name in (*fleet.snapshots, *fleet.problems)
-        ]
+        yield GaugeMetricFamily("sluice_release_read_seconds", "Wall-clock time of this reading.", time.time())
+        unreadable = GaugeMetricFamily(
+            "sluice_release_unreadable",
+            "1: its files are nonsense, nothing else is said of it.",
+            labels=["environment"],
+        )
+        for name in (*fleet.snapshots, *fleet.problems):
+            unreadable.add_metric([name], name in fleet.problems)
+        yield unreadable
+        gauges = {
+            name: GaugeMetricFamily(f"sluice_release_{name}", text, labels=["task", "environment", *labels])
+            for name, (text, labels) in _GAUGES.items()
+        }
         for name, snapshot in fleet.snapshots.items():
-            samples += [*samples_of(snapshot), *self._decided[name]]
-        return in_text(samples)
+            about = [snapshot.state.task, snapshot.state.environment]
+            for gauge, labels, value in _values(snapshot, self._decisions[name]):
+                gauges[gauge].add_metric([*about, *labels], value)
+        yield from gauges.values()
 
-    def _decisions(self, snapshot: Snapshot) -> Iterator[Sample]:
+    def _newest(self, snapshot: Snapshot) -> list[Decision]:
         reader = ReleaseReader(self._remote, snapshot.state.environment, clone=self._clone)
-        for made in reader.latest(snapshot.commit):
-            labels = {"stage": made.stage, "action": made.action, "verdict": made.verdict.value}
-            when = moment_of(made.now).timestamp()
-            yield Sample("sluice_release_decided_seconds", _about(snapshot) | labels, when)
+        return list(reader.latest(snapshot.commit))
 
 
-def samples_of(snapshot: Snapshot) -> Iterator[Sample]:
-    """What the release file, the holds and the policy of one environment say."""
-    state, labels = snapshot.state, _about(snapshot)
-    for stage in get_args(Stage):
-        yield Sample("sluice_release_stage", labels | {"stage": stage}, stage == state.stage)
+def _values(snapshot: Snapshot, decisions: list[Decision]) -> Iterator[tuple[str, tuple[str, ...], float]]:
+    """What the release file, the holds, the policy and the decisions of one environment say: gauge, labels, value."""
+    state = snapshot.state
+    for stage in STAGES:
+        yield "stage", (stage,), stage == state.stage
     for name, moment in (("since", state.since), ("deadline", deadline_of(state, snapshot.policy))):
         if moment:
-            yield Sample(f"sluice_release_{name}_seconds", labels, moment_of(moment).timestamp())
-    weights = {"stable": state.stable_weight, "candidate": state.candidate_weight, "mirror": state.mirror_percent}
+            yield f"{name}_seconds", (), moment_of(moment).timestamp()
+    weights = dict.fromkeys(SIDES, 0) | {arm.role: arm.weight for arm in state.arms} | {"mirror": state.mirror_percent}
     for side, percent in weights.items():
-        yield Sample("sluice_release_weight_percent", labels | {"side": side}, percent)
-    for side, digest in (("stable", state.stable), ("candidate", state.candidate)):
-        if digest:
-            yield Sample("sluice_release_digest", labels | {"side": side, "digest": digest}, 1)
-    yield Sample("sluice_release_paused", labels, state.paused)
-    yield Sample("sluice_release_holds", labels, len(state.holds))
-
-
-def _about(snapshot: Snapshot) -> dict[str, str]:
-    return {"task": snapshot.state.task, "environment": snapshot.state.environment}
+        yield "weight_percent", (side,), percent
+    for arm in state.arms:
+        yield "digest", (arm.role, str(arm.digest)), 1
+    yield "paused", (), state.paused
+    yield "holds", (), len(state.holds)
+    for one in decisions:
+        yield "decided_seconds", (one.stage, one.action, one.verdict.value), moment_of(one.now).timestamp()
 
 
 def main() -> None:
@@ -102,8 +114,7 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 inside a pod")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free port")
     options = parser.parse_args()
-    releases = Releases(options.repository, options.clone)
-    expose(releases.render, options.host, options.port)
+    expose(Releases(options.repository, options.clone), options.host, options.port)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from sluice.gitops.writer import GitOps
 from sluice.ledger.record import Record, decode_record, number_of, record_path
 from sluice.ledger.record_files import LedgerHistory
 from sluice.operations.ledger_report import LedgerReport, Problem
-from sluice.release.file import render_holds, render_release
+from sluice.release.file import render_holds, renderings
 
 _RELEASE, _HOLDS = "release/kustomization.yaml", "release/holds.yaml"
 _NO_COMMIT = Commit("", {})
@@ -192,19 +192,20 @@ def _one_commit(history: LedgerHistory, entry: _Entry) -> Iterator[Problem]:
             yield Problem(entry.path, f"decided a change of {path} that commit {commit.id[:12]} did not make")
         elif path not in wanted:
             yield Problem(entry.path, f"came with a change of {path} that it does not decide (commit {commit.id[:12]})")
-        elif blobs[path] != _blob(wanted[path], blobs[path]):
+        elif blobs[path] not in [_blob(data, blobs[path]) for data in wanted[path]]:
             yield Problem(entry.path, f"says another state than commit {commit.id[:12]} wrote into {path}")
 
 
-def _written(entry: _Entry) -> dict[str, bytes]:
+def _written(entry: _Entry) -> dict[str, tuple[bytes, ...]]:
+    """The files of a decision, each as any version wrote it."""
     before, after = _state(entry, "before"), _state(entry, "after")
     if before is None or after is None:
         return {}
-    files = {}
+    files: dict[str, tuple[bytes, ...]] = {}
     if before.model_copy(update={"holds": ()}) != after.model_copy(update={"holds": ()}):
-        files[_RELEASE] = render_release(after)
+        files[_RELEASE] = renderings(after)
     if before.holds != after.holds:
-        files[_HOLDS] = render_holds(after.holds)
+        files[_HOLDS] = (render_holds(after.holds),)
     return files
 
 
@@ -257,7 +258,7 @@ def _linked(history: LedgerHistory, former: _Entry, latter: _Entry) -> Iterator[
         before = _state(latter, "before")
         if not between:
             yield Problem(latter.path, f"starts from another state than {former.path} ended with")
-        elif edits and before and edits[-1] != _blob(render_release(before), edits[-1]):
+        elif edits and before and edits[-1] not in [_blob(data, edits[-1]) for data in renderings(before)]:
             yield Problem(latter.path, f"starts from another state than commit {between[-1].id[:12]} left by hand")
 
 

@@ -22,7 +22,7 @@ import orjson
 import polars as pl
 
 from sluice.content import written_whole
-from sluice.documents.event_time import iso
+from sluice.documents.event_time import STAMP, iso
 
 WINDOW_SCHEMA: Mapping[str, Any] = {
     "request_id": pl.String,
@@ -50,7 +50,7 @@ _MAX_BUFFERED = 1000
 
 
 @dataclass(frozen=True)
-class Record:
+class PredictionRecord:
     """One prediction, or one request that failed (``score`` is then ``None`` and ``status`` says how)."""
 
     request_id: str
@@ -79,22 +79,22 @@ class PredictionLog(Protocol):
     dropped: int
     """Predictions that it had to give up."""
 
-    def write(self, records: Iterable[Record]) -> None:
+    def write(self, records: Iterable[PredictionRecord]) -> None:
         """Take the records; never blocks for long and never raises."""
 
     def close(self) -> None:
         """The last call."""
 
 
-def kept(request_id: str, percent: float) -> bool:
+def is_sampled(request_id: str, percent: float) -> bool:
     """
     Whether a request is in the sample of so many percent: the same on every server, so that all sides of a rollout
     keep the same requests. The rows of one request (``id#0``, ``id#1``, …) stay together.
     """
     base, mark, index = request_id.rpartition("#")
     key = base if mark and index.isdecimal() else request_id
-    drawn = int.from_bytes(blake2b(f"log\0{key}".encode(), digest_size=8).digest())
-    return drawn < percent / 100 * 2**64
+    position = int.from_bytes(blake2b(f"log\0{key}".encode(), digest_size=8).digest())
+    return position < percent / 100 * 2**64
 
 
 class LogWriter:
@@ -115,7 +115,7 @@ class LogWriter:
             # A killed predecessor left half a line: end it, so that it spoils nothing but itself.
             self._waiting.append(b"\n")
 
-    def write(self, records: Iterable[Record]) -> None:
+    def write(self, records: Iterable[PredictionRecord]) -> None:
         """Append the records; never raises for a full disk."""
         self._waiting.extend(record.line() for record in records)
         while len(self._waiting) > _MAX_BUFFERED:
@@ -123,12 +123,12 @@ class LogWriter:
             self.dropped += 1
         data = b"".join(self._waiting)
         try:
-            written = os.write(self._file, data)
+            size = os.write(self._file, data)
         except OSError:
             return
         self._waiting.clear()
-        if written < len(data):
-            self._waiting.append(data[written:])
+        if size < len(data):
+            self._waiting.append(data[size:])
 
     def close(self) -> None:
         """Close the file."""
@@ -147,7 +147,7 @@ def read_lines(directory: Path, since: Mapping[Path, int]) -> list[dict[str, Any
 
     Half a line, left by a killed server, is skipped.
     """
-    found: list[dict[str, Any]] = []
+    documents: list[dict[str, Any]] = []
     for path in sorted(directory.glob("*.jsonl")):
         with path.open("rb") as stream:
             stream.seek(since.get(path, 0))
@@ -155,8 +155,8 @@ def read_lines(directory: Path, since: Mapping[Path, int]) -> list[dict[str, Any
                 with contextlib.suppress(orjson.JSONDecodeError):
                     document = orjson.loads(line)
                     if isinstance(document, dict) and "request_id" in document:
-                        found.append(document)
-    return found
+                        documents.append(document)
+    return documents
 
 
 def window_frame(lines: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
@@ -194,7 +194,7 @@ def _cell(name: str, value: Any) -> Any:
 
 def window_path(directory: Path, start: datetime, end: datetime) -> Path:
     """``<directory>/<start>_<end>.parquet`` with compact ISO times."""
-    name = "_".join(moment.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ") for moment in (start, end))
+    name = "_".join(moment.astimezone(UTC).strftime(STAMP) for moment in (start, end))
     return directory / f"{name}.parquet"
 
 

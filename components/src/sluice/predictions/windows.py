@@ -8,13 +8,12 @@ from pathlib import Path
 
 import polars as pl
 
-from sluice.documents.event_time import iso
-from sluice.errors import BadArtifact
+from sluice.documents.event_time import STAMP, iso
+from sluice.errors import BadArtifact, one_line
 from sluice.predictions.log import WINDOW_SCHEMA
 
 ROW_SCHEMA = {**WINDOW_SCHEMA, "window": pl.String}
 """Columns of the rows that ``read_window`` gives."""
-_STAMP = "%Y%m%dT%H%M%SZ"
 
 
 @dataclass(frozen=True, order=True)
@@ -38,7 +37,7 @@ def list_windows(directory: Path) -> tuple[Window, ...]:
 
 def _window(path: Path) -> Window:
     try:
-        start, end = (datetime.strptime(part, _STAMP).replace(tzinfo=UTC) for part in path.stem.split("_"))
+        start, end = (datetime.strptime(part, STAMP).replace(tzinfo=UTC) for part in path.stem.split("_"))
     except ValueError as error:
         rule = "is not named <start>_<end>.parquet with times like 20130801T050000Z"
         raise BadArtifact(str(path), rule, "move it elsewhere") from error
@@ -47,7 +46,7 @@ def _window(path: Path) -> Window:
 
 def read_window(window: Window) -> pl.DataFrame:
     """
-    Its rows, with ``window`` (its start, ISO 8601) added.
+    The rows of a window, with ``window`` (its start, ISO 8601) added.
 
     Raises:
         BadArtifact: a truncated or unreadable file, one without the log's columns or with other values in them.
@@ -57,15 +56,13 @@ def read_window(window: Window) -> pl.DataFrame:
         frame = pl.read_parquet(window.path)
     # A damaged page can end in a panic of the reader, which is no PolarsError.
     except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        raise BadArtifact(str(window.path), f"cannot be read as parquet ({str(error).splitlines()[0]})", fix) from error
+        raise BadArtifact(str(window.path), f"cannot be read as parquet ({one_line(error, 200)})", fix) from error
     if absent := sorted(set(WINDOW_SCHEMA) - set(frame.columns)):
         raise BadArtifact(str(window.path), f"has no column {absent[0]!r}", fix)
     try:
         typed = frame.select(pl.col(name).cast(dtype) for name, dtype in WINDOW_SCHEMA.items())
     except pl.exceptions.PolarsError as error:
-        raise BadArtifact(
-            str(window.path), f"has values of another type ({str(error).splitlines()[0]})", fix
-        ) from error
+        raise BadArtifact(str(window.path), f"has values of another type ({one_line(error, 200)})", fix) from error
     if not typed["latency_ms"].is_finite().all():
         raise BadArtifact(str(window.path), "has a latency_ms that is NaN or infinite", fix)
     return typed.with_columns(window=pl.lit(iso(window.start)))

@@ -33,7 +33,7 @@ class BadAnswer(Exception):
 
 
 @dataclass(frozen=True)
-class Limits:
+class ReadingLimits:
     """What one reading may cost."""
 
     request_seconds: float = 5.0
@@ -72,7 +72,7 @@ class PrometheusApi:
 
     url: str
     token: str | None = field(default=None, repr=False)
-    limits: Limits = Limits()
+    limits: ReadingLimits = ReadingLimits()
     seed: int = 0
     pause: Callable[[float], None] = time.sleep
 

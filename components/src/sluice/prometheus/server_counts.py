@@ -137,11 +137,11 @@ class Reading:
         Raises:
             BadAnswer: no answer, or one that breaks a rule.
         """
-        final, first, seen, changed = self.queries()
+        final, first, last, changed = self.queries()
         newest = self._by_process(final, self.end)
         _require_single(final, newest)
         before = self._by_process(first, self.begin)
-        moments = self._values(seen, self.end)
+        moments = self._values(last, self.end)
         restarts = self._values(changed, self.end)
         lives = []
         for process, values in newest.items():
@@ -187,17 +187,17 @@ class Reading:
 
     def _at(self, process: Process, moment: float) -> dict[Key, float]:
         query = self._selector(dict(process))
-        found = self._by_process(query, moment)
-        if set(found) != {process}:
-            raise BadAnswer(query, f"answers about {len(found)} servers, not about {_shown(process)}")
-        return found[process]
+        counts = self._by_process(query, moment)
+        if set(counts) != {process}:
+            raise BadAnswer(query, f"answers about {len(counts)} servers, not about {_shown(process)}")
+        return counts[process]
 
     def _by_process(self, query: str, at: float) -> dict[Process, dict[Key, float]]:
-        found: dict[Process, dict[Key, float]] = {}
+        counts: dict[Process, dict[Key, float]] = {}
         for one in self.api.vector(query, at, self.matchers):
             key = Key(*(one.labels.get(label, "") for label in _OWN))
-            found.setdefault(_process(query, one), {})[key] = one.value
-        return found
+            counts.setdefault(_process(query, one), {})[key] = one.value
+        return counts
 
     def _values(self, query: str, at: float) -> dict[Process, float]:
         return {_process(query, one): one.value for one in self.api.vector(query, at, self.matchers)}
@@ -206,16 +206,16 @@ class Reading:
         return selector(name, {**self.matchers, **labels})
 
 
-class Began(NamedTuple):
+class ServerStart(NamedTuple):
     """When a server's process began and when it was scraped first, in seconds."""
 
     digest: str
-    born: float
-    seen: float
+    began: float
+    scraped: float
 
 
-def both_began(
-    servers: Iterable[Began], digests: Iterable[str | None], since: float, begin: float, settle: float
+def comparable_from(
+    servers: Iterable[ServerStart], digests: Iterable[str | None], since: float, begin: float, settle: float
 ) -> float:
     """
     The moment from which the counts of two sides can be held against each other.
@@ -223,14 +223,14 @@ def both_began(
     Not before ``begin``; not before a side that had no server at ``since`` has had one for ``settle`` seconds; and not
     between a server's first request and its first sample, or what it counted until then would be lost or be too much.
     """
-    known = sorted(servers, key=lambda one: one.seen)
+    in_order = sorted(servers, key=lambda server: server.scraped)
     for digest in digests:
-        ours = [one for one in known if one.digest == digest]
-        if ours and min(one.born for one in ours) > since:
-            begin = max(begin, ours[0].seen + settle)
-    for one in known:
-        if since < one.born < begin < one.seen:
-            begin = one.seen
+        ours = [server for server in in_order if server.digest == digest]
+        if ours and min(server.began for server in ours) > since:
+            begin = max(begin, ours[0].scraped + settle)
+    for server in in_order:
+        if since < server.began < begin < server.scraped:
+            begin = server.scraped
     return begin
 
 
@@ -252,23 +252,23 @@ def _process(query: str, one: Series) -> Process:
     return frozenset((key, value) for key, value in one.labels.items() if key not in _OWN)
 
 
-def _require_single(query: str, found: Mapping[Process, Mapping[Key, float]]) -> None:
+def _require_single(query: str, counts: Mapping[Process, Mapping[Key, float]]) -> None:
     """Scraped twice, under two jobs or by two replicas, a process would count twice."""
-    starts = Counter((dict(process)["digest"], values.get(Key(START))) for process, values in found.items())
+    starts = Counter((dict(process)["digest"], values.get(Key(START))) for process, values in counts.items())
     for (digest, began), n in starts.items():
         if n > 1 and began is not None:
             raise BadAnswer(query, f"answers with several series, {n}, for one server of {digest[:19]}")
 
 
 def _require_whole(query: str, values: Mapping[Key, float], routes: Iterable[str]) -> None:
-    wanted = [Key(START)]
+    keys = [Key(START)]
     for route in routes:
-        wanted += [Key("sluice_requests_total", route, *outcome) for outcome in OUTCOMES]
-        wanted += [Key("sluice_request_latency_seconds_bucket", route, le=le) for le in BIN_ENDS]
+        keys += [Key("sluice_requests_total", route, *outcome) for outcome in OUTCOMES]
+        keys += [Key("sluice_request_latency_seconds_bucket", route, le=le) for le in BIN_ENDS]
         plain = ("latency_seconds_sum", "latency_squared_seconds_total")
-        wanted += [Key(f"sluice_request_{name}", route) for name in plain]
-        wanted += [Key(name, route) for name in ("sluice_features_stale_total", _LAST)]
-    for key in wanted:
+        keys += [Key(f"sluice_request_{name}", route) for name in plain]
+        keys += [Key(name, route) for name in ("sluice_features_stale_total", _LAST)]
+    for key in keys:
         if key not in values:
             raise BadAnswer(query, f"has no series {'/'.join(part for part in key if part)} where each server has one")
 

@@ -10,28 +10,29 @@ server: requests that the road itself failed are not in it.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sluice.documents.event_time import iso, moment_of
-from sluice.documents.evidence import Arm, Evidence, Histogram, Moments, Source, Timings
+from sluice.documents.evidence import Evidence, Histogram, Moments, Source, Timings
 from sluice.documents.state import Applied, ReleaseState
+from sluice.evidence.collect import evidence_about
+from sluice.evidence.measurements.measurement import Part
+from sluice.evidence.measurements.points import DataPoint, PointIndex
+from sluice.evidence.measurements.registry import part_of_points, series
 from sluice.evidence.moments import rounded
 from sluice.prometheus.api import BadAnswer, PrometheusApi
-from sluice.prometheus.exporter import Sample
-from sluice.prometheus.exposition import about
-from sluice.prometheus.joined import Joined, joined_parts
+from sluice.prometheus.exposition import JOIN_TIME, PREFIX, about
 from sluice.prometheus.scrape_moments import nearest_to_plan, unseen_requests
-from sluice.prometheus.server_counts import START, Began, Life, Reading, bins_of, both_began, selector
+from sluice.prometheus.server_counts import START, Life, Reading, ServerStart, bins_of, comparable_from, selector
 
 if TYPE_CHECKING:
     from sluice.gates.policy import GatePolicy
 
 _T = TypeVar("_T")
-_JOINED = "sluice_(?:joined|labels|loss|imputed|rectifier|pair|agreement|skew|cells|slice)(?:_.+)?"
-_TOLD_APART = ("route", "window", "slice", "feature")
 
 
 @dataclass(frozen=True)
@@ -59,28 +60,40 @@ class PrometheusSource:
     joined: bool = True
     marked: bool = True
 
-    def read(self, state: ReleaseState, policy: GatePolicy, applied: Applied, now: datetime) -> Evidence:
+    def read(
+        self,
+        state: ReleaseState,
+        policy: GatePolicy,
+        applied: Applied,
+        now: datetime,
+        synced: datetime | None = None,
+    ) -> Evidence:
         """The evidence at ``now``; never raises for what the server does."""
         self.api.begin()
         problems: list[str] = []
+        settled = (synced or moment_of(state.since or "")).timestamp() + self.settle_seconds
         self._believed(lambda: self._check_clock(now), None, problems)
-        begin = self._believed(lambda: self._begin(state, now), self._settled(state), problems)
+        begin = self._believed(lambda: self._begin(state, settled, now), settled, problems)
         lives: list[Life] = self._believed(lambda: self._lives(state, applied, begin, now), [], problems)
-        joined = joined_parts([])
+        unknown = part_of_points(PointIndex())
+        joined = unknown
         if self.joined:
             hours = policy.online.evidence_hours or policy.online.look_every_hours
-            joined = self._believed(lambda: self._joined(state, now, hours), joined, problems)
+            joined = self._believed(lambda: self._joined(state, now, hours), unknown, problems)
         unseen = self._believed(lambda: self._unseen(state, begin, now), 0, problems)
-        nothing = _evidence(state, applied, now, [], joined_parts([]))
-        found = self._believed(lambda: _evidence(state, applied, now, lives, joined, unseen), nothing, problems)
-        return found.model_copy(update={"sources": self._sources(begin, now), "problems": tuple(problems)})
 
-    def _believed(self, ask: Callable[[], _T], nothing: _T, problems: list[str]) -> _T:
-        """What was answered, unless something is wrong already or with this; numbers that contradict are wrong too."""
+        def document(lives: list[Life], joined: Part) -> Evidence:
+            return evidence_about(state, applied, iso(now), [joined, _counted(state, lives, unseen)])
+
+        evidence = self._believed(lambda: document(lives, joined), document([], unknown), problems)
+        return evidence.model_copy(update={"sources": self._sources(begin, now), "problems": tuple(problems)})
+
+    def _believed(self, query: Callable[[], _T], nothing: _T, problems: list[str]) -> _T:
+        """The answer, unless something is wrong already or with this; numbers that contradict are wrong too."""
         if problems:
             return nothing
         try:
-            return ask()
+            return query()
         except BadAnswer as error:
             problems.append(str(error))
         except (ValueError, ArithmeticError) as error:
@@ -93,29 +106,26 @@ class PrometheusSource:
             side = "ahead of" if ahead > 0 else "behind"
             raise BadAnswer("time()", f"its clock is {abs(ahead):.0f} s {side} ours, {self.skew_seconds:g} are allowed")
 
-    def _settled(self, state: ReleaseState) -> float:
-        return moment_of(state.since or "").timestamp() + self.settle_seconds
-
-    def _begin(self, state: ReleaseState, now: datetime) -> float:
-        since, begin = moment_of(state.since or "").timestamp(), self._settled(state)
-        if self.marked or now.timestamp() < begin:
-            return begin
+    def _begin(self, state: ReleaseState, settled: float, now: datetime) -> float:
+        since = moment_of(state.since or "").timestamp()
+        if self.marked or now.timestamp() < settled:
+            return settled
         matchers = {**self.matchers, "task": state.task}
         start, spent = selector(START, matchers), f"{now.timestamp() - since:.0f}s"
         step = f"{max(self.fresh_seconds / 2, 1):.0f}s"
-        seen = {
+        scraped = {
             frozenset(one.labels.items()): one.value
             for one in self.api.vector(f"min_over_time(timestamp({start})[{spent}:{step}])", now.timestamp(), matchers)
         }
-        born = self.api.vector(f"min_over_time({start}[{spent}])", now.timestamp(), matchers)
+        starts = self.api.vector(f"min_over_time({start}[{spent}])", now.timestamp(), matchers)
         servers = [
-            Began(one.labels.get("digest", ""), one.value, seen.get(frozenset(one.labels.items()), now.timestamp()))
-            for one in born
+            ServerStart(labels.get("digest", ""), began, scraped.get(frozenset(labels.items()), now.timestamp()))
+            for labels, began in ((one.labels, one.value) for one in starts)
         ]
-        return both_began(servers, (state.stable, state.candidate), since, begin, self.fresh_seconds)
+        return comparable_from(servers, (state.stable, state.candidate), since, settled, self.fresh_seconds)
 
     def _lives(self, state: ReleaseState, applied: Applied, begin: float, now: datetime) -> list[Life]:
-        """Of all servers. A side that was read back must have been seen lately; of a lost one counts what was seen."""
+        """Of all servers. A side that was read back was scraped lately; one that is lost counts to its last scrape."""
         end = now.timestamp()
         if end < begin + 1:
             return []  # the stage has hardly begun
@@ -138,23 +148,25 @@ class PrometheusSource:
         matchers = {**self.matchers, "task": state.task}
         return unseen_requests(self.api, matchers, begin, now.timestamp(), self.fresh_seconds)
 
-    def _joined(self, state: ReleaseState, now: datetime, hours: float) -> Joined:
+    def _joined(self, state: ReleaseState, now: datetime, hours: float) -> Part:
         labels = {**self.matchers, **about(state)}
-        query = f"last_over_time({selector(_JOINED, labels)}[{self.fresh_seconds:g}s])"
-        found: dict[tuple[str, ...], Sample] = {}
-        for one in self.api.vector(query, now.timestamp(), labels):
-            sample = Sample(one.labels.get("__name__", ""), one.labels, one.value)
-            key = (sample.name, *(one.labels.get(name, "") for name in _TOLD_APART))
-            if key in found:
-                raise BadAnswer(query, f"answers with several series for {'/'.join(part for part in key if part)}")
-            found[key] = sample
-        joined = joined_parts(found.values())
-        if joined.now is None:
+        names = f"{PREFIX}(?:{'|'.join(('joined', *series()))})(?:_.+)?"
+        query = f"last_over_time({selector(names, labels)}[{self.fresh_seconds:g}s])"
+        points = [
+            DataPoint(one.labels.get("__name__", "").removeprefix(PREFIX), one.labels, one.value)
+            for one in self.api.vector(query, now.timestamp(), labels)
+        ]
+        for identity, n in Counter(point.identity for point in points).items():
+            if n > 1:
+                name = PREFIX + "/".join(filter(None, identity))
+                raise BadAnswer(query, f"answers with several series for {name}")
+        moment = PointIndex(points).value(JOIN_TIME)
+        if moment is None:
             raise BadAnswer(query, "is empty: nothing exposes the numbers that need labels")
-        age = now.timestamp() - joined.now
+        age = now.timestamp() - moment
         if not -self.skew_seconds <= age <= hours * 3600:
             raise BadAnswer(query, f"the join is {age / 3600:g} hours old, 0 to {hours:g} are allowed")
-        return joined
+        return part_of_points(PointIndex(points))
 
     def _sources(self, begin: float, now: datetime) -> tuple[Source, ...]:
         first = iso(min(datetime.fromtimestamp(begin, UTC), now))
@@ -165,66 +177,46 @@ class PrometheusSource:
         )
 
 
-def _evidence(
-    state: ReleaseState, applied: Applied, now: datetime, lives: list[Life], joined: Joined, unseen: int = 0
-) -> Evidence:
+def _counted(state: ReleaseState, lives: list[Life], unseen: int) -> Part:
+    """What servers count themselves."""
     route = state.candidate_route
-    planned = state.mirror_percent if route == "shadow" else state.candidate_weight
     roads = {"stable": state.stable, route: state.candidate}
     stable, candidate = (sum(life.requests(road) for life in lives) for road in roads)
-    return Evidence(
-        task=state.task,
-        environment=state.environment,
-        rollout=state.rollout,
-        stage=state.stage,
-        step=state.step,
-        since=state.since,
-        now=iso(now),
-        applied=applied,
-        candidate=_arm(state.candidate, route, lives, joined, "candidate"),
-        stable=_arm(state.stable, "stable", lives, joined, "stable"),
-        foreign=sum(
+    ours, theirs = _of(state.candidate, lives), _of(state.stable, lives)
+    return {
+        "candidate": _arm(ours, route),
+        "stable": _arm(theirs, "stable"),
+        "foreign": sum(
             life.requests(road) - life.requests(road, "4xx")
             for life in lives
             for road, digest in roads.items()
             if life.digest != digest
         ),
-        split=nearest_to_plan(
-            max(stable - candidate, 0) if route == "shadow" else stable, candidate, planned / 100, unseen
+        "split": nearest_to_plan(
+            max(stable - candidate, 0) if state.is_mirrored else stable, candidate, state.candidate_share / 100, unseen
         ),
-        strata=joined.strata,
-        pairs=joined.pairs,
-        skew_n=joined.skew_n,
-        skew=dict(joined.skew),
-        cells=joined.cells,
-        timings=_timings(_of(state.candidate, lives), route, _of(state.stable, lives)),
-        slices=dict(joined.slices),
-    )
+        "timings": _timings(ours, route, theirs),
+    }
 
 
 def _of(digest: str | None, lives: Iterable[Life]) -> list[Life]:
     return [life for life in lives if life.digest == digest]
 
 
-def _arm(digest: str | None, route: str, lives: list[Life], joined: Joined, side: str) -> Arm | None:
+def _arm(lives: list[Life], route: str) -> dict[str, Any]:
     """Restarts are those of the servers that live now: of one that is gone nobody knows the hours."""
-    if digest is None:
-        return None
-    ours = _of(digest, lives)
-    living = [life for life in ours if life.alive]
-    n = sum(life.requests(route) for life in ours)
-    last = max((life.last[route] for life in ours), default=0.0)
-    return Arm(
-        digest=digest,
-        n=n,
-        first=None,
-        last=iso(datetime.fromtimestamp(last, UTC)) if n and last else None,
-        errors=sum(life.requests(route, "5xx") for life in ours),
-        stale=round(sum(life.of("sluice_features_stale_total", route) for life in ours)),
-        restarts=sum(life.restarts for life in living) if living else None,
-        hours=sum(life.hours for life in living) if living else None,
-        **joined.arms[side],
-    )
+    living = [life for life in lives if life.alive]
+    n = sum(life.requests(route) for life in lives)
+    last = max((life.last[route] for life in lives), default=0.0)
+    return {
+        "n": n,
+        "first": None,
+        "last": iso(datetime.fromtimestamp(last, UTC)) if n and last else None,
+        "errors": sum(life.requests(route, "5xx") for life in lives),
+        "stale": round(sum(life.of("sluice_features_stale_total", route) for life in lives)),
+        "restarts": sum(life.restarts for life in living) if living else None,
+        "hours": sum(life.hours for life in living) if living else None,
+    }
 
 
 def _timings(candidate: list[Life], route: str, stable: list[Life]) -> Timings:

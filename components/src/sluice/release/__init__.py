@@ -1,1 +1,1 @@
-"""The release file, the Git writer and the rollout."""
+"""The files of an environment: release file, holds, options of its overlay, and the snapshot of them."""

@@ -8,17 +8,20 @@ of it. Its literals become a ConfigMap; the strategy that it names carries them 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from sluice.documents.state import STRATEGIES, Hold, ReleaseState, refusal
+from sluice.documents.state import Hold, ReleaseState, refusal
 from sluice.errors import BadArtifact
+from sluice.stages.registry import STAGES
+from sluice.stages.stage import SIDES
 from sluice.strict_yaml import read_yaml
 
 _FIX = "restore the file from its last commit; only Sluice writes it"
-_PAUSED = "paused"
+_STRATEGIES = "../../../strategies"
+_PAUSED, _ARMS = "paused", "arms"
 """Written only where it is so: a file of an older version without the key reads, and stays, byte for byte the same."""
 _TEXTS = ("task", "environment", "rollout", "stage", "since", "stable", "candidate")
 _NUMBERS = ("sequence", "step", "stable-weight", "candidate-weight", "mirror-percent")
@@ -27,14 +30,29 @@ _BUNDLES = ("stable-bundle", "candidate-bundle")
 _HOLDS = TypeAdapter(tuple[Hold, ...])
 
 
-def render_release(state: ReleaseState) -> bytes:
-    """The release file: equal states give equal bytes. Holds are in their own file."""
-    strategy = STRATEGIES[state.stage]
+def render_release(state: ReleaseState, folders: Collection[str] = ()) -> bytes:
+    """
+    The release file: equal states give equal bytes. Holds are in their own file.
+
+    Args:
+        folders: of strategies that the repository has; one of an older version may lack what a stage is rendered by
+            now. By default all of today's.
+    """
+    every = STAGES[state.stage].renderings
+    return _text_of(state, next((one for one in every if one in folders), every[0]))
+
+
+def renderings(state: ReleaseState) -> tuple[bytes, ...]:
+    """The release file as it is written, then as older versions wrote it."""
+    return tuple(_text_of(state, folder) for folder in STAGES[state.stage].renderings)
+
+
+def _text_of(state: ReleaseState, folder: str | None) -> bytes:
     lines = [
         "# Sluice writes this file: one commit a decision. Change it with `sluice`, not by hand.",
         "apiVersion: kustomize.config.k8s.io/v1alpha1",
         "kind: Component",
-        *([f"components: [../../../strategies/{strategy}]"] if strategy else []),
+        *([f"components: [{_STRATEGIES}/{folder}]"] if folder else []),
         "configMapGenerator:",
         "- name: release",
         "  literals:",
@@ -46,10 +64,12 @@ def render_release(state: ReleaseState) -> bytes:
 
 
 def _literals(state: ReleaseState) -> dict[str, str]:
-    values = state.model_dump(exclude={"holds", _PAUSED})
+    values = {key: value for key, value in state.model_dump().items() if key not in ("holds", _PAUSED, _ARMS)}
     plain = {key.replace("_", "-"): "" if value is None else str(value) for key, value in values.items()}
     plain |= {_PAUSED: "true"} if state.paused else {}
-    return plain | {f"{side}-bundle": plain[side].replace(":", "-") for side in ("stable", "candidate")}
+    others = [arm.model_dump() for arm in state.arms if arm.role not in SIDES]
+    plain |= {_ARMS: json.dumps(others)} if others else {}
+    return plain | {f"{side}-bundle": plain[side].replace(":", "-") for side in SIDES}
 
 
 def parse_release(text: bytes, name: str, holds: tuple[Hold, ...] = ()) -> ReleaseState:
@@ -64,7 +84,7 @@ def parse_release(text: bytes, name: str, holds: tuple[Hold, ...] = ()) -> Relea
     values = _read_literals(document, name)
     state = state_of_literals(values, name, holds)
     _agree(document, values, state, name)
-    if render_release(state) != text:
+    if text not in renderings(state):
         raise BadArtifact(name, "is not what Sluice writes for this state (edited by hand?)", _FIX)
     return state
 
@@ -82,7 +102,11 @@ def state_of_literals(values: Mapping[str, str], name: str, holds: tuple[Hold, .
     fields |= {key.replace("-", "_"): _number(values[key], f"{name}: {key}") for key in _NUMBERS}
     fields |= {_PAUSED: _PAUSED in values}
     try:
-        return ReleaseState(**fields, holds=holds)
+        fields |= {_ARMS: json.loads(values[_ARMS])} if _ARMS in values else {}
+    except ValueError as error:
+        raise BadArtifact(f"{name}: {_ARMS}", f"is not JSON ({error})", _FIX) from error
+    try:
+        return ReleaseState.model_validate(fields | {"holds": holds})
     except ValidationError as error:
         raise refusal(name, error) from error
 
@@ -91,10 +115,9 @@ def _agree(document: dict[str, Any], values: dict[str, str], state: ReleaseState
     for key in _BUNDLES:
         if values[key] != _literals(state)[key]:
             raise BadArtifact(f"{name}: {key}", f"is {values[key]!r}, the digest says {_literals(state)[key]!r}", _FIX)
-    strategy = STRATEGIES[state.stage]
-    wanted = [f"../../../strategies/{strategy}"] if strategy else []
-    if (found := document.get("components", [])) != wanted:
-        raise BadArtifact(f"{name}: components", f"is {str(found)[:100]}, stage {state.stage} needs {wanted}", _FIX)
+    every = [[f"{_STRATEGIES}/{folder}"] if folder else [] for folder in STAGES[state.stage].renderings]
+    if (parts := document.get("components", [])) not in every:
+        raise BadArtifact(f"{name}: components", f"is {str(parts)[:100]}, stage {state.stage} needs {every[0]}", _FIX)
 
 
 def _read_literals(document: dict[str, Any], name: str) -> dict[str, str]:
@@ -104,11 +127,11 @@ def _read_literals(document: dict[str, Any], name: str) -> dict[str, str]:
         values = dict(pairs)
     except (KeyError, TypeError, ValueError) as error:
         raise BadArtifact(f"{name}: configMapGenerator", "is not one ConfigMap of key=value literals", _FIX) from error
-    wanted = {*_TEXTS, *_NUMBERS, *_BUNDLES}
-    _only(values, wanted | {_PAUSED}, name)
+    required = {*_TEXTS, *_NUMBERS, *_BUNDLES}
+    _only(values, required | {_PAUSED, _ARMS}, name)
     if values.get(_PAUSED, "true") != "true":
         raise BadArtifact(f"{name}: {_PAUSED}", f"is 'true' or absent, got {values[_PAUSED]!r}", _FIX)
-    if missing := sorted(wanted - set(values)):
+    if missing := sorted(required - set(values)):
         raise BadArtifact(f"{name}: {missing[0]}", "is missing", _FIX)
     if len(pairs) != len(values):
         raise BadArtifact(f"{name}: configMapGenerator", "has a key twice", _FIX)

@@ -1,7 +1,8 @@
 """
 How an environment splits its traffic, by the options in its overlay, and what that cannot express.
 
-The API server refuses the same when it is applied; here it is refused when the environment is read, so before a commit.
+The API server refuses the same, but only when it is applied; here it is refused before a commit, when the environment
+is read.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Iterator, Mapping
 
 from sluice.errors import BadInput
 from sluice.gates.policy import GatePolicy
+from sluice.stages.registry import STAGES
 from sluice.strict_yaml import read_yaml
 
 _OPTIONS = "/options/"
@@ -31,8 +33,8 @@ def options_of(kustomization: bytes, name: str) -> tuple[str, ...]:
         components = [str(path) for path in document.get("components") or []]
     except (ValueError, AttributeError, TypeError) as error:
         raise BadInput(name, f"is not a kustomization ({error})", "restore it from an older commit") from error
-    found = [f"/{path.strip('/')}".rpartition(_OPTIONS) for path in components]
-    return tuple(option for _, mark, option in found if mark)
+    matches = [f"/{path.strip('/')}".rpartition(_OPTIONS) for path in components]
+    return tuple(option for _, mark, option in matches if mark)
 
 
 def require_expressible(policy: GatePolicy, options: tuple[str, ...], policy_path: str, overlay_path: str) -> None:
@@ -53,8 +55,9 @@ def _broken(
         if one in options and other in options:
             rule = f"has both options {one} and {other}, and {other} would leave {one} without effect"
             yield f"{overlay_path}: components", rule, "keep one of them"
+    mirrors = [stage.section for stage in STAGES.values() if stage.mirrors and stage.section_of(policy.online)]
     for option in options:
-        if option in _NO_MIRROR and policy.online.shadow:
+        for key in mirrors if option in _NO_MIRROR else ():
             rule = f"mirrors requests, which {_NO_MIRROR[option]} cannot (option {option} in {overlay_path})"
-            fix = "leave shadow out, so that a rollout begins with canary or blue_green, or take the option out"
-            yield f"{policy_path}: online.shadow", rule, fix
+            fix = f"leave {key} out, so that a rollout begins with canary or blue_green, or take the option out"
+            yield f"{policy_path}: online.{key}", rule, fix

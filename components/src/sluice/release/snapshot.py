@@ -13,7 +13,7 @@ from sluice.gates.policy import GatePolicy, parse_policy
 from sluice.release.file import parse_holds, parse_release
 from sluice.release.mode import options_of, require_expressible
 
-OVERLAYS = "manifests/overlays"
+OVERLAYS, STRATEGY_MANIFESTS = "manifests/overlays", "manifests/strategies"
 RELEASE, HOLDS, POLICY = "release/kustomization.yaml", "release/holds.yaml", "gate-policy.yaml"
 OVERLAY = "kustomization.yaml"
 
@@ -70,8 +70,8 @@ def parse_snapshot(environment: str, commit: str, files: Mapping[str, bytes | No
 
 def parse_state(environment: str, read: Callable[[str], bytes | None]) -> ReleaseState:
     """The release state alone, from what ``read`` answers to a path. Raises as ``parse_snapshot``."""
-    release, held, _ = paths_of(environment)
-    holds = parse_holds(present(read(held), held), held)
+    release, holds_path, _ = paths_of(environment)
+    holds = parse_holds(present(read(holds_path), holds_path), holds_path)
     state = parse_release(present(read(release), release), release, holds)
     if state.environment != environment:
         rule = f"is {state.environment!r} in the overlay of {environment!r}"
@@ -81,6 +81,8 @@ def parse_state(environment: str, read: Callable[[str], bytes | None]) -> Releas
 
 def present(data: bytes | None, path: str) -> bytes:
     """
+    The bytes of a file that must be there.
+
     Raises:
         BadArtifact: there is no such file.
     """

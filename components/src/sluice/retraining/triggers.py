@@ -7,9 +7,9 @@ Whether to train again: a pure rule over what is known of the model in productio
     schedule   so long ago it was trained
     empty      nothing is in production
 
-One trigger that fires is enough. A trigger without evidence is INCONCLUSIVE: it never starts a training, and it is
-said. Two guards keep a run from being wasted: a cooldown, and a rollout that is going on, beside which a second one
-would be refused.
+One trigger that fires is enough. A trigger without evidence is INCONCLUSIVE: it never starts a training, and the
+reason says so. Two guards keep a run from being wasted: a cooldown, and a rollout that is going on, beside
+which a second one would be refused.
 """
 
 from __future__ import annotations
@@ -18,18 +18,17 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from sluice.documents.evidence import Moments
+from sluice.documents.model import FiniteDocument, FrozenDocument
 
 _Z = 1.644854
 """One-sided 95 %."""
 
 
-class Limits(BaseModel):
+class TriggerLimits(FiniteDocument):
     """When a trigger fires."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     drift: float = Field(default=0.1, gt=0, le=1)
     """Jensen-Shannon divergence in bits, beyond what chance alone gives."""
@@ -43,19 +42,15 @@ class Limits(BaseModel):
     cooldown_hours: float = Field(default=24, ge=0, le=8760)
 
 
-class Drift(BaseModel):
+class Drift(FiniteDocument):
     """One feature's live values against the training's."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     divergence: float = Field(ge=0, le=1)
     bins: int = Field(ge=1)
 
 
-class NewLabels(BaseModel):
+class NewLabels(FrozenDocument):
     """Labels of requests that the model in production was not made of."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     n: int = Field(ge=0)
     """Requests whose label became known in ``[since, until]``."""
@@ -66,10 +61,8 @@ class NewLabels(BaseModel):
     """Whether the task's splits reach beyond ``since`` now: else a training reads the rows that the model knows."""
 
 
-class Known(BaseModel):
+class ProductionFacts(FiniteDocument):
     """What is known; ``None`` is what nobody knows."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     production: str | None = None
     """Digest; ``None``: nothing, or ``empty`` says that."""
@@ -85,7 +78,7 @@ class Known(BaseModel):
     hours_since_training: float | None = None
 
 
-class Says(StrEnum):
+class Signal(StrEnum):
     """One trigger's answer."""
 
     FIRES = "FIRES"
@@ -98,7 +91,7 @@ class Trigger:
     """A trigger and its answer, for people too."""
 
     name: str
-    says: Says
+    says: Signal
     text: str
 
 
@@ -111,7 +104,7 @@ class Retraining:
     triggers: tuple[Trigger, ...]
 
 
-def decide(known: Known, limits: Limits) -> Retraining:
+def decide(known: ProductionFacts, limits: TriggerLimits) -> Retraining:
     """Ask every trigger, then the guards."""
     triggers = (
         _empty(known),
@@ -120,8 +113,8 @@ def decide(known: Known, limits: Limits) -> Retraining:
         _volume(known, limits),
         _schedule(known, limits),
     )
-    fired = [trigger for trigger in triggers if trigger.says is Says.FIRES]
-    unknown = [trigger.name for trigger in triggers if trigger.says is Says.INCONCLUSIVE]
+    fired = [trigger for trigger in triggers if trigger.says is Signal.FIRES]
+    unknown = [trigger.name for trigger in triggers if trigger.says is Signal.INCONCLUSIVE]
     if not fired:
         beside = f"; nothing is known of {', '.join(unknown)}" if unknown else ""
         return Retraining(False, f"no trigger fires{beside}", triggers)
@@ -140,51 +133,51 @@ def chance(bins: int, n: int) -> float:
     return (bins - 1) / (8 * n * math.log(2))
 
 
-def _empty(known: Known) -> Trigger:
+def _empty(known: ProductionFacts) -> Trigger:
     if known.empty:
-        return Trigger("empty", Says.FIRES, "nothing is in production")
-    return Trigger("empty", Says.QUIET if known.production else Says.INCONCLUSIVE, known.production or "not known")
+        return Trigger("empty", Signal.FIRES, "nothing is in production")
+    return Trigger("empty", Signal.QUIET if known.production else Signal.INCONCLUSIVE, known.production or "not known")
 
 
-def _drift(known: Known, limits: Limits) -> Trigger:
+def _drift(known: ProductionFacts, limits: TriggerLimits) -> Trigger:
     n = known.requests
     if n is None or n < limits.minimum_n or not known.drift:
-        seen = "no requests are known" if n is None else f"{n} requests, {limits.minimum_n} are needed"
-        return Trigger("drift", Says.INCONCLUSIVE, seen)
-    beyond = {name: found.divergence - chance(found.bins, n) for name, found in known.drift.items()}
+        reason = "no requests are known" if n is None else f"{n} requests, {limits.minimum_n} are needed"
+        return Trigger("drift", Signal.INCONCLUSIVE, reason)
+    beyond = {name: drift.divergence - chance(drift.bins, n) for name, drift in known.drift.items()}
     worst = max(beyond, key=lambda name: (beyond[name], name))
     text = f"{worst} moved by {beyond[worst]:.3f} bits over {n} requests, limit {limits.drift:g}"
-    return Trigger("drift", Says.FIRES if beyond[worst] > limits.drift else Says.QUIET, text)
+    return Trigger("drift", Signal.FIRES if beyond[worst] > limits.drift else Signal.QUIET, text)
 
 
-def _decay(known: Known, limits: Limits) -> Trigger:
+def _decay(known: ProductionFacts, limits: TriggerLimits) -> Trigger:
     loss, before = known.loss, known.holdout_loss
     if loss is None or before is None or loss.n < limits.minimum_n:
-        seen = "no labelled requests are known" if loss is None else f"{loss.n} labelled, {limits.minimum_n} are needed"
-        return Trigger("decay", Says.INCONCLUSIVE, seen if before is not None else "the holdout's loss is not known")
+        gap = "no labelled requests are known" if loss is None else f"{loss.n} labelled, {limits.minimum_n} are needed"
+        return Trigger("decay", Signal.INCONCLUSIVE, gap if before is not None else "the holdout's loss is not known")
     half = _Z * math.sqrt(loss.variance / loss.n)
     gain = loss.mean - before
     text = f"log loss {loss.mean:.4f} ± {half:.4f} on {loss.n} live requests, {before:.4f} on the holdout"
     if gain - half > limits.decay:
-        return Trigger("decay", Says.FIRES, f"{text}, limit {limits.decay:g} above")
-    says = Says.QUIET if gain + half <= limits.decay else Says.INCONCLUSIVE
+        return Trigger("decay", Signal.FIRES, f"{text}, limit {limits.decay:g} above")
+    says = Signal.QUIET if gain + half <= limits.decay else Signal.INCONCLUSIVE
     return Trigger("decay", says, f"{text}, limit {limits.decay:g} above")
 
 
-def _volume(known: Known, limits: Limits) -> Trigger:
+def _volume(known: ProductionFacts, limits: TriggerLimits) -> Trigger:
     new = known.labels
     if new is None:
-        return Trigger("volume", Says.INCONCLUSIVE, "no labels are known, or not what the model was made of")
+        return Trigger("volume", Signal.INCONCLUSIVE, "no labels are known, or not what the model was made of")
     text = f"{new.n} labels became known from {new.since} to {new.until}, limit {limits.volume}"
     if new.n < limits.volume:
-        return Trigger("volume", Says.QUIET, text)
+        return Trigger("volume", Signal.QUIET, text)
     stuck = "; the task's splits end where they ended then, so a training reads the same rows until they are moved"
-    return Trigger("volume", Says.FIRES, text if new.learnable else text + stuck)
+    return Trigger("volume", Signal.FIRES, text if new.learnable else text + stuck)
 
 
-def _schedule(known: Known, limits: Limits) -> Trigger:
+def _schedule(known: ProductionFacts, limits: TriggerLimits) -> Trigger:
     if known.hours_since_training is None:
-        return Trigger("schedule", Says.INCONCLUSIVE, "when it was trained is not known")
+        return Trigger("schedule", Signal.INCONCLUSIVE, "when it was trained is not known")
     days = known.hours_since_training / 24
     text = f"trained {days:.1f} days ago, due after {limits.schedule_days:g}"
-    return Trigger("schedule", Says.FIRES if days >= limits.schedule_days else Says.QUIET, text)
+    return Trigger("schedule", Signal.FIRES if days >= limits.schedule_days else Signal.QUIET, text)

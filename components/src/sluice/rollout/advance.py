@@ -1,14 +1,14 @@
 """
 The rollout as pure functions: from a state and evidence to the next state.
 
-    proposal ─ PASS ─┬─ no stable ─► bootstrap ───────────────────────────────────────────────────────┬─ PASS ─► stable
-                     └─ stable ────► shadow ─► canary step 0 … n, or preview (blue/green) ─► confirm ─┘
+    proposal ─ PASS ──────────► the first stage of the policy's strategy
+    any stage ─ PASS ─────────► its next step, or the stage that follows; after the last one the candidate is stable
     any stage ─ PASS, approval asked ─► paused, until a person approves the next step
     any stage ─ FAIL ─────────► back to stable (or empty), the digest is held
     any stage ─ out of time ──► back to stable (or empty), no hold
     any stage ─ INCONCLUSIVE ─► wait, nothing is written
 
-The policy says which of shadow, canary and preview there are; a rollout begins in the first of them.
+``sluice.stages`` says what each stage is, and which strategies there are.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ from sluice.release.snapshot import Snapshot
 from sluice.rollout.effect import CANDIDATE_LOST
 from sluice.rollout.look import judge
 from sluice.rollout.message import short
+from sluice.rollout.move import Move, beginning, following
 from sluice.rollout.terms import Terms, deadline_of, frozen, overdue, terms_of
+from sluice.stages.registry import STAGES
+from sluice.stages.stage import CANDIDATE_ROLE
 
 BY = "sluice"
 """Who puts the holds that no person put."""
-_BEGUN = {"bootstrap": "bootstrap", "shadow": "start-shadow", "preview": "start-preview", "canary": "set-weight"}
-"""The action that begins a stage."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,7 @@ def propose(
     reasons = (broken,) if broken else tuple(offline_reasons)
     verdict = unanimous(reason.verdict for reason in reasons)
     accepted = verdict is Verdict.PASS
-    after = _started(state, candidate, snapshot.policy, now) if accepted else state
-    action = _BEGUN[after.stage] if accepted else "refuse"
+    action, after = start(state, candidate, snapshot.policy, now) if accepted else ("refuse", state)
     evidence_digest = digest_of_value(dict(evidence))
     identity = [state.task, state.environment, candidate, evidence_digest, snapshot.policy_digest, now, run.get("id")]
     return Decision.between(
@@ -144,8 +144,8 @@ def advance(state: ReleaseState, evidence: Evidence, policy: GatePolicy, now: st
         return Advice("wait", Verdict.INCONCLUSIVE, (), state)
     terms = terms_of(state, policy)
     if terms is None:
-        name = "blue_green" if state.stage == "preview" else state.stage
-        gone = Reason.plain("policy", Verdict.INCONCLUSIVE, f"the policy has no {name} any more, so the rollout ends")
+        key = STAGES[state.stage].section
+        gone = Reason.plain("policy", Verdict.INCONCLUSIVE, f"the policy has no {key} any more, so the rollout ends")
         return Advice("time-out", Verdict.INCONCLUSIVE, (gone,), back(state, now, None))
     reasons = judge(state, evidence, policy, terms, now)
     verdict = overall(reasons)
@@ -172,7 +172,7 @@ def _without_a_step(
         waiting = Reason.plain("approval", Verdict.INCONCLUSIVE, text)
         return Advice("wait", Verdict.INCONCLUSIVE, (*reasons, waiting), state)
     if verdict is Verdict.PASS:
-        return Advice("pause", verdict, reasons, _changed(state, paused=True))
+        return Advice("pause", verdict, reasons, state.successor(paused=True))
     return Advice("wait", verdict, reasons, state)
 
 
@@ -183,53 +183,29 @@ def back(state: ReleaseState, now: str, reason: str | None, by: str = BY) -> Rel
 
 
 def forward(state: ReleaseState, policy: GatePolicy, now: str) -> tuple[str, ReleaseState]:
-    """
-    The action and the state that a PASS leads to.
-
-    The next canary step is the first one above the weight of now, which is the one that follows unless the policy's
-    steps were changed on the way.
-    """
-    online = policy.online
-    if state.stage in ("bootstrap", "confirm"):
-        return "confirm", state.settled(state.candidate, now, state.holds)
-    if state.stage == "shadow" and online.blue_green:
-        return "start-preview", _moved(state, now, stage="preview")
-    steps = online.canary.steps if online.canary and state.stage != "preview" else ()
-    step = next((step for step, weight in enumerate(steps) if weight > state.candidate_weight), None)
-    if step is None:
-        return "promote", _moved(state, now, stage="confirm", weight=100)
-    return "set-weight", _moved(state, now, stage="canary", step=step, weight=steps[step])
+    """The action and the state that a PASS leads to."""
+    move = following(policy.online, state.stage, state.candidate_weight)
+    if move is None:
+        after = state.settled(state.candidate, now, state.holds)
+        return STAGES[after.stage].action, after
+    return move.stage.action, _state_after(state, move, now)
 
 
-def _moved(state: ReleaseState, now: str, *, stage: str, step: int = 0, weight: int = 0) -> ReleaseState:
-    return _changed(
-        state,
-        stage=stage,
-        step=step,
-        since=now,
-        stable_weight=100 - weight,
-        candidate_weight=weight,
-        mirror_percent=0,
-        paused=False,
-    )
-
-
-def _started(state: ReleaseState, candidate: str, policy: GatePolicy, now: str) -> ReleaseState:
-    online = policy.online
+def start(state: ReleaseState, candidate: str, policy: GatePolicy, now: str) -> tuple[str, ReleaseState]:
+    """The action and the state that an accepted proposal leads to."""
+    move = beginning(policy.online, first_model=state.stable is None)
     rollout = f"r{state.sequence + 1:04d}-{short(candidate)}"
-    begun = {"rollout": rollout, "candidate": candidate, "since": now}
-    if state.stable is None:
-        return _changed(state, **begun, stage="bootstrap", candidate_weight=100)
-    if online.shadow:
-        return _changed(state, **begun, stage="shadow", mirror_percent=online.shadow.mirror_percent)
-    if online.canary:
-        weight = online.canary.steps[0]
-        return _changed(state, **begun, stage="canary", stable_weight=100 - weight, candidate_weight=weight)
-    return _changed(state, **begun, stage="preview")
+    return move.stage.action, _state_after(state, move, now, rollout, candidate)
 
 
-def _changed(state: ReleaseState, **changed: Any) -> ReleaseState:
-    return ReleaseState.model_validate(state.model_dump() | {"sequence": state.sequence + 1} | changed)
+def _state_after(
+    state: ReleaseState, move: Move, now: str, rollout: str | None = None, candidate: str | None = None
+) -> ReleaseState:
+    """The state whose traffic goes as the move says; each arm keeps its digest."""
+    digests = {arm.role: arm.digest for arm in state.arms} | ({CANDIDATE_ROLE: candidate} if candidate else {})
+    arms = tuple(arm.model_copy(update={"digest": digests.get(arm.role)}) for arm in move.traffic)
+    name, step, rollout = move.stage.name, move.step, rollout or state.rollout
+    return state.successor(rollout=rollout, stage=name, step=step, since=now, arms=arms, paused=False)
 
 
 def _forbidden(snapshot: Snapshot, candidate: str) -> Reason | None:

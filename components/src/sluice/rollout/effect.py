@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sluice.documents.state import Applied, ReleaseState
 from sluice.documents.verdict import Reason, Verdict
 from sluice.rollout.message import short
+from sluice.stages.stage import SIDES, STABLE_ROLE, Traffic, arm_in
 
 STABLE_LOST, CANDIDATE_LOST = "stable-lost", "candidate-lost"
-_TRAFFIC = ("stable_weight", "candidate_weight", "mirror_percent")
 
 
 def judge_effect(state: ReleaseState, applied: Applied) -> Reason:
@@ -18,22 +20,32 @@ def judge_effect(state: ReleaseState, applied: Applied) -> Reason:
     and the candidate serves nothing. ``applied``: any other difference, so also both sides lost, a candidate's place
     taken by another digest, and a step that is not done yet.
     """
-    lost = [side for side in ("stable", "candidate") if getattr(state, side) != getattr(applied, side)]
-    moved = [key for key in _TRAFFIC if getattr(state, key) != getattr(applied, key)]
     if state.is_applied(applied):
         return Reason.plain("applied", Verdict.PASS, "the servers and the weights are as Git says")
-    if lost == ["stable"] and state.stable and not moved:
-        text = f"{_served(state, applied, 'stable')}; nothing is promoted without it, the weights stay as they are, "
-        return Reason.plain(STABLE_LOST, Verdict.INCONCLUSIVE, text + "and going back starts it again by its digest")
-    if lost == ["candidate"] and state.candidate and applied.candidate is None and not moved:
-        text = f"{_served(state, applied, 'candidate')}; it never came up or was lost, so it cannot pass; "
-        return Reason.plain(
-            CANDIDATE_LOST, Verdict.INCONCLUSIVE, text + "failed requests that were sent to it still count"
-        )
-    wrong = [_served(state, applied, side) for side in lost]
-    wrong += [f"{key} is {getattr(applied, key)}, decided was {getattr(state, key)}" for key in moved]
-    return Reason.plain("applied", Verdict.INCONCLUSIVE, f"not applied yet: {'; '.join(wrong)}")
+    roles = tuple(dict.fromkeys((*SIDES, *(arm.role for arm in state.arms))))
+    lost = [role for role in roles if state.arm(role).digest != arm_in(role, applied.arms).digest]
+    planned, actual = _shares(state.arms, roles), _shares(applied.arms, roles)
+    differences = [
+        f"{key} is {actual[key]}, decided was {planned[key]}" for key in planned if actual[key] != planned[key]
+    ]
+    wrong = [_served(state, applied, role) for role in lost]
+    if len(lost) == 1 and state.arm(lost[0]).digest and not differences:
+        if lost[0] == STABLE_ROLE:
+            text = f"{wrong[0]}; nothing is promoted without it, the weights stay as they are, "
+            return Reason.plain(
+                STABLE_LOST, Verdict.INCONCLUSIVE, text + "and going back starts it again by its digest"
+            )
+        if arm_in(lost[0], applied.arms).digest is None:
+            text = f"{wrong[0]}; it never came up or was lost, so it cannot pass; failed requests "
+            return Reason.plain(CANDIDATE_LOST, Verdict.INCONCLUSIVE, text + "that were sent to it still count")
+    return Reason.plain("applied", Verdict.INCONCLUSIVE, f"not applied yet: {'; '.join((*wrong, *differences))}")
 
 
-def _served(state: ReleaseState, applied: Applied, side: str) -> str:
-    return f"{side} serves {short(getattr(applied, side)) or 'no digest'} instead of {short(getattr(state, side))}"
+def _shares(arms: Traffic, roles: Sequence[str]) -> dict[str, int]:
+    weights = {f"{role}_weight": arm_in(role, arms).weight for role in roles}
+    return weights | {"mirror_percent": sum(arm.mirror for arm in arms)}
+
+
+def _served(state: ReleaseState, applied: Applied, role: str) -> str:
+    actual, planned = arm_in(role, applied.arms).digest, state.arm(role).digest
+    return f"{role} serves {short(actual) or 'no digest'} instead of {short(planned)}"

@@ -11,11 +11,12 @@ from sluice.gates.online import judge_bootstrap, judge_look
 from sluice.gates.policy import GatePolicy
 from sluice.rollout.effect import CANDIDATE_LOST, STABLE_LOST, judge_effect
 from sluice.rollout.terms import Terms, frozen, soak
+from sluice.stages.registry import STAGES
 
 _LOST = frozenset({STABLE_LOST, CANDIDATE_LOST})
 _ABOUT = ("task", "environment", "rollout", "stage", "step", "since", "digest", "future")
-_OF_PREVIEW = frozenset(f"evidence.{guard}" for guard in _ABOUT)
-"""Guards on what evidence is about: no request reaches a preview, so its evidence may well be empty or old."""
+_OF_SERVERS = frozenset(f"evidence.{guard}" for guard in _ABOUT)
+"""Guards on what evidence is about: where no request reaches the candidate, it may well be empty or old."""
 
 
 def judge(state: ReleaseState, evidence: Evidence, policy: GatePolicy, terms: Terms, now: str) -> tuple[Reason, ...]:
@@ -23,8 +24,8 @@ def judge(state: ReleaseState, evidence: Evidence, policy: GatePolicy, terms: Te
     One reason a rule, or the reasons why no rule is asked.
 
     With one side lost all rules are asked and the loss is INCONCLUSIVE beside them: evidence can fail the candidate
-    then, but not pass it, so a candidate that crashes while it answers users does not keep them until its deadline. A
-    preview gets no requests: its servers must say the candidate's digest, that is all.
+    then, but not pass it, so a candidate that crashes while it answers users does not keep them until its deadline. In
+    a stage without requests for the candidate its servers must say its digest, that is all.
     """
     if refused := _refusals(state, evidence, policy, now):
         return refused
@@ -34,22 +35,22 @@ def judge(state: ReleaseState, evidence: Evidence, policy: GatePolicy, terms: Te
         return (effect,)
     held_up = (soak(state, terms, now), frozen(policy, now))
     asked = (*_rules(state, evidence, policy), *(reason for reason in held_up if reason))
-    return (*asked, effect) if lost or state.stage == "preview" else asked
+    return (*asked, effect) if lost or STAGES[state.stage].judge == "servers" else asked
 
 
 def _refusals(state: ReleaseState, evidence: Evidence, policy: GatePolicy, now: str) -> tuple[Reason, ...]:
     found = refusals(evidence, state, policy, now)
-    if state.stage != "preview":
+    if STAGES[state.stage].judge != "servers":
         return found
     hours = policy.online.evidence_hours or policy.online.look_every_hours
     age = (moment_of(now) - moment_of(evidence.now)).total_seconds() / 3600
     text = f"the servers were asked {age:g} hours ago, at most {hours:g} are allowed"
     old = Reason.plain("evidence.age", Verdict.INCONCLUSIVE, text)
-    return (*(reason for reason in found if reason.rule in _OF_PREVIEW), *((old,) if age > hours else ()))
+    return (*(reason for reason in found if reason.rule in _OF_SERVERS), *((old,) if age > hours else ()))
 
 
 def _rules(state: ReleaseState, evidence: Evidence, policy: GatePolicy) -> tuple[Reason, ...]:
-    if state.stage == "bootstrap":
+    if STAGES[state.stage].judge == "failures":
         return judge_bootstrap(evidence, policy)
     stage = policy.online.stages.get(state.stage)
     return judge_look(evidence, stage, policy, state) if stage else ()

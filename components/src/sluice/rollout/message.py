@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sluice.documents.trailers import trailer, trailers_of
 from sluice.documents.verdict import Decision
+from sluice.stages.registry import STAGES
 
 
 def commit_message(decision: Decision, record: str | None = None) -> str:
@@ -20,33 +19,34 @@ def _what(decision: Decision) -> str:
     before, after = decision.before, decision.after
     who = short(decision.candidate)
     held = " and held" if len(after.get("holds", ())) > len(before.get("holds", ())) else ""
-    way = "canary" if before.get("stage") == "canary" else "traffic"
     ended = "ended" if any(reason.rule == "policy" for reason in decision.reasons) else "timed out"
     texts = {
         "refuse": f"{who} refused",
-        "bootstrap": f"first model {who} answers 100 %",
-        "start-shadow": f"{who} shadows {after.get('mirror_percent')} %",
-        "start-preview": f"{who} is made ready without traffic",
-        "set-weight": f"canary {_weight(before)} -> {_weight(after)} %",
-        "promote": f"{way} {_weight(before)} -> {_weight(after)} %, old side warm",
-        "confirm": f"{who} confirmed as stable",
         "pause": f"{who} passed {before.get('stage')}, waits for approval",
-        "approve": f"{who} approved in {before.get('stage')}, {_next(after)}",
+        "approve": f"{who} approved in {before.get('stage')}, {_words(decision, 'approval')}",
         "time-out": f"{who} {ended} in {before.get('stage')}, stable is {short(after.get('stable'))}",
         "rollback": f"{who} rolled back{held} in {before.get('stage')}, stable is {short(after.get('stable'))}",
         "hold": f"{who} held",
         "release-hold": f"hold on {who} lifted",
     }
+    begins = STAGES.get(after.get("stage", ""))
+    if begins and begins.action == decision.action:
+        return _words(decision, "subject")
     return texts.get(decision.action, f"{decision.stage} {decision.action} {who}")
 
 
-def _next(after: dict[str, Any]) -> str:
-    stage = after.get("stage")
-    return "confirmed as stable" if stage == "stable" else f"goes to {stage} with {_weight(after)} %"
-
-
-def _weight(state: dict[str, Any]) -> int:
-    return int(state.get("candidate_weight", 0))
+def _words(decision: Decision, form: str) -> str:
+    """What the stage that the decision leads to says of it."""
+    before, after = decision.before, decision.after
+    was, stage = before.get("candidate_weight", 0), after.get("stage", "")
+    return str(getattr(STAGES.get(stage), form, "")).format(
+        who=short(decision.candidate),
+        stage=stage,
+        way=before["stage"] if was else "traffic",
+        was=was,
+        weight=after.get("candidate_weight", 0),
+        mirror=after.get("mirror_percent"),
+    )
 
 
 def _one_line(text: str) -> str:

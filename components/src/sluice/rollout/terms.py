@@ -10,8 +10,9 @@ from sluice.documents.event_time import iso, moment_of
 from sluice.documents.state import ReleaseState
 from sluice.documents.verdict import Reason, Verdict
 from sluice.gates.freeze import Freeze, frozen_hours, standing
-from sluice.gates.online_policy import OnlineRule
 from sluice.gates.policy import GatePolicy
+from sluice.stages.registry import STAGES, strategy_at
+from sluice.stages.section import OnlineRule, OnlineStage
 
 _MOST_FREEZES = 100
 """One after the other, each within what the one before added to a stage; more are as good as no end."""
@@ -38,20 +39,14 @@ class Terms:
 
 
 def terms_of(state: ReleaseState, policy: GatePolicy) -> Terms | None:
-    """
-    The terms of the state's stage; ``None`` where the policy has no such stage, or none is going on.
-
-    A first model is timed as the confirm stage is. It neither soaks nor waits for a person: it answers everything
-    already, and there is no old side to keep warm.
-    """
-    online, freezes = policy.online, policy.freeze
-    if state.stage == "bootstrap":
-        return Terms(0, online.confirm.maximum_hours, approval=False, freezes=freezes)
-    if state.stage == "preview":
-        preview = online.blue_green
-        return Terms(preview.soak_hours, preview.maximum_hours, preview.approval, (), freezes) if preview else None
-    stage = online.stages.get(state.stage)
-    return Terms(stage.soak_hours, stage.maximum_hours, stage.approval, stage.rules, freezes) if stage else None
+    """The terms of the state's stage; ``None`` where the policy has no such stage, or none is going on."""
+    stage = STAGES[state.stage]
+    section = stage.section_of(policy.online)
+    if section is None or strategy_at(stage, policy.online) is None:
+        return None
+    rules = section.rules if stage.judge == "rules" and isinstance(section, OnlineStage) else ()
+    soak_hours, approval = (section.soak_hours, section.approval) if stage.has_pause else (0, False)
+    return Terms(soak_hours, section.maximum_hours, approval, rules, policy.freeze)
 
 
 def deadline_of(state: ReleaseState, policy: GatePolicy) -> str | None:

@@ -16,7 +16,6 @@ from sluice.errors import BadInput
 from sluice.gates.policy import read_policy
 from sluice.simulation.comparison import compare, pairing
 from sluice.simulation.picture import endings, mistakes
-from sluice.simulation.play import Decide
 from sluice.simulation.report import (
     HEADINGS,
     MATCHED_HEADINGS,
@@ -38,7 +37,6 @@ _WIDE = 140
 
 def played(
     path: Path,
-    decide: Decide,
     names: Sequence[str],
     *,
     rollouts: int,
@@ -68,9 +66,9 @@ def played(
             bar.update(task, completed=done, total=total)
 
         if not comparing:
-            table = simulate(policy, decide, worlds, scale, rollouts=rollouts, seed=seed, progress=progress)
+            table = simulate(policy, worlds, scale, rollouts=rollouts, seed=seed, progress=progress)
             return Simulated(policy, digest, worlds, scale, rollouts, seed, table)
-        table, matched = compare(policy, decide, worlds, scale, rollouts=rollouts, seed=seed, progress=progress)
+        table, matched = compare(policy, worlds, scale, rollouts=rollouts, seed=seed, progress=progress)
         pairs = pairing(policy, scale, rollouts=_PAIRS, seed=seed)
         return Simulated(policy, digest, worlds, scale, rollouts, seed, table, matched, pairs)
 

@@ -9,15 +9,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sluice.arrays import Floats
 from sluice.gates.policy import GatePolicy
 from sluice.gates.sequential import SampleMoments, difference, mean_interval
 from sluice.simulation.counting import Sums
 from sluice.simulation.peers import PEERS
-from sluice.simulation.play import Decide
-from sluice.simulation.population import Floats, population
+from sluice.simulation.population import population
 from sluice.simulation.run import OURS, Progress, Rival, Table, simulate
 from sluice.simulation.summary import Spread, Summary
-from sluice.simulation.worlds import Scale, World, worlds_named
+from sluice.simulation.worlds import TrafficScale, World, worlds_named
 
 AS_THEY_COME: tuple[Rival, ...] = (Rival(OURS), *(Rival(peer.name) for peer in PEERS))
 TUNINGS: tuple[Rival, ...] = (
@@ -54,9 +54,8 @@ class Pairing(NamedTuple):
 
 def compare(
     policy: GatePolicy,
-    decide: Decide,
     worlds: Sequence[World],
-    scale: Scale,
+    scale: TrafficScale,
     *,
     rollouts: int,
     seed: int,
@@ -76,11 +75,10 @@ def compare(
             progress(done, whole)
 
     table = simulate(
-        policy, decide, worlds, scale, rollouts=rollouts, seed=seed, rivals=AS_THEY_COME, cores=cores, progress=now
+        policy, worlds, scale, rollouts=rollouts, seed=seed, rivals=AS_THEY_COME, cores=cores, progress=now
     )
     tried = simulate(
         policy,
-        decide,
         sides,
         scale,
         rollouts=rollouts,
@@ -110,7 +108,7 @@ def _matched(name: str, tried: Table) -> Matched:
 _LOOKS = np.unique(np.geomspace(60, 100_000, 375).astype(np.int64))
 
 
-def pairing(policy: GatePolicy, scale: Scale, *, rollouts: int, seed: int) -> Pairing:
+def pairing(policy: GatePolicy, scale: TrafficScale, *, rollouts: int, seed: int) -> Pairing:
     """
     What pairing is worth: the same sequences, alpha and margin, on requests that both answer or that are split.
 

@@ -13,8 +13,9 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from pydantic import BaseModel
 
+from sluice.arrays import Floats
 from sluice.documents.evidence import LATENCY_BOUNDS_MS, Moments
-from sluice.simulation.population import SLICES, Floats, Population
+from sluice.simulation.population import SLICES, Population
 from sluice.simulation.traffic import BLOCK, Flags, Requests, Traffic, Whole
 
 _THRESHOLD = 0.5
@@ -31,12 +32,12 @@ def unchecked(document: type[Document], /, **values: object) -> Document:
 
     Thousands of them are made a second. A test reads them back from JSON, strictly, and must find the same.
     """
-    made = document.__new__(document)
+    instance = document.__new__(document)
     for name, value in (("__dict__", values), ("__pydantic_fields_set__", document.__pydantic_fields__.keys())):
-        object.__setattr__(made, name, value)
-    object.__setattr__(made, "__pydantic_extra__", None)
-    object.__setattr__(made, "__pydantic_private__", None)
-    return made
+        object.__setattr__(instance, name, value)
+    object.__setattr__(instance, "__pydantic_extra__", None)
+    object.__setattr__(instance, "__pydantic_private__", None)
+    return instance
 
 
 class Sums(NamedTuple):
@@ -90,7 +91,7 @@ _CHANGING, _FIXED = 9, 6
 
 
 def tally_of(changing: list[float], fixed: list[float]) -> Tally:
-    """Of one row, or of the sum of several, of ``Counted``."""
+    """Of one row, or of the sum of several, of ``BlockCounts``."""
     sides = []
     for at, still in ((0, 0), (_CHANGING, _FIXED)):
         n, total, squares, due, labelled, *expected = changing[at : at + _CHANGING]
@@ -110,7 +111,7 @@ class Road(NamedTuple):
     """Of the requests that truly reaches the candidate."""
 
 
-class Counted(NamedTuple):
+class BlockCounts(NamedTuple):
     """
     The windows of one block on one road.
 
@@ -127,7 +128,7 @@ class Counted(NamedTuple):
     shares: Floats
 
 
-class When(NamedTuple):
+class LabelTimes(NamedTuple):
     """A block's requests by window and delay: arrays of shape (n,) of positions in (BLOCK · delays)."""
 
     window: Whole
@@ -137,7 +138,7 @@ class When(NamedTuple):
     delays: int
 
 
-def when(traffic: Traffic, block: int, maturity: float) -> When:
+def label_times(traffic: Traffic, block: int, maturity: float) -> LabelTimes:
     """At which delay labels are in and due (``maturity`` hours); a label that never comes has the last delay."""
     requests, hours = traffic.block(block), traffic.scale.look_hours
     window = requests.window - block * BLOCK
@@ -147,7 +148,7 @@ def when(traffic: Traffic, block: int, maturity: float) -> When:
     delays = int(max(late[comes].max(initial=1), due.max(initial=1))) + 2
     known = np.where(comes, late, delays - 1).astype(np.int64)
     at = window * delays
-    return When(window, at + known, at + due, at + np.maximum(known, due), delays)
+    return LabelTimes(window, at + known, at + due, at + np.maximum(known, due), delays)
 
 
 class _Arm(NamedTuple):
@@ -164,7 +165,7 @@ class _Arm(NamedTuple):
     milliseconds: Floats
 
 
-def counted(traffic: Traffic, block: int, road: Road, at: When) -> Counted:
+def block_counts(traffic: Traffic, block: int, road: Road, at: LabelTimes) -> BlockCounts:
     """One block's windows, all of them on this road."""
     requests, people = traffic.block(block), traffic.population(shadow=road.shadow)
     ours = requests.draw < road.share
@@ -188,7 +189,7 @@ def counted(traffic: Traffic, block: int, road: Road, at: When) -> Counted:
     if traffic.scale.asks_slices(shadow=road.shadow):
         part = people.parts[requests.row]
         slices, shares = _slices(at, part, requests.row, arms, both, difference), _shares(at, part, arms)
-    return Counted(
+    return BlockCounts(
         np.ascontiguousarray(cube.transpose(1, 2, 0)),
         np.stack(fixed, axis=1),
         _bins(at, arms, binned=traffic.scale.asks_quantiles),
@@ -205,7 +206,7 @@ def _count(at: Whole, weights: Floats | Flags | None, size: int) -> Floats:
     return np.bincount(at, weights, size).astype(np.float64, copy=False)
 
 
-def _arm(at: When, arm: _Arm, row: Whole, *, imputing: bool) -> list[Floats]:
+def _arm(at: LabelTimes, arm: _Arm, row: Whole, *, imputing: bool) -> list[Floats]:
     size, rows = BLOCK * at.delays, row[arm.good]
     losses = arm.losses[rows]
     known, due, both = _sums(at.known[arm.good], losses, size), at.due[arm.good], at.both[arm.good]
@@ -216,7 +217,7 @@ def _arm(at: When, arm: _Arm, row: Whole, *, imputing: bool) -> list[Floats]:
     return [*known, *counts, *_sums(due, expected, size)[1:], *_sums(both, losses - expected, size)[1:]]
 
 
-def _fixed(at: When, arm: _Arm, stale: Flags) -> list[Floats]:
+def _fixed(at: LabelTimes, arm: _Arm, stale: Flags) -> list[Floats]:
     window = at.window[arm.chosen]
     counts = [_count(window, None, BLOCK)]
     counts += [_count(window, mark[arm.chosen], BLOCK) for mark in (arm.fails, stale & ~arm.fails)]
@@ -224,7 +225,7 @@ def _fixed(at: When, arm: _Arm, stale: Flags) -> list[Floats]:
     return [*counts, *_sums(window[: len(timed)], timed, BLOCK)]
 
 
-def _pairs(at: When, both: Whole, requests: Requests, people: Population) -> list[Floats]:
+def _pairs(at: LabelTimes, both: Whole, requests: Requests, people: Population) -> list[Floats]:
     first, second = (scores[requests.row[both]] for scores in (people.candidate_scores, people.stable_scores))
     window = at.window[both]
     agreed = _count(window, (first >= _THRESHOLD) == (second >= _THRESHOLD), BLOCK)
@@ -233,30 +234,30 @@ def _pairs(at: When, both: Whole, requests: Requests, people: Population) -> lis
     return [*_sums(window, np.abs(first - second), BLOCK), agreed, *_sums(at.window[timed], more, BLOCK)]
 
 
-def _bins(at: When, arms: Sequence[_Arm], *, binned: bool) -> Floats:
+def _bins(at: LabelTimes, arms: Sequence[_Arm], *, binned: bool) -> Floats:
     if not binned:
         return np.empty(0)
-    made = []
+    bins = []
     for arm in arms:
         place = at.window[arm.chosen] * _BINS + np.searchsorted(LATENCY_BOUNDS_MS, arm.milliseconds[arm.chosen])
-        made.append(np.bincount(place, minlength=BLOCK * _BINS).reshape(BLOCK, _BINS))
-    return np.stack(made, axis=1).astype(np.float64)
+        bins.append(np.bincount(place, minlength=BLOCK * _BINS).reshape(BLOCK, _BINS))
+    return np.stack(bins, axis=1).astype(np.float64)
 
 
-def _slices(at: When, part: Whole, row: Whole, arms: Sequence[_Arm], both: Whole, difference: Floats) -> Floats:
+def _slices(at: LabelTimes, part: Whole, row: Whole, arms: Sequence[_Arm], both: Whole, difference: Floats) -> Floats:
     place, size = at.known * SLICES + part, BLOCK * at.delays * SLICES
     if len(both):
-        found = [*_sums(place[both], difference, size), *np.zeros((3, size))]
+        columns = [*_sums(place[both], difference, size), *np.zeros((3, size))]
     else:
-        found = [column for arm in arms for column in _sums(place[arm.good], arm.losses[row[arm.good]], size)]
-    cube = np.stack(found).reshape(6, BLOCK, at.delays, SLICES)[:, :, :-1].cumsum(axis=2)
+        columns = [column for arm in arms for column in _sums(place[arm.good], arm.losses[row[arm.good]], size)]
+    cube = np.stack(columns).reshape(6, BLOCK, at.delays, SLICES)[:, :, :-1].cumsum(axis=2)
     return np.ascontiguousarray(cube.transpose(1, 2, 3, 0))
 
 
-def _shares(at: When, part: Whole, arms: Sequence[_Arm]) -> Floats:
-    found = []
+def _shares(at: LabelTimes, part: Whole, arms: Sequence[_Arm]) -> Floats:
+    columns = []
     for arm in arms:
         place = (at.window * SLICES + part)[arm.chosen]
-        found.append(np.bincount(place, minlength=BLOCK * SLICES))
-        found.append(np.bincount(place, arm.fails[arm.chosen], BLOCK * SLICES))
-    return np.stack(found, axis=1).reshape(BLOCK, SLICES, 4).astype(np.float64)
+        columns.append(np.bincount(place, minlength=BLOCK * SLICES))
+        columns.append(np.bincount(place, arm.fails[arm.chosen], BLOCK * SLICES))
+    return np.stack(columns, axis=1).reshape(BLOCK, SLICES, 4).astype(np.float64)

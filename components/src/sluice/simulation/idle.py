@@ -14,11 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sluice.arrays import Floats
 from sluice.documents.evidence import LATENCY_BOUNDS_MS
-from sluice.gates.online_policy import Online, OnlineRule, OnlineStage
+from sluice.gates.online_policy import Online
 from sluice.gates.sequential import critical_value
 from sluice.simulation.counting import Sums, Tally
-from sluice.simulation.population import Floats
+from sluice.stages.section import OnlineRule, OnlineStage
 
 _LEAST = 0.8
 """Share of the width that is left at least where labels are missing: predictions stand in for them and narrow it."""
@@ -44,6 +45,8 @@ class Look(NamedTuple):
     stage: str
     weight: int
     """Percent of the traffic that is planned for the candidate."""
+    mirrored: bool
+    """Whether those are copies."""
     hours: float
     """Since the stage began."""
     tally: Tally
@@ -51,7 +54,7 @@ class Look(NamedTuple):
     """(windows, 21): as ``Counted.changing``, of the cohort."""
     bins: Floats
     slices: Floats
-    """(SLICES, 6), in shadow."""
+    """(SLICES, 6), of requests that both answered."""
     mismatch: float
 
 
@@ -78,7 +81,7 @@ def _anything(_: Look, __: OnlineRule, ___: OnlineStage, ____: Online) -> Can:
 
 def _split(look: Look, _: OnlineRule, __: OnlineStage, ___: Online) -> Can:
     k, stable, planned = look.tally.candidate.n, look.tally.stable.n, look.weight / 100
-    n = stable if look.stage == "shadow" else stable + k
+    n = stable if look.mirrored else stable + k
     if n == 0 or look.weight == 100:
         return Can(passing=n > 0, failing=k < n)
     return Can(passing=True, failing=abs(k - n * planned) > _SPLIT * math.sqrt(n * planned * (1 - planned)))
@@ -132,7 +135,7 @@ def _log_loss(look: Look, rule: OnlineRule, stage: OnlineStage, online: Online) 
         return ANYTHING
     margin, needed = rule.margin or 0.0, rule.minimum_n or stage.minimum_n
     alpha = rule.alpha or online.alpha
-    if look.stage != "shadow":
+    if not look.mirrored:
         return ANYTHING if rule.per_slice else _stratified(look, margin, needed, alpha)
     if not rule.per_slice:
         return _paired(look.tally.pair_loss, margin, needed, alpha)

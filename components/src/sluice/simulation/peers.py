@@ -19,10 +19,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sluice.arrays import Floats
 from sluice.gates.policy import GatePolicy
 from sluice.simulation.counting import Road, Side, Sums, Tally
 from sluice.simulation.play import Outcome
-from sluice.simulation.population import Floats
 from sluice.simulation.traffic import Traffic
 from sluice.simulation.watch import Stretch, Watch, share_of
 

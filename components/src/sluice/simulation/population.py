@@ -15,7 +15,8 @@ from functools import cached_property, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from sluice.arrays import Floats
+
 SIZE = 1 << 16
 CLIP = 1e-7
 _SHARED, _OWN = 0.9, 0.25

@@ -17,8 +17,8 @@ from sluice.gates.policy import GatePolicy
 from sluice.simulation.comparison import Matched, Pairing
 from sluice.simulation.peers import PEERS
 from sluice.simulation.run import OURS, Rival, Table
-from sluice.simulation.summary import Share, Spread, Summary
-from sluice.simulation.worlds import WORLDS, Scale, World
+from sluice.simulation.summary import Proportion, Spread, Summary
+from sluice.simulation.worlds import WORLDS, TrafficScale, World
 
 HEADINGS = (
     "world",
@@ -45,7 +45,7 @@ class Simulated:
     policy: GatePolicy
     policy_digest: str
     worlds: tuple[World, ...]
-    scale: Scale
+    scale: TrafficScale
     rollouts: int
     seed: int
     table: Table
@@ -201,7 +201,7 @@ def percent(share: float) -> str:
     return f"{min(max(100 * share, 0.01), 99.99):.2f} %"
 
 
-def interval(share: Share) -> str:
+def interval(share: Proportion) -> str:
     """The share with the ends of its interval."""
     return f"{percent(share.share)} ({100 * share.low:.2f}–{100 * share.high:.2f})"
 

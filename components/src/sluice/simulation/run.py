@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 from sluice.gates.policy import GatePolicy
 from sluice.simulation.peers import PEERS, play_peer
-from sluice.simulation.play import Decide, Outcome, play, unattended
+from sluice.simulation.play import Outcome, play, unattended
 from sluice.simulation.summary import Summary, summary_of
 from sluice.simulation.traffic import Traffic
-from sluice.simulation.worlds import Scale, World
+from sluice.simulation.worlds import TrafficScale, World
 
 OURS = "sluice"
 _CHUNK = 50
@@ -39,12 +39,11 @@ class Job:
     """Some rollouts of one world, by one or several deciders on the same requests."""
 
     world: World
-    scale: Scale
+    scale: TrafficScale
     policy: GatePolicy
     seed: int
     rollouts: range
     rivals: tuple[Rival, ...]
-    decide: Decide
 
 
 Table = dict[Rival, tuple[Summary, ...]]
@@ -52,9 +51,8 @@ Table = dict[Rival, tuple[Summary, ...]]
 
 def simulate(
     policy: GatePolicy,
-    decide: Decide,
     worlds: Sequence[World],
-    scale: Scale,
+    scale: TrafficScale,
     *,
     rollouts: int,
     seed: int,
@@ -66,7 +64,6 @@ def simulate(
     Play ``rollouts`` rollouts in each world by each decider.
 
     Args:
-        decide: the real ``sluice.rollout.advance.advance``.
         cores: processes; all that this process may use where it is not said, none beside this one for 1.
         progress: called with rollouts done and rollouts in all.
 
@@ -75,7 +72,7 @@ def simulate(
     """
     asked = unattended(policy)
     jobs = [
-        Job(world, scale, asked, seed, range(at, min(at + _CHUNK, rollouts)), tuple(rivals), decide)
+        Job(world, scale, asked, seed, range(at, min(at + _CHUNK, rollouts)), tuple(rivals))
         for world in worlds
         for at in range(0, rollouts, _CHUNK)
     ]
@@ -132,7 +129,7 @@ def _played(job: Job) -> dict[Rival, list[Outcome]]:
         traffic = Traffic(job.world, job.scale, job.seed, number)
         for rival, outcomes in played.items():
             if rival.name == OURS:
-                outcomes.append(play(traffic, job.policy, job.decide))
+                outcomes.append(play(traffic, job.policy))
             else:
                 outcomes.append(play_peer(traffic, job.policy, peers[rival.name], *rival[1:]))
     return played

@@ -15,7 +15,7 @@ from sluice.simulation.worlds import World
 _Z = 1.959963984540054
 
 
-class Share(NamedTuple):
+class Proportion(NamedTuple):
     """A share of rollouts with its 95 % interval."""
 
     share: float
@@ -23,15 +23,15 @@ class Share(NamedTuple):
     high: float
 
 
-def wilson(hits: int, n: int) -> Share:
+def wilson(hits: int, n: int) -> Proportion:
     """Wilson's score interval (Wilson 1927) at 95 %; of nothing, all is possible."""
     if n == 0:
-        return Share(math.nan, 0.0, 1.0)
+        return Proportion(math.nan, 0.0, 1.0)
     rate, z2 = hits / n, _Z * _Z
     middle, scale = rate + z2 / (2 * n), 1 + z2 / n
     half = _Z * math.sqrt(rate * (1 - rate) / n + z2 / (4 * n * n))
     low = 0.0 if hits == 0 else (middle - half) / scale
-    return Share(rate, low, 1.0 if hits == n else (middle + half) / scale)
+    return Proportion(rate, low, 1.0 if hits == n else (middle + half) / scale)
 
 
 class Spread(NamedTuple):
@@ -48,14 +48,14 @@ class Summary:
     world: str
     truth: str
     rollouts: int
-    promoted: Share
-    rolled_back: Share
-    timed_out: Share
-    wrong: Share
+    promoted: Proportion
+    rolled_back: Proportion
+    timed_out: Proportion
+    wrong: Proportion
     """Promoted where the candidate is bad or the road broken; rolled back by a FAIL where it is good."""
-    held: Share
+    held: Proportion
     """Left with a hold on the digest."""
-    promoted_by_10000: Share
+    promoted_by_10000: Proportion
     """Promoted within 10,000 requests."""
     requests: Spread
     """Live requests to the verdict, whoever answered them."""

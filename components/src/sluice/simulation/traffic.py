@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sluice.simulation.population import SIZE, Floats, Population, population
-from sluice.simulation.worlds import Scale, World
+from sluice.arrays import Floats
+from sluice.simulation.population import SIZE, Population, population
+from sluice.simulation.worlds import TrafficScale, World
 
 BLOCK = 8
 """Windows whose requests are made at once."""
@@ -65,7 +66,7 @@ class Traffic:
     """The requests of one rollout, made when they are first asked for and kept: equal seed, equal requests."""
 
     world: World
-    scale: Scale
+    scale: TrafficScale
     seed: int
     rollout: int
     blocks: list[Requests] = field(default_factory=list)

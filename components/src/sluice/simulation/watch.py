@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sluice.arrays import Floats
 from sluice.documents.evidence import Stratum
-from sluice.simulation.counting import Counted, Road, Side, Tally, When, counted, tally_of, when
-from sluice.simulation.population import Floats
+from sluice.simulation.counting import BlockCounts, LabelTimes, Road, Side, Tally, block_counts, label_times, tally_of
 from sluice.simulation.traffic import BLOCK, Traffic
 
 _ALL = np.arange(BLOCK)
@@ -24,10 +24,10 @@ class Stretch(NamedTuple):
     road: Road
 
 
-class Seen(NamedTuple):
-    """Windows as one look sees them: arrays with one entry a window, columns as in ``Counted``."""
+class Windows(NamedTuple):
+    """As one look knows them: arrays with one entry a window, columns as in ``BlockCounts``."""
 
-    windows: range
+    numbers: range
     changing: Floats
     fixed: Floats
     bins: Floats
@@ -45,24 +45,24 @@ class Watch:
     def __init__(self, traffic: Traffic, maturity: float) -> None:
         """Nothing is seen yet; ``maturity``: hours after which a label is due."""
         self.traffic, self.maturity = traffic, maturity
-        self._when: dict[int, When] = {}
-        self._counted: dict[tuple[int, Road], Counted] = {}
-        self._seen: dict[Stretch, tuple[int, Seen]] = {}
+        self._label_times: dict[int, LabelTimes] = {}
+        self._counts: dict[tuple[int, Road], BlockCounts] = {}
+        self._final: dict[Stretch, tuple[int, Windows]] = {}
         self.strata: dict[int, tuple[list[float], Stratum]] = {}
 
-    def seen(self, stretch: Stretch, look: int) -> Seen:
+    def windows(self, stretch: Stretch, look: int) -> Windows:
         """The windows of a stretch as they are known when window ``look`` begins."""
-        kept = self._seen.get(stretch)
-        if kept and kept[0] <= look:
-            return kept[1]
-        made, final = self._made(stretch, look)
+        latest = self._final.get(stretch)
+        if latest and latest[0] <= look:
+            return latest[1]
+        windows, final = self._windows(stretch, look)
         if final <= look:  # no label is still to come
-            self._seen[stretch] = (look, made)
-        return made
+            self._final[stretch] = (look, windows)
+        return windows
 
-    def _made(self, stretch: Stretch, look: int) -> tuple[Seen, int]:
+    def _windows(self, stretch: Stretch, look: int) -> tuple[Windows, int]:
         """And the look from which on nothing changes any more."""
-        found, final = [], 0
+        parts, final = [], 0
         for block in range(stretch.first // BLOCK, (stretch.end - 1) // BLOCK + 1):
             counts, begin = self._block(block, stretch.road), block * BLOCK
             first, end, most = (
@@ -73,40 +73,40 @@ class Watch:
             local, delay = _ALL[first:end], np.minimum(look - begin - _ALL[first:end], most)
             still = (column[first:end] for column in (counts.fixed, counts.bins, counts.shares))
             sliced = counts.slices[local, delay] if len(counts.slices) else counts.slices
-            found.append((counts.changing[local, delay], *still, sliced))
+            parts.append((counts.changing[local, delay], *still, sliced))
             final = max(final, begin + end - 1 + most)
-        whole = found[0] if len(found) == 1 else [np.concatenate(parts) for parts in zip(*found, strict=True)]
-        return Seen(range(stretch.first, stretch.end), *whole), final
+        whole = parts[0] if len(parts) == 1 else [np.concatenate(columns) for columns in zip(*parts, strict=True)]
+        return Windows(range(stretch.first, stretch.end), *whole), final
 
     def tally(self, stretch: Stretch, look: int) -> Tally:
         """All windows of a stretch together."""
-        found = self.seen(stretch, look)
-        return tally_of(found.changing.sum(axis=0).tolist(), found.fixed.sum(axis=0).tolist())
+        windows = self.windows(stretch, look)
+        return tally_of(windows.changing.sum(axis=0).tolist(), windows.fixed.sum(axis=0).tolist())
 
     def exposed(self, stretch: Stretch) -> int:
         """Requests that the candidate answered."""
-        return int(self.seen(stretch, stretch.end).fixed[:, 0].sum())
+        return int(self.windows(stretch, stretch.end).fixed[:, 0].sum())
 
-    def _block(self, block: int, road: Road) -> Counted:
+    def _block(self, block: int, road: Road) -> BlockCounts:
         key = (block, road)
-        if key not in self._counted:
-            if block not in self._when:
-                self._when[block] = when(self.traffic, block, self.maturity)
-            self._counted[key] = counted(self.traffic, block, road, self._when[block])
-        return self._counted[key]
+        if key not in self._counts:
+            if block not in self._label_times:
+                self._label_times[block] = label_times(self.traffic, block, self.maturity)
+            self._counts[key] = block_counts(self.traffic, block, road, self._label_times[block])
+        return self._counts[key]
 
 
 class Glance(NamedTuple):
-    """What a look sees: the windows of the stage, those whose labels are compared, and all together."""
+    """What a look knows: the windows of the stage, those whose labels are compared, and all together."""
 
-    live: Seen
-    judged: tuple[Seen, ...]
+    live: Windows
+    cohort: tuple[Windows, ...]
     tally: Tally
 
     @property
     def strata(self) -> Floats:
-        """(windows, 21): ``changing`` of the judged windows."""
-        return self.live.changing if len(self.judged) == 1 else np.concatenate([one.changing for one in self.judged])
+        """(windows, 21): ``changing`` of the cohort."""
+        return self.live.changing if len(self.cohort) == 1 else np.concatenate([one.changing for one in self.cohort])
 
 
 def glance(watch: Watch, stage: Stretch, earlier: Sequence[Stretch], look: int) -> Glance:
@@ -117,9 +117,9 @@ def glance(watch: Watch, stage: Stretch, earlier: Sequence[Stretch], look: int) 
         stage: windows of the state's own stage.
         earlier: canary windows, which confirm takes into its cohort.
     """
-    live = watch.seen(stage, look)
-    made = Glance(live, (*(watch.seen(stretch, look) for stretch in earlier), live), _NOTHING)
-    return made._replace(tally=tally_of(made.strata.sum(axis=0).tolist(), live.fixed.sum(axis=0).tolist()))
+    live = watch.windows(stage, look)
+    first = Glance(live, (*(watch.windows(stretch, look) for stretch in earlier), live), _NOTHING)
+    return first._replace(tally=tally_of(first.strata.sum(axis=0).tolist(), live.fixed.sum(axis=0).tolist()))
 
 
 def share_of(traffic: Traffic, planned: int) -> float:

@@ -13,6 +13,7 @@ from typing import Literal
 
 from sluice.errors import BadInput
 from sluice.gates.policy import GatePolicy
+from sluice.stages.registry import STAGES
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ WORLDS: tuple[World, ...] = (
 
 
 @dataclass(frozen=True)
-class Scale:
+class TrafficScale:
     """The policy's units, what it asks of, and the traffic it is played on."""
 
     margin: float
@@ -110,15 +111,16 @@ class Scale:
 
     def asks_slices(self, *, shadow: bool) -> bool:
         """Whether the shadow, or any stage after it, asks of every slice."""
-        return "shadow" in self.sliced if shadow else bool(self.sliced - {"shadow"})
+        mirror_stages = {name for name, stage in STAGES.items() if stage.mirrors}
+        return bool(self.sliced & mirror_stages if shadow else self.sliced - mirror_stages)
 
 
-def scale_of(policy: GatePolicy, requests_a_day: float, look_hours: float | None = None) -> Scale:
+def scale_of(policy: GatePolicy, requests_a_day: float, look_hours: float | None = None) -> TrafficScale:
     """The tightest margin and error rate of the stages; 0.05 and 0.01 where the policy asks for none."""
     rules = [(name, rule) for name, stage in policy.online.stages.items() for rule in stage.rules]
     losses = (rule.margin for _, rule in rules if rule.metric == "log_loss" and not rule.per_slice)
     limits = (rule.limit for _, rule in rules if rule.metric == "error_rate")
-    return Scale(
+    return TrafficScale(
         margin=_least(losses, 0.05),
         error_rate=_least(limits, 0.01),
         look_hours=look_hours or policy.online.look_every_hours,
@@ -128,7 +130,7 @@ def scale_of(policy: GatePolicy, requests_a_day: float, look_hours: float | None
     )
 
 
-def worlds_for(scale: Scale, names: Sequence[str]) -> tuple[World, ...]:
+def worlds_for(scale: TrafficScale, names: Sequence[str]) -> tuple[World, ...]:
     """
     The worlds of these names; where there are none, all in which the policy asks of what tells.
 

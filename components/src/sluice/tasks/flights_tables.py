@@ -71,9 +71,9 @@ def _airport_activity(known: pl.DataFrame) -> pl.DataFrame:
     due = known.group_by("origin", event_timestamp=published_at("departure")).agg(due=pl.len())
     on = ["origin", "event_timestamp"]
     grid = _grid(known).join(gone, on=on, how="left").join(due, on=on, how="left").fill_null(0)
-    counted = ["departures", "delay", "late", "due"]
+    columns = ["departures", "delay", "late", "due"]
     summed = grid.sort("origin", "event_timestamp").with_columns(
-        pl.col(counted).rolling_sum(ACTIVITY_STEPS, min_samples=1).over("origin")
+        pl.col(columns).rolling_sum(ACTIVITY_STEPS, min_samples=1).over("origin")
     )
     waiting = summed.join(_overdue(known), on=on, how="left").with_columns(pl.col("overdue").fill_null(0))
     return waiting.select(
@@ -104,8 +104,8 @@ def _overdue(known: pl.DataFrame) -> pl.DataFrame:
 
 def _carrier_history(known: pl.DataFrame) -> pl.DataFrame:
     week, month = _history(known, "carrier", 7, "carrier"), _history(known, "carrier", 28, "carrier")
-    joined = week.join(month, on=["carrier", "event_timestamp"])
-    return joined.select("carrier", "carrier_late_rate_7d", "carrier_late_rate_28d", "event_timestamp")
+    rates = week.join(month, on=["carrier", "event_timestamp"])
+    return rates.select("carrier", "carrier_late_rate_7d", "carrier_late_rate_28d", "event_timestamp")
 
 
 def _history(known: pl.DataFrame, key: str, days: int, prefix: str) -> pl.DataFrame:

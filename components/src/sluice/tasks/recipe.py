@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from sluice.documents.model import FrozenDocument
 
 Precision = Literal["float32", "mixed_bfloat16"]
 Variant = Literal["teacher_f32", "student_f32", "student_int8", "student_pruned_int8", "student_qat_int8"]
 
 
-class Recipe(BaseModel):
+class Recipe(FrozenDocument):
     """
     One candidate: its features, its sizes, its seed.
 
@@ -18,8 +20,6 @@ class Recipe(BaseModel):
     training frame after the features were read: to every row, and to the rows of the train split alone. Whatever is
     done here is *not* done while serving; the online gate is there to find out.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=r"^[a-z][a-z0-9-]{1,40}$")
     description: str

@@ -104,17 +104,17 @@ def load_task(name: str) -> Task:
     if not attribute:
         module_name, attribute = f"sluice.tasks.{name}", "TASK"
     try:
-        found = getattr(importlib.import_module(module_name), attribute)
+        task = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError, ValueError, TypeError, SyntaxError) as error:
         raise BadInput(
             f"task {name!r}",
             f"cannot be loaded ({error})",
             "name a module of sluice.tasks or module:ATTRIBUTE",
         ) from error
-    if not isinstance(found, Task):
+    if not isinstance(task, Task):
         raise BadInput(
             f"task {name!r}",
-            f"is a {type(found).__name__}, not a Task",
+            f"is a {type(task).__name__}, not a Task",
             "let the module define TASK = Task(...)",
         )
-    return found
+    return task

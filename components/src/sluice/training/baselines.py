@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from sluice.arrays import Floats
 from sluice.errors import BadInput
 from sluice.models.encoder import Encoder
 from sluice.models.runtime import sigmoid
-from sluice.training.frame import Encoded
+from sluice.training.frame import EncodedSplit
 
 _PRIOR_ROWS = 20.0
 """Weight of the base rate in a group's rate, in rows: small groups lean on it."""
@@ -19,11 +19,9 @@ _RIDGE = 1.0
 _ITERATIONS = 25
 _CONVERGED = 1e-8
 
-Floats = npt.NDArray[np.float64]
-
 
 def baseline_scores(
-    frame: pl.DataFrame, splits: dict[str, Encoded], encoder: Encoder, keys: Sequence[str]
+    frame: pl.DataFrame, splits: dict[str, EncodedSplit], encoder: Encoder, keys: Sequence[str]
 ) -> pl.DataFrame:
     """
     Probabilities of the baselines for the rows of tune and test, learned from train.
@@ -63,11 +61,11 @@ def _rate(frame: pl.DataFrame, rows: pl.DataFrame, keys: Sequence[str], prior: f
         .agg(late=pl.col("label").cast(pl.Float64).sum(), n=pl.len())
         .select(*keys, rate=(pl.col("late") + _PRIOR_ROWS * prior) / (pl.col("n") + _PRIOR_ROWS))
     )
-    joined = rows.select(keys).join(groups, on=keys, how="left", maintain_order="left", nulls_equal=True)
-    return joined["rate"].fill_null(prior).to_numpy()
+    rates = rows.select(keys).join(groups, on=keys, how="left", maintain_order="left", nulls_equal=True)
+    return rates["rate"].fill_null(prior).to_numpy()
 
 
-def _logistic(train: Encoded, encoder: Encoder) -> Floats:
+def _logistic(train: EncodedSplit, encoder: Encoder) -> Floats:
     """
     Coefficients, shape (k + 1,) with the intercept last, of an L2-regularized logistic regression on the plain columns.
 
@@ -86,5 +84,5 @@ def _logistic(train: Encoded, encoder: Encoder) -> Floats:
     return beta.round(9)  # the bits behind depend on how many threads took part in the sums
 
 
-def _design(part: Encoded, encoder: Encoder) -> Floats:
+def _design(part: EncodedSplit, encoder: Encoder) -> Floats:
     return np.column_stack([part.x[:, encoder.plain].astype(np.float64), np.ones(len(part.y))])

@@ -17,7 +17,7 @@ from sluice.errors import BadArtifact, BadInput, one_line
 from sluice.object_store import NoSuchObject, open_location
 from sluice.tasks.recipe import Recipe
 from sluice.training.curve import Epoch
-from sluice.training.frame import Encoded
+from sluice.training.frame import EncodedSplit
 
 _NAME = "checkpoint.npz"
 _GROUPS = ("weights", "optimizer", "best")
@@ -49,7 +49,7 @@ class Checkpoint:
     history: tuple[Epoch, ...]
 
 
-def identity_of(recipe: Recipe, train: Encoded) -> str:
+def identity_of(recipe: Recipe, train: EncodedSplit) -> str:
     """What a checkpoint belongs to: the recipe and the encoded train rows, in their order."""
     rows = [digest_of_bytes(np.ascontiguousarray(part).tobytes()) for part in (train.x, train.y)]
     return digest_of_value({"recipe": recipe.model_dump(mode="json"), "rows": rows})
@@ -84,7 +84,7 @@ class CheckpointStore:
         except NoSuchObject:
             return None
         try:
-            checkpoint = _unpacked(data)
+            checkpoint = _unpack(data)
         except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             reason = one_line(error)
             raise BadArtifact(str(self), f"cannot be read ({reason})", "delete it to train from the start") from error
@@ -100,7 +100,7 @@ class CheckpointStore:
         Raises:
             Unavailable: the storage cannot be written.
         """
-        self._location.write(_packed(checkpoint))
+        self._location.write(_pack(checkpoint))
 
     def forget(self) -> None:
         """
@@ -113,7 +113,7 @@ class CheckpointStore:
             self._location.delete()
 
 
-def _packed(checkpoint: Checkpoint) -> bytes:
+def _pack(checkpoint: Checkpoint) -> bytes:
     arrays = {f"{group}_{index}": array for group in _GROUPS for index, array in enumerate(getattr(checkpoint, group))}
     about = {
         "identity": checkpoint.identity,
@@ -126,7 +126,7 @@ def _packed(checkpoint: Checkpoint) -> bytes:
     return stream.getvalue()
 
 
-def _unpacked(data: bytes) -> Checkpoint:
+def _unpack(data: bytes) -> Checkpoint:
     with np.load(io.BytesIO(data), allow_pickle=False) as stored:
         about = json.loads(stored["about"].tobytes())
         weights, optimizer, best = (_group(stored, group) for group in _GROUPS)

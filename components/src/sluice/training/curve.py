@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
-from pydantic import BaseModel, ConfigDict
 
+from sluice.arrays import Floats, Floats32
+from sluice.documents.model import FrozenDocument
 from sluice.tasks.recipe import Recipe
-from sluice.training.frame import Encoded
+from sluice.training.frame import EncodedSplit
 
 _PATIENCE = 3
 _SAMPLE = 8192
 """Rows of train that the learning curve is drawn on."""
 _BATCH = 8192
 
-Floats = npt.NDArray[np.float32]
-Logits = npt.NDArray[np.float64]
-Progress = Callable[[str], None]
-Predict = Callable[[Any, Floats], Logits]
+LinePrinter = Callable[[str], None]
+Predict = Callable[[Any, Floats32], Floats]
 
 
-class Epoch(BaseModel):
+class Epoch(FrozenDocument):
     """One point of the learning curves; both log losses are of calibrated probabilities, without class weights."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     epoch: int
     train_log_loss: float
@@ -35,12 +32,18 @@ class Epoch(BaseModel):
     tune_auc: float
 
 
-def log_loss(y: Floats, logits: Logits) -> float:
+def print_line(line: str) -> None:
+    """A line of progress to standard output, at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def log_loss(y: Floats32, logits: Floats) -> float:
     """Mean negative log likelihood of labels (n,) under logits (n,), in nats."""
     return float(np.mean(np.logaddexp(0.0, logits) - y * logits))
 
 
-def auc(y: Floats, logits: Logits) -> float:
+def auc(y: Floats32, logits: Floats) -> float:
     """Area under the ROC curve by mean ranks (Mann-Whitney); 0.5 where there is one class only."""
     positives = int(y.sum())
     pairs = positives * (len(y) - positives)
@@ -48,12 +51,12 @@ def auc(y: Floats, logits: Logits) -> float:
     return float(ranks.sum() - positives * (positives + 1) / 2) / pairs if pairs else 0.5
 
 
-def predicted_logits(model: Any, x: Floats) -> Logits:
+def predicted_logits(model: Any, x: Floats32) -> Floats:
     """Logits of a Keras model for encoded rows, float64, shape (n,)."""
     return np.asarray(model.predict(x, batch_size=_BATCH, verbose=0)[:, 0], np.float64)
 
 
-def forward_logits(model: Any, x: Floats) -> Logits:
+def forward_logits(model: Any, x: Floats32) -> Floats:
     """The same by plain calls, which leave a strategy's devices and its other workers alone."""
     parts = [np.asarray(model(x[at : at + _BATCH], training=False)) for at in range(0, len(x), _BATCH)]
     return np.concatenate(parts)[:, 0].astype(np.float64)
@@ -64,15 +67,15 @@ class Curve:
 
     def __init__(
         self,
-        splits: dict[str, Encoded],
+        splits: dict[str, EncodedSplit],
         recipe: Recipe,
         shift: float,
-        progress: Progress,
+        progress: LinePrinter,
         predict: Predict = predicted_logits,
     ) -> None:
         self.epochs: list[Epoch] = []
         self.best_epoch = 0
-        self.best_weights: list[Floats] = []
+        self.best_weights: list[Floats32] = []
         self._train, self._tune = splits["train"], splits["tune"]
         self._sample = np.unique(np.linspace(0, len(self._train.y) - 1, _SAMPLE).astype(np.intp))
         self._recipe, self._shift, self._progress, self._predict = recipe, shift, progress, predict
@@ -82,7 +85,7 @@ class Curve:
         """Whether the last epochs brought nothing: time to stop."""
         return len(self.epochs) - self.best_epoch >= _PATIENCE
 
-    def logits(self, model: Any, x: Floats) -> Logits:
+    def logits(self, model: Any, x: Floats32) -> Floats:
         """Logits without the effect of the class weights."""
         return self._predict(model, x) - self._shift
 

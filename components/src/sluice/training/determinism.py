@@ -93,12 +93,12 @@ def _absent(*names: str) -> Iterator[None]:
 def quiet_stderr() -> Iterator[None]:
     """Silence what native libraries write: they greet on file descriptor 2 before they read any log level."""
     sys.stderr.flush()
-    kept = os.dup(2)
+    stderr = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(stderr, 2)
+        os.close(stderr)
         os.close(nowhere)

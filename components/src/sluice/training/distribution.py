@@ -8,14 +8,15 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from sluice.documents.model import FrozenDocument
 from sluice.errors import BadInput, one_line
 
-Kind = Literal["single", "mirrored", "multi_worker", "model_parallel"]
+DistributionKind = Literal["single", "mirrored", "multi_worker", "model_parallel"]
 PORT = 2222
 """TCP port that workers meet on; the one that Kubeflow's operators open too."""
 
 
-class Distribution(BaseModel):
+class Distribution(FrozenDocument):
     """
     How one training is spread.
 
@@ -23,9 +24,7 @@ class Distribution(BaseModel):
     that ``TF_CONFIG`` names; each copy sees its share of the same global batch. ``model_parallel`` cuts the model.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: Kind = "single"
+    kind: DistributionKind = "single"
     model_shards: int = Field(default=1, ge=1)
     """Devices that one layer is cut over (``model_parallel``); the devices beyond share the batch."""
 
@@ -33,20 +32,20 @@ class Distribution(BaseModel):
 ONE_DEVICE = Distribution()
 
 
-class _Task(BaseModel):
+class _WorkerRole(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     type: Literal["chief", "worker"]
     index: int = Field(ge=0)
 
 
-class Cluster(BaseModel):
+class WorkerCluster(BaseModel):
     """``TF_CONFIG``, as the training operators write it: addresses by role, and which of them this process is."""
 
     model_config = ConfigDict(frozen=True)
 
     cluster: dict[Literal["chief", "worker"], tuple[str, ...]]
-    task: _Task
+    task: _WorkerRole
 
     @property
     def size(self) -> int:
@@ -59,7 +58,7 @@ class Cluster(BaseModel):
         return self.task.type == "chief" or ("chief" not in self.cluster and self.task.index == 0)
 
 
-def read_cluster(environ: Mapping[str, str]) -> Cluster:
+def read_cluster(environ: Mapping[str, str]) -> WorkerCluster:
     """
     The cluster that ``TF_CONFIG`` describes.
 
@@ -71,7 +70,7 @@ def read_cluster(environ: Mapping[str, str]) -> Cluster:
     if not text:
         raise BadInput("TF_CONFIG", "is not set, and several workers find each other by it", fix)
     try:
-        cluster = Cluster.model_validate_json(text)
+        cluster = WorkerCluster.model_validate_json(text)
     except ValidationError as error:
         raise BadInput("TF_CONFIG", one_line(error), fix) from error
     if cluster.task.index >= len(cluster.cluster.get(cluster.task.type, ())):

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import polars as pl
 from pydantic import ValidationError
 
+from sluice.arrays import Floats32
 from sluice.errors import BadInput, one_line
 from sluice.features.manifest import FeatureManifest
 from sluice.models.encoder import Encoder
@@ -23,7 +22,7 @@ _IDENTITY = ("example_id", "event_time", "split")
 
 
 @dataclass(frozen=True, eq=False)
-class Encoded:
+class EncodedSplit:
     """
     One split as a network takes it.
 
@@ -34,8 +33,8 @@ class Encoded:
     """
 
     ids: pl.Series
-    x: npt.NDArray[np.float32]
-    y: npt.NDArray[np.float32]
+    x: Floats32
+    y: Floats32
 
 
 def reduced_manifest(frame_dir: Path, recipe: Recipe) -> FeatureManifest:
@@ -73,8 +72,8 @@ def prepared_frame(frame_dir: Path, recipe: Recipe) -> pl.DataFrame:
     """
     manifest = reduced_manifest(frame_dir, recipe)
     frame = _read(frame_dir / FRAME, (*_IDENTITY, "label", *manifest.names))
-    frame = _transformed(frame, recipe.transform, "transform", (*_IDENTITY, "label"), pl.lit(value=True))
-    frame = _transformed(frame, recipe.train_transform, "train_transform", _IDENTITY, pl.col("split") == "train")
+    frame = _transform(frame, recipe.transform, "transform", (*_IDENTITY, "label"), pl.lit(value=True))
+    frame = _transform(frame, recipe.train_transform, "train_transform", _IDENTITY, pl.col("split") == "train")
     frame = frame.sort("event_time", "example_id")
     _check_labels(frame)
     return frame
@@ -86,14 +85,14 @@ def as_trained(cells: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
 
     Expressions over columns that ``cells`` lacks raise BadInput.
     """
-    return _transformed(cells, recipe.transform, "transform", (), pl.lit(value=True))
+    return _transform(cells, recipe.transform, "transform", (), pl.lit(value=True))
 
 
-def encoded_splits(frame: pl.DataFrame, encoder: Encoder) -> dict[str, Encoded]:
+def encoded_splits(frame: pl.DataFrame, encoder: Encoder) -> dict[str, EncodedSplit]:
     """Each split of a prepared frame, encoded."""
     parts = {name: frame.filter(pl.col("split") == name) for name in SPLITS}
     return {
-        name: Encoded(part["example_id"], encoder.encode(part), part["label"].cast(pl.Float32).to_numpy())
+        name: EncodedSplit(part["example_id"], encoder.encode(part), part["label"].cast(pl.Float32).to_numpy())
         for name, part in parts.items()
     }
 
@@ -110,19 +109,19 @@ def _read(path: Path, needed: tuple[str, ...]) -> pl.DataFrame:
     return frame
 
 
-def _transformed(
-    frame: pl.DataFrame, expressions: Mapping[str, str], field: str, kept: tuple[str, ...], where: pl.Expr
+def _transform(
+    frame: pl.DataFrame, expressions: Mapping[str, str], field: str, fixed: tuple[str, ...], where: pl.Expr
 ) -> pl.DataFrame:
     for name in expressions:
-        if name not in frame.columns or name in kept:
+        if name not in frame.columns or name in fixed:
             rule = "is not a column of the frame" if name not in frame.columns else "may not be changed"
             raise BadInput(f"recipe {field}: {name!r}", rule, "transform features of the frame")
     try:
-        changed = [
+        columns = [
             pl.when(where).then(pl.sql_expr(expressions[name])).otherwise(pl.col(name)).alias(name)
             for name in sorted(expressions)
         ]
-        return frame.with_columns(changed)
+        return frame.with_columns(columns)
     except pl.exceptions.PolarsError as error:
         reason = one_line(error)
         raise BadInput(f"recipe {field}", f"cannot be evaluated ({reason})", "mend the SQL expression") from error

@@ -18,7 +18,7 @@ from typing import Any
 from sluice.tasks.recipe import Recipe
 from sluice.training.checkpoint import Checkpoint, CheckpointStore, identity_of
 from sluice.training.curve import Curve
-from sluice.training.frame import Encoded
+from sluice.training.frame import EncodedSplit
 from sluice.training.steps import Steps
 
 PREEMPTED = 175
@@ -28,7 +28,7 @@ _PIECE = 50
 
 
 @dataclass(frozen=True)
-class Keeping:
+class CheckpointPlan:
     """Where checkpoints go, how many steps lie between two, and whether this process is the one that writes them."""
 
     store: CheckpointStore | None
@@ -37,7 +37,7 @@ class Keeping:
 
 
 def train_in_steps(
-    keras: Any, strategy: Any, train: Encoded, recipe: Recipe, weight: float, curve: Curve, keeping: Keeping
+    keras: Any, strategy: Any, train: EncodedSplit, recipe: Recipe, weight: float, curve: Curve, plan: CheckpointPlan
 ) -> None:
     """
     Train until the recipe's epochs are over or the curve is flat; ``curve`` has the best weights then.
@@ -49,7 +49,7 @@ def train_in_steps(
         recipe: the model, the batch over all devices, the epochs, the seed.
         weight: the positive class's.
         curve: measures each epoch.
-        keeping: checkpoints.
+        plan: where checkpoints go, and how often.
 
     Raises:
         BadInput: the batch cannot be shared equally, or the checkpoint is of another training.
@@ -57,41 +57,41 @@ def train_in_steps(
     """
     steps = Steps(keras, strategy, train, recipe, weight)
     identity = identity_of(recipe, train)
-    done = _resumed(steps, curve, keeping, identity)
+    step = _resume(steps, curve, plan, identity)
     flat = curve.flat
     with _sigterm_noted() as noted, _lost_worker_ends(strategy):
-        while done < steps.in_all and not flat:
-            piece = min(_PIECE, steps.an_epoch - done % steps.an_epoch, keeping.every - done % keeping.every)
-            steps.take(done, piece)
-            done += piece
-            if done % steps.an_epoch == 0:
+        while step < steps.in_all and not flat:
+            piece = min(_PIECE, steps.an_epoch - step % steps.an_epoch, plan.every - step % plan.every)
+            steps.take(step, piece)
+            step += piece
+            if step % steps.an_epoch == 0:
                 curve.add(steps.model)
-            stopped, flat = steps.anywhere(noted.is_set(), curve.flat)
-            if stopped or done % keeping.every == 0:
-                _save(steps, curve, keeping, identity, done)
-            if stopped:
-                raise _preempted("stopped by SIGTERM")
+            stop, flat = steps.anywhere(noted.is_set(), curve.flat)
+            if stop or step % plan.every == 0:
+                _save(steps, curve, plan, identity, step)
+            if stop:
+                raise _preemption("stopped by SIGTERM")
 
 
-def _resumed(steps: Steps, curve: Curve, keeping: Keeping, identity: str) -> int:
+def _resume(steps: Steps, curve: Curve, plan: CheckpointPlan, identity: str) -> int:
     """Steps that an earlier try took; model, optimizer and curve are as it left them."""
-    found = keeping.store.read(identity) if keeping.store else None
-    if found is None:
+    saved = plan.store.read(identity) if plan.store else None
+    if saved is None:
         return 0
-    steps.restore(found.weights, found.optimizer)
-    curve.epochs, curve.best_epoch, curve.best_weights = list(found.history), found.best_epoch, found.best
-    return found.step
+    steps.restore(saved.weights, saved.optimizer)
+    curve.epochs, curve.best_epoch, curve.best_weights = list(saved.history), saved.best_epoch, saved.best
+    return saved.step
 
 
-def _save(steps: Steps, curve: Curve, keeping: Keeping, identity: str, done: int) -> None:
-    if keeping.store is None or not keeping.chief:
+def _save(steps: Steps, curve: Curve, plan: CheckpointPlan, identity: str, step: int) -> None:
+    if plan.store is None or not plan.chief:
         return
     weights, optimizer = steps.state()
     history = tuple(curve.epochs)
-    keeping.store.write(Checkpoint(identity, done, weights, optimizer, curve.best_weights, curve.best_epoch, history))
+    plan.store.write(Checkpoint(identity, step, weights, optimizer, curve.best_weights, curve.best_epoch, history))
 
 
-def _preempted(why: str) -> SystemExit:
+def _preemption(why: str) -> SystemExit:
     sys.stderr.write(f"training {why}; started again, it goes on from its checkpoint\n")
     return SystemExit(PREEMPTED)
 
@@ -115,10 +115,10 @@ def _lost_worker_ends(strategy: Any) -> Iterator[None]:
     """What the others see when a worker dies is a failed exchange; all start again from the last checkpoint."""
     import tensorflow as tf
 
-    lost = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.InternalError)
+    failures = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.InternalError)
     try:
         yield
-    except lost as error:
+    except failures as error:
         if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
             raise
-        raise _preempted(f"lost another worker ({type(error).__name__})") from error
+        raise _preemption(f"lost another worker ({type(error).__name__})") from error

@@ -10,8 +10,16 @@ from sluice.errors import BadInput
 from sluice.models.builder import build
 from sluice.tasks.recipe import Recipe
 from sluice.training.checkpoint import Arrays
-from sluice.training.frame import Encoded
-from sluice.training.optimizer import optimizer_for
+from sluice.training.frame import EncodedSplit
+
+_WEIGHT_DECAY = 0.01
+
+
+def optimizer_for(keras: Any, recipe: Recipe, rows: int) -> Any:
+    """AdamW whose rate falls along a cosine to zero over the recipe's epochs (Loshchilov, Hutter 2019, equation 14)."""
+    steps = max(1, rows // recipe.batch_size) * recipe.epochs
+    rate = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, steps)
+    return keras.optimizers.AdamW(rate, weight_decay=_WEIGHT_DECAY)
 
 
 class Steps:
@@ -24,7 +32,7 @@ class Steps:
         in_all: steps of all epochs.
     """
 
-    def __init__(self, keras: Any, strategy: Any, train: Encoded, recipe: Recipe, weight: float) -> None:
+    def __init__(self, keras: Any, strategy: Any, train: EncodedSplit, recipe: Recipe, weight: float) -> None:
         """
         Raises BadInput where the batch cannot be shared equally.
 
@@ -52,15 +60,15 @@ class Steps:
             self._optimizer.build(self.model.trainable_variables)
         self._batches: Any = None
         self._advance = tf.function(self._several)
-        self._sum = tf.function(self._summed)
+        self._sum = tf.function(self._sum_flags)
 
-    def take(self, done: int, count: int) -> None:
+    def take(self, first: int, count: int) -> None:
         """Take ``count`` steps after the first ``done``, those that the last call ended with."""
         import tensorflow as tf
 
         if self._batches is None:
             self._batches = iter(
-                self._strategy.distribute_datasets_from_function(lambda place: self._from(done, place))
+                self._strategy.distribute_datasets_from_function(lambda place: self._from(first, place))
             )
         self._advance(self._batches, tf.constant(count))
 
@@ -80,7 +88,7 @@ class Steps:
         for variable, value in zip(self._optimizer.variables, optimizer, strict=True):
             variable.assign(value)
 
-    def _from(self, done: int, place: Any) -> Any:
+    def _from(self, first: int, place: Any) -> Any:
         """
         Batches of this worker's replicas, in turn, to the end of the training: (rows, labels, step, first row).
 
@@ -90,7 +98,7 @@ class Steps:
         import tensorflow as tf
 
         x, y = tf.constant(self._train.x), tf.constant(self._train.y)
-        epoch, over = divmod(done, self.an_epoch)
+        epoch, over = divmod(first, self.an_epoch)
         replicas = self._batch // self._share // place.num_input_pipelines
         mine = tf.range(replicas, dtype=tf.int64) + place.input_pipeline_id * replicas
 
@@ -102,8 +110,8 @@ class Steps:
             parts = rows, tf.repeat(steps, replicas), tf.tile(mine * self._share, (self.an_epoch,))
             return tf.data.Dataset.from_tensor_slices(parts)
 
-        chosen = tf.data.Dataset.range(epoch, self._recipe.epochs).flat_map(indices).skip(over * replicas)
-        gathered = chosen.map(lambda at, step, offset: (tf.gather(x, at), tf.gather(y, at), step, offset))
+        batches = tf.data.Dataset.range(epoch, self._recipe.epochs).flat_map(indices).skip(over * replicas)
+        gathered = batches.map(lambda at, step, offset: (tf.gather(x, at), tf.gather(y, at), step, offset))
         return gathered.prefetch(tf.data.AUTOTUNE)
 
     def _several(self, batches: Any, count: Any) -> None:
@@ -112,7 +120,7 @@ class Steps:
         for _ in tf.range(count):
             self._strategy.run(self._step, args=(next(batches),))
 
-    def _summed(self, flags: Any) -> Any:
+    def _sum_flags(self, flags: Any) -> Any:
         import tensorflow as tf
 
         return self._strategy.reduce(tf.distribute.ReduceOp.SUM, self._strategy.run(tf.identity, (flags,)), axis=None)

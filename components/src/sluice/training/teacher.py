@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
-from sluice.content import write_json
+from sluice.arrays import Floats, Floats32
+from sluice.content import whole_directory, write_json
+from sluice.documents.model import FrozenDocument
 from sluice.errors import BadInput
 from sluice.models.builder import build
 from sluice.models.encoder import fit_encoder
@@ -22,30 +22,26 @@ from sluice.training.checkpoint import CheckpointStore
 from sluice.training.curve import (
     Curve,
     Epoch,
-    Floats,
-    Logits,
-    Progress,
+    LinePrinter,
     auc,
     forward_logits,
     log_loss,
     predicted_logits,
+    print_line,
 )
 from sluice.training.determinism import on_jax, start_distributed, start_jax
 from sluice.training.distribution import ONE_DEVICE, Distribution, read_cluster
-from sluice.training.frame import Encoded, encoded_splits, prepared_frame, reduced_manifest
-from sluice.training.loop import Keeping, train_in_steps
-from sluice.training.optimizer import optimizer_for
-from sluice.training.staging import whole_directory
+from sluice.training.frame import EncodedSplit, encoded_splits, prepared_frame, reduced_manifest
+from sluice.training.loop import CheckpointPlan, train_in_steps
+from sluice.training.steps import optimizer_for
 
 WEIGHTS = "teacher.weights.h5"
 _TEMPERATURES = np.geomspace(1.0, 4.0, 61)
 """Never below 1: one calm month after train would make the model too sure of itself in the months that follow."""
 
 
-class TrainingRecord(BaseModel):
+class TrainingRecord(FrozenDocument):
     """How the training went."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs: int
     """Epochs that were run."""
@@ -62,7 +58,7 @@ class TrainingRecord(BaseModel):
 
 
 @dataclass(frozen=True)
-class Scale:
+class TrainingSetup:
     """
     How a training is spread and kept; the default is one device and no checkpoint.
 
@@ -102,8 +98,8 @@ def train_teacher(
     recipe: Recipe,
     out: Path,
     baseline_keys: Sequence[str] = (),
-    progress: Progress | None = None,
-    scale: Scale = Scale(),
+    progress: LinePrinter | None = None,
+    setup: TrainingSetup = TrainingSetup(),
 ) -> TrainingRecord:
     """
     Train the recipe's teacher and the baselines.
@@ -115,57 +111,56 @@ def train_teacher(
             several workers the chief writes it, the others write nothing.
         baseline_keys: columns whose combinations give the rate baseline.
         progress: called with one line an epoch; by default the line goes to standard output.
-        scale: devices and checkpoints.
+        setup: devices and checkpoints.
 
     Raises:
-        BadInput: the recipe does not fit the frame, the frame cannot be trained on, or the scale does not fit.
+        BadInput: the recipe does not fit the frame, the frame cannot be trained on, or the setup does not fit.
     """
     manifest = reduced_manifest(frame_dir, recipe)
     frame = prepared_frame(frame_dir, recipe)
     encoder = fit_encoder(frame.filter(split="train"), manifest)
     splits = encoded_splits(frame, encoder)
-    if not scale.chief:
-        return _fit(splits, recipe, _unsaid, scale)[1]
+    if not setup.chief:
+        return _fit(splits, recipe, _unsaid, setup)[1]
     with whole_directory(out) as directory:
         baseline_scores(frame, splits, encoder, baseline_keys).write_parquet(directory / "baselines.parquet")
-        model, record = _fit(splits, recipe, progress or _to_stdout, scale)
+        model, record = _fit(splits, recipe, progress or print_line, setup)
         model.save_weights(directory / WEIGHTS)
         spec = {"width": encoder.width, "hidden": list(recipe.teacher), "dropout": recipe.dropout}
         write_json(directory / "spec.json", spec)
         write_json(directory / "encoder.json", encoder.model_dump(mode="json"))
         write_json(directory / "manifest.json", manifest.model_dump(mode="json"))
         write_json(directory / "history.json", record.model_dump(mode="json"))
-    if scale.store:
-        scale.store.forget()
+    if setup.store:
+        setup.store.forget()
     return record
 
 
-def best_temperature(y: Floats, logits: Logits) -> float:
+def best_temperature(y: Floats32, logits: Floats) -> float:
     """The divisor of the logits that gives the least log loss."""
     losses = [log_loss(y, logits / temperature) for temperature in _TEMPERATURES]
     return float(_TEMPERATURES[int(np.argmin(losses))])
-
-
-def _to_stdout(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
 
 
 def _unsaid(_line: str) -> None:
     """The chief says it."""
 
 
-def _fit(splits: dict[str, Encoded], recipe: Recipe, progress: Progress, scale: Scale) -> tuple[Any, TrainingRecord]:
+def _fit(
+    splits: dict[str, EncodedSplit], recipe: Recipe, progress: LinePrinter, setup: TrainingSetup
+) -> tuple[Any, TrainingRecord]:
     train, tune = splits["train"], splits["tune"]
     weight = float((1 - train.y.mean()) / train.y.mean())
     shift = float(np.log(weight))
-    predict = forward_logits if scale.in_steps else predicted_logits
+    predict = forward_logits if setup.in_steps else predicted_logits
     curve = Curve(splits, recipe, shift, progress, predict)
-    if scale.in_steps and not on_jax():
-        keras, strategy = start_distributed(recipe.seed, scale.distribution)
-        train_in_steps(keras, strategy, train, recipe, weight, curve, Keeping(scale.store, scale.every, scale.chief))
+    if setup.in_steps and not on_jax():
+        keras, strategy = start_distributed(recipe.seed, setup.distribution)
+        train_in_steps(
+            keras, strategy, train, recipe, weight, curve, CheckpointPlan(setup.store, setup.every, setup.chief)
+        )
     else:
-        keras = _started(recipe, scale)
+        keras = _start_keras(recipe, setup)
         _fit_whole(keras, train, recipe, weight, curve)
     model = build(keras, train.x.shape[1], recipe.teacher, recipe.dropout)
     model.set_weights(curve.best_weights)
@@ -185,15 +180,15 @@ def _fit(splits: dict[str, Encoded], recipe: Recipe, progress: Progress, scale: 
     )
 
 
-def _started(recipe: Recipe, scale: Scale) -> Any:
+def _start_keras(recipe: Recipe, setup: TrainingSetup) -> Any:
     if not on_jax():
-        return start_distributed(recipe.seed, scale.distribution)[0]
-    if scale.checkpoints:
+        return start_distributed(recipe.seed, setup.distribution)[0]
+    if setup.checkpoints:
         raise BadInput("checkpoints", "need the TensorFlow backend of Keras", "unset KERAS_BACKEND, or keep none")
-    return start_jax(recipe.seed, scale.distribution)
+    return start_jax(recipe.seed, setup.distribution)
 
 
-def _fit_whole(keras: Any, train: Encoded, recipe: Recipe, weight: float, curve: Curve) -> None:
+def _fit_whole(keras: Any, train: EncodedSplit, recipe: Recipe, weight: float, curve: Curve) -> None:
     """Keras's own loop: one process, from the first epoch to the last."""
     rows = _shared_equally(keras, len(train.y), recipe)
     model = build(keras, train.x.shape[1], recipe.teacher, recipe.dropout, recipe.precision)

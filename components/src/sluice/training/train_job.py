@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from sluice.content import digest_of_value
+from sluice.documents.model import FrozenDocument, first_violation
 from sluice.errors import BadInput
 from sluice.tasks.recipe import Recipe
 from sluice.training.distribution import PORT, node_addresses
@@ -25,14 +26,12 @@ _FINAL_CODES = [2, 3]
 _NAME = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 
 
-class Placement(BaseModel):
+class Placement(FrozenDocument):
     """
     What a platform team decides once: images, nodes, storage.
 
     Resource quantities are Kubernetes' (``4``, ``500m``, ``16Gi``).
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     namespace: str = Field(pattern=_NAME, max_length=63)
     image: str = Field(min_length=1)
@@ -56,10 +55,8 @@ class Placement(BaseModel):
     restarts: int = Field(default=10, ge=0)
 
 
-class TrainingJob(BaseModel):
+class TrainingJob(FrozenDocument):
     """One training over several nodes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=_NAME, max_length=40)
     task: str
@@ -83,7 +80,7 @@ class TrainingJob(BaseModel):
         return path
 
 
-def placed(document: Mapping[str, Any], claim: str, namespace: Callable[[], str]) -> Placement:
+def placement_of(document: Mapping[str, Any], claim: str, namespace: Callable[[], str]) -> Placement:
     """
     The placement in a document, with the claim; ``namespace`` is asked where the document names none.
 
@@ -102,7 +99,7 @@ def job_of(
     task: str,
     recipe: Recipe,
     size: tuple[int, int],
-    keeping: tuple[str, int],
+    checkpoints: tuple[str, int],
     placement: Placement,
 ) -> TrainingJob:
     """
@@ -111,7 +108,7 @@ def job_of(
     Args:
         run: as decisions name it; ``id`` makes the job's name.
         size: nodes, and accelerators of each.
-        keeping: where checkpoints go (empty: beside the frame), and steps between two.
+        checkpoints: where they go (empty: beside the frame), and steps between two.
 
     Raises:
         BadInput: a number or name is out of range.
@@ -124,8 +121,8 @@ def job_of(
             recipe=recipe,
             frame=f"{folder}/frame",
             out=f"{folder}/teacher",
-            checkpoints=keeping[0] or f"{placement.mount}/{folder}/checkpoints",
-            every=keeping[1],
+            checkpoints=checkpoints[0] or f"{placement.mount}/{folder}/checkpoints",
+            every=checkpoints[1],
             nodes=size[0],
             accelerators=size[1],
         )
@@ -134,11 +131,8 @@ def job_of(
 
 
 def _wrong(thing: str, error: ValidationError) -> BadInput:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return BadInput(
-        f"{thing}: {where}", f"{first['msg']}, got {first['input']!r}"[:200], "see docs/train-on-more-gpus.md"
-    )
+    key, rule, value = first_violation(error)
+    return BadInput(f"{thing}: {key}", f"{rule}, got {value!r}"[:200], "see docs/train-on-more-gpus.md")
 
 
 def training_runtime(placement: Placement) -> dict[str, Any]:
@@ -239,14 +233,14 @@ def outcome(document: Mapping[str, Any]) -> tuple[bool | None, str]:
         document: the object as the API server has it.
     """
     ends = {"Complete": True, "Succeeded": True, "Failed": False}
-    found = [each for each in document.get("status", {}).get("conditions", []) if each.get("status") == "True"]
-    said = "; ".join(f"{each['type']}: {each.get('message') or each.get('reason', '')}" for each in found)
-    ended = [ends[each["type"]] for each in found if each["type"] in ends]
-    return (ended[-1] if ended else None), said or "waiting for the operator"
+    conditions = [each for each in document.get("status", {}).get("conditions", []) if each.get("status") == "True"]
+    message = "; ".join(f"{each['type']}: {each.get('message') or each.get('reason', '')}" for each in conditions)
+    results = [ends[each["type"]] for each in conditions if each["type"] in ends]
+    return (results[-1] if results else None), message or "waiting for the operator"
 
 
 def _arguments(job: TrainingJob, placement: Placement) -> list[str]:
-    asked = {
+    options = {
         "task": job.task,
         "recipe": job.recipe.model_dump_json(),
         "frame": f"{placement.mount}/{job.frame}",
@@ -255,7 +249,7 @@ def _arguments(job: TrainingJob, placement: Placement) -> list[str]:
         "checkpoints": job.checkpoints,
         "every": str(job.every),
     }
-    return [f"--{name}={value}" for name, value in asked.items()]
+    return [f"--{name}={value}" for name, value in options.items()]
 
 
 def _pod(placement: Placement, container: str, accelerators: int) -> dict[str, Any]:

@@ -19,28 +19,28 @@ from pydantic import ValidationError
 from sluice.errors import BadInput, SluiceError, one_line
 from sluice.tasks.recipe import Recipe
 from sluice.tasks.task import load_task
-from sluice.training.distribution import Distribution, Kind, tf_config
-from sluice.training.teacher import Scale, train_teacher
+from sluice.training.distribution import Distribution, DistributionKind, tf_config
+from sluice.training.teacher import TrainingSetup, train_teacher
 
 NODES, INDEX = "SLUICE_NODES", "JOB_COMPLETION_INDEX"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train; exit code 0 done, 2 the input is wrong, ``sluice.training.loop.PREEMPTED`` start it again."""
-    asked = _parser().parse_args(arguments)
+    options = _parser().parse_args(arguments)
     try:
-        os.environ.update(joined(os.environ))
-        distribution = Distribution(kind=asked.distribution, model_shards=asked.model_shards)
-        scale = Scale(distribution, asked.checkpoints, asked.every)
-        keys = load_task(asked.task).baseline_keys
-        train_teacher(asked.frame, _recipe(asked.recipe), asked.out, keys, scale=scale)
+        os.environ.update(cluster_variables(os.environ))
+        distribution = Distribution(kind=options.distribution, model_shards=options.model_shards)
+        setup = TrainingSetup(distribution, options.checkpoints, options.every)
+        keys = load_task(options.task).baseline_keys
+        train_teacher(options.frame, _recipe(options.recipe), options.out, keys, setup=setup)
     except SluiceError as error:
         sys.stderr.write(f"sluice: {error}\n")
         return error.exit_code
     return 0
 
 
-def joined(environ: Mapping[str, str]) -> dict[str, str]:
+def cluster_variables(environ: Mapping[str, str]) -> dict[str, str]:
     """
     ``TF_CONFIG`` where a TrainJob lists its nodes, else nothing.
 
@@ -69,10 +69,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--recipe", required=True, help="JSON")
     parser.add_argument("--frame", type=Path, required=True, help="folder that all workers see")
     parser.add_argument("--out", type=Path, required=True, help="folder that the chief writes")
-    parser.add_argument("--distribution", choices=get_args(Kind), default="multi_worker")
+    parser.add_argument("--distribution", choices=get_args(DistributionKind), default="multi_worker")
     parser.add_argument("--model-shards", type=int, choices=range(1, 65), default=1, metavar="1..64")
     parser.add_argument("--checkpoints", default="", help="folder or URL of this training's own; empty keeps none")
-    parser.add_argument("--every", type=int, default=Scale.every, help="steps between two checkpoints")
+    parser.add_argument("--every", type=int, default=TrainingSetup.every, help="steps between two checkpoints")
     return parser
 
 

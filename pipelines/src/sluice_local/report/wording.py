@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from sluice.documents.verdict import Verdict
+from sluice.stages.registry import STAGES
 
 MINUS = "−"
 METRIC_NAMES = {
@@ -16,15 +17,9 @@ METRIC_NAMES = {
     "recall": "recall",
 }
 MARKS = {Verdict.PASS: "✓", Verdict.FAIL: "✕", Verdict.INCONCLUSIVE: "?"}
-ACTIONS = {
+ACTIONS = {stage.action: stage.label for stage in STAGES.values() if stage.action} | {
     "refuse": "refused",
     "propose": "proposed",
-    "bootstrap": "first model served",
-    "start-shadow": "shadow starts",
-    "start-preview": "made ready without traffic",
-    "set-weight": "weight set",
-    "promote": "promoted",
-    "confirm": "confirmed",
     "pause": "waits for approval",
     "approve": "approved",
     "rollback": "rolled back",

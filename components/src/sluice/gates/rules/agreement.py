@@ -23,7 +23,7 @@ KIND = RuleKind(
     unit="share of pairs",
     judge=_judge,
     roles=("limit",),
-    stages=("shadow",),
+    needs="mirrors",
     direction="higher",
     open_limits=True,
 )

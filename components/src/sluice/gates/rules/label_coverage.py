@@ -26,7 +26,7 @@ KIND = RuleKind(
     unit="share of requests",
     judge=_judge,
     roles=("quality",),
-    stages=("confirm",),
+    needs="whole_rollout",
     direction="higher",
     interval=False,
 )

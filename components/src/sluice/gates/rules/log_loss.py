@@ -15,7 +15,7 @@ _Strata = list[tuple[SampleMoments, SampleMoments]]
 
 
 def _judge(question: Question) -> tuple[Reason, ...]:
-    if question.evidence.stage == "shadow":
+    if question.state.is_mirrored:
         return _paired(question)
     return _stratified(question)
 

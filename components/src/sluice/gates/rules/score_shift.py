@@ -24,7 +24,7 @@ KIND = RuleKind(
     unit="score",
     judge=_judge,
     roles=("limit",),
-    stages=("shadow",),
+    needs="mirrors",
     open_limits=True,
     planned=True,
 )

@@ -16,13 +16,13 @@ def _judge(question: Question) -> tuple[Reason, ...]:
     evidence, state = question.evidence, question.state
     other, candidate = evidence.split
     n = other + candidate
-    weight = state.mirror_percent if state.stage == "shadow" else state.candidate_weight
+    weight = state.candidate_share
     planned = min(weight / 100, _LOSSLESS)
     share = candidate / n if n else None
     above = weight == 100 and share is not None and share >= planned
     evidence_against = sample_ratio(candidate, other, planned) if n and not above else -math.inf
     broken = evidence_against >= -math.log(question.alpha)
-    what = "mirrored to the candidate" if state.stage == "shadow" else "sent to the candidate"
+    what = "mirrored to the candidate" if state.is_mirrored else "sent to the candidate"
     reason = Reason(
         rule="split",
         verdict=Verdict.FAIL if broken else Verdict.PASS if n else Verdict.INCONCLUSIVE,

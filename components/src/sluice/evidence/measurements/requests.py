@@ -1,0 +1,75 @@
+"""Requests, failures and latencies of each arm, and where requests went; in a cluster the servers count these."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from sluice.documents.event_time import iso
+from sluice.documents.evidence import SIDES, Timings
+from sluice.evidence.measurements.measurement import Measurement, Part, StageRows
+from sluice.evidence.measurements.points import PointIndex
+from sluice.evidence.moments import histogram, moments
+from sluice.evidence.rows import failed
+
+_NO_REQUESTS = {"n": 0, "first": None, "last": None, "errors": 0}
+
+
+def _from_rows(rows: StageRows) -> Part:
+    arms = {side: _arm(rows.served[side]) for side in SIDES}
+    return {**arms, "foreign": _foreign(rows), "split": _split(rows)}
+
+
+def _arm(rows: pl.DataFrame) -> dict[str, Any]:
+    times = rows["event_time"]
+    gaps = [pl.col(name) > 0 for name in ("missing", "stale") if name in rows.columns]
+    return {
+        "n": rows.height,
+        "first": iso(times[0]) if rows.height else None,
+        "last": iso(times[-1]) if rows.height else None,
+        "errors": int(rows.select(failed().sum()).item()),
+        "stale": rows.filter("ok", pl.any_horizontal(gaps)).height if gaps else 0,
+    }
+
+
+def _foreign(rows: StageRows) -> int:
+    """Answers on either route by a digest that is not released there."""
+    state, answered = rows.state, rows.live.filter(pl.col("digest").is_not_null())
+    released = {"stable": state.stable, state.candidate_route: state.candidate}
+    return sum(
+        answered.filter(pl.col("route") == route, pl.col("digest") != (digest or "")).height
+        for route, digest in released.items()
+    )
+
+
+def _split(rows: StageRows) -> tuple[int, int]:
+    route = rows.state.candidate_route
+    first = rows.live.filter(pl.col("route") == "stable")["request_id"]
+    second = rows.live.filter(pl.col("route") == route)["request_id"]
+    if rows.state.is_mirrored:
+        mirrored = int(first.is_in(second.to_list()).sum())
+        return len(first) - mirrored, mirrored
+    return len(first), len(second)
+
+
+def _from_points(_: PointIndex) -> Part:
+    return {**dict.fromkeys(SIDES, _NO_REQUESTS), "foreign": 0, "split": (0, 0)}
+
+
+def _timings(rows: StageRows) -> Part:
+    """Moments over all answers; bins over those that a server timed itself, as its own metrics are."""
+    candidate, stable = rows.served["candidate"], rows.served["stable"]
+    timed = [side.filter(pl.col("digest").is_not_null())["latency_ms"] for side in (candidate, stable)]
+    timings = Timings(
+        candidate=moments(candidate["latency_ms"]),
+        stable=moments(stable["latency_ms"]),
+        difference=moments(rows.pairs["latency_ms"] - rows.pairs["latency_ms_s"]),
+        candidate_bins=histogram(timed[0]),
+        stable_bins=histogram(timed[1]),
+    )
+    return {"timings": timings}
+
+
+REQUESTS = Measurement("requests", "Requests and failures of each arm.", _from_rows, _from_points)
+LATENCY = Measurement("latency", "Milliseconds of each answer.", _timings, lambda _: {"timings": Timings()})
