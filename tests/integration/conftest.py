@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from pydantic import TypeAdapter
 
 from tests.support.tiny_run import Ended, play
 
@@ -31,9 +31,8 @@ def ended(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Ended:
 
 
 def _played(root: Path) -> Ended:
-    kept = root / "ended.pickle"
-    if not kept.exists():
+    document, ending = root / "ended.json", TypeAdapter(Ended)
+    if not document.exists():
         root.mkdir(exist_ok=True)
-        kept.write_bytes(pickle.dumps(play(root)))
-    found: Ended = pickle.loads(kept.read_bytes())  # noqa: S301  written by another process of this run
-    return found
+        document.write_bytes(ending.dump_json(play(root)))
+    return ending.validate_json(document.read_bytes())
