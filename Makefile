@@ -23,6 +23,7 @@ $(READY): uv.lock pyproject.toml components/pyproject.toml serving/pyproject.tom
 run: $(READY)  ## the whole loop on real data: train, gate, release, serve, promote, roll back (minutes)
 	@$(BIN)/sluice run
 
+test: export PYTHONDONTWRITEBYTECODE =   # each of the processes would compile the tests and all of ours again
 test: $(READY)  ## all tests, a file at a time on each processor
 	@$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 

@@ -52,14 +52,14 @@ STRICT = {
 def render(directory: Path) -> list[Object]:
     """The objects of a kustomization."""
     text = subprocess.run(["kubectl", "kustomize", directory], check=True, capture_output=True, text=True).stdout
-    return [found for found in yaml.safe_load_all(text) if found]
+    return [document for document in yaml.safe_load_all(text) if document]
 
 
 def expand(objects: list[Object], storage: Object) -> list[Object]:
     """InferenceServices as Deployments, the rest as it is; what only they use is left out."""
-    runtimes = [found["spec"] for found in objects if found["kind"] == "ServingRuntime"]
-    plain = [found for found in objects if found["kind"] not in EXPANDED]
-    for service in (found for found in objects if found["kind"] == "InferenceService"):
+    runtimes = [document["spec"] for document in objects if document["kind"] == "ServingRuntime"]
+    plain = [document for document in objects if document["kind"] not in EXPANDED]
+    for service in (document for document in objects if document["kind"] == "InferenceService"):
         first = service["spec"]["predictor"]
         canaries = [first | each["predictor"] for each in service["spec"].get("canary", [])]
         plain += [_deployment(service, each, runtimes[0], storage) for each in (first, *canaries)]
@@ -81,29 +81,29 @@ def _deployment(service: Object, spec: Object, runtime: Object, storage: Object)
     pod["volumes"] = [*runtime["volumes"], {"name": volume["name"], "emptyDir": {}}]
     name = "-".join([service["metadata"]["name"], *([predictor["name"]] if "name" in predictor else [])])
     labels = service["metadata"]["labels"] | {"app": name}
-    kept = {"name": name, "namespace": service["metadata"]["namespace"], "labels": labels}
-    kept["annotations"] = runtime.get("annotations", {})
-    template = {"metadata": {"labels": labels, "annotations": kept["annotations"]}, "spec": pod}
+    metadata = {"name": name, "namespace": service["metadata"]["namespace"], "labels": labels}
+    metadata["annotations"] = runtime.get("annotations", {})
+    template = {"metadata": {"labels": labels, "annotations": metadata["annotations"]}, "spec": pod}
     whole = {"replicas": replicas, "selector": {"matchLabels": {"app": labels["app"]}}, "template": template}
-    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": kept, "spec": whole}
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": whole}
 
 
 def combinations(checkout: Path) -> list[tuple[str, Path]]:
     """Name and directory of everything that is applied; each environment without and with each option."""
     whole = [path for path in (checkout / "manifests").glob("*/kustomization.yaml") if path.parent.name != "base"]
-    found = [(path.parent.name, path.parent) for path in sorted(whole) if "kind: Kustomization" in path.read_text()]
+    places = [(path.parent.name, path.parent) for path in sorted(whole) if "kind: Kustomization" in path.read_text()]
     options = sorted(path.parent.name for path in (checkout / "manifests/options").glob("*/kustomization.yaml"))
     for overlay in sorted((checkout / "manifests/overlays").iterdir()):
         _release(overlay)
-        found.append((overlay.name, overlay))
+        places.append((overlay.name, overlay))
         for option in options:
             copied = overlay.with_name(f"{overlay.name}-{option}")
             shutil.copytree(overlay, copied)
             text = (copied / "kustomization.yaml").read_text()
-            changed = text.replace("[release, ", f"[release, ../../options/{option}, ")
-            (copied / "kustomization.yaml").write_text(changed)
-            found.append((copied.name, copied))
-    return found
+            release = text.replace("[release, ", f"[release, ../../options/{option}, ")
+            (copied / "kustomization.yaml").write_text(release)
+            places.append((copied.name, copied))
+    return places
 
 
 def _release(overlay: Path) -> None:
@@ -143,15 +143,15 @@ def _pin(path: Path) -> None:
 def checkov(program: str, directory: Path) -> tuple[int, set[Failure]]:
     """How many checks passed, and what failed."""
     options = ["--framework", "kubernetes", "--skip-download", "--compact", "--quiet", "-o", "json"]
-    done = subprocess.run([program, "-d", directory, *options], check=False, capture_output=True, text=True)
-    found = json.loads(done.stdout)
-    if found["summary"]["parsing_errors"]:
-        raise SystemExit(f"checkov could not read {found['summary']['parsing_errors']} documents")
-    failed = {(each["check_id"], _named(each["resource"])) for each in found["results"]["failed_checks"]}
-    return found["summary"]["passed"], failed
+    process = subprocess.run([program, "-d", directory, *options], check=False, capture_output=True, text=True)
+    report = json.loads(process.stdout)
+    if report["summary"]["parsing_errors"]:
+        raise SystemExit(f"checkov could not read {report['summary']['parsing_errors']} documents")
+    failed = {(each["check_id"], _object_name(each["resource"])) for each in report["results"]["failed_checks"]}
+    return report["summary"]["passed"], failed
 
 
-def _named(resource: str) -> str:
+def _object_name(resource: str) -> str:
     kind, _, name = resource.split(".", 2)
     return f"{kind}/{name}"
 
@@ -161,8 +161,8 @@ def kube_score(program: str, directory: Path) -> tuple[int, set[Failure]]:
     files = sorted(directory.glob("*.yaml"))
     passed, failed = 0, set()
     for path in files:  # a file each: names repeat between combinations
-        done = subprocess.run([program, "score", "-o", "json", path], check=False, capture_output=True, text=True)
-        for document in json.loads(done.stdout) or []:  # null where it has nothing to score
+        process = subprocess.run([program, "score", "-o", "json", path], check=False, capture_output=True, text=True)
+        for document in json.loads(process.stdout) or []:  # null where it has nothing to score
             name = f"{document['type_meta']['kind']}/{document['object_meta']['name']}"
             checks = [each for each in document["checks"] if not each["skipped"]]
             passed += sum(each["grade"] >= PASSED for each in checks)
@@ -177,12 +177,12 @@ PASSED = 7
 def judge(failed: set[Failure]) -> tuple[list[str], list[str]]:
     """Failures without an exception, and exceptions without a failure; one line each."""
     exceptions = yaml.safe_load((ROOT / ".ci/lint-exceptions.yaml").read_text())
-    used, open_ = set(), []
+    needed, open_ = set(), []
     for check, thing in sorted(failed):
         fitting = [e["check"] for e in exceptions if e["check"] == check and fnmatch.fnmatch(thing, e["objects"])]
-        used |= set(fitting)
+        needed |= set(fitting)
         open_ += [] if fitting else [f"{check}: {thing}"]
-    return open_, [f"{each['check']} ({each['objects']})" for each in exceptions if each["check"] not in used]
+    return open_, [f"{each['check']} ({each['objects']})" for each in exceptions if each["check"] not in needed]
 
 
 def main(programs: list[str]) -> int:

@@ -15,7 +15,7 @@ from sluice.gates.policy import GatePolicy, read_policy
 from sluice.gitops.writer import Snapshot
 from sluice.rollout.advance import propose
 from sluice.simulation.play import play
-from sluice.simulation.traffic import Traffic
+from sluice.simulation.traffic import SimulatedTraffic
 from sluice.simulation.worlds import TrafficScale, scale_of, worlds_named
 from tests.faults import sample
 from tests.faults.registry import SEED, Row, Trial
@@ -41,7 +41,7 @@ def simulated(_: Path, name: str, number: int) -> Trial:
     """One rollout of the shipped policy in a world of the simulator, looked at every hour."""
     (world,) = worlds_named((name,))
     policy, scale = _shipped()
-    outcome = play(Traffic(world, scale, SEED, number), policy)
+    outcome = play(SimulatedTraffic(world, scale, SEED, number), policy)
     wrong = int(outcome.end == "promoted" and world.truth != "good")
     survived = outcome.end != "rolled back" or world.truth != "good"
     said = f"{name} {number}: {outcome.end} in {outcome.stage}" if wrong or not survived else ""

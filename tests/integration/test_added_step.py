@@ -13,7 +13,7 @@ from kfp import compiler, dsl, local
 
 from sluice.steps.parameters import TrainingParameters
 from sluice_pipelines.accelerators import devices
-from sluice_pipelines.candidate import Parameters, checked
+from sluice_pipelines.candidate import Parameters, settle
 from sluice_pipelines.catalogue import CATALOGUE
 from sluice_pipelines.inputs import with_inputs
 from sluice_pipelines.platforms import Platform
@@ -74,7 +74,7 @@ def test_it_is_compiled_into_the_training_with_all_that_its_pod_needs(announce: 
 def test_it_runs_under_kfps_own_runner_after_the_steps_before_it(announce: PipelineStep, tmp_path: Path) -> None:
     def graph(parameters: Parameters) -> Any:
         place = Platform()
-        return place(announce, checked(parameters, place), action="bootstrap").outputs["Output"]
+        return place(announce, settle(parameters, place), action="bootstrap").outputs["Output"]
 
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path / "root"))
     overlays = str(ROOT / "tests/support/tiny_checkout/manifests/overlays")

@@ -15,10 +15,10 @@ import pytest
 from sluice.git.command import git
 from sluice.gitops.writer import GitOps
 from sluice.rollout.advance import look, propose
+from tests.support.command import SLUICE, sluice
 from tests.support.release import GOOD, A, B, passing
 
 ROOT = Path(__file__).parents[2]
-SLUICE = Path(sys.executable).with_name("sluice")
 OVERLAY = "manifests/overlays/dev"
 RELEASE, HOLDS, POLICY = (
     f"{OVERLAY}/{name}" for name in ("release/kustomization.yaml", "release/holds.yaml", "gate-policy.yaml")
@@ -62,8 +62,11 @@ def home(played: Path, tmp_path: Path) -> Path:
 
 
 def _sluice(home: Path, *arguments: str | bytes, **environment: str) -> subprocess.CompletedProcess[str]:
-    known = {"SLUICE_HOME": str(home), "PATH": "/usr/bin:/bin"}
-    return subprocess.run([SLUICE, *arguments], env=known | environment, capture_output=True, text=True, check=False)
+    return sluice(*arguments, env={**_environment(home), **environment})
+
+
+def _environment(home: Path) -> dict[str, str]:
+    return {"SLUICE_HOME": str(home), "PATH": "/usr/bin:/bin"}
 
 
 def _refusal(done: subprocess.CompletedProcess[str]) -> str:
@@ -184,7 +187,8 @@ def test_markup_in_a_reason_is_text(home: Path) -> None:
 
 
 def test_a_terminal_without_arrows_still_gets_its_lines(home: Path) -> None:
-    done = _sluice(home, "status", LC_ALL="C", PYTHONIOENCODING="ascii", TZ="America/New_York")
+    variables = _environment(home) | {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "TZ": "America/New_York"}
+    done = subprocess.run([SLUICE, "status"], env=variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert done.stderr == ""
     assert "\\u2192" in done.stdout

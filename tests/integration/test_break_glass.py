@@ -20,10 +20,10 @@ from sluice.operations.ledger import verify
 from sluice.operations.operator import add_hold, break_the_glass, release_hold, roll_back
 from sluice.operations.status import describe, status_of
 from sluice.rollout.advance import look, propose
+from tests.support.command import sluice
 from tests.support.release import GOOD, A, B, C, passing, sample_checkout, unclear
 
 ROOT = Path(__file__).parents[2]
-SLUICE = Path(sys.executable).with_name("sluice")
 NOW = "2020-03-01T00:00:00Z"
 GIT = """#!/bin/sh
 # the real git, and a SIGKILL for whoever called it at the point that POINT names
@@ -88,13 +88,13 @@ def _rollbacks(gitops: GitOps) -> list[str]:
 
 def _run(home: Path, *arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     variables = {"SLUICE_HOME": str(home), "PATH": os.environ["PATH"]} | (env or {})
-    return subprocess.run([str(SLUICE), *arguments], env=variables, capture_output=True, text=True, check=False)
+    return sluice(*arguments, env=variables)
 
 
 def test_with_git_down_the_state_here_is_rolled_back_at_once(gitops: GitOps) -> None:
     up = _down(gitops)
     _broken(gitops)
-    state = gitops.served().state
+    state = gitops.serving_snapshot().state
     assert (state.stable, state.candidate, state.stage) == (A, None, "stable")
     found = status_of(gitops)
     assert (found["stable"], found["held"], found["break_glass"]["digest"]) == (A, [B], B)
@@ -104,12 +104,12 @@ def test_with_git_down_the_state_here_is_rolled_back_at_once(gitops: GitOps) -> 
     with pytest.raises(BadInput, match="cannot be read"):
         _look(gitops, 5)
     up()
-    record = gitops.glass.standing()
+    record = gitops.glass.pending_record()
     written = gitops.reconcile()
     assert record
     assert written
     assert (written.decision.id, written.decision.run) == (record.id, {"id": "run-3"})
-    assert gitops.glass.standing() is None
+    assert gitops.glass.pending_record() is None
     assert gitops.snapshot().state == state
     assert status_of(gitops)["break_glass"] is None
     assert gitops.reconcile() is None
@@ -122,7 +122,7 @@ def test_the_copy_survives_a_remote_that_is_gone_for_good(gitops: GitOps) -> Non
     with pytest.raises(BadInput, match="cannot be read"):
         gitops.snapshot()
     _broken(gitops)
-    assert gitops.served().state.stable == A
+    assert gitops.serving_snapshot().state.stable == A
 
 
 def test_without_a_copy_nothing_can_be_rolled_back(gitops: GitOps, tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_without_a_copy_nothing_can_be_rolled_back(gitops: GitOps, tmp_path: Pat
     _down(gitops)
     with pytest.raises(BadInput, match="has no copy of"):
         _broken(stranger)
-    assert stranger.glass.standing() is None
+    assert stranger.glass.pending_record() is None
 
 
 def test_a_remote_that_refuses_writing_changes_nothing_here(gitops: GitOps) -> None:
@@ -141,8 +141,8 @@ def test_a_remote_that_refuses_writing_changes_nothing_here(gitops: GitOps) -> N
     for _ in range(2):
         with pytest.raises(BadInput, match=r"cannot be written .*pre-receive hook declined"):
             _look(gitops, 5)
-        assert gitops.served().state.stable == A
-        assert gitops.glass.standing() is not None
+        assert gitops.serving_snapshot().state.stable == A
+        assert gitops.glass.pending_record() is not None
     hook.unlink()
     _look(gitops, 5)
     assert gitops.snapshot().state.stage == "stable"
@@ -246,7 +246,7 @@ def test_a_model_to_go_back_to_that_was_held_meanwhile_is_passed_over(gitops: Gi
         _look(gitops, day)
     assert gitops.snapshot().state.stable == C
     _broken(gitops)
-    record = gitops.glass.standing()
+    record = gitops.glass.pending_record()
     assert record
     assert (record.digest, record.earlier) == (C, (B, A))
     add_hold(elsewhere, B, "audit", "lee", _day(20))
@@ -270,17 +270,17 @@ def test_killed_anywhere_on_the_way_to_git_it_is_written_once(
     done = _run(home, "rollback", "--break-glass", "--reason", "wrong scores", env=killing)
     assert done.returncode == -9, done
     if (verb, nth) == ("fetch", 1):  # nothing was promised yet
-        assert gitops.glass.standing() is None
+        assert gitops.glass.pending_record() is None
         _broken(gitops)
-    record = gitops.glass.standing()
+    record = gitops.glass.pending_record()
     assert record
     assert record.digest == B
-    assert gitops.served().state.stable == A
+    assert gitops.serving_snapshot().state.stable == A
     assert _rollbacks(gitops) == ([record.id] if (verb, when) == ("push", "after") else [])
     again = _run(home, "hold", "add", "sha256:" + "e" * 64, "--reason", "audit")
     assert again.returncode == 0, again.stderr
     assert _rollbacks(gitops) == [record.id]
-    assert gitops.glass.standing() is None
+    assert gitops.glass.pending_record() is None
     assert (gitops.snapshot().state.stable, len(gitops.snapshot().state.holds)) == (A, 2)
     assert verify(gitops).is_intact
 
@@ -290,9 +290,9 @@ def test_two_that_reconcile_at_once_write_it_once(gitops: GitOps) -> None:
     code = "import sys; from pathlib import Path; from sluice.gitops.writer import GitOps; "
     code += "GitOps(Path(sys.argv[1]), 'dev').reconcile()"
     racers = [subprocess.Popen([sys.executable, "-c", code, gitops.remote]) for _ in range(4)]
-    assert [racer.wait(timeout=60) for racer in racers] == [0] * 4
+    assert [racer.wait() for racer in racers] == [0] * 4
     assert len(_rollbacks(gitops)) == 1
-    assert gitops.glass.standing() is None
+    assert gitops.glass.pending_record() is None
 
 
 def test_the_command_names_the_option_and_says_what_it_did(gitops: GitOps) -> None:
@@ -324,14 +324,14 @@ def test_a_rewritten_history_does_not_undo_it(gitops: GitOps) -> None:
     _broken(gitops)
     with pytest.raises(SluiceError, match="history was rewritten"):
         gitops.reconcile()
-    assert gitops.served().state.stable == A
-    assert gitops.glass.standing() is not None
+    assert gitops.serving_snapshot().state.stable == A
+    assert gitops.glass.pending_record() is not None
 
 
 def test_what_was_seen_here_may_be_old_so_git_is_asked_first(gitops: GitOps, elsewhere: GitOps) -> None:
     _another(elsewhere)
     _broken(gitops)
-    record = gitops.glass.standing()
+    record = gitops.glass.pending_record()
     assert record
     assert record.digest == C
 
@@ -347,7 +347,7 @@ def test_it_waits_for_nobody(gitops: GitOps) -> None:
     try:
         hasty = GitOps(Path(gitops.remote), "dev", patience_s=0.2)
         _broken(hasty)
-        assert gitops.served().state.stable == A
+        assert gitops.serving_snapshot().state.stable == A
         with pytest.raises(BadInput, match="another process is busy"):
             hasty.reconcile()
     finally:

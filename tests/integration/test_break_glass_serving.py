@@ -31,10 +31,10 @@ def test_servers_go_back_at_once_and_git_follows(tmp_path: Path) -> None:
             applied = reconciler.sync()
             assert (applied.stable, applied.candidate) == (first, None)
             assert (applied.stable_weight, applied.candidate_weight) == (100, 0)
-        assert gitops.glass.standing() is not None
+        assert gitops.glass.pending_record() is not None
         gone.rename(workspace.gitops)
         reconciler.sync()
-        assert gitops.glass.standing() is None
+        assert gitops.glass.pending_record() is None
         state = gitops.snapshot().state
         assert (state.stable, state.candidate, [hold.digest for hold in state.holds]) == (first, None, [second])
         assert state.is_applied(reconciler.sync())

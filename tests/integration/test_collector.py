@@ -143,7 +143,7 @@ def test_a_server_that_could_not_ship_does_not_start(tmp_path: Path, more: list[
     digest = write_tiny_bundle(tmp_path / "bundles")
     command = [sys.executable, "-m", "sluice_serving.predictor", "--digest", digest, "--model_name", "tiny"]
     command += ["--bundle", str(bundle_directory(tmp_path / "bundles", digest)), "--http_port", "0", *more]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd=tmp_path)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert says in done.stderr
     assert len(done.stderr.splitlines()) == 1

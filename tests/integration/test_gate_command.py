@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ import pytest
 from sluice.git.command import git
 from sluice.gitops.writer import GitOps
 from sluice.operations.operator import add_hold
+from tests.support.command import sluice
 from tests.support.gate import sluice_gate, sluice_gate_at
 from tests.support.kube_api import kube_api
 from tests.support.prometheus_town import POLICY_TEXT as POLICY
@@ -63,14 +62,13 @@ def test_a_person_reads_and_rolls_back_at_a_url(tmp_path: Path) -> None:
     gitops = repository_in(tmp_path, state_in("canary", task="tiny"), POLICY)
     here = {"PATH": os.environ["PATH"], "SLUICE_HOME": str(tmp_path / "home")}
     here["SLUICE_REPOSITORY"] = f"file://{gitops.remote}"
-    sluice = str(Path(sys.executable).with_name("sluice"))
     for command in (["status", "--json"], ["rollback", "--reason", "wrong scores", "--json"]):
-        done = subprocess.run([sluice, *command], env=here, capture_output=True, text=True, check=False, timeout=120)
+        done = sluice(*command, env=here)
         assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["candidate"] == B
     assert gitops.snapshot().state.held(B)
     here["SLUICE_REPOSITORY"] = f"file://{tmp_path}/nowhere.git"
-    done = subprocess.run([sluice, "status"], env=here, capture_output=True, text=True, check=False, timeout=120)
+    done = sluice("status", env=here)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
 
 
@@ -83,9 +81,7 @@ def _look(folder: Path, gitops: GitOps, seen: dict[str, str]) -> tuple[int, str]
 def _accept(folder: Path, gitops: GitOps, *more: str) -> tuple[int, str]:
     here = {"PATH": os.environ["PATH"], "SLUICE_HOME": str(folder / "home")}
     here["SLUICE_REPOSITORY"] = f"file://{gitops.remote}"
-    sluice = str(Path(sys.executable).with_name("sluice"))
-    command = [sluice, "ledger", "accept", "--reason", "an older copy was put back", *more]
-    done = subprocess.run(command, env=here, capture_output=True, text=True, check=False, timeout=120)
+    done = sluice("ledger", "accept", "--reason", "an older copy was put back", *more, env=here)
     return done.returncode, done.stderr
 
 

@@ -15,7 +15,7 @@ from sluice.gitops.writer import GitOps
 from sluice.steps.release import propose_again
 from sluice.workspace import Workspace
 from sluice_local.home import end_leftovers, forget_home, held_lock, prepare_home
-from tests.support.patience import wait_until
+from tests.support.patience import code_of, wait_until, work_of
 from tests.support.tiny_run import RUN, Ended, contents, processes_of, sluice, start
 
 _ONE_LINE = re.compile(r"sluice: [^\n]+\n")
@@ -41,9 +41,13 @@ def test_the_second_run_says_who_holds_the_home(tmp_path: Path) -> None:
         assert _ONE_LINE.fullmatch(second.stderr), second.stderr
         assert f"process {first.pid} since " in second.stderr
         assert second.stdout == ""
-        wait_until("a step runs", lambda: any("executor" in process for process in processes_of(home)))
+        wait_until(
+            "a step runs",
+            lambda: any("executor" in process for process in processes_of(home)),
+            progress=lambda: work_of(first.pid),
+        )
         first.send_signal(signal.SIGINT)
-        assert first.wait(timeout=60) == 130
+        assert code_of(first) == 130
         assert processes_of(home) == []
     finally:
         first.kill()

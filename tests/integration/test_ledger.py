@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,11 +24,11 @@ from sluice.operations.why import why
 from sluice.release.file import render_release
 from sluice.rollout.advance import look, propose
 from sluice.rollout.message import commit_message
+from tests.support.command import sluice
 from tests.support.ledger import OVERLAY, commit_text, lengthen, rewritten
 from tests.support.release import GOOD, A, B, C, failing, passing, sample_checkout
 
 ROOT = Path(__file__).parents[2]
-SLUICE = Path(sys.executable).with_name("sluice")
 RELEASE = f"{OVERLAY}/release/kustomization.yaml"
 
 
@@ -256,9 +254,8 @@ def test_the_command_says_it_and_exits_with_2_when_broken(played: GitOps, tmp_pa
     done = {}
     for name, change in copies.items():
         rewritten(played, _made(home / name / "gitops.git"), change)
-        command = [str(SLUICE), "ledger", "verify", "--json"]
-        environment = {"SLUICE_HOME": str(home / name), "PATH": "/usr/bin:/bin", "PYTHONPATH": ":".join(sys.path)}
-        done[name] = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        environment = {"SLUICE_HOME": str(home / name), "PATH": "/usr/bin:/bin"}
+        done[name] = sluice("ledger", "verify", "--json", env=environment)
     good, bad = done["good"], done["bad"]
     assert (good.returncode, json.loads(good.stdout)["intact"], good.stderr) == (0, True, "")
     assert (bad.returncode, json.loads(bad.stdout)["intact"], len(bad.stderr.splitlines())) == (2, False, 1)

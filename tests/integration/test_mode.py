@@ -79,5 +79,5 @@ def test_nothing_is_committed_that_the_overlay_cannot_render(tmp_path: Path, opt
         gitops.commit(lambda snapshot: propose(snapshot, A, GOOD, {}, {}, SINCE))
     problem = read_fleet(gitops.remote).problems["dev"]
     assert problem.thing == "manifests/overlays/dev/gate-policy.yaml: online.shadow"
-    with gitops.clone.held():
+    with gitops.clone.lock():
         assert gitops.clone.fetch() == tip

@@ -16,6 +16,7 @@ import pytest
 
 from sluice.child_process import ChildServer
 from sluice.workspace import bundle_directory
+from tests.support.patience import url_of
 from tests.support.tiny_bundle import write_tiny_bundle
 from tests.support.trace_receiver import Received, receiver
 
@@ -62,7 +63,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
         patch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
         child = ChildServer(command, home / "server.log")
         try:
-            address = urlsplit(child.wait_ready(90)).netloc
+            address = urlsplit(url_of(child)).netloc
             statuses = [status(address, *request) for request in REQUESTS[:FIRST]]
             publish(home / "release", "r0004-b", "8")
             statuses += [status(address, *request) for request in REQUESTS[FIRST:]]

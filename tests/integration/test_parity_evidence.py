@@ -37,7 +37,7 @@ from sluice.models.bundle import BundleManifest
 from sluice.object_store import open_location
 from sluice.release.file import render_release
 from tests.support.collector import V1, Post, call
-from tests.support.patience import wait_until
+from tests.support.patience import url_of, wait_until
 from tests.support.release import state_in
 from tests.support.servers import Server, redis_server, running, s3_bucket
 from tests.support.shop_visits import REPO, SHOPS, TASK, write_online_bundle
@@ -127,7 +127,7 @@ class Place:
         command += ["--settle=0", "--output", str(self.output), "--task", "tests.support.shop_visits:TASK"]
         command += ["--feature_repo", str(REPO)]
         settings = {**os.environ, "SLUICE_FEATURES": features}
-        return subprocess.run(command, env=settings, capture_output=True, text=True, check=False, timeout=120)
+        return subprocess.run(command, env=settings, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +156,7 @@ def _start(place: Place) -> None:
     command += ["--collector", place.post.url, "--spool", str(place.home / "spool"), "--ship_seconds", "1"]
     child = ChildServer(command, place.home / "server.log")
     place.post.children.append(child)
-    place.address = urlsplit(child.wait_ready(90)).netloc
+    place.address = urlsplit(url_of(child)).netloc
 
 
 def busier(shops: Rows) -> Rows:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from sluice.operations.promote import promote
 from sluice.operations.status import describe, status_of
 from sluice.operations.why import why
 from sluice.release.file import render_release
+from tests.support import command as commands
 from tests.support.environments import (
     ROOT,
     RUN,
@@ -33,7 +33,6 @@ from tests.support.environments import (
 )
 from tests.support.release import A, B, C, failing, unclear
 
-SLUICE = Path(sys.executable).with_name("sluice")
 PRODUCTION = b"- {metric: auc, role: guardrail, against: production, margin: 0.01}"
 
 
@@ -326,8 +325,8 @@ def test_status_and_why_show_where_it_comes_from(town: Environments) -> None:
 
 
 def sluice(town: Environments, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"SLUICE_HOME": str(town.remote.parent), "COLUMNS": "200"}
-    return subprocess.run([SLUICE, *arguments], env=environment, capture_output=True, text=True, check=False)
+    environment = {"SLUICE_HOME": str(town.remote.parent), "PATH": os.environ["PATH"], "COLUMNS": "200"}
+    return commands.sluice(*arguments, env=environment)
 
 
 def test_the_command_proposes_and_says_how_it_went(town: Environments) -> None:

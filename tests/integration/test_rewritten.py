@@ -6,7 +6,6 @@ import os
 import random
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,10 +19,10 @@ from sluice.gitops.writer import GitOps, Snapshot
 from sluice.operations.ledger import verify
 from sluice.operations.operator import accept_history, add_hold
 from sluice.rollout.advance import propose
+from tests.support.command import sluice
 from tests.support.release import GOOD, A
 
 ROOT = Path(__file__).parents[2]
-SLUICE = Path(sys.executable).with_name("sluice")
 NOW = "2020-03-01T00:00:00Z"
 
 
@@ -121,7 +120,7 @@ def test_the_commands_refuse_in_one_line_and_accept(gitops: GitOps) -> None:
     variables = {"SLUICE_HOME": str(Path(gitops.remote).parent), "PATH": os.environ["PATH"]}
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([str(SLUICE), *arguments], env=variables, capture_output=True, text=True, check=False)
+        return sluice(*arguments, env=variables)
 
     refused = run("status")
     assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)

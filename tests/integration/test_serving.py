@@ -21,6 +21,7 @@ from sluice.models.request import columns_of
 from sluice.predictions.log import read_lines
 from sluice.workspace import bundle_directory
 from tests.support.collector import answer_to_a_slow_sender
+from tests.support.patience import url_of
 from tests.support.tiny_bundle import FEATURES, tiny_rows, write_tiny_bundle
 
 PREDICTOR = ("-m", "sluice_serving.predictor")
@@ -53,7 +54,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     command += ["--model_name", "tiny", "--http_port", "0", "--log", str(home / "log" / "p.jsonl")]
     child = ChildServer(command, home / "server.log")
     try:
-        url = child.wait_ready(60)
+        url = url_of(child)
         yield Served(load_bundle(directory, digest), urlsplit(url).netloc, home / "log")
     finally:
         assert child.stop() == "SIGTERM"
@@ -209,7 +210,7 @@ def test_a_flipped_byte_is_refused_by_name(tmp_path: Path, name: str) -> None:
     data[len(data) // 2] ^= 1
     (bundle / name).write_bytes(data)
     command = [sys.executable, *PREDICTOR, "--bundle", str(bundle), "--digest", digest, "--model_name", "tiny"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 2
     assert len(ended.stderr.strip().splitlines()) == 1
     assert name in ended.stderr

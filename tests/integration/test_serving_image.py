@@ -16,6 +16,7 @@ from sluice.data.ingest import ingest
 from sluice.features.build import build_features
 from sluice.features.publish import FeaturePublisher
 from sluice.workspace import bundle_directory
+from tests.support.patience import url_of
 from tests.support.tiny_bundle import tiny_rows, write_tiny_bundle
 from tests.support.tiny_task import TASK
 
@@ -72,7 +73,7 @@ def test_a_server_never_imports_what_its_image_leaves_out(tmp_path: Path) -> Non
     command += ["--bundle", str(bundle_directory(tmp_path / "bundles", digest)), "--digest", digest]
     child = ChildServer([*command, "--model_name", "tiny", "--http_port", "0"], tmp_path / "server.log")
     try:
-        connection = http.client.HTTPConnection(urlsplit(child.wait_ready(90)).netloc, timeout=10)
+        connection = http.client.HTTPConnection(urlsplit(url_of(child)).netloc, timeout=10)
         body = json.dumps({"instances": tiny_rows(3)})
         connection.request("POST", "/v1/models/tiny:predict", body, {"content-type": "application/json"})
         answer = connection.getresponse()

@@ -21,6 +21,7 @@ from sluice.errors import BadInput
 from sluice_local.connection import Answer, Client
 from sluice_local.processes import ask
 from sluice_local.routes import Routes
+from tests.support.patience import url_of
 
 BACKEND = textwrap.dedent("""
     import asyncio, json, os, socket, sys, threading, uvicorn
@@ -58,7 +59,7 @@ class Bench:
             "splitter": [sys.executable, "-m", "sluice_local.splitter"],
         }
         self.children = {name: ChildServer(command, home / f"{name}.log") for name, command in commands.items()}
-        self.urls = {name: child.wait_ready(30) for name, child in self.children.items()}
+        self.urls = {name: url_of(child) for name, child in self.children.items()}
         self.url = self.urls["splitter"]
 
     def route(self, **routes: Any) -> None:

@@ -98,7 +98,7 @@ def test_a_step_is_found_by_any_beginning_and_no_other_is(played: GitOps) -> Non
     trail = played.trail()
     identities = [made.id for made in played.decisions()]
     for identity in identities:
-        assert [step.decision for step in trail.named("dev", identity)] == [identity]
+        assert [step.decision for step in trail.matching("dev", identity)] == [identity]
         assert trail.commit_of(identity) is not None
         assert trail.commit_of(identity[:-1]) is None
     assert trail.commit_of("offline-000000000000") is None

@@ -56,7 +56,7 @@ def runs(frame: Path, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Pa
     """(outputs, standard output, standard error) of the same step run twice, with different hash seeds."""
     outs = [tmp_path_factory.mktemp(f"run{number}") for number in (1, 2)]
     steps = [start_step(frame, out, RECIPE, seed) for out, seed in zip(outs, ("1", "2"), strict=True)]
-    said = [step.communicate(timeout=240) for step in steps]
+    said = [step.communicate() for step in steps]
     assert [step.returncode for step in steps] == [0, 0], said
     return [(out, *lines) for out, lines in zip(outs, said, strict=True)]
 
@@ -158,7 +158,7 @@ def test_sigterm_in_the_middle_leaves_nothing(frame: Path, tmp_path: Path) -> No
     assert step.stdout is not None
     assert step.stdout.readline().startswith("epoch 1/500")
     step.send_signal(signal.SIGTERM)
-    step.communicate(timeout=60)
+    step.communicate()
     assert step.returncode == 128 + signal.SIGTERM
     assert list((tmp_path / "out").iterdir()) == []
 

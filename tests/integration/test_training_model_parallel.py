@@ -60,7 +60,6 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         env=os.environ | virtual,
         capture_output=True,
         text=True,
-        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]

@@ -86,7 +86,7 @@ def started(frame: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[subp
 @pytest.fixture(scope="module")
 def one(started: tuple[subprocess.Popen[str], Path]) -> tuple[Path, dict[str, Any]]:
     process, out = started
-    said = process.communicate(timeout=300)
+    said = process.communicate()
     assert process.returncode == 0, said
     return out, json.loads((out / "told.json").read_text())
 
@@ -152,11 +152,11 @@ def lost(
     workers = start_workers(frame, out, "TrainJob")
     wait_until("a checkpoint is kept", lambda: kept.read(mine) is not None, 200)
     workers[1].send_signal(signal.SIGKILL)
-    killed = [worker.communicate(timeout=200) for worker in workers]
+    killed = [worker.communicate() for worker in workers]
     codes = [worker.returncode for worker in workers]
     newest, whole = kept.read(mine), (out / "teacher").exists()
     again = start_workers(frame, out, "TFJob")
-    resumed = [worker.communicate(timeout=200) for worker in again]
+    resumed = [worker.communicate() for worker in again]
     assert [worker.returncode for worker in again] == [0, 0], resumed
     left = kept.read(mine)
     said = {"said": killed, "resumed": resumed}

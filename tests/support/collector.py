@@ -21,6 +21,7 @@ import polars as pl
 from sluice.child_process import ChildServer
 from sluice.feedback.store import BatchKind, PredictionStore
 from sluice.workspace import bundle_directory
+from tests.support.patience import url_of
 from tests.support.tiny_bundle import write_tiny_bundle
 
 ROOT = Path(__file__).parents[2]
@@ -57,7 +58,7 @@ class Post:
         command += ["--task", "tiny", "--environment", "dev", "--port", str(self.port)]
         self.collector = ChildServer(command, self.home / f"collector-{len(self.children)}.log")
         self.children.append(self.collector)
-        self.collector.wait_ready(60)
+        url_of(self.collector)
 
     def start_server(self, threshold: float = 0.5, *more: str, spool: str = "spool") -> tuple[ChildServer, str, str]:
         """A model server; returns it, its address and its digest."""
@@ -67,7 +68,7 @@ class Post:
         command += ["--collector", self.url, "--spool", str(self.home / spool), "--ship_seconds", "1", *more]
         child = ChildServer(command, self.home / f"server-{len(self.children)}.log")
         self.children.append(child)
-        return child, urlsplit(child.wait_ready(60)).netloc, digest
+        return child, urlsplit(url_of(child)).netloc, digest
 
     def store(self) -> PredictionStore:
         """What the collector writes to."""

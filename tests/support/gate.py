@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from sluice.gitops.writer import GitOps
 from sluice.prometheus.api import PrometheusApi, ReadingLimits
 from sluice.prometheus.source import PrometheusSource
 from sluice_cluster.gate import Gate
+from tests.support.command import sluice
 from tests.support.kube_api import kube_api
 
 
@@ -48,10 +48,7 @@ def sluice_gate_at(tmp_path: Path, server: str, **settings: str) -> subprocess.C
     """One look with the API server at an address."""
     write_kubeconfig(tmp_path / "kubeconfig", server)
     here = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "KUBECONFIG": str(tmp_path / "kubeconfig")}
-    command = [str(Path(sys.executable).with_name("sluice")), "gate"]
-    return subprocess.run(
-        command, env=here | SETTINGS | settings, capture_output=True, text=True, check=False, timeout=120
-    )
+    return sluice("gate", env=here | SETTINGS | settings)
 
 
 DOWN = PrometheusApi("http://127.0.0.1:9", limits=ReadingLimits(attempts=2), pause=lambda _: None)

@@ -32,9 +32,9 @@ from sluice.tasks.task import Slice, Task
 from sluice.workspace import Workspace
 from sluice_local.processes import ask, log_directory, start_splitter
 from sluice_local.routes import Routes
-from sluice_local.traffic import Traffic
+from sluice_local.traffic import TrafficReplay
 from tests.support import tiny_task
-from tests.support.patience import wait_until
+from tests.support.patience import url_of, wait_until
 from tests.support.tiny_bundle import tiny_rows, write_tiny_bundle
 
 POLICY_TEXT = """
@@ -146,7 +146,7 @@ class Town:
         self._open.callback(splitter.stop)
         for role in self.digests:
             self.start(role)
-        self.splitter = splitter.wait_ready(90)
+        self.splitter = url_of(splitter)
         self.ports |= {name: _free_port() for name in ("exposition", "releases", "prometheus")}
         self.joined = self.home / "joined.json"
         module = [sys.executable, "-m", "sluice.prometheus.exposition", "--evidence", str(self.joined)]
@@ -174,7 +174,7 @@ class Town:
         command += ["--http_port", str(self.ports.get(role, 0)), "--role", role, "--seldon_names"]
         command += self.log_arguments(role)
         self.servers[role] = ChildServer(command, self.home / f"{role}.log")
-        self.ports[role] = urlsplit(self.servers[role].wait_ready(90)).port or 0
+        self.ports[role] = urlsplit(url_of(self.servers[role])).port or 0
 
     def expose_releases(self, remote: Path) -> None:
         """Start the exporter of what a GitOps repository says."""
@@ -251,7 +251,7 @@ class Town:
     def send(self, state: ReleaseState, start: datetime, n: int, **special: int) -> None:
         """One window of n requests from a whole second on."""
         self.examples.append(rows_at(start, n, **special))
-        traffic = Traffic(self.workspace, self.task, _NoPublisher(), self.splitter, "dev")
+        traffic = TrafficReplay(self.workspace, self.task, _NoPublisher(), self.splitter, "dev")
         traffic.window(start, end := start + timedelta(seconds=1), state)
         time.sleep(max((end - datetime.now(UTC)).total_seconds(), 0))
 

@@ -15,9 +15,7 @@ from pathlib import Path
 import boto3
 import pytest
 
-from tests.support.patience import wait_until
-
-_START_SECONDS = 60
+from tests.support.patience import wait_until, work_of
 
 
 def free_port() -> int:
@@ -44,7 +42,8 @@ class Server:
             self.command, env={**os.environ, **self.environment}, stdin=quiet, stdout=quiet, stderr=quiet
         )
         try:
-            wait_until(f"{self.command[0]} listens", self._listens, _START_SECONDS)
+            pid = self.process.pid
+            wait_until(f"{self.command[0]} listens", self._listens, progress=lambda: work_of(pid))
         except AssertionError:
             self.kill()
             raise

@@ -10,7 +10,7 @@ import polars as pl
 
 from sluice.simulation.evidence import BEGIN, name_of
 from sluice.simulation.play import CANDIDATE, STABLE
-from sluice.simulation.traffic import Traffic
+from sluice.simulation.traffic import SimulatedTraffic
 from sluice.simulation.watch import Stretch
 from sluice.tasks.task import Slice
 
@@ -19,7 +19,7 @@ CARRIED = {"part": pl.String}
 THRESHOLDS = {CANDIDATE: 0.5, STABLE: 0.5}
 
 
-def rows_of(traffic: Traffic, stretches: Sequence[Stretch]) -> tuple[pl.DataFrame, pl.DataFrame]:
+def rows_of(traffic: SimulatedTraffic, stretches: Sequence[Stretch]) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Predictions and labels of all windows of the stretches."""
     frames, labels = [], []
     for stretch in stretches:

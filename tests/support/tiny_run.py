@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +17,11 @@ import psutil
 from sluice.gitops.writer import GitOps
 from sluice.workspace import Workspace
 from sluice_local.home import MARK_VARIABLE
+from tests.support import command
+from tests.support.command import SLUICE
 from tests.support.tiny_story import STORY
 
 ROOT = Path(__file__).resolve().parents[2]
-SLUICE = Path(sys.executable).with_name("sluice")
 STORY_NAME = "tests.support.tiny_story:STORY"
 BROKEN_NAME = "tests.support.tiny_story:BROKEN"
 RUN = ("run", "--story", STORY_NAME)
@@ -33,15 +33,17 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     return {**os.environ, "SLUICE_HOME": str(home), "PYTHONPATH": path, "COLUMNS": "200", **more}
 
 
-def sluice(home: Path, *arguments: str, timeout_s: float = 120, **more: str) -> subprocess.CompletedProcess[str]:
+def sluice(home: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
     """Run a ``sluice`` command to its end, from a directory that is not the checkout."""
+    if arguments[0] != "run":
+        variables = {name: value for name, value in environment(home, **more).items() if not name.startswith("PYTHON")}
+        return command.sluice(*arguments, env=variables, cwd=home.parent)
     return subprocess.run(
         [str(SLUICE), *arguments],
         env=environment(home, **more),
         cwd=home.parent,
         capture_output=True,
         text=True,
-        timeout=timeout_s,
         check=False,
     )
 
@@ -93,7 +95,6 @@ def play(root: Path) -> Ended:
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=500,
         check=False,
     )
     seconds = time.monotonic() - began

@@ -6,7 +6,6 @@ import itertools
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,9 +32,8 @@ from tests.support.approval import (
     merge_files,
     write_waiting_rollout,
 )
+from tests.support.command import sluice
 from tests.support.release import B, C, failing, unclear
-
-SLUICE = Path(sys.executable).with_name("sluice")
 
 
 @pytest.fixture(scope="module")
@@ -251,9 +249,7 @@ def test_the_command_exits_with_0_2_and_3(gitops: GitOps) -> None:
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         environment = {"SLUICE_HOME": str(home), "PATH": "/usr/bin:/bin", "COLUMNS": "200"}
-        return subprocess.run(
-            [SLUICE, "approve", *arguments], env=environment, capture_output=True, text=True, check=False
-        )
+        return sluice("approve", *arguments, env=environment)
 
     assert "sluice approve" in run("--help").stdout.split("Example:")[1]
     assert run("--env", "dev").returncode == 2
@@ -316,8 +312,7 @@ def test_the_command_acts_on_a_merged_approval(gitops: GitOps, tmp_path: Path) -
     home = {"SLUICE_HOME": str(Path(gitops.remote).parent), "PATH": "/usr/bin:/bin"}
 
     def run(*more: str) -> subprocess.CompletedProcess[str]:
-        command = [str(SLUICE), "approve", "--now", january(5), *more]
-        return subprocess.run(command, env=home, capture_output=True, text=True, check=False)
+        return sluice("approve", "--now", january(5), *more, env=home)
 
     assert "no merged approval" in run("--merged").stdout
     merge_approval(gitops, approval_text(gitops), tmp_path)

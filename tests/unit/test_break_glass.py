@@ -87,13 +87,13 @@ def test_the_decision_has_the_record_s_id_whatever_git_says_by_then() -> None:
 
 def test_one_record_at_a_time_and_a_broken_one_is_named(tmp_path: Path) -> None:
     glass = Glass(tmp_path / "break-glass" / "dev.json")
-    assert glass.standing() is None
+    assert glass.pending_record() is None
     glass.write(_record(B))
-    assert glass.standing() == _record(B)
+    assert glass.pending_record() == _record(B)
     with pytest.raises(Refused, match=f"rollback of {B} stands since"):
         glass.write(_record(C))
     glass.remove()
     glass.remove()
     glass.path.write_text("{")
     with pytest.raises(BadArtifact, match=r"dev\.json"):
-        glass.standing()
+        glass.pending_record()

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-SLUICE = Path(sys.executable).with_name("sluice")
+from tests.support import command as commands
 
 
 def sluice(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
     environment = {"SLUICE_HOME": str(home), "PATH": "/usr/bin:/bin", "COLUMNS": "200"}
-    return subprocess.run([SLUICE, *arguments], env=environment, capture_output=True, text=True, check=False)
+    return commands.sluice(*arguments, env=environment)
 
 
 @pytest.mark.parametrize(
@@ -30,7 +29,8 @@ def test_every_command_has_help_with_an_example(command: str, tmp_path: Path) ->
 
 
 def test_help_lists_every_command(tmp_path: Path) -> None:
-    shown = sluice("--help", home=tmp_path).stdout
+    """By the command as it is installed."""
+    shown = subprocess.run([commands.SLUICE, "--help"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     assert all(name in shown for name in ("run", "status", "why", "report", "rollback", "hold"))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from sluice.gates.policy import read_policy
 from sluice.gitops.writer import Snapshot
 from sluice.operations.decide import decide, describe
 from sluice.rollout.advance import advance, look
+from tests.support.command import sluice
 from tests.support.release import (
     LATE,
     NOW,
@@ -33,7 +33,6 @@ from tests.support.release import (
     unclear,
 )
 
-SLUICE = Path(sys.executable).with_name("sluice")
 POLICY_TEXT = """
 apiVersion: sluice.dev/v1
 kind: GatePolicy
@@ -75,15 +74,8 @@ class Case:
 
     def run(self, *more: str, now: str = NOW) -> subprocess.CompletedProcess[str]:
         files = {"--policy": self.policy, "--state": self.state, "--evidence": self.evidence}
-        command = [str(SLUICE), "decide", *(str(part) for pair in files.items() for part in pair)]
-        environment = {"PATH": "/usr/bin:/bin", "COLUMNS": "200"} | _python_path()
-        return subprocess.run(
-            [*command, "--now", now, *more], env=environment, capture_output=True, text=True, check=False
-        )
-
-
-def _python_path() -> dict[str, str]:
-    return {"PYTHONPATH": ":".join(sys.path)}
+        named = [part for pair in files.items() for part in pair]
+        return sluice("decide", *named, "--now", now, *more, env={"PATH": "/usr/bin:/bin", "COLUMNS": "200"})
 
 
 @pytest.fixture

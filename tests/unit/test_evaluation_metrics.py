@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, f1_score, log_loss, precision_score, recall_score, roc_auc_score
 
 from sluice.evaluation.curves import curves, wilson
 from sluice.evaluation.metrics import best_threshold, bins_of_equal_mass, exact_metrics
+
+
+@pytest.fixture(scope="module")
+def oracle() -> Any:
+    """scikit-learn's metrics; two seconds that only the process of these tests pays."""
+    import sklearn.metrics
+
+    return sklearn.metrics
 
 
 def _rows(seed: int, n: int, levels: int) -> tuple[np.ndarray, np.ndarray]:
@@ -18,14 +27,14 @@ def _rows(seed: int, n: int, levels: int) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("levels", [3, 50, 10**9])
 @pytest.mark.parametrize("n", [40, 5000])
-def test_values_equal_scikit_learns(n: int, levels: int) -> None:
+def test_values_equal_scikit_learns(oracle: Any, n: int, levels: int) -> None:
     labels, scores = _rows(1, n, levels)
     found = exact_metrics(labels, scores, 0.5)
-    assert found["auc"] == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
-    assert found["pr_auc"] == pytest.approx(average_precision_score(labels, scores), abs=1e-12)
-    assert found["log_loss"] == pytest.approx(log_loss(labels, np.clip(scores, 1e-7, 1 - 1e-7)), abs=1e-12)
-    assert found["precision"] == pytest.approx(precision_score(labels, scores >= 0.5))
-    assert found["recall"] == pytest.approx(recall_score(labels, scores >= 0.5))
+    assert found["auc"] == pytest.approx(oracle.roc_auc_score(labels, scores), abs=1e-12)
+    assert found["pr_auc"] == pytest.approx(oracle.average_precision_score(labels, scores), abs=1e-12)
+    assert found["log_loss"] == pytest.approx(oracle.log_loss(labels, np.clip(scores, 1e-7, 1 - 1e-7)), abs=1e-12)
+    assert found["precision"] == pytest.approx(oracle.precision_score(labels, scores >= 0.5))
+    assert found["recall"] == pytest.approx(oracle.recall_score(labels, scores >= 0.5))
 
 
 def test_calibration_error_by_hand() -> None:
@@ -55,11 +64,11 @@ def test_equal_scores_share_a_bin_and_bins_are_of_equal_mass() -> None:
     assert np.bincount(spread).tolist() == [100] * 10
 
 
-def test_threshold_maximises_f1_over_every_other() -> None:
+def test_threshold_maximises_f1_over_every_other(oracle: Any) -> None:
     labels, scores = _rows(3, 400, 10**9)
     best = best_threshold(labels, scores)
-    reached = f1_score(labels, scores >= best)
-    assert reached == pytest.approx(max(f1_score(labels, scores >= score) for score in scores))
+    reached = oracle.f1_score(labels, scores >= best)
+    assert reached == pytest.approx(max(oracle.f1_score(labels, scores >= score) for score in scores))
     assert best not in scores
 
 
@@ -68,7 +77,7 @@ def test_threshold_without_positives_or_with_nan_is_the_middle() -> None:
     assert best_threshold(np.array([0, 1]), np.array([0.1, np.nan])) == 0.5
 
 
-def test_curves_start_and_end_where_they_must_and_stay_short() -> None:
+def test_curves_start_and_end_where_they_must_and_stay_short(oracle: Any) -> None:
     labels, scores = _rows(4, 5000, 10**9)
     drawn = curves(labels, scores)
     assert drawn.roc[0] == (0.0, 0.0)
@@ -77,7 +86,7 @@ def test_curves_start_and_end_where_they_must_and_stay_short() -> None:
     assert len(drawn.roc) <= 200
     assert len(drawn.precision_recall) <= 200
     area = np.trapezoid([y for _, y in drawn.roc], [x for x, _ in drawn.roc])
-    assert area == pytest.approx(roc_auc_score(labels, scores), abs=0.005)
+    assert area == pytest.approx(oracle.roc_auc_score(labels, scores), abs=0.005)
     assert sum(bar.n for bar in drawn.reliability) == 5000
     assert all(bar.low <= bar.rate <= bar.high for bar in drawn.reliability)
 

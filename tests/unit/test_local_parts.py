@@ -54,7 +54,7 @@ def test_the_screen_shows_chapters_looks_and_outcomes_as_they_are_worded() -> No
     look = {"kind": "look", "now": "2020-01-02T00:00:00Z", "stage": "shadow", "weight": 0, "verdict": "FAIL"}
     shown = _shown(
         {"kind": "chapter", "number": 1, "of": 2, "title": "A [first] model"},
-        {"kind": "stage", "name": "start serving"},
+        {"kind": "step", "name": "start serving"},
         {**look, "action": "rollback", "why": "skew[temp]: [/oh]"},
         {"kind": "outcome", "text": "Refused at log_loss[region=north]"},
         {"kind": "nobody knows this one"},

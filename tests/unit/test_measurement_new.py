@@ -30,7 +30,7 @@ from sluice.rollout.advance import advance
 from sluice.simulation.counting import Road
 from sluice.simulation.evidence import evidence_of
 from sluice.simulation.play import first_state
-from sluice.simulation.traffic import Traffic
+from sluice.simulation.traffic import SimulatedTraffic
 from sluice.simulation.watch import Stretch, Watch, glance
 from sluice.simulation.worlds import scale_of, worlds_named
 from tests.support.release import A, B, applied_of, state_in
@@ -185,7 +185,7 @@ def test_it_goes_from_rows_by_way_of_a_prometheus_to_a_decision(
 
 def test_a_rollout_is_simulated_with_it(policy: GatePolicy) -> None:
     scale, (world,) = scale_of(policy, 900), worlds_named(["equal"])
-    watch, stage = Watch(Traffic(world, scale, 3, 0), 6.0), Stretch(0, 4, Road(False, 0.25))
+    watch, stage = Watch(SimulatedTraffic(world, scale, 3, 0), 6.0), Stretch(0, 4, Road(False, 0.25))
     state = first_state(policy)
     evidence = evidence_of(state, watch, glance(watch, stage, [], 4), 4)
     arms = evidence.measurements["hesitation"]

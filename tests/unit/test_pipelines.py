@@ -19,7 +19,7 @@ from sluice.steps.parameters import TrainingParameters
 from sluice.training.train_job import placement_of, training_runtime
 from sluice_pipelines.accelerators import ALLOWED, devices
 from sluice_pipelines.catalogue import CATALOGUE
-from sluice_pipelines.compile import COMPILED, MANIFESTS, PAGE, ROOT, compile_into, main, manifests_into, outdated
+from sluice_pipelines.compile import COMPILED, MANIFESTS, PAGE, ROOT, compile_into, main, manifests_into
 from sluice_steps.check import check
 from sluice_steps.image import image
 from sluice_steps.step import PipelineStep
@@ -46,7 +46,6 @@ def tasks(spec: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def test_committed_files_are_what_the_sources_compile_to() -> None:
-    assert outdated() == []
     assert main(["--check"]) == 0
 
 
@@ -188,7 +187,7 @@ def test_an_accelerator_that_is_not_listed_or_too_many_are_refused(
 
 def test_pipelines_for_other_devices_are_compiled_elsewhere(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "sluice_pipelines.compile", "--accelerator", "nvidia-l4", "--count", "2", "--into"]
-    subprocess.run([*command, str(tmp_path)], cwd=ROOT, check=True, capture_output=True, timeout=120)
+    subprocess.run([*command, str(tmp_path)], cwd=ROOT, check=True, capture_output=True)
     _, platform = yaml.safe_load_all((tmp_path / "training-gpu.yaml").read_text("utf-8"))
     train = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-train"]
     assert train["nodeSelector"]["labels"] == ALLOWED["nvidia-l4"].node_selector

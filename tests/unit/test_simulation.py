@@ -25,7 +25,7 @@ from sluice.simulation.play import CANDIDATE, STABLE, Outcome, first_state, play
 from sluice.simulation.population import population
 from sluice.simulation.run import Rival, simulate
 from sluice.simulation.summary import summary_of, wilson
-from sluice.simulation.traffic import Traffic
+from sluice.simulation.traffic import SimulatedTraffic
 from sluice.simulation.watch import Stretch, Watch, glance
 from sluice.simulation.worlds import WORLDS, TrafficScale, World, scale_of, worlds_named
 from tests.support.simulated_rows import CARRIED, SLICES, THRESHOLDS, rows_of
@@ -37,7 +37,7 @@ SCALE = scale_of(POLICY, 900)
 
 def outcomes(name: str, n: int, decide: Any = advance, scale: TrafficScale = SCALE) -> list[Outcome]:
     (world,) = worlds_named([name])
-    return [play(Traffic(world, scale, 3, number), POLICY, decide) for number in range(n)]
+    return [play(SimulatedTraffic(world, scale, 3, number), POLICY, decide) for number in range(n)]
 
 
 def share(found: list[Outcome], end: str) -> float:
@@ -64,7 +64,7 @@ EVERYWHERE = replace(SCALE, sliced=frozenset(STAGES), asked=SCALE.asked | {"late
 
 def watched(world: World, stage: str) -> tuple[Evidence, Evidence]:
     """The simulator's document and the collector's of one look."""
-    traffic = Traffic(world, EVERYWHERE, 3, 0)
+    traffic = SimulatedTraffic(world, EVERYWHERE, 3, 0)
     maturity, share = POLICY.online.label_maturity_hours, world.road
     stretches = [one._replace(road=one.road._replace(share=one.road.share * share)) for one in STAGES[stage]]
     *earlier, live = stretches
@@ -147,7 +147,7 @@ def ends(world: World, policy: GatePolicy, *, every_look: bool) -> tuple[list[Ou
         return advance(state, evidence, asking, now)
 
     scale = scale_of(policy, 900)
-    return [play(Traffic(world, scale, 8, n), policy, counted, every_look=every_look) for n in range(5)], asked
+    return [play(SimulatedTraffic(world, scale, 8, n), policy, counted, every_look=every_look) for n in range(5)], asked
 
 
 LEFT_OUT = [
@@ -204,7 +204,8 @@ def test_each_world_is_held_by_its_rule(world: str) -> None:
     (found,) = worlds_named([world])
 
     def promoted(policy: GatePolicy) -> int:
-        return [play(Traffic(found, SCALE, 4, number), policy, advance).end for number in range(10)].count("promoted")
+        ends = [play(SimulatedTraffic(found, SCALE, 4, number), policy, advance).end for number in range(10)]
+        return ends.count("promoted")
 
     assert promoted(POLICY) == 0
     assert promoted(HELD_BY[world]) >= 5
@@ -247,7 +248,7 @@ def test_a_slice_carries_the_whole_gap() -> None:
 def test_traffic_is_what_the_world_says() -> None:
     daily = replace(SCALE, look_hours=24)
     bursty, even, drifting, late = (
-        Traffic(world, daily, 1, 0) for world in worlds_named(("bursty", "equal", "drifting", "late-labels"))
+        SimulatedTraffic(world, daily, 1, 0) for world in worlds_named(("bursty", "equal", "drifting", "late-labels"))
     )
     days = [[traffic.span(day, day + 1) for day in range(20)] for traffic in (bursty, even, drifting)]
     counts = [[len(found.at) for found in traffic] for traffic in days]
@@ -263,13 +264,13 @@ def test_traffic_is_what_the_world_says() -> None:
 
 def test_a_candidate_may_turn_worse_after_the_shadow() -> None:
     (world,) = worlds_named(["turns-worse"])
-    before, after = (Traffic(world, SCALE, 1, 0).population(shadow=shadow).gap for shadow in (True, False))
+    before, after = (SimulatedTraffic(world, SCALE, 1, 0).population(shadow=shadow).gap for shadow in (True, False))
     assert before == pytest.approx(0, abs=1e-4)
     assert after == pytest.approx(2 * SCALE.margin, abs=1e-4)
 
 
 def test_timings_are_log_normal_with_a_tail() -> None:
-    (slow, tail) = (Traffic(world, SCALE, 1, 0).span(0, 40) for world in worlds_named(("slow", "slow-tail")))
+    (slow, tail) = (SimulatedTraffic(world, SCALE, 1, 0).span(0, 40) for world in worlds_named(("slow", "slow-tail")))
     assert slow.candidate_ms.mean() == pytest.approx(3 * slow.stable_ms.mean(), rel=0.03)
     assert np.std(np.log(slow.stable_ms)) == pytest.approx(0.5, rel=0.03)
     assert np.median(tail.candidate_ms) == pytest.approx(np.median(tail.stable_ms), rel=0.05)
@@ -332,7 +333,7 @@ def test_equal_seeds_give_equal_figures_on_any_number_of_cores() -> None:
 
 def test_the_order_of_asking_changes_no_request() -> None:
     (world,) = worlds_named(["bursty"])
-    first, second = Traffic(world, SCALE, 1, 4), Traffic(world, SCALE, 1, 4)
+    first, second = SimulatedTraffic(world, SCALE, 1, 4), SimulatedTraffic(world, SCALE, 1, 4)
     later = first.span(25, 30)
     for index in range(4):
         second.block(index)

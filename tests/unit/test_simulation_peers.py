@@ -18,12 +18,22 @@ from sluice.gates.policy import read_policy
 from sluice.simulation import command
 from sluice.simulation.comparison import compare, pairing
 from sluice.simulation.counting import Side, Sums, Tally
-from sluice.simulation.peers import PEERS, Peer, Points, Seen, Terms, argo, flagger, kayenta, play_peer
+from sluice.simulation.peers import (
+    PEERS,
+    ArmPoints,
+    PeerRule,
+    StepMeasurements,
+    StepThresholds,
+    argo,
+    flagger,
+    kayenta,
+    play_peer,
+)
 from sluice.simulation.picture import endings, mistakes
 from sluice.simulation.play import Outcome
 from sluice.simulation.report import Simulated, percent, rewrite
 from sluice.simulation.run import Rival, simulate
-from sluice.simulation.traffic import Traffic
+from sluice.simulation.traffic import SimulatedTraffic
 from sluice.simulation.worlds import scale_of, worlds_for, worlds_named
 from tests.support.patience import wait_until
 
@@ -32,7 +42,7 @@ ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "manifests/overlays/dev/gate-policy.yaml"
 POLICY, DIGEST = read_policy(SHIPPED)
 SCALE = scale_of(POLICY, 900)
-TERMS = Terms(margin=0.05, error_rate=0.01, alpha=0.05, looks=3, failures=1, usual_loss=0.5, needed=100)
+TERMS = StepThresholds(margin=0.05, error_rate=0.01, alpha=0.05, looks=3, failures=1, usual_loss=0.5, needed=100)
 
 
 def look(candidate: float, stable: float = 0.5, errors: int = 0, n: int = 100) -> Tally:
@@ -44,17 +54,17 @@ def look(candidate: float, stable: float = 0.5, errors: int = 0, n: int = 100) -
     return Tally(sides[0], sides[1])
 
 
-def seen(*looks: Tally, failed_before: int = 0) -> Seen:
-    return Seen(TERMS, measured=list(looks), failed_before=failed_before)
+def seen(*looks: Tally, failed_before: int = 0) -> StepMeasurements:
+    return StepMeasurements(TERMS, looks=list(looks), failed_before=failed_before)
 
 
-def peer(name: str) -> Peer:
+def peer(name: str) -> PeerRule:
     return next(one for one in PEERS if one.name == name)
 
 
 def played(name: str, world: str, n: int) -> list[Outcome]:
     (found,) = worlds_named([world])
-    return [play_peer(Traffic(found, SCALE, 2, number), POLICY, peer(name)) for number in range(n)]
+    return [play_peer(SimulatedTraffic(found, SCALE, 2, number), POLICY, peer(name)) for number in range(n)]
 
 
 def test_argo_counts_failures_against_its_limit() -> None:
@@ -83,8 +93,8 @@ def test_the_rank_judge_finds_many_errors_and_misses_rare_ones(
     random = np.random.default_rng(1)
     found = []
     for _ in range(60):
-        arms = [Points(np.ones(60), random.poisson(rate / 60, 60).astype(np.float64)) for rate in (after, before)]
-        asked = Seen(TERMS, measured=[look(0.5)], points=lambda both=(arms[0], arms[1]): both)  # type: ignore[misc]
+        arms = [ArmPoints(np.ones(60), random.poisson(rate / 60, 60).astype(np.float64)) for rate in (after, before)]
+        asked = StepMeasurements(TERMS, looks=[look(0.5)], points=lambda both=(arms[0], arms[1]): both)  # type: ignore[misc]
         found.append(kayenta(asked) == "fail")
     assert least <= np.mean(found) <= most
 
@@ -98,9 +108,9 @@ def test_the_fixed_test_keeps_its_alpha_and_its_power() -> None:
 
 
 def test_a_peer_that_never_hears_anything_ends_by_its_deadline() -> None:
-    silent = Peer("silent", lambda _: "wait", 1, 0)
+    silent = PeerRule("silent", lambda _: "wait", 1, 0)
     (world,) = worlds_named(["equal"])
-    outcome = play_peer(Traffic(world, SCALE, 1, 0), POLICY, silent)
+    outcome = play_peer(SimulatedTraffic(world, SCALE, 1, 0), POLICY, silent)
     longest = sum(stage.maximum_hours for stage in POLICY.online.stages.values())
     assert (outcome.end, outcome.hours) == ("timed out", longest)
 

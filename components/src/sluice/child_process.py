@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +14,22 @@ from pathlib import Path
 from sluice.errors import BadArtifact
 
 _READY = re.compile(rb"^ready (http://\S+)$", re.MULTILINE)
+
+
+def end_with_stdin() -> None:
+    """
+    End this process at once when standard input ends.
+
+    The parent holds the other end of the pipe, so it closes however the parent dies; PR_SET_PDEATHSIG would also fire
+    when only the parent's thread that started us ends.
+    """
+
+    def watch() -> None:
+        while os.read(0, 4096):
+            pass
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True, name="end-with-stdin").start()
 
 
 class ChildServer:

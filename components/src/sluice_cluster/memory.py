@@ -52,7 +52,7 @@ def look_with_memory(gitops: GitOps, memory: Memory, namespace: str, look: Calla
         if not _is_accepted(gitops):
             raise
         report = look()
-    newest = gitops.seen()
+    newest = gitops.newest_seen()
     if newest and newest != before:
         try:
             memory.remember(namespace, newest)

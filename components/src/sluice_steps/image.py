@@ -11,5 +11,5 @@ IMAGES = MANIFESTS / "images/kustomization.yaml"
 def image(name: str, source: Path = IMAGES) -> str:
     """``sluice/<name>`` as it is pulled: by digest once a release has written one, by tag before."""
     (entry,) = [entry for entry in read_yaml(source.read_bytes())["images"] if entry["name"] == f"sluice/{name}"]
-    chosen = f"@{entry['digest']}" if "digest" in entry else f":{entry['newTag']}"
-    return f"{entry['newName']}{chosen}"
+    version = f"@{entry['digest']}" if "digest" in entry else f":{entry['newTag']}"
+    return f"{entry['newName']}{version}"

@@ -21,8 +21,8 @@ def select(
     from sluice.tasks.recipe import Recipe
 
     with exit_on_error():
-        chosen = run(
+        variant = run(
             Path(frame.path), Path(ladder.path), policy, Recipe.model_validate_json(recipe).seed, Path(selection.path)
         )
-    selection.metadata.update(variant=chosen.name)
-    return chosen.name
+    selection.metadata.update(variant=variant.name)
+    return variant.name

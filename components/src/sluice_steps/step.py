@@ -64,8 +64,8 @@ class PipelineStep:
 
     def task(self, parameters: Mapping[str, Any], **inputs: Any) -> Any:
         """A task of the pipeline that is being built; an input that is not given is the parameter of its name."""
-        named = {name: parameters[name] for name in self.component.component_spec.inputs if name in parameters}
-        return self.component(**{**named, **inputs})
+        values = {name: parameters[name] for name in self.component.component_spec.inputs if name in parameters}
+        return self.component(**{**values, **inputs})
 
 
 def step(need: Need) -> Callable[[Callable[..., Any]], PipelineStep]:

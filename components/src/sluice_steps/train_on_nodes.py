@@ -38,8 +38,8 @@ def train_on_nodes(
 
     with exit_on_error():
         place = placement_of(json.loads(placement), claim, own_namespace)
-        keeping = checkpoints, checkpoint_every
-        job = job_of(json.loads(run), task, Recipe.model_validate_json(recipe), (nodes, accelerators), keeping, place)
+        snapshots = checkpoints, checkpoint_every
+        job = job_of(json.loads(run), task, Recipe.model_validate_json(recipe), (nodes, accelerators), snapshots, place)
         record = train_over_nodes(job, place, operator, Path(frame.path), Path(teacher.path))
     Path(metrics.path).touch()  # KFP's local cache takes an artifact without a file for lost
     metrics.log_metric("epochs", record["epochs"])

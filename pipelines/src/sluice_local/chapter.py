@@ -23,9 +23,9 @@ from sluice_local.pipeline import PipelineStoppedError, Start, run_training
 from sluice_local.report import write_data_picture
 from sluice_local.rollout import walk_rollout
 from sluice_local.story import Chapter, ending_of
-from sluice_local.world import World
+from sluice_local.world import LocalWorld
 
-_DONE = {"refuse": "Refused", "rollback": "Rolled back", "time-out": "Timed out"}
+_OUTCOMES = {"refuse": "Refused", "rollback": "Rolled back", "time-out": "Timed out"}
 _GATE = {"propose": "the proposal", "rollback": "a person's word", "offline": "the offline gate"} | {
     name: f"the {name} gate" for name, stage in STAGES.items() if stage.judge
 }
@@ -33,7 +33,7 @@ _GATE = {"propose": "the proposal", "rollback": "a person's word", "offline": "t
 _CONFIRMATIONS = {"approve": "a person"} | {name: "labels" for name, stage in STAGES.items() if stage.whole_rollout}
 
 
-def play_chapter(world: World, chapter: Chapter) -> None:
+def play_chapter(world: LocalWorld, chapter: Chapter) -> None:
     """Play a chapter to its end, or do nothing when it ended in an earlier run."""
     record = world.workspace.home / "runs" / chapter.folder
     world.events.emit("chapter", number=chapter.number, of=len(world.story.chapters), title=chapter.title)
@@ -44,12 +44,12 @@ def play_chapter(world: World, chapter: Chapter) -> None:
     record.mkdir(parents=True, exist_ok=True)
     run = _train(world, chapter, chapter.recipe, record) if chapter.recipe else _again(world, chapter, record)
     walk_rollout(world, record, interrupt=chapter.interrupt)
-    ending = _ending(chapter, [made for made in world.gitops.decisions() if made.run.get("id") == run], world)
+    ending = _ending(chapter, _decisions(world, run), world)
     write_json(ending_file, ending)
     world.events.emit("outcome", text=ending["outcome"])
 
 
-def _train(world: World, chapter: Chapter, recipe: Recipe, record: Path) -> str:
+def _train(world: LocalWorld, chapter: Chapter, recipe: Recipe, record: Path) -> str:
     """
     Run the pipeline, unless Git knows how it ended; returns the run's id.
 
@@ -59,10 +59,10 @@ def _train(world: World, chapter: Chapter, recipe: Recipe, record: Path) -> str:
     write_json(record / "recipe.json", recipe.model_dump(mode="json"))
     run = start.run()["id"]
     try:
-        if not _decided(world, run):
+        if not _decisions(world, run):
             run_training(start, world.workspace, record)
     except PipelineStoppedError:
-        if not _decided(world, run):
+        if not _decisions(world, run):
             raise
     picture = record / "data.json"
     if not picture.exists():
@@ -70,11 +70,11 @@ def _train(world: World, chapter: Chapter, recipe: Recipe, record: Path) -> str:
     return run
 
 
-def _decided(world: World, run: str) -> bool:
-    return any(made.run.get("id") == run for made in world.gitops.decisions())
+def _decisions(world: LocalWorld, run: str) -> list[Decision]:
+    return [decision for decision in world.gitops.decisions() if decision.run.get("id") == run]
 
 
-def _start(world: World, chapter: Chapter, recipe: Recipe, record: Path) -> Start:
+def _start(world: LocalWorld, chapter: Chapter, recipe: Recipe, record: Path) -> Start:
     path = record / "start.json"
     if not path.exists():
         snapshot = world.gitops.snapshot()
@@ -97,10 +97,10 @@ def _start(world: World, chapter: Chapter, recipe: Recipe, record: Path) -> Star
     )
 
 
-def _again(world: World, chapter: Chapter, record: Path) -> str:
+def _again(world: LocalWorld, chapter: Chapter, record: Path) -> str:
     earlier = next(other for other in world.story.chapters if other.slug == chapter.again)
     candidate = json.loads(ending_of(world.workspace, earlier).read_bytes())["candidate"]
-    world.events.emit("stage", name="propose")
+    world.events.emit("step", name="propose")
     path = record / "start.json"
     if not path.exists():
         write_json(path, {"now": iso(world.clock)})
@@ -108,14 +108,14 @@ def _again(world: World, chapter: Chapter, record: Path) -> str:
     return str(propose_again(world.gitops, candidate, chapter.slug, now).run["id"])
 
 
-def _ending(chapter: Chapter, decisions: list[Decision], world: World) -> dict[str, Any]:
+def _ending(chapter: Chapter, decisions: list[Decision], world: LocalWorld) -> dict[str, Any]:
     last = decisions[-1]
-    world.events.emit("stage", name="write down")
+    world.events.emit("step", name="write down")
     return {
         "number": chapter.number,
         "title": chapter.title,
         "outcome": _sentence(decisions),
-        "candidate": next((made.candidate for made in reversed(decisions) if made.candidate), None),
+        "candidate": next((decision.candidate for decision in reversed(decisions) if decision.candidate), None),
         "action": last.action,
         "verdict": last.verdict,
     }
@@ -128,6 +128,6 @@ def _sentence(decisions: list[Decision]) -> str:
     if last.action in ("confirm", "approve"):
         by = _CONFIRMATIONS.get(last.stage, "live requests without a failure")
         return f"Promoted{name} in {len(decisions)} commits, confirmed by {by}."
-    held = any(hold["digest"] == last.candidate for hold in last.after.get("holds", ())) and last.action == "rollback"
-    done = _DONE.get(last.action, last.action) + (" and held" if held else "")
-    return f"{done}{name} at {_GATE.get(last.stage, last.stage)}: {why}"
+    holds = {hold["digest"] for hold in last.after.get("holds", ())} if last.action == "rollback" else ()
+    outcome = _OUTCOMES.get(last.action, last.action) + (" and held" if last.candidate in holds else "")
+    return f"{outcome}{name} at {_GATE.get(last.stage, last.stage)}: {why}"

@@ -14,7 +14,6 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 _HEAD_END = b"\r\n\r\n"
-_IDEMPOTENT_RETRIES = 1
 
 
 class Unreachable(Exception):
@@ -144,10 +143,10 @@ class Client:
         message = b"\r\n".join(lines) + _HEAD_END + body
         async with asyncio.timeout(timeout_s):
             while self._idle:
-                kept = self._idle.pop()
-                if kept.usable:
+                connection = self._idle.pop()
+                if connection.usable:
                     try:
-                        return await self._on(kept, message)
+                        return await self._on(connection, message)
                     except Unreachable:
                         break
             return await self._on(await self._connect(), message)

@@ -42,7 +42,7 @@ def continuity(workspace: Workspace, environment: str, decisions: Sequence[Decis
     """Count an environment's prediction log and its decisions."""
     windows = list_windows(workspace.predictions / environment)
     rows = pl.concat([read_window(window).select("request_id", "route") for window in windows]) if windows else None
-    distinct = {made.id for made in decisions}
+    distinct = {decision.id for decision in decisions}
     return Continuity(
         answers=rows.height if rows is not None else 0,
         answers_twice=rows.height - rows.n_unique() if rows is not None else 0,

@@ -10,7 +10,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Events:
+class LoopEvents:
     """An append-only file of events."""
 
     path: Path

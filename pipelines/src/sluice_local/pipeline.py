@@ -17,7 +17,7 @@ from sluice.workspace import Workspace
 
 _STEP = re.compile(r"Inner task failed: '?([\w-]+)")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_TOLD = re.compile(r"^ *sluice: ([A-Z]\w*): (.+)$", re.MULTILINE)
+_ERROR_LINE = re.compile(r"^ *sluice: ([A-Z]\w*): (.+)$", re.MULTILINE)
 _RAISED = re.compile(r"^ *((?:[a-z_]\w*\.)*[A-Z]\w*): (.+)$", re.MULTILINE)
 
 
@@ -72,7 +72,7 @@ def run_training(start: Start, workspace: Workspace, record: Path) -> str:
     try:
         finished = local_training()(**_parameters(start, workspace, record).model_dump())
     except RuntimeError as error:
-        raise _stopped(start, str(error), workspace.home / "logs" / "worker.log") from error
+        raise _failure(start, str(error), workspace.home / "logs" / "worker.log") from error
     return str(finished.output)
 
 
@@ -96,15 +96,15 @@ def _parameters(start: Start, workspace: Workspace, record: Path) -> TrainingPar
     )
 
 
-def _stopped(start: Start, said: str, log: Path) -> PipelineStoppedError:
+def _failure(start: Start, message: str, log: Path) -> PipelineStoppedError:
     """KFP says only which step failed; the step's own words are the last ones in what we print."""
     sys.stdout.flush()
-    said = _COLOUR.sub("", said)
-    step = _STEP.search(said)
+    message = _COLOUR.sub("", message)
+    step = _STEP.search(message)
     kind, words = _last_words(log.read_text("utf-8", "replace") if log.exists() else "")
     exit_code = {"": 1, "Refused": 3}.get(kind, 2)
     error = PipelineStoppedError(
-        f"run {start.name}, step {step[1] if step else '?'}", words or said, f"the log is {log}"
+        f"run {start.name}, step {step[1] if step else '?'}", words or message, f"the log is {log}"
     )
     error.exit_code = exit_code
     return error
@@ -113,8 +113,8 @@ def _stopped(start: Start, said: str, log: Path) -> PipelineStoppedError:
 def _last_words(printed: str) -> tuple[str, str]:
     """Kind of the error that a step told and its one line; of a fault no kind, and the end of its traceback."""
     before, _, traceback = printed.rpartition("Traceback (most recent call last)")
-    told = list(_TOLD.finditer(traceback))
-    if told:
-        return told[-1][1], told[-1][2]
+    errors = list(_ERROR_LINE.finditer(traceback))
+    if errors:
+        return errors[-1][1], errors[-1][2]
     raised = _RAISED.search(traceback) if before or traceback != printed else None
     return "", f"{raised[1]}: {raised[2]}" if raised else ""

@@ -62,8 +62,8 @@ def summary(workspace: Workspace, story: Story) -> list[str]:
     interrupted = workspace.home / INTERRUPTED
     if interrupted.exists():
         decisions = GitOps(workspace.gitops, story.environment).decisions()
-        counted = continuity(workspace, story.environment, decisions)
-        lines.append(_interruption(len(lines) + 1, json.loads(interrupted.read_bytes()), counted))
+        figures = continuity(workspace, story.environment, decisions)
+        lines.append(_interruption(len(lines) + 1, json.loads(interrupted.read_bytes()), figures))
     return lines
 
 
@@ -72,11 +72,11 @@ def _line(ending: dict[str, Any]) -> str:
     return f"{ending['number']}. {badge} {escape(ending['title'])}. {escape(ending['outcome'])}"
 
 
-def _interruption(number: int, moment: dict[str, Any], counted: Continuity) -> str:
-    badge = _BADGE["PASS" if counted.whole else "FAIL"]
+def _interruption(number: int, moment: dict[str, Any], figures: Continuity) -> str:
+    badge = _BADGE["PASS" if figures.whole else "FAIL"]
     return (
         f"{number}. {badge} Killed with SIGKILL in the canary at {moment['weight']} %, {moment['done']} requests into"
-        f" the window of {moment['window'][0][:10]}; went on from Git: {counted.answers:,} answers logged,"
-        f" {counted.answers_twice} twice, {counted.gaps} gaps; {counted.decisions} decisions, {counted.decisions_twice}"
+        f" the window of {moment['window'][0][:10]}; went on from Git: {figures.answers:,} answers logged,"
+        f" {figures.answers_twice} twice, {figures.gaps} gaps; {figures.decisions} decisions, {figures.decisions_twice}"
         " twice."
     )

@@ -27,10 +27,10 @@ class _Server:
         if not self.child.alive:
             return None
         try:
-            found = ask(self.url, "/-/sluice", timeout_s=5).get("digest")
+            digest = ask(self.url, "/-/sluice", timeout_s=5).get("digest")
         except SluiceError:
             return None
-        return found if isinstance(found, str) else None
+        return digest if isinstance(digest, str) else None
 
 
 class Reconciler:
@@ -63,7 +63,7 @@ class Reconciler:
     @cached_property
     def splitter_url(self) -> str:
         """Where requests go; starts the splitter."""
-        return self._started(start_splitter(self.workspace)).wait_ready(READY_TIMEOUT_S)
+        return self._adopt(start_splitter(self.workspace)).wait_ready(READY_TIMEOUT_S)
 
     def sync(self) -> Applied:
         """
@@ -73,14 +73,14 @@ class Reconciler:
         routes stay as they are, ``problems`` says why, and the answer shows what still serves. A break-glass rollback
         is brought about before Git is asked, then told to Git.
         """
-        snapshot = self.gitops.served()
+        snapshot = self.gitops.serving_snapshot()
         state = snapshot.state
-        wanted = [digest for digest in (state.stable, state.candidate) if digest]
-        self.problems = self._start_missing(state, wanted)
+        digests = [digest for digest in (state.stable, state.candidate) if digest]
+        self.problems = self._start_missing(state, digests)
         if not self.problems:
             routes = self._routes(snapshot.commit, state)
             ask(self.splitter_url, "/-/routes", "PUT", routes.model_dump())
-            self._stop_others(wanted)
+            self._stop_others(digests)
         with contextlib.suppress(SluiceError):  # Git may still be down; the record stands until it is not
             self.gitops.reconcile()
         return self._read_back()
@@ -94,19 +94,19 @@ class Reconciler:
         self._children.clear()
         self._servers.clear()
 
-    def _started(self, child: ChildServer) -> ChildServer:
+    def _adopt(self, child: ChildServer) -> ChildServer:
         self._children.append(child)
         return child
 
-    def _start_missing(self, state: ReleaseState, wanted: list[str]) -> tuple[str, ...]:
+    def _start_missing(self, state: ReleaseState, digests: list[str]) -> tuple[str, ...]:
         """Start what is wanted and does not run, all at once; the reasons of those that did not get ready."""
         starting = {}
-        for digest in wanted:
+        for digest in digests:
             if digest in self._servers and self._servers[digest].child.alive:
                 continue
             role = "stable" if digest == state.stable else "candidate"
             child = start_predictor(self.workspace, state.environment, self.task_name, digest, role)
-            starting[digest] = self._started(child)
+            starting[digest] = self._adopt(child)
         problems = []
         for digest, child in starting.items():
             try:
@@ -118,8 +118,8 @@ class Reconciler:
                 child.stop()
         return tuple(problems)
 
-    def _stop_others(self, wanted: list[str]) -> None:
-        for digest in [digest for digest in self._servers if digest not in wanted]:
+    def _stop_others(self, digests: list[str]) -> None:
+        for digest in [digest for digest in self._servers if digest not in digests]:
             self._servers.pop(digest).child.ask_to_stop()
 
     def _routes(self, commit: str, state: ReleaseState) -> Routes:

@@ -26,12 +26,12 @@ from sluice.gitops.writer import Snapshot
 from sluice.models.bundle import BundleManifest, load_bundle
 from sluice.predictions.windows import list_windows
 from sluice.rollout.advance import Advice, advance, look
-from sluice_local.world import World
+from sluice_local.world import LocalWorld
 
 LOOKS = "looks.jsonl"
 
 
-def walk_rollout(world: World, record: Path, *, interrupt: bool) -> None:
+def walk_rollout(world: LocalWorld, record: Path, *, interrupt: bool) -> None:
     """
     Go on with the rollout that Git says is going on, to its end; does nothing when there is none.
 
@@ -43,7 +43,7 @@ def walk_rollout(world: World, record: Path, *, interrupt: bool) -> None:
     if snapshot.state.rollout is None:
         return
     moment = walk.position(snapshot.state)
-    world.events.emit("stage", name="start serving")
+    world.events.emit("step", name="start serving")
     world.publisher.reset(moment)
     if moment > moment_of(snapshot.state.since or ""):
         snapshot = walk.look(world.reconciler.sync(), moment)
@@ -63,7 +63,7 @@ def walk_rollout(world: World, record: Path, *, interrupt: bool) -> None:
 class _Walk:
     """One rollout on its way."""
 
-    world: World
+    world: LocalWorld
     record: Path
     interrupt: bool
 
@@ -79,16 +79,16 @@ class _Walk:
         def manifest(digest: str) -> BundleManifest:
             return load_bundle(workspace.bundle(digest), digest).manifest
 
-        def recheck(served: pl.DataFrame, manifest: BundleManifest) -> Cells:
-            return recheck_cells(served, manifest, FeatureHistory.of_store(task, workspace.features))
+        def recheck(rows: pl.DataFrame, manifest: BundleManifest) -> Cells:
+            return recheck_cells(rows, manifest, FeatureHistory.of_store(task, workspace.features))
 
         return PredictionSource(WindowLog(self._predictions, task), task, manifest, recheck)
 
     @cached_property
     def _run(self) -> Mapping[str, Any]:
         candidate = self.world.gitops.snapshot().state.candidate
-        made = [decision for decision in self.world.gitops.decisions() if decision.candidate == candidate]
-        return made[-1].run if made else {}
+        decisions = [decision for decision in self.world.gitops.decisions() if decision.candidate == candidate]
+        return decisions[-1].run if decisions else {}
 
     def position(self, state: ReleaseState) -> datetime:
         """Where event time stands: the end of the last whole window, or the start of the stage."""
@@ -100,10 +100,10 @@ class _Walk:
         """Send the window's requests, unless its file is there already."""
         window = (iso(start), iso(end))
 
-        def progress(done: int, total: int) -> None:
+        def progress(requests_done: int, total: int) -> None:
             self.world.events.emit(
                 "traffic",
-                done=done,
+                done=requests_done,
                 total=total,
                 stage=state.stage,
                 weight=state.candidate_weight,
@@ -149,12 +149,12 @@ class _Walk:
         earlier = [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
         looks = [*(one for one in earlier if one["now"] != now), entry]
         write_bytes(path, b"".join(json.dumps(one, sort_keys=True).encode() + b"\n" for one in looks))
-        why = _shown(advice.reasons, advice.verdict)
-        shown = {key: entry[key] for key in ("now", "stage", "weight", "action", "verdict")}
-        self.world.events.emit("look", **shown, why=why)
+        why = _verdict_lines(advice.reasons, advice.verdict)
+        summary = {key: entry[key] for key in ("now", "stage", "weight", "action", "verdict")}
+        self.world.events.emit("look", **summary, why=why)
 
 
-def _shown(reasons: tuple[Reason, ...], verdict: Verdict) -> str:
+def _verdict_lines(reasons: tuple[Reason, ...], verdict: Verdict) -> str:
     if verdict is Verdict.PASS:
         return ""
     return next((f"{reason.rule}: {reason.text}" for reason in reasons if reason.verdict is verdict), "")

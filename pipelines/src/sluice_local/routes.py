@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Arm = Literal["stable", "candidate"]
+ArmName = Literal["stable", "candidate"]
 _PARTS = 1_000_000
 
 
@@ -26,7 +26,7 @@ class Routes(BaseModel):
     candidate_weight: int = Field(default=0, ge=0, le=100)
     mirror_percent: int = Field(default=0, ge=0, le=100)
 
-    def arm(self, request_id: str) -> Arm | None:
+    def arm(self, request_id: str) -> ArmName | None:
         """The side that answers; ``None`` while nothing is routed. Raising the weight never moves a request back."""
         total = self.stable_weight + self.candidate_weight
         if total == 0:

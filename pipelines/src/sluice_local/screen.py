@@ -1,4 +1,4 @@
-"""The run as people see it: the chapter, the stage and how far it is."""
+"""The run as people see it: the chapter, the step and how far it is."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def parse(line: bytes) -> dict[str, Any]:
 
 
 class Screen:
-    """Progress while the loop runs; on a terminal a live line, elsewhere one line a stage."""
+    """Progress while the loop runs; on a terminal a live line, elsewhere one line a step."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -53,15 +53,15 @@ class Screen:
         self.console.print(f"  {text}", highlight=False)
 
     def log(self, line: str) -> None:
-        """Read the stage and the epoch out of KFP's log."""
+        """Read the step and the epoch out of KFP's log."""
         plain = _COLOUR.sub("", line)
         self.last_line = plain.strip()[:200] or self.last_line
-        if found := _TASK.search(plain):
-            self._stage(found[1])
-        elif found := _CACHED.search(plain):
-            self.say(f"[dim]{found[1]}: unchanged, taken from the cache[/]")
-        elif found := _EPOCH.search(plain):
-            self.progress.update(self._task, detail=found[0][:60])
+        if match := _TASK.search(plain):
+            self._begin_step(match[1])
+        elif match := _CACHED.search(plain):
+            self.say(f"[dim]{match[1]}: unchanged, taken from the cache[/]")
+        elif match := _EPOCH.search(plain):
+            self.progress.update(self._task, detail=match[0][:60])
 
     def show(self, event: dict[str, Any]) -> None:
         """Show one event of the loop."""
@@ -69,7 +69,7 @@ class Screen:
         if shower is not None:
             shower(event)
 
-    def _stage(self, name: str, total: int | None = None) -> None:
+    def _begin_step(self, name: str, total: int | None = None) -> None:
         self.progress.update(self._task, description=name, detail="", completed=0, total=total)
         if not self.console.is_terminal and total is None:
             self.say(f"[dim]{name}[/]")
@@ -78,8 +78,8 @@ class Screen:
         self.progress.update(self._task, chapter=f"{event['number']}/{event['of']}")
         self.console.print(f"[bold]{event['number']}. {escape(event['title'])}[/]", highlight=False)
 
-    def _on_stage(self, event: dict[str, Any]) -> None:
-        self._stage(event["name"])
+    def _on_step(self, event: dict[str, Any]) -> None:
+        self._begin_step(event["name"])
 
     def _on_traffic(self, event: dict[str, Any]) -> None:
         detail = f"{event['done']}/{event['total']} requests, {event['window'][0][:10]}"

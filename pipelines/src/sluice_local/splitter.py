@@ -16,27 +16,24 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
-import signal
 import socket
 import sys
-import threading
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import orjson
 import uvicorn
 from pydantic import ValidationError
 
+from sluice.child_process import end_with_stdin
 from sluice_local.connection import Client, Unreachable
-from sluice_local.routes import Arm, Routes
+from sluice_local.routes import ArmName, Routes
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
 Headers = list[tuple[bytes, bytes]]
 
 MAX_BODY_BYTES = 2 << 20
@@ -109,7 +106,7 @@ class Splitter:
             (b"x-sluice-rollout", self.routes.rollout.encode()),
         ]
 
-    async def _exchange(self, client: Client, message: _Message, arm: Arm) -> tuple[int, bytes, bytes]:
+    async def _exchange(self, client: Client, message: _Message, arm: ArmName) -> tuple[int, bytes, bytes]:
         """Status, body and content type of the backend's answer, or of ours in its place."""
         self.counts[f"{arm}.requests"] += 1
         try:
@@ -124,7 +121,7 @@ class Splitter:
             self.counts[f"{arm}.errors"] += 1
         return answer.status, answer.body, answer.headers.get(b"content-type", b"application/json")
 
-    def _client(self, arm: Arm | None) -> Client | None:
+    def _client(self, arm: ArmName | None) -> Client | None:
         url = {"stable": self.routes.stable, "candidate": self.routes.candidate}.get(arm or "")
         if url is None:
             return None
@@ -175,8 +172,8 @@ class Splitter:
         except ValidationError as error:
             first = error.errors()[0]
             return 400, _error("routes " + ".".join(map(str, first["loc"])), first["msg"], "send Routes as JSON")
-        used = {self.routes.stable, self.routes.candidate}
-        for url in self._clients.keys() - used:
+        backends = {self.routes.stable, self.routes.candidate}
+        for url in self._clients.keys() - backends:
             self._clients.pop(url).close()
         return 200, self.routes.model_dump_json().encode()
 
@@ -215,17 +212,6 @@ def _error(thing: str, rule: str, fix: str) -> bytes:
     return orjson.dumps({"error": f"{thing}: {rule}; {fix}"})
 
 
-def _end_with_stdin() -> None:
-    """End at once when our parent, who holds the other end of standard input, is gone."""
-
-    def watch() -> None:
-        while os.read(0, 4096):
-            pass
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    threading.Thread(target=watch, daemon=True, name="end-with-stdin").start()
-
-
 def main() -> None:
     """Listen on loopback until SIGTERM."""
     parser = argparse.ArgumentParser(description="Split requests by weight and mirror copies.")
@@ -233,7 +219,7 @@ def main() -> None:
     parser.add_argument("--end_with_stdin", action="store_true", help="end when standard input ends")
     options = parser.parse_args()
     if options.end_with_stdin:
-        _end_with_stdin()
+        end_with_stdin()
     # The protocol number makes asyncio switch Nagle's delay off.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -63,9 +63,9 @@ def load_story(name: str) -> Story:
     """
     module, _, attribute = name.partition(":")
     try:
-        found = getattr(importlib.import_module(module), attribute)
+        story = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError, TypeError, SyntaxError) as error:
         raise BadInput(f"story {name!r}", f"cannot be loaded ({error})", "name it as module:ATTRIBUTE") from error
-    if not isinstance(found, Story):
-        raise BadInput(f"story {name!r}", f"is a {type(found).__name__}", "define it as a sluice_local.story.Story")
-    return found
+    if not isinstance(story, Story):
+        raise BadInput(f"story {name!r}", f"is a {type(story).__name__}", "define it as a sluice_local.story.Story")
+    return story

@@ -31,8 +31,8 @@ class LoopFailedError(SluiceError):
 
 
 @dataclass
-class _Watch:
-    """What the watcher remembers while one child runs."""
+class _LoopRun:
+    """One child that runs the loop: what it says, and how it ended."""
 
     events: Tail
     log: Tail
@@ -55,22 +55,22 @@ def supervise(workspace: Workspace, story: str, screen: Screen) -> None:
         left = end_leftovers(workspace)
         if left:
             screen.say(f"ended {left} processes of a killed run")
-        watch = _play_once(workspace, story, logs / "worker.log", screen)
-        if watch.finished:
+        run = _play_once(workspace, story, logs / "worker.log", screen)
+        if run.finished:
             return
-        if watch.failure:
-            failure = watch.failure
+        if run.failure:
+            failure = run.failure
             error = LoopFailedError(failure["thing"], failure["rule"], failure["fix"])
             error.exit_code = failure["exit_code"]
             raise error
-        if watch.exit_code >= 0:
-            said = screen.last_line or "it said nothing; the disk may be full"
-            raise LoopFailedError("the loop", f"ended with exit code {watch.exit_code} ({said})", f"read {logs}")
+        if run.exit_code >= 0:
+            last_line = screen.last_line or "it said nothing; the disk may be full"
+            raise LoopFailedError("the loop", f"ended with exit code {run.exit_code} ({last_line})", f"read {logs}")
         screen.say("the loop was killed; starting it again")
     raise LoopFailedError("sluice run", f"died {_MOST_STARTS} times", f"read {logs / 'worker.log'}")
 
 
-def _play_once(workspace: Workspace, story: str, log: Path, screen: Screen) -> _Watch:
+def _play_once(workspace: Workspace, story: str, log: Path, screen: Screen) -> _LoopRun:
     events = workspace.home / "events.jsonl"
     events.unlink(missing_ok=True)
     with log.open("wb") as stream:
@@ -88,28 +88,28 @@ def _play_once(workspace: Workspace, story: str, log: Path, screen: Screen) -> _
                 "KERAS_HOME": str(workspace.home / "keras"),  # else Keras writes ~/.keras/keras.json
             },
         )
-    watch = _Watch(Tail(events), Tail(log))
+    run = _LoopRun(Tail(events), Tail(log))
     try:
         while child.poll() is None:
-            _show(watch, workspace, child, screen)
+            _show(run, workspace, child, screen)
             time.sleep(0.1)
-        _show(watch, workspace, child, screen)
+        _show(run, workspace, child, screen)
     finally:
         child.kill()
-        watch.exit_code = child.wait()
+        run.exit_code = child.wait()
         end_leftovers(workspace)  # a pipeline step outlives the loop that started it
-    return watch
+    return run
 
 
-def _show(watch: _Watch, workspace: Workspace, child: subprocess.Popen[bytes], screen: Screen) -> None:
-    for line in watch.log.lines():
+def _show(run: _LoopRun, workspace: Workspace, child: subprocess.Popen[bytes], screen: Screen) -> None:
+    for line in run.log.lines():
         screen.log(line.decode(errors="replace"))
-    for line in watch.events.lines():
+    for line in run.events.lines():
         event = parse(line)
         if event["kind"] == "failed":
-            watch.failure = event
+            run.failure = event
         elif event["kind"] == "finished":
-            watch.finished = True
+            run.finished = True
         elif _is_the_moment(event, workspace):
             write_json(workspace.home / INTERRUPTED, {key: event[key] for key in ("now", "weight", "window", "done")})
             screen.say(f"SIGKILL in the middle of the canary, at {event['weight']} % and {event['done']} requests")

@@ -28,7 +28,6 @@ TICK = timedelta(minutes=30)
 CONCURRENCY = 16
 TIMEOUT_S = 15.0
 _IDLE_TIMEOUT_S = 300.0
-Progress = Callable[[int, int], None]
 
 
 class Publisher(Protocol):
@@ -53,7 +52,7 @@ class _Failure:
     latency_ms: float
 
 
-class Traffic:
+class TrafficReplay:
     """
     Sends a task's examples to the splitter and collects what the servers logged.
 
@@ -74,7 +73,7 @@ class Traffic:
         splitter_url: str,
         environment: str,
         *,
-        progress: Progress | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> None:
         self.task, self.publisher, self.splitter_url = task, publisher, splitter_url
         self.progress = progress
@@ -132,7 +131,7 @@ class Traffic:
         """Send tick by tick: features first, then all requests of the tick; the failures by request id."""
         client = Client(self.splitter_url)
         failures: dict[str, _Failure] = {}
-        done = 0
+        answered = 0
         try:
             for tick, batch in by_tick(requests):
                 # A window may start off the grid; the store stands at its start already.
@@ -140,9 +139,9 @@ class Traffic:
                 await self._send_tick(client, batch, failures)
                 if mirrors:
                     await client.request(b"GET", b"/-/idle", [], b"", _IDLE_TIMEOUT_S)
-                done += len(batch)
+                answered += len(batch)
                 if self.progress is not None:
-                    self.progress(done, len(requests))
+                    self.progress(answered, len(requests))
         finally:
             client.close()
         return failures
@@ -166,7 +165,7 @@ class Traffic:
         ]
         body = orjson.dumps({"instances": [request.keys]})
         path = f"/v1/models/{self.task.name}:predict".encode()
-        started = time.perf_counter()
+        begin = time.perf_counter()
         try:
             answer: Answer = await client.request(b"POST", path, headers, body, TIMEOUT_S)
             status = answer.status
@@ -176,7 +175,7 @@ class Traffic:
             status = 504
         if status == 200:
             return None
-        return _Failure(status, round((time.perf_counter() - started) * 1000, 4))
+        return _Failure(status, round((time.perf_counter() - begin) * 1000, 4))
 
 
 def by_tick(requests: Iterable[_Request]) -> Iterator[tuple[datetime, list[_Request]]]:
@@ -211,16 +210,16 @@ def expected_lines(
 
     What to expect follows from routes and request ids alone, so lines of other windows, rollouts or callers stay out.
     """
-    found = {(line["request_id"], line["route"]): line for line in lines if line["rollout"] == routes.rollout}
+    by_route = {(line["request_id"], line["route"]): line for line in lines if line["rollout"] == routes.rollout}
     for request in requests:
         arm = routes.arm(request.request_id) or "stable"
         failure = failures.get(request.request_id)
-        line = found.get((request.request_id, arm))
+        line = by_route.get((request.request_id, arm))
         # A late answer that was logged after the client had given up is still a failure to the client.
-        lost = line is None or (failure is not None and line["status"] < 400)
-        yield _failed(request, arm, routes.rollout, failure or _Failure(503, 0.0)) if lost or line is None else line
+        is_lost = line is None or (failure is not None and line["status"] < 400)
+        yield _failed(request, arm, routes.rollout, failure or _Failure(503, 0.0)) if is_lost or line is None else line
         if routes.mirrored(request.request_id):
-            copy = found.get((request.request_id, "shadow"))
+            copy = by_route.get((request.request_id, "shadow"))
             yield copy or _failed(request, "shadow", routes.rollout, _Failure(503, 0.0))
 
 

@@ -11,19 +11,19 @@ from pathlib import Path
 from sluice.errors import SluiceError
 from sluice.workspace import Workspace
 from sluice_local.chapter import play_chapter
-from sluice_local.events import Events
+from sluice_local.events import LoopEvents
 from sluice_local.story import load_story
-from sluice_local.world import World
+from sluice_local.world import LocalWorld
 
 
 def main(home: str, story_name: str) -> int:
     """Play every chapter that has not ended yet; tells the watcher how it went."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     workspace = Workspace(Path(home))
-    events = Events(workspace.home / "events.jsonl")
+    events = LoopEvents(workspace.home / "events.jsonl")
     try:
         story = load_story(story_name)
-        with World.open(workspace, story, events) as world:
+        with LocalWorld.open(workspace, story, events) as world:
             for chapter in story.chapters:
                 play_chapter(world, chapter)
     except SluiceError as error:

@@ -16,26 +16,26 @@ from sluice.installation import FEATURE_REPO, INSTALLATION
 from sluice.predictions.windows import list_windows
 from sluice.tasks.task import Task, load_task
 from sluice.workspace import Workspace
-from sluice_local.events import Events
+from sluice_local.events import LoopEvents
 from sluice_local.reconciler import Reconciler
 from sluice_local.story import Story
-from sluice_local.traffic import Traffic
+from sluice_local.traffic import TrafficReplay
 
 
 @dataclass
-class World:
+class LocalWorld:
     """One environment on one machine. Serving starts when it is first asked for."""
 
     workspace: Workspace
     story: Story
     task: Task
     gitops: GitOps
-    events: Events
+    events: LoopEvents
     _open: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     @classmethod
     @contextlib.contextmanager
-    def open(cls, workspace: Workspace, story: Story, events: Events) -> Iterator[World]:
+    def open(cls, workspace: Workspace, story: Story, events: LoopEvents) -> Iterator[LocalWorld]:
         """The world of a story; its processes end with the block."""
         gitops = GitOps(workspace.gitops, story.environment)
         if any(workspace.home.glob("runs/*/start.json")):
@@ -68,7 +68,7 @@ class World:
     @cached_property
     def publisher(self) -> FeaturePublisher:
         """Moves the online store through event time."""
-        self.events.emit("stage", name="publish features")
+        self.events.emit("step", name="publish features")
         return FeaturePublisher(self.task, self.workspace.features, self.feature_repo)
 
     @cached_property
@@ -78,6 +78,7 @@ class World:
         return self._open.enter_context(Reconciler(self.workspace, self.gitops, self.task.name))
 
     @cached_property
-    def traffic(self) -> Traffic:
+    def traffic(self) -> TrafficReplay:
         """The replay of the months after training."""
-        return Traffic(self.workspace, self.task, self.publisher, self.reconciler.splitter_url, self.story.environment)
+        splitter, environment = self.reconciler.splitter_url, self.story.environment
+        return TrafficReplay(self.workspace, self.task, self.publisher, splitter, environment)

@@ -32,7 +32,7 @@ Train = Callable[[Parameters, Any, Platform], Any]
 _MOUNT = "/mnt/training"
 
 
-def checked(parameters: Parameters, place: Platform) -> Parameters:
+def settle(parameters: Parameters, place: Platform) -> Parameters:
     """The parameters with every default settled; the first step of every graph."""
     job = {"job_name": dsl.PIPELINE_JOB_NAME_PLACEHOLDER, "job_id": dsl.PIPELINE_JOB_ID_PLACEHOLDER}
     task = place(check, parameters, **job)
@@ -50,8 +50,8 @@ def trained_on_nodes(parameters: Parameters, frame: Any, place: Platform) -> Any
     placement = {"image": image("steps-gpu" if devices else "steps"), "storage": STORE, "mount": _MOUNT}
     if devices:
         kind = devices.accelerator.model_dump(exclude_none=True)
-        named = ("cpu", "memory", "shared_memory", "node_selector", "tolerations")
-        placement |= {"accelerator": kind["resource"], **{name: kind[name] for name in named}}
+        resources = ("cpu", "memory", "shared_memory", "node_selector", "tolerations")
+        placement |= {"accelerator": kind["resource"], **{name: kind[name] for name in resources}}
     fixed = {"placement": json.dumps(placement, sort_keys=True), "accelerators": devices.count if devices else 0}
     return kubernetes.mount_pvc(place(train_on_nodes, parameters, **fixed, frame=frame), parameters["claim"], _MOUNT)
 
@@ -61,7 +61,7 @@ def candidate(parameters: Parameters, place: Platform, training: Train = trained
     From the source to a proposed release, with the offline gate between.
 
     Args:
-        parameters: as ``checked`` gives them.
+        parameters: as ``settle`` gives them.
 
     Returns:
         The action of the last decision.
@@ -78,9 +78,9 @@ def candidate(parameters: Parameters, place: Platform, training: Train = trained
 
 
 def _released(parameters: Parameters, place: Platform, models: Mapping[str, Any], evaluation: Any) -> Any:
-    judged = place(gate, parameters, evaluation=evaluation)
-    bundled = place(bundle, parameters, **models, evaluation=evaluation, passed=judged.outputs["Output"])
-    packed = {"digest": bundled.outputs["Output"], "packed": bundled.outputs["packed"]}
-    served = place(infra_validate, parameters, **packed, frame=models["frame"])
-    documents = {"report": served.outputs["report"], "decision": judged.outputs["decision"]}
-    return place(release, parameters, **packed, **documents).outputs["Output"]
+    decision = place(gate, parameters, evaluation=evaluation)
+    bundled = place(bundle, parameters, **models, evaluation=evaluation, passed=decision.outputs["Output"])
+    artifact = {"digest": bundled.outputs["Output"], "packed": bundled.outputs["packed"]}
+    validation = place(infra_validate, parameters, **artifact, frame=models["frame"])
+    documents = {"report": validation.outputs["report"], "decision": decision.outputs["decision"]}
+    return place(release, parameters, **artifact, **documents).outputs["Output"]

@@ -17,7 +17,7 @@ from sluice.steps.parameters import (
     TrainingParameters,
 )
 from sluice_pipelines.accelerators import Devices
-from sluice_pipelines.candidate import Parameters, candidate, checked, trained_on_nodes
+from sluice_pipelines.candidate import Parameters, candidate, settle, trained_on_nodes
 from sluice_pipelines.inputs import with_inputs
 from sluice_pipelines.platforms import ClusterPlatform, Platform
 from sluice_steps.exit_note import exit_note
@@ -60,18 +60,18 @@ class Pipeline:
 
 
 def _training(parameters: Parameters, place: Platform) -> Any:
-    return candidate(checked(parameters, place), place)
+    return candidate(settle(parameters, place), place)
 
 
 def _training_on_nodes(parameters: Parameters, place: Platform) -> None:
-    candidate(checked({**parameters, "distribution": "single"}, place), place, trained_on_nodes)
+    candidate(settle({**parameters, "distribution": "single"}, place), place, trained_on_nodes)
 
 
 def _monitoring(parameters: Parameters, place: Platform) -> None:
-    settled = checked(parameters, place)
-    watched = place(watch, settled)
-    with dsl.If(watched.outputs["Output"] == True, name="due"):  # noqa: E712  KFP reads the comparison
-        candidate(settled, place)
+    settlement = settle(parameters, place)
+    observation = place(watch, settlement)
+    with dsl.If(observation.outputs["Output"] == True, name="due"):  # noqa: E712  KFP reads the comparison
+        candidate(settlement, place)
 
 
 def _promotion(parameters: Parameters, place: Platform) -> None:
@@ -103,5 +103,5 @@ CATALOGUE: Mapping[str, Pipeline] = {
 
 def local_training() -> Any:
     """The graph of ``training`` on one machine; returns the action of the last decision."""
-    built = with_inputs(TrainingParameters, lambda parameters: _training(parameters, Platform()), returns=str)
-    return dsl.pipeline(built, name="sluice-training", description=_TRAIN)
+    pipeline = with_inputs(TrainingParameters, lambda parameters: _training(parameters, Platform()), returns=str)
+    return dsl.pipeline(pipeline, name="sluice-training", description=_TRAIN)

@@ -26,7 +26,7 @@ ROOT = Path()
 """The checkout whose files are written: the current directory."""
 COMPILED = ROOT / "pipelines/compiled"
 MANIFESTS = ROOT / "manifests/pipelines"
-DRAWN = {"training-gpu": ROOT / "docs/training-graph.svg", "monitor-and-retrain": ROOT / "docs/retraining-graph.svg"}
+DRAWINGS = {"training-gpu": ROOT / "docs/training-graph.svg", "monitor-and-retrain": ROOT / "docs/retraining-graph.svg"}
 """Where the drawings of these are."""
 PAGE = ROOT / "docs/run-from-the-dashboard.md"
 _BEGIN, _END = "<!-- parameters, written by `make compile` -->\n", "<!-- end of the parameters -->\n"
@@ -41,13 +41,13 @@ resources:
 """
 
 
-def compile_into(directory: Path, wanted: Devices = _DEVICES) -> list[Path]:
+def compile_into(directory: Path, accelerators: Devices = _DEVICES) -> list[Path]:
     """Write one YAML a pipeline; equal sources give equal bytes."""
     directory.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, pipeline in sorted(CATALOGUE.items()):
         path = directory / f"{name}.yaml"
-        compiler.Compiler().compile(pipeline.build(f"sluice-{name}", wanted), str(path))
+        compiler.Compiler().compile(pipeline.build(f"sluice-{name}", accelerators), str(path))
         paths.append(path)
     return paths
 
@@ -59,22 +59,22 @@ def manifests_into(directory: Path, compiled: list[Path]) -> list[Path]:
     A version cannot be changed, so its name ends with the digest of what it runs.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    written = []
+    manifests = []
     for source in compiled:
         path = directory / source.name
         name = f"sluice-{source.stem}"
         version = f"{name}-{digest_of_file(source)[7:19]}"
-        named = KubernetesManifestOptions(
+        options = KubernetesManifestOptions(
             pipeline_name=name, pipeline_version_name=version, include_pipeline_manifest=True
         )
-        built = CATALOGUE[source.stem].build(name, _DEVICES)
+        pipeline = CATALOGUE[source.stem].build(name, _DEVICES)
         compiler.Compiler().compile(
-            built, str(path), kubernetes_manifest_format=True, kubernetes_manifest_options=named
+            pipeline, str(path), kubernetes_manifest_format=True, kubernetes_manifest_options=options
         )
-        written.append(path)
-    resources = "".join(f"- {path.name}\n" for path in written)
+        manifests.append(path)
+    resources = "".join(f"- {path.name}\n" for path in manifests)
     write_bytes(directory / "kustomization.yaml", (_KUSTOMIZATION + resources).encode())
-    return [*written, directory / "kustomization.yaml"]
+    return [*manifests, directory / "kustomization.yaml"]
 
 
 def page() -> str:
@@ -102,16 +102,16 @@ def main(argv: list[str] | None = None) -> int:
     """Write, or compare; returns the exit code: 1 for a difference, 2 for a device that is not allowed."""
     arguments = _parser().parse_args(argv)
     try:
-        wanted = devices(arguments.accelerator, arguments.count)
+        accelerators = devices(arguments.accelerator, arguments.count)
     except SluiceError as error:
         sys.stderr.write(f"compile: {error}\n")
         return error.exit_code
     if arguments.into:
-        compile_into(arguments.into, wanted)
+        compile_into(arguments.into, accelerators)
         return 0
     if not arguments.check:
         manifests_into(MANIFESTS, compile_into(COMPILED))
-        for name, there in DRAWN.items():
+        for name, there in DRAWINGS.items():
             write_bytes(there, draw(COMPILED / f"{name}.yaml").encode())
         write_bytes(PAGE, page().encode())
         return 0

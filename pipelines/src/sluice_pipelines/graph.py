@@ -50,7 +50,7 @@ def draw(compiled: Path) -> str:
     root = _node(spec, spec["pipelineInfo"]["name"], spec["root"]["dag"])
     side = _PAD * root.depth
     width, height = _WIDTH + 2 * side + 120, root.height + 2 * _PAD
-    body = "".join(_drawn(root, _PAD, side, width - 2 * _PAD))
+    body = "".join(_elements(root, _PAD, side, width - 2 * _PAD))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
         f"<style>{_STYLE}</style>{body}</svg>\n"
@@ -70,17 +70,17 @@ def _node(spec: dict[str, Any], name: str, dag: dict[str, Any], note: str = "") 
 
 def _inner(spec: dict[str, Any], name: str, task: dict[str, Any]) -> _Node:
     component = spec["components"][task["componentRef"]["name"]]
-    shown = task["taskInfo"]["name"]
+    title = task["taskInfo"]["name"]
     if "dag" in component:
-        return _node(spec, shown, component["dag"], _when(task))
+        return _node(spec, title, component["dag"], _when(task))
     resources = spec["deploymentSpec"]["executors"][component["executorLabel"]]["container"]["resources"]
     device = resources.get("accelerator")
-    said = [f"{device['resourceCount']} {device['resourceType']}"] if device else []
-    said += [f"{resources['resourceCpuRequest']} CPU, {resources['resourceMemoryRequest']}"]
+    notes = [f"{device['resourceCount']} {device['resourceType']}"] if device else []
+    notes += [f"{resources['resourceCpuRequest']} CPU, {resources['resourceMemoryRequest']}"]
     if retries := task.get("retryPolicy", {}).get("maxRetryCount"):
-        said.append(f"{retries} {'retry' if retries == 1 else 'retries'}")
+        notes.append(f"{retries} {'retry' if retries == 1 else 'retries'}")
     kind = "gpu" if device else "step"
-    return _Node(name, ", ".join(said), kind if task["cachingOptions"] else f"{kind} again")
+    return _Node(name, ", ".join(notes), kind if task["cachingOptions"] else f"{kind} again")
 
 
 def _when(task: dict[str, Any]) -> str:
@@ -90,19 +90,19 @@ def _when(task: dict[str, Any]) -> str:
 
 def _ordered(tasks: dict[str, Any]) -> list[str]:
     """Each after all that it waits for, else by name."""
-    done: list[str] = []
-    while len(done) < len(tasks):
-        done.append(
+    order: list[str] = []
+    while len(order) < len(tasks):
+        order.append(
             min(
                 name
                 for name, task in tasks.items()
-                if name not in done and set(task.get("dependentTasks", [])) <= set(done)
+                if name not in order and set(task.get("dependentTasks", [])) <= set(order)
             )
         )
-    return done
+    return order
 
 
-def _drawn(node: _Node, top: int, left: int, right: int) -> Iterator[str]:
+def _elements(node: _Node, top: int, left: int, right: int) -> Iterator[str]:
     """The elements of a node between two x; edges between neighbours are straight, the others bow to the right."""
     yield (
         f'<rect class="{node.kind}" x="{left}" y="{top}" width="{right - left}" height="{node.height}" rx="6"/>'
@@ -116,7 +116,7 @@ def _drawn(node: _Node, top: int, left: int, right: int) -> Iterator[str]:
     inner = left + _PAD, right - _PAD if any(one.inside for one in node.inside) else left + _PAD + _WIDTH
     for one in node.inside:
         tops.append(y)
-        yield from _drawn(one, y, *inner)
+        yield from _elements(one, y, *inner)
         y += one.height + _GAP
     for before, place in node.after:
         start, end = tops[before] + node.inside[before].height, tops[place]

@@ -42,14 +42,14 @@ def with_inputs(
     parameters: type[PipelineParameters], graph: Callable[[Mapping[str, Any]], Any], returns: type | None = None
 ) -> Callable[..., Any]:
     """A function for ``dsl.pipeline`` that takes the model's fields, and gives them by name to a graph."""
-    fields, given = parameters.model_fields, defaults(parameters)
+    fields, start = parameters.model_fields, defaults(parameters)
 
     def function(*values: Any) -> Any:
         return graph(dict(zip(fields, values, strict=True)))
 
     function.__signature__ = Signature(  # type: ignore[attr-defined]
         [
-            Parameter(name, Parameter.KEYWORD_ONLY, default=given.get(name, Parameter.empty), annotation=kind_of(field))
+            Parameter(name, Parameter.KEYWORD_ONLY, default=start.get(name, Parameter.empty), annotation=kind_of(field))
             for name, field in fields.items()
         ],
         return_annotation=returns,
@@ -70,9 +70,9 @@ def parameter_table(pipelines: Mapping[str, type[PipelineParameters]]) -> str:
 
 
 def _rows(parameters: type[PipelineParameters]) -> Iterator[str]:
-    given = defaults(parameters)
+    values = defaults(parameters)
     for name, field in parameters.model_fields.items():
-        default = (f"`{given[name]}`" if given[name] != "" else "empty") if name in given else "**must be given**"
+        default = (f"`{values[name]}`" if values[name] != "" else "empty") if name in values else "**must be given**"
         yield f"| `{name}` | {_words(field)} | {_values(field)} | {default}"
 
 

@@ -33,7 +33,7 @@ from sluice.errors import BadInput, SluiceError
 from sluice_pipelines.catalogue import CATALOGUE
 from sluice_pipelines.parameters import parse_parameters
 
-_ENDED = {"SUCCEEDED", "FAILED", "SKIPPED", "CANCELED"}
+_FINAL_STATES = {"SUCCEEDED", "FAILED", "SKIPPED", "CANCELED"}
 _PLUMBING = re.compile(r"root|executor|sluice-.*|.*-driver|.*\.onExit|.*\(\d+\)")
 """What KFP lists beside the steps: the workflow, drivers, executors, hooks, each try of each; some have no name."""
 _ANSWER_SECONDS = 5.0
@@ -91,7 +91,7 @@ class Host:
                 if not _PLUMBING.fullmatch(one.display_name or "root")
             }
             yield str(status.state), steps
-            if status.state in _ENDED:
+            if status.state in _FINAL_STATES:
                 return
             time.sleep(_LOOK_SECONDS)
 
@@ -153,10 +153,10 @@ def _submit(options: argparse.Namespace) -> int:
         _say(options, document, f"{options.pipeline}: all parameters are in range")
         return 0
     host = Host(options.host, options.namespace, os.environ.get("KFP_TOKEN", ""))
-    return _started(host, options, compiled, values)
+    return _start_run(host, options, compiled, values)
 
 
-def _started(host: Host, options: argparse.Namespace, compiled: Path, values: dict[str, Any]) -> int:
+def _start_run(host: Host, options: argparse.Namespace, compiled: Path, values: dict[str, Any]) -> int:
     from kfp_server_api.exceptions import ApiException  # type: ignore[import-untyped]
 
     name = f"sluice-{options.pipeline}"
@@ -169,7 +169,7 @@ def _started(host: Host, options: argparse.Namespace, compiled: Path, values: di
         link = f"{host.url}/#/{kind}/details/{run}"
         document = {"pipeline_id": ids[0], "version_id": ids[1], "run_id": run, "name": job, "link": link}
         _say(options, document, f"{job}: {link}")
-        return _followed(host, run, options.json) if options.follow and not options.recurring else 0
+        return _follow(host, run, options.json) if options.follow and not options.recurring else 0
     except ApiException as error:
         reason = " ".join(str(error.body or error.reason).split())[:300]
         rule = f"refuses it (status {error.status}: {reason})"
@@ -178,16 +178,16 @@ def _started(host: Host, options: argparse.Namespace, compiled: Path, values: di
         raise BadInput(f"host {host.url}", f"stopped answering ({error})", "the run may go on: look there") from error
 
 
-def _followed(host: Host, run: str, as_json: bool) -> int:
+def _follow(host: Host, run: str, as_json: bool) -> int:
     from rich.console import Console
 
-    console, seen, state = Console(stderr=True), dict[str, str](), ""
+    console, before, state = Console(stderr=True), dict[str, str](), ""
     with console.status("waiting for the first step") as line:
         for state, steps in host.follow(run):
             for step, now in steps.items():
-                if seen.get(step) != now:
+                if before.get(step) != now:
                     _step(console, step, now, as_json)
-            seen = steps
+            before = steps
             going = [step for step, now in steps.items() if now == "RUNNING"]
             line.update(f"{state.lower()}: {', '.join(going) or 'nothing runs now'}")
     if as_json:

@@ -39,6 +39,7 @@ import uvicorn
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client import Counter as Family
 
+from sluice.child_process import end_with_stdin
 from sluice.errors import SluiceError
 from sluice.feedback.batch import MAX_BATCH_BYTES, Batch, parse_feedback, parse_predictions
 from sluice.feedback.events import parse_event
@@ -273,7 +274,6 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Entry point; 2 for settings that are wrong. Ends on SIGTERM when what is under way is stored."""
     from sluice_serving.lingering import Lingering
-    from sluice_serving.predictor import end_with_stdin
 
     options = _arguments(argv)
     if options.end_with_stdin:

@@ -18,9 +18,7 @@ import argparse
 import contextlib
 import math
 import os
-import signal
 import sys
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -29,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from sluice.child_process import end_with_stdin
 from sluice.errors import BadInput, SluiceError, Unavailable
 from sluice.models.bundle import Bundle, load_bundle
 from sluice.models.request import DATATYPES, BadRequest, InferenceRequest, columns_of, parse_v1, parse_v2
@@ -63,22 +62,6 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--release", type=Path, help="the ConfigMap `release`: its rollout and sequence are said too")
     parser.add_argument("--end_with_stdin", action="store_true", help="end when the parent closes our standard input")
     return parser.parse_args(argv)
-
-
-def end_with_stdin() -> None:
-    """
-    End this process at once when standard input ends.
-
-    The parent holds the other end of the pipe, so it closes however the parent dies; PR_SET_PDEATHSIG would also fire
-    when only the parent's thread that started us ends.
-    """
-
-    def watch() -> None:
-        while os.read(0, 4096):
-            pass
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    threading.Thread(target=watch, daemon=True, name="end-with-stdin").start()
 
 
 class Predictor:

@@ -50,14 +50,14 @@ def collect_evidence(
     """
     rows = with_labels(decoded(predictions, profiles, slices, carried or {}), labels, now)
     live = rows.filter(pl.col("event_time") >= moment_of(state.since)) if state.since else rows.clear()
-    served = _by_side(live, state)
+    sides = _by_side(live, state)
     stage_rows = StageRows(
         state=state,
         due=now - timedelta(hours=label_maturity_hours),
         live=live,
-        served=served,
+        served=sides,
         cohort=_by_side(rows.filter(pl.col("route") != "shadow") if STAGES[state.stage].whole_rollout else live, state),
-        pairs=_pairs(of_route(live, "shadow", state.candidate), served["stable"], slices),
+        pairs=_pairs(of_route(live, "shadow", state.candidate), sides["stable"], slices),
         profiles=profiles,
         slices=tuple(slices),
         thresholds=thresholds or {},
@@ -88,6 +88,6 @@ def _by_side(rows: pl.DataFrame, state: ReleaseState) -> dict[str, pl.DataFrame]
 def _pairs(shadow: pl.DataFrame, stable: pl.DataFrame, slices: Sequence[Slice]) -> pl.DataFrame:
     """See ``StageRows.pairs``."""
     columns = ["request_id", "score", "loss", "latency_ms"]
-    named = [*columns, *map(slice_column, slices)]
-    pairs = shadow.filter("ok").select(named).join(stable.filter("ok").select(columns), on="request_id", suffix="_s")
+    names = [*columns, *map(slice_column, slices)]
+    pairs = shadow.filter("ok").select(names).join(stable.filter("ok").select(columns), on="request_id", suffix="_s")
     return pairs.sort("request_id").with_columns(difference=pl.col("loss") - pl.col("loss_s"))

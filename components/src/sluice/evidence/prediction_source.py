@@ -55,8 +55,8 @@ class WindowLog:
         self, _state: ReleaseState, _policy: GatePolicy, now: datetime, /
     ) -> Iterable[tuple[Hashable, Callable[[], pl.DataFrame]]]:
         """The windows that ended by ``now``."""
-        ended = [window for window in list_windows(self.directory) if window.end <= now]
-        return [(window.path, partial(read_window, window)) for window in ended]
+        windows = [window for window in list_windows(self.directory) if window.end <= now]
+        return [(window.path, partial(read_window, window)) for window in windows]
 
     def labels(self, _state: ReleaseState, now: datetime, /) -> pl.DataFrame:
         """From the task's recorded examples."""
@@ -150,15 +150,15 @@ class PredictionSource:
     def _cells(self, rows: pl.DataFrame, state: ReleaseState, candidate: BundleManifest) -> Cells | None:
         if self.recheck is None:
             return None
-        served = _sample(rows, state)
-        return None if served.is_empty() else self.recheck(served, candidate)
+        sample = _sample(rows, state)
+        return None if sample.is_empty() else self.recheck(sample, candidate)
 
 
 def _sample(rows: pl.DataFrame, state: ReleaseState) -> pl.DataFrame:
     """Of the candidate's answers in the stage; the sample of all pieces is in the samples of each."""
     answered = pl.col("digest") == state.candidate, pl.col("status") < 400
-    served = rows.filter(pl.col("event_time") >= moment_of(state.since or ""), *answered)
-    return served.sort(pl.col("request_id").hash(seed=0), "request_id").head(_SAMPLE)
+    sample = rows.filter(pl.col("event_time") >= moment_of(state.since or ""), *answered)
+    return sample.sort(pl.col("request_id").hash(seed=0), "request_id").head(_SAMPLE)
 
 
 def _asks_slices(state: ReleaseState, policy: GatePolicy) -> bool:

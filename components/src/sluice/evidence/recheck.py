@@ -29,9 +29,9 @@ _RELATIVE = 1e-6
 """Feast stores doubles; only the last bits may differ between its two paths."""
 
 
-def recheck_cells(served: pl.DataFrame, manifest: BundleManifest, history: FeatureHistory) -> Cells:
+def recheck_cells(rows: pl.DataFrame, manifest: BundleManifest, history: FeatureHistory) -> Cells:
     """
-    The served rows against the training path.
+    Rows of the prediction log against the training path.
 
     Raises:
         BadArtifact: the definitions are not the ones that the model was trained with.
@@ -46,51 +46,51 @@ def recheck_cells(served: pl.DataFrame, manifest: BundleManifest, history: Featu
         offline = offline_cells(history, requests, features.names)
         return OfflineCells(as_trained(offline.cells, manifest.recipe), offline.as_of)
 
-    return compare_cells(served, features.names, history.task, read)
+    return compare_cells(rows, features.names, history.task, read)
 
 
 def compare_cells(
-    served: pl.DataFrame, names: Sequence[str], task: Task, read: Callable[[pl.DataFrame], OfflineCells]
+    rows: pl.DataFrame, names: Sequence[str], task: Task, read: Callable[[pl.DataFrame], OfflineCells]
 ) -> Cells:
     """
     Count the cells that differ.
 
     Args:
-        served: rows of the prediction log.
+        rows: of the prediction log.
         names: the model's features.
         task: says which keys and inputs a request carries.
         read: reads the cells of requests offline, as of their event time; it is not asked about none.
     """
     carried = (*task.entity_keys, *task.request_inputs)
-    sent = [json.loads(row or "{}") for row in served["keys"]]
-    read_online = pl.Series([all(name in row for name in carried) for row in sent], dtype=pl.Boolean)
-    comparable = served.filter(read_online & served["as_of"].is_not_null())
+    request_keys = [json.loads(row or "{}") for row in rows["keys"]]
+    read_online = pl.Series([all(name in row for name in carried) for row in request_keys], dtype=pl.Boolean)
+    comparable = rows.filter(read_online & rows["as_of"].is_not_null())
     if comparable.is_empty():
-        return Cells(compared=0, different=0, excluded=len(names) * served.height)
+        return Cells(compared=0, different=0, excluded=len(names) * rows.height)
     keys = [json.loads(row) for row in comparable["keys"]]
     requests = pl.DataFrame(
         {"event_time": comparable["event_time"]} | {name: [row[name] for row in keys] for name in carried},
         schema_overrides=dict(task.request_inputs),
     )
     offline = read(requests)
-    held = [{view: moment_of(text) for view, text in json.loads(row).items()} for row in comparable["as_of"]]
-    vectors = zip(comparable["features"], offline.cells.to_dicts(), held, offline.as_of, strict=True)
+    moments = [{view: moment_of(text) for view, text in json.loads(row).items()} for row in comparable["as_of"]]
+    vectors = zip(comparable["features"], offline.cells.to_dicts(), moments, offline.as_of, strict=True)
     pairs = [(json.loads(online), row) for online, row, then, now in vectors if not _came_later(then, now)]
     wrong = Counter(name for online, row in pairs for name in names if not _same(online.get(name), row[name]))
     worst = min(wrong, key=lambda name: (-wrong[name], name)) if wrong else None
-    compared = len(names) * len(pairs)
-    excluded = len(names) * served.height - compared
-    return Cells(compared=compared, different=sum(wrong.values()), excluded=excluded, worst=worst)
+    total = len(names) * len(pairs)
+    excluded = len(names) * rows.height - total
+    return Cells(compared=total, different=sum(wrong.values()), excluded=excluded, worst=worst)
 
 
-def _came_later(held: Mapping[str, datetime], offline: Mapping[str, datetime]) -> bool:
+def _came_later(online: Mapping[str, datetime], offline: Mapping[str, datetime]) -> bool:
     """Whether a row that the offline read finds is younger than the one that the online store had, if it had any."""
-    return any(view not in held or held[view] < moment for view, moment in offline.items())
+    return any(view not in online or online[view] < moment for view, moment in offline.items())
 
 
-def _same(served: Any, offline: Any) -> bool:
-    if served is None or offline is None:
-        return served is offline
-    if isinstance(served, str) or isinstance(offline, str):
-        return bool(served == offline)
-    return math.isclose(served, offline, rel_tol=_RELATIVE, abs_tol=1e-9)
+def _same(online: Any, offline: Any) -> bool:
+    if online is None or offline is None:
+        return online is offline
+    if isinstance(online, str) or isinstance(offline, str):
+        return bool(online == offline)
+    return math.isclose(online, offline, rel_tol=_RELATIVE, abs_tol=1e-9)

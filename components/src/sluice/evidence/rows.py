@@ -90,12 +90,12 @@ def _slices(rows: pl.DataFrame, features: pl.DataFrame, slices: Sequence[Slice],
     keys = _read(rows["keys"], carried).struct.unnest()
     either = {name: pl.select(pl.coalesce(keys[name], features[name])).to_series() for name in keys.columns}
     columns = pl.DataFrame(features.to_dict() | either)
-    served = rows["features"].is_in(["", "{}"]).not_() & rows["features"].is_not_null()
+    has_features = rows["features"].is_in(["", "{}"]).not_() & rows["features"].is_not_null()
     values = []
     for each in slices:
         expression = pl.sql_expr(each.expression).cast(pl.String)
         if not set(expression.meta.root_names()) <= set(carried):
-            expression = pl.when(served).then(expression)
+            expression = pl.when(has_features).then(expression)
         values.append(expression.alias(slice_column(each)))
     return columns.select(values)
 

@@ -55,7 +55,7 @@ class Clone:
         """Whether this process may write; else it only reads what is here."""
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         """Holds the lock file, which goes with its holder; without it where ``patience_s`` ran out."""
         self.directory.parent.mkdir(parents=True, exist_ok=True)
         with self.directory.with_suffix(".lock").open("w") as lock:
@@ -67,7 +67,7 @@ class Clone:
                 self._close()
 
     @contextlib.contextmanager
-    def unheld(self) -> Iterator[None]:
+    def without_lock(self) -> Iterator[None]:
         """Reads what is here without waiting for anybody."""
         try:
             yield
@@ -111,7 +111,7 @@ class Clone:
         self._close()
         shutil.rmtree(fresh.directory, ignore_errors=True)
         try:
-            commit = fresh._fetch(self.seen())
+            commit = fresh._fetch(self.newest_seen())
             fresh._close()
             shutil.rmtree(self.directory, ignore_errors=True)
             fresh.directory.rename(self.directory)
@@ -122,10 +122,10 @@ class Clone:
         self.remember(commit)
         return commit
 
-    def _fetch(self, seen: str | None = None) -> str:
+    def _fetch(self, newest: str | None = None) -> str:
         if not (self.directory / "HEAD").exists():
             create_bare(self.directory)
-        before, seen = self.last_known(), seen or self.seen()
+        before, newest = self.last_known(), newest or self.newest_seen()
         # without + : git itself refuses a tip that does not descend from ours
         options = ("--no-tags", "--no-write-fetch-head", "--no-auto-maintenance")
         try:
@@ -137,23 +137,23 @@ class Clone:
         tip = self.last_known()
         if tip is None:
             raise GitFailed(self.directory, ["fetch"], f"fatal: {_MAIN} cannot be read")
-        if seen not in (None, before, tip) and not self.descends(tip, str(seen)):
-            self._refuse(str(seen))
-        if seen != tip:
+        if newest not in (None, before, tip) and not self.descends(tip, str(newest)):
+            self._refuse(str(newest))
+        if newest != tip:
             self.remember(tip)
         if before != tip and tip.startswith(_TIDY):
             self.run("gc", "--auto", "--quiet")
         return tip
 
-    def _refuse(self, seen: str) -> None:
-        rule = f"its history was rewritten: the newest commit does not descend from {seen}, seen here before"
+    def _refuse(self, newest: str) -> None:
+        rule = f"its history was rewritten: the newest commit does not descend from {newest}, seen here before"
         fix = "restore that history, or take the new one with `sluice ledger accept --reason …`"
         raise HistoryRewrittenError(self.remote, rule, fix)
 
-    def descends(self, tip: str, seen: str) -> bool:
-        """Whether ``seen`` is ``tip`` or in its history."""
+    def descends(self, tip: str, ancestor: str) -> bool:
+        """Whether ``ancestor`` is ``tip`` or in its history."""
         try:
-            self.run("merge-base", "--is-ancestor", seen, tip)
+            self.run("merge-base", "--is-ancestor", ancestor, tip)
         except GitFailed:  # no, or there is no such commit here
             return False
         return True
@@ -162,7 +162,7 @@ class Clone:
     def _memory(self) -> Path:
         return self.directory.with_name(f"{self.directory.name}.seen")
 
-    def seen(self) -> str | None:
+    def newest_seen(self) -> str | None:
         """The newest commit that was ever seen here, whatever became of the copy."""
         try:
             return self._memory.read_text().strip() or None
@@ -180,15 +180,15 @@ class Clone:
         Returns:
             the newest commit that was seen before, and the newest one now.
         """
-        known, seen = self.last_known(), self.seen()
-        for commit in {known, seen} - {None}:
+        known, newest = self.last_known(), self.newest_seen()
+        for commit in {known, newest} - {None}:
             with contextlib.suppress(GitFailed):  # seen, and thrown away with an older copy
                 self.run("update-ref", f"refs/sluice/given-up/{commit}", str(commit))
         if known:
             self.run("update-ref", "-d", _MAIN)
         self._memory.unlink(missing_ok=True)
         self.trail.unlink(missing_ok=True)
-        return seen or known, self._fetch()
+        return newest or known, self._fetch()
 
     def last_known(self) -> str | None:
         """The newest commit that was seen; the remote is not asked."""

@@ -50,14 +50,14 @@ def git(directory: Path, *arguments: str, data: bytes | None = None, timeout_s: 
     """
     command = ["git", f"--git-dir={directory}", *arguments]
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             command, input=data, env=environment(), capture_output=True, check=False, timeout=timeout_s
         )
     except subprocess.TimeoutExpired as error:
         raise GitFailed(directory, arguments, f"no answer within {timeout_s:g} s") from error
-    if done.returncode:
-        raise GitFailed(directory, arguments, (done.stderr + done.stdout).decode(errors="replace"))
-    return done.stdout
+    if process.returncode:
+        raise GitFailed(directory, arguments, (process.stderr + process.stdout).decode(errors="replace"))
+    return process.stdout
 
 
 def environment() -> dict[str, str]:

@@ -38,7 +38,7 @@ class Repository:
             UnreachableError: the remote cannot be read.
             BadArtifact: its history was rewritten.
         """
-        with self.clone.held():
+        with self.clone.lock():
             tip = self.fetch()
             try:
                 return read(tip)
@@ -73,7 +73,7 @@ class Repository:
         Raises:
             BadInput: the repository cannot be read.
         """
-        with self.clone.held():
+        with self.clone.lock():
             try:
                 return self.clone.accept()
             except GitFailed as failed:
@@ -91,6 +91,6 @@ class Repository:
         """
         return self.newest(lambda tip: self.clone.descends(tip, commit))
 
-    def seen(self) -> str | None:
+    def newest_seen(self) -> str | None:
         """The newest commit that was seen here before; the repository is not asked."""
-        return self.clone.seen()
+        return self.clone.newest_seen()

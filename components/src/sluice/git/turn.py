@@ -32,13 +32,13 @@ def in_turn(remote: str) -> Iterator[None]:
         with contextlib.suppress(OSError):  # not a folder on this machine, or not ours to write to
             if (Path(remote) / "objects").is_dir():
                 line.mkdir(exist_ok=True)
-                ticket = stack.enter_context(_drawn(line))
+                ticket = stack.enter_context(_ticket(line))
                 _wait(line, ticket)
         yield
 
 
 @contextlib.contextmanager
-def _drawn(line: Path) -> Iterator[Path]:
+def _ticket(line: Path) -> Iterator[Path]:
     ticket = line / f"{time.time_ns():020d}.{os.getpid()}"
     unseen = ticket.with_name(f".{ticket.name}")
     with unseen.open("x") as stream:
@@ -60,8 +60,8 @@ def _wait(line: Path, ticket: Path) -> None:
 def _ahead(line: Path, ticket: Path) -> list[Path]:
     """Tickets of other processes that were drawn earlier, the first one first."""
     mine = ticket.name.partition(".")[2]
-    shown = [path for path in line.iterdir() if not path.name.startswith(".") and path.name < ticket.name]
-    return sorted(path for path in shown if path.name.partition(".")[2] != mine)
+    tickets = [path for path in line.iterdir() if not path.name.startswith(".") and path.name < ticket.name]
+    return sorted(path for path in tickets if path.name.partition(".")[2] != mine)
 
 
 def _is_taken(ticket: Path) -> bool:

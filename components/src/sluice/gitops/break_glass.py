@@ -137,7 +137,7 @@ class Glass:
 
     path: Path
 
-    def standing(self) -> BreakGlass | None:
+    def pending_record(self) -> BreakGlass | None:
         """
         The record, if one stands.
 
@@ -160,8 +160,8 @@ class Glass:
         Raises:
             Refused: one stands already.
         """
-        with self.held(wait=False):
-            if other := self.standing():
+        with self.lock(wait=False):
+            if other := self.pending_record():
                 rule = f"a break-glass rollback of {other.digest} stands since {other.at} by {other.by}"
                 raise Refused(f"rollback in {record.environment}", rule, "let any `sluice` command write it into Git")
             write_json(self.path, record.model_dump(mode="json"))
@@ -173,7 +173,7 @@ class Glass:
         self._reach_disk()
 
     @contextlib.contextmanager
-    def held(self, *, wait: bool) -> Iterator[None]:
+    def lock(self, *, wait: bool) -> Iterator[None]:
         """
         One writer or remover at a time; the lock goes with its holder.
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sluice.errors import SluiceError
-from sluice.git.clone import Clone
 from sluice.git.command import GitFailed
 from sluice.git.repository import Repository
 from sluice.release.snapshot import OVERLAYS, Snapshot, inputs_of, parse_snapshot
@@ -43,7 +42,8 @@ def read_fleet(remote: Path | str, environments: Iterable[str] | None = None, *,
     repository = Repository(remote, clone)
 
     def read(tip: str) -> tuple[str, dict[str, bytes | None]]:
-        names = _all(repository.clone, tip) if environments is None else tuple(environments)
+        entries = repository.clone.entries(f"{tip}:{OVERLAYS}") if environments is None else ()
+        names = [name[:-1] for name in entries if name.endswith("/")] if environments is None else environments
         paths = [path for name in names for path in inputs_of(name)]
         texts = repository.clone.read([f"{tip}:{path}" for path in paths])
         if None in texts and not repository.clone.is_whole():
@@ -59,7 +59,3 @@ def read_fleet(remote: Path | str, environments: Iterable[str] | None = None, *,
         except SluiceError as error:
             problems[name] = error
     return Fleet(commit, snapshots, problems)
-
-
-def _all(clone: Clone, tip: str) -> tuple[str, ...]:
-    return tuple(name.rstrip("/") for name in clone.entries(f"{tip}:{OVERLAYS}") if name.endswith("/"))

@@ -50,7 +50,7 @@ class ReleaseReader(Repository):
         """
         if commit is None:
             return self.newest(self._snapshot)
-        with self.clone.held():
+        with self.clone.lock():
             return self._snapshot(commit)
 
     def last_known(self, *, ask: bool = False) -> Snapshot:
@@ -60,7 +60,7 @@ class ReleaseReader(Repository):
         Raises:
             BadInput: nothing was seen here.
         """
-        with self.clone.held() if ask else self.clone.unheld():
+        with self.clone.lock() if ask else self.clone.without_lock():
             try:
                 with contextlib.suppress(GitFailed, HistoryRewrittenError):
                     return self._snapshot(self.clone.fetch())
@@ -82,7 +82,7 @@ class ReleaseReader(Repository):
 
     def latest(self, commit: str) -> list[Decision]:
         """The newest decision of each stage and action at a commit that was read before, oldest first."""
-        with self.clone.held():
+        with self.clone.lock():
             listed = list_records(self.clone, commit, self.environment)
             newest = {path.rpartition("/")[2].partition("-")[2]: path for path in listed}
             paths = sorted(newest.values(), key=list(listed).index)
@@ -93,7 +93,7 @@ class ReleaseReader(Repository):
         """What the commits up to one that was read before (default: the newest) say of their decisions; no record."""
         if commit is None:
             return self.newest(lambda tip: read_trail(self.clone, tip))
-        with self.clone.held():
+        with self.clone.lock():
             return read_trail(self.clone, commit)
 
     def records_of(self, steps: Sequence[Step]) -> list[tuple[Step, str, Decision]]:
@@ -103,7 +103,7 @@ class ReleaseReader(Repository):
         Raises:
             BadArtifact: a record is not one.
         """
-        with self.clone.held():
+        with self.clone.lock():
             records = read_records(self.clone, [step.commit for step in steps], overlay_of(self.environment))
         recorded = [(step, *records[step.commit]) for step in steps if step.commit in records]
         return [(step, path, decode_record(text, path).decision) for step, path, text in recorded]
@@ -129,17 +129,17 @@ class ReleaseReader(Repository):
         Raises:
             BadArtifact: the release file or the holds were edited into nonsense.
         """
-        with self.clone.held():
+        with self.clone.lock():
             return parse_state(self.environment, lambda path: self.clone.read([f"{commit}:{path}"])[0])
 
     def file(self, path: str, commit: str | None = None) -> bytes | None:
         """A file's bytes at a commit (default: the newest), or ``None``."""
-        with self.clone.held():
+        with self.clone.lock():
             return self.clone.read([f"{commit or self.fetch()}:{path}"])[0]
 
     def export(self, directory: Path, commit: str | None = None) -> str:
         """Lay the tree of a commit (default: the newest) into an empty directory; returns the commit."""
-        with self.clone.held():
+        with self.clone.lock():
             commit = commit or self.fetch()
             directory.mkdir(parents=True, exist_ok=True)
             self.clone.check_out(commit, directory.absolute())

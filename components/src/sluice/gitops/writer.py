@@ -82,7 +82,7 @@ class GitOps(ReleaseReader):
             BadInput, BadArtifact: the checkout lacks a file of this environment, or one of them is wrong.
         """
         create_bare(Path(self.remote))
-        with self.clone.held():
+        with self.clone.lock():
             try:
                 return self.clone.fetch()
             except GitFailed:
@@ -92,14 +92,14 @@ class GitOps(ReleaseReader):
             self.clone.push(self.clone.commit(None, files, subject, now))
             return self.fetch()
 
-    def served(self) -> Snapshot:
+    def serving_snapshot(self) -> Snapshot:
         """
         What has to be brought about. While a break-glass rollback stands: the last state seen, with it done, at once.
 
         Raises:
             as ``snapshot``, where no break-glass rollback stands.
         """
-        record = self.glass.standing()
+        record = self.glass.pending_record()
         if record is None:
             return self.snapshot()
         known = self.last_known()
@@ -121,21 +121,28 @@ class GitOps(ReleaseReader):
         with in_turn(self.remote):
             return self._raced(decide, self.reconcile)
 
+    def record(self, decide: Callable[[Snapshot], Decision]) -> Decision:
+        """As ``commit`` where something is always decided; returns the decision as it is in the history."""
+        commit = self.commit(decide)
+        if commit is None:
+            raise AssertionError("a decision is always recorded")
+        return commit.decision
+
     def reconcile(self) -> CommittedDecision | None:
         """
         Write the break-glass rollback that stands, if one does: one commit, however often this is called or killed.
 
         Raises: as ``commit``.
         """
-        if self.glass.standing() is None:
+        if self.glass.pending_record() is None:
             return None
-        with self.glass.held(wait=True):
-            record = self.glass.standing()
+        with self.glass.lock(wait=True):
+            record = self.glass.pending_record()
             if record is None:
                 return None
-            written = self._raced(lambda snapshot: decision_of(record, snapshot), lambda: None)
+            commit = self._raced(lambda snapshot: decision_of(record, snapshot), lambda: None)
             self.glass.remove()
-            return written
+            return commit
 
     def _raced(
         self, decide: Callable[[Snapshot], Decision | None], before: Callable[[], object]
@@ -146,16 +153,16 @@ class GitOps(ReleaseReader):
             decision = decide(snapshot)
             if decision is None:
                 return None
-            started = time.monotonic()
-            if written := self._write(snapshot, decision):
-                return written
+            start = time.monotonic()
+            if commit := self._write(snapshot, decision):
+                return commit
             # newcomers step back for as long as several writes take, and who has lost often hardly waits
-            spent = time.monotonic() - started
-            time.sleep(self._jitter.uniform(0, min(10.0, spent * max(0.5, 12 - 3 * attempt))))
+            elapsed = time.monotonic() - start
+            time.sleep(self._jitter.uniform(0, min(10.0, elapsed * max(0.5, 12 - 3 * attempt))))
         raise Busy(self.remote, f"other writers were first {ATTEMPTS} times", "try again when they are done")
 
     def _write(self, snapshot: Snapshot, decision: Decision) -> CommittedDecision | None:
-        with self.clone.held():
+        with self.clone.lock():
             try:
                 if known := self._known(snapshot.commit, decision.id):
                     return known
@@ -163,7 +170,7 @@ class GitOps(ReleaseReader):
                 files = {path: record} | changed_files(self.clone, snapshot, decision)
                 message = commit_message(decision, digest_of_bytes(record))
                 commit = self.clone.commit(snapshot.commit, files, message, decision.now)
-                if (record_here := self.glass.standing()) and record_here.id != decision.id:
+                if (record_here := self.glass.pending_record()) and record_here.id != decision.id:
                     return None  # the glass was broken meanwhile: that goes first
                 landed = self.clone.push(commit)
             except GitFailed as failed:

@@ -58,18 +58,18 @@ class Trail:
         """The environment's decisions on a candidate, newest first."""
         return self.steps(environment, trailers.trailer(trailers.CANDIDATE, digest))
 
-    def named(self, environment: str, beginning: str) -> Iterator[Step]:
+    def matching(self, environment: str, beginning: str) -> Iterator[Step]:
         """The environment's decisions whose id begins so, newest first."""
         return self.steps(environment, trailers.trailer(trailers.DECISION, beginning))
 
     def steps(self, environment: str, needle: str = "") -> Iterator[Step]:
         """The environment's decisions whose line holds ``needle``, newest first."""
-        wanted, end = needle.encode(), len(self._text)
-        while wanted and (place := self._text.rfind(wanted, 0, end)) >= 0:
+        pattern, end = needle.encode(), len(self._text)
+        while pattern and (place := self._text.rfind(pattern, 0, end)) >= 0:
             start = self._text.rfind(b"\n", 0, place) + 1
             yield from _steps(self._text[start : self._text.index(b"\n", place)], environment)
             end = start
-        if not wanted:
+        if not pattern:
             for line in reversed(self._text.splitlines()):
                 yield from _steps(line, environment)
 

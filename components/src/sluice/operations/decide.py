@@ -27,14 +27,14 @@ def decide(policy: Path, state: Path, evidence: Path, now: str) -> Decision:
         BadInput: a document cannot be read, or the policy is for another task or environment than the state.
             Evidence that can be read and does not fit is no error: the decision says INCONCLUSIVE and names why.
     """
-    moment = _checked(now)
+    moment = _valid_moment(now)
     rules, policy_digest = read_policy(policy)
     release = read_document(state, ReleaseState, "docs/schemas/release-state.schema.json")
-    seen = read_document(evidence, Evidence, "docs/schemas/evidence.schema.json")
+    document = read_document(evidence, Evidence, "docs/schemas/evidence.schema.json")
     if (rules.task, rules.environment) != (release.task, release.environment):
         rule = f"is for {rules.task} {rules.environment}, {state} is {release.task} {release.environment}"
         raise BadInput(str(policy), rule, "name the policy of the same task and environment")
-    return decided(release, seen, rules, policy_digest, moment, {})
+    return decided(release, document, rules, policy_digest, moment, {})
 
 
 def describe(decision: Decision) -> list[str]:
@@ -56,7 +56,7 @@ def describe(decision: Decision) -> list[str]:
     return rows
 
 
-def _checked(now: str) -> str:
+def _valid_moment(now: str) -> str:
     if not _MOMENT.fullmatch(now):
         raise BadInput(f"--now {now!r}", "is not a moment in UTC", "write it like 2013-08-01T05:00:00Z")
     return iso(moment_of(now))

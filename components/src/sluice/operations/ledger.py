@@ -65,9 +65,9 @@ def verify(gitops: GitOps, expect: str | None = None) -> LedgerReport:
         history = copy.history()
         entries = _entries(history)
         problems = [*_problems(history, entries), *_at_the_tip(copy, history, entries)]
-    seen = gitops.seen()
-    if seen and all(commit.id != seen for commit in history.commits):
-        problems.append(Problem(f"commit {seen}", "was seen here and is gone; the history was rewritten or cut"))
+    last_seen = gitops.newest_seen()
+    if last_seen and all(commit.id != last_seen for commit in history.commits):
+        problems.append(Problem(f"commit {last_seen}", "was seen here and is gone; the history was rewritten or cut"))
     if expect and all(entry.digest != expect for entry in entries):
         problems.append(Problem(expect, "is not the digest of any record here; the history was rewritten or cut"))
     return LedgerReport(
@@ -143,8 +143,8 @@ def _bytes_are_those_committed(history: LedgerHistory, entry: _Entry) -> Iterato
         if not digests:
             yield Problem(entry.path, f"is not named by its commit {commit.id[:12]} (no {RECORD})")
         elif digests != (entry.digest,):
-            named = _short(digests[0])
-            rule = f"has changed: its bytes are {_short(entry.digest)}, commit {commit.id[:12]} names {named}"
+            name = _short(digests[0])
+            rule = f"has changed: its bytes are {_short(entry.digest)}, commit {commit.id[:12]} names {name}"
             yield Problem(entry.path, rule)
 
 
@@ -153,10 +153,10 @@ def _chained(entries: Sequence[_Entry]) -> Iterator[Problem]:
     for entry in entries:
         record = entry.record
         if record and record.is_chained:
-            wanted = former.digest if former else None
-            if record.previous != wanted:
+            digest = former.digest if former else None
+            if record.previous != digest:
                 where = former.path if former else entry.path
-                rule = f"is {_short(wanted)}, but {entry.path} was written after {_short(record.previous)}"
+                rule = f"is {_short(digest)}, but {entry.path} was written after {_short(record.previous)}"
                 yield Problem(where, rule)
         elif record and former and former.record and former.record.is_chained:
             yield Problem(entry.path, "is of the form before the chain, and follows a record of the chain")
@@ -169,9 +169,9 @@ def _in_place(history: LedgerHistory, place: int, entry: _Entry) -> Iterator[Pro
     if entry.record is None:
         return
     number, decision = entry.record.number, entry.record.decision
-    wanted = record_path(history.overlay, number_of(entry.path) or 0, decision)
-    if entry.path != wanted and (number is not None or Path(entry.path).name != Path(wanted).name):
-        yield Problem(entry.path, f"holds a decision that belongs into {wanted}")
+    path = record_path(history.overlay, number_of(entry.path) or 0, decision)
+    if entry.path != path and (number is not None or Path(entry.path).name != Path(path).name):
+        yield Problem(entry.path, f"holds a decision that belongs into {path}")
     if number is not None and number != number_of(entry.path):
         yield Problem(entry.path, f"says that it is number {number}")
 
@@ -183,20 +183,20 @@ def _one_commit(history: LedgerHistory, entry: _Entry) -> Iterator[Problem]:
         return
     decisions = commit.words(DECISION)
     if decisions != (entry.record.decision.id,):
-        named = ", ".join(decisions) or "no decision"
-        yield Problem(entry.path, f"holds {entry.record.decision.id}, its commit {commit.id[:12]} names {named}")
-    wanted = {f"{history.overlay}/{name}": data for name, data in _written(entry).items()}
+        names = ", ".join(decisions) or "no decision"
+        yield Problem(entry.path, f"holds {entry.record.decision.id}, its commit {commit.id[:12]} names {names}")
+    files = {f"{history.overlay}/{name}": data for name, data in _files_of(entry).items()}
     blobs = {change.path: change.blob for change in commit.changes if change.path != entry.path}
-    for path in sorted({*wanted, *blobs}):
+    for path in sorted({*files, *blobs}):
         if path not in blobs:
             yield Problem(entry.path, f"decided a change of {path} that commit {commit.id[:12]} did not make")
-        elif path not in wanted:
+        elif path not in files:
             yield Problem(entry.path, f"came with a change of {path} that it does not decide (commit {commit.id[:12]})")
-        elif blobs[path] not in [_blob(data, blobs[path]) for data in wanted[path]]:
+        elif blobs[path] not in [_blob(data, blobs[path]) for data in files[path]]:
             yield Problem(entry.path, f"says another state than commit {commit.id[:12]} wrote into {path}")
 
 
-def _written(entry: _Entry) -> dict[str, tuple[bytes, ...]]:
+def _files_of(entry: _Entry) -> dict[str, tuple[bytes, ...]]:
     """The files of a decision, each as any version wrote it."""
     before, after = _state(entry, "before"), _state(entry, "after")
     if before is None or after is None:
@@ -223,22 +223,22 @@ def _unique(history: LedgerHistory, entries: Sequence[_Entry]) -> Iterator[Probl
             first = owners.setdefault(entry.record.decision.id, entry.path)
             if first != entry.path:
                 yield Problem(entry.path, f"holds {entry.record.decision.id}, as {first} does")
-    seen: dict[str, Commit] = {}
+    commits: dict[str, Commit] = {}
     for commit in history.commits:
         decisions = commit.words(DECISION)
         for decision in decisions:
-            if decision in seen:
-                rule = f"names {decision}, which came with commit {seen[decision].id[:12]} already"
+            if decision in commits:
+                rule = f"names {decision}, which came with commit {commits[decision].id[:12]} already"
                 yield Problem(f"commit {commit.id[:12]}", rule)
-            seen[decision] = commit
+            commits[decision] = commit
         if decisions and not any(_is_record(change.path) for change in commit.changes):
             yield Problem(f"commit {commit.id[:12]}", f"names {decisions[0]} and brings no record")
-    kept = {entry.path for entry in entries}
+    paths = {entry.path for entry in entries}
     gone = {
         c.path: commit for commit in history.commits for c in commit.changes if c.status == "D" and _is_record(c.path)
     }
     for path, commit in gone.items():
-        if path.startswith(f"{history.overlay}/") and path not in kept:
+        if path.startswith(f"{history.overlay}/") and path not in paths:
             yield Problem(path, f"was removed by commit {commit.id[:12]}")
 
 

@@ -16,7 +16,7 @@ from sluice.operations.why import run_of
 from sluice.rollout.advance import back
 
 _LONGEST = 500
-Change = Callable[[Snapshot], tuple[str | None, ReleaseState]]
+StateChange = Callable[[Snapshot], tuple[str | None, ReleaseState]]
 """From what is to the digest that it is about and what shall be."""
 _OF_A_RUN = ("rollback", "approve")
 
@@ -89,16 +89,16 @@ def accept_history(gitops: GitOps, reason: str, by: str, now: str, given_up: str
     try:
         tip = gitops.snapshot().commit
     except HistoryRewrittenError:
-        seen, tip = gitops.accept()
+        former_tip, tip = gitops.accept()
     else:
         if given_up is None:
             rule, fix = "the history was not rewritten since it was last seen here", "name what another saw: --given-up"
             raise Refused("ledger accept", rule, fix)
-        seen = None
+        former_tip = None
     if given_up and gitops.has(given_up):
         raise Refused("ledger accept", f"{given_up} is in the history", "nothing to do")
-    seen = given_up or seen
-    evidence = {"given_up": seen, "accepted": tip, "reason": reason, "by": by, "now": now}
+    former_tip = given_up or former_tip
+    evidence = {"given_up": former_tip, "accepted": tip, "reason": reason, "by": by, "now": now}
     return commit_word(gitops, "ledger", "accept-history", lambda snapshot: (None, snapshot.state), evidence)
 
 
@@ -116,7 +116,7 @@ def add_hold(gitops: GitOps, digest: str, reason: str, by: str, now: str) -> Dec
             raise Refused(f"digest {digest}", "is held already", "see `sluice hold list`")
         if digest in (state.stable, state.candidate):
             raise Refused(f"digest {digest}", "is being served", "use `sluice rollback`, which holds it too")
-        hold = Hold(digest=_checked(digest), reason=reason, by=by, at=now)
+        hold = Hold(digest=_valid_digest(digest), reason=reason, by=by, at=now)
         return digest, _with_holds(state, (*state.holds, hold))
 
     return commit_word(gitops, "hold", "hold", change, {"digest": digest, "reason": reason, "by": by, "now": now})
@@ -141,7 +141,7 @@ def release_hold(gitops: GitOps, digest: str, reason: str, by: str, now: str) ->
     )
 
 
-def commit_word(gitops: GitOps, stage: str, action: str, change: Change, evidence: Mapping[str, Any]) -> Decision:
+def commit_word(gitops: GitOps, stage: str, action: str, change: StateChange, evidence: Mapping[str, Any]) -> Decision:
     """
     Commit what a person decided; ``change`` is asked again about the fresh state after a lost race.
 
@@ -172,17 +172,14 @@ def commit_word(gitops: GitOps, stage: str, action: str, change: Change, evidenc
             run=run_of(gitops, gitops.trail(snapshot.commit), about) if action in _OF_A_RUN else {},
         )
 
-    written = gitops.commit(decide)
-    if written is None:
-        raise AssertionError("a person's decision is always recorded")
-    return written.decision
+    return gitops.record(decide)
 
 
 def _earlier(gitops: GitOps, snapshot: Snapshot) -> list[str]:
     """Models that were stable before the present one and are not held, the newest first."""
     state = snapshot.state
-    served = dict.fromkeys(step.after for step in gitops.trail(snapshot.commit).steps(state.environment))
-    return [digest for digest in served if digest and digest != state.stable and not state.held(digest)]
+    releases = dict.fromkeys(step.after for step in gitops.trail(snapshot.commit).steps(state.environment))
+    return [digest for digest in releases if digest and digest != state.stable and not state.held(digest)]
 
 
 def check_text(name: str, text: str) -> None:
@@ -203,7 +200,7 @@ def _with_holds(state: ReleaseState, holds: tuple[Hold, ...]) -> ReleaseState:
     return state.model_copy(update={"holds": holds})
 
 
-def _checked(digest: str) -> str:
+def _valid_digest(digest: str) -> str:
     body = digest.removeprefix("sha256:")
     if digest == body or len(body) != 64 or set(body) - set("0123456789abcdef"):
         raise BadInput(f"digest {digest!r}", "is not sha256: and 64 hexadecimal digits", "see `sluice status`")

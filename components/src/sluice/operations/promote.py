@@ -96,17 +96,17 @@ def promote(gitops: GitOps, now: str, again: tuple[str, str] | None = None) -> P
         sources = _sources(gitops, here)
         origin = _origin(sources[0], here.commit)
         earlier = _proposed(gitops, here, origin.digest) if origin else []
-        obstacle = _stopped(here, origin, sources, earlier, again, moment)
+        obstacle = _obstacle(here, origin, sources, earlier, again, moment)
         if obstacle or origin is None:
             outcome[0] = obstacle or outcome[0]
             return None
-        standing = None if again else _refused(here.policy_digest, origin, earlier)
-        return standing or _proposal(here, origin, again, moment)
+        refusal = None if again else _refused(here.policy_digest, origin, earlier)
+        return refusal or _proposal(here, origin, again, moment)
 
-    written = gitops.commit(decide)
-    if written is None:
+    commit = gitops.commit(decide)
+    if commit is None:
         return outcome[0]
-    decision = written.decision
+    decision = commit.decision
     refused = [reason for reason in decision.reasons if reason.verdict is not Verdict.PASS]
     why = "".join(f"; {reason.verdict} by {reason.rule}: {reason.text}" for reason in refused[:1])
     return Promotion(decision, f"{decision.action}: {decision.candidate}{why}", forbidden=decision.action == "refuse")
@@ -160,7 +160,7 @@ def _proposed(gitops: GitOps, here: Snapshot, digest: str) -> list[Decision]:
     return [decision for _, _, decision in gitops.records_of(steps) if decision.stage in ("offline", "propose")]
 
 
-def _stopped(
+def _obstacle(
     here: Snapshot,
     origin: Origin | None,
     sources: Sequence[GitOps],
@@ -196,7 +196,7 @@ def _forbidden(
         if hold := there.held(digest):
             return f"held in {there.environment} since {hold.at} by {hold.by}: {hold.reason}"
     for source in sources:
-        if (record := source.glass.standing()) and record.digest == digest:
+        if (record := source.glass.pending_record()) and record.digest == digest:
             return f"a break-glass rollback of it in {source.environment} waits for Git"
     start = next((decision for decision in earlier if decision.before != decision.after), None)
     if start and not again:
@@ -220,10 +220,10 @@ def _proposal(here: Snapshot, origin: Origin, again: tuple[str, str] | None, now
     reasons += [Reason.plain("person", Verdict.PASS, ": ".join(again))] if again else []
     provenance = {"environment": origin.environment, "decision": origin.decision, "commit": origin.commit}
     run = {**origin.run, "promoted_from": provenance}
-    return propose(here, origin.digest, [*reasons, *_judged(origin, here)], origin.evidence, run, now)
+    return propose(here, origin.digest, [*reasons, *_offline_reasons(origin, here)], origin.evidence, run, now)
 
 
-def _judged(origin: Origin, here: Snapshot) -> list[Reason]:
+def _offline_reasons(origin: Origin, here: Snapshot) -> list[Reason]:
     """
     What this environment's offline rules say of the evaluation that the digest was proposed with.
 

@@ -23,8 +23,8 @@ def status_of(gitops: GitOps) -> dict[str, Any]:
     left out where a pipeline run proposed it) and ``break_glass`` (a rollback that Git does not know yet, or null;
     while there is one, Git is not asked, and the state is the last one seen with the rollback done).
     """
-    record = gitops.glass.standing()
-    snapshot = gitops.served()
+    record = gitops.glass.pending_record()
+    snapshot = gitops.serving_snapshot()
     state = snapshot.state.model_dump(mode="json")
     last: dict[str, dict[str, str | None]] = {
         decision.stage: {

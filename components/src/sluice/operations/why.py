@@ -81,9 +81,9 @@ def why(gitops: GitOps, token: str) -> Explanation:
         raise BadInput(repr(token), f"is shorter than {_SHORTEST} letters", _FIX)
     snapshot = gitops.snapshot()
     state, trail = snapshot.state, gitops.trail(snapshot.commit)
-    named = {step.decision: step for step in trail.named(state.environment, token)}
-    if named:
-        return _about_decision(gitops, trail, state, _single(named, token))
+    steps = {step.decision: step for step in trail.matching(state.environment, token)}
+    if steps:
+        return _about_decision(gitops, trail, state, _single(steps, token))
     matched = _HEX.fullmatch(token)
     beginning = f"sha256:{matched[1]}" if matched else token
     mentions = list(trail.steps(state.environment, beginning))
@@ -91,14 +91,14 @@ def why(gitops: GitOps, token: str) -> Explanation:
     digest = _single(digests, token)
     about = [step for step in reversed(mentions) if digest in (step.candidate, step.replaced)]
     chain = _links(gitops, about)
-    return Explanation(digest, _standing(state, digest), _run(chain, digest), tuple(chain))
+    return Explanation(digest, _situation(state, digest), _run(chain, digest), tuple(chain))
 
 
 def _about_decision(gitops: GitOps, trail: Trail, state: ReleaseState, step: Step) -> Explanation:
     (link,) = _links(gitops, [step])
     decision = link.decision
-    standing = f"a decision about {decision.candidate}, which is now {_standing(state, decision.candidate)}"
-    return Explanation(decision.id, standing, decision.run or run_of(gitops, trail, decision.candidate), (link,))
+    situation = f"a decision about {decision.candidate}, which is now {_situation(state, decision.candidate)}"
+    return Explanation(decision.id, situation, decision.run or run_of(gitops, trail, decision.candidate), (link,))
 
 
 def run_of(gitops: GitOps, trail: Trail, digest: str | None) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def _run(chain: list[Link], digest: str | None) -> dict[str, Any]:
     return next((run for run in runs if run), {})
 
 
-def _standing(state: ReleaseState, digest: str | None) -> str:
+def _situation(state: ReleaseState, digest: str | None) -> str:
     if digest and (hold := state.held(digest)):
         return f"held since {hold.at} by {hold.by}: {hold.reason}"
     if digest and digest == state.stable:

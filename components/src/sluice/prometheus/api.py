@@ -82,7 +82,7 @@ class PrometheusApi:
             raise BadInput("the Prometheus token", "has characters that no header may have", "write one line of ASCII")
         self._jitter = random.Random(self.seed)  # noqa: S311  a pause needs no secrecy
         self._deadline = math.inf
-        self.asked: list[tuple[str, int]] = []
+        self.queries: list[tuple[str, int]] = []
         """Queries of this reading that were answered well, with the number of their series."""
 
     @classmethod
@@ -108,7 +108,7 @@ class PrometheusApi:
     def begin(self) -> None:
         """Start the clock of one reading."""
         self._deadline = time.monotonic() + self.limits.total_seconds
-        self.asked = []
+        self.queries = []
 
     def clock(self) -> float:
         """The server's own time, in seconds."""
@@ -119,17 +119,17 @@ class PrometheusApi:
 
     def vector(self, query: str, at: float, pins: Mapping[str, str]) -> list[Series]:
         """The series of an instant vector at a time, each with one sample; all must carry the labels in ``pins``."""
-        found = self._series(query, at, pins, "vector", lambda one: [one.get("value")])
-        if any(abs(one.samples[0][0] - at) > _MOMENT for one in found):
+        series = self._series(query, at, pins, "vector", lambda one: [one.get("value")])
+        if any(abs(one.samples[0][0] - at) > _MOMENT for one in series):
             raise BadAnswer(query, "answers about another time than was asked about")
-        return found
+        return series
 
     def matrix(self, query: str, at: float, pins: Mapping[str, str]) -> list[Series]:
         """The raw samples of a range vector that ends at a time."""
-        found = self._series(query, at, pins, "matrix", lambda one: one.get("values"))
-        if any(one.samples[-1][0] > at + _MOMENT for one in found):
+        series = self._series(query, at, pins, "matrix", lambda one: one.get("values"))
+        if any(one.samples[-1][0] > at + _MOMENT for one in series):
             raise BadAnswer(query, "has a sample from the future")
-        return found
+        return series
 
     def _series(
         self, query: str, at: float, pins: Mapping[str, str], kind: str, points: Callable[[dict[str, Any]], Any]
@@ -138,7 +138,7 @@ class PrometheusApi:
         result = answer.get("result")
         if answer.get("resultType") != kind or not isinstance(result, list):
             raise BadAnswer(query, f"answers with a {answer.get('resultType')}, not a {kind}")
-        found: dict[frozenset[tuple[str, str]], Series] = {}
+        series: dict[frozenset[tuple[str, str]], Series] = {}
         for one in result:
             labels = _labels(query, one)
             if strange := {key: labels.get(key) for key, value in pins.items() if labels.get(key) != value}:
@@ -147,11 +147,11 @@ class PrometheusApi:
             if not isinstance(values, list) or not values:
                 raise BadAnswer(query, "has a series without samples")
             identity = frozenset(labels.items())
-            if identity in found:
+            if identity in series:
                 raise BadAnswer(query, f"answers with several series for {dict(sorted(labels.items()))}")
-            found[identity] = Series(labels, tuple(_sample(query, value) for value in values))
-        self.asked.append((query, len(found)))
-        return list(found.values())
+            series[identity] = Series(labels, tuple(_sample(query, value) for value in values))
+        self.queries.append((query, len(series)))
+        return list(series.values())
 
     def _data(self, query: str, at: float | None) -> dict[str, Any]:
         body = urlencode({"query": query} | ({} if at is None else {"time": f"{at:.3f}"}))

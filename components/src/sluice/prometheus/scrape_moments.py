@@ -42,5 +42,5 @@ def nearest_to_plan(other: int, candidate: int, share: float, unseen: int) -> tu
         share: the candidate's, as planned, 0 to 1.
     """
     short = round(share * (other + candidate)) - candidate
-    moved = max(-min(unseen, candidate), min(short, unseen, other))
-    return other - moved, candidate + moved
+    shift = max(-min(unseen, candidate), min(short, unseen, other))
+    return other - shift, candidate + shift

@@ -89,7 +89,7 @@ class Queries(NamedTuple):
     """Newest counts."""
     first: str
     """Newest counts before the window."""
-    seen: str
+    scrapes: str
     """When each process was scraped last."""
     changes: str
     """How often a process gave way to another."""
@@ -126,7 +126,7 @@ class Reading:
         return Queries(
             final=f"last_over_time({every}[{self.window}])",
             first=f"last_over_time({every}[{self.before:g}s])",
-            seen=f"timestamp({start})",
+            scrapes=f"timestamp({start})",
             changes=f"changes({start}[{self.window}])",
         )
 
@@ -137,12 +137,12 @@ class Reading:
         Raises:
             BadAnswer: no answer, or one that breaks a rule.
         """
-        final, first, last, changed = self.queries()
+        final, first, last, changes = self.queries()
         newest = self._by_process(final, self.end)
         _require_single(final, newest)
         before = self._by_process(first, self.begin)
         moments = self._values(last, self.end)
-        restarts = self._values(changed, self.end)
+        restarts = self._values(changes, self.end)
         lives = []
         for process, values in newest.items():
             _require_whole(final, values, self.routes)
@@ -160,7 +160,7 @@ class Reading:
             parts = [*(self._at(process, moment) for moment in ends), values]
         if base is None and born < self.begin:
             text = "served before the stage began, and there is no sample from then"
-            raise BadAnswer(self.queries().first, f"{_shown(process)} {text}")
+            raise BadAnswer(self.queries().first, f"{_name_of(process)} {text}")
         if base and base.get(Key(START)) != born:
             base = None  # of a process that gave way before its next sample
         counts: Counter[Key] = Counter()
@@ -168,7 +168,7 @@ class Reading:
             counts.update({key: value for key, value in part.items() if key.name not in {START, _LAST}})
         counts.subtract({key: value for key, value in (base or {}).items() if key in counts})
         if backwards := [key for key, value in counts.items() if value < 0]:
-            raise BadAnswer(self.queries().final, f"{_shown(process)} counts {backwards[0].name} backwards")
+            raise BadAnswer(self.queries().final, f"{_name_of(process)} counts {backwards[0].name} backwards")
         last = {route: max(part.get(Key(_LAST, route), 0.0) for part in parts) for route in self.routes}
         hours = (self.end - max(self.begin, born)) / 3600
         return Life(dict(process)["digest"], counts, last, len(parts) - 1, alive, hours)
@@ -182,14 +182,14 @@ class Reading:
         samples = series[0].samples
         ends = [before[0] for before, after in pairwise(samples) if before[1] != after[1]]
         if len(ends) > _MOST_RESTARTS:
-            raise BadAnswer(query, f"{_shown(process)} began anew {len(ends)} times, over {_MOST_RESTARTS}")
+            raise BadAnswer(query, f"{_name_of(process)} began anew {len(ends)} times, over {_MOST_RESTARTS}")
         return ends, samples[0][1]
 
     def _at(self, process: Process, moment: float) -> dict[Key, float]:
         query = self._selector(dict(process))
         counts = self._by_process(query, moment)
         if set(counts) != {process}:
-            raise BadAnswer(query, f"answers about {len(counts)} servers, not about {_shown(process)}")
+            raise BadAnswer(query, f"answers about {len(counts)} servers, not about {_name_of(process)}")
         return counts[process]
 
     def _by_process(self, query: str, at: float) -> dict[Process, dict[Key, float]]:
@@ -273,6 +273,6 @@ def _require_whole(query: str, values: Mapping[Key, float], routes: Iterable[str
             raise BadAnswer(query, f"has no series {'/'.join(part for part in key if part)} where each server has one")
 
 
-def _shown(process: Process) -> str:
+def _name_of(process: Process) -> str:
     labels = dict(process)
     return f"{labels.get('instance', 'a server')} with {labels['digest'][:19]}"

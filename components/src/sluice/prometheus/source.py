@@ -71,21 +71,21 @@ class PrometheusSource:
         """The evidence at ``now``; never raises for what the server does."""
         self.api.begin()
         problems: list[str] = []
-        settled = (synced or moment_of(state.since or "")).timestamp() + self.settle_seconds
+        settlement = (synced or moment_of(state.since or "")).timestamp() + self.settle_seconds
         self._believed(lambda: self._check_clock(now), None, problems)
-        begin = self._believed(lambda: self._begin(state, settled, now), settled, problems)
+        begin = self._believed(lambda: self._begin(state, settlement, now), settlement, problems)
         lives: list[Life] = self._believed(lambda: self._lives(state, applied, begin, now), [], problems)
         unknown = part_of_points(PointIndex())
-        joined = unknown
+        labelled = unknown
         if self.joined:
             hours = policy.online.evidence_hours or policy.online.look_every_hours
-            joined = self._believed(lambda: self._joined(state, now, hours), unknown, problems)
+            labelled = self._believed(lambda: self._labelled_part(state, now, hours), unknown, problems)
         unseen = self._believed(lambda: self._unseen(state, begin, now), 0, problems)
 
-        def document(lives: list[Life], joined: Part) -> Evidence:
-            return evidence_about(state, applied, iso(now), [joined, _counted(state, lives, unseen)])
+        def document(lives: list[Life], labelled: Part) -> Evidence:
+            return evidence_about(state, applied, iso(now), [labelled, _server_counts(state, lives, unseen)])
 
-        evidence = self._believed(lambda: document(lives, joined), document([], unknown), problems)
+        evidence = self._believed(lambda: document(lives, labelled), document([], unknown), problems)
         return evidence.model_copy(update={"sources": self._sources(begin, now), "problems": tuple(problems)})
 
     def _believed(self, query: Callable[[], _T], nothing: _T, problems: list[str]) -> _T:
@@ -106,23 +106,23 @@ class PrometheusSource:
             side = "ahead of" if ahead > 0 else "behind"
             raise BadAnswer("time()", f"its clock is {abs(ahead):.0f} s {side} ours, {self.skew_seconds:g} are allowed")
 
-    def _begin(self, state: ReleaseState, settled: float, now: datetime) -> float:
+    def _begin(self, state: ReleaseState, settlement: float, now: datetime) -> float:
         since = moment_of(state.since or "").timestamp()
-        if self.marked or now.timestamp() < settled:
-            return settled
+        if self.marked or now.timestamp() < settlement:
+            return settlement
         matchers = {**self.matchers, "task": state.task}
-        start, spent = selector(START, matchers), f"{now.timestamp() - since:.0f}s"
+        start, span = selector(START, matchers), f"{now.timestamp() - since:.0f}s"
         step = f"{max(self.fresh_seconds / 2, 1):.0f}s"
         scraped = {
             frozenset(one.labels.items()): one.value
-            for one in self.api.vector(f"min_over_time(timestamp({start})[{spent}:{step}])", now.timestamp(), matchers)
+            for one in self.api.vector(f"min_over_time(timestamp({start})[{span}:{step}])", now.timestamp(), matchers)
         }
-        starts = self.api.vector(f"min_over_time({start}[{spent}])", now.timestamp(), matchers)
+        starts = self.api.vector(f"min_over_time({start}[{span}])", now.timestamp(), matchers)
         servers = [
             ServerStart(labels.get("digest", ""), began, scraped.get(frozenset(labels.items()), now.timestamp()))
             for labels, began in ((one.labels, one.value) for one in starts)
         ]
-        return comparable_from(servers, (state.stable, state.candidate), since, settled, self.fresh_seconds)
+        return comparable_from(servers, (state.stable, state.candidate), since, settlement, self.fresh_seconds)
 
     def _lives(self, state: ReleaseState, applied: Applied, begin: float, now: datetime) -> list[Life]:
         """Of all servers. A side that was read back was scraped lately; one that is lost counts to its last scrape."""
@@ -148,7 +148,7 @@ class PrometheusSource:
         matchers = {**self.matchers, "task": state.task}
         return unseen_requests(self.api, matchers, begin, now.timestamp(), self.fresh_seconds)
 
-    def _joined(self, state: ReleaseState, now: datetime, hours: float) -> Part:
+    def _labelled_part(self, state: ReleaseState, now: datetime, hours: float) -> Part:
         labels = {**self.matchers, **about(state)}
         names = f"{PREFIX}(?:{'|'.join(('joined', *series()))})(?:_.+)?"
         query = f"last_over_time({selector(names, labels)}[{self.fresh_seconds:g}s])"
@@ -170,14 +170,14 @@ class PrometheusSource:
 
     def _sources(self, begin: float, now: datetime) -> tuple[Source, ...]:
         first = iso(min(datetime.fromtimestamp(begin, UTC), now))
-        last = taken = iso(now)
+        last = moment = iso(now)
         return tuple(
-            Source(name="prometheus", query=query, first=first, last=last, taken=taken, n=n)
-            for query, n in self.api.asked
+            Source(name="prometheus", query=query, first=first, last=last, taken=moment, n=n)
+            for query, n in self.api.queries
         )
 
 
-def _counted(state: ReleaseState, lives: list[Life], unseen: int) -> Part:
+def _server_counts(state: ReleaseState, lives: list[Life], unseen: int) -> Part:
     """What servers count themselves."""
     route = state.candidate_route
     roads = {"stable": state.stable, route: state.candidate}

@@ -93,8 +93,8 @@ def propose(
 
 def look(snapshot: Snapshot, evidence: Evidence, now: str, run: Mapping[str, Any]) -> Decision | None:
     """The decision that ``advance`` advises, ready to be committed; ``None`` to wait. ``run`` as in ``propose``."""
-    made = decided(snapshot.state, evidence, snapshot.policy, snapshot.policy_digest, now, run)
-    return None if made.action == "wait" else made
+    advice = decided(snapshot.state, evidence, snapshot.policy, snapshot.policy_digest, now, run)
+    return None if advice.action == "wait" else advice
 
 
 def decided(
@@ -151,8 +151,8 @@ def advance(state: ReleaseState, evidence: Evidence, policy: GatePolicy, now: st
     verdict = overall(reasons)
     if verdict is Verdict.FAIL:
         failed = [reason for reason in reasons if reason.verdict is Verdict.FAIL]
-        lost = any(reason.rule == CANDIDATE_LOST for reason in reasons)
-        blamed = not lost and any(reason.rule != "split" for reason in failed)
+        candidate_lost = any(reason.rule == CANDIDATE_LOST for reason in reasons)
+        blamed = not candidate_lost and any(reason.rule != "split" for reason in failed)
         return Advice("rollback", verdict, reasons, back(state, now, _why(failed) if blamed else None))
     if verdict is Verdict.PASS and not (terms.approval or state.paused):
         action, after = forward(state, policy, now)

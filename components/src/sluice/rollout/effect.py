@@ -23,19 +23,19 @@ def judge_effect(state: ReleaseState, applied: Applied) -> Reason:
     if state.is_applied(applied):
         return Reason.plain("applied", Verdict.PASS, "the servers and the weights are as Git says")
     roles = tuple(dict.fromkeys((*SIDES, *(arm.role for arm in state.arms))))
-    lost = [role for role in roles if state.arm(role).digest != arm_in(role, applied.arms).digest]
+    absent = [role for role in roles if state.arm(role).digest != arm_in(role, applied.arms).digest]
     planned, actual = _shares(state.arms, roles), _shares(applied.arms, roles)
     differences = [
         f"{key} is {actual[key]}, decided was {planned[key]}" for key in planned if actual[key] != planned[key]
     ]
-    wrong = [_served(state, applied, role) for role in lost]
-    if len(lost) == 1 and state.arm(lost[0]).digest and not differences:
-        if lost[0] == STABLE_ROLE:
+    wrong = [_mismatch(state, applied, role) for role in absent]
+    if len(absent) == 1 and state.arm(absent[0]).digest and not differences:
+        if absent[0] == STABLE_ROLE:
             text = f"{wrong[0]}; nothing is promoted without it, the weights stay as they are, "
             return Reason.plain(
                 STABLE_LOST, Verdict.INCONCLUSIVE, text + "and going back starts it again by its digest"
             )
-        if arm_in(lost[0], applied.arms).digest is None:
+        if arm_in(absent[0], applied.arms).digest is None:
             text = f"{wrong[0]}; it never came up or was lost, so it cannot pass; failed requests "
             return Reason.plain(CANDIDATE_LOST, Verdict.INCONCLUSIVE, text + "that were sent to it still count")
     return Reason.plain("applied", Verdict.INCONCLUSIVE, f"not applied yet: {'; '.join((*wrong, *differences))}")
@@ -46,6 +46,6 @@ def _shares(arms: Traffic, roles: Sequence[str]) -> dict[str, int]:
     return weights | {"mirror_percent": sum(arm.mirror for arm in arms)}
 
 
-def _served(state: ReleaseState, applied: Applied, role: str) -> str:
+def _mismatch(state: ReleaseState, applied: Applied, role: str) -> str:
     actual, planned = arm_in(role, applied.arms).digest, state.arm(role).digest
     return f"{role} serves {short(actual) or 'no digest'} instead of {short(planned)}"

@@ -13,7 +13,7 @@ from sluice.rollout.effect import CANDIDATE_LOST, STABLE_LOST, judge_effect
 from sluice.rollout.terms import Terms, frozen, soak
 from sluice.stages.registry import STAGES
 
-_LOST = frozenset({STABLE_LOST, CANDIDATE_LOST})
+_LOSSES = frozenset({STABLE_LOST, CANDIDATE_LOST})
 _ABOUT = ("task", "environment", "rollout", "stage", "step", "since", "digest", "future")
 _OF_SERVERS = frozenset(f"evidence.{guard}" for guard in _ABOUT)
 """Guards on what evidence is about: where no request reaches the candidate, it may well be empty or old."""
@@ -30,23 +30,23 @@ def judge(state: ReleaseState, evidence: Evidence, policy: GatePolicy, terms: Te
     if refused := _refusals(state, evidence, policy, now):
         return refused
     effect = judge_effect(state, evidence.applied)
-    lost = effect.rule in _LOST
-    if effect.verdict is not Verdict.PASS and not lost:
+    has_loss = effect.rule in _LOSSES
+    if effect.verdict is not Verdict.PASS and not has_loss:
         return (effect,)
     held_up = (soak(state, terms, now), frozen(policy, now))
-    asked = (*_rules(state, evidence, policy), *(reason for reason in held_up if reason))
-    return (*asked, effect) if lost or STAGES[state.stage].judge == "servers" else asked
+    reasons = (*_rules(state, evidence, policy), *(reason for reason in held_up if reason))
+    return (*reasons, effect) if has_loss or STAGES[state.stage].judge == "servers" else reasons
 
 
 def _refusals(state: ReleaseState, evidence: Evidence, policy: GatePolicy, now: str) -> tuple[Reason, ...]:
-    found = refusals(evidence, state, policy, now)
+    reasons = refusals(evidence, state, policy, now)
     if STAGES[state.stage].judge != "servers":
-        return found
+        return reasons
     hours = policy.online.evidence_hours or policy.online.look_every_hours
     age = (moment_of(now) - moment_of(evidence.now)).total_seconds() / 3600
     text = f"the servers were asked {age:g} hours ago, at most {hours:g} are allowed"
     old = Reason.plain("evidence.age", Verdict.INCONCLUSIVE, text)
-    return (*(reason for reason in found if reason.rule in _OF_SERVERS), *((old,) if age > hours else ()))
+    return (*(reason for reason in reasons if reason.rule in _OF_SERVERS), *((old,) if age > hours else ()))
 
 
 def _rules(state: ReleaseState, evidence: Evidence, policy: GatePolicy) -> tuple[Reason, ...]:

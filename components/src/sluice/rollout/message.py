@@ -18,14 +18,14 @@ def commit_message(decision: Decision, record: str | None = None) -> str:
 def _what(decision: Decision) -> str:
     before, after = decision.before, decision.after
     who = short(decision.candidate)
-    held = " and held" if len(after.get("holds", ())) > len(before.get("holds", ())) else ""
-    ended = "ended" if any(reason.rule == "policy" for reason in decision.reasons) else "timed out"
+    hold = " and held" if len(after.get("holds", ())) > len(before.get("holds", ())) else ""
+    ending = "ended" if any(reason.rule == "policy" for reason in decision.reasons) else "timed out"
     texts = {
         "refuse": f"{who} refused",
         "pause": f"{who} passed {before.get('stage')}, waits for approval",
         "approve": f"{who} approved in {before.get('stage')}, {_words(decision, 'approval')}",
-        "time-out": f"{who} {ended} in {before.get('stage')}, stable is {short(after.get('stable'))}",
-        "rollback": f"{who} rolled back{held} in {before.get('stage')}, stable is {short(after.get('stable'))}",
+        "time-out": f"{who} {ending} in {before.get('stage')}, stable is {short(after.get('stable'))}",
+        "rollback": f"{who} rolled back{hold} in {before.get('stage')}, stable is {short(after.get('stable'))}",
         "hold": f"{who} held",
         "release-hold": f"hold on {who} lifted",
     }

@@ -72,10 +72,10 @@ def soaked_at(state: ReleaseState, policy: GatePolicy) -> str | None:
 
 def frozen(policy: GatePolicy, now: str) -> Reason | None:
     """Why nothing goes forward at ``now``; ``None`` where the policy freezes nothing then."""
-    found = standing(policy.freeze, moment_of(now))
-    if found is None:
+    freeze = standing(policy.freeze, moment_of(now))
+    if freeze is None:
         return None
-    text = f"nothing goes forward until {iso(found[1])} ({found[0].reason}); what fails is rolled back all the same"
+    text = f"nothing goes forward until {iso(freeze[1])} ({freeze[0].reason}); what fails is rolled back all the same"
     return Reason.plain("freeze", Verdict.INCONCLUSIVE, text)
 
 
@@ -83,15 +83,15 @@ def soak(state: ReleaseState, terms: Terms, now: str) -> Reason | None:
     """Whether the stage has lasted its ``soak_hours``; ``None`` where the policy asks for none."""
     if not terms.soak_hours:
         return None
-    spent = hours_spent(state, now)
-    over = spent >= terms.soak_hours
+    hours = hours_spent(state, now)
+    over = hours >= terms.soak_hours
     return Reason(
         rule="soak",
         verdict=Verdict.PASS if over else Verdict.INCONCLUSIVE,
-        observed=spent,
+        observed=hours,
         bound=terms.soak_hours,
         n=0,
-        text=f"{spent:g} hours in this stage, {terms.soak_hours:g} are asked for",
+        text=f"{hours:g} hours in this stage, {terms.soak_hours:g} are asked for",
     )
 
 
@@ -101,15 +101,15 @@ def overdue(state: ReleaseState, terms: Terms, reasons: Sequence[Reason], now: s
 
     A stage that waits for a person has its answer, so there only its own time counts.
     """
-    spent = hours_counted(state, terms, now)
-    if spent >= terms.maximum_hours:
+    hours = hours_counted(state, terms, now)
+    if hours >= terms.maximum_hours:
         what = "an approval" if state.paused else "an answer"
-        text = f"timed out: {spent:g} of at most {terms.maximum_hours:g} hours without {what}"
+        text = f"timed out: {hours:g} of at most {terms.maximum_hours:g} hours without {what}"
         return Reason.plain("maximum_hours", Verdict.INCONCLUSIVE, text)
-    waited = [rule for rule in terms.rules if rule.maximum_hours is not None and spent >= rule.maximum_hours]
+    limits = [rule for rule in terms.rules if rule.maximum_hours is not None and hours >= rule.maximum_hours]
     for reason in () if state.paused else _open(reasons):
-        if any(_asks(rule, reason) for rule in waited):
-            text = f"timed out: {reason.rule} still cannot tell after {spent:g} hours, longer than its rule may wait"
+        if any(_asks(rule, reason) for rule in limits):
+            text = f"timed out: {reason.rule} still cannot tell after {hours:g} hours, longer than its rule may wait"
             return Reason.plain(f"maximum_hours[{reason.rule}]", Verdict.INCONCLUSIVE, text)
     return None
 

@@ -66,18 +66,18 @@ def compare(
     sides = worlds_named(("equal", "worse"))
     first, whole = rollouts * len(worlds), rollouts * (len(worlds) + len(sides))
 
-    def later(done: int, _: int) -> None:
+    def later(rollouts_done: int, _: int) -> None:
         if progress:
-            progress(first + done, whole)
+            progress(first + rollouts_done, whole)
 
-    def now(done: int, _: int) -> None:
+    def now(rollouts_done: int, _: int) -> None:
         if progress:
-            progress(done, whole)
+            progress(rollouts_done, whole)
 
     table = simulate(
         policy, worlds, scale, rollouts=rollouts, seed=seed, rivals=AS_THEY_COME, cores=cores, progress=now
     )
-    tried = simulate(
+    tunings = simulate(
         policy,
         sides,
         scale,
@@ -87,17 +87,17 @@ def compare(
         cores=cores,
         progress=later,
     )
-    return table, tuple(_matched(peer.name, tried) for peer in PEERS)
+    return table, tuple(_matched(peer.name, tunings) for peer in PEERS)
 
 
-def _matched(name: str, tried: Table) -> Matched:
-    ours = tried[Rival(OURS)]
+def _matched(name: str, tunings: Table) -> Matched:
+    ours = tunings[Rival(OURS)]
     good = [
-        (rival, found)
-        for rival, found in tried.items()
+        (rival, summaries)
+        for rival, summaries in tunings.items()
         if rival.name == name
-        and all(theirs.wrong.share <= mine.wrong.high for theirs, mine in zip(found, ours, strict=True))
-        and found[0].promoted.share >= ours[0].promoted.low
+        and all(theirs.wrong.share <= mine.wrong.high for theirs, mine in zip(summaries, ours, strict=True))
+        and summaries[0].promoted.share >= ours[0].promoted.low
     ]
     if not good:
         return Matched(name, None, None, None)
@@ -145,12 +145,12 @@ def _running(values: Floats) -> list[Sums]:
     return [Sums(int(n), float(t), float(q)) for n, t, q in zip(_LOOKS, totals, squares, strict=True)]
 
 
-def _paired_need(found: Sequence[Sums], margin: float, alpha: float, tuned_at: int) -> int:
-    for one in found:
+def _paired_need(sums: Sequence[Sums], margin: float, alpha: float, tuned_at: int) -> int:
+    for one in sums:
         moments = one.moments()
         if moments and mean_interval(moments.mean, moments.variance, moments.n, alpha, tuned_at).high <= margin:
             return moments.n
-    return int(found[-1].n)
+    return int(sums[-1].n)
 
 
 def _split_need(
@@ -168,6 +168,6 @@ def _split_need(
     return int(_LOOKS[-1])
 
 
-def _sample(found: Sums, n: int) -> SampleMoments:
-    moments = found._replace(n=n).moments()
+def _sample(sums: Sums, n: int) -> SampleMoments:
+    moments = sums._replace(n=n).moments()
     return SampleMoments(moments.n, moments.mean, moments.variance) if moments else SampleMoments(0, 0.0, 0.0)

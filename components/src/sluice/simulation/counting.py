@@ -16,17 +16,17 @@ from pydantic import BaseModel
 from sluice.arrays import Floats
 from sluice.documents.evidence import LATENCY_BOUNDS_MS, Moments
 from sluice.simulation.population import SLICES, Population
-from sluice.simulation.traffic import BLOCK, Flags, Requests, Traffic, Whole
+from sluice.simulation.traffic import BLOCK, Flags, Requests, SimulatedTraffic, Whole
 
 _THRESHOLD = 0.5
 """Where both models decide."""
 _BINS = len(LATENCY_BOUNDS_MS) + 1
 
 
-Document = TypeVar("Document", bound=BaseModel)
+UncheckedDocument = TypeVar("UncheckedDocument", bound=BaseModel)
 
 
-def unchecked(document: type[Document], /, **values: object) -> Document:
+def unchecked(document: type[UncheckedDocument], /, **values: object) -> UncheckedDocument:
     """
     A document of all its fields, taken as they are: three to five times as fast as pydantic's own ways.
 
@@ -138,7 +138,7 @@ class LabelTimes(NamedTuple):
     delays: int
 
 
-def label_times(traffic: Traffic, block: int, maturity: float) -> LabelTimes:
+def label_times(traffic: SimulatedTraffic, block: int, maturity: float) -> LabelTimes:
     """At which delay labels are in and due (``maturity`` hours); a label that never comes has the last delay."""
     requests, hours = traffic.block(block), traffic.scale.look_hours
     window = requests.window - block * BLOCK
@@ -151,10 +151,10 @@ def label_times(traffic: Traffic, block: int, maturity: float) -> LabelTimes:
     return LabelTimes(window, at + known, at + due, at + np.maximum(known, due), delays)
 
 
-class _Arm(NamedTuple):
+class _ArmRequests(NamedTuple):
     """What one side did with a block's requests."""
 
-    chosen: Flags
+    members: Flags
     """Those that reached it."""
     good: Whole
     """Positions of those it answered well."""
@@ -165,14 +165,14 @@ class _Arm(NamedTuple):
     milliseconds: Floats
 
 
-def block_counts(traffic: Traffic, block: int, road: Road, at: LabelTimes) -> BlockCounts:
+def block_counts(traffic: SimulatedTraffic, block: int, road: Road, at: LabelTimes) -> BlockCounts:
     """One block's windows, all of them on this road."""
     requests, people = traffic.block(block), traffic.population(shadow=road.shadow)
     ours = requests.draw < road.share
     theirs = np.ones(len(ours), dtype=bool) if road.shadow else ~ours
     arms = [
-        _Arm(chosen, np.flatnonzero(chosen & ~fails), fails, *figures)
-        for chosen, fails, *figures in (
+        _ArmRequests(members, np.flatnonzero(members & ~fails), fails, *figures)
+        for members, fails, *figures in (
             (ours, requests.candidate_fails, people.candidate_losses, people.candidate_expected, requests.candidate_ms),
             (theirs, requests.stable_fails, people.stable_losses, people.stable_expected, requests.stable_ms),
         )
@@ -206,7 +206,7 @@ def _count(at: Whole, weights: Floats | Flags | None, size: int) -> Floats:
     return np.bincount(at, weights, size).astype(np.float64, copy=False)
 
 
-def _arm(at: LabelTimes, arm: _Arm, row: Whole, *, imputing: bool) -> list[Floats]:
+def _arm(at: LabelTimes, arm: _ArmRequests, row: Whole, *, imputing: bool) -> list[Floats]:
     size, rows = BLOCK * at.delays, row[arm.good]
     losses = arm.losses[rows]
     known, due, both = _sums(at.known[arm.good], losses, size), at.due[arm.good], at.both[arm.good]
@@ -217,11 +217,11 @@ def _arm(at: LabelTimes, arm: _Arm, row: Whole, *, imputing: bool) -> list[Float
     return [*known, *counts, *_sums(due, expected, size)[1:], *_sums(both, losses - expected, size)[1:]]
 
 
-def _fixed(at: LabelTimes, arm: _Arm, stale: Flags) -> list[Floats]:
-    window = at.window[arm.chosen]
+def _fixed(at: LabelTimes, arm: _ArmRequests, stale: Flags) -> list[Floats]:
+    window = at.window[arm.members]
     counts = [_count(window, None, BLOCK)]
-    counts += [_count(window, mark[arm.chosen], BLOCK) for mark in (arm.fails, stale & ~arm.fails)]
-    timed = arm.milliseconds[arm.chosen] if len(arm.milliseconds) else arm.milliseconds
+    counts += [_count(window, mark[arm.members], BLOCK) for mark in (arm.fails, stale & ~arm.fails)]
+    timed = arm.milliseconds[arm.members] if len(arm.milliseconds) else arm.milliseconds
     return [*counts, *_sums(window[: len(timed)], timed, BLOCK)]
 
 
@@ -234,17 +234,19 @@ def _pairs(at: LabelTimes, both: Whole, requests: Requests, people: Population) 
     return [*_sums(window, np.abs(first - second), BLOCK), agreed, *_sums(at.window[timed], more, BLOCK)]
 
 
-def _bins(at: LabelTimes, arms: Sequence[_Arm], *, binned: bool) -> Floats:
+def _bins(at: LabelTimes, arms: Sequence[_ArmRequests], *, binned: bool) -> Floats:
     if not binned:
         return np.empty(0)
     bins = []
     for arm in arms:
-        place = at.window[arm.chosen] * _BINS + np.searchsorted(LATENCY_BOUNDS_MS, arm.milliseconds[arm.chosen])
+        place = at.window[arm.members] * _BINS + np.searchsorted(LATENCY_BOUNDS_MS, arm.milliseconds[arm.members])
         bins.append(np.bincount(place, minlength=BLOCK * _BINS).reshape(BLOCK, _BINS))
     return np.stack(bins, axis=1).astype(np.float64)
 
 
-def _slices(at: LabelTimes, part: Whole, row: Whole, arms: Sequence[_Arm], both: Whole, difference: Floats) -> Floats:
+def _slices(
+    at: LabelTimes, part: Whole, row: Whole, arms: Sequence[_ArmRequests], both: Whole, difference: Floats
+) -> Floats:
     place, size = at.known * SLICES + part, BLOCK * at.delays * SLICES
     if len(both):
         columns = [*_sums(place[both], difference, size), *np.zeros((3, size))]
@@ -254,10 +256,10 @@ def _slices(at: LabelTimes, part: Whole, row: Whole, arms: Sequence[_Arm], both:
     return np.ascontiguousarray(cube.transpose(1, 2, 3, 0))
 
 
-def _shares(at: LabelTimes, part: Whole, arms: Sequence[_Arm]) -> Floats:
+def _shares(at: LabelTimes, part: Whole, arms: Sequence[_ArmRequests]) -> Floats:
     columns = []
     for arm in arms:
-        place = (at.window * SLICES + part)[arm.chosen]
+        place = (at.window * SLICES + part)[arm.members]
         columns.append(np.bincount(place, minlength=BLOCK * SLICES))
-        columns.append(np.bincount(place, arm.fails[arm.chosen], BLOCK * SLICES))
+        columns.append(np.bincount(place, arm.fails[arm.members], BLOCK * SLICES))
     return np.stack(columns, axis=1).reshape(BLOCK, SLICES, 4).astype(np.float64)

@@ -34,7 +34,7 @@ from sluice.evidence.measurements.measurement import Part
 from sluice.evidence.measurements.registry import part_of_simulation
 from sluice.simulation.counting import Side, Sums, Tally, tally_of, unchecked
 from sluice.simulation.population import SLICES
-from sluice.simulation.traffic import Traffic
+from sluice.simulation.traffic import SimulatedTraffic
 from sluice.simulation.watch import Glance, Watch, Windows
 
 BEGIN = datetime(2020, 1, 1, tzinfo=UTC)
@@ -45,12 +45,12 @@ _STILL = [0.0] * 19
 def evidence_of(state: ReleaseState, watch: Watch, glance: Glance, look: int) -> Evidence:
     """The document that a look is given when window ``look`` begins."""
     now = clock(look * watch.traffic.scale.look_hours)
-    evidence = evidence_about(state, Applied.of("0" * 40, state), now, [_counted(state, watch, glance, now)])
+    evidence = evidence_about(state, Applied.of("0" * 40, state), now, [_server_counts(state, watch, glance, now)])
     more = part_of_simulation(evidence)
     return evidence.model_copy(update=more) if more else evidence
 
 
-def _counted(state: ReleaseState, watch: Watch, glance: Glance, now: str) -> Part:
+def _server_counts(state: ReleaseState, watch: Watch, glance: Glance, now: str) -> Part:
     live, cohort, tally = glance
     n, world, shadow = int(tally.candidate.n), watch.traffic.world, state.is_mirrored
     return {
@@ -91,10 +91,10 @@ def _strata(watch: Watch, cohort: Sequence[Windows]) -> Iterator[Stratum]:
     for windows in cohort:
         for window, row in zip(windows.numbers, windows.changing.tolist(), strict=True):
             if min(row[0], row[9]) > 1:
-                yield _kept(watch, window, row)
+                yield _known_stratum(watch, window, row)
 
 
-def _kept(watch: Watch, window: int, row: list[float]) -> Stratum:
+def _known_stratum(watch: Watch, window: int, row: list[float]) -> Stratum:
     """A stratum that no new label changed is not made again."""
     latest = watch.strata.get(window)
     if latest and latest[0] == row:
@@ -153,7 +153,7 @@ def _timings(tally: Tally, bins: Floats) -> Timings:
 
 
 def _slices(
-    live: Windows, cohort: Sequence[Windows], traffic: Traffic, *, shadow: bool
+    live: Windows, cohort: Sequence[Windows], traffic: SimulatedTraffic, *, shadow: bool
 ) -> Iterator[tuple[str, SliceEvidence]]:
     if not len(live.slices):
         return

@@ -66,13 +66,13 @@ def idle(look: Look, online: Online) -> bool:
     ends = [rule.maximum_hours for rule in stage.rules if rule.maximum_hours is not None]
     if look.hours >= min((stage.maximum_hours, *ends)):
         return False
-    held = look.hours < stage.soak_hours or look.tally.candidate.n < stage.minimum_n
+    undecided = look.hours < stage.soak_hours or look.tally.candidate.n < stage.minimum_n
     for rule in stage.rules:
         can = _VIEWS.get(rule.metric, _anything)(look, rule, stage, online)
         if can.failing:
             return False
-        held = held or not can.passing
-    return held
+        undecided = undecided or not can.passing
+    return undecided
 
 
 def _anything(_: Look, __: OnlineRule, ___: OnlineStage, ____: Online) -> Can:
@@ -107,10 +107,10 @@ def _errors(look: Look, rule: OnlineRule, stage: OnlineStage, online: Online) ->
     ratio = (hits * math.log(hits / side.n / limit) if hits else 0.0) + (
         misses * math.log(misses / side.n / (1 - limit)) if misses else 0.0
     )
-    told = ratio >= _SURELY * math.log(1 / (rule.alpha or online.alpha))
+    ratio_bound = ratio >= _SURELY * math.log(1 / (rule.alpha or online.alpha))
     above = hits > limit * side.n
     enough = side.n >= (rule.minimum_n or stage.minimum_n)
-    return Can(passing=told and not above and enough, failing=told and above)
+    return Can(passing=ratio_bound and not above and enough, failing=ratio_bound and above)
 
 
 def _latency(look: Look, rule: OnlineRule, _: OnlineStage, __: Online) -> Can:
@@ -139,13 +139,13 @@ def _log_loss(look: Look, rule: OnlineRule, stage: OnlineStage, online: Online) 
         return ANYTHING if rule.per_slice else _stratified(look, margin, needed, alpha)
     if not rule.per_slice:
         return _paired(look.tally.pair_loss, margin, needed, alpha)
-    found = [_paired(Sums(*row), margin, needed, alpha) for row in look.slices[:, :3].tolist() if row[0] >= needed]
-    passing = bool(found) and all(can.passing for can in found)
-    return Can(passing=passing, failing=any(can.failing for can in found))
+    strata = [_paired(Sums(*row), margin, needed, alpha) for row in look.slices[:, :3].tolist() if row[0] >= needed]
+    passing = bool(strata) and all(can.passing for can in strata)
+    return Can(passing=passing, failing=any(can.failing for can in strata))
 
 
-def _paired(found: Sums, margin: float, needed: float, alpha: float) -> Can:
-    n, total, squares = found
+def _paired(sums: Sums, margin: float, needed: float, alpha: float) -> Can:
+    n, total, squares = sums
     if n < 2:
         return Can(passing=False, failing=False)
     mean = total / n
@@ -156,11 +156,11 @@ def _paired(found: Sums, margin: float, needed: float, alpha: float) -> Can:
 def _stratified(look: Look, margin: float, needed: float, alpha: float) -> Can:
     """As ``sluice.gates.sequential.stratified_difference``, of all windows at once."""
     n, total, squares, due = (look.strata[:, [column, column + 9]] for column in range(4))
-    kept = (n > 1).all(axis=1)
-    if not kept.any():
+    usable = (n > 1).all(axis=1)
+    if not usable.any():
         return Can(passing=False, failing=False)
-    enough = float(np.maximum(n, due)[kept].sum()) >= needed
-    n, total, squares = n[kept], total[kept], squares[kept]
+    enough = float(np.maximum(n, due)[usable].sum()) >= needed
+    n, total, squares = n[usable], total[usable], squares[usable]
     means = total / n
     errors = ((squares - total * means) / (n - 1) / n).clip(0).sum(axis=1)
     weights = n.prod(axis=1) / n.sum(axis=1)

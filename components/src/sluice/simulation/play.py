@@ -12,7 +12,7 @@ from sluice.rollout.advance import Advice, advance, start
 from sluice.simulation.counting import Road
 from sluice.simulation.evidence import clock, evidence_of
 from sluice.simulation.idle import Look, idle
-from sluice.simulation.traffic import Traffic
+from sluice.simulation.traffic import SimulatedTraffic
 from sluice.simulation.watch import Glance, Stretch, Watch, glance, share_of
 from sluice.stages.registry import STAGES
 
@@ -36,7 +36,9 @@ class Outcome(NamedTuple):
     """Requests that users got the candidate's answer to."""
 
 
-def play(traffic: Traffic, policy: GatePolicy, decide: Decide = advance, *, every_look: bool = False) -> Outcome:
+def play(
+    traffic: SimulatedTraffic, policy: GatePolicy, decide: Decide = advance, *, every_look: bool = False
+) -> Outcome:
     """
     Play one rollout from its first stage to its end; every stage has a deadline, so there is one.
 
@@ -46,27 +48,27 @@ def play(traffic: Traffic, policy: GatePolicy, decide: Decide = advance, *, ever
     """
     watch = Watch(traffic, policy.online.label_maturity_hours)
     state, hours, look = first_state(policy), traffic.scale.look_hours, 0
-    ended: list[Stretch] = []
+    stretches: list[Stretch] = []
     stage = Stretch(0, 0, _road(state, traffic))
     while state.rollout is not None:
         look += 1
         stage = stage._replace(end=look)
-        earlier = [one for one in ended if not one.road.shadow] if STAGES[state.stage].whole_rollout else []
-        found = glance(watch, stage, earlier, look)
-        if not every_look and idle(_look(state, found, traffic, (look - stage.first) * hours), policy.online):
+        earlier = [one for one in stretches if not one.road.shadow] if STAGES[state.stage].whole_rollout else []
+        view = glance(watch, stage, earlier, look)
+        if not every_look and idle(_look(state, view, traffic, (look - stage.first) * hours), policy.online):
             continue
-        evidence = evidence_of(state, watch, found, look)
+        evidence = evidence_of(state, watch, view, look)
         advice = decide(state, evidence, policy, clock(look * hours))
         if advice.action == "wait":
             continue
         before, state = state, advice.after
-        ended.append(stage)
+        stretches.append(stage)
         stage = Stretch(look, look, _road(state, traffic))
     end: End = "timed out" if advice.action == "time-out" else "rolled back"
     if state.stable == CANDIDATE:
         end = "promoted"
     held = state.held(CANDIDATE) is not None
-    exposed = sum(watch.exposed(one) for one in ended if not one.road.shadow)
+    exposed = sum(watch.exposed(one) for one in stretches if not one.road.shadow)
     return Outcome(end, before.stage, held, traffic.requests(look), look * hours, exposed)
 
 
@@ -83,20 +85,20 @@ def first_state(policy: GatePolicy) -> ReleaseState:
     return start(stable, CANDIDATE, policy, clock(0))[1]
 
 
-def _look(state: ReleaseState, found: Glance, traffic: Traffic, hours: float) -> Look:
+def _look(state: ReleaseState, view: Glance, traffic: SimulatedTraffic, hours: float) -> Look:
     return Look(
         stage=state.stage,
         weight=state.candidate_share,
         mirrored=state.is_mirrored,
         hours=hours,
-        tally=found.tally,
-        strata=found.strata,
-        bins=found.live.bins,
-        slices=found.live.slices.sum(axis=0) if len(found.live.slices) else found.live.slices,
+        tally=view.tally,
+        strata=view.strata,
+        bins=view.live.bins,
+        slices=view.live.slices.sum(axis=0) if len(view.live.slices) else view.live.slices,
         mismatch=traffic.world.mismatch,
     )
 
 
-def _road(state: ReleaseState, traffic: Traffic) -> Road:
+def _road(state: ReleaseState, traffic: SimulatedTraffic) -> Road:
     """Whether requests are mirrored, and the share that truly reaches the candidate."""
     return Road(state.is_mirrored, share_of(traffic, state.candidate_share))

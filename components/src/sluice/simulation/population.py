@@ -83,8 +83,8 @@ def population(gap: float, slice_share: float = 1.0) -> Population:
 
     logits = candidate(_solved(excess, 1.0 if gap < 0 else 64.0, rising=gap >= 0))
     losses = _losses(logits, labels)
-    found = float((losses - stable_losses).mean())
-    return Population(labels, parts, _sigmoid(stable), _sigmoid(logits), stable_losses, losses, found)
+    mean_gap = float((losses - stable_losses).mean())
+    return Population(labels, parts, _sigmoid(stable), _sigmoid(logits), stable_losses, losses, mean_gap)
 
 
 def _solved(excess: Callable[[float], float], most: float, *, rising: bool) -> float:

@@ -16,7 +16,7 @@ from sluice.gates.policy import GatePolicy
 from sluice.simulation.peers import PEERS, play_peer
 from sluice.simulation.play import Outcome, play, unattended
 from sluice.simulation.summary import Summary, summary_of
-from sluice.simulation.traffic import Traffic
+from sluice.simulation.traffic import SimulatedTraffic
 from sluice.simulation.worlds import TrafficScale, World
 
 OURS = "sluice"
@@ -70,36 +70,34 @@ def simulate(
     Returns:
         For each decider the summaries in the order of ``worlds``.
     """
-    asked = unattended(policy)
+    automatic = unattended(policy)
     jobs = [
-        Job(world, scale, asked, seed, range(at, min(at + _CHUNK, rollouts)), tuple(rivals))
+        Job(world, scale, automatic, seed, range(at, min(at + _CHUNK, rollouts)), tuple(rivals))
         for world in worlds
         for at in range(0, rollouts, _CHUNK)
     ]
-    found: dict[int, dict[Rival, list[Outcome]]] = {}
-    done = 0
+    by_job: dict[int, dict[Rival, list[Outcome]]] = {}
+    rollouts_done = 0
     for index, outcomes in _spread_over(jobs, cores or len(os.sched_getaffinity(0))):
-        found[index] = outcomes
-        done += len(jobs[index].rollouts)
+        by_job[index] = outcomes
+        rollouts_done += len(jobs[index].rollouts)
         if progress:
-            progress(done, rollouts * len(worlds))
-    return {rival: tuple(_summary(rival, world, jobs, found) for world in worlds) for rival in rivals}
-
-
-def _summary(rival: Rival, world: World, jobs: Sequence[Job], found: dict[int, dict[Rival, list[Outcome]]]) -> Summary:
-    return summary_of(
-        world, [one for index, job in enumerate(jobs) if job.world == world for one in found[index][rival]]
-    )
+            progress(rollouts_done, rollouts * len(worlds))
+    by_world = {world: [by_job[index] for index, job in enumerate(jobs) if job.world == world] for world in worlds}
+    return {
+        rival: tuple(summary_of(world, [one for each in by_world[world] for one in each[rival]]) for world in worlds)
+        for rival in rivals
+    }
 
 
 def _spread_over(jobs: Sequence[Job], cores: int) -> Iterator[tuple[int, dict[Rival, list[Outcome]]]]:
     if cores == 1:
-        yield from ((index, _played(job)) for index, job in enumerate(jobs))
+        yield from ((index, _play_job(job)) for index, job in enumerate(jobs))
         return
     # spawned, not forked: this process may hold threads of polars
     pool = ProcessPoolExecutor(cores, multiprocessing.get_context("spawn"), initializer=_prepared)
     try:
-        numbers = {pool.submit(_played, job): index for index, job in enumerate(jobs)}
+        numbers = {pool.submit(_play_job, job): index for index, job in enumerate(jobs)}
         for future in as_completed(numbers):
             yield numbers[future], future.result()
     finally:
@@ -122,14 +120,14 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _played(job: Job) -> dict[Rival, list[Outcome]]:
-    played: dict[Rival, list[Outcome]] = {rival: [] for rival in job.rivals}
+def _play_job(job: Job) -> dict[Rival, list[Outcome]]:
+    by_rival: dict[Rival, list[Outcome]] = {rival: [] for rival in job.rivals}
     peers = {peer.name: peer for peer in PEERS}
     for number in job.rollouts:
-        traffic = Traffic(job.world, job.scale, job.seed, number)
-        for rival, outcomes in played.items():
+        traffic = SimulatedTraffic(job.world, job.scale, job.seed, number)
+        for rival, outcomes in by_rival.items():
             if rival.name == OURS:
                 outcomes.append(play(traffic, job.policy))
             else:
                 outcomes.append(play_peer(traffic, job.policy, peers[rival.name], *rival[1:]))
-    return played
+    return by_rival

@@ -55,14 +55,14 @@ class Requests(NamedTuple):
     candidate_ms: Floats
     stable_ms: Floats
 
-    def of(self, chosen: Flags) -> Requests:
-        """Those of them that ``chosen`` (n,) marks."""
-        kept: Any = (column[chosen] if len(column) else column for column in self)
-        return Requests(*kept)
+    def of(self, members: Flags) -> Requests:
+        """Those of them that ``members`` (n,) marks."""
+        columns: Any = (column[members] if len(column) else column for column in self)
+        return Requests(*columns)
 
 
 @dataclass
-class Traffic:
+class SimulatedTraffic:
     """The requests of one rollout, made when they are first asked for and kept: equal seed, equal requests."""
 
     world: World
@@ -85,9 +85,9 @@ class Traffic:
     def block(self, index: int) -> Requests:
         """Windows ``BLOCK`` · index and on; those before are made first, so the order of asking does not matter."""
         while len(self.blocks) <= index:
-            made = self._made(len(self.blocks))
-            self.blocks.append(made)
-            self._counts += np.bincount(made.window - BLOCK * (len(self.blocks) - 1), minlength=BLOCK).tolist()
+            requests = self._block_requests(len(self.blocks))
+            self.blocks.append(requests)
+            self._counts += np.bincount(requests.window - BLOCK * (len(self.blocks) - 1), minlength=BLOCK).tolist()
         return self.blocks[index]
 
     def span(self, first: int, end: int) -> Requests:
@@ -101,7 +101,7 @@ class Traffic:
         self.block(max(windows - 1, 0) // BLOCK)
         return sum(self._counts[:windows])
 
-    def _made(self, index: int) -> Requests:
+    def _block_requests(self, index: int) -> Requests:
         random, world, rate = self._random, self.world, self.scale.error_rate
         window, at, position = self._arrivals(index * BLOCK)
         n = len(at)
@@ -153,5 +153,5 @@ class Traffic:
         """Milliseconds, log-normal; only where the policy reads them."""
         if not self.scale.asks_latency:
             return np.empty(0)
-        made = ratio * _MILLISECONDS[(self._random.random(n) * _GRID).astype(np.int64)]
-        return np.asarray(np.where(self._random.random(n) < tail, _TAIL * made, made) if tail else made)
+        latencies = ratio * _MILLISECONDS[(self._random.random(n) * _GRID).astype(np.int64)]
+        return np.asarray(np.where(self._random.random(n) < tail, _TAIL * latencies, latencies) if tail else latencies)

@@ -10,7 +10,7 @@ import numpy as np
 from sluice.arrays import Floats
 from sluice.documents.evidence import Stratum
 from sluice.simulation.counting import BlockCounts, LabelTimes, Road, Side, Tally, block_counts, label_times, tally_of
-from sluice.simulation.traffic import BLOCK, Traffic
+from sluice.simulation.traffic import BLOCK, SimulatedTraffic
 
 _ALL = np.arange(BLOCK)
 _NOTHING = Tally(Side(), Side())
@@ -42,7 +42,7 @@ class Watch:
     ``strata``: the last stratum of each window and the row that it was made of.
     """
 
-    def __init__(self, traffic: Traffic, maturity: float) -> None:
+    def __init__(self, traffic: SimulatedTraffic, maturity: float) -> None:
         """Nothing is seen yet; ``maturity``: hours after which a label is due."""
         self.traffic, self.maturity = traffic, maturity
         self._label_times: dict[int, LabelTimes] = {}
@@ -122,6 +122,6 @@ def glance(watch: Watch, stage: Stretch, earlier: Sequence[Stretch], look: int) 
     return first._replace(tally=tally_of(first.strata.sum(axis=0).tolist(), live.fixed.sum(axis=0).tolist()))
 
 
-def share_of(traffic: Traffic, planned: int) -> float:
+def share_of(traffic: SimulatedTraffic, planned: int) -> float:
     """Share of the requests that truly reaches the candidate; a broken road loses some even of all."""
     return planned / 100 * traffic.world.road

@@ -18,8 +18,7 @@ from sluice.stages.section import TimedStage
 Percent = Annotated[int, Field(ge=0, le=100)]
 SIDES = STABLE_ROLE, CANDIDATE_ROLE = "stable", "candidate"
 """Roles of a rollout with two arms."""
-Judge = Literal["rules", "failures", "servers"]
-Section = TypeVar("Section", bound=TimedStage)
+PolicySection = TypeVar("PolicySection", bound=TimedStage)
 
 
 class RolloutArm(BaseModel):
@@ -56,7 +55,7 @@ def split(candidate: int, mirror: int = 0) -> Traffic:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RolloutStage(Generic[Section]):
+class RolloutStage(Generic[PolicySection]):
     """
     One stage.
 
@@ -88,16 +87,16 @@ class RolloutStage(Generic[Section]):
     manifests: str | None = None
     manifests_before: tuple[str, ...] = ()
     section: str | None = None
-    steps: Callable[[Section], tuple[Traffic, ...]] = lambda _: ()
+    steps: Callable[[PolicySection], tuple[Traffic, ...]] = lambda _: ()
     has_pause: bool = True
-    judge: Judge | None = None
+    judge: Literal["rules", "failures", "servers"] | None = None
     whole_rollout: bool = False
     action: str = ""
     subject: str = ""
     approval: str = "goes to {stage} with {weight} %"
     label: str = ""
 
-    def section_of(self, online: BaseModel) -> Section | None:
+    def section_of(self, online: BaseModel) -> PolicySection | None:
         """Its section of a policy's ``online``; ``None`` where the policy has no such stage."""
         return getattr(online, self.section, None) if self.section else None
 

@@ -26,7 +26,7 @@ DOCUMENTS = {
     VARIANTS: "selection",
     SELECTION: "selection",
 }
-"""Which stage wrote which document; an evaluation's directory holds a copy of each."""
+"""Which step wrote which document; an evaluation's directory holds a copy of each."""
 
 
 def evaluate(
@@ -55,8 +55,8 @@ def evaluate(
         seed=recipe.seed,
     )
     out.mkdir(parents=True, exist_ok=True)
-    for name, stage in DOCUMENTS.items():
-        shutil.copyfile(inputs[stage] / name, out / name)
+    for name, step in DOCUMENTS.items():
+        shutil.copyfile(inputs[step] / name, out / name)
     write_json(out / INPUTS, {name: str(path) for name, path in inputs.items()})
     write_json(out / EVALUATION, result.model_dump(mode="json"))
     return result

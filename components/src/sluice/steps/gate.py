@@ -48,20 +48,19 @@ def decide_offline(
     origin = _origin(json.loads(run), evaluation)
     if gitops:
         repository = open_repository(gitops, environment)
-        made = _decision(repository.snapshot(), result, origin, now)
-        if made.verdict is not Verdict.PASS:
-            written = repository.commit(lambda snapshot: _decision(snapshot, result, origin, now))
-            made = written.decision if written else made
+        decision = _decision(repository.snapshot(), result, origin, now)
+        if decision.verdict is not Verdict.PASS:
+            decision = repository.record(lambda snapshot: _decision(snapshot, result, origin, now))
     else:
-        made = _decision(without_repository(environment, policy), result, origin, now)
+        decision = _decision(without_repository(environment, policy), result, origin, now)
     out.mkdir(parents=True, exist_ok=True)
-    write_json(out / DECISION, made.model_dump(mode="json"))
-    if made.verdict is not Verdict.PASS:
-        first = next(reason for reason in made.reasons if reason.verdict is made.verdict)
+    write_json(out / DECISION, decision.model_dump(mode="json"))
+    if decision.verdict is not Verdict.PASS:
+        first = next(reason for reason in decision.reasons if reason.verdict is decision.verdict)
         raise Refused(
-            f"candidate {origin['name']}", f"{made.verdict} by rule {first.rule}: {first.text}", "see `sluice why`"
+            f"candidate {origin['name']}", f"{decision.verdict} by rule {first.rule}: {first.text}", "see `sluice why`"
         )
-    return made
+    return decision
 
 
 def read_decision(directory: Path) -> Decision:
@@ -70,7 +69,7 @@ def read_decision(directory: Path) -> Decision:
 
 
 def _keep_documents(evaluation: Path, record: Path) -> None:
-    """Copy the documents of all stages so far into the run's record, for the report."""
+    """Copy the documents of all steps so far into the run's record, for the report."""
     record.mkdir(parents=True, exist_ok=True)
     for name in (*DOCUMENTS, INPUTS, EVALUATION):
         shutil.copyfile(evaluation / name, record / name)
@@ -82,7 +81,7 @@ def _origin(run: dict[str, Any], evaluation: Path) -> dict[str, Any]:
 
 
 def digest_in(record: Path) -> str:
-    """The digest that a stage's record gives its output."""
+    """The digest that a step's record gives its output."""
     return str(json.loads(record.read_bytes())["digest"])
 
 

@@ -102,7 +102,7 @@ def _place(url: re.Pattern[str], kind: str) -> AfterValidator:
 _TaskName = Annotated[str, Field(pattern=r"^[a-z][\w.]{0,80}(:[A-Za-z_]\w*)?$"), AfterValidator(_task)]
 _Environment = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$")]
 _Time = Annotated[str, AfterValidator(_time)]
-_Repository = Annotated[str, _place(_REMOTE, "a path or URL (ssh, https) of a Git repository")]
+_RepositoryAddress = Annotated[str, _place(_REMOTE, "a path or URL (ssh, https) of a Git repository")]
 _Store = Annotated[str, _place(_STORE, "a folder or URL (s3, gs, abfs)")]
 
 
@@ -136,15 +136,15 @@ def _first_error(error: ValidationError, values: Mapping[str, Any]) -> BadInput:
     name = ".".join(str(part) for part in first["loc"])
     if not name:
         name, _, rule = rule.partition(": ")
-    shown = values.get(name, "") != "" and not _SECRET.search(str(values[name]))
-    value = f", got {values[name]!r}"[:120] if shown else ""
+    printable = values.get(name, "") != "" and not _SECRET.search(str(values[name]))
+    value = f", got {values[name]!r}"[:120] if printable else ""
     return BadInput(f"parameter {name}", rule + value, _SEE)
 
 
 class ReleaseParameters(PipelineParameters):
     """Where a run reads and writes, and when it thinks it is."""
 
-    gitops: _Repository = ""
+    gitops: _RepositoryAddress = ""
     """
     URL of the GitOps repository, without a password (the key is Secret release-repository); empty releases nothing, and
     the last step says so.
@@ -200,7 +200,7 @@ class CandidateParameters(TaskParameters):
     """folder that the run's documents are copied to; empty for nowhere."""
 
     @model_validator(mode="after")
-    def _compared(self) -> Self:
+    def _against_baseline(self) -> Self:
         if self.production.startswith("sha256:") and not self.bundles:
             raise ValueError("bundles: is empty, and production is compared from there")
         return self
@@ -245,7 +245,7 @@ class MonitoringParameters(WatchParameters, TrainingParameters):
 class PromotionParameters(ReleaseParameters):
     """Of a digest's way into an environment."""
 
-    gitops: _Repository
+    gitops: _RepositoryAddress
     """URL of the GitOps repository, without a password (the key is Secret release-repository)."""
     bundles: _Store
     """bundle store that servers fetch from, such as s3://models/TASK."""

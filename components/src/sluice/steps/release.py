@@ -47,22 +47,20 @@ def propose_release(
         store_bundle(bundle, bundles, os.environ)
     if not gitops:
         return None
-    judged = read_decision(decision)
-    written = open_repository(gitops, environment).commit(
-        lambda snapshot: propose(snapshot, bundle.digest, judged.reasons, judged.evidence, judged.run, now)
+    gate = read_decision(decision)
+    proposal = open_repository(gitops, environment).record(
+        lambda snapshot: propose(snapshot, bundle.digest, gate.reasons, gate.evidence, gate.run, now)
     )
-    if written is None:
-        raise AssertionError("a proposal is always recorded")
     out.mkdir(parents=True, exist_ok=True)
-    write_json(out / PROPOSAL, written.decision.model_dump(mode="json"))
-    return written.decision
+    write_json(out / PROPOSAL, proposal.model_dump(mode="json"))
+    return proposal
 
 
-def released(made: Decision, bundles: str) -> str:
+def released(proposal: Decision, bundles: str) -> str:
     """What a proposal did, in Markdown."""
-    why = "\n".join(f"- {reason.verdict} {reason.rule}: {reason.text}" for reason in made.reasons)
-    where = f"`{made.candidate}` in `{bundles}`, {made.environment}, decision `{made.id}`"
-    return f"# {made.action}\n\n{where}\n\n{why}\n"
+    why = "\n".join(f"- {reason.verdict} {reason.rule}: {reason.text}" for reason in proposal.reasons)
+    where = f"`{proposal.candidate}` in `{bundles}`, {proposal.environment}, decision `{proposal.id}`"
+    return f"# {proposal.action}\n\n{where}\n\n{why}\n"
 
 
 def not_released(digest: str, bundles: str) -> str:
@@ -86,13 +84,9 @@ def propose_again(gitops: GitOps, digest: str, name: str, now: str) -> Decision:
     Raises:
         BadInput: it never was.
     """
-    earlier = [made for made in gitops.decisions() if made.candidate == digest and made.stage == "offline"]
-    if not earlier:
+    first = next((each for each in gitops.decisions() if each.candidate == digest and each.stage == "offline"), None)
+    if first is None:
         raise BadInput(f"digest {digest}", "was never proposed here", "train it, or name another")
-    first = earlier[0]
     run = {**first.run, "id": digest_of_value([name, digest])[7:19], "name": name, "again": first.id}
 
-    written = gitops.commit(lambda snapshot: propose(snapshot, digest, first.reasons, first.evidence, run, now))
-    if written is None:
-        raise AssertionError("a proposal is always recorded")
-    return written.decision
+    return gitops.record(lambda snapshot: propose(snapshot, digest, first.reasons, first.evidence, run, now))

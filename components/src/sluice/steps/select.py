@@ -22,11 +22,11 @@ def select(frame: Path, ladder: Path, policy: str, seed: int, out: Path) -> Vari
     Writes ``variants.json`` and ``selection.json`` into ``out``.
     """
     measurements = measure_ladder(frame, ladder, seed)
-    chosen = select_variant(measurements, parse_policy(policy.encode(), "gate policy").select)
+    variant = select_variant(measurements, parse_policy(policy.encode(), "gate policy").select)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / VARIANTS, [measurement.model_dump(mode="json") for measurement in measurements])
-    write_json(out / SELECTION, asdict(chosen))
-    return chosen
+    write_json(out / SELECTION, asdict(variant))
+    return variant
 
 
 def selected(directory: Path) -> str:

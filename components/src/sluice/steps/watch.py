@@ -31,7 +31,7 @@ from sluice.steps.repository import open_repository
 from sluice.tasks.task import Task, load_task
 
 REPORT = "retraining.json"
-_JOINED = ("request_id", "event_time", "route", "digest", "status", "score", "vector")
+_COLUMNS = ("request_id", "event_time", "route", "digest", "status", "score", "vector")
 
 
 def watch(parameters: WatchParameters, out: Path) -> Retraining:
@@ -92,10 +92,10 @@ def _live(
     task: Task, bundle: Bundle, card: Mapping[str, Any], log: StoreLog, window: tuple[datetime, datetime]
 ) -> dict[str, Any]:
     """What the store says of the model in production; ``window`` is of the predictions' event times."""
-    begun, now = window
+    start, now = window
     learned = moment_of(card["holdout"]["window"][1]) if card else now
-    sent = log.gather("labels", min(begun, learned), lambda rows: rows.drop("reward", "digest"))
-    labels = labels_at(sent, now)
+    label_rows = log.gather("labels", min(start, learned), lambda rows: rows.drop("reward", "digest"))
+    labels = labels_at(label_rows, now)
     rows = with_labels(_answered(bundle, log, window), labels, now).filter("ok")
     vector = rows["vector"].drop_nulls().struct
     drift = {
@@ -123,8 +123,8 @@ def _answered(bundle: Bundle, log: StoreLog, window: tuple[datetime, datetime]) 
     def mine(rows: pl.DataFrame) -> pl.DataFrame:
         in_time = pl.col("event_time").is_between(*window, closed="left")
         vectors = decoded(rows.filter(in_time, digest=bundle.digest), bundle.manifest.profiles, (), {})
-        served = pl.col("features").is_in(["", "{}"]).not_()
-        return vectors.with_columns(vector=pl.when(served).then("vector")).select(_JOINED)
+        has_features = pl.col("features").is_in(["", "{}"]).not_()
+        return vectors.with_columns(vector=pl.when(has_features).then("vector")).select(_COLUMNS)
 
     rows = log.gather("predictions", window[0], mine)
     return first_answers(rows).unique("request_id", keep="first", maintain_order=True)

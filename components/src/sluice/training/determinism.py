@@ -38,8 +38,9 @@ def start_distributed(seed: int, distribution: Distribution) -> tuple[Any, Any]:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # its kernels differ between processors
     with quiet_stderr():
-        import keras
-        import tensorflow as tf
+        with _absent("jax", "sklearn"):
+            import keras
+            import tensorflow as tf
 
         if tf.config.threading.get_intra_op_parallelism_threads() != _THREADS:
             tf.config.threading.set_intra_op_parallelism_threads(_THREADS)
@@ -73,6 +74,19 @@ def start_jax(seed: int, distribution: Distribution) -> Any:
     keras.utils.set_random_seed(seed)
     keras.distribution.set_distribution(keras_distribution(keras, distribution))
     return keras
+
+
+@contextlib.contextmanager
+def _absent(*names: str) -> Iterator[None]:
+    """Modules that an import tries and can do without: those of Keras and TensorFlow take a second where they are."""
+    absent = [name for name in names if name not in sys.modules]
+    for name in absent:
+        sys.modules[name] = None  # type: ignore[assignment]  # an import of it fails
+    try:
+        yield
+    finally:
+        for name in absent:
+            del sys.modules[name]
 
 
 @contextlib.contextmanager

@@ -9,12 +9,12 @@ from typing import Any
 from sluice.documents.evaluation import Estimate
 from sluice.documents.verdict import Decision, Reason, Verdict
 from sluice.tasks.recipe import Recipe
-from sluice_local.report.inputs import Chapter, Look
+from sluice_local.report.inputs import LookRecord, ReportChapter
 from sluice_local.report.peers import PeerRow, cell, peer_rows
 from sluice_local.report.wording import action_name, clock, count, interval, metric_name, number, signed, size
 
 _ORDER = {Verdict.FAIL: 0, Verdict.INCONCLUSIVE: 1, Verdict.PASS: 2}
-_TOLD = 6
+_UNFOLDED_RULES = 6
 """So many rules are shown in full; further ones that pass are folded away."""
 
 
@@ -32,7 +32,7 @@ class ChapterView:
     """What the template shows of a chapter; empty or ``None`` where it was never reached."""
 
     anchor: str
-    chapter: Chapter
+    chapter: ReportChapter
     verdict: Verdict | None
     tag: str
     recipe: tuple[str, ...]
@@ -46,11 +46,11 @@ class ChapterView:
     looks: tuple[dict[str, str], ...]
 
 
-def chapter_view(chapter: Chapter) -> ChapterView:
+def chapter_view(chapter: ReportChapter) -> ChapterView:
     """Everything of a chapter that is shown beside its pictures."""
     evaluation, offline = chapter.evaluation, chapter.offline
     ranked = sorted(offline.reasons if offline else (), key=lambda reason: _ORDER[reason.verdict])
-    told = max(_TOLD, sum(reason.verdict is not Verdict.PASS for reason in ranked))
+    unfolded = max(_UNFOLDED_RULES, sum(reason.verdict is not Verdict.PASS for reason in ranked))
     return ChapterView(
         anchor=f"chapter-{chapter.record.number}",
         chapter=chapter,
@@ -61,8 +61,8 @@ def chapter_view(chapter: Chapter) -> ChapterView:
         tiles=_tiles(chapter),
         peers=peer_rows(evaluation) if evaluation else (),
         offline=offline,
-        offline_reasons=tuple(ranked[:told]),
-        folded_reasons=tuple(ranked[told:]),
+        offline_reasons=tuple(ranked[:unfolded]),
+        folded_reasons=tuple(ranked[unfolded:]),
         infra=_facts(chapter.infra or {}),
         looks=tuple(map(_look_row, chapter.looks)),
     )
@@ -78,11 +78,11 @@ def _tag(decisions: Sequence[Decision]) -> str:
     if not decisions:
         return "no decision"
     last = decisions[-1]
-    held = len(last.after.get("holds") or ()) > len(last.before.get("holds") or ())
+    on_hold = len(last.after.get("holds") or ()) > len(last.before.get("holds") or ())
     offline = " offline" if last.stage == "offline" else ""
-    ended = f" in {last.stage}"
-    where = {"rollback": ended, "time-out": ended, "refuse": offline}.get(last.action, "")
-    return action_name(last.action) + where + (", held" if held else "")
+    stage = f" in {last.stage}"
+    where = {"rollback": stage, "time-out": stage, "refuse": offline}.get(last.action, "")
+    return action_name(last.action) + where + (", held" if on_hold else "")
 
 
 def _recipe_words(recipe: Recipe | None) -> tuple[str, ...]:
@@ -106,7 +106,7 @@ def _changes(recipe: Recipe | None) -> tuple[tuple[str, str, str], ...]:
     return (*everywhere, *((name, sql, "training rows only") for name, sql in recipe.train_transform.items()))
 
 
-def _tiles(chapter: Chapter) -> tuple[Tile, ...]:
+def _tiles(chapter: ReportChapter) -> tuple[Tile, ...]:
     evaluation, tiles = chapter.evaluation, []
     if evaluation and (auc := evaluation.metrics.get("auc")):
         tiles.append(Tile("AUC on untouched data", number(auc.value), f"95 % interval {interval(auc.low, auc.high)}"))
@@ -115,17 +115,14 @@ def _tiles(chapter: Chapter) -> tuple[Tile, ...]:
             if peer and (gain := peer.difference.get("auc")):
                 note = f"{interval(gain.low, gain.high, difference=True)}" + (f" · {peer.name}" if peer is best else "")
                 tiles.append(Tile(f"AUC gain over {name}", signed(gain.value), note))
-    if variant := next((item for item in chapter.variants if item.name == _chosen(chapter)), None):
+    selection = chapter.selection.name if chapter.selection else None
+    if variant := next((item for item in chapter.variants if item.name == selection), None):
         note = f"{variant.name}, {variant.latency_p50_us:.0f} µs a row"
         tiles.append(Tile("Model file that ships", size(variant.bytes), note))
     return tuple(tiles)
 
 
-def _chosen(chapter: Chapter) -> str | None:
-    return chapter.selection.name if chapter.selection else None
-
-
-def _look_row(look: Look) -> dict[str, str]:
+def _look_row(look: LookRecord) -> dict[str, str]:
     return {
         "now": clock(look.now),
         "stage": look.stage,
@@ -146,17 +143,17 @@ def metric_cells(metrics: Mapping[str, Estimate]) -> list[tuple[str, str, str]]:
 
 def _facts(document: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     """The plain values of a document as words, nested ones with their path."""
-    found: list[tuple[str, str]] = []
+    facts: list[tuple[str, str]] = []
     for key, value in document.items():
         name = key.replace("_", " ")
         if isinstance(value, Mapping):
-            found += [(f"{name}: {inner}", words) for inner, words in _facts(value)]
+            facts += [(f"{name}: {inner}", words) for inner, words in _facts(value)]
         elif isinstance(value, bool):
-            found.append((name, "yes" if value else "no"))
+            facts.append((name, "yes" if value else "no"))
         elif isinstance(value, int):
-            found.append((name, count(value)))
+            facts.append((name, count(value)))
         elif isinstance(value, float):
-            found.append((name, f"{value:.1e}" if 0 < abs(value) < 1e-4 else number(value)))
+            facts.append((name, f"{value:.1e}" if 0 < abs(value) < 1e-4 else number(value)))
         elif isinstance(value, str):
-            found.append((name, value))
-    return tuple(found)
+            facts.append((name, value))
+    return tuple(facts)

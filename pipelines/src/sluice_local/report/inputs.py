@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from sluice.documents.evaluation import Evaluation, VariantMeasurement
 from sluice.documents.verdict import Decision, Reason, Verdict
@@ -16,7 +15,7 @@ from sluice.errors import BadArtifact
 from sluice.tasks.recipe import Recipe
 
 _FIX = "remove the file, or run again to write it anew"
-Document = TypeVar("Document", bound=BaseModel)
+InputDocument = TypeVar("InputDocument")
 
 
 class ChapterRecord(BaseModel):
@@ -42,7 +41,7 @@ class Interruption(BaseModel):
     """Requests that had been sent."""
 
 
-class Look(BaseModel):
+class LookRecord(BaseModel):
     """One line of ``looks.jsonl``: one look at live traffic."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -56,7 +55,7 @@ class Look(BaseModel):
     reasons: tuple[Reason, ...] = ()
 
 
-class Selection(BaseModel):
+class SelectionRecord(BaseModel):
     """``selection.json``: the variant that ships, and a sentence for every variant."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -66,7 +65,7 @@ class Selection(BaseModel):
 
 
 @dataclass(frozen=True)
-class Chapter:
+class ReportChapter:
     """One candidate's story; what was never reached is ``None`` or empty. ``slug`` names its runs."""
 
     slug: str
@@ -77,10 +76,10 @@ class Chapter:
     validation: dict[str, Any] | None = None
     history: dict[str, Any] | None = None
     variants: tuple[VariantMeasurement, ...] = ()
-    selection: Selection | None = None
+    selection: SelectionRecord | None = None
     evaluation: Evaluation | None = None
     infra: dict[str, Any] | None = None
-    looks: tuple[Look, ...] = ()
+    looks: tuple[LookRecord, ...] = ()
     decisions: tuple[Decision, ...] = ()
     interruption: Interruption | None = None
     """The kill, where it happened in this chapter."""
@@ -91,11 +90,11 @@ class Chapter:
         return next((decision for decision in self.decisions if decision.stage == "offline"), None)
 
 
-EMPTY = Chapter("", ChapterRecord(number=0, title=""))
+EMPTY = ReportChapter("", ChapterRecord(number=0, title=""))
 """Of a run that stopped before its first candidate."""
 
 
-def read_chapters(runs: Path, decisions: Sequence[Decision]) -> tuple[Chapter, ...]:
+def read_chapters(runs: Path, decisions: Sequence[Decision]) -> tuple[ReportChapter, ...]:
     """
     The chapters below ``runs`` (folders in name order), each with the decisions that belong to it.
 
@@ -105,25 +104,23 @@ def read_chapters(runs: Path, decisions: Sequence[Decision]) -> tuple[Chapter, .
     folders = sorted(path for path in runs.iterdir() if path.is_dir()) if runs.is_dir() else []
     chapters = [_read_chapter(folder, place) for place, folder in enumerate(folders, start=1)]
     shared = _shared_out(chapters, decisions)
-    return tuple(
-        Chapter(**{**vars(chapter), "decisions": tuple(mine)}) for chapter, mine in zip(chapters, shared, strict=True)
-    )
+    return tuple(replace(chapter, decisions=tuple(own)) for chapter, own in zip(chapters, shared, strict=True))
 
 
-def _read_chapter(folder: Path, place: int) -> Chapter:
+def _read_chapter(folder: Path, place: int) -> ReportChapter:
     record = _document(folder / "chapter.json", ChapterRecord)
     slug = folder.name.lstrip("0123456789").removeprefix("-")
-    infra, timing = _mapping(folder / "infra.json"), _mapping(folder / "infra_timing.json")
-    return Chapter(
+    infra, timing = (_document(folder / f"{name}.json", dict[str, Any]) for name in ("infra", "infra_timing"))
+    return ReportChapter(
         slug=slug,
         record=record or ChapterRecord(number=place, title=slug.replace("-", " ")),
         recipe=_document(folder / "recipe.json", Recipe),
-        span=_mapping(folder / "span.json"),
-        data=_mapping(folder / "data.json"),
-        validation=_mapping(folder / "validation.json"),
-        history=_mapping(folder / "history.json"),
-        variants=_variants(folder / "variants.json"),
-        selection=_document(folder / "selection.json", Selection),
+        span=_document(folder / "span.json", dict[str, Any]),
+        data=_document(folder / "data.json", dict[str, Any]),
+        validation=_document(folder / "validation.json", dict[str, Any]),
+        history=_document(folder / "history.json", dict[str, Any]),
+        variants=_document(folder / "variants.json", tuple[VariantMeasurement, ...]) or (),
+        selection=_document(folder / "selection.json", SelectionRecord),
         evaluation=_document(folder / "evaluation.json", Evaluation),
         infra=infra | (timing or {}) if infra else None,
         looks=_looks(folder / "looks.jsonl"),
@@ -135,7 +132,7 @@ def read_interruption(path: Path) -> Interruption | None:
     return _document(path, Interruption)
 
 
-def _shared_out(chapters: Sequence[Chapter], decisions: Sequence[Decision]) -> list[list[Decision]]:
+def _shared_out(chapters: Sequence[ReportChapter], decisions: Sequence[Decision]) -> list[list[Decision]]:
     """
     Each chapter's decisions, by the name of the run that they are about.
 
@@ -146,63 +143,35 @@ def _shared_out(chapters: Sequence[Chapter], decisions: Sequence[Decision]) -> l
         fitting = [index for index, chapter in enumerate(chapters) if decision.run.get("name") == chapter.slug]
         if not fitting and decision.candidate:
             fitting = [
-                index for index, seen in enumerate(mine) if any(made.candidate == decision.candidate for made in seen)
+                index for index, own in enumerate(mine) if decision.candidate in {each.candidate for each in own}
             ]
         for place in fitting[-1:]:
             mine[place].append(decision)
     return mine
 
 
-def _document(path: Path, kind: type[Document]) -> Document | None:
+def _document(path: Path, kind: type[InputDocument]) -> InputDocument | None:
     if not path.exists():
         return None
     try:
-        return kind.model_validate_json(path.read_bytes())
+        return TypeAdapter(kind).validate_json(path.read_bytes())
     except ValidationError as error:
         raise BadArtifact(str(path), _first_problem(error), _FIX) from error
 
 
-def _variants(path: Path) -> tuple[VariantMeasurement, ...]:
-    listed = _json(path)
-    if listed is None:
-        return ()
-    if not isinstance(listed, list):
-        raise BadArtifact(str(path), "is not a list of variants", _FIX)
-    try:
-        return tuple(VariantMeasurement.model_validate(item) for item in listed)
-    except ValidationError as error:
-        raise BadArtifact(str(path), _first_problem(error), _FIX) from error
-
-
-def _looks(path: Path) -> tuple[Look, ...]:
+def _looks(path: Path) -> tuple[LookRecord, ...]:
     """Looks in time order; a torn last line (a killed run) is left out, a look written twice counts once."""
     if not path.exists():
         return ()
     whole, _, _ = path.read_bytes().rpartition(b"\n")
-    found: dict[tuple[str, str, float], Look] = {}
+    looks: dict[tuple[str, str, float], LookRecord] = {}
     for row in filter(None, whole.splitlines()):
         try:
-            look = Look.model_validate_json(row)
+            look = LookRecord.model_validate_json(row)
         except ValidationError as error:
             raise BadArtifact(str(path), _first_problem(error), _FIX) from error
-        found[look.now, look.stage, look.weight] = look
-    return tuple(sorted(found.values(), key=lambda look: look.now))
-
-
-def _mapping(path: Path) -> dict[str, Any] | None:
-    value = _json(path)
-    if value is not None and not isinstance(value, dict):
-        raise BadArtifact(str(path), "is not a JSON object", _FIX)
-    return value
-
-
-def _json(path: Path) -> Any:
-    if not path.exists():
-        return None
-    try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:
-        raise BadArtifact(str(path), f"is not JSON ({error})", _FIX) from error
+        looks[look.now, look.stage, look.weight] = look
+    return tuple(sorted(looks.values(), key=lambda look: look.now))
 
 
 def _first_problem(error: ValidationError) -> str:

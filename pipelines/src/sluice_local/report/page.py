@@ -19,7 +19,7 @@ from sluice_local.continuity import continuity
 from sluice_local.report import wording
 from sluice_local.report.chapter_view import chapter_view, metric_cells
 from sluice_local.report.charts import figures
-from sluice_local.report.inputs import EMPTY, Chapter, Interruption, read_chapters, read_interruption
+from sluice_local.report.inputs import EMPTY, Interruption, ReportChapter, read_chapters, read_interruption
 
 _PACKAGES = ("sluice", "kfp", "kserve", "feast", "keras", "tensorflow", "ai-edge-litert", "polars", "duckdb")
 _FILTERS = {
@@ -80,7 +80,7 @@ def build_report(workspace: Workspace, decisions: Sequence[Decision], title: str
     return path
 
 
-def _data(chapters: Sequence[Chapter]) -> Chapter:
+def _data(chapters: Sequence[ReportChapter]) -> ReportChapter:
     """The data of the first chapter that has any, as a chapter of its own."""
     return replace(
         chapters[0] if chapters else EMPTY,
@@ -90,11 +90,11 @@ def _data(chapters: Sequence[Chapter]) -> Chapter:
     )
 
 
-def _first(found: Iterable[dict[str, Any] | None]) -> dict[str, Any] | None:
-    return next((item for item in found if item), None)
+def _first(documents: Iterable[dict[str, Any] | None]) -> dict[str, Any] | None:
+    return next((item for item in documents if item), None)
 
 
-def _struck(chapters: Sequence[Chapter], killed: Interruption | None) -> Chapter | None:
+def _struck(chapters: Sequence[ReportChapter], killed: Interruption | None) -> ReportChapter | None:
     """The chapter in whose rollout the loop was killed: the one that looked at live traffic at or after that time."""
     now = wording.moment(killed.now) if killed else None
     return next(
@@ -116,39 +116,39 @@ def _template() -> Any:
 
 
 def _versions() -> list[tuple[str, str]]:
-    found = [("Python", platform.python_version())]
+    versions = [("Python", platform.python_version())]
     for name in _PACKAGES:
         try:
-            found.append((name, version(name)))
+            versions.append((name, version(name)))
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
-def _digests(chapters: Sequence[Chapter], decisions: Sequence[Decision]) -> list[tuple[str, str]]:
+def _digests(chapters: Sequence[ReportChapter], decisions: Sequence[Decision]) -> list[tuple[str, str]]:
     """Everything that this page names by digest: (what it is, digest)."""
-    named = [("data span", chapter.span.get("digest")) for chapter in chapters if chapter.span]
-    named += [(f"bundle of chapter {chapter.record.number}", chapter.record.candidate) for chapter in chapters]
-    named += [("gate policy", decision.policy_digest) for decision in decisions]
-    kept: dict[str, str] = {}
-    for name, digest in named:
+    sources = [("data span", chapter.span.get("digest")) for chapter in chapters if chapter.span]
+    sources += [(f"bundle of chapter {chapter.record.number}", chapter.record.candidate) for chapter in chapters]
+    sources += [("gate policy", decision.policy_digest) for decision in decisions]
+    names: dict[str, str] = {}
+    for name, digest in sources:
         if digest:
-            kept.setdefault(str(digest), name)
-    return [(name, digest) for digest, name in kept.items()]
+            names.setdefault(str(digest), name)
+    return [(name, digest) for digest, name in names.items()]
 
 
 def _changes_of_state(decision: Decision) -> list[tuple[str, str, str]]:
     """(what, before, after) for what a decision changed in the release."""
     before, after = decision.before, decision.after
     keys = ("stage", "step", "stable", "candidate", "stable_weight", "candidate_weight", "mirror_percent", "paused")
-    found = [
+    changes = [
         (key.replace("_", " "), _state_words(key, before.get(key)), _state_words(key, after.get(key)))
         for key in keys
         if before.get(key) != after.get(key)
     ]
     if len(before.get("holds") or ()) != len(after.get("holds") or ()):
-        found.append(("holds", str(len(before.get("holds") or ())), str(len(after.get("holds") or ()))))
-    return found
+        changes.append(("holds", str(len(before.get("holds") or ())), str(len(after.get("holds") or ()))))
+    return changes
 
 
 def _state_words(key: str, value: Any) -> str:

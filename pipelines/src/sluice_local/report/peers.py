@@ -30,11 +30,11 @@ def peer_rows(evaluation: Evaluation) -> tuple[PeerRow, ...]:
     rows = [PeerRow(f"this candidate ({evaluation.model})", None, (*own, ("", "")), None)]
     for peer in others:
         name = f"baseline: {peer.name}" if peer in evaluation.baselines else peer.name
-        named = "production" if peer is evaluation.production else "teacher" if peer is evaluation.teacher else name
+        label = "production" if peer is evaluation.production else "teacher" if peer is evaluation.teacher else name
         best = " (best)" if peer.name == evaluation.best_baseline and peer in evaluation.baselines else ""
         gain = peer.difference.get("auc")
         cells = (cell(peer.metrics.get("auc")), cell(peer.metrics.get("log_loss")), cell(gain, difference=True))
-        rows.append(PeerRow(named + best, peer.digest, cells, _strip(gain, gains) if gain else None))
+        rows.append(PeerRow(label + best, peer.digest, cells, _strip(gain, gains) if gain else None))
     return tuple(rows)
 
 
@@ -42,8 +42,8 @@ def cell(estimate: Estimate | None, *, difference: bool = False) -> tuple[str, s
     """(value, interval) for people."""
     if estimate is None:
         return ("–", "")
-    shown = signed(estimate.value) if difference else number(estimate.value)
-    return shown, interval(estimate.low, estimate.high, difference=difference)
+    figure = signed(estimate.value) if difference else number(estimate.value)
+    return figure, interval(estimate.low, estimate.high, difference=difference)
 
 
 def _strip(gain: Estimate, gains: Sequence[Estimate]) -> Markup:

@@ -12,12 +12,12 @@ from sluice.evidence.moments import rounded
 
 
 def _skew_from_rows(rows: StageRows) -> Part:
-    served = rows.served["candidate"]
-    if served.is_empty():
+    vectors = rows.served["candidate"]
+    if vectors.is_empty():
         return {"skew_n": 0, "skew": {}}
-    vector, profiles = served["vector"].struct, rows.profiles
+    vector, profiles = vectors["vector"].struct, rows.profiles
     skew = {name: rounded(divergence(profiles[name], vector.field(name))) for name in sorted(profiles)}
-    return {"skew_n": served.height, "skew": skew}
+    return {"skew_n": vectors.height, "skew": skew}
 
 
 def _skew_to_points(evidence: Evidence) -> Iterator[DataPoint]:
@@ -38,9 +38,9 @@ def _cells_to_points(evidence: Evidence) -> Iterator[DataPoint]:
 
 
 def _cells_from_points(points: PointIndex) -> Part:
-    compared, different, excluded = (points.count(f"cells_{name}") for name in ("compared", "different", "excluded"))
-    cells = Cells(compared=compared, different=different, excluded=excluded)
-    return {"cells": cells if compared or excluded else None}
+    total, different, excluded = (points.count(f"cells_{name}") for name in ("compared", "different", "excluded"))
+    cells = Cells(compared=total, different=different, excluded=excluded)
+    return {"cells": cells if total or excluded else None}
 
 
 SKEW = Measurement(

@@ -18,7 +18,7 @@ from sluice.tasks.task import Slice
 
 Part = Mapping[str, Any]
 """Fields of ``Evidence`` with their values; of an arm, and of ``measurements``, some of its keys."""
-Sides = Mapping[str, pl.DataFrame]
+SideRows = Mapping[str, pl.DataFrame]
 """Rows by ``SIDES``, as ``sluice.evidence.rows`` makes them ready; none of a side that there is not."""
 
 
@@ -31,9 +31,9 @@ class StageRows:
     """Requests up to this moment are old enough for their label."""
     live: pl.DataFrame
     """Of the stage, whoever answered."""
-    served: Sides
+    served: SideRows
     """Of the stage, what each side answered."""
-    cohort: Sides
+    cohort: SideRows
     """What losses are compared on: as ``served``, in confirm canary and confirm together."""
     pairs: pl.DataFrame
     """

@@ -44,8 +44,8 @@ def _slice(rows: StageRows, column: str) -> Iterator[tuple[str, SliceEvidence]]:
 
 
 def _failures(rows: pl.DataFrame, column: str) -> dict[str, Share]:
-    counted = rows.drop_nulls(column).group_by(column).agg(n=pl.len(), hits=failed().sum())
-    return {value: Share(n=n, hits=hits) for value, n, hits in counted.iter_rows()}
+    counts = rows.drop_nulls(column).group_by(column).agg(n=pl.len(), hits=failed().sum())
+    return {value: Share(n=n, hits=hits) for value, n, hits in counts.iter_rows()}
 
 
 def _to_points(evidence: Evidence) -> Iterator[DataPoint]:

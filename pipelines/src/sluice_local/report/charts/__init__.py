@@ -12,14 +12,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import import_module
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
 from sluice.charts import Specification, draw
-from sluice_local.report.inputs import Chapter
+from sluice_local.report.inputs import ReportChapter
 
-Specify = Callable[[Chapter, int], Iterator[Specification]]
+ChartRow = dict[str, Any]
+Specify = Callable[[ReportChapter, int], Iterator[Specification]]
 
 
 class Section(StrEnum):
@@ -60,13 +61,13 @@ def chart_of(section: Section, *widths: int) -> Callable[[Specify], Chart]:
     return lambda specify: Chart(section, widths, specify)
 
 
-def figures(chapter: Chapter, section: str) -> list[Figure]:
+def figures(chapter: ReportChapter, section: str) -> list[Figure]:
     """Everything that a section of a chapter shows."""
     rows = [(_pictures(chart, chapter), chart.caption) for chart in _charts() if chart.section == section]
     return [Figure(pictures, caption) for pictures, caption in rows if pictures]
 
 
-def _pictures(chart: Chart, chapter: Chapter) -> tuple[tuple[Markup, ...], ...]:
+def _pictures(chart: Chart, chapter: ReportChapter) -> tuple[tuple[Markup, ...], ...]:
     specifications = zip(*(chart.specify(chapter, width) for width in chart.widths), strict=True)
     return tuple(tuple(Markup(draw(one, inline=True)) for one in widths) for widths in specifications)  # noqa: S704  escaped
 

@@ -8,7 +8,7 @@ from typing import Any
 from sluice.charts import Specification, channel, chart, mark
 from sluice.evaluation.curves import wilson
 from sluice_local.report.charts import Section, chart_of
-from sluice_local.report.inputs import Chapter
+from sluice_local.report.inputs import ReportChapter
 from sluice_local.report.wording import count, moment, share
 
 _WEEK = 7 * 86_400_000
@@ -16,7 +16,7 @@ Week = Mapping[str, Any]
 
 
 @chart_of(Section.DATA, 620, 420)
-def rows_over_time(chapter: Chapter, width: int) -> Iterator[Specification]:
+def rows_over_time(chapter: ReportChapter, width: int) -> Iterator[Specification]:
     """How many rows each week has and which split it belongs to; gaps or jumps would mean lost or doubled data."""
     bars, names = [], []
     for split, weeks in _by_split(_weeks(chapter)):
@@ -39,7 +39,7 @@ def rows_over_time(chapter: Chapter, width: int) -> Iterator[Specification]:
 
 
 @chart_of(Section.DATA, 400)
-def label_rates(chapter: Chapter, width: int) -> Iterator[Specification]:
+def label_rates(chapter: ReportChapter, width: int) -> Iterator[Specification]:
     """
     How often the true answer is yes, by split, with its 95 % interval; faint dots are single weeks, so their spread is
     the season.
@@ -79,7 +79,7 @@ def split_colour(name: str) -> str:
     return f"var(--{name if name in {'train', 'tune', 'test', 'live'} else 'other'})"
 
 
-def _weeks(chapter: Chapter) -> list[Week]:
+def _weeks(chapter: ReportChapter) -> list[Week]:
     return list((chapter.data or {}).get("weeks") or ())
 
 

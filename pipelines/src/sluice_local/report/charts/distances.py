@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 from sluice.charts import Specification, channel, chart, mark, row_names
 from sluice_local.report.charts import Section, chart_of
-from sluice_local.report.inputs import Chapter
+from sluice_local.report.inputs import ReportChapter
 from sluice_local.report.wording import number
 
 
 @chart_of(Section.VALIDATION, 620, 420)
-def feature_distances(chapter: Chapter, width: int) -> Iterator[Specification]:
+def feature_distances(chapter: ReportChapter, width: int) -> Iterator[Specification]:
     """
     How far each column's distribution in the test split lies from the one in training; a dot right of its bound would
     have stopped the run. Of many columns the 24 closest to their bound are shown.

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 from sluice.charts import GUIDE, NOTE, Specification, channel, chart, mark
 from sluice_local.report.charts import Section, chart_of
-from sluice_local.report.inputs import Chapter
+from sluice_local.report.inputs import ReportChapter
 
 
 @chart_of(Section.LEARNING, 440)
-def loss(chapter: Chapter, width: int) -> Iterator[Specification]:
+def loss(chapter: ReportChapter, width: int) -> Iterator[Specification]:
     """
     Loss after each pass over the data: lower is better, and tune rising while train falls would be learning by heart.
     """
@@ -18,12 +18,12 @@ def loss(chapter: Chapter, width: int) -> Iterator[Specification]:
 
 
 @chart_of(Section.LEARNING, 440)
-def ranking(chapter: Chapter, width: int) -> Iterator[Specification]:
+def ranking(chapter: ReportChapter, width: int) -> Iterator[Specification]:
     """Ranking quality after each pass: 0.5 is guessing, 1 is perfect."""
     return _curves(chapter, "auc", "AUC", width)
 
 
-def _curves(chapter: Chapter, metric: str, title: str, width: int) -> Iterator[Specification]:
+def _curves(chapter: ReportChapter, metric: str, title: str, width: int) -> Iterator[Specification]:
     """``train_`` and ``tune_`` of a metric by epoch, and the epoch whose weights were kept."""
     history, points, names = chapter.history or {}, [], []
     for split, above in (("train", 7), ("tune", -7)):
@@ -37,10 +37,10 @@ def _curves(chapter: Chapter, metric: str, title: str, width: int) -> Iterator[S
     if not points:
         return
     last, best = max(point["epoch"] for point in points), history.get("best_epoch")
-    kept = [] if best is None else [{"epoch": best, "hint": f"epoch {best} was kept"}]
+    best_epoch = [] if best is None else [{"epoch": best, "hint": f"epoch {best} was kept"}]
     layers = [
-        mark("rule", GUIDE, kept, y=0, y2={"value": "height"}, color="var(--faint)", description="hint"),
-        mark("text", NOTE, kept, y=-7, text={"value": "kept"}, color="var(--soft)"),
+        mark("rule", GUIDE, best_epoch, y=0, y2={"value": "height"}, color="var(--faint)", description="hint"),
+        mark("text", NOTE, best_epoch, y=-7, text={"value": "kept"}, color="var(--soft)"),
         mark("line", detail="split:N"),
         mark("point", {"size": 16, "strokeWidth": 0}, description="hint"),
         *names,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from sluice.charts import GUIDE, NOTE, Specification, channel, chart, mark
 from sluice.documents.evaluation import Evaluation
 from sluice_local.report.charts import Section, chart_of
-from sluice_local.report.inputs import Chapter
+from sluice_local.report.inputs import ReportChapter
 from sluice_local.report.wording import count, number
 
 _GUESS = {**GUIDE, "strokeDash": [3, 4]}
@@ -15,7 +15,7 @@ Points = Sequence[tuple[float, float]]
 
 
 @chart_of(Section.QUALITY, 340)
-def roc(chapter: Chapter, width: int) -> Iterator[Specification]:
+def roc(chapter: ReportChapter, width: int) -> Iterator[Specification]:
     """
     ROC: of all positive cases, how many are caught (up) at the cost of how many false alarms (right); the diagonal is
     guessing.
@@ -26,7 +26,7 @@ def roc(chapter: Chapter, width: int) -> Iterator[Specification]:
 
 
 @chart_of(Section.QUALITY, 340)
-def precision_recall(chapter: Chapter, width: int) -> Iterator[Specification]:
+def precision_recall(chapter: ReportChapter, width: int) -> Iterator[Specification]:
     """
     Precision and recall: how many alarms are right (up) when so many positive cases are caught (right); the dashed line
     is guessing.
@@ -38,7 +38,7 @@ def precision_recall(chapter: Chapter, width: int) -> Iterator[Specification]:
 
 
 @chart_of(Section.QUALITY, 340)
-def calibration(chapter: Chapter, width: int) -> Iterator[Specification]:
+def calibration(chapter: ReportChapter, width: int) -> Iterator[Specification]:
     """
     Calibration: when the model says 30 %, does it happen 30 % of the time? On the diagonal it does; whiskers are 95 %
     Wilson intervals, bars count rows.

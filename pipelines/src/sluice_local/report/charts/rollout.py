@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from sluice.charts import BOUND, NOTE, Rows, Specification, by_verdict, channel, chart, mark
 from sluice.documents.verdict import Decision, Reason, Verdict
-from sluice_local.report.charts import Section, chart_of
-from sluice_local.report.inputs import Chapter, Look
+from sluice_local.report.charts import ChartRow, Section, chart_of
+from sluice_local.report.inputs import LookRecord, ReportChapter
 from sluice_local.report.wording import action_name, clock, count, moment
 
 _STRIP, _PANEL, _GAP, _MOST = 16, 68, 44, 7
@@ -31,11 +31,10 @@ _COUNTERS = frozenset({"minimum_n", "maximum_hours", "split", "digest", "evidenc
 """Rules about the look itself; the table of looks tells them."""
 _COLOURS = {Verdict.PASS: "var(--pass)", Verdict.FAIL: "var(--fail)", Verdict.INCONCLUSIVE: "var(--wait)"}
 _DAYS = "utcFormat(datum.value, utchours(datum.value) ? '%H:%M' : '%-d %b')"
-Row = dict[str, Any]
 
 
 @chart_of(Section.ROLLOUT, 1000, 400)
-def timeline(chapter: Chapter, width: int) -> Iterator[Specification]:
+def timeline(chapter: ReportChapter, width: int) -> Iterator[Specification]:
     """
     Time runs to the right. On top, the candidate's share of real answers; below, what each look at live traffic
     measured, with a band that stays honest however often one looks. Upright lines are decisions: a measure whose band
@@ -76,7 +75,7 @@ class Frame(NamedTuple):
         return chart("", rows, layers, size | ({"title": {"text": title, "frame": "group"}} if title else {}), x=x)
 
 
-def measures(looks: Sequence[Look]) -> list[str]:
+def measures(looks: Sequence[LookRecord]) -> list[str]:
     """Rules with a number and a bound, in the order of first sight; counters are left to the table."""
     rules = (base_rule(reason.rule) for look in looks for reason in look.reasons if reason.observed is not None)
     return list(dict.fromkeys(rule for rule in rules if rule not in _COUNTERS))[:_MOST]
@@ -94,7 +93,7 @@ def measure_name(rule: str) -> str:
     return _NAMES.get(rule, rule.replace("_", " "))
 
 
-def _head(stages: Sequence[Row], marks: Sequence[Row], frame: Frame) -> Specification:
+def _head(stages: Sequence[ChartRow], marks: Sequence[ChartRow], frame: Frame) -> Specification:
     """The strip of stages, and above it the decisions' words, whose lines run through all panels."""
     roomy = [row for row in stages if frame.at(row["end"]) - frame.at(row["at"]) > 7 * len(row["stage"])]
     layers = []
@@ -113,10 +112,10 @@ def _head(stages: Sequence[Row], marks: Sequence[Row], frame: Frame) -> Specific
     return frame.panel(stages, layers, "")
 
 
-def _stages(looks: Sequence[Look], online: Sequence[Decision]) -> list[Row]:
+def _stages(looks: Sequence[LookRecord], online: Sequence[Decision]) -> list[ChartRow]:
     """Each stage from the one before to its last look."""
     start = min(_at(now) for now in (looks[0].now, *(decision.now for decision in online[:1])))
-    rows: list[Row] = []
+    rows: list[ChartRow] = []
     for stage, mine in groupby(looks, key=lambda look: look.stage):
         end = _at(list(mine)[-1].now)
         colour = "var(--grid)" if len(rows) % 2 else "var(--panel)"
@@ -125,12 +124,12 @@ def _stages(looks: Sequence[Look], online: Sequence[Decision]) -> list[Row]:
     return rows
 
 
-def _marks(chapter: Chapter, online: Sequence[Decision], frame: Frame) -> list[Row]:
+def _marks(chapter: ReportChapter, online: Sequence[Decision], frame: Frame) -> list[ChartRow]:
     """Decisions and the kill, each in the lowest row above the strip where its words do not touch their neighbours."""
-    marks: list[Row] = [_decision_mark(decision) for decision in online]
+    marks: list[ChartRow] = [_decision_mark(decision) for decision in online]
     if killed := chapter.interruption:
         hint = f"killed with SIGKILL, {count(killed.done)} requests into the window from {clock(killed.window[0])}"
-        row: Row = {"at": _at(killed.window[0]), "words": "killed, went on", "hint": hint}
+        row: ChartRow = {"at": _at(killed.window[0]), "words": "killed, went on", "hint": hint}
         marks.append({**row, "colour": "var(--ink)", "dash": [2, 3], "verdict": None})
     ends: list[float] = []
     for row in sorted(marks, key=lambda row: row["at"]):
@@ -143,7 +142,7 @@ def _marks(chapter: Chapter, online: Sequence[Decision], frame: Frame) -> list[R
     return marks
 
 
-def _decision_mark(decision: Decision) -> Row:
+def _decision_mark(decision: Decision) -> ChartRow:
     words = action_name(decision.action)
     if decision.action == "set-weight" and decision.after:
         words = f"{decision.after.get('candidate_weight', '?')} % of traffic"
@@ -160,7 +159,7 @@ def _traffic(weights: Sequence[tuple[float, float]], frame: Frame) -> Specificat
     return frame.panel(rows, layers, "share of answers that come from the candidate")
 
 
-def _weights(chapter: Chapter, online: Sequence[Decision]) -> list[tuple[float, float]]:
+def _weights(chapter: ReportChapter, online: Sequence[Decision]) -> list[tuple[float, float]]:
     """(time, candidate's share in percent), from the release states of the decisions, else from the looks."""
     candidate = chapter.record.candidate
     states = [(_at(each.now), _weight_of(each.after, candidate)) for each in online if each.after and candidate]
@@ -173,7 +172,7 @@ def _weight_of(state: Mapping[str, Any], candidate: str | None) -> float:
     return 100.0 if state.get("stable") == candidate else 0.0
 
 
-def _measure(looks: Sequence[Look], rule: str, frame: Frame) -> Specification:
+def _measure(looks: Sequence[LookRecord], rule: str, frame: Frame) -> Specification:
     """One measure: band, whiskers, bound, marks; a stretch for each stage, weight and bound."""
     pairs = [(look, reason) for look in looks if (reason := _worst(look, rule)) is not None]
     domain, rows, bounds = _domain([reason for _, reason in pairs]), [], []
@@ -194,7 +193,7 @@ def _measure(looks: Sequence[Look], rule: str, frame: Frame) -> Specification:
     return frame.panel(rows, layers, measure_name(rule))
 
 
-def _row(look: Look, reason: Reason, domain: tuple[float, float]) -> Row:
+def _row(look: LookRecord, reason: Reason, domain: tuple[float, float]) -> ChartRow:
     low, high = (domain[place] if end is None else end for place, end in enumerate((reason.low, reason.high)))
     band = reason.low is not None or reason.high is not None
     hint = f"{clock(look.now)}, {look.stage}: {reason.text}"
@@ -202,7 +201,7 @@ def _row(look: Look, reason: Reason, domain: tuple[float, float]) -> Row:
     return {**row, "bound": reason.bound, "hint": hint, "verdict": reason.verdict}
 
 
-def _worst(look: Look, rule: str) -> Reason | None:
+def _worst(look: LookRecord, rule: str) -> Reason | None:
     """
     What one rule says of all requests; of a rule that was asked of features or slices alone, or where one of them
     fails, the one closest to or farthest over its bound.

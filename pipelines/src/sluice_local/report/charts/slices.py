@@ -5,20 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sluice.charts import BOUND, GUIDE, NOTE, Specification, by_verdict, channel, chart, mark, row_names
 from sluice.documents.evaluation import Estimate, SliceEvaluation
 from sluice.gates.policy import HIGHER_IS_BETTER
-from sluice_local.report.charts import Section, chart_of
-from sluice_local.report.inputs import Chapter
+from sluice_local.report.charts import ChartRow, Section, chart_of
+from sluice_local.report.inputs import ReportChapter
 from sluice_local.report.wording import count, interval, metric_name, number, signed
 
 _RULE = re.compile(r"^\w+ (?P<metric>\w+) vs production\[(?P<place>.+)\]$")
-Row = dict[str, Any]
 
 
-class Part(NamedTuple):
+class SliceLine(NamedTuple):
     """A slice with what is drawn of it; ``verdict`` where a rule singled it out."""
 
     slice: SliceEvaluation
@@ -27,7 +26,7 @@ class Part(NamedTuple):
 
 
 @chart_of(Section.SLICES, 460)
-def forests(chapter: Chapter, width: int) -> Iterator[Specification]:
+def forests(chapter: ReportChapter, width: int) -> Iterator[Specification]:
     """
     Each line is one slice with its 95 % interval: its gain over production (right of 0 is better), or the metric itself
     where there was no production to compare with; then the upright line is the value over all rows. An interval wholly
@@ -41,7 +40,7 @@ def forests(chapter: Chapter, width: int) -> Iterator[Specification]:
     versus = any(metric in part.versus_production for part in slices)
     metric = metric if versus else "auc"
     estimates = [(part, _estimate(part, metric, versus)) for part in slices]
-    parts = [Part(part, value, verdicts.get(f"{part.slice}={part.value}")) for part, value in estimates if value]
+    parts = [SliceLine(part, value, verdicts.get(f"{part.slice}={part.value}")) for part, value in estimates if value]
     if not evaluation or not parts:
         return
     reference = 0.0 if versus else evaluation.metrics[metric].value
@@ -72,7 +71,7 @@ def _domain(estimates: Sequence[Estimate], guides: Sequence[float]) -> tuple[flo
     return min(ends) - pad, max(ends) + pad
 
 
-def _picture(rows: Sequence[Row], guides: list[Specification], x: Specification, width: int) -> Specification:
+def _picture(rows: Sequence[ChartRow], guides: list[Specification], x: Specification, width: int) -> Specification:
     cut = [{**row, "end": row[end], "arrow": arrow} for row in rows for end, arrow in row["cut"]]
     side = {"align": "right", "xOffset": 54}
     layers = [
@@ -88,11 +87,11 @@ def _picture(rows: Sequence[Row], guides: list[Specification], x: Specification,
     return chart("", rows, layers, {"width": width, "height": {"step": 21}}, x=x, y=y, color="colour")
 
 
-def _row(part: Part, domain: tuple[float, float], versus: bool) -> Row:
+def _row(part: SliceLine, domain: tuple[float, float], versus: bool) -> ChartRow:
     at, n = part.estimate, count(part.slice.n)
-    shown = f"{(signed if versus else number)(at.value)} ({interval(at.low, at.high, difference=versus)})"
-    row: Row = {"name": part.slice.value or "–", "verdict": part.verdict, "value": at.value, "n": n}
-    row["hint"] = f"{part.slice.slice} {part.slice.value}: {shown}, {n} rows"
+    figures = f"{(signed if versus else number)(at.value)} ({interval(at.low, at.high, difference=versus)})"
+    row: ChartRow = {"name": part.slice.value or "–", "verdict": part.verdict, "value": at.value, "n": n}
+    row["hint"] = f"{part.slice.slice} {part.slice.value}: {figures}, {n} rows"
     row |= {"low": max(domain[0], at.low), "high": min(domain[1], at.high)}
     row["cut"] = [("low", "‹")] * (at.low < domain[0]) + [("high", "›")] * (at.high > domain[1])
     return {**row, "colour": "var(--fail)" if part.verdict == "FAIL" else "var(--main)"}

@@ -9,14 +9,14 @@ from sluice.charts import GUIDE, Rows, Specification, channel, chart, mark, row_
 from sluice.documents.evaluation import Estimate
 from sluice.gates.policy import HIGHER_IS_BETTER
 from sluice_local.report.charts import Section, chart_of
-from sluice_local.report.inputs import Chapter
+from sluice_local.report.inputs import ReportChapter
 from sluice_local.report.wording import interval, metric_name, signed, size
 
 _BARS = (("bytes", "size", "file size"), ("us", "latency", "median latency"))
 
 
 @chart_of(Section.VARIANTS, 620, 480)
-def variants(chapter: Chapter, width: int) -> Iterator[Specification]:
+def variants(chapter: ReportChapter, width: int) -> Iterator[Specification]:
     """
     Each line is one way to store the model: a dot further right is closer to (or better than) the teacher, with its
     95 % interval; shorter bars are a smaller file and a quicker answer. The blue one ships.
@@ -24,7 +24,7 @@ def variants(chapter: Chapter, width: int) -> Iterator[Specification]:
     metrics = [name for name in ("log_loss", "auc") if any(name in item.versus_teacher for item in chapter.variants)]
     if not metrics:
         return
-    metric, chosen = metrics[0], chapter.selection.name if chapter.selection else None
+    metric, selection = metrics[0], chapter.selection.name if chapter.selection else None
     rows: list[dict[str, Any]] = []
     for each in chapter.variants:
         gain = each.versus_teacher.get(metric, Estimate(value=0, low=0, high=0, n=0))
@@ -32,7 +32,7 @@ def variants(chapter: Chapter, width: int) -> Iterator[Specification]:
         ends, latency = interval(gain.low, gain.high, difference=True), f"{each.latency_p50_us:.0f} µs"
         hint = f"{each.name}: {size(each.bytes)}, {signed(gain.value)} ({ends}), p50 {latency} a row"
         row = {"name": each.name, "hint": hint, "colour": "var(--other)", **gain.model_dump()}
-        if each.name == chosen:
+        if each.name == selection:
             row |= {"name": f"{each.name} · ships", "colour": "var(--main)"}
         row |= {"bytes": each.bytes, "size": size(each.bytes), "us": each.latency_p50_us, "latency": latency}
         rows.append(row)
@@ -43,10 +43,10 @@ def variants(chapter: Chapter, width: int) -> Iterator[Specification]:
         mark("rule", x="low:Q", x2="high"),
         mark("point", {"size": 80}, x=x, description="hint"),
     ]
-    names, lines = row_names("name", [f"{chosen} · ships"], "var(--main)"), {"height": {"step": 36}}
+    names, lines = row_names("name", [f"{selection} · ships"], "var(--main)"), {"height": {"step": 36}}
     panels = [
         chart("", rows, dots, {"width": 0.5 * (width - 170), **lines}, y=names, color="colour"),
-        *(_bars(rows, *shown, {"width": 0.25 * width - 72, **lines}) for shown in _BARS),
+        *(_bars(rows, *bar, {"width": 0.25 * width - 72, **lines}) for bar in _BARS),
     ]
     yield {"description": f"Size, latency and {metric_name(metric)} of the variants", "hconcat": panels}
 
