@@ -241,6 +241,17 @@ def test_losses_with_covariates_are_played_as_the_scores_that_they_are_made_of(t
     assert replay(mine, _TERMS, draws) == replay(theirs, _TERMS, draws)
 
 
+def test_covariates_are_the_derivatives_of_stables_loss_by_a_shift_and_a_stretch_of_its_logits() -> None:
+    label, logit, step = np.array([0.0, 1.0, 1.0]), np.array([-1.5, 0.3, 2.0]), 1e-6
+
+    def loss(logits: Any) -> Any:
+        return np.log1p(np.exp(logits)) - label * logits
+
+    covariates = calibration_covariates(label, 1 / (1 + np.exp(-logit)))
+    assert covariates["residual"] == pytest.approx(-(loss(logit + step) - loss(logit)) / step, rel=1e-4)
+    assert covariates["residual_logit"] == pytest.approx(-(loss(logit * (1 + step)) - loss(logit)) / step, rel=1e-4)
+
+
 def test_a_time_is_the_same_in_every_zone(tmp_path: Path) -> None:
     frame = _frame()
     other = frame.with_columns(pl.col("event_time").dt.convert_time_zone("America/New_York"))
