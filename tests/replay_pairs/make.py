@@ -74,7 +74,8 @@ def two_hours_late(frame: pl.DataFrame) -> pl.DataFrame:
     minute = pl.col("departure").dt.strftime("%Y-%m-%dT%H:%MZ")
     identity = pl.format("{}-{}-{}-{}", minute, "carrier", "flight", "route")
     delays = flights().select(example_id=identity, label=(pl.col("arr_delay") >= _LATE_MINUTES).cast(pl.Int8))
-    labelled = frame.drop("label").join(delays.unique("example_id"), on="example_id").drop_nulls("label")
+    labelled = frame.drop("label").join(delays.unique("example_id", keep="first", maintain_order=True), on="example_id")
+    labelled = labelled.drop_nulls("label").sort("event_time", "example_id")  # what is learned depends on the order
     train, later = (labelled.filter(part) for part in _before_and_after())
     numbers = [name for name in (*SCHEDULE, *WEATHER, *HISTORY) if name not in _TEXTS]
     texts = make_pipeline(OneHotEncoder(handle_unknown="ignore", sparse_output=False))
