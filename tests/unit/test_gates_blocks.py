@@ -124,8 +124,8 @@ def test_blocks_after_a_look_change_nothing_up_to_it() -> None:
     history, blocks = _history(_one(world, 0, slice(0, 60))), _one(world, 0, slice(60, None))
     whole = block_intervals(history, blocks, 1.0, _ALPHA).shared
     part = block_intervals(history, _one(world, 0, slice(60, 72)), 1.0, _ALPHA).shared
-    for mine, theirs in zip(whole, part, strict=True):
-        assert np.array_equal(mine[:12], theirs, equal_nan=True)
+    same = [np.array_equal(mine[:12], theirs, equal_nan=True) for mine, theirs in zip(whole, part, strict=True)]
+    assert same == [True] * len(whole._fields)
 
 
 def test_where_the_two_do_not_meet_the_unadjusted_stands_alone() -> None:

@@ -109,6 +109,7 @@ def test_per_request_decides_as_the_gates_sequence_on_the_rows_themselves(tmp_pa
     losses = [-np.log(np.where(label == 1, score, 1 - score)) for score in scores]
     raw = losses[1] - losses[0]
     hours = ((rows["label_time"] - since).dt.total_microseconds() / 3.6e9).to_numpy()
+    assert len(TRUTHS) == 4
     for truth, margins in TRUTHS.items():
         difference = raw - raw.mean() + margins * _TERMS.margin
         verdict, at, missed = _looked_at(difference, hours, margins * _TERMS.margin)
@@ -181,6 +182,7 @@ def test_a_decision_is_never_changed_by_what_comes_after_it(tmp_path: Path) -> N
     days = np.arange(40, 50)[None]
     draws = Draws(np.arange(40)[None], days, np.arange(30)[None])  # the truth is not of the rollout's days
     rules = replay(_table(tmp_path, frame), _TERMS, draws)
+    assert len(rules) == len(TRUTHS) * len(RULES)
     for summary in rules:
         end = _BEGIN + timedelta(days=40 + summary.days)
         other = frame.with_columns(
@@ -363,6 +365,6 @@ def test_a_policy_whose_shadow_asks_something_else_is_refused(
 
 
 def test_options_of_the_other_kind_of_world_are_refused(tmp_path: Path) -> None:
-    for arguments in (["--replay", "p.parquet", "--world", "equal"], ["--hours", "48"], ["--slice", "a=b"]):
-        result = CliRunner().invoke(app, ["simulate", str(_POLICY), *arguments])
-        assert isinstance(result.exception, BadInput)
+    foreign = (["--replay", "p.parquet", "--world", "equal"], ["--hours", "48"], ["--slice", "a=b"])
+    results = [CliRunner().invoke(app, ["simulate", str(_POLICY), *arguments]) for arguments in foreign]
+    assert [type(result.exception) for result in results] == [BadInput] * 3
