@@ -34,9 +34,9 @@ manifest = FeatureManifest.model_validate_json(Path(sys.argv[2]).read_bytes())
 read = OnlineReader(Path(sys.argv[3]), manifest).read([{"shop": "oak", "amount": 10.0, "hour": 3}], datetime.now(UTC))
 assert len(read.rows) == 1
 import polars
-from sluice.features.parity import History, offline_cells
+from sluice.features.parity import FeatureHistory, offline_cells
 from tests.support.tiny_task import TASK
-history = History.at(TASK, Path(sys.argv[3]) / "repo", sys.argv[3])
+history = FeatureHistory.at(TASK, Path(sys.argv[3]) / "repo", sys.argv[3])
 columns = {"event_time": [datetime(2024, 4, 10, 12, 20, tzinfo=UTC)], "shop": ["oak"], "amount": [10.0], "hour": [3]}
 [again] = offline_cells(history, polars.DataFrame(columns), manifest.names).cells.to_dicts()
 assert again["shop_orders"] is not None

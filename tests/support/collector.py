@@ -82,7 +82,11 @@ class Post:
 
     def spooled(self, spool: str = "spool") -> int:
         """Bytes that wait on a server's disk."""
-        return sum(path.stat().st_size for path in (self.home / spool).glob("*.jsonl"))
+        sizes = 0
+        for path in (self.home / spool).glob("*.jsonl"):
+            with contextlib.suppress(FileNotFoundError):  # delivered meanwhile
+                sizes += path.stat().st_size
+        return sizes
 
 
 @contextlib.contextmanager
