@@ -37,7 +37,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from sluice.documents.event_time import Moment
-from sluice.documents.model import FrozenDocument
+from sluice.documents.model import FrozenDocument, first_violation
 from sluice.errors import BadArtifact
 from sluice.stages.registry import STAGES
 from sluice.stages.stage import CANDIDATE_ROLE, SIDES, STABLE_ROLE, Percent, RolloutArm, Traffic, arm_in
@@ -303,12 +303,10 @@ def state_of(document: object, name: str) -> ReleaseState:
 
 def refusal(name: str, error: ValidationError) -> BadArtifact:
     """The first problem that pydantic found, as our error."""
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
-    rule = re.sub(r"^Value error, ", "", first["msg"])
-    if not key and first["type"] == "value_error":  # of ``contradiction``: "key: rule"
+    (key, rule, value), kind = first_violation(error), error.errors()[0]["type"]
+    if not key and kind == "value_error":  # of ``contradiction``: "key: rule"
         key, _, rule = rule.partition(": ")
-    plain = isinstance(first["input"], str | int | float | None) and first["type"] != "json_invalid"
-    shown = f", got {first['input']!r}"[:80] if plain else ""
+    plain = isinstance(value, str | int | float | None) and kind != "json_invalid"
+    shown = f", got {value!r}"[:80] if plain else ""
     thing = f"{name}: {key}" if key else name
     return BadArtifact(thing, rule + shown, "restore the file from its last commit; only Sluice writes it")
