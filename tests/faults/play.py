@@ -55,11 +55,17 @@ class World:
         write_json(self.cluster, applied.model_dump(mode="json"))
         return read_document(self.cluster, Applied, "the cluster's answer")
 
-    def send(self, state: ReleaseState, start: datetime) -> None:
+    def state_at(self, moment: datetime) -> ReleaseState:
+        """What Git said then; a controller that lags behind another one has later states before it."""
+        known = [made.after for made in self.gitops.decisions() if made.now <= iso(moment)]
+        return ReleaseState.model_validate(known[-1])
+
+    def send(self, start: datetime) -> None:
         """Serve one window's requests and collect what was logged, unless its file is there."""
         path = window_path(self.windows, start, start + sample.LOOK)
         if path.exists():
             return
+        state = self.state_at(start)
         writer = LogWriter(self.log / "server.jsonl")
         writer.write(sample.requests(state, start, 0, _truth(state)))
         writer.close()
@@ -68,9 +74,9 @@ class World:
         write_window(path, window_frame(lines))
 
     def position(self, state: ReleaseState) -> datetime:
-        """The end of the last window of this stage, or its start."""
-        since = moment_of(state.since or "")
-        return max([since, *(window.end for window in list_windows(self.windows) if window.start >= since)])
+        """The end of the last window of this rollout, or its beginning."""
+        begun = min(moment_of(made.now) for made in self.gitops.decisions() if made.after["rollout"] == state.rollout)
+        return max([begun, *(window.end for window in list_windows(self.windows) if window.start >= begun)])
 
     def look(self, applied: Applied, moment: datetime) -> ReleaseState:
         """Judge what is known and commit what it decides."""
@@ -96,7 +102,7 @@ class World:
             state = self.look(self.sync(), moment)
         while state.rollout is not None:
             applied = self.sync()
-            self.send(state, moment)
+            self.send(moment)
             moment += sample.LOOK
             state = self.look(applied, moment)
         self.sync()

@@ -38,6 +38,14 @@ for digest in digests:
         pass
 """
 
+MAKER = """
+import sys
+from pathlib import Path
+from sluice.git.command import create_bare
+for _ in range(20):
+    create_bare(Path(sys.argv[1]))
+"""
+
 
 @pytest.fixture
 def gitops(tmp_path: Path) -> GitOps:
@@ -168,6 +176,12 @@ def test_four_writers_land_all_their_decisions_once(gitops: GitOps, tmp_path: Pa
     assert sorted(hold.digest for hold in gitops.snapshot().state.holds) == digests
     assert sorted(str(made.candidate) for made in gitops.decisions()) == digests
     assert len(_log(gitops)) == 21
+
+
+def test_many_may_make_the_repository_at_once(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", MAKER, str(tmp_path / "gitops.git")]
+    makers = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    assert [maker.communicate(timeout=60)[1] for maker in makers] == [""] * 4
 
 
 def test_killed_anywhere_and_started_again_ends_the_same(gitops: GitOps, tmp_path: Path) -> None:

@@ -7,11 +7,13 @@ commit everywhere.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import re
 import shlex
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple, NoReturn, cast
 
@@ -89,9 +91,20 @@ def _deploy_key(folder: str) -> dict[str, str]:
 
 
 def create_bare(directory: Path) -> None:
-    """An empty bare repository with the branch ``main``; leaves an existing one as it is."""
+    """An empty bare repository with the branch ``main``; an existing one stays as it is. Many may call it at once."""
     directory.mkdir(parents=True, exist_ok=True)
-    git(directory, "init", "--quiet", "--bare", "--initial-branch=main")
+    with _held(directory):  # of two at once git lets one fail
+        git(directory, "init", "--quiet", "--bare", "--initial-branch=main")
+
+
+@contextlib.contextmanager
+def _held(directory: Path) -> Iterator[None]:
+    folder = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 class GitObject(NamedTuple):
