@@ -51,6 +51,7 @@ select: {}
 offline: [{metric: auc, role: success, against: best-baseline}]
 bootstrap: {allowed: true, minimum_n: 30}
 online:
+  design_effect: 1
   look_every_hours: 0.01
   evidence_hours: 1
   shadow:

@@ -41,6 +41,7 @@ select: {}
 offline: [{metric: auc, role: success, against: best-baseline}]
 bootstrap: {allowed: true, minimum_n: 100}
 online:
+  design_effect: 1
   look_every_hours: 0.1
   label_maturity_hours: 1
   shadow:

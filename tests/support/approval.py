@@ -23,6 +23,7 @@ select: {}
 offline: [{metric: auc, role: success, against: best-baseline}]
 bootstrap: {allowed: true, minimum_n: 100}
 online:
+  design_effect: 1
   look_every_hours: 24
   canary:
     steps: [10, 50]

@@ -45,6 +45,7 @@ environment: dev
 select: {}
 offline: [{metric: auc, role: success, against: best-baseline}]
 online:
+  design_effect: 1
   look_every_hours: 1
   label_maturity_hours: 0
   shadow:

@@ -40,6 +40,7 @@ select: {}
 offline: [{metric: auc, role: success, against: best-baseline}]
 bootstrap: {allowed: true, minimum_n: 100}
 online:
+  design_effect: 1
   alpha: 0.05
   shadow:
     minimum_n: 500

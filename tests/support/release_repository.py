@@ -55,6 +55,7 @@ environment: dev
 select: {}
 offline: [{metric: auc, role: success, against: best-baseline}]
 online:
+  design_effect: 1
   shadow: {minimum_n: 30, maximum_hours: 72, rules: &rules [{metric: error_rate, role: limit, limit: 0.9}]}
   canary: {minimum_n: 30, maximum_hours: 72, steps: [30], rules: *rules}
   confirm: {minimum_n: 30, maximum_hours: 72, rules: *rules}

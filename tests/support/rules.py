@@ -28,6 +28,7 @@ environment: dev
 select: {}
 offline: [{metric: auc, role: success, against: best-baseline}]
 online:
+  design_effect: 1
   alpha: 0.05
   look_every_hours: 12
 """

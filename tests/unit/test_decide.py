@@ -41,6 +41,7 @@ environment: dev
 select: {}
 offline: [{metric: auc, role: success, against: best-baseline}]
 online:
+  design_effect: 1
   shadow:
     minimum_n: 500
     maximum_hours: 72

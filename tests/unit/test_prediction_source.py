@@ -31,6 +31,7 @@ environment: dev
 select: {}
 offline: [{metric: auc, role: success, against: best-baseline}]
 online:
+  design_effect: 1
   label_maturity_hours: 6
   shadow:
     minimum_n: 30

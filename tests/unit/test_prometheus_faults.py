@@ -36,6 +36,7 @@ environment: dev
 select: {}
 offline: [{metric: auc, role: success, against: best-baseline}]
 online:
+  design_effect: 1
   look_every_hours: 1
   canary:
     minimum_n: 100

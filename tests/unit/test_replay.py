@@ -16,10 +16,11 @@ from typer.testing import CliRunner
 from sluice.cli import app
 from sluice.documents.verdict import Verdict
 from sluice.errors import BadInput
+from sluice.evaluation.metrics import calibration_covariates
 from sluice.gates.roles import verdict_of
 from sluice.gates.sequential import mean_interval
 from sluice.installation import MANIFESTS
-from sluice.simulation.pairs import calibration_covariates, read_pairs
+from sluice.simulation.pairs import read_pairs
 from sluice.simulation.replay import (
     BLOCKS,
     PER_REQUEST,

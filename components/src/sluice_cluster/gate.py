@@ -24,6 +24,7 @@ from sluice.documents.evidence import Evidence
 from sluice.documents.state import Applied, ReleaseState
 from sluice.documents.verdict import Decision
 from sluice.errors import BadArtifact, BadInput, Refused
+from sluice.evidence.history import with_history
 from sluice.evidence.source import EvidenceSource, evidence_from
 from sluice.gitops.writer import GitOps, UnreachableError
 from sluice.operations.approve import approve_merged
@@ -149,6 +150,8 @@ class Gate:
     def _evidence(self, snapshot: Snapshot, read: ReadBack, hindrance: str | None, now: datetime) -> Evidence:
         state = snapshot.state
         evidence = evidence_from(self.source, state, snapshot.policy, read.applied, now, _synced(state, read))
+        if proposal := self.gitops.proposal_of(state, snapshot.commit):
+            evidence = with_history(evidence, proposal.evidence)
         problems = (f"cluster: {hindrance}",) if hindrance else ()
         return evidence.model_copy(update={"problems": (*problems, *evidence.problems)})
 

@@ -18,6 +18,7 @@ from sluice.documents.evidence import Cells, Evidence
 from sluice.documents.state import Applied, ReleaseState
 from sluice.documents.verdict import Decision, Reason, Verdict
 from sluice.errors import BadInput
+from sluice.evidence.history import with_history
 from sluice.evidence.prediction_source import PredictionSource, WindowLog
 from sluice.evidence.recheck import recheck_cells
 from sluice.evidence.source import EvidenceSource
@@ -126,6 +127,8 @@ class _Walk:
         if snapshot.state.rollout is None:
             return snapshot
         evidence = self._source.read(snapshot.state, snapshot.policy, applied, moment)
+        if proposal := self.world.gitops.proposal_of(snapshot.state):
+            evidence = with_history(evidence, proposal.evidence)
         advice = advance(snapshot.state, evidence, snapshot.policy, now)
         self._write_down(snapshot.state, evidence, advice, now)
 

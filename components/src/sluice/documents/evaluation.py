@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sluice.documents.loss_history import LossHistory
 from sluice.documents.model import FrozenDocument
 
 
@@ -88,6 +89,10 @@ class Evaluation(FrozenDocument):
     curves: Curves
     bootstrap: dict[str, int]
     """``resamples``, ``days``, ``seed``."""
+    histories: tuple[LossHistory, ...] = ()
+    """Log loss against production by block, a length each, shortest first; none where there is none."""
+    block_hours: float | None = None
+    """The shortest of them whose blocks depend little on their neighbours; ``None`` where none does."""
     problems: tuple[str, ...] = ()
     """Why something could not be measured, for people: scores that are not finite."""
 

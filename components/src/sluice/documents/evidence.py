@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from sluice.content import digest_of_value
 from sluice.documents.event_time import Moment
+from sluice.documents.loss_history import LossHistory
 from sluice.documents.model import FiniteDocument
 from sluice.documents.state import Applied
 
@@ -34,6 +35,10 @@ ABOUT = ("task", "environment", "rollout", "stage", "step", "since")
 
 
 Count = Annotated[int, Field(ge=0)]
+
+
+def _is_none(value: object) -> bool:
+    return value is None
 
 
 class Moments(FiniteDocument):
@@ -160,6 +165,30 @@ class SliceEvidence(FiniteDocument):
     """Candidate's log loss minus stable's on the same request, in shadow."""
 
 
+class LossBlock(FiniteDocument):
+    """Candidate's loss against stable's in one block of event time, of the labels that are in."""
+
+    start: Moment
+    requests: Count
+    """In shadow those that both answered; else those that either did."""
+    labelled: Count
+    """Those of ``requests`` whose label is in and that are compared."""
+    weight: float = Field(ge=0)
+    """What ``difference`` is the sum of: pairs, or n₁n₂ / (n₁ + n₂) of the arms in each window."""
+    difference: float
+    """Sum of the weighted differences, candidate minus stable."""
+    sampling: float = Field(default=0.0, ge=0)
+    """Variance of ``difference`` that comes from arms that answered different requests."""
+    covariates: dict[str, float] = {}
+    """Sums over the same pairs of what stable and the labels say alone, by name."""
+
+    @model_validator(mode="after")
+    def _counts_agree(self) -> LossBlock:
+        if self.labelled > self.requests:
+            raise ValueError(f"labelled is {self.labelled}, of {self.requests} requests")
+        return self
+
+
 class Source(FiniteDocument):
     """Where numbers come from, so that anybody can ask again."""
 
@@ -244,6 +273,12 @@ class Evidence(FiniteDocument):
     """By ``name=value``, for example ``region=north``."""
     measurements: dict[str, ArmMoments] = Field(default={}, exclude_if=not_)
     """What ``sluice.evidence.measurements`` counts besides, by name; left out where that is nothing."""
+    block_hours: Annotated[float, Field(gt=0)] | None = Field(default=None, exclude_if=_is_none)
+    """Length of ``blocks``; ``None`` in documents that count requests alone."""
+    blocks: tuple[LossBlock, ...] = Field(default=(), exclude_if=not_)
+    """Of the stage, in confirm of canary and confirm together; they begin with the stage, and the last is not over."""
+    history: LossHistory | None = Field(default=None, exclude_if=_is_none)
+    """What the candidate's evaluation says of such blocks."""
     sources: tuple[Source, ...] = ()
     problems: tuple[str, ...] = ()
     """What a source could not say, or said badly (down, NaN, several series, …), a line each: one refuses the look."""

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
+from pydantic import Field
+
 from sluice.content import digest_of_value
 from sluice.documents.model import FrozenDocument
 from sluice.documents.state import ReleaseState
@@ -32,6 +34,8 @@ class Reason(FrozenDocument):
     """Ends of the interval that decided."""
     bound: float | None
     n: int
+    blocks: int | None = Field(default=None, exclude_if=lambda blocks: blocks is None)
+    """Blocks of event time that those are in, where they are the unit; ``None`` where requests are."""
     text: str
     """One sentence for people, with the numbers in it."""
     role: str | None = None

@@ -13,8 +13,10 @@ import polars as pl
 from sluice.arrays import Ints
 from sluice.documents.evaluation import Curves, Evaluation, Peer, SliceEvaluation
 from sluice.documents.event_time import iso
+from sluice.documents.loss_history import LossHistory
 from sluice.errors import BadInput
 from sluice.evaluation.curves import curves
+from sluice.evaluation.histories import loss_histories
 from sluice.evaluation.holdout import Holdout, read_holdout, read_scores, slice_columns, unusable
 from sluice.evaluation.intervals import DayResamples, Performance, ScoredModel, measure
 from sluice.evaluation.metrics import best_threshold
@@ -82,6 +84,7 @@ def evaluate(
     best = max(baselines, key=lambda role: baselines[role].values.get("auc", -1.0), default=None)
     candidate = whole.get(_CANDIDATE)
     digest = production.digest if production else None
+    histories, block_hours = _histories(bench, digest) if digest else ((), None)
     return Evaluation(
         model=variant,
         window=(iso(task.splits.test), iso(task.splits.live)),
@@ -96,8 +99,19 @@ def evaluate(
         production=_peer(_PRODUCTION, whole.get(_PRODUCTION), candidate, digest) if production else None,
         curves=_curves(bench),
         bootstrap={"resamples": len(bench.resamples.weights), "days": bench.resamples.days, "seed": seed},
+        histories=histories,
+        block_hours=block_hours,
         problems=bench.problems,
     )
+
+
+def _histories(bench: _Bench, production: str) -> tuple[tuple[LossHistory, ...], float | None]:
+    ours, theirs = (bench.models.get(role) for role in (_CANDIDATE, _PRODUCTION))
+    if not ours or not theirs:
+        return (), None
+    moments = bench.holdout.frame["event_time"].dt.epoch("us").to_numpy() / 3.6e9
+    hours = moments - 24 * np.floor(moments.min() / 24)
+    return loss_histories(bench.holdout.labels, hours, ours.scores, theirs.scores, production)
 
 
 def _bench(

@@ -133,3 +133,15 @@ def _at_threshold(labels: Ints, scores: Floats, threshold: float) -> tuple[float
 def _ratio(top: Floats | np.float64, bottom: Floats | np.float64) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(np.true_divide(top, bottom))
+
+
+def calibration_covariates(label: Floats, score: Floats) -> dict[str, Floats]:
+    """
+    How wrong stable's calibration was: the derivatives of its log loss by a shift and a stretch of its logits.
+
+    Args:
+        label, score: (n,) each.
+    """
+    held = np.clip(score, CLIP, 1 - CLIP)
+    residual = label - held
+    return {"residual": residual, "residual_logit": residual * np.log(held / (1 - held))}

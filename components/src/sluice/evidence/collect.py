@@ -28,6 +28,7 @@ def collect_evidence(
     *,
     now: datetime,
     label_maturity_hours: float,
+    block_hours: float = 24,
     cells: Cells | None = None,
     slices: Sequence[Slice] = (),
     carried: Types | None = None,
@@ -41,6 +42,7 @@ def collect_evidence(
         predictions: every prediction of the rollout so far (``windows.read_rollout``); rows of earlier stages are
             left out here. Confirm takes its labels from canary and confirm together: the *cohort*.
         labels: example_id (= request_id), label, label_time; those with ``label_time > now`` are not looked at.
+        block_hours: length of a block of event time.
         profiles: of the candidate's bundle.
         cells: a sample of served features read again offline.
         slices: partitions to count apart; none by default.
@@ -54,6 +56,7 @@ def collect_evidence(
     stage_rows = StageRows(
         state=state,
         due=now - timedelta(hours=label_maturity_hours),
+        block=timedelta(hours=block_hours),
         live=live,
         served=sides,
         cohort=_by_side(rows.filter(pl.col("route") != "shadow") if STAGES[state.stage].whole_rollout else live, state),
@@ -88,6 +91,6 @@ def _by_side(rows: pl.DataFrame, state: ReleaseState) -> dict[str, pl.DataFrame]
 def _pairs(shadow: pl.DataFrame, stable: pl.DataFrame, slices: Sequence[Slice]) -> pl.DataFrame:
     """See ``StageRows.pairs``."""
     columns = ["request_id", "score", "loss", "latency_ms"]
-    names = [*columns, *map(slice_column, slices)]
+    names = [*columns, "event_time", "label", *map(slice_column, slices)]
     pairs = shadow.filter("ok").select(names).join(stable.filter("ok").select(columns), on="request_id", suffix="_s")
     return pairs.sort("request_id").with_columns(difference=pl.col("loss") - pl.col("loss_s"))

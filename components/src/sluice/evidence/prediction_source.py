@@ -113,6 +113,7 @@ class PredictionSource:
             candidate.profiles,
             now=now,
             label_maturity_hours=policy.online.label_maturity_hours,
+            block_hours=policy.online.block_hours,
             cells=cells,
             slices=slices,
             carried=self._carried,

@@ -1,5 +1,5 @@
 """
-Intervals that count blocks of event time instead of requests; no rule asks them yet.
+Intervals that count blocks of event time instead of requests.
 
 A storm makes a whole day late, so requests of a day are not independent, and an interval that counts them is too
 narrow. Here a block (a day, say) is one observation, and it may depend on its neighbours.
@@ -16,7 +16,7 @@ No interval is NaN at both ends, which every role reads as INCONCLUSIVE (``sluic
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import NamedTuple
@@ -35,6 +35,8 @@ MINIMUM_HISTORY = 15
 """Blocks of history before a variance from it means anything."""
 SMALL_DEPENDENCE = 0.25
 """Share by which neighbours may widen a variance before a block counts as too short."""
+LENGTHS_HOURS = (1, 2, 3, 4, 6, 8, 12, 24, 48, 72)
+"""Lengths of a block that are tried."""
 BLOCKS_A_COVARIATE = 7
 """Blocks of history for each slope; later covariates are left out."""
 _FLAT = 1e-9
@@ -51,12 +53,15 @@ class BlockSums:
         judged: (..., K) sums of what is judged: the candidate's loss minus stable's.
         covariates: (..., K, C) sums of each covariate.
         names: C names of the covariates.
+        sampling: (..., K) variance of ``judged`` that comes from arms which answered different requests; ``None`` where
+            both answered the same.
     """
 
     counts: Floats
     judged: Floats
     covariates: Floats
     names: tuple[str, ...]
+    sampling: Floats | None = None
 
     def at(self, blocks: Ints) -> BlockSums:
         """The blocks of these numbers, (..., K); of one rollout's sums."""
@@ -239,7 +244,18 @@ class BlockIntervals(NamedTuple):
     """Covariates that were not adjusted for."""
 
 
-def plain_intervals(history: BlockHistory, sums: BlockSums, margin: float, alpha: float) -> Bounds:
+Critical = Callable[[int, float], float]
+"""Standard errors on either side of a mean of so many blocks, at an alpha."""
+
+
+def sequence_critical(number: int, alpha: float) -> float:
+    """Of a confidence sequence over blocks."""
+    return critical_value(number, alpha, TUNED_AT)
+
+
+def plain_intervals(
+    history: BlockHistory, sums: BlockSums, margin: float, alpha: float, critical: Critical = sequence_critical
+) -> Bounds:
     """
     The unadjusted sequence.
 
@@ -247,47 +263,62 @@ def plain_intervals(history: BlockHistory, sums: BlockSums, margin: float, alpha
         sums: (..., K) blocks since the first look, each over and with its labels due.
         margin: what the judged mean is held against; influences are taken about it.
         alpha: two-sided error over all looks.
+        critical: by default of every look; of stages of fixed looks another one.
     """
-    return _sequence(sums.judged, sums.counts, history.mean_count, history.variance, margin, alpha)
+    floor = _expected_variance(sums, history, history.variance)
+    return _sequence(sums.judged, sums.counts, floor, margin, _critical_values(sums, alpha, critical))
 
 
-def block_intervals(history: BlockHistory, sums: BlockSums, margin: float, alpha: float) -> BlockIntervals:
+def block_intervals(
+    history: BlockHistory, sums: BlockSums, margin: float, alpha: float, critical: Critical = sequence_critical
+) -> BlockIntervals:
     """The interval to decide by, and what it is made of; arguments as of ``plain_intervals``."""
     adjustment = history.adjustment
     if adjustment is None or not set(adjustment.names) <= set(sums.names):
-        plain = plain_intervals(history, sums, margin, alpha)
+        plain = plain_intervals(history, sums, margin, alpha, critical)
         return BlockIntervals(plain, plain, None, np.zeros(plain.low.shape, dtype=bool), sums.names)
-    plain = plain_intervals(history, sums, margin, alpha / 2)
-    adjusted = _adjusted_bounds(history, adjustment, sums, margin, alpha / 2)
+    plain = plain_intervals(history, sums, margin, alpha / 2, critical)
+    adjusted = _adjusted_bounds(history, adjustment, sums, margin, alpha / 2, critical)
     shared, apart = _in_common(plain, adjusted)
     left_out = tuple(name for name in sums.names if name not in adjustment.names)
     return BlockIntervals(shared, plain, adjusted, apart, left_out)
 
 
 def _adjusted_bounds(
-    history: BlockHistory, adjustment: Adjustment, sums: BlockSums, margin: float, alpha: float
+    history: BlockHistory, adjustment: Adjustment, sums: BlockSums, margin: float, alpha: float, critical: Critical
 ) -> Bounds:
     columns = [sums.names.index(name) for name in adjustment.names]
     surprise = sums.covariates[..., columns] - adjustment.means * sums.counts[..., None]
     judged = sums.judged - surprise @ adjustment.slopes
     # The error of history's means does not change from look to look, so it takes a fixed quantile.
     more = NormalDist().inv_cdf(1 - alpha / 2) * float(np.sqrt(adjustment.mean_error))
-    return _sequence(judged, sums.counts, history.mean_count, adjustment.variance, margin, alpha, more)
+    floor = _expected_variance(sums, history, adjustment.variance)
+    return _sequence(judged, sums.counts, floor, margin, _critical_values(sums, alpha, critical), more)
+
+
+def _expected_variance(sums: BlockSums, history: BlockHistory, variance: float) -> Floats:
+    """Of the sum of the judged after each block, (..., K), as history has it, and as arms that were split add to it."""
+    if sums.sampling is None:
+        return np.arange(1, sums.counts.shape[-1] + 1) * variance * history.mean_count**2
+    return np.asarray((variance * sums.counts**2 + sums.sampling).cumsum(axis=-1))
+
+
+def _critical_values(sums: BlockSums, alpha: float, critical: Critical) -> Floats:
+    return np.array([critical(number, alpha) for number in range(1, sums.counts.shape[-1] + 1)])
 
 
 def _sequence(
-    judged: Floats, counts: Floats, mean_count: float, variance: float, margin: float, alpha: float, more: float = 0.0
+    judged: Floats, counts: Floats, floor: Floats, margin: float, critical: Floats, more: float = 0.0
 ) -> Bounds:
-    """The normal mixture over blocks, its variance never less than what the rollout's own blocks show."""
+    """Its variance is never less than what the rollout's own blocks show."""
     number = np.arange(1, counts.shape[-1] + 1)
     with np.errstate(invalid="ignore", divide="ignore"):
         whole = np.where(counts >= 0, counts, np.nan).cumsum(axis=-1)
         estimate = judged.cumsum(axis=-1) / whole
-        influences = (judged - margin * counts) / mean_count
-        squares = (influences**2).cumsum(axis=-1) - influences.cumsum(axis=-1) ** 2 / number
-        own = squares / np.maximum(number - 1, 1)
-        error = np.sqrt(np.maximum(variance, own) / number) * number * mean_count / whole
-        half = np.array([critical_value(int(k), alpha, TUNED_AT) for k in number]) * error + more
+        about = judged - margin * counts
+        squares = (about**2).cumsum(axis=-1) - about.cumsum(axis=-1) ** 2 / number
+        own = number * squares / np.maximum(number - 1, 1)
+        half = critical * np.sqrt(np.maximum(floor, own)) / whole + more
         valid = (number >= FIRST_LOOK) & (whole > 0) & np.isfinite(estimate) & np.isfinite(half)
     estimate, half = np.where(valid, estimate, np.nan), np.where(valid, half, np.nan)
     return Bounds(estimate, estimate - half, estimate + half)

@@ -25,6 +25,13 @@ class LookTiming(PolicyModel):
     """Age from which evidence is too old to be read; by default the time between two looks."""
     label_maturity_hours: float = Field(default=6, ge=0)
     """Age at which a request's label counts as due."""
+    block_hours: float = Field(default=24, gt=0)
+    """Length of a block of event time: losses are compared by block, since requests of one time are not independent."""
+    design_effect: float | None = Field(default=None, ge=1)
+    """
+    How many requests tell as much as one that is independent of all others, for a model without a history of blocks;
+    1 says that they are independent. Left out, such a model waits for blocks of its own.
+    """
 
 
 class Online(StageSections, LookTiming):

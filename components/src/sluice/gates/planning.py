@@ -6,6 +6,7 @@ import math
 from functools import lru_cache
 from statistics import NormalDist
 
+from sluice.gates.blocks import FIRST_LOOK, TUNED_AT, BlockHistory
 from sluice.gates.sequential import critical_value
 
 BETA = 0.2
@@ -30,6 +31,26 @@ def observations_needed(variance: float, margin: float, alpha: float, beta: floa
     for _ in range(_STEPS):
         n = max(1.0, variance * ((critical_value(n, alpha, tuned_at) + more) / margin) ** 2)
     return math.ceil(n)
+
+
+def blocks_needed(history: BlockHistory, margin: float, alpha: float, beta: float) -> int:
+    """
+    Blocks of as many requests as history's, from which a candidate as good as stable has shown, with chance
+    1 − ``beta``, that it keeps ``margin``: by the adjusted interval or by the other, each at half of ``alpha``.
+
+    Args:
+        margin, alpha, beta: as of ``observations_needed``.
+    """
+    adjustment = history.adjustment
+    if adjustment is None:
+        return _blocks_until(history.variance, margin, alpha, beta)
+    room = margin - _quantile(1 - alpha / 4) * math.sqrt(adjustment.mean_error)
+    plain = _blocks_until(history.variance, margin, alpha / 2, beta)
+    return min(plain, _blocks_until(adjustment.variance, room, alpha / 2, beta)) if room > 0 else plain
+
+
+def _blocks_until(variance: float, margin: float, alpha: float, beta: float) -> int:
+    return max(FIRST_LOOK, observations_needed(variance, margin, alpha, beta, TUNED_AT))
 
 
 @lru_cache(maxsize=64)

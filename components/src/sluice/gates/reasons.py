@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sluice.documents.verdict import Reason, Verdict
-from sluice.gates.planning import BETA, observations_needed
+from sluice.gates.blocks import BlockHistory
+from sluice.gates.planning import BETA, blocks_needed, observations_needed
 from sluice.gates.rates import interval_difference, interval_ratio
 from sluice.gates.roles import COMPARING, margin_bound, verdict_of
 from sluice.gates.rule_kind import Question
@@ -28,6 +29,10 @@ class MeasuredInterval(NamedTuple):
     """Of one observation, where the interval is that of a mean difference: then its n can be planned."""
     tuned_at: float = 0.0
     """n* of that interval."""
+    blocks: int | None = None
+    """Blocks of event time that it is made of, where they are the unit."""
+    history: BlockHistory | None = None
+    """What was known of such blocks before: then their number can be planned."""
 
 
 def against_stable(
@@ -51,7 +56,15 @@ def interval_reason(question: Question, metric: str, measurement: MeasuredInterv
     elif verdict is Verdict.INCONCLUSIVE:
         text += _outlook(question, measurement)
     return Reason.of_interval(
-        rule_name(metric, part), verdict, interval, bound=bound, n=n, text=text, role=rule.role, alpha=measurement.alpha
+        rule_name(metric, part),
+        verdict,
+        interval,
+        bound=bound,
+        n=n,
+        text=text,
+        role=rule.role,
+        alpha=measurement.alpha,
+        blocks=measurement.blocks,
     )
 
 
@@ -102,8 +115,13 @@ def _comparison(question: Question, interval: Interval, bound: float) -> str:
 def _outlook(question: Question, measurement: MeasuredInterval) -> str:
     """When a candidate as good as stable would be through."""
     rule = question.rule
-    if measurement.variance is None or rule.role != "guardrail" or not rule.margin or question.stage.looks:
+    if rule.role != "guardrail" or not rule.margin or question.stage.looks:
         return ""
     beta = rule.beta or BETA
+    if measurement.history:
+        blocks = blocks_needed(measurement.history, rule.margin, measurement.alpha, beta)
+        return f"; an equal candidate shows it by {blocks} blocks in {1 - beta:.0%} of rollouts"
+    if measurement.variance is None:
+        return ""
     n = observations_needed(measurement.variance, rule.margin, measurement.alpha, beta, measurement.tuned_at)
     return f"; an equal candidate shows it by {n} observations in {1 - beta:.0%} of rollouts"

@@ -10,6 +10,7 @@ from sluice.documents.event_time import moment_of
 from sluice.documents.evidence import Evidence
 from sluice.documents.state import ReleaseState
 from sluice.documents.verdict import Reason
+from sluice.gates.blocks import TUNED_AT
 from sluice.gates.group_sequential import boundaries
 from sluice.gates.online_policy import Online
 from sluice.gates.roles import COMPARING
@@ -60,6 +61,10 @@ class Question(NamedTuple):
         if self.stage.looks is None:
             return critical_value(n, alpha, tuned_at)
         return boundaries(self.stage.looks, alpha)[self.look - 1]
+
+    def block_critical(self, number: int, alpha: float) -> float:
+        """As ``critical``, of a mean of ``number`` blocks of event time."""
+        return self.critical(number, alpha, TUNED_AT)
 
     @property
     def look(self) -> int:

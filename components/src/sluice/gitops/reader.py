@@ -108,6 +108,19 @@ class ReleaseReader(Repository):
         recorded = [(step, *records[step.commit]) for step in steps if step.commit in records]
         return [(step, path, decode_record(text, path).decision) for step, path, text in recorded]
 
+    def proposal_of(self, state: ReleaseState, commit: str | None = None) -> Decision | None:
+        """
+        The decision that began a rollout, at a commit that was read before (default: the newest); ``None`` without one.
+
+        Raises:
+            BadArtifact: a record of this candidate is not one.
+        """
+        for step in self.trail(commit).about(self.environment, state.candidate) if state.rollout else ():
+            for _, _, decision in self.records_of([step]):
+                if decision.stage == "offline" and decision.after.get("rollout") == state.rollout:
+                    return decision
+        return None
+
     def history(self) -> LedgerHistory:
         """
         Every commit of the branch, and every record.

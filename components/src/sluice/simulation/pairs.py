@@ -11,7 +11,7 @@ import polars as pl
 
 from sluice.arrays import Floats, Ints
 from sluice.errors import BadInput, one_line
-from sluice.evaluation.metrics import CLIP, log_losses
+from sluice.evaluation.metrics import calibration_covariates, log_losses
 
 SCORES = ("label", "stable_score", "candidate_score")
 LOSSES = ("stable_loss", "candidate_loss")
@@ -80,18 +80,6 @@ def read_pairs(path: Path, part: str | None = None) -> LabelledPairs:
     for name in calibration.keys() & covariates.keys():
         raise BadInput(f"{path}: column {COVARIATE}{name}", "is made of the scores already", "leave it out")
     return _by_day(frame, difference, calibration | covariates)
-
-
-def calibration_covariates(label: Floats, score: Floats) -> dict[str, Floats]:
-    """
-    How wrong stable's calibration was: the derivatives of its log loss by a shift and a stretch of its logits.
-
-    Args:
-        label, score: (n,) each.
-    """
-    held = np.clip(score, CLIP, 1 - CLIP)
-    residual = label - held
-    return {"residual": residual, "residual_logit": residual * np.log(held / (1 - held))}
 
 
 def _read(path: Path) -> pl.DataFrame:

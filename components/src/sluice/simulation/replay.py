@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from sluice.arrays import Floats, Ints
 from sluice.errors import BadInput
 from sluice.gates.blocks import (
+    LENGTHS_HOURS,
     MINIMUM_HISTORY,
     BlockHistory,
     BlockSums,
@@ -40,8 +41,6 @@ RULES = (PER_REQUEST, BLOCKS, SHARED)
 MEAN_RUN_DAYS = 3
 HISTORY_DAYS = 60
 """Days of history, or half of all where there are fewer."""
-LENGTHS_HOURS = (1, 2, 3, 4, 6, 8, 12, 24, 48, 72)
-"""Block lengths that are tried; a replay has blocks of a day."""
 HORIZON_DAYS = 30
 """Days of which a contiguous rollout's truth is the mean."""
 _DAY_HOURS = 24

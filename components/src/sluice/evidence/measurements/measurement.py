@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -29,6 +29,8 @@ class StageRows:
     state: ReleaseState
     due: datetime
     """Requests up to this moment are old enough for their label."""
+    block: timedelta
+    """Length of a block of event time; the stage's first one begins with it."""
     live: pl.DataFrame
     """Of the stage, whoever answered."""
     served: SideRows
@@ -38,7 +40,7 @@ class StageRows:
     pairs: pl.DataFrame
     """
     In shadow, a row a request that both answered: the candidate's columns, stable's ``score_s, loss_s, latency_ms_s``,
-    and ``difference`` of the losses.
+    ``event_time``, ``label``, and ``difference`` of the losses.
     """
     profiles: Mapping[str, FeatureProfile]
     slices: tuple[Slice, ...]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from sluice.documents.evidence import Evidence
-from sluice.evidence.measurements import features, losses, pairs, requests, slices
+from sluice.evidence.measurements import blocks, features, losses, pairs, requests, slices
 from sluice.evidence.measurements.measurement import Measurement, Part, StageRows
 from sluice.evidence.measurements.points import DataPoint, PointIndex
 
@@ -23,6 +23,7 @@ MEASUREMENTS: dict[str, Measurement] = {
         losses.DELAYS,
         losses.STRATA,
         pairs.MEASUREMENT,
+        blocks.MEASUREMENT,
         features.SKEW,
         features.CELLS,
         slices.MEASUREMENT,

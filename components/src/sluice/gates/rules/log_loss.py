@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from sluice.documents.evidence import Imputed, Moments, Stratum
 from sluice.documents.verdict import Reason
+from sluice.gates.loss_blocks import block_measurement, effect_of, history_of_pair
 from sluice.gates.reasons import MeasuredInterval, interval_reason, no_evidence
 from sluice.gates.rule_kind import ARM_N, Question, RuleKind
 from sluice.gates.sequential import MeanEstimate, SampleMoments, prediction_powered_mean, stratified_difference
@@ -15,16 +16,32 @@ _Strata = list[tuple[SampleMoments, SampleMoments]]
 
 
 def _judge(question: Question) -> tuple[Reason, ...]:
+    if question.rule.per_slice:
+        return _by_slice(question)
+    if history_of_pair(question) or question.online.design_effect is None:
+        measurement = block_measurement(question)
+        if isinstance(measurement, str):
+            return (no_evidence(question, "log_loss", measurement),)
+        return (interval_reason(question, "log_loss", measurement),)
+    return _paired(question) if question.state.is_mirrored else _stratified(question)
+
+
+def _by_slice(question: Question) -> tuple[Reason, ...]:
+    """Requests of a slice share the shocks of their time too, so each counts for as little as those of the whole."""
+    if effect_of(question) is None:
+        text = "no history says how far requests of one time depend on each other, and the policy no design_effect"
+        return (no_evidence(question, "log_loss", text, "slices"),)
+    slices = question.evidence.slices
     if question.state.is_mirrored:
-        return _paired(question)
-    return _stratified(question)
+        pairs = {name: part.pairs for name, part in slices.items() if part.pairs}
+        counts = {name: one.n for name, one in pairs.items()}
+        return by_slice(question, "log_loss", counts, lambda name, alpha: _of_pairs(question, pairs[name], alpha))
+    strata = {name: _samples(part.strata) for name, part in slices.items()}
+    sizes = {name: _size(one) for name, one in strata.items()}
+    return by_slice(question, "log_loss", sizes, lambda name, alpha: _of_strata(question, strata[name], alpha))
 
 
 def _paired(question: Question) -> tuple[Reason, ...]:
-    if question.rule.per_slice:
-        parts = {name: part.pairs for name, part in question.evidence.slices.items() if part.pairs}
-        sizes = {name: pairs.n for name, pairs in parts.items()}
-        return by_slice(question, "log_loss", sizes, lambda name, alpha: _of_pairs(question, parts[name], alpha))
     loss = question.evidence.pairs.loss
     if loss is None or loss.n < ARM_N:
         return (no_evidence(question, "log_loss", "too few paired requests with labels"),)
@@ -39,16 +56,14 @@ def _of_pairs(question: Question, loss: Moments, alpha: float) -> MeasuredInterv
 def _measurement(
     question: Question, estimate: MeanEstimate, alpha: float, tuned_at: float, what: str
 ) -> MeasuredInterval:
-    n = estimate.n
-    interval = estimate.within(question.critical(n, alpha, tuned_at))
-    return MeasuredInterval(interval, n, what, alpha, variance=n * estimate.variance, tuned_at=tuned_at)
+    n, effect = estimate.n, effect_of(question) or 1.0
+    dependent = estimate._replace(variance=effect * estimate.variance)
+    interval = dependent.within(question.critical(n, alpha, tuned_at))
+    what = what if effect == 1 else f"{what}, {effect:.3g} requests telling as much as one"
+    return MeasuredInterval(interval, n, what, alpha, variance=n * dependent.variance, tuned_at=tuned_at)
 
 
 def _stratified(question: Question) -> tuple[Reason, ...]:
-    if question.rule.per_slice:
-        parts = {name: _samples(part.strata) for name, part in question.evidence.slices.items()}
-        sizes = {name: _size(strata) for name, strata in parts.items()}
-        return by_slice(question, "log_loss", sizes, lambda name, alpha: _of_strata(question, parts[name], alpha))
     strata = _samples(question.evidence.strata)
     if not _size(strata):
         text = "too few labelled requests of both sides in the same windows"

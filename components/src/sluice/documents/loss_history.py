@@ -1,0 +1,47 @@
+"""What earlier requests say of losses by block of event time; fixed before the first look of a rollout."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from sluice.documents.model import FiniteDocument
+
+Variance = Annotated[float, Field(ge=0)]
+
+
+class LossAdjustment(FiniteDocument):
+    """How blocks of a loss difference go with covariates, and the long-run means of these."""
+
+    names: tuple[str, ...] = Field(min_length=1)
+    slopes: tuple[float, ...]
+    means: tuple[float, ...]
+    mean_error: Variance
+    """Variance of slopes · means: how well history knows them."""
+    variance: Variance
+    """Of an adjusted influence, long-run and widened."""
+
+    @model_validator(mode="after")
+    def _one_a_name(self) -> LossAdjustment:
+        if not len(self.names) == len(self.slopes) == len(self.means):
+            raise ValueError(f"has {len(self.names)} names, {len(self.slopes)} slopes and {len(self.means)} means")
+        return self
+
+
+class LossHistory(FiniteDocument):
+    """Candidate's loss minus stable's on earlier requests that both answered, in blocks of one length."""
+
+    stable: str | None = None
+    """Digest of the model that the candidate was compared with."""
+    hours: float = Field(gt=0)
+    blocks: int = Field(ge=1)
+    mean_count: float = Field(gt=0)
+    """Requests a block."""
+    variance: Variance
+    """Of a block's influence on the mean, long-run and widened."""
+    design_effect: float = Field(ge=1)
+    """How many requests of a block tell as much as one that is independent of all others."""
+    adjustment: LossAdjustment | None = None
+    left_out: tuple[str, ...] = ()
+    """Covariates that do not vary, or are too many for so few blocks."""

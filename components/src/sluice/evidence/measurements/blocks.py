@@ -1,0 +1,128 @@
+"""The loss of both sides by block of event time: on the same requests in shadow, else within windows of a block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from sluice.arrays import Floats, Ints
+from sluice.documents.event_time import iso, moment_of
+from sluice.documents.evidence import SIDES, Evidence, LossBlock
+from sluice.evaluation.metrics import calibration_covariates
+from sluice.evidence.measurements.losses import strata_by
+from sluice.evidence.measurements.measurement import Measurement, Part, StageRows
+from sluice.evidence.measurements.points import DataPoint, PointIndex
+from sluice.evidence.moments import moments_by, rounded
+
+_HOUR = timedelta(hours=1)
+_SUMS = ("weight", "difference", "sampling")
+_COUNTS = ("requests", "labelled")
+
+
+def _from_rows(rows: StageRows) -> Part:
+    state = rows.state
+    if state.since is None or state.stable is None or state.candidate is None:
+        return {}
+    since = moment_of(state.since)
+    blocks = _paired(rows, since) if state.is_mirrored else _of_arms(rows, since)
+    return {"block_hours": rows.block / _HOUR, "blocks": tuple(blocks)}
+
+
+def _number(block: timedelta, since: datetime) -> pl.Expr:
+    """Of the block that a request is in, 0 for the first one of the stage."""
+    return (pl.col("event_time") - since).dt.total_microseconds() // round(block.total_seconds() * 1e6)
+
+
+def _paired(rows: StageRows, since: datetime) -> Iterator[LossBlock]:
+    pairs = rows.pairs.with_columns(block=_number(rows.block, since))
+    requests = pairs["block"].to_numpy().astype(np.int64)
+    known = pairs.filter(pl.col("difference").is_not_null())
+    place, labels = known["block"].to_numpy().astype(np.int64), known["label"].to_numpy()
+    covariates = calibration_covariates(labels, known["score_s"].to_numpy())
+    size = int(requests.max(initial=-1)) + 1
+    counts, labelled = np.bincount(requests, minlength=size), np.bincount(place, minlength=size)
+    difference = _summed(place, known["difference"].to_numpy(), size)
+    sums = {name: _summed(place, values, size) for name, values in covariates.items()}
+    for number in np.flatnonzero(counts).tolist():
+        yield LossBlock(
+            start=iso(since + number * rows.block),
+            requests=int(counts[number]),
+            labelled=int(labelled[number]),
+            weight=float(labelled[number]),
+            difference=difference[number],
+            covariates={name: values[number] for name, values in sums.items()},
+        )
+
+
+def _summed(place: Ints, values: Floats, size: int) -> list[float]:
+    return [rounded(value) for value in np.bincount(place, values, minlength=size).tolist()]
+
+
+def _of_arms(rows: StageRows, since: datetime) -> Iterator[LossBlock]:
+    """Within a window chance alone decided who answers, so arms are compared there, and windows are added up."""
+    number = _number(rows.block, since)
+    cohort = {side: rows.cohort[side].filter("ok").with_columns(block=number.cast(pl.String)) for side in SIDES}
+    requests: dict[str, int] = {}
+    for side in cohort.values():
+        for block, n in side.group_by("block").len().iter_rows():
+            requests[block] = requests.get(block, 0) + n
+    strata: dict[str, list[tuple[float, float, float, int]]] = {}
+    losses = [moments_by(side, ["block", "window"], "loss") for side in cohort.values()]
+    for (block, _), stratum in strata_by(*losses):
+        ours, theirs = stratum.candidate, stratum.stable
+        weight = ours.n * theirs.n / (ours.n + theirs.n)
+        sampling = weight**2 * (ours.variance / ours.n + theirs.variance / theirs.n)
+        one = (weight, weight * (ours.mean - theirs.mean), sampling, ours.n + theirs.n)
+        strata.setdefault(block, []).append(one)
+    for block in sorted(requests, key=int):
+        columns = zip(*strata.get(block, [(0.0, 0.0, 0.0, 0)]), strict=True)
+        weight, difference, sampling, labelled = (sum(column) for column in columns)
+        yield LossBlock(
+            start=iso(since + int(block) * rows.block),
+            requests=requests[block],
+            labelled=int(labelled),
+            weight=rounded(weight),
+            difference=rounded(difference),
+            sampling=rounded(sampling),
+        )
+
+
+def _to_points(evidence: Evidence) -> Iterator[DataPoint]:
+    if evidence.block_hours is not None:
+        yield DataPoint("block_hours", {}, evidence.block_hours)
+    for block in evidence.blocks:
+        labels = {"window": block.start}
+        for name in (*_COUNTS, *_SUMS):
+            yield DataPoint(f"block_{name}", labels, getattr(block, name))
+        for name, value in block.covariates.items():
+            yield DataPoint("block_covariate", labels | {"feature": name}, value)
+
+
+def _from_points(points: PointIndex) -> Part:
+    hours = points.value("block_hours")
+    if hours is None:
+        return {}
+    starts = points.values_of("window", "block_requests")
+    return {"block_hours": hours, "blocks": tuple(_block(points, start) for start in starts)}
+
+
+def _block(points: PointIndex, start: str) -> LossBlock:
+    names = points.values_of("feature", "block_covariate", window=start)
+    covariates = {name: points.value("block_covariate", window=start, feature=name) or 0.0 for name in names}
+    counts: Mapping[str, Any] = {name: points.count(f"block_{name}", window=start) for name in _COUNTS}
+    sums: Mapping[str, Any] = {name: points.value(f"block_{name}", window=start) or 0.0 for name in _SUMS}
+    return LossBlock(start=start, **counts, **sums, covariates=covariates)
+
+
+MEASUREMENT = Measurement(
+    "blocks",
+    "Log loss against stable by block of event time; window: the block's beginning, feature: a covariate's name.",
+    _from_rows,
+    _from_points,
+    _to_points,
+    ("block",),
+)

@@ -1,0 +1,62 @@
+"""The history of a pair of models: from its blocks to the document, and back to what intervals are made of."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sluice.documents.loss_history import LossAdjustment, LossHistory
+from sluice.gates.blocks import Adjustment, BlockHistory, BlockSums, history_of
+
+
+def loss_history(sums: BlockSums, hours: float, request_variance: float, stable: str | None) -> LossHistory | None:
+    """
+    What (K,) blocks of one length say; ``None`` where they say nothing (``history_of``).
+
+    Args:
+        request_variance: of one request's difference; the design effect is held against it.
+        stable: digest of the model that was compared with.
+    """
+    history = history_of(sums)
+    if history is None:
+        return None
+    adjustment = history.adjustment
+    return LossHistory(
+        stable=stable,
+        hours=hours,
+        blocks=history.blocks,
+        mean_count=_rounded(history.mean_count),
+        variance=_rounded(history.variance),
+        design_effect=_rounded(design_effect(history, request_variance)),
+        adjustment=_document_of(adjustment) if adjustment else None,
+        left_out=history.left_out,
+    )
+
+
+def design_effect(history: BlockHistory, request_variance: float) -> float:
+    """Variance of the mean as blocks say it over what independent requests would have (Kish 1965); at least 1."""
+    alone = request_variance / history.mean_count
+    return max(1.0, history.variance / alone) if alone > 0 else 1.0
+
+
+def block_history(document: LossHistory) -> BlockHistory:
+    """The same as arrays."""
+    adjustment, fit = None, document.adjustment
+    if fit:
+        slopes, means = np.array(fit.slopes), np.array(fit.means)
+        adjustment = Adjustment(fit.names, slopes, means, fit.mean_error, fit.variance)
+    return BlockHistory(document.blocks, document.mean_count, document.variance, adjustment, document.left_out)
+
+
+def _document_of(adjustment: Adjustment) -> LossAdjustment:
+    return LossAdjustment(
+        names=adjustment.names,
+        slopes=tuple(map(_rounded, adjustment.slopes.tolist())),
+        means=tuple(map(_rounded, adjustment.means.tolist())),
+        mean_error=_rounded(adjustment.mean_error),
+        variance=_rounded(adjustment.variance),
+    )
+
+
+def _rounded(value: float) -> float:
+    """Digits beyond these may depend on the machine's arithmetic, and documents are content-addressed."""
+    return float(f"{value:.7g}")
