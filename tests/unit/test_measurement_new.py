@@ -27,6 +27,7 @@ from sluice.prometheus.api import PrometheusApi
 from sluice.prometheus.exposition import EvidenceCollector
 from sluice.prometheus.source import PrometheusSource
 from sluice.rollout.advance import advance
+from sluice.simulation.blocks import LossBlocks
 from sluice.simulation.counting import Road
 from sluice.simulation.evidence import evidence_of
 from sluice.simulation.play import first_state
@@ -188,7 +189,7 @@ def test_a_rollout_is_simulated_with_it(policy: GatePolicy) -> None:
     scale, (world,) = scale_of(policy, 900), worlds_named(["equal"])
     watch, stage = Watch(SimulatedTraffic(world, scale, 3, 0), 6.0), Stretch(0, 4, Road(False, 0.25))
     state = first_state(policy)
-    evidence = evidence_of(state, watch, glance(watch, stage, [], 4), 4)
+    evidence = evidence_of(state, watch, glance(watch, stage, [], 4), 4, LossBlocks(4, None))
     arms = evidence.measurements["hesitation"]
     assert evidence.candidate is not None
     assert arms.candidate is not None

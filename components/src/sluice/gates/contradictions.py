@@ -6,10 +6,12 @@ import difflib
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from sluice.gates.blocks import FIRST_LOOK
 from sluice.gates.online_policy import Online
 from sluice.gates.registry import KINDS
 from sluice.gates.roles import COMPARING
 from sluice.gates.rule_kind import RuleKind
+from sluice.stages.registry import STAGES
 from sluice.stages.section import OnlineRule, OnlineStage
 
 _OPTIONAL_KEYS = ("margin", "relative_margin", "limit", "alpha", "beta", "per_slice", "minimum_n")
@@ -37,6 +39,7 @@ def policy_contradictions(online: Online) -> Iterator[Contradiction]:
         if timing.maximum_hours < every:
             text = f"ends after {timing.maximum_hours:g} hours, before the first look at {every:g}"
             yield Contradiction((name, "maximum_hours"), text, "let it be at least look_every_hours")
+    yield from _of_blocks(online)
     for name, stage in online.stages.items():
         if stage.looks is not None and stage.maximum_hours / stage.looks < every:
             text = f"asks for {stage.looks} looks in {stage.maximum_hours:g} hours, and looks every {every:g}"
@@ -44,6 +47,20 @@ def policy_contradictions(online: Online) -> Iterator[Contradiction]:
             yield Contradiction((name, "looks"), text, f"ask for at most {most}" if most > 1 else "leave it out")
         for contradiction in _stage_contradictions(name, stage):
             yield contradiction._replace(at=(name, *contradiction.at))
+
+
+def _of_blocks(online: Online) -> Iterator[Contradiction]:
+    """A block that the policy names itself and that is too long for a stage which compares losses in its own time."""
+    if "block_hours" not in online.model_fields_set:
+        return
+    needed = FIRST_LOOK * online.block_hours + online.label_maturity_hours
+    for name, stage in online.stages.items():
+        compares = any(rule.metric == "log_loss" and not rule.per_slice for rule in stage.rules)
+        if compares and not STAGES[name].whole_rollout and stage.maximum_hours < needed:
+            text = (
+                f"is {online.block_hours:g}: {FIRST_LOOK} blocks with their labels take {needed:g} hours, {name} ends "
+            )
+            yield Contradiction(("block_hours",), f"{text}after {stage.maximum_hours:g}", "shorten it, or let it last")
 
 
 def _stage_contradictions(name: str, stage: OnlineStage) -> Iterator[Contradiction]:

@@ -115,10 +115,11 @@ class BlockCounts(NamedTuple):
     """
     The windows of one block on one road.
 
-    ``changing``: (BLOCK, delays, 21), row d as a look knows it d windows after the window began; expected losses are
-    left out in shadow. ``fixed``: (BLOCK, 19). ``bins``: (BLOCK, 2, bins), latencies of both arms. ``slices``: (BLOCK,
-    delays, SLICES, 6), sums of the losses of candidate and stable, in shadow of the pairs and nothing. ``shares``:
-    (BLOCK, SLICES, 4), requests and errors of each arm. The last three are empty where the policy does not ask.
+    ``changing``: (BLOCK, delays, 23), row d as a look knows it d windows after the window began; expected losses are
+    left out in shadow, sums of stable's covariates elsewhere. ``fixed``: (BLOCK, 19). ``bins``: (BLOCK, 2, bins),
+    latencies of both arms. ``slices``: (BLOCK, delays, SLICES, 6), sums of the losses of candidate and stable, or
+    of pairs and nothing. ``shares``: (BLOCK, SLICES, 4), requests and errors of each arm. The last three are empty
+    where the policy does not ask.
     """
 
     changing: Floats
@@ -160,8 +161,9 @@ class _ArmRequests(NamedTuple):
     """Positions of those it answered well."""
     fails: Flags
     losses: Floats
-    """(SIZE,), of the population."""
+    """(n,) of each of the block's requests."""
     expected: Floats
+    """(SIZE,), of the population."""
     milliseconds: Floats
 
 
@@ -170,25 +172,40 @@ def block_counts(traffic: SimulatedTraffic, block: int, road: Road, at: LabelTim
     requests, people = traffic.block(block), traffic.population(shadow=road.shadow)
     ours = requests.draw < road.share
     theirs = np.ones(len(ours), dtype=bool) if road.shadow else ~ours
+    shift = traffic.shift(requests.window)
     arms = [
         _ArmRequests(members, np.flatnonzero(members & ~fails), fails, *figures)
         for members, fails, *figures in (
-            (ours, requests.candidate_fails, people.candidate_losses, people.candidate_expected, requests.candidate_ms),
-            (theirs, requests.stable_fails, people.stable_losses, people.stable_expected, requests.stable_ms),
+            (
+                ours,
+                requests.candidate_fails,
+                people.candidate_losses[requests.row] + shift,
+                people.candidate_expected,
+                requests.candidate_ms,
+            ),
+            (
+                theirs,
+                requests.stable_fails,
+                people.stable_losses[requests.row],
+                people.stable_expected,
+                requests.stable_ms,
+            ),
         )
     ]
     both = arms[0].good[~requests.stable_fails[arms[0].good]] if road.shadow else arms[0].good[:0]
     rows = requests.row[both]
     difference = people.candidate_losses[rows] - people.stable_losses[rows]
     changing = [column for arm in arms for column in _arm(at, arm, requests.row, imputing=not road.shadow)]
+    difference = difference + shift[both]
     changing += _sums(at.known[both], difference, BLOCK * at.delays)
+    changing += [_count(at.known[both], values[rows], BLOCK * at.delays) for values in people.covariates.values()]
     fixed = [column for arm in arms for column in _fixed(at, arm, requests.stale)]
     fixed += _pairs(at, both, requests, people)
     cube = np.stack(changing).reshape(-1, BLOCK, at.delays)[:, :, :-1].cumsum(axis=2)
     slices = shares = np.empty(0)
     if traffic.scale.asks_slices(shadow=road.shadow):
         part = people.parts[requests.row]
-        slices, shares = _slices(at, part, requests.row, arms, both, difference), _shares(at, part, arms)
+        slices, shares = _slices(at, part, arms, both, difference), _shares(at, part, arms)
     return BlockCounts(
         np.ascontiguousarray(cube.transpose(1, 2, 0)),
         np.stack(fixed, axis=1),
@@ -208,7 +225,7 @@ def _count(at: Whole, weights: Floats | Flags | None, size: int) -> Floats:
 
 def _arm(at: LabelTimes, arm: _ArmRequests, row: Whole, *, imputing: bool) -> list[Floats]:
     size, rows = BLOCK * at.delays, row[arm.good]
-    losses = arm.losses[rows]
+    losses = arm.losses[arm.good]
     known, due, both = _sums(at.known[arm.good], losses, size), at.due[arm.good], at.both[arm.good]
     counts = [_count(due, None, size), _count(both, None, size)]
     if not imputing:
@@ -244,14 +261,12 @@ def _bins(at: LabelTimes, arms: Sequence[_ArmRequests], *, binned: bool) -> Floa
     return np.stack(bins, axis=1).astype(np.float64)
 
 
-def _slices(
-    at: LabelTimes, part: Whole, row: Whole, arms: Sequence[_ArmRequests], both: Whole, difference: Floats
-) -> Floats:
+def _slices(at: LabelTimes, part: Whole, arms: Sequence[_ArmRequests], both: Whole, difference: Floats) -> Floats:
     place, size = at.known * SLICES + part, BLOCK * at.delays * SLICES
     if len(both):
         columns = [*_sums(place[both], difference, size), *np.zeros((3, size))]
     else:
-        columns = [column for arm in arms for column in _sums(place[arm.good], arm.losses[row[arm.good]], size)]
+        columns = [column for arm in arms for column in _sums(place[arm.good], arm.losses[arm.good], size)]
     cube = np.stack(columns).reshape(6, BLOCK, at.delays, SLICES)[:, :, :-1].cumsum(axis=2)
     return np.ascontiguousarray(cube.transpose(1, 2, 3, 0))
 

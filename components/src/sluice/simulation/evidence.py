@@ -32,6 +32,7 @@ from sluice.documents.state import Applied, ReleaseState
 from sluice.evidence.collect import evidence_about
 from sluice.evidence.measurements.measurement import Part
 from sluice.evidence.measurements.registry import part_of_simulation
+from sluice.simulation.blocks import LossBlocks, block_table, documents_of
 from sluice.simulation.counting import Side, Sums, Tally, tally_of, unchecked
 from sluice.simulation.population import SLICES
 from sluice.simulation.traffic import SimulatedTraffic
@@ -42,12 +43,21 @@ _CELLS = 1000
 _STILL = [0.0] * 19
 
 
-def evidence_of(state: ReleaseState, watch: Watch, glance: Glance, look: int) -> Evidence:
+def evidence_of(state: ReleaseState, watch: Watch, glance: Glance, look: int, blocks: LossBlocks) -> Evidence:
     """The document that a look is given when window ``look`` begins."""
     now = clock(look * watch.traffic.scale.look_hours)
-    evidence = evidence_about(state, Applied.of("0" * 40, state), now, [_server_counts(state, watch, glance, now)])
+    parts = [_server_counts(state, watch, glance, now), _blocks(state, watch, glance, blocks)]
+    evidence = evidence_about(state, Applied.of("0" * 40, state), now, parts)
     more = part_of_simulation(evidence)
     return evidence.model_copy(update=more) if more else evidence
+
+
+def _blocks(state: ReleaseState, watch: Watch, glance: Glance, blocks: LossBlocks) -> Part:
+    first, hours = glance.live.numbers.start, watch.traffic.scale.look_hours
+    table = block_table(glance, first, blocks.windows, mirrored=state.is_mirrored)
+    starts = [clock((first + number * blocks.windows) * hours) for number in table.number.tolist()]
+    documents = documents_of(table, starts, mirrored=state.is_mirrored)
+    return {"block_hours": blocks.windows * hours, "blocks": documents, "history": blocks.history}
 
 
 def _server_counts(state: ReleaseState, watch: Watch, glance: Glance, now: str) -> Part:

@@ -16,8 +16,11 @@ import numpy as np
 
 from sluice.arrays import Floats
 from sluice.documents.evidence import LATENCY_BOUNDS_MS
+from sluice.documents.loss_history import LossHistory
+from sluice.gates.blocks import FIRST_LOOK, BlockSums, block_intervals
 from sluice.gates.online_policy import Online
 from sluice.gates.sequential import critical_value
+from sluice.simulation.blocks import BlockTable, arrays_of
 from sluice.simulation.counting import Sums, Tally
 from sluice.stages.section import OnlineRule, OnlineStage
 
@@ -51,11 +54,14 @@ class Look(NamedTuple):
     """Since the stage began."""
     tally: Tally
     strata: Floats
-    """(windows, 21): as ``Counted.changing``, of the cohort."""
+    """(windows, 23): as ``Counted.changing``, of the cohort."""
     bins: Floats
     slices: Floats
     """(SLICES, 6), of requests that both answered."""
     mismatch: float
+    blocks: BlockTable | None
+    """By block of event time; ``None`` where the policy states a design effect instead."""
+    history: LossHistory | None
 
 
 def idle(look: Look, online: Online) -> bool:
@@ -135,25 +141,38 @@ def _log_loss(look: Look, rule: OnlineRule, stage: OnlineStage, online: Online) 
         return ANYTHING
     margin, needed = rule.margin or 0.0, rule.minimum_n or stage.minimum_n
     alpha = rule.alpha or online.alpha
+    effect = look.history.design_effect if look.history else online.design_effect or 1.0
+    if look.blocks and look.history and not rule.per_slice:
+        over = int((look.hours - online.label_maturity_hours) // online.block_hours)
+        return _by_block(look.blocks.countable(over), look.history, margin, alpha)
     if not look.mirrored:
-        return ANYTHING if rule.per_slice else _stratified(look, margin, needed, alpha)
+        return ANYTHING if rule.per_slice else _stratified(look, margin, needed, alpha, effect)
     if not rule.per_slice:
-        return _paired(look.tally.pair_loss, margin, needed, alpha)
-    strata = [_paired(Sums(*row), margin, needed, alpha) for row in look.slices[:, :3].tolist() if row[0] >= needed]
+        return _paired(look.tally.pair_loss, margin, needed, alpha, effect)
+    rows = [row for row in look.slices[:, :3].tolist() if row[0] >= needed]
+    strata = [_paired(Sums(*row), margin, needed, alpha, effect) for row in rows]
     passing = bool(strata) and all(can.passing for can in strata)
     return Can(passing=passing, failing=any(can.failing for can in strata))
 
 
-def _paired(sums: Sums, margin: float, needed: float, alpha: float) -> Can:
+def _by_block(sums: BlockSums, history: LossHistory, margin: float, alpha: float) -> Can:
+    if sums.counts.size < FIRST_LOOK:
+        return Can(passing=False, failing=False)
+    shared = block_intervals(arrays_of(history), sums, margin, alpha).shared
+    return Can(passing=bool(shared.high[-1] <= margin), failing=bool(shared.low[-1] > margin))
+
+
+def _paired(sums: Sums, margin: float, needed: float, alpha: float, effect: float) -> Can:
     n, total, squares = sums
     if n < 2:
         return Can(passing=False, failing=False)
     mean = total / n
-    half = _SURELY * critical_value(n, alpha, needed) * math.sqrt(max(squares - n * mean * mean, 0.0) / (n - 1) / n)
+    variance = effect * max(squares - n * mean * mean, 0.0) / (n - 1) / n
+    half = _SURELY * critical_value(n, alpha, needed) * math.sqrt(variance)
     return Can(passing=n >= needed and mean + half <= margin, failing=mean - half > margin)
 
 
-def _stratified(look: Look, margin: float, needed: float, alpha: float) -> Can:
+def _stratified(look: Look, margin: float, needed: float, alpha: float, effect: float) -> Can:
     """As ``sluice.gates.sequential.stratified_difference``, of all windows at once."""
     n, total, squares, due = (look.strata[:, [column, column + 9]] for column in range(4))
     usable = (n > 1).all(axis=1)
@@ -166,7 +185,7 @@ def _stratified(look: Look, margin: float, needed: float, alpha: float) -> Can:
     weights = n.prod(axis=1) / n.sum(axis=1)
     weights /= weights.sum()
     mean = float(weights @ (means[:, 0] - means[:, 1]))
-    half = _LEAST * critical_value(float(n.sum()), alpha, 2 * needed) * math.sqrt(float(weights**2 @ errors))
+    half = _LEAST * critical_value(float(n.sum()), alpha, 2 * needed) * math.sqrt(effect * float(weights**2 @ errors))
     return Can(passing=enough and mean + half <= margin, failing=mean - half > margin)
 
 

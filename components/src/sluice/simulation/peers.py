@@ -253,12 +253,12 @@ def _points(traffic: SimulatedTraffic, step: Stretch) -> tuple[ArmPoints, ArmPoi
     bins = ((requests.at - requests.at.min(initial=np.inf)) / min(_POINT_HOURS, hours)).astype(np.int64)
     ours, points = requests.draw < step.road.share, []
     for members, fails, losses in (
-        (ours, requests.candidate_fails, people.candidate_losses),
-        (~ours, requests.stable_fails, people.stable_losses),
+        (ours, requests.candidate_fails, people.candidate_losses[requests.row] + traffic.shift(requests.window)),
+        (~ours, requests.stable_fails, people.stable_losses[requests.row]),
     ):
         known = members & ~fails & (requests.label_at <= now)
         rates = _means(bins[members], fails[members].astype(np.float64))
-        points.append(ArmPoints(_means(bins[known], losses[requests.row[known]]), rates))
+        points.append(ArmPoints(_means(bins[known], losses[known]), rates))
     return points[0], points[1]
 
 

@@ -9,6 +9,7 @@ from sluice.documents.evidence import Evidence
 from sluice.documents.state import ReleaseState
 from sluice.gates.policy import GatePolicy
 from sluice.rollout.advance import Advice, advance, start
+from sluice.simulation.blocks import LossBlocks, block_table
 from sluice.simulation.counting import Road
 from sluice.simulation.evidence import clock, evidence_of
 from sluice.simulation.idle import Look, idle
@@ -46,7 +47,7 @@ def play(
         decide: in place of ``advance``: a broken one.
         every_look: ask ``decide`` at looks too at which surely nothing is decided (``idle``).
     """
-    watch = Watch(traffic, policy.online.label_maturity_hours)
+    watch, blocks = Watch(traffic, policy.online.label_maturity_hours), LossBlocks.of(traffic, policy.online, STABLE)
     state, hours, look = first_state(policy), traffic.scale.look_hours, 0
     stretches: list[Stretch] = []
     stage = Stretch(0, 0, _road(state, traffic))
@@ -55,9 +56,9 @@ def play(
         stage = stage._replace(end=look)
         earlier = [one for one in stretches if not one.road.shadow] if STAGES[state.stage].whole_rollout else []
         view = glance(watch, stage, earlier, look)
-        if not every_look and idle(_look(state, view, traffic, (look - stage.first) * hours), policy.online):
+        if not every_look and idle(_look(state, view, traffic, look, blocks), policy.online):
             continue
-        evidence = evidence_of(state, watch, view, look)
+        evidence = evidence_of(state, watch, view, look, blocks)
         advice = decide(state, evidence, policy, clock(look * hours))
         if advice.action == "wait":
             continue
@@ -85,17 +86,20 @@ def first_state(policy: GatePolicy) -> ReleaseState:
     return start(stable, CANDIDATE, policy, clock(0))[1]
 
 
-def _look(state: ReleaseState, view: Glance, traffic: SimulatedTraffic, hours: float) -> Look:
+def _look(state: ReleaseState, view: Glance, traffic: SimulatedTraffic, look: int, blocks: LossBlocks) -> Look:
+    first, hours = view.live.numbers.start, traffic.scale.look_hours
     return Look(
         stage=state.stage,
         weight=state.candidate_share,
         mirrored=state.is_mirrored,
-        hours=hours,
+        hours=(look - first) * hours,
         tally=view.tally,
         strata=view.strata,
         bins=view.live.bins,
         slices=view.live.slices.sum(axis=0) if len(view.live.slices) else view.live.slices,
         mismatch=traffic.world.mismatch,
+        blocks=block_table(view, first, blocks.windows, mirrored=state.is_mirrored) if blocks.history else None,
+        history=blocks.history,
     )
 
 

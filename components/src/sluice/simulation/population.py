@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sluice.arrays import Floats
+from sluice.evaluation.metrics import calibration_covariates
 
 SIZE = 1 << 16
 CLIP = 1e-7
@@ -48,6 +49,11 @@ class Population:
     def candidate_expected(self) -> Floats:
         """Log loss that a request's score expects of itself (``Imputed``)."""
         return _entropy(self.candidate_scores)
+
+    @cached_property
+    def covariates(self) -> dict[str, Floats]:
+        """Of stable's calibration, (SIZE,) each."""
+        return calibration_covariates(self.labels, self.stable_scores)
 
     @cached_property
     def stable_expected(self) -> Floats:

@@ -36,7 +36,7 @@ from sluice.simulation.summary import Proportion, wilson
 
 TRUTHS = {"equal": 0.0, "half the margin": 0.5, "at the margin": 1.0, "twice the margin": 2.0}
 """How much worse the candidate is, in margins."""
-PER_REQUEST, BLOCKS, SHARED = "per request (the rule of today)", "blocks", "blocks, adjusted and shared"
+PER_REQUEST, BLOCKS, SHARED = "per request", "blocks", "blocks, adjusted and shared"
 RULES = (PER_REQUEST, BLOCKS, SHARED)
 MEAN_RUN_DAYS = 3
 HISTORY_DAYS = 60
@@ -55,11 +55,13 @@ class ShadowTerms:
     margin: float
     alpha: float
     minimum_n: int
-    """Labelled pairs before a PASS; the rule of today is narrowest there."""
+    """Labelled pairs before a PASS; counted by request it is narrowest there."""
     minimum_requests: int
     look_hours: float
     soak_hours: float
     maximum_hours: float
+    block_hours: float
+    """Length of a block; a day has a whole number of them."""
     maturity_hours: float
     """Time after a block's end at which it counts; labels that come later are in none."""
 
@@ -75,12 +77,24 @@ class ShadowTerms:
 
     def look_of_block(self, number: Ints) -> Ints:
         """The look, from 1, at which the block of this number, from 1, first counts."""
-        return np.asarray(np.ceil((_DAY_HOURS * number + self.maturity_hours) / self.look_hours - 1e-9), dtype=np.int64)
+        hours = self.block_hours * number + self.maturity_hours
+        return np.asarray(np.ceil(hours / self.look_hours - 1e-9), dtype=np.int64)
+
+    @property
+    def blocks_a_day(self) -> int:
+        """Blocks in which a day is cut."""
+        return round(_DAY_HOURS / self.block_hours)
+
+    def blocks_of(self, days: Ints) -> Ints:
+        """The blocks of days, (..., K) to (..., K · blocks a day)."""
+        a_day = self.blocks_a_day
+        return (days[..., None] * a_day + np.arange(a_day)).reshape(*days.shape[:-1], -1)
 
     @property
     def blocks(self) -> int:
         """Blocks that count in time."""
-        return int((self.look_of_block(np.arange(1, self.days + 1)) <= self.looks).sum())
+        every = np.arange(1, self.days * self.blocks_a_day + 1)
+        return int((self.look_of_block(every) <= self.looks).sum())
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +104,7 @@ class DayTable:
 
     Attributes:
         whole: (D,) all pairs of each day: what is true of it.
-        blocks: (D,) those whose labels are in when the day's block counts.
+        blocks: (D · blocks a day,) those whose labels are in when their block counts.
         looks: (D, L, 4) by look after the day's beginning: labels that came in, the sum of their differences and of
             its squares, and requests.
     """
@@ -137,9 +151,11 @@ class RuleSummary:
 def day_table(pairs: LabelledPairs, terms: ShadowTerms) -> DayTable:
     """Sum the pairs by day and by look."""
     whole = block_sums(pairs.day, pairs.difference, pairs.covariates, pairs.days)
-    due = pairs.label_hours <= _DAY_HOURS + terms.maturity_hours
+    part = (pairs.event_hours // terms.block_hours).astype(np.int64)
+    due = pairs.label_hours <= (part + 1) * terms.block_hours + terms.maturity_hours
     covariates = {name: values[due] for name, values in pairs.covariates.items()}
-    blocks = block_sums(pairs.day[due], pairs.difference[due], covariates, pairs.days)
+    place = (pairs.day * terms.blocks_a_day + part)[due]
+    blocks = block_sums(place, pairs.difference[due], covariates, pairs.days * terms.blocks_a_day)
     label_look, event_look = (
         np.ceil(hours / terms.look_hours - 1e-9).astype(np.int64).clip(1) - 1
         for hours in (pairs.label_hours, pairs.event_hours)
@@ -254,7 +270,7 @@ def _play(table: DayTable, terms: ShadowTerms, draws: Draws) -> dict[tuple[str, 
     truth = table.whole.judged[draws.truth].sum(axis=1) / table.whole.counts[draws.truth].sum(axis=1)
     arrived = _by_look(table, terms, draws.days)
     critical = _critical_values(arrived[..., 0], terms)
-    histories = _histories(table, draws)
+    histories = _histories(table, terms, draws)
     ends: dict[tuple[str, str], _Ends] = {}
     for name, margins in TRUTHS.items():
         target = margins * terms.margin
@@ -295,10 +311,10 @@ def _critical_values(n: Floats, terms: ShadowTerms) -> Floats:
     return np.array(values)[place].reshape(n.shape)
 
 
-def _histories(table: DayTable, draws: Draws) -> tuple[list[BlockHistory | None], Ints]:
+def _histories(table: DayTable, terms: ShadowTerms, draws: Draws) -> tuple[list[BlockHistory | None], Ints]:
     """What each distinct history says, and which is each rollout's, (R,)."""
     distinct, mine = np.unique(draws.history, axis=0, return_inverse=True)
-    return [history_of(table.blocks.at(days)) for days in distinct], mine.reshape(-1)
+    return [history_of(table.blocks.at(terms.blocks_of(days))) for days in distinct], mine.reshape(-1)
 
 
 def _by_block(
@@ -311,7 +327,7 @@ def _by_block(
         if history is None:
             continue
         mine = np.flatnonzero(histories[1] == number)
-        sums = table.blocks.at(draws.days[mine][:, : terms.blocks]).shifted(shift[mine, None])
+        sums = table.blocks.at(terms.blocks_of(draws.days[mine])[:, : terms.blocks]).shifted(shift[mine, None])
         intervals = block_intervals(history, sums, terms.margin, terms.alpha)
         alone = plain_intervals(history, sums, terms.margin, terms.alpha)
         for whole, part in ((plain, alone), (shared, intervals.shared)):

@@ -95,7 +95,8 @@ class Replay:
         return (
             f"{self.name}: {self.pairs:,} pairs of {self.days} days, {self.rollouts:,} rollouts, seed "
             f"{self.options.seed}, margin {terms.margin:.4g} ({terms.margin / self.spread:.2g} standard deviations of "
-            f"a day), alpha {terms.alpha:g}, {terms.maximum_hours:g} h with a look every {terms.look_hours:g} h, "
+            f"a day), alpha {terms.alpha:g}, blocks of {terms.block_hours:g} h, {terms.maximum_hours:g} h with a look every "
+            f"{terms.look_hours:g} h, "
             f"policy {self.policy_digest[:19]}"
         )
 
@@ -103,12 +104,12 @@ class Replay:
         """What to know about the days before the table is believed."""
         order = "as they were" if self.options.contiguous else f"drawn again in runs of {MEAN_RUN_DAYS} on average"
         begin = f"Days begin at {self.first_hour:02} UTC and are {order}; history has at most {HISTORY_DAYS} others."
-        lines = [f"{begin} The gate decides by the first rule; the other two are not in it yet."]
+        lines = [f"{begin} The gate decides by the last rule."]
         if self.terms.blocks < FIRST_LOOK:
             lines.append(f"Only {self.terms.blocks} blocks count in time, and a first look needs {FIRST_LOOK}.")
         if self.in_time < 1:
             share, hours = percent(1 - self.in_time), self.terms.maturity_hours
-            lines.append(f"{share} of the labels come later than {hours:g} h after their day, and are in no block.")
+            lines.append(f"{share} of the labels come later than {hours:g} h after their block, and are in none.")
         if self.block_hours is None:
             lines.append("Neighbouring blocks depend even where they are the longest that were tried.")
         else:
@@ -191,8 +192,17 @@ def shadow_terms(policy: GatePolicy, options: ReplayOptions) -> ShadowTerms:
         look_hours=look,
         soak_hours=stage.soak_hours,
         maximum_hours=hours,
+        block_hours=_block_hours(policy),
         maturity_hours=policy.online.label_maturity_hours,
     )
+
+
+def _block_hours(policy: GatePolicy) -> float:
+    hours = policy.online.block_hours
+    if (24 / hours) % 1:
+        rule = f"is {hours:g}, and days are replayed whole"
+        raise BadInput("block_hours", rule, "replay a policy whose blocks cut a day evenly: 24, 12, 8, 6, …")
+    return hours
 
 
 def run(policy_path: Path, pairs_path: Path, options: ReplayOptions, page: Path | None, *, as_json: bool) -> None:
@@ -242,4 +252,5 @@ def rows_of(rules: tuple[RuleSummary, ...]) -> list[tuple[str, ...]]:
 
 
 def _in_time(pairs: LabelledPairs, terms: ShadowTerms) -> float:
-    return float((pairs.label_hours <= _DAY_HOURS + terms.maturity_hours).mean())
+    ends = (pairs.event_hours // terms.block_hours + 1) * terms.block_hours
+    return float((pairs.label_hours <= ends + terms.maturity_hours).mean())

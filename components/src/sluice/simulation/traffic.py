@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from dataclasses import dataclass, field
 from statistics import NormalDist
@@ -31,6 +32,7 @@ _POSITIVE_LATER = 1.5
 _BAND = 0.1
 """A burst's requests come from a tenth of the population."""
 _BURST_SHAPE = 0.25
+_STORM_MEMORY = 0.42
 Flags = NDArray[np.bool_]
 Whole = NDArray[np.int64]
 
@@ -75,12 +77,29 @@ class SimulatedTraffic:
         """One stream of random numbers a rollout, so that rollouts do not depend on how they are dealt to cores."""
         key = [self.seed, zlib.crc32(self.world.name.encode()), self.rollout]
         self._random = np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
+        self._weather = np.random.Generator(np.random.PCG64(np.random.SeedSequence([*key, 1])))
+        self._days: list[float] = []
         self._counts: list[int] = []
 
     def population(self, *, shadow: bool) -> Population:
         """What requests are drawn from; the same requests in every stage, but the candidate may answer them worse."""
         gap = self.world.gap if shadow else self.world.later
         return population(gap * self.scale.margin, self.world.slice_share)
+
+    def shift(self, window: Whole) -> Floats:
+        """
+        Nats by which the candidate is worse for each request, (n,), as the days of their windows (n,) are.
+
+        A day depends on the one before it (lag-1 autocorrelation ``_STORM_MEMORY``); the mean over all days is 0.
+        """
+        if not self.world.storm or not window.size:
+            return np.zeros(window.size)
+        day = (window * self.scale.look_hours // 24).astype(np.int64)
+        while len(self._days) <= day.max():
+            before = self._days[-1] if self._days else self._weather.standard_normal()
+            new = math.sqrt(1 - _STORM_MEMORY**2) * self._weather.standard_normal()
+            self._days.append(_STORM_MEMORY * before + new)
+        return self.world.storm * self.scale.margin * np.array(self._days)[day]
 
     def block(self, index: int) -> Requests:
         """Windows ``BLOCK`` · index and on; those before are made first, so the order of asking does not matter."""

@@ -46,6 +46,8 @@ class World:
     """How fast requests become harder for both sides; 0.1 a day is a change of season in a month."""
     bursts: float = 0.0
     """Share of requests that come in bursts of one kind of request; the rest comes evenly."""
+    storm: float = 0.0
+    """Standard deviation, in margins, by which the candidate is worse or better for all requests of a day together."""
     label_hours: float = 3.0
     """Median delay of a label; positive ones take half as long again."""
     label_missing: float = 0.01
@@ -61,6 +63,8 @@ class World:
         return self.gap if self.gap_later is None else self.gap_later
 
 
+STORM = 0.66
+"""As two models of the flights task: 0.033 nats by day, of a margin of 0.05."""
 WORLDS: tuple[World, ...] = (
     World("equal", "good", "as good as stable", gap=0),
     World("better", "good", "better by half a margin", gap=-0.5),
@@ -79,6 +83,10 @@ WORLDS: tuple[World, ...] = (
     World("stale", "road", "every second request lacks a fresh feature", stale=0.5, needs="freshness"),
     World("drifting", "good", "equal, while requests become harder for both", drift=0.1),
     World("bursty", "good", "equal, four of five requests in bursts of one kind", bursts=0.8),
+    World("stormy", "good", "equal, but whole days favour one side: a design effect of 18 by day", storm=STORM),
+    World("stormy-half", "good", "on such days, worse by half the margin", gap=0.5, storm=STORM),
+    World("stormy-at-margin", "bad", "on such days, worse by exactly the margin", gap=1, storm=STORM),
+    World("stormy-worse", "bad", "on such days, worse by twice the margin", gap=2, storm=STORM),
     World("late-labels", "good", "equal, labels take half a day, 4 % never come", label_hours=12, label_missing=0.04),
     World("late-worse", "bad", "twice the margin, the same late labels", gap=2, label_hours=12, label_missing=0.04),
     World("split", "road", "equal, but a tenth of the planned traffic never arrives", road=0.9),

@@ -1,0 +1,180 @@
+"""Losses of simulated requests by block of event time, and the history that their candidate was proposed with."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sluice.arrays import Floats
+from sluice.documents.evidence import LossBlock
+from sluice.documents.loss_history import LossHistory
+from sluice.errors import BadInput
+from sluice.gates.blocks import BlockHistory, BlockSums, block_sums
+from sluice.gates.loss_history import block_history, loss_history
+from sluice.gates.online_policy import Online
+from sluice.simulation.counting import unchecked
+from sluice.simulation.traffic import SimulatedTraffic
+from sluice.simulation.watch import Glance
+from sluice.simulation.worlds import TrafficScale, World
+
+NAMES = ("residual", "residual_logit")
+"""Columns of the covariates' sums, in order."""
+HISTORY_DAYS = 60
+_HISTORIES = 16
+"""Candidates of one world were evaluated on so many different pasts."""
+_PAST = 1 << 30
+"""Numbers of rollouts from which on requests are history's."""
+
+
+class BlockTable(NamedTuple):
+    """
+    Blocks in order, arrays of shape (K,), covariates (K, 2); fields as of ``LossBlock``.
+
+    ``number``: 0 for the stage's first block, below 0 for those of earlier stages.
+    """
+
+    number: NDArray[np.int64]
+    requests: Floats
+    labelled: Floats
+    weight: Floats
+    difference: Floats
+    sampling: Floats
+    covariates: Floats
+
+    def countable(self, until: int) -> BlockSums:
+        """Those before block ``until`` that may be judged, as ``sluice.gates.loss_blocks.countable`` has them."""
+        first = int(self.number.size > 0 and self.number[0] < 0)
+        fit = first + np.flatnonzero((self.number[first:] < until) & (self.weight[first:] > 0))
+        paired = not self.sampling.any()
+        return BlockSums(
+            counts=self.weight[fit],
+            judged=self.difference[fit],
+            covariates=self.covariates[fit] if paired else self.covariates[fit][:, :0],
+            names=NAMES if paired else (),
+            sampling=None if paired else self.sampling[fit],
+        )
+
+
+class LossBlocks(NamedTuple):
+    """How a rollout's losses are put in blocks, and what was known of such blocks before."""
+
+    windows: int
+    """Windows between two looks in a block."""
+    history: LossHistory | None
+
+    @classmethod
+    def of(cls, traffic: SimulatedTraffic, online: Online, stable: str) -> LossBlocks:
+        """As a policy wants them."""
+        return cls(windows_a_block(online.block_hours, traffic.scale.look_hours), history_for(traffic, online, stable))
+
+
+def windows_a_block(policy_hours: float, look_hours: float) -> int:
+    """
+    Windows between two looks in a block.
+
+    Raises:
+        BadInput: a block is not so many whole windows.
+    """
+    windows = round(policy_hours / look_hours)
+    if windows < 1 or abs(windows * look_hours - policy_hours) > 1e-9:
+        rule = f"is {policy_hours:g}, and is played only as a multiple of the {look_hours:g} hours between two looks"
+        raise BadInput("block_hours", rule, "choose --look-every so that blocks are whole")
+    return windows
+
+
+def block_table(glance: Glance, first: int, a_block: int, *, mirrored: bool) -> BlockTable:
+    """
+    The cohort's blocks as a look knows them.
+
+    Args:
+        first: number of the stage's first window.
+        a_block: windows a block.
+    """
+    windows = [number for part in glance.cohort for number in part.numbers]
+    fixed = np.concatenate([part.fixed for part in glance.cohort])
+    columns = _paired(glance.strata, fixed) if mirrored else _of_arms(glance.strata, fixed)
+    place = (np.array(windows, dtype=np.int64) - first) // a_block
+    numbers, place = np.unique(place, return_inverse=True)
+    sums = np.zeros((numbers.size, columns.shape[1]))
+    np.add.at(sums, place, columns)
+    some = sums[:, 0] > 0
+    requests, labelled, weight, difference, sampling = sums[some, :5].T
+    return BlockTable(numbers[some], requests, labelled, weight, difference, sampling, sums[some, 5:])
+
+
+def _paired(changing: Floats, fixed: Floats) -> Floats:
+    labelled, difference = changing[:, 18], changing[:, 19]
+    none = np.zeros(len(labelled))
+    return np.column_stack([fixed[:, 12], labelled, labelled, difference, none, changing[:, 21:]])
+
+
+def _of_arms(changing: Floats, fixed: Floats) -> Floats:
+    """As ``sluice.evidence.measurements.blocks``, of all windows at once."""
+    n, total, squares = (changing[:, [column, column + 9]] for column in range(3))
+    usable = np.asarray((n > 1).all(axis=1))
+    n, total, squares = (np.where(usable[:, None], values, 2.0) for values in (n, total, squares))
+    means = total / n
+    errors = ((squares - total * means).clip(0) / (n - 1) / n).sum(axis=1)
+    weight = np.where(usable, n.prod(axis=1) / n.sum(axis=1), 0.0)
+    requests = fixed[:, 0] - fixed[:, 1] + fixed[:, 6] - fixed[:, 7]
+    labelled = np.where(usable, n.sum(axis=1), 0.0)
+    columns = [requests, labelled, weight, weight * (means[:, 0] - means[:, 1]), weight**2 * errors]
+    return np.column_stack([*columns, np.zeros((len(weight), len(NAMES)))])
+
+
+def documents_of(table: BlockTable, starts: list[str], *, mirrored: bool) -> tuple[LossBlock, ...]:
+    """The table as evidence writes it; ``starts`` of its blocks."""
+    rows = zip(starts, *(column.tolist() for column in table[1:]), strict=True)
+    return tuple(
+        unchecked(
+            LossBlock,
+            start=start,
+            requests=int(requests),
+            labelled=int(labelled),
+            weight=weight,
+            difference=difference,
+            sampling=sampling,
+            covariates=dict(zip(NAMES, covariates, strict=True)) if mirrored else {},
+        )
+        for start, requests, labelled, weight, difference, sampling, covariates in rows
+    )
+
+
+def history_for(traffic: SimulatedTraffic, online: Online, stable: str) -> LossHistory | None:
+    """
+    What the candidate's evaluation would say; ``None`` where the policy states a design effect: that is played then.
+
+    Evaluations are of other days of the same world, ``HISTORY_DAYS`` of them.
+    """
+    if online.design_effect is not None:
+        return None
+    number = traffic.rollout % _HISTORIES
+    return _history(traffic.world, traffic.scale, traffic.seed, number, online.block_hours, stable)
+
+
+def arrays_of(history: LossHistory) -> BlockHistory:
+    """The history as intervals take it; kept, since every look asks."""
+    return _arrays(history)
+
+
+@lru_cache(maxsize=64)
+def _arrays(history: LossHistory) -> BlockHistory:
+    return block_history(history)
+
+
+@lru_cache(maxsize=512)
+def _history(
+    world: World, scale: TrafficScale, seed: int, number: int, hours: float, stable: str
+) -> LossHistory | None:
+    past = SimulatedTraffic(world, scale, seed, _PAST + number)
+    blocks = int(24 * HISTORY_DAYS / hours)
+    requests = past.span(0, round(blocks * hours / scale.look_hours))
+    people = past.population(shadow=True)
+    both = ~requests.candidate_fails & ~requests.stable_fails & np.isfinite(requests.label_at)
+    row, place = requests.row[both], (requests.at[both] // hours).astype(np.int64)
+    difference = people.candidate_losses[row] - people.stable_losses[row] + past.shift(requests.window[both])
+    sums = block_sums(place, difference, {name: values[row] for name, values in people.covariates.items()}, blocks)
+    return loss_history(sums, hours, float(difference.var()), stable)
