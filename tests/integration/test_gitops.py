@@ -142,6 +142,17 @@ def test_a_repeated_decision_is_written_once(gitops: GitOps) -> None:
     assert gitops.commit(_propose(A, 1)) == one
 
 
+def test_a_rollout_leads_back_to_its_own_proposal(gitops: GitOps) -> None:
+    _play(gitops)
+    assert gitops.proposal_of(gitops.snapshot().state) is None
+    add_hold(gitops, A, "of no concern", "kim", _day(20))
+    release_hold(gitops, C, "mended", "kim", _day(21))
+    gitops.commit(_propose(C, 22))
+    proposal = gitops.proposal_of(gitops.snapshot().state)
+    assert proposal is not None
+    assert (proposal.run["id"], proposal.action, proposal.evidence) == ("run-22", "start-shadow", {"auc": 0.8})
+
+
 def test_nothing_decided_writes_nothing(gitops: GitOps) -> None:
     assert gitops.commit(lambda _: None) is None
     assert gitops.seed(sample_checkout()) == gitops.snapshot().commit

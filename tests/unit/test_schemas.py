@@ -16,6 +16,7 @@ from sluice.documents.state import ReleaseState
 from sluice.errors import BadArtifact
 from sluice.gates.policy import GatePolicy
 from sluice.schemas import check, schemas
+from tests.support.loss_blocks import history, in_blocks
 from tests.support.release import evidence_of, state_in
 
 PUBLISHED = Path(__file__).parents[2] / "docs" / "schemas"
@@ -70,7 +71,12 @@ def test_keys_carry_the_words_of_the_code() -> None:
     ("name", "document"),
     [
         ("release-state", state_in("canary", paused=True).model_dump(mode="json")),
-        ("evidence", evidence_of(state_in("canary"), measurements=_ONE_MORE).model_dump(mode="json")),
+        (
+            "evidence",
+            in_blocks(evidence_of(state_in("canary"), measurements=_ONE_MORE), history=history()).model_dump(
+                mode="json"
+            ),
+        ),
     ],
 )
 def test_a_whole_document_has_the_keys_of_its_schema(name: str, document: dict[str, Any]) -> None:

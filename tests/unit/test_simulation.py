@@ -19,7 +19,7 @@ from sluice.evidence.collect import collect_evidence
 from sluice.gates.policy import GatePolicy, read_policy
 from sluice.gitops.writer import Snapshot
 from sluice.rollout.advance import Advice, advance, propose
-from sluice.simulation.blocks import LossBlocks
+from sluice.simulation.blocks import LossBlocks, history_for
 from sluice.simulation.counting import Road
 from sluice.simulation.evidence import clock, evidence_of
 from sluice.simulation.play import CANDIDATE, STABLE, Outcome, first_state, play
@@ -85,6 +85,7 @@ def watched(world: World, stage: str) -> tuple[Evidence, Evidence]:
         {},
         now=moment_of(made.now),
         label_maturity_hours=maturity,
+        block_hours=POLICY.online.block_hours,
         slices=SLICES,
         carried=CARRIED,
         thresholds=THRESHOLDS,
@@ -117,6 +118,40 @@ def close(mine: Any, theirs: Any) -> bool:
     if isinstance(mine, list | tuple):
         return len(mine) == len(theirs) and all(close(a, b) for a, b in zip(mine, theirs, strict=True))
     return math.isclose(mine, theirs, rel_tol=1e-6, abs_tol=1e-9) if isinstance(mine, float) else bool(mine == theirs)
+
+
+# -- days that share a shock -----------------------------------------------------------------------------------------
+
+
+def test_on_stormy_days_requests_promote_at_the_margin_and_blocks_do_not() -> None:
+    (world,) = worlds_named(["stormy-at-margin"])
+    by_request = POLICY.online.model_copy(update={"design_effect": 1.0})
+    shadow = {"confirm": POLICY.online.confirm, "canary": None}
+    ends = {}
+    for name, online in (("requests", by_request), ("blocks", POLICY.online)):
+        policy = POLICY.model_copy(update={"online": online.model_copy(update=shadow)})
+        ends[name] = [play(SimulatedTraffic(world, SCALE, 5, number), policy).stage for number in range(40)]
+    assert ends["blocks"].count("confirm") == 0
+    assert ends["requests"].count("confirm") >= 4  # alpha is 0.02
+
+
+def test_a_history_is_of_other_days_than_the_rollout() -> None:
+    (world,) = worlds_named(["stormy"])
+    first, second = (SimulatedTraffic(world, SCALE, 5, number) for number in (0, 1))
+    histories = [history_for(traffic, POLICY.online, STABLE) for traffic in (first, second)]
+    assert None not in histories
+    assert histories[0] != histories[1]
+    assert history_for(SimulatedTraffic(world, SCALE, 5, 0), POLICY.online, STABLE) == histories[0]
+    for history in histories:
+        assert history is not None
+        assert 20 < history.design_effect < 80  # 18 by day, long-run and widened
+
+
+def test_blocks_that_are_no_whole_windows_are_refused() -> None:
+    online = POLICY.online.model_copy(update={"block_hours": 7})
+    (world,) = worlds_named(["equal"])
+    with pytest.raises(BadInput, match="block_hours: is 7, and is played only as a multiple of the 6 hours"):
+        play(SimulatedTraffic(world, SCALE, 5, 0), POLICY.model_copy(update={"online": online}))
 
 
 # -- the decisions are advance's ------------------------------------------------------------------------------------

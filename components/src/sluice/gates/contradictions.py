@@ -57,10 +57,9 @@ def _of_blocks(online: Online) -> Iterator[Contradiction]:
     for name, stage in online.stages.items():
         compares = any(rule.metric == "log_loss" and not rule.per_slice for rule in stage.rules)
         if compares and not STAGES[name].whole_rollout and stage.maximum_hours < needed:
-            text = (
-                f"is {online.block_hours:g}: {FIRST_LOOK} blocks with their labels take {needed:g} hours, {name} ends "
-            )
-            yield Contradiction(("block_hours",), f"{text}after {stage.maximum_hours:g}", "shorten it, or let it last")
+            text = f"is {online.block_hours:g}: {FIRST_LOOK} blocks and their labels take {needed:g} hours"
+            ends = f"{name} ends after {stage.maximum_hours:g}"
+            yield Contradiction(("block_hours",), f"{text}, {ends}", f"shorten it, or let {name} last")
 
 
 def _stage_contradictions(name: str, stage: OnlineStage) -> Iterator[Contradiction]:

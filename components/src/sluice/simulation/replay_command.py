@@ -95,9 +95,8 @@ class Replay:
         return (
             f"{self.name}: {self.pairs:,} pairs of {self.days} days, {self.rollouts:,} rollouts, seed "
             f"{self.options.seed}, margin {terms.margin:.4g} ({terms.margin / self.spread:.2g} standard deviations of "
-            f"a day), alpha {terms.alpha:g}, blocks of {terms.block_hours:g} h, {terms.maximum_hours:g} h with a look every "
-            f"{terms.look_hours:g} h, "
-            f"policy {self.policy_digest[:19]}"
+            f"a day), alpha {terms.alpha:g}, blocks of {terms.block_hours:g} h, "
+            f"{terms.maximum_hours:g} h with a look every {terms.look_hours:g} h, policy {self.policy_digest[:19]}"
         )
 
     def notes(self) -> list[str]:
