@@ -356,7 +356,7 @@ def _refuses(message: str, path: Path, **more: Any) -> None:
 def test_a_policy_whose_shadow_asks_something_else_is_refused(
     tmp_path: Path, margins: tuple[float, ...], looks: str, message: str
 ) -> None:
-    text = _POLICY.read_text().replace("maximum_hours: 240", f"maximum_hours: 240{looks}", 1)
+    text = _POLICY.read_text().replace("maximum_hours: 336", f"maximum_hours: 336{looks}", 1)
     for line in ("- {metric: log_loss, role: guardrail, margin: 0.3, per_slice: true, minimum_n: 40}", _GUARDRAIL):
         assert line in text
         text = text if margins and line is _GUARDRAIL else text.replace(line, "", 1)

@@ -132,7 +132,7 @@ def test_on_stormy_days_requests_promote_at_the_margin_and_blocks_do_not() -> No
         policy = POLICY.model_copy(update={"online": online.model_copy(update=shadow)})
         ends[name] = [play(SimulatedTraffic(world, SCALE, 5, number), policy).stage for number in range(40)]
     assert ends["blocks"].count("confirm") == 0
-    assert ends["requests"].count("confirm") >= 4  # alpha is 0.02
+    assert ends["requests"].count("confirm") >= 3  # alpha is 0.02
 
 
 def test_a_history_is_of_other_days_than_the_rollout() -> None:

@@ -64,7 +64,7 @@ class World:
 
 
 STORM = 0.42
-"""As two models of the flights task: of the shipped margin, it gives a paired difference a design effect of 18 by day."""
+"""Of the shipped margin: a paired difference has a design effect of 18 by day then, as two models of flights have."""
 WORLDS: tuple[World, ...] = (
     World("equal", "good", "as good as stable", gap=0),
     World("better", "good", "better by half a margin", gap=-0.5),
