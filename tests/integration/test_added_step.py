@@ -23,15 +23,15 @@ from tests.support.tiny_run import ROOT
 from tests.support.tiny_story import STORY
 
 FILE = '''
-"""A release's action → one line for who waits for it."""
+"""A verdict → one line for who waits for it."""
 
 from sluice_steps.step import SMALL, Need, step
 
 
 @step(Need(SMALL, retries=1, store=True))
-def announce(task: str, now: str, action: str) -> str:
-    """Say what a training did."""
-    return f"{task}: {action} at {now}"
+def announce(task: str, now: str, reason: str) -> str:
+    """Say why a candidate was refused, or that it was not."""
+    return f"{task}: {reason or 'passed'} at {now}"
 '''
 
 
@@ -53,14 +53,14 @@ def test_it_is_compiled_into_the_training_with_all_that_its_pod_needs(announce: 
     training = CATALOGUE["training-gpu"]
 
     def graph(parameters: Parameters, place: Platform) -> None:
-        place(announce, parameters, action=training.graph(parameters, place))
+        place(announce, parameters, reason=training.graph(parameters, place))
 
     built = dataclasses.replace(training, graph=graph).build("sluice-training", devices("nvidia"))
     compiler.Compiler().compile(built, str(tmp_path / "training.yaml"))
     spec, platform = yaml.safe_load_all((tmp_path / "training.yaml").read_text("utf-8"))
     tasks = spec["components"]["comp-exit-handler-1"]["dag"]["tasks"]
-    assert {"check", "train", "release", "announce"} <= tasks.keys()
-    assert tasks["announce"]["dependentTasks"] == ["release"]
+    assert {"check", "train", "gate", "announce"} <= tasks.keys()
+    assert tasks["announce"]["dependentTasks"] == ["gate"]
     assert tasks["announce"]["retryPolicy"]["maxRetryCount"] == 1
     container = spec["deploymentSpec"]["executors"]["exec-announce"]["container"]
     assert container["image"] == image("steps")
@@ -74,10 +74,10 @@ def test_it_is_compiled_into_the_training_with_all_that_its_pod_needs(announce: 
 def test_it_runs_under_kfps_own_runner_after_the_steps_before_it(announce: PipelineStep, tmp_path: Path) -> None:
     def graph(parameters: Parameters) -> Any:
         place = Platform()
-        return place(announce, settle(parameters, place), action="bootstrap").outputs["Output"]
+        return place(announce, settle(parameters, place), reason="").outputs["Output"]
 
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path / "root"))
     overlays = str(ROOT / "tests/support/tiny_checkout/manifests/overlays")
     given = {"task": STORY.task, "environment": "dev", "overlays": overlays, "now": "2026-01-01T00:00:00Z"}
     finished = dsl.pipeline(with_inputs(TrainingParameters, graph, returns=str), name="announced")(**given)
-    assert finished.output == f"{STORY.task}: bootstrap at 2026-01-01T00:00:00Z"
+    assert finished.output == f"{STORY.task}: passed at 2026-01-01T00:00:00Z"

@@ -48,8 +48,8 @@ def test_the_step_says_how_many_keys_it_wrote(place: str, tmp_path: Path, monkey
 @pytest.mark.parametrize(
     ("until", "says"),
     [
-        (_APRIL, "materialize: Redis 127.0.0.1:1: does not answer ("),
-        ("soon", "materialize: time 'soon': is not ISO 8601; write it like 2013-07-01T05:00:00Z"),
+        (_APRIL, "sluice: Unavailable: Redis 127.0.0.1:1: does not answer ("),
+        ("soon", "sluice: BadInput: time 'soon': is not ISO 8601; write it like 2013-07-01T05:00:00Z"),
     ],
 )
 def test_what_is_wrong_is_one_line(place: str, capsys: pytest.CaptureFixture[str], until: str, says: str) -> None:

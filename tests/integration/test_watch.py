@@ -302,7 +302,7 @@ def test_the_step_says_why_in_its_log_and_on_its_page(
     production: Production, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     report = SimpleNamespace(path=str(tmp_path / "report"), metadata={})
-    due = step.function(
+    due, reason = step.function(
         task=NAME,
         gitops=str(production.gitops),
         environment="dev",
@@ -316,5 +316,6 @@ def test_the_step_says_why_in_its_log_and_on_its_page(
     )
     assert due is True
     assert report.metadata["retrain"] is True
-    assert "volume: " in capsys.readouterr().out
+    assert reason.startswith("volume: ")
+    assert f"sluice: Done: {reason}" in capsys.readouterr().err
     assert f"<td>{labels_until(END)} labels became known from" in (tmp_path / "page.html").read_text()

@@ -13,7 +13,7 @@ import pytest
 from sluice.documents.evaluation import Curves, Estimate, Evaluation, Peer
 from sluice.documents.evidence import LATENCY_BOUNDS_MS, Histogram, Moments, Pairs, Timings
 from sluice.documents.verdict import Decision, Reason, Verdict, unanimous
-from sluice.errors import BadInput, Refused
+from sluice.errors import BadInput
 from sluice.gates.offline import judge
 from sluice.gates.online import judge_look
 from sluice.gates.policy import OfflineRule, parse_policy
@@ -22,7 +22,7 @@ from sluice.gates.sequential import Interval
 from sluice.rollout.advance import propose
 from sluice.stages.section import OnlineRole
 from sluice.steps.evaluate import EVALUATION
-from sluice.steps.gate import decide_offline, read_decision
+from sluice.steps.gate import decide_offline, decided, read_decision, refusal
 from sluice.steps.select import SELECTION
 from tests.support.release import NOW, POLICY, POLICY_TEXT, A, B, arm, evidence_of, snapshot_of, state_in
 from tests.support.rules import pairs_of, policy_with, spoken
@@ -292,9 +292,10 @@ def test_the_offline_step_asks_each_success_rule_too(tmp_path: Path) -> None:
     for name, document in (("span.json", {"digest": A}), ("frame.json", {"digest": A}), (SELECTION, {"name": "m"})):
         (tmp_path / name).write_text(json.dumps(document))
     run = json.dumps({"id": "run-1", "name": "m"})
-    with pytest.raises(Refused, match="FAIL by rule success log_loss vs production"):
-        decide_offline("", "dev", NOW, run, policy, tmp_path, tmp_path / "out", "")
-    decision = read_decision(tmp_path / "out")
+    decision = decide_offline("", "dev", NOW, run, policy, tmp_path, tmp_path / "out", "")
+    assert decision == read_decision(tmp_path / "out")
+    assert refusal(decision).startswith("m: FAIL by rule success log_loss vs production: ")
+    assert f"\n- FAIL success log_loss vs production: {decision.reasons[1].text}\n" in decided(decision)
     assert [reason.verdict for reason in decision.reasons] == [_P, _F]
     assert (decision.verdict, decision.action, decision.window) == (_F, "refuse", (NOW, NOW))
     assert (decision.before, decision.candidate, decision.stable) == (decision.after, None, None)

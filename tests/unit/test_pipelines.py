@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,11 @@ def document(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Pipeline spec, and platform settings by executor."""
     spec, platform = yaml.safe_load_all((COMPILED / f"{name}.yaml").read_text("utf-8"))
     return spec, platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+
+
+def step_of(label: str) -> str:
+    """The step of an executor: KFP numbers those of one that is in a graph twice."""
+    return re.sub(r"^exec-|-\d+$", "", label)
 
 
 def tasks(spec: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -78,7 +84,7 @@ def test_every_step_has_requests_limits_a_user_a_label_and_a_deadline(name: str)
         assert wanted <= executor["container"]["resources"].keys(), label
         own = settings[label]
         assert own["securityContext"] == {"runAsUser": "65532", "runAsGroup": "65532", "runAsNonRoot": True}
-        assert own["podMetadata"]["labels"]["sluice.dev/step"] == label.removeprefix("exec-")
+        assert own["podMetadata"]["labels"]["sluice.dev/step"] == step_of(label)
         assert int(own["activeDeadlineSeconds"]) > 0
         assert {"volumeName": "tmp", "mountPath": "/tmp", "sizeLimit": "16Gi"} in own["emptyDirMounts"]  # noqa: S108
 
@@ -107,7 +113,7 @@ def test_devices_are_asked_for_by_the_steps_that_train_and_by_no_other(name: str
 def test_retries_back_off_and_caching_is_for_what_follows_from_its_inputs(name: str) -> None:
     spec, settings = document(name)
     for label, task in tasks(spec).items():
-        need = NEEDS[label.removeprefix("exec-")]
+        need = NEEDS[step_of(label)]
         assert bool(task["cachingOptions"].get("enableCache")) == need.cached, label
         assert task.get("retryPolicy", {}).get("maxRetryCount", 0) == need.retries, label
         if need.retries:
@@ -115,13 +121,13 @@ def test_retries_back_off_and_caching_is_for_what_follows_from_its_inputs(name: 
             assert task["retryPolicy"]["backoffDuration"] == "30s"
             # From the start of the first try to the end of the last one.
             assert whole > (need.retries + 1) * int(settings[label]["activeDeadlineSeconds"])
-    uncached = {label.removeprefix("exec-") for label, task in tasks(spec).items() if not task["cachingOptions"]}
-    assert uncached <= {"check", "gate", "release", "promote", "watch", "materialize", "exit-note"}
+    uncached = {step_of(label) for label, task in tasks(spec).items() if not task["cachingOptions"]}
+    assert uncached <= {"check", "gate", "release", "promote", "watch", "materialize", "conclude", "exit-note"}
 
 
 def test_a_verdict_is_not_asked_for_twice() -> None:
     once = {name for name, need in NEEDS.items() if not need.retries}
-    assert once == {"check", "validate", "gate", "promote", "exit-note"}
+    assert once == {"check", "validate", "gate", "promote", "conclude", "exit-note"}
 
 
 @pytest.mark.parametrize("name", sorted(CATALOGUE))
@@ -162,16 +168,38 @@ def test_the_nodes_of_a_training_get_their_storage_from_where_the_steps_get_it()
     ]
 
 
-def test_a_training_is_started_on_a_boolean_alone() -> None:
-    spec, _ = document("monitor-and-retrain")
-    conditions = [
-        task["triggerPolicy"]["condition"]
-        for one in spec["components"].values()
-        for task in one.get("dag", {}).get("tasks", {}).values()
+def conditions(name: str) -> dict[str, tuple[str, set[str]]]:
+    """Of each box of a pipeline that may be skipped: its condition, and what is in it, by its name in the graph."""
+    spec, _ = document(name)
+    graphs = {key: one["dag"]["tasks"] for key, one in spec["components"].items() if "dag" in one}
+    return {
+        "/".join([task["taskInfo"]["name"], *sorted(graphs[task["componentRef"]["name"]])]): (
+            task["triggerPolicy"]["condition"],
+            {one["taskInfo"]["name"] for one in graphs[task["componentRef"]["name"]].values()},
+        )
+        for tasks_of in graphs.values()
+        for task in tasks_of.values()
         if "condition" in task.get("triggerPolicy", {})
-    ]
-    (condition,) = conditions
-    assert condition.endswith("['pipelinechannel--watch-Output'] == true")
+    }
+
+
+@pytest.mark.parametrize("name", ["training", "training-gpu", "training-on-nodes", "monitor-and-retrain"])
+def test_what_follows_a_refusal_is_skipped_on_a_boolean_alone_and_the_other_branch_says_why(name: str) -> None:
+    found = conditions(name)
+    answers = {"passed": "gate-passed", "served": "infra-validate-passed"}
+    answers |= {"due": "watch-due"} if name.startswith("monitor") else {}
+    for box, answer in answers.items():
+        (taken,) = [one for key, one in found.items() if key.startswith(f"{box}/")]
+        assert taken[0].endswith(f"['pipelinechannel--{answer}'] == true")
+        other = f"!({taken[0]})"
+        assert [inside for condition, inside in found.values() if condition == other] == [
+            {"not due" if box == "due" else "refused"}
+        ]
+    (passed,) = [inside for key, (_, inside) in found.items() if key.startswith("passed/")]
+    assert {"bundle", "infra-validate"} <= passed
+    (served,) = [inside for key, (_, inside) in found.items() if key.startswith("served/")]
+    assert served == {"release"}
+    assert len(found) == 2 * len(answers)
 
 
 @pytest.mark.parametrize(("name", "count"), [("tpu", 1), ("nvidia", 0), ("nvidia-l4", 9)])

@@ -54,10 +54,14 @@ class KubernetesCluster:
 
     def pods(self, namespace: str, service: str) -> list[Resource]:
         """The pods of an InferenceService that are not being deleted."""
-        selector = f"serving.kserve.io/inferenceservice={service}"
-        listed = _ask(self._core.list_namespaced_pod, namespace, label_selector=selector)
-        pods: Any = self._client.sanitize_for_serialization(listed)["items"]
+        pods = self.labelled(namespace, f"serving.kserve.io/inferenceservice={service}")
         return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+
+    def labelled(self, namespace: str, selector: str) -> list[Resource]:
+        """The pods that a selector of labels chooses."""
+        listed = _ask(self._core.list_namespaced_pod, namespace, label_selector=selector)
+        pods: list[Resource] = self._client.sanitize_for_serialization(listed)["items"]
+        return pods
 
     def deployment(self, namespace: str, name: str) -> Resource | None:
         """A Deployment, or ``None`` where there is none."""

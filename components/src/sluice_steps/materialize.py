@@ -16,16 +16,16 @@ def materialize(
 ) -> int:
     """Write into Redis what has become true until ``until``; returns how many keys. May be repeated at any time."""
     import os
-    import sys
     from datetime import UTC, datetime
     from pathlib import Path
 
-    from sluice.errors import SluiceError
     from sluice.features.materialize import materialize as run
     from sluice.features.materialize import moment
+    from sluice.steps.ending import EndingKind, say
+    from sluice.steps.error_boundary import exit_on_error
     from sluice.tasks.task import load_task
 
-    try:
+    with exit_on_error():
         views = run(
             load_task(task),
             Path(feature_repo),
@@ -34,10 +34,9 @@ def materialize(
             moment(since),
             tables,
         )
-    except SluiceError as error:
-        sys.stderr.write(f"materialize: {error}\n")
-        raise SystemExit(error.exit_code) from error
     Path(metrics.path).touch()  # KFP's local cache takes an artifact without a file for lost
     for view in views:
         metrics.log_metric(f"{view.view}_keys", view.rows)
-    return sum(view.rows for view in views)
+    keys = sum(view.rows for view in views)
+    say(EndingKind.DONE, f"{keys} keys are up to date")
+    return keys

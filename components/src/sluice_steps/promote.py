@@ -19,13 +19,13 @@ def promote(
     Propose ``digest`` to ``environment``, on the evidence that it was proposed on there before.
 
     The bundle is read from the store and verified first. Without a digest, what the environment before confirmed is
-    proposed. Returns the decision's action, or ``wait``.
+    proposed. Returns the decision's action, ``refuse`` where a rule forbids it, or ``wait``.
     """
     import os
     from pathlib import Path
 
-    from sluice.errors import Refused
     from sluice.models.store import read_bundle
+    from sluice.steps.ending import EndingKind, say
     from sluice.steps.error_boundary import exit_on_error
     from sluice.steps.parameters import PromotionParameters
     from sluice.steps.promote import promote_digest
@@ -36,10 +36,9 @@ def promote(
         if parameters.digest:
             read_bundle(parameters.bundles, parameters.digest, os.environ)
         promotion = promote_digest(parameters, name)
-        decision = promotion.decision
-        text = released(decision, bundles) if decision else f"Nothing was proposed: {promotion.text}"
-        Path(summary.path).write_text(text, "utf-8")
-        print(text)  # noqa: T201  the step's log
-        if promotion.forbidden:
-            raise Refused(f"environment {environment}", promotion.text, "see `sluice why`")
-    return decision.action if decision else "wait"
+    decision = promotion.decision
+    text = released(decision, bundles) if decision else f"Nothing was proposed: {promotion.text}"
+    Path(summary.path).write_text(text, "utf-8")
+    print(text)  # noqa: T201  the step's log
+    say(EndingKind.REFUSED if promotion.forbidden else EndingKind.DONE, promotion.text)
+    return "refuse" if promotion.forbidden else decision.action if decision else "wait"

@@ -14,7 +14,7 @@ def release(
     bundles: str,
     record: str,
     packed: dsl.Input[dsl.Model],
-    report: dsl.Input[dsl.Artifact],
+    served: dsl.Input[dsl.Artifact],
     decision: dsl.Input[dsl.Artifact],
     proposal: dsl.Output[dsl.Artifact],
     summary: dsl.Output[dsl.Markdown],
@@ -22,19 +22,21 @@ def release(
     """
     Store the bundle in ``bundles`` and propose its digest, which passed gate and server, to the environment.
 
-    Returns the decision's action. Where ``gitops`` is empty nothing is released: the action is ``not-released``, and
-    ``summary`` says so.
+    Returns the decision's action, ``refuse`` too. Where ``gitops`` is empty nothing is released: the action is
+    ``not-released``, and ``summary`` says so.
     """
     import os
     from pathlib import Path
 
     from sluice.models.store import read_bundle
+    from sluice.steps.ending import EndingKind, say
     from sluice.steps.error_boundary import exit_on_error
+    from sluice.steps.gate import refusal
     from sluice.steps.release import keep_report, not_released, propose_release, released
 
     with exit_on_error():
         if record:
-            keep_report(Path(report.path), Path(record))
+            keep_report(Path(served.path), Path(record))
         candidate = read_bundle(packed.path, digest, os.environ)
         where = gitops, environment, now
         outcome = propose_release(*where, candidate, bundles, Path(decision.path), Path(proposal.path))
@@ -44,4 +46,6 @@ def release(
     action = outcome.action if outcome else "not-released"
     proposal.metadata.update(action=action, digest=digest)
     print(text)  # noqa: T201  the step's log
+    reason = refusal(outcome) if outcome else ""
+    say(EndingKind.REFUSED if reason else EndingKind.DONE, reason or f"{action}: {digest}")
     return action

@@ -1,5 +1,7 @@
 """Production → whether to train again, and why or why not."""
 
+from typing import NamedTuple
+
 from kfp import dsl
 
 from sluice_steps.step import MIDDLE, Need, step
@@ -17,7 +19,7 @@ def watch(
     now: str,
     report: dsl.Output[dsl.Artifact],
     page: dsl.Output[dsl.HTML],
-) -> bool:
+) -> NamedTuple("Watch", [("due", bool), ("reason", str)]):  # type: ignore[valid-type]
     """
     Ask the triggers drift, decay, volume and schedule about the model in production.
 
@@ -25,6 +27,7 @@ def watch(
     """
     from pathlib import Path
 
+    from sluice.steps.ending import EndingKind, say
     from sluice.steps.error_boundary import exit_on_error
     from sluice.steps.parameters import WatchParameters
     from sluice.steps.watch import page as page_of
@@ -34,5 +37,5 @@ def watch(
         retraining = run(WatchParameters.of_step(locals()), Path(report.path))
     Path(page.path).write_text(page_of(retraining), "utf-8")
     report.metadata.update(retrain=retraining.retrain, reason=retraining.reason)
-    print(f"retrain: {retraining.retrain}; {retraining.reason}")  # noqa: T201  the step's log
-    return retraining.retrain
+    say(EndingKind.DONE if retraining.retrain else EndingKind.NOT_DUE, retraining.reason)
+    return retraining.retrain, retraining.reason

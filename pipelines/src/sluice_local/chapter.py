@@ -19,7 +19,7 @@ from sluice.stages.registry import STAGES
 from sluice.steps.evaluate import read_inputs
 from sluice.steps.release import propose_again
 from sluice.tasks.recipe import Recipe
-from sluice_local.pipeline import PipelineStoppedError, Start, run_training
+from sluice_local.pipeline import Start, run_training, stopped
 from sluice_local.report import write_data_picture
 from sluice_local.rollout import walk_rollout
 from sluice_local.story import Chapter, ending_of
@@ -58,12 +58,10 @@ def _train(world: LocalWorld, chapter: Chapter, recipe: Recipe, record: Path) ->
     start = _start(world, chapter, recipe, record)
     write_json(record / "recipe.json", recipe.model_dump(mode="json"))
     run = start.run()["id"]
-    try:
-        if not _decisions(world, run):
-            run_training(start, world.workspace, record)
-    except PipelineStoppedError:
-        if not _decisions(world, run):
-            raise
+    if not _decisions(world, run):
+        run_training(start, world.workspace, record)
+    if not _decisions(world, run):
+        raise stopped(start, world.workspace)
     picture = record / "data.json"
     if not picture.exists():
         write_data_picture(read_span(read_inputs(record)["span"]), picture)

@@ -22,7 +22,7 @@ _RAISED = re.compile(r"^ *((?:[a-z_]\w*\.)*[A-Z]\w*): (.+)$", re.MULTILINE)
 
 
 class PipelineStoppedError(SluiceError):
-    """A step met bad input (exit 2), a rule forbade to go on, as the gate does (exit 3), or a step broke (exit 1)."""
+    """A step met bad input (exit 2), the server refused the bundle (exit 3), or a step broke (exit 1)."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +46,12 @@ class Start:
         return {"id": digest_of_value(identity)[7:19], **identity, "code": code_digest(Path(self.feature_repo))}
 
 
-def run_training(start: Start, workspace: Workspace, record: Path) -> str:
+def run_training(start: Start, workspace: Workspace, record: Path) -> None:
     """
     Train, gate, bundle and propose one candidate; finished steps of an earlier, killed run are taken from the cache.
 
-    Returns:
-        The action of the last decision: ``start-shadow``, ``bootstrap`` or ``refuse``.
-
     Raises:
-        PipelineStoppedError: a step failed or the offline gate refused.
+        PipelineStoppedError: a step failed.
     """
     from kfp import local
 
@@ -70,10 +67,9 @@ def run_training(start: Start, workspace: Workspace, record: Path) -> str:
         cache_root=str(cache),
     )
     try:
-        finished = local_training()(**_parameters(start, workspace, record).model_dump())
+        local_training()(**_parameters(start, workspace, record).model_dump())
     except RuntimeError as error:
-        raise _failure(start, str(error), workspace.home / "logs" / "worker.log") from error
-    return str(finished.output)
+        raise stopped(start, workspace, str(error)) from error
 
 
 def _parameters(start: Start, workspace: Workspace, record: Path) -> TrainingParameters:
@@ -96,16 +92,20 @@ def _parameters(start: Start, workspace: Workspace, record: Path) -> TrainingPar
     )
 
 
-def _failure(start: Start, message: str, log: Path) -> PipelineStoppedError:
-    """KFP says only which step failed; the step's own words are the last ones in what we print."""
+def stopped(start: Start, workspace: Workspace, message: str = "") -> PipelineStoppedError:
+    """
+    Why a run came to no decision.
+
+    KFP says only which step failed, and nothing of a refusal; a step's own words are the last ones in what we print.
+    """
     sys.stdout.flush()
+    log = workspace.home / "logs" / "worker.log"
     message = _COLOUR.sub("", message)
     step = _STEP.search(message)
     kind, words = _last_words(log.read_text("utf-8", "replace") if log.exists() else "")
     exit_code = {"": 1, "Refused": 3}.get(kind, 2)
-    error = PipelineStoppedError(
-        f"run {start.name}, step {step[1] if step else '?'}", words or message, f"the log is {log}"
-    )
+    thing = f"run {start.name}, step {step[1]}" if step else f"run {start.name}"
+    error = PipelineStoppedError(thing, words or message or "came to no decision", f"the log is {log}")
     error.exit_code = exit_code
     return error
 

@@ -14,6 +14,7 @@ from sluice_steps.build_features import build_features
 from sluice_steps.bundle import bundle
 from sluice_steps.check import check
 from sluice_steps.compress import compress
+from sluice_steps.conclude import conclude
 from sluice_steps.evaluate import evaluate
 from sluice_steps.gate import gate
 from sluice_steps.image import image
@@ -64,7 +65,7 @@ def candidate(parameters: Parameters, place: Platform, training: Train = trained
         parameters: as ``settle`` gives them.
 
     Returns:
-        The action of the last decision.
+        Why the offline gate refuses it; empty where it passes.
     """
     span = place(ingest, parameters).outputs["span"]
     report = place(validate, parameters, span=span).outputs["report"]
@@ -78,9 +79,25 @@ def candidate(parameters: Parameters, place: Platform, training: Train = trained
 
 
 def _released(parameters: Parameters, place: Platform, models: Mapping[str, Any], evaluation: Any) -> Any:
-    decision = place(gate, parameters, evaluation=evaluation)
-    bundled = place(bundle, parameters, **models, evaluation=evaluation, passed=decision.outputs["Output"])
-    artifact = {"digest": bundled.outputs["Output"], "packed": bundled.outputs["packed"]}
-    validation = place(infra_validate, parameters, **artifact, frame=models["frame"])
-    documents = {"report": validation.outputs["report"], "decision": decision.outputs["decision"]}
-    return place(release, parameters, **artifact, **documents).outputs["Output"]
+    judgement = place(gate, parameters, evaluation=evaluation)
+    with only_if(judgement.outputs["passed"], "passed"):
+        bundled = place(bundle, parameters, **models, evaluation=evaluation)
+        artifact = {"digest": bundled.outputs["Output"], "packed": bundled.outputs["packed"]}
+        validation = place(infra_validate, parameters, **artifact, frame=models["frame"])
+        with only_if(validation.outputs["passed"], "served"):
+            documents = {"served": validation.outputs["served"], "decision": judgement.outputs["decision"]}
+            place(release, parameters, **artifact, **documents)
+        otherwise("refused", validation.outputs["reason"], place)
+    otherwise("refused", judgement.outputs["reason"], place)
+    return judgement.outputs["reason"]
+
+
+def only_if(answer: Any, name: str) -> Any:
+    """A box of steps that are skipped where ``answer`` is false."""
+    return dsl.If(answer == True, name=name)  # noqa: E712  KFP reads the comparison
+
+
+def otherwise(name: str, reason: Any, place: Platform) -> None:
+    """The other branch of the box before: says why it was skipped."""
+    with dsl.Else(name=name):
+        place(conclude, {}, reason=reason).set_display_name(name)

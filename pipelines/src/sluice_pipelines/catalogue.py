@@ -17,7 +17,7 @@ from sluice.steps.parameters import (
     TrainingParameters,
 )
 from sluice_pipelines.accelerators import Devices
-from sluice_pipelines.candidate import Parameters, candidate, settle, trained_on_nodes
+from sluice_pipelines.candidate import Parameters, candidate, only_if, otherwise, settle, trained_on_nodes
 from sluice_pipelines.inputs import with_inputs
 from sluice_pipelines.platforms import ClusterPlatform, Platform
 from sluice_steps.exit_note import exit_note
@@ -52,7 +52,8 @@ class Pipeline:
         place = ClusterPlatform(devices if self.on_devices else None)
 
         def covered(parameters: Parameters) -> None:
-            note = place(exit_note, {}, run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER)
+            names = {"run": dsl.PIPELINE_JOB_NAME_PLACEHOLDER, "job": dsl.PIPELINE_JOB_ID_PLACEHOLDER}
+            note = place(exit_note, {}, **names)
             with dsl.ExitHandler(note, name=self.handler):
                 self.graph(parameters, place)
 
@@ -70,8 +71,9 @@ def _training_on_nodes(parameters: Parameters, place: Platform) -> None:
 def _monitoring(parameters: Parameters, place: Platform) -> None:
     settlement = settle(parameters, place)
     observation = place(watch, settlement)
-    with dsl.If(observation.outputs["Output"] == True, name="due"):  # noqa: E712  KFP reads the comparison
+    with only_if(observation.outputs["due"], "due"):
         candidate(settlement, place)
+    otherwise("not due", observation.outputs["reason"], place)
 
 
 def _promotion(parameters: Parameters, place: Platform) -> None:
@@ -102,6 +104,6 @@ CATALOGUE: Mapping[str, Pipeline] = {
 
 
 def local_training() -> Any:
-    """The graph of ``training`` on one machine; returns the action of the last decision."""
+    """The graph of ``training`` on one machine; returns why the offline gate refuses, or nothing."""
     pipeline = with_inputs(TrainingParameters, lambda parameters: _training(parameters, Platform()), returns=str)
     return dsl.pipeline(pipeline, name="sluice-training", description=_TRAIN)

@@ -7,6 +7,7 @@ By hand, since boxes inside boxes are no chart, and what lays graphs out (Graphv
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,9 +49,8 @@ def draw(compiled: Path) -> str:
     """The SVG; equal files give equal drawings."""
     spec = next(yaml.safe_load_all(compiled.read_text("utf-8")))
     root = _node(spec, spec["pipelineInfo"]["name"], spec["root"]["dag"])
-    side = _PAD * root.depth
-    width, height = _WIDTH + 2 * side + 120, root.height + 2 * _PAD
-    body = "".join(_elements(root, _PAD, side, width - 2 * _PAD))
+    width, height = _WIDTH + 2 * _PAD * root.depth + 120, root.height + 2 * _PAD
+    body = "".join(_elements(root, _PAD, _PAD, width - _PAD))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
         f"<style>{_STYLE}</style>{body}</svg>\n"
@@ -59,7 +59,7 @@ def draw(compiled: Path) -> str:
 
 def _node(spec: dict[str, Any], name: str, dag: dict[str, Any], note: str = "") -> _Node:
     order = _ordered(dag["tasks"])
-    inside = [_inner(spec, name, dag["tasks"][name]) for name in order]
+    inside = [_inner(spec, dag["tasks"][name]) for name in order]
     after = [
         (order.index(before), place)
         for place, name in enumerate(order)
@@ -68,7 +68,7 @@ def _node(spec: dict[str, Any], name: str, dag: dict[str, Any], note: str = "") 
     return _Node(name, note, "box", inside, after)
 
 
-def _inner(spec: dict[str, Any], name: str, task: dict[str, Any]) -> _Node:
+def _inner(spec: dict[str, Any], task: dict[str, Any]) -> _Node:
     component = spec["components"][task["componentRef"]["name"]]
     title = task["taskInfo"]["name"]
     if "dag" in component:
@@ -80,12 +80,15 @@ def _inner(spec: dict[str, Any], name: str, task: dict[str, Any]) -> _Node:
     if retries := task.get("retryPolicy", {}).get("maxRetryCount"):
         notes.append(f"{retries} {'retry' if retries == 1 else 'retries'}")
     kind = "gpu" if device else "step"
-    return _Node(name, ", ".join(notes), kind if task["cachingOptions"] else f"{kind} again")
+    return _Node(title, ", ".join(notes), kind if task["cachingOptions"] else f"{kind} again")
 
 
 def _when(task: dict[str, Any]) -> str:
-    policy = task.get("triggerPolicy", {})
-    return "only if the watch says so" if "condition" in policy else ""
+    condition = task.get("triggerPolicy", {}).get("condition", "")
+    if not condition:
+        return ""
+    answer = re.search(r"pipelinechannel--([\w-]+)'", condition)
+    return "otherwise" if condition.startswith("!") or answer is None else f"only if {answer[1].replace('-', ' ')}"
 
 
 def _ordered(tasks: dict[str, Any]) -> list[str]:

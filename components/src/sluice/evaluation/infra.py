@@ -16,7 +16,7 @@ import polars as pl
 from sluice.child_process import ChildServer
 from sluice.content import write_json
 from sluice.documents.model import FrozenDocument
-from sluice.errors import BadInput, Refused, SluiceError, one_line
+from sluice.errors import BadInput, SluiceError, one_line
 from sluice.models.bundle import Bundle, load_bundle
 from sluice.models.request import DATATYPES, columns_of
 
@@ -97,17 +97,6 @@ def infra_validate(
     write_json(out / "infra.json", report.model_dump(mode="json", exclude={"timing"}))
     write_json(out / "infra_timing.json", report.timing.model_dump(mode="json") if report.timing else {})
     return report
-
-
-def require_passed(report: InfraReport) -> None:
-    """
-    Stop here if the report does not pass.
-
-    Raises:
-        Refused: with the first reason.
-    """
-    if not report.passed:
-        raise Refused(f"bundle {report.digest}", report.reasons[0], "see infra.json and server.log of this step")
 
 
 def _test_rows(frame_dir: Path, bundle: Bundle) -> list[dict[str, Any]]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Iterator
 
-from sluice.errors import SluiceError
+from sluice.errors import SluiceError, one_line
+from sluice.steps.ending import keep, say
 
 
 @contextlib.contextmanager
@@ -20,6 +20,8 @@ def exit_on_error() -> Iterator[None]:
     try:
         yield
     except SluiceError as error:
-        sys.stderr.write(f"sluice: {type(error).__name__}: {error}\n")
-        sys.stderr.flush()
+        say(type(error).__name__, str(error))
         raise SystemExit(error.exit_code) from None
+    except Exception as error:
+        keep(f"sluice: {type(error).__name__}: {one_line(error)}")
+        raise

@@ -1,4 +1,4 @@
-"""The offline gate as a step: judge, write the documents down, and stop the pipeline unless it passes."""
+"""The offline gate as a step: judge, and write the documents down."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 from sluice.content import digest_of_value, write_json
 from sluice.documents.evaluation import Evaluation
 from sluice.documents.verdict import Decision, Verdict, identify, unanimous
-from sluice.errors import Refused
 from sluice.gates.offline import judge
 from sluice.release.snapshot import Snapshot
 from sluice.steps.evaluate import DOCUMENTS, EVALUATION, INPUTS
@@ -38,9 +37,6 @@ def decide_offline(
         evaluation: directory of the evaluation stage.
         out: receives ``decision.json``.
         record: folder that the run's documents are copied to; empty for nowhere.
-
-    Raises:
-        Refused: the verdict is FAIL or INCONCLUSIVE; the first such reason is named.
     """
     if record:
         _keep_documents(evaluation, Path(record))
@@ -55,12 +51,23 @@ def decide_offline(
         decision = _decision(without_repository(environment, policy), result, origin, now)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / DECISION, decision.model_dump(mode="json"))
-    if decision.verdict is not Verdict.PASS:
-        first = next(reason for reason in decision.reasons if reason.verdict is decision.verdict)
-        raise Refused(
-            f"candidate {origin['name']}", f"{decision.verdict} by rule {first.rule}: {first.text}", "see `sluice why`"
-        )
     return decision
+
+
+def refusal(decision: Decision) -> str:
+    """By which rule a decision refuses its candidate; empty where it does not."""
+    if decision.action != "refuse":
+        return ""
+    first = next((reason for reason in decision.reasons if reason.verdict is decision.verdict), None)
+    why = f"{first.rule}: {first.text}" if first else decision.action
+    return f"{decision.candidate or decision.run.get('name', 'the candidate')}: {decision.verdict} by rule {why}"
+
+
+def decided(decision: Decision) -> str:
+    """A decision in Markdown: what it says, and how each rule saw it."""
+    why = "\n".join(f"- {reason.verdict} {reason.rule}: {reason.text}" for reason in decision.reasons)
+    about = f"`{decision.candidate or decision.run.get('name', '')}`, {decision.environment}, decision `{decision.id}`"
+    return f"# {decision.verdict}: {decision.action}\n\n{about}\n\n{why}\n"
 
 
 def read_decision(directory: Path) -> Decision:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from sluice.documents.event_time import iso
 from sluice.operations.promote import Promotion, promote
+from sluice.steps.gate import refusal
 from sluice.steps.parameters import PromotionParameters
 from sluice.steps.release import propose_again
 from sluice.steps.repository import open_repository
@@ -29,6 +30,5 @@ def promote_digest(parameters: PromotionParameters, name: str) -> Promotion:
     if not parameters.digest:
         return promote(target, now)
     decision = propose_again(target, parameters.digest, name, now)
-    first = next((reason for reason in decision.reasons if reason.verdict == decision.verdict), None)
-    text = f"{first.rule}: {first.text}" if first else decision.action
-    return Promotion(decision, text, forbidden=decision.action == "refuse")
+    why = refusal(decision)
+    return Promotion(decision, why or f"{decision.action}: {decision.candidate}", forbidden=bool(why))
