@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sluice.data.ingest import ingest
 from sluice.errors import BadArtifact, BadInput, Refused, Unavailable
-from sluice.features.build import build_features
+from sluice.features.build import build_features, manifest_of
 from sluice.features.cluster import cluster_reader, cluster_store
 from sluice.features.freshness import FeatureFreshness
 from sluice.features.manifest import FeatureManifest
@@ -23,6 +24,8 @@ from sluice.features.materialize import materialize, read_marks
 from sluice.features.parity import FeatureHistory, offline_cells
 from sluice.features.publish import FeaturePublisher
 from sluice.features.reader import FeatureRows, OnlineReader
+from sluice.features.store import plan_of
+from tests.support.broken_tables import BROKEN, INFINITE, MOMENT, TICK, history, late, with_table
 from tests.support.servers import Server, redis_server, running
 from tests.support.tiny_task import TASK, read_examples, read_feature_tables
 
@@ -153,23 +156,147 @@ def test_an_emptied_redis_is_filled_again(settings: dict[str, str], manifest: Fe
     assert _read(cluster_reader(_REPO, settings, manifest), _NOW) == before
 
 
-def test_corrected_rows_of_the_same_time_are_written_when_asked_for(
-    settings: dict[str, str], manifest: FeatureManifest, tmp_path: Path
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """The table behind an online store, and what is read from each of the two at a moment."""
+
+    settings: dict[str, str]
+    manifest: FeatureManifest
+    path: Path
+
+    def change(self, change: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
+        """Write it anew."""
+        change(pl.read_parquet(self.path)).write_parquet(self.path)
+
+    def load(self, until: datetime, since: datetime | None = None) -> int:
+        """How many keys a run writes."""
+        return materialize(TASK, _REPO, self.settings, until, since)[0].rows
+
+    def assert_same(self, moment: datetime) -> None:
+        """Online at a moment is the offline join at that moment."""
+        online = _read(cluster_reader(_REPO, self.settings, self.manifest), moment)
+        history = FeatureHistory.at(TASK, _REPO, self.settings["SLUICE_FEATURES"])
+        offline = offline_cells(history, _requests(moment), self.manifest.names).cells
+        assert pl.DataFrame(online.rows, schema=offline.schema).equals(offline)
+
+
+@pytest.fixture
+def table(settings: dict[str, str], manifest: FeatureManifest, tmp_path: Path) -> Table:
+    """Loaded up to ``_NOW``."""
+    materialize(with_table(lambda rows: rows), _REPO, settings, _NOW, tables=True)
+    return Table(settings, manifest, tmp_path / "features/offline/shop_history.parquet")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "written"),
+    [
+        ("nothing", lambda rows: rows, 0),
+        ("another order", lambda rows: rows.reverse(), 0),
+        ("late, older than the newest", lambda rows: late(rows, _NOW - timedelta(days=1), 98), 6),
+        ("late, the newest", lambda rows: late(rows, _NOW - timedelta(minutes=5), 99), 6),
+        ("late, at the mark", lambda rows: late(rows, _NOW, 99), 6),
+        ("corrected", lambda rows: rows.with_columns(shop_orders=pl.lit(99, pl.Int64)), 6),
+        ("corrected to null", lambda rows: rows.with_columns(shop_orders=pl.lit(None, pl.Int64)), 6),
+        ("taken back", lambda rows: rows.filter(_NOW.replace(hour=0, minute=0) > MOMENT), 6),
+        ("late, and expired", lambda rows: late(rows, _NOW - timedelta(days=3, microseconds=1), 99), 0),
+    ],
+)
+def test_a_row_behind_the_mark_is_seen_online_as_offline(
+    table: Table, name: str, change: Callable[[pl.DataFrame], pl.DataFrame], written: int
 ) -> None:
-    materialize(TASK, _REPO, settings, _NOW, tables=True)
-    path = tmp_path / "features/offline/shop_history.parquet"
-    pl.read_parquet(path).with_columns(shop_orders=pl.lit(99, pl.Int64)).write_parquet(path)
-    reader = cluster_reader(_REPO, settings, manifest)
-    materialize(TASK, _REPO, settings, _NOW + timedelta(minutes=1))
-    assert {row["shop_orders"] for row in _read(reader, _NOW).rows} != {99, None}
-    materialize(TASK, _REPO, settings, _NOW + timedelta(minutes=2), since=_NOW - timedelta(days=2))
-    assert {row["shop_orders"] for row in _read(reader, _NOW).rows} == {99, None}
+    table.change(change)
+    assert table.load(_NOW) == written, name
+    table.assert_same(_NOW)
+    assert table.load(_NOW + timedelta(hours=1)) == 0
+    table.assert_same(_NOW + timedelta(hours=1))
+
+
+def test_what_comes_late_and_what_is_new_come_together(table: Table) -> None:
+    table.change(lambda rows: late(late(rows, _NOW - TICK, 98), _NOW + TICK, 99))
+    table.load(_NOW + timedelta(minutes=1))
+    table.assert_same(_NOW + timedelta(minutes=1))
+
+
+def test_a_time_to_write_from_again_writes_all_and_no_earlier_end(table: Table) -> None:
+    assert table.load(_NOW + timedelta(minutes=2), since=_NOW - timedelta(days=2)) == 6
     with pytest.raises(BadInput, match="lies before"):
-        materialize(TASK, _REPO, settings, _NOW, since=_NOW - timedelta(days=2))
+        table.load(_NOW, since=_NOW - timedelta(days=2))
+
+
+def test_no_mark_lies_in_the_future_and_one_that_does_is_none(table: Table) -> None:
+    now = datetime.now(UTC)
+    for end in (now + timedelta(minutes=1), now + timedelta(days=400)):
+        with pytest.raises(BadInput, match=r"until 20.*Z: lies in the future, whose rows nobody may see yet; leave it"):
+            table.load(end)
+    with cluster_store(_REPO, table.settings) as feast:
+        mark = read_marks(feast)["shop_history"].model_copy(update={"until": now + timedelta(days=400)})
+        feast.provider.online_store.write_mark(feast.config, "shop_history", mark.model_dump_json())
+    table.change(lambda rows: late(rows, _NOW + timedelta(minutes=1), 99))
+    assert table.load(_NOW + timedelta(minutes=2)) == 6
+    table.assert_same(_NOW + timedelta(minutes=2))
+
+
+@pytest.mark.parametrize("name", [*BROKEN, "infinity"])
+def test_a_table_that_is_not_what_its_view_says_is_refused_before_a_row_is_written(
+    settings: dict[str, str], tmp_path: Path, name: str
+) -> None:
+    change, says = BROKEN.get(name, (INFINITE, "is infinite in 1 of"))
+    with pytest.raises(BadInput, match=says):
+        materialize(with_table(change), _REPO, settings, _NOW, tables=True)
+    assert not (tmp_path / "features").exists()
+    path = tmp_path / "features/offline/shop_history.parquet"
+    path.parent.mkdir(parents=True)
+    change(history(TASK.splits.train, _NOW)).write_parquet(path)
+    with pytest.raises(BadInput, match=says) as refusal:
+        materialize(TASK, _REPO, settings, _NOW)
+    assert str(path) in str(refusal.value)
+    with cluster_store(_REPO, settings) as feast:
+        assert read_marks(feast) == {}
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "says"),
+    [
+        (None, Unavailable, "cannot be read .*; write it first, or name another place"),
+        (b"PAR1", BadInput, "is no parquet table"),
+        (b"", BadInput, "is no parquet table"),
+    ],
+)
+def test_a_file_that_is_no_table_is_named(
+    settings: dict[str, str], tmp_path: Path, data: bytes | None, error: type[Exception], says: str
+) -> None:
+    path = tmp_path / "features/offline/shop_history.parquet"
+    path.parent.mkdir(parents=True)
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(error, match=f"{path}: {says}"):
+        materialize(TASK, _REPO, settings, _NOW)
+
+
+@pytest.mark.parametrize("seconds", [0.5, 1.5, 0.000001, 86400.000001, 10**9])
+def test_a_lifetime_ends_online_and_offline_at_the_same_microsecond(
+    settings: dict[str, str], tmp_path: Path, seconds: float
+) -> None:
+    repo = tmp_path / "repo"
+    shutil.copytree(_REPO, repo, ignore=shutil.ignore_patterns("__pycache__"))
+    text = (_REPO / "definitions.py").read_text().replace("ttl=timedelta(days=3)", f"ttl=timedelta(seconds={seconds})")
+    (repo / "definitions.py").write_text(text)
+    materialize(with_table(lambda rows: rows), repo, settings, _NOW, tables=True)
+    with cluster_store(repo, settings) as feast:
+        reader = OnlineReader(feast, manifest_of(TASK, plan_of(feast, TASK.feature_service)))
+    path = FeatureHistory.at(TASK, repo, settings["SLUICE_FEATURES"])
+    end = _NOW.replace(hour=0, minute=0) + timedelta(seconds=seconds)
+    for moment, alive in ((end, True), (end + TICK, False)):
+        asked = {"shop": "oak", "amount": 10.0, "hour": 3}
+        request = pl.DataFrame([asked]).with_columns(event_time=pl.lit(moment).dt.cast_time_unit("us"))
+        offline = offline_cells(path, request, ["shop_orders"])
+        [row] = reader.read([asked], moment).rows
+        assert (row["shop_orders"] is not None, offline.cells["shop_orders"][0] is not None) == (alive, alive)
+        assert (offline.as_of[0] != {}) == alive
 
 
 def test_changed_definitions_load_everything_again(settings: dict[str, str], tmp_path: Path) -> None:
-    materialize(TASK, _REPO, settings, _NOW, tables=True)
+    materialize(with_table(lambda rows: rows), _REPO, settings, _NOW, tables=True)
     repo = tmp_path / "repo"
     repo.mkdir()
     for path in _REPO.iterdir():

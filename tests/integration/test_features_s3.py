@@ -133,5 +133,5 @@ def test_a_table_without_a_column_is_refused_by_name(settings: dict[str, str], t
     frame.write_parquet(tmp_path / "table.parquet")
     location = open_location(settings["SLUICE_FEATURES"]) / "offline" / "shop_history.parquet"
     location.write(tmp_path / "table.parquet")
-    with pytest.raises(BadInput, match=r"offline/shop_history\.parquet: has no column shop_return_rate"):
+    with pytest.raises(BadInput, match=r"offline/shop_history\.parquet: has no column 'shop_return_rate'"):
         materialize(TASK, _REPO, settings, _NOW)

@@ -6,6 +6,7 @@ import dataclasses
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -17,6 +18,7 @@ from sluice.features.manifest import FeatureManifest
 from sluice.features.parity import FeatureHistory, offline_cells
 from sluice.features.publish import FeaturePublisher
 from sluice.features.reader import OnlineReader
+from tests.support.broken_tables import BROKEN, INFINITE, history, with_table
 from tests.support.tiny_task import TASK, read_examples
 
 _REPO = Path(__file__).parents[1] / "support/tiny_feature_repo"
@@ -171,6 +173,105 @@ def test_a_request_input_that_is_known_later_is_refused(built: Built, tmp_path: 
     task = dataclasses.replace(TASK, request_inputs={**TASK.request_inputs, "refund": pl.Float64})
     with pytest.raises(Refused, match="feature refund of view request"):
         build_features(task, built.span, _REPO, tmp_path / "store", tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", [*BROKEN, "infinity"])
+def test_a_table_that_is_not_what_its_view_says_is_refused_and_nothing_is_written(
+    built: Built, tmp_path: Path, name: str
+) -> None:
+    change, says = BROKEN.get(name, (INFINITE, "column 'shop_mean_amount' of table .* is infinite in 1 of"))
+    task = with_table(change)
+    with pytest.raises(BadInput, match=says) as refusal:
+        build_features(task, built.span, _REPO, tmp_path / "store", tmp_path / "out")
+    assert "table 'shop_history' of task 'tiny'" in str(refusal.value)
+    assert str(refusal.value).endswith("; mend read_feature_tables of the task or its source")
+    with pytest.raises(BadInput, match=says):
+        FeaturePublisher(task, tmp_path / "store", _REPO)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [name for name in BROKEN if name != "no rows"])
+def test_a_table_that_somebody_else_wrote_is_refused_where_it_is_read(serving: Path, tmp_path: Path, name: str) -> None:
+    shutil.copytree(serving, tmp_path / "store")
+    store, (change, says) = tmp_path / "store", BROKEN[name]
+    path = store / "offline/shop_history.parquet"
+    FeatureHistory.of_store(TASK, store)  # its registry now names the copy
+    change(pl.read_parquet(path)).write_parquet(path)
+    for read in (
+        lambda: FeaturePublisher(TASK, store),
+        lambda: offline_cells(FeatureHistory.of_store(TASK, store), _requests(_NOW), ["shop_orders"]),
+    ):
+        with pytest.raises(BadInput, match=says) as refusal:
+            read()
+        assert str(path) in str(refusal.value)
+
+
+def test_rows_that_are_there_twice_count_once(built: Built, tmp_path: Path) -> None:
+    task = with_table(lambda table: pl.concat([table, table.tail(40)]))
+    again = build_features(task, built.span, _REPO, tmp_path / "store", tmp_path / "out")
+    assert again == built.record
+
+
+@pytest.mark.parametrize(
+    ("tables", "says"),
+    [
+        (lambda *_: None, "gives a NoneType, not tables by the names of their views"),
+        (
+            lambda *_: {"shop_histroy": history(*_)},
+            r"gives no table for view 'shop_history', only for \['shop_histroy'\]",
+        ),
+        (
+            lambda *_: {"shop_history": history(*_).to_pandas()},
+            "gives a pandas.DataFrame for view",
+        ),
+        (
+            lambda *_: {"shop_history": history(*_).lazy()},
+            "gives a polars.LazyFrame for view",
+        ),
+        (lambda *_: 1 // 0, r"fails \(ZeroDivisionError: "),
+    ],
+)
+def test_what_is_no_table_is_said(built: Built, tmp_path: Path, tables: Any, says: str) -> None:
+    task = dataclasses.replace(TASK, read_feature_tables=tables)
+    with pytest.raises(BadInput, match=f"read_feature_tables of task 'tiny': {says}"):
+        build_features(task, built.span, _REPO, tmp_path / "store", tmp_path / "out")
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ('timestamp_field="event_timestamp"', 'timestamp_field="at"', "view shop_history: has its times in 'at'"),
+        ("    entities=[shop],\n", "", "view shop_history: has no entity"),
+        ("ttl=timedelta(days=3)", "ttl=timedelta(days=-3)", "view shop_history: has a lifetime of -259200 seconds"),
+        (
+            'Field(name="shop", dtype=String)',
+            'Field(name="shop", dtype=Int64)',
+            "key shop of view shop_history: has type Int64",
+        ),
+    ],
+)
+def test_a_view_that_cannot_be_served_is_refused_by_name(
+    built: Built, tmp_path: Path, old: str, new: str, says: str
+) -> None:
+    shutil.copytree(_REPO, tmp_path / "repo", ignore=shutil.ignore_patterns("__pycache__"))
+    text = (_REPO / "definitions.py").read_text()
+    assert old in text
+    text = (
+        text.replace(old, new).replace("value_type=ValueType.STRING", "") if "Int64" in new else text.replace(old, new)
+    )
+    (tmp_path / "repo/definitions.py").write_text(text)
+    with pytest.raises(BadInput, match=says):
+        build_features(TASK, built.span, tmp_path / "repo", tmp_path / "store", tmp_path / "out")
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_view_whose_key_only_its_entity_names_is_the_same(built: Built, tmp_path: Path) -> None:
+    shutil.copytree(_REPO, tmp_path / "repo", ignore=shutil.ignore_patterns("__pycache__"))
+    text = (_REPO / "definitions.py").read_text().replace('        Field(name="shop", dtype=String),\n', "")
+    (tmp_path / "repo/definitions.py").write_text(text)
+    record = build_features(TASK, built.span, tmp_path / "repo", tmp_path / "store", tmp_path / "out")
+    assert record == built.record
 
 
 def test_an_interrupted_build_starts_over(tmp_path: Path) -> None:

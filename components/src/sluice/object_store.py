@@ -118,11 +118,14 @@ class ObjectLocation:
                 yield block
 
     def dataset(self) -> Dataset:
-        """The parquet table here, which is read when it is scanned."""
-        from pyarrow import dataset
+        """The parquet table here, which is read when it is scanned; raises ``BadInput`` where it is no such table."""
+        from pyarrow import ArrowInvalid, dataset
 
-        with self.refusals("read"):
-            return dataset.dataset(self.path, format="parquet", filesystem=self.files)
+        try:
+            with self.refusals("read"):
+                return dataset.dataset(self.path, format="parquet", filesystem=self.files)
+        except ArrowInvalid as error:
+            raise BadInput(self.address, f"is no parquet table ({one_line(error, 160)})", "write it again") from error
 
     def write(self, source: bytes | Path) -> None:
         """Put these bytes, or what a local file holds, here: who reads meanwhile sees the old object or the new one."""
@@ -167,4 +170,6 @@ class ObjectLocation:
         except OSError as error:
             kind = NoSuchObject if isinstance(error, FileNotFoundError) else Unavailable
             fix = "check the store, AWS_ENDPOINT_URL, the credentials and the network"
+            if not is_remote(self.address):
+                fix = "write it first, or name another place" if kind is NoSuchObject else "check its permissions"
             raise kind(self.address, f"cannot be {done} ({one_line(error, 300)})", fix) from error

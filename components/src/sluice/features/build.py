@@ -14,8 +14,8 @@ from sluice.documents.model import FrozenDocument
 from sluice.errors import BadInput
 from sluice.features.manifest import Feature, FeatureManifest
 from sluice.features.plan import FeaturePlan, refuse_known_later
-from sluice.features.store import historical, install_definitions, plan_of
-from sluice.features.tables import origin_of_tables, write_tables
+from sluice.features.store import historical, install_definitions, plan_of, service_views
+from sluice.features.tables import origin_of_tables, task_tables, write_tables
 from sluice.tasks.task import Task
 
 FRAME_FILE = "frame.parquet"
@@ -51,12 +51,12 @@ def build_features(task: Task, span_dir: Path, repo: Path, store: Path, out: Pat
 
     Raises:
         Refused: a feature or request input is known only later.
-        BadInput: definitions and task do not fit together, or the tables of a view are missing.
+        BadInput: definitions and task do not fit together, or the table of a view is missing or not what it says.
         BadArtifact: the span is not what its record says.
     """
     span = read_span(span_dir)
-    tables = task.read_feature_tables(task.splits.train, task.splits.live)
-    write_tables(tables, store, origin_of_tables(task, task.splits.live))
+    views = service_views(repo, task.feature_service, task.known_later)
+    write_tables(task_tables(task, task.splits.live, views), store, origin_of_tables(task, task.splits.live))
     feast = install_definitions(repo, store, task.known_later)
     plan = plan_of(feast, task.feature_service)
     manifest = manifest_of(task, plan)

@@ -16,7 +16,7 @@ class Feature(FrozenDocument):
     dtype: Literal["float", "int", "string"]
     view: str
     """The feature view that owns it, or ``request`` where the caller sends it."""
-    ttl_seconds: int | None = None
+    ttl_seconds: int | float | None = None
     """An online value older than this counts as missing; ``None`` means it never expires."""
 
 

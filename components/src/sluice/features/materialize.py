@@ -7,6 +7,9 @@ A run writes rows first and its mark last, view by view: where one was cut off, 
 writes the same rows again. Every row that is there is whole and true of its own time, whichever run wrote it. The marks
 lie in Redis, beside the rows: a Redis that was emptied is filled again from the start by the next run.
 
+A mark also knows what the table said up to it, as far back as a value lives: where a row came late or was corrected,
+the next run writes all of that again, for a join of the past sees it too.
+
 Environment: see ``sluice.features.cluster``.
 """
 
@@ -27,18 +30,19 @@ import polars as pl
 from feast import FeatureStore
 
 from sluice.content import digest_of_files, digest_of_value, write_json
+from sluice.data.span import content_digest
 from sluice.documents.event_time import iso
 from sluice.documents.model import FrozenDocument
 from sluice.errors import BadInput, SluiceError
 from sluice.features.cluster import CLUSTER, apply_definitions, cluster_store
 from sluice.features.plan import StoredView, refuse_known_later
-from sluice.features.publish import columns_of, messages
+from sluice.features.publish import messages
 from sluice.features.store import plan_of
-from sluice.features.tables import table_rows
+from sluice.features.table_contract import MOMENT
+from sluice.features.tables import table_rows, task_tables
 from sluice.object_store import NoSuchObject, ObjectLocation, open_location
 from sluice.tasks.task import Task, load_task
 
-_MOMENT = "event_timestamp"
 _ROWS_A_WRITE = 10_000
 _WRITING: Mapping[str, Any] = {"timeout_seconds": 10.0, "retries": 3}
 """A writer can wait longer than somebody who asks."""
@@ -53,6 +57,8 @@ class ViewMark(FrozenDocument):
     """The youngest row of all; None where there is no row yet."""
     definition: str
     """Digest of keys, features and types: rows of other definitions do not count."""
+    content: str = ""
+    """Digest of the table's rows that could be seen at ``until``; empty in marks from before it was kept."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +86,8 @@ def materialize(
         task: the use case.
         repo: the feature definitions, with ``feature_store.cluster.yaml``.
         environment: see ``sluice.features.cluster``.
-        until: event time up to which rows may be used, with a zone.
-        since: write the rows after this time again, corrected ones too; from the mark on when left out.
+        until: event time up to which rows may be used, with a zone; not in the future.
+        since: write the rows from this time on again, whatever the mark says.
         tables: also build the task's tables, up to ``until``, and put them into the shared place first.
 
     Raises:
@@ -92,12 +98,14 @@ def materialize(
     root = environment.get("SLUICE_FEATURES", "")
     if not root:
         raise BadInput("environment variable SLUICE_FEATURES", "is not set", "name the tables' s3://bucket/prefix")
+    if until > datetime.now(UTC):
+        raise BadInput(f"until {iso(until)}", "lies in the future, whose rows nobody may see yet", "leave it out")
     with cluster_store(repo, environment, **_WRITING) as feast:
         plan = plan_of(feast, task.feature_service)
         refuse_known_later(task.known_later, [(f.name, f"view {v.name}") for v in plan.stored for f in v.features])
         marks = read_marks(feast)  # before anything is written anywhere: is Redis there?
         if tables:
-            _publish_tables(task, until, open_location(root))
+            _publish_tables(task, plan.stored, until, open_location(root))
         _publish_registry(repo, environment, open_location(root))
         run = _Run(feast, root, until, since)
         return tuple(run.load(view, marks.get(view.name)) for view in plan.stored)
@@ -112,34 +120,46 @@ class _Run:
 
     def load(self, view: StoredView, mark: ViewMark | None) -> ViewLoad:
         definition = digest_of_value([view.keys, [[f.name, f.dtype] for f in view.features]])
-        if mark is not None and mark.definition != definition:
+        # A mark in the future is of a run that was told so, and speaks of rows that were not there yet.
+        if mark is not None and (mark.definition != definition or mark.until > datetime.now(UTC)):
             mark = None
-        if mark is not None and self.until <= mark.until:
+        if mark is not None and self.until < mark.until:
             if self.since is not None:
                 raise BadInput(f"until {iso(self.until)}", f"lies before {iso(mark.until)}", "leave it out")
             return ViewLoad(view.name, 0, mark)
-        start = None if mark is None else min(mark.until, self.since or mark.until)
-        rows = self._rows(view, start)
-        self._write(view, rows, over=mark is None or self.since is not None)
+        rows = self._rows(view, mark)
+        unchanged = mark is not None and self.since is None and _content(view, rows, mark.until) == mark.content
+        newest = self._newest(view, rows, mark.until if mark is not None and unchanged else None)
+        self._write(view, newest, over=not unchanged)
         before = None if mark is None else mark.newest
-        moments = [stamp for stamp in (rows[_MOMENT].max(), before) if isinstance(stamp, datetime)]
-        new_mark = ViewMark(until=self.until, newest=max(moments, default=None), definition=definition)
+        moments = [stamp for stamp in (newest[MOMENT].max(), before) if isinstance(stamp, datetime)]
+        new_mark = ViewMark(
+            until=self.until,
+            newest=max(moments, default=None),
+            definition=definition,
+            content=_content(view, rows, self.until),
+        )
         self.feast.provider.online_store.write_mark(self.feast.config, view.name, new_mark.model_dump_json())
-        return ViewLoad(view.name, rows.height, new_mark)
+        return ViewLoad(view.name, newest.height, new_mark)
 
-    def _rows(self, view: StoredView, start: datetime | None) -> pl.DataFrame:
-        """The newest row of every key in ``(start, until]``."""
+    def _rows(self, view: StoredView, mark: ViewMark | None) -> pl.DataFrame:
+        """The rows up to ``until``: all, or those that can be seen at the mark or later, or were asked for."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        moment = pc.field(_MOMENT)
+        moment = pc.field(MOMENT)
         stamp = pa.timestamp("us", "UTC")
         condition = moment <= pa.scalar(self.until, stamp)
-        if start is not None:
-            condition &= moment > pa.scalar(start, stamp)
-        rows = table_rows(f"{self.root}/offline/{view.name}.parquet", columns_of(view), condition)
-        ordered = rows.sort(_MOMENT, maintain_order=True)
-        return ordered.unique(view.keys, keep="last", maintain_order=True)
+        if mark is not None and view.lifetime is not None:
+            start = mark.until - view.lifetime
+            condition &= moment >= pa.scalar(min(start, self.since or start), stamp)
+        return table_rows(f"{self.root}/offline/{view.name}.parquet", view, condition)
+
+    @staticmethod
+    def _newest(view: StoredView, rows: pl.DataFrame, after: datetime | None) -> pl.DataFrame:
+        """The newest row of every key that has one ``after`` that time."""
+        late = rows if after is None else rows.filter(pl.col(MOMENT) > after)
+        return late.sort(MOMENT, maintain_order=True).unique(view.keys, keep="last", maintain_order=True)
 
     def _write(self, view: StoredView, rows: pl.DataFrame, *, over: bool) -> None:
         """``over``: also over rows that are as old or younger, which corrected tables and new columns need."""
@@ -148,6 +168,14 @@ class _Run:
         defined = self.feast.get_feature_view(view.name)
         for part in rows.iter_slices(_ROWS_A_WRITE):
             self.feast.provider.online_write_batch(config, defined, list(messages(view, part)), None)
+
+
+def _content(view: StoredView, rows: pl.DataFrame, at: datetime) -> str:
+    """Digest of what a view's rows say to somebody who asks ``at`` that time."""
+    visible = rows.filter(pl.col(MOMENT) <= at)
+    if view.lifetime is not None:
+        visible = visible.filter(at - pl.col(MOMENT) <= view.lifetime)
+    return content_digest(visible.sort(*view.keys, MOMENT))
 
 
 def read_marks(feast: FeatureStore) -> dict[str, ViewMark]:
@@ -161,12 +189,12 @@ def read_marks(feast: FeatureStore) -> dict[str, ViewMark]:
     return {view: ViewMark.model_validate_json(text) for view, text in marks.items()}
 
 
-def _publish_tables(task: Task, until: datetime, root: ObjectLocation) -> None:
+def _publish_tables(task: Task, views: tuple[StoredView, ...], until: datetime, root: ObjectLocation) -> None:
     end = min(until, task.splits.end)
     if end <= task.splits.train:
         raise BadInput(f"until {iso(until)}", f"lies before {iso(task.splits.train)}", "choose a later time")
     with tempfile.TemporaryDirectory(prefix="sluice-tables-") as scratch:
-        for name, table in task.read_feature_tables(task.splits.train, end).items():
+        for name, table in task_tables(task, end, views).items():
             path = Path(scratch) / f"{name}.parquet"
             table.write_parquet(path, compression="zstd", compression_level=1)
             (root / "offline" / path.name).write(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,12 @@ from feast import FeatureStore
 from sluice.errors import BadInput
 from sluice.features.cluster import CLUSTER, apply_definitions
 from sluice.features.plan import FeaturePlan, StoredView
-from sluice.features.publish import columns_of, publish_tables
+from sluice.features.publish import publish_tables
 from sluice.features.store import historical, plan_of
+from sluice.features.table_contract import MOMENT
 from sluice.features.tables import table_rows
 from sluice.tasks.task import Task
 
-_MOMENT = "event_timestamp"
 _TIME = "event_time"
 
 
@@ -86,13 +86,13 @@ class FeatureHistory:
         import pyarrow.compute as pc
 
         first, last = requests[_TIME].min(), requests[_TIME].max()
-        moment, stamp = pc.field(_MOMENT), pa.timestamp("us", "UTC")
+        moment, stamp = pc.field(MOMENT), pa.timestamp("us", "UTC")
         condition = moment <= pa.scalar(last, stamp)
-        if view.ttl_seconds is not None and isinstance(first, datetime):
-            condition &= moment >= pa.scalar(first - timedelta(seconds=view.ttl_seconds), stamp)
+        if view.lifetime is not None and isinstance(first, datetime):
+            condition &= moment >= pa.scalar(first - view.lifetime, stamp)
         for key in view.keys:
             condition &= pc.field(key).isin(requests[key].unique().to_list())
-        rows = table_rows(f"{self.address}/offline/{view.name}.parquet", columns_of(view), condition)
+        rows = table_rows(f"{self.address}/offline/{view.name}.parquet", view, condition)
         self.folder.mkdir(exist_ok=True)
         rows.write_parquet(self.folder / f"{view.name}.parquet")
 
@@ -131,13 +131,13 @@ def _as_of(folder: Path, views: Sequence[StoredView], requests: pl.DataFrame) ->
     moments: list[dict[str, datetime]] = [{} for _ in range(requests.height)]
     for view in views:
         keyed = requests.select(pl.int_range(pl.len()).alias("n"), _TIME, *view.keys).sort(_TIME)
-        rows = pl.scan_parquet(folder / f"{view.name}.parquet", glob=False).select(*view.keys, _MOMENT)
+        rows = pl.scan_parquet(folder / f"{view.name}.parquet", glob=False).select(*view.keys, MOMENT)
         for key in view.keys:
             rows = rows.filter(pl.col(key).is_in(keyed[key].unique().to_list()))
-        table = rows.sort(_MOMENT).collect()
-        matches = keyed.join_asof(table, left_on=_TIME, right_on=_MOMENT, by=list(view.keys), check_sortedness=False)
-        if view.ttl_seconds is not None:
-            matches = matches.filter(pl.col(_MOMENT) >= pl.col(_TIME) - pl.duration(seconds=view.ttl_seconds))
-        for n, moment in matches.select("n", _MOMENT).drop_nulls().iter_rows():
+        table = rows.sort(MOMENT).collect()
+        matches = keyed.join_asof(table, left_on=_TIME, right_on=MOMENT, by=list(view.keys), check_sortedness=False)
+        if view.lifetime is not None:
+            matches = matches.filter(pl.col(_TIME) - pl.col(MOMENT) <= view.lifetime)
+        for n, moment in matches.select("n", MOMENT).drop_nulls().iter_rows():
             moments[n][view.name] = moment
     return moments

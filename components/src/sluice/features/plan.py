@@ -7,6 +7,7 @@ import importlib.util
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,12 @@ class StoredView:
     name: str
     keys: tuple[str, ...]
     features: tuple[Feature, ...]
-    ttl_seconds: int | None
+    ttl_seconds: int | float | None
+
+    @property
+    def lifetime(self) -> timedelta | None:
+        """``ttl_seconds``, to the microsecond."""
+        return None if self.ttl_seconds is None else timedelta(seconds=self.ttl_seconds)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,11 @@ from feast.protos.feast.types.Value_pb2 import Value
 from sluice.arrays import Ints
 from sluice.errors import BadInput
 from sluice.features.plan import StoredView
-from sluice.features.store import install_definitions, plan_of
-from sluice.features.tables import has_tables, origin_of_tables, write_tables
+from sluice.features.store import install_definitions, plan_of, service_views
+from sluice.features.table_contract import MOMENT, TableContract
+from sluice.features.tables import has_tables, origin_of_tables, task_tables, write_tables
 from sluice.tasks.task import Task
 
-_MOMENT = "event_timestamp"
 OnlineRow = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
 
 
@@ -37,13 +37,14 @@ def publish_tables(task: Task, store: Path, repo: Path | None = None) -> Feature
         repo: the feature definitions; those that the store already has when left out.
 
     Raises:
-        BadInput: there are no definitions.
+        BadInput: there are no definitions, or a table is not what its view says.
         Refused: a feature is known only later.
     """
-    made_of = origin_of_tables(task, task.splits.end)
+    repo, made_of = repo or store / "repo", origin_of_tables(task, task.splits.end)
     if not has_tables(store, made_of):
-        write_tables(task.read_feature_tables(task.splits.train, task.splits.end), store, made_of)
-    return install_definitions(repo or store / "repo", store, task.known_later)
+        views = service_views(repo, task.feature_service, task.known_later)
+        write_tables(task_tables(task, task.splits.end, views), store, made_of)
+    return install_definitions(repo, store, task.known_later)
 
 
 class FeaturePublisher:
@@ -56,7 +57,7 @@ class FeaturePublisher:
         repo: the feature definitions; those that the store already has when left out.
 
     Raises:
-        BadInput: there are no definitions, or a view has no table.
+        BadInput: there are no definitions, or a view has no table or one that is not what it says.
         Refused: a feature is known only later.
     """
 
@@ -118,9 +119,10 @@ class _Stream:
     def read(cls, feast: FeatureStore, view: StoredView, path: Path) -> _Stream:
         if not path.is_file():
             raise BadInput(str(path), "is missing", f"let Task.read_feature_tables give a table for view {view.name}")
-        columns = columns_of(view)
-        rows = pl.read_parquet(path, columns=columns, glob=False).select(columns).sort(_MOMENT, maintain_order=True)
-        moments = rows[_MOMENT].dt.epoch("us").to_numpy()
+        contract = TableContract(view, str(path), "remove tables.json beside its folder, so that it is built again")
+        rows = contract.distinct(pl.read_parquet(path, glob=False)).select(contract.columns)
+        rows = rows.sort(MOMENT, maintain_order=True)
+        moments = rows[MOMENT].dt.epoch("us").to_numpy()
         return cls(view=feast.get_feature_view(view.name), plan=view, rows=rows, moments=moments)
 
     def newest(self, as_of: datetime) -> pl.DataFrame:
@@ -133,13 +135,8 @@ class _Stream:
         return self.rows.slice(start, self._end(to) - start)
 
     def _end(self, moment: datetime) -> int:
-        micros = int((moment - _EPOCH).total_seconds() * 1_000_000)
+        micros = (moment - _EPOCH) // timedelta(microseconds=1)
         return int(np.searchsorted(self.moments, micros, side="right"))
-
-
-def columns_of(view: StoredView) -> list[str]:
-    """Columns of a view's table in the order that ``messages`` wants them: keys, features, ``event_timestamp``."""
-    return [*view.keys, *(feature.name for feature in view.features), _MOMENT]
 
 
 def messages(view: StoredView, rows: pl.DataFrame) -> Iterator[OnlineRow]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -145,9 +145,8 @@ class OnlineReader:
         """
         keys = list(zip(*(columns[key] for key in view.keys), strict=True))
         stored = self._answers(view, list(dict.fromkeys(keys)))
-        lifetime = None if view.ttl_seconds is None else timedelta(seconds=view.ttl_seconds)
-        answers = [stored[key] for key in keys]
-        expired = [bool(lifetime and stamp and stamp + lifetime < now) for stamp, _ in answers]
+        lifetime, answers = view.lifetime, [stored[key] for key in keys]
+        expired = [bool(lifetime and stamp and now - stamp > lifetime) for stamp, _ in answers]
         for feature in view.features:
             columns[feature.name] = [
                 None if old or cells is None else _plain(feature, cells.get(feature.name))

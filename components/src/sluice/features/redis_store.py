@@ -107,7 +107,7 @@ class BoundedRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]
         if stamp is None or stamp == _NEVER:
             return None, None
         lifetime = self._lifetimes.get(feature_view) if self._honours_ttl else None
-        return (None, None) if lifetime and stamp + lifetime < datetime.now(UTC) else (stamp, cells)
+        return (None, None) if lifetime and datetime.now(UTC) - stamp > lifetime else (stamp, cells)
 
     def _get_client(self, online_store_config: Any) -> Any:
         if not self._client:

@@ -21,6 +21,8 @@ import pyarrow as pa
 from feast.infra.offline_stores.contrib.spark_offline_store import spark
 from feast.infra.offline_stores.contrib.spark_offline_store.spark_source import SparkSource
 
+from sluice.features.store import stored_view
+from sluice.features.tables import open_table
 from sluice.object_store import S3
 
 _TYPE = "sluice.features.spark.SparkOfflineStore"
@@ -44,7 +46,7 @@ class SparkOfflineStore(spark.SparkOfflineStore):  # type: ignore[misc]
 
     @staticmethod
     def get_historical_features(config: Any, feature_views: list[Any], *arguments: Any, **more: Any) -> Any:
-        """Rows and values as ``sluice.features.offline.AsofOfflineStore`` gives them, in no order."""
+        """Rows, values and refusals as of ``sluice.features.offline.AsofOfflineStore``, in no order."""
         session = spark.get_spark_session_or_start_new_with_repoconfig(config.offline_store)
         session.conf.set("spark.sql.session.timeZone", "UTC")
         views = [_for_spark(view) for view in feature_views]
@@ -56,6 +58,7 @@ class SparkOfflineStore(spark.SparkOfflineStore):  # type: ignore[misc]
 def _for_spark(view: Any) -> Any:
     copied, source = copy.copy(view), view.batch_source
     path = str(source.path)
+    open_table(path, stored_view(view))
     copied.batch_source = SparkSource(
         name=source.name,
         path=f"s3a://{path.removeprefix(S3)}" if path.startswith(S3) else path,

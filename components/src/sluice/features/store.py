@@ -14,7 +14,7 @@ import sqlite3
 import sys
 import tempfile
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,12 +22,15 @@ import polars as pl
 from feast import Entity, FeatureService, FeatureStore, FeatureView
 from feast.data_source import DataSource, RequestSource
 from feast.errors import FeatureServiceNotFoundException
+from feast.feature_view import DUMMY_ENTITY_NAME
 from feast.on_demand_feature_view import OnDemandFeatureView
+from feast.types import String
 
 from sluice.content import digest_of_files, digest_of_value, write_json, written_whole
 from sluice.errors import BadInput
 from sluice.features.manifest import Feature
 from sluice.features.plan import FeaturePlan, OnDemandView, StoredView, imported_sources, refuse_known_later
+from sluice.features.table_contract import MOMENT
 from sluice.features.tables import read_mark
 
 Dtype = Literal["float", "int", "string"]
@@ -43,7 +46,6 @@ POLARS_TYPES: Mapping[Dtype, type[pl.DataType]] = {"float": pl.Float64, "int": p
 _KINDS = (Entity, DataSource, FeatureView, OnDemandFeatureView, FeatureService)
 _MARK = "applied.json"
 _ROW = "sluice_row"
-_MOMENT = "event_timestamp"
 
 
 def install_definitions(repo: Path, store: Path, known_later: Collection[str]) -> FeatureStore:
@@ -60,8 +62,7 @@ def install_definitions(repo: Path, store: Path, known_later: Collection[str]) -
         BadInput: ``repo`` has no ``feature_store.yaml`` or no definitions.
         Refused: a feature is known only later; nothing was applied.
     """
-    if not (repo / "feature_store.yaml").is_file():
-        raise BadInput(str(repo), "has no feature_store.yaml", "name the folder with the feature definitions")
+    _require_configuration(repo)
     files = {path.name: path for path in sorted(repo.iterdir()) if path.suffix in {".py", ".yaml"}}
     # Feast keeps absolute paths of the tables, so a store that was moved is applied again too.
     mark = {"definitions": digest_of_files(files), "store": str(store.resolve())}
@@ -80,6 +81,40 @@ def install_definitions(repo: Path, store: Path, known_later: Collection[str]) -
         feast.apply(objects)
     write_json(store / _MARK, mark)
     return feast
+
+
+def service_views(repo: Path, service: str, known_later: Collection[str]) -> tuple[StoredView, ...]:
+    """
+    The stored views that a feature service reads, by the definitions in ``repo`` and before anything is applied.
+
+    Raises:
+        BadInput: there are no definitions, no such service, or a view that cannot be served.
+        Refused: a feature is known only later.
+    """
+    _require_configuration(repo)
+    objects = load_definitions(repo)
+    refuse_known_later(known_later, _named_fields(objects))
+    views = {value.name: value for value in objects if isinstance(value, FeatureView | OnDemandFeatureView)}
+    services = {value.name: value for value in objects if isinstance(value, FeatureService)}
+    if service not in services:
+        raise BadInput(f"feature service {service!r}", f"is not in {repo}", f"choose from {sorted(services)}")
+    projections = services[service].feature_view_projections
+    derived = {name: view for name, view in views.items() if isinstance(view, OnDemandFeatureView)}
+    join_keys = {value.name: value.join_key for value in objects if isinstance(value, Entity)}
+    return tuple(stored_view(views[name], join_keys) for name in _stored_names(projections, derived) if name in views)
+
+
+def _require_configuration(repo: Path) -> None:
+    if not (repo / "feature_store.yaml").is_file():
+        raise BadInput(str(repo), "has no feature_store.yaml", "name the folder with the feature definitions")
+
+
+def _stored_names(projections: Iterable[Any], derived: Mapping[str, Any]) -> list[str]:
+    """Names of the stored views in a service's projections, and of those that its on-demand views read."""
+    names = [item.name for item in projections if item.name not in derived]
+    for view in (derived[item.name] for item in projections if item.name in derived):
+        names += [item.name for item in view.source_feature_view_projections.values()]
+    return list(dict.fromkeys(names))
 
 
 def open_feature_store(store: Path) -> FeatureStore:
@@ -107,12 +142,9 @@ def plan_of(feast: FeatureStore, service: str) -> FeaturePlan:
         projections = feast.get_feature_service(service).feature_view_projections
     except FeatureServiceNotFoundException as error:
         raise BadInput(f"feature service {service!r}", "is not in the registry", "apply definitions with it") from error
-    derived_names = {view.name for view in feast.list_on_demand_feature_views()}
-    derived = [feast.get_on_demand_feature_view(item.name) for item in projections if item.name in derived_names]
-    stored_names = [item.name for item in projections if item.name not in derived_names]
-    for view in derived:
-        stored_names += [item.name for item in view.source_feature_view_projections.values()]
-    stored = tuple(_stored_view(feast.get_feature_view(name)) for name in dict.fromkeys(stored_names))
+    known = {view.name: view for view in feast.list_on_demand_feature_views()}
+    derived = [known[item.name] for item in projections if item.name in known]
+    stored = tuple(stored_view(feast.get_feature_view(name)) for name in _stored_names(projections, known))
     on_demand = tuple(_on_demand_view(view) for view in derived)
     lifetimes = {view.name: view.ttl_seconds for view in stored}
     features = tuple(
@@ -143,7 +175,7 @@ def historical(feast: FeatureStore, plan: FeaturePlan, rows: pl.DataFrame) -> pl
     Raises:
         BadInput: Feast gave back another number of rows than it got.
     """
-    requests = rows.select(pl.int_range(pl.len()).alias(_ROW), pl.col("event_time").alias(_MOMENT), *plan.keys)
+    requests = rows.select(pl.int_range(pl.len()).alias(_ROW), pl.col("event_time").alias(MOMENT), *plan.keys)
     references = [f"{view.name}:{feature.name}" for view in plan.stored for feature in view.features]
     history = pl.DataFrame(_join(feast, requests, references)).sort(_ROW)
     if history.height != rows.height or not history[_ROW].is_unique().all():
@@ -224,13 +256,36 @@ def _prepare_online(path: Path) -> None:
     connection.close()
 
 
-def _stored_view(view: Any) -> StoredView:
-    seconds = int(view.ttl.total_seconds()) if view.ttl else 0
+def stored_view(view: Any, join_keys: Mapping[str, str] = {}) -> StoredView:
+    """
+    A feature view of Feast's in plain types.
+
+    Args:
+        join_keys: of the entities by name, for a view that was not applied yet.
+
+    Raises:
+        BadInput: something of it would be one thing in training and another in serving.
+    """
+    thing = f"view {view.name}"
+    stamp = getattr(view.batch_source, "timestamp_field", "") or MOMENT
+    if stamp != MOMENT:
+        raise BadInput(thing, f"has its times in {stamp!r}", f"call the column {MOMENT!r} in table and source")
+    if view.entities == [DUMMY_ENTITY_NAME]:
+        raise BadInput(thing, "has no entity", "give it one, that its table has as a column")
+    for column in view.entity_columns:
+        if column.dtype != String:
+            raise BadInput(f"key {column.name} of {thing}", f"has type {column.dtype}", "make it a String")
+    columns = [column.name for column in view.entity_columns]
+    keys = [join_keys.get(name, name) for name in view.entities] if join_keys else columns
+    seconds = view.ttl.total_seconds() if view.ttl else 0.0
+    if seconds < 0:
+        raise BadInput(thing, f"has a lifetime of {seconds:g} seconds", "choose a positive one, or 0: never expires")
+    lifetime = (int(seconds) if seconds.is_integer() else seconds) or None
     return StoredView(
         name=view.name,
-        keys=tuple(column.name for column in view.entity_columns),
-        features=tuple(_feature(field, view.name, seconds or None) for field in view.features),
-        ttl_seconds=seconds or None,
+        keys=tuple(keys),
+        features=tuple(_feature(field, view.name, lifetime) for field in view.features),
+        ttl_seconds=lifetime,
     )
 
 
@@ -247,7 +302,7 @@ def _on_demand_view(view: Any) -> OnDemandView:
     )
 
 
-def _feature(field: Any, view: str, ttl_seconds: int | None) -> Feature:
+def _feature(field: Any, view: str, ttl_seconds: float | None) -> Feature:
     name = str(field.dtype).split(".")[-1].removeprefix("PrimitiveFeastType.")
     if name not in _DTYPES:
         raise BadInput(f"feature {field.name} of view {view}", f"has type {field.dtype}", f"use one of {list(_DTYPES)}")

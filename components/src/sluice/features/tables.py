@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from sluice.content import digest_of_file, digest_of_files, write_json, written_whole
-from sluice.errors import BadInput
+from sluice.errors import BadInput, SluiceError, one_line
+from sluice.features.plan import StoredView
+from sluice.features.table_contract import MOMENT, TableContract
 from sluice.object_store import open_location
 from sluice.tasks.task import Task
 
 if TYPE_CHECKING:
-    from pyarrow.dataset import Expression
+    from pyarrow.dataset import Dataset, Expression
 
 _MARK = "tables.json"
 _ROOT: ContextVar[str | None] = ContextVar("tables", default=None)
@@ -73,22 +75,67 @@ def write_tables(tables: Mapping[str, pl.DataFrame], store: Path, made_of: Mappi
     write_json(store / _MARK, dict(made_of))
 
 
-def table_rows(address: str, columns: Sequence[str], condition: Expression) -> pl.DataFrame:
+def task_tables(task: Task, end: datetime, views: Iterable[StoredView]) -> dict[str, pl.DataFrame]:
     """
-    These columns of the rows of a table that ``condition`` keeps.
+    The feature tables of ``[train, end)`` as the task builds them.
 
     Raises:
-        BadInput: the table lacks a column.
+        BadInput: building fails, or the table of one of ``views`` is missing or not what the view says; names it.
+    """
+    mend = "mend read_feature_tables of the task or its source"
+    source = f"read_feature_tables of task {task.name!r}"
+    try:
+        tables: Any = task.read_feature_tables(task.splits.train, end)
+    except SluiceError:
+        raise
+    except Exception as error:
+        raise BadInput(source, f"fails ({type(error).__name__}: {one_line(error, 160)})", mend) from error
+    if not isinstance(tables, Mapping):
+        raise BadInput(source, f"gives a {type(tables).__name__}, not tables by the names of their views", mend)
+    for name, table in tables.items():
+        if not isinstance(table, pl.DataFrame):
+            kind = f"{type(table).__module__.partition('.')[0]}.{type(table).__name__}"
+            raise BadInput(source, f"gives a {kind} for view {name!r}, not a polars.DataFrame", mend)
+    distinct = dict(tables)
+    for view in views:
+        if view.name not in tables:
+            raise BadInput(source, f"gives no table for view {view.name!r}, only for {sorted(tables)}"[:200], mend)
+        contract = TableContract(view, f"table {view.name!r} of task {task.name!r}", mend)
+        contract.require_rows(tables[view.name].height)
+        distinct[view.name] = contract.distinct(tables[view.name])
+    return distinct
+
+
+def table_rows(address: str, view: StoredView, condition: Expression) -> pl.DataFrame:
+    """
+    What a view reads of those rows of its table that ``condition`` keeps.
+
+    Raises:
+        BadInput: the table has no rows at all, or is not what the view says.
         Unavailable: the store does not answer, refuses, or has no such object.
     """
-    location = open_location(address)
-    table = location.dataset()
-    for name in columns:
-        if name not in table.schema.names:
-            raise BadInput(address, f"has no column {name}", "write what its view defines")
-    with location.refusals("read"):
-        rows = pl.DataFrame(pl.from_arrow(table.to_table(columns=list(columns), filter=condition)))
-    return rows.select(columns)
+    from pyarrow.compute import field
+
+    table, contract = open_table(address, view)
+    with open_location(address).refusals("read"):
+        contract.require_rows(table.count_rows())
+        # A row without a time is in no stretch of it, and is to be named all the same.
+        condition |= field(MOMENT).is_null()
+        rows = arrow_frame(table.to_table(columns=contract.columns, filter=condition))
+    return contract.distinct(rows.select(contract.columns))
+
+
+def open_table(address: str, view: StoredView) -> tuple[Dataset, TableContract]:
+    """The table of a view, with columns of the right types, and what its rows have to be; raises as ``table_rows``."""
+    contract = TableContract(view, address, "write what its view defines")
+    table = open_location(address).dataset()
+    contract.require_types(arrow_frame(table.schema.empty_table()).schema)
+    return table, contract
+
+
+def arrow_frame(table: Any) -> pl.DataFrame:
+    """An Arrow table as polars has it."""
+    return pl.DataFrame(pl.from_arrow(table))
 
 
 def read_mark(path: Path) -> Any:
