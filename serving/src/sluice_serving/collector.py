@@ -35,7 +35,6 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import polars as pl
-import uvicorn
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client import Counter as Family
 
@@ -44,6 +43,8 @@ from sluice.errors import SluiceError
 from sluice.feedback.batch import MAX_BATCH_BYTES, Batch, parse_feedback, parse_predictions
 from sluice.feedback.events import parse_event
 from sluice.feedback.store import BatchKind, PredictionStore
+from sluice.http_server.boundary import ErrorLines
+from sluice.http_server.server import HttpServer
 from sluice.models.request import MAX_BODY_BYTES, BadRequest, excerpt
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ BATCHES_AT_ONCE, ROWS_AT_ONCE = 8, 200
 """Requests with a body; more are told to come again, so that memory is bounded."""
 _MAX_ROWS_BYTES = MAX_BODY_BYTES // 2
 """A thousand labels, or the answer to a thousand instances."""
-BODY_TIMEOUT_S = 15.0
+_GRACE_S = 20
+"""For batches that are on their way to the store at the end; less than a pod's grace of 30 s."""
 _GATHER_S = 0.1
 """How long labels are waited for that go into one object with the first."""
 _MOST_DIGESTS = 20
@@ -198,10 +200,7 @@ class CollectorApp:
             raise _TryAgain(f"collector: {at_once} such requests are under way; send it again")
         self._busy[most] += 1
         try:
-            yield await asyncio.wait_for(_whole_body(scope, receive, most), BODY_TIMEOUT_S)
-        except TimeoutError as error:
-            rule = f"did not arrive within {BODY_TIMEOUT_S:g} s"
-            raise BadRequest("body", rule, "send it faster or in smaller parts", status=408) from error
+            yield await _whole_body(scope, receive, most)
         finally:
             self._busy[most] -= 1
 
@@ -239,7 +238,7 @@ async def _whole_body(scope: Scope, receive: Receive, most: int) -> bytes:
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise _TryAgain("body: ended early; send it again")
+            raise BadRequest("body", "ended early", "send all of it, in time", status=408)  # nobody is there to read it
         pieces.append(message.get("body", b""))
         size += len(pieces[-1])
         more = message.get("more_body", False)
@@ -273,14 +272,12 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point; 2 for settings that are wrong. Ends on SIGTERM when what is under way is stored."""
-    from sluice_serving.lingering import Lingering
-
     options = _arguments(argv)
     if options.end_with_stdin:
         end_with_stdin()
     try:
         store = PredictionStore.open(options.store, options.task, options.environment, os.environ)
-        app = Lingering(CollectorApp(store))
+        app = CollectorApp(store)
         listener = socket.create_server((options.host, options.port), backlog=512)
     except (SluiceError, OSError) as error:
         sys.stderr.write(f"collector: {error}\n")
@@ -288,8 +285,8 @@ def main(argv: list[str] | None = None) -> int:
     host, port = listener.getsockname()[:2]
     sys.stdout.write(f"ready http://{host}:{port}\n")
     sys.stdout.flush()
-    config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=20)
-    asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))
+    server = HttpServer(app, _GRACE_S, ErrorLines("collector"), lambda status, _: app.counts.request("other", status))
+    asyncio.run(server.serve(sockets=[listener]))
     return 0
 
 

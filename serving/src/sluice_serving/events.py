@@ -27,7 +27,8 @@ from sluice.documents.event_time import iso
 from sluice_serving import tracing
 
 _A_SECOND = 10
-_LONGEST = 8000
+_LONGEST = 2000
+"""Characters of a text or of the end of a traceback."""
 
 
 class _JsonLines(logging.Formatter):

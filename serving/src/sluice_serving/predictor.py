@@ -29,9 +29,10 @@ import orjson
 
 from sluice.child_process import end_with_stdin
 from sluice.errors import BadInput, SluiceError, Unavailable
+from sluice.http_server.boundary import ErrorLines
 from sluice.models.bundle import Bundle, load_bundle
-from sluice.models.request import DATATYPES, BadRequest, InferenceRequest, columns_of, parse_v1, parse_v2
-from sluice.models.request_headers import Context, parse_context
+from sluice.models.request import DATATYPES, MAX_TEXT, BadRequest, InferenceRequest, columns_of, parse_v1, parse_v2
+from sluice.models.request_headers import ROUTES, Context, parse_context
 from sluice.predictions.log import PredictionLog, PredictionRecord
 from sluice_serving.rows import Features, RequestRows
 
@@ -76,6 +77,8 @@ class Predictor:
 
         self.answered = self.failed = 0
         self.events: EventLog | None = None
+        self._failure: BaseException | None = None
+        self._error_lines = ErrorLines("predictor")
         self._tracing = tracing
         self._warm()
 
@@ -183,6 +186,7 @@ class Predictor:
         ms = _milliseconds_since(start)
         self.meters.count_failures(context.route, cause, len(request.instances), ms, context.event_time)
         self.failed += len(request.instances)
+        self._failure = sys.exc_info()[1]
         if self.events is not None:
             self.events.report_failure(cause, context.request_id, context.rollout)
         if self.log is None:
@@ -230,6 +234,25 @@ class Predictor:
         self.meters.count_refusal(headers, error, _milliseconds_since(start))
         if self.events is not None:
             self.events.report_refusal(error.part, str(error), headers)
+
+    def fail(self, headers: Mapping[str, str], error: Exception, start: float) -> None:
+        """Count a request that failed before there were instances to log, or after they were."""
+        if error is self._failure:
+            return
+        self._failure = error
+        route = headers.get("x-sluice-route", "stable")
+        ms = _milliseconds_since(start)
+        self.meters.count_failures(route if route in ROUTES else "stable", "model", 1, ms, datetime.now(UTC))
+        self.failed += 1
+        if self.events is not None:
+            self.events.report_failure("model", headers.get("x-request-id", "")[:MAX_TEXT], "")
+
+    def report(self, error: Exception) -> None:
+        """Say in one line what failed, where there is no log of events that has it with more."""
+        if self.events is None:
+            self._error_lines(error)
+        elif error is not self._failure:
+            self.events.report_failure("server", "", "")
 
     def describe(self) -> dict[str, Any]:
         """What this process serves and has done, for ``GET /-/sluice``."""

@@ -7,6 +7,7 @@ What differs from kserve 0.21, and why:
   itself answers six of sixteen hostile requests with 500 and takes bodies of any size;
 * no repository endpoints (anybody could unload the model), no gRPC (it would bypass the checks);
 * no timing middleware and no log lines a request, which cost 40 % of a small model's request;
+* bounds on what a connection may send, an answer to whatever is raised, an end without losses: ``sluice.http_server``;
 * the address to listen on can be chosen (kserve has 0.0.0.0 built in), and port 0 asks the system for a free one.
 """
 
@@ -28,16 +29,19 @@ from kserve.errors import ModelNotFound, ModelNotReady
 from kserve.protocol.rest.server import RESTServer, metrics_handler
 from kserve.protocol.rest.v1_endpoints import V1Endpoints
 from kserve.protocol.rest.v2_endpoints import V2Endpoints
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from sluice.errors import Unavailable
+from sluice.http_server.boundary import FAILURE
+from sluice.http_server.server import HttpServer
 from sluice.models.request import BadRequest, check_length
 from sluice.models.request_headers import check_envelope
 from sluice_serving import tracing
-from sluice_serving.lingering import Lingering
 
 Version = Literal["v1", "v2"]
+_GRACE_S = 5
+"""For what is under way at the end; with what is then left to ship, less than a pod's grace of 30 s."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,12 @@ class RequestHandler(Protocol):
 
     def refuse(self, headers: Mapping[str, str], error: BadRequest, start: float) -> None:
         """Count a request that was the client's own fault."""
+
+    def fail(self, headers: Mapping[str, str], error: Exception, start: float) -> None:
+        """Count a request that failed, unless that was done where it failed."""
+
+    def report(self, error: Exception) -> None:
+        """Say that something failed, unless that was done where it failed."""
 
     def describe(self) -> dict[str, Any]:
         """What is served."""
@@ -93,20 +103,28 @@ class SluiceModel(Model):  # type: ignore[misc]  # kserve has no types
         return [{"name": name, "datatype": datatype, "shape": [-1]} for name, datatype in kinds]
 
 
-async def bounded_body(request: Request) -> bytes:
+async def bounded_body(request: Request, headers: Mapping[str, str]) -> bytes:
     """
     The whole body, read in pieces and given up as soon as it is too large.
 
     Raises:
-        BadRequest: status 413 or 415.
+        BadRequest: status 413 or 415; or it ended early, and nobody is there to be told.
     """
-    check_envelope(request.headers.get("content-type"), request.headers.get("content-length"))
+    check_envelope(headers)
     pieces, size = [], 0
-    async for piece in request.stream():
-        size += len(piece)
-        check_length(size)
-        pieces.append(piece)
+    try:
+        async for piece in request.stream():
+            size += len(piece)
+            check_length(size)
+            pieces.append(piece)
+    except ClientDisconnect as error:
+        raise BadRequest("body", "ended early", "send all of it, in time", part="envelope") from error
     return b"".join(pieces)
+
+
+def headers_of(request: Request) -> dict[str, str]:
+    """By name; of several the first. Starlette's own mapping looks through all of them for each."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(request.scope["headers"])}
 
 
 async def refuse(_: Request, error: Exception) -> Response:
@@ -120,8 +138,11 @@ class StrictRESTServer(RESTServer):  # type: ignore[misc]  # kserve has no types
     """kserve's REST server with fewer, stricter routes on a socket of our choice."""
 
     def __init__(self, listener: socket.socket, **kwargs: Any) -> None:
+        from kserve.model_server import app
+
         super().__init__(http_port=listener.getsockname()[1], **kwargs)
         self._listener = listener
+        self._server = HttpServer(app, _GRACE_S, self._report, self._refused)
 
     async def infer(self, request: Request) -> Response:
         """``POST /v1/models/<m>:predict`` and ``POST /v2/models/<m>/infer``."""
@@ -129,17 +150,21 @@ class StrictRESTServer(RESTServer):  # type: ignore[misc]  # kserve has no types
         version: Version = "v1" if request.url.path.startswith("/v1/") else "v2"
         if not await self.dataplane.model_ready(name, disable_predictor_health_check=True):
             raise ModelNotReady(name)
-        headers, start = dict(request.headers), time.perf_counter()
+        headers, start = headers_of(request), time.perf_counter()
         try:
             with tracing.request(headers):
-                answer, _ = await self.dataplane.infer(name, Call(version, await bounded_body(request)), headers)
+                body = await bounded_body(request, headers)
+                answer, _ = await self.dataplane.infer(name, Call(version, body), headers)
         except BadRequest as error:
             self.dataplane.model_registry.get_model(name).predictor.refuse(headers, error, start)
+            raise
+        except Exception as error:
+            self.dataplane.model_registry.get_model(name).predictor.fail(headers, error, start)
             raise
         return Response(answer, media_type="application/json")
 
     def _descriptions(self) -> list[dict[str, Any]]:
-        return [model.predictor.describe() for model in self.dataplane.model_registry.get_models().values()]
+        return [predictor.describe() for predictor in self._predictors()]
 
     async def describe(self, _: Request) -> Response:
         """``GET /-/sluice``: what this process serves, in its own words; release controllers read it back."""
@@ -176,18 +201,36 @@ class StrictRESTServer(RESTServer):  # type: ignore[misc]  # kserve has no types
 
     def _add_middlewares(self, app: FastAPI) -> None:
         """Not kserve's only one, which times requests into the log."""
-        app.add_middleware(Lingering)
 
     def _add_exception_handlers(self, app: FastAPI) -> None:
         super()._add_exception_handlers(app)
         app.add_exception_handler(BadRequest, refuse)
         app.add_exception_handler(ModelNotFound, _not_found)
         app.add_exception_handler(Unavailable, _unavailable)
+        app.add_exception_handler(Exception, _failed)
 
     async def start(self) -> None:
         """Serve on the socket until a signal ends it."""
         self.create_application()
         await self._server.serve(sockets=[self._listener])
+
+    def end(self, *_: Any) -> None:
+        """For a signal that comes before uvicorn listens for it."""
+        self._server.should_exit = True
+
+    def _predictors(self) -> list[RequestHandler]:
+        return [model.predictor for model in self.dataplane.model_registry.get_models().values()]
+
+    def _report(self, error: Exception) -> None:
+        for predictor in self._predictors():
+            predictor.report(error)
+
+    def _refused(self, status: int, text: str) -> None:
+        thing, _, rest = text.partition(": ")
+        rule, _, fix = rest.rpartition("; ")
+        error = BadRequest(thing, rule, fix, status, part="header")
+        for predictor in self._predictors():
+            predictor.refuse({}, error, time.perf_counter())
 
 
 async def _not_found(_: Request, error: Exception) -> Response:
@@ -198,6 +241,11 @@ async def _not_found(_: Request, error: Exception) -> Response:
 async def _unavailable(_: Request, error: Exception) -> Response:
     # kserve's own handler would write a traceback for each, and close a connection that a gateway may be writing to.
     return Response(orjson.dumps({"error": str(error)}), 500, media_type="application/json")
+
+
+async def _failed(_: Request, __: Exception) -> Response:
+    # kserve's own handler tells clients what was raised, in Python's words.
+    return Response(FAILURE, 500, media_type="application/json")
 
 
 class StrictModelServer(ModelServer):  # type: ignore[misc]  # kserve has no types
@@ -225,11 +273,10 @@ class StrictModelServer(ModelServer):  # type: ignore[misc]  # kserve has no typ
             app="kserve.model_server:app",
             data_plane=self.dataplane,
             model_repository_extension=self.model_repository_extension,
-            grace_period=5,
         )
         for sig in (signal.SIGTERM, signal.SIGINT):
             # uvicorn stops on these by itself and raises them again afterwards: by then there is nothing left to do.
-            signal.signal(sig, lambda *_: None)
+            signal.signal(sig, server.end)
         asyncio.run(server.start())
 
 

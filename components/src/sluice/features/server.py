@@ -1,5 +1,6 @@
 """
-Feast's feature server with two changes: it only reads, and it honours each view's time to live.
+Feast's feature server with three changes: it only reads, it honours each view's time to live, and it has the bounds and
+the end of ``sluice.http_server``.
 
     python -m sluice.features.server --feature_repo /app/feature_repo --host 0.0.0.0 --port 6566
 
@@ -13,7 +14,9 @@ Environment: see ``sluice.features.cluster``.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
 _ROUTES = {"/get-online-features", "/health"}
+_GRACE_S = 10
 _A_YEAR = 365 * 24 * 3600
 """The definitions come with the image: there is nothing to look for again."""
 
@@ -68,13 +72,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 inside a pod")
     parser.add_argument("--port", type=int, default=6566)
     options = parser.parse_args(sys.argv[1:] if argv is None else argv)
-    import uvicorn
-
     from sluice.features.cluster import cluster_store
+    from sluice.http_server.boundary import ErrorLines
+    from sluice.http_server.server import HttpServer
 
     try:
         with cluster_store(options.feature_repo, os.environ, honours_ttl=True) as feast:
-            uvicorn.run(feature_app(feast), host=options.host, port=options.port, access_log=False, log_level="warning")
+            server = HttpServer(feature_app(feast), _GRACE_S, ErrorLines("feature server"))
+            listener = socket.create_server((options.host, options.port), backlog=512)
+            asyncio.run(server.serve(sockets=[listener]))
+    except OSError as error:
+        sys.stderr.write(f"feature server: port {options.port}: {error.strerror}; choose another --port\n")
+        return 2
     except SluiceError as error:
         sys.stderr.write(f"feature server: {error}\n")
         return error.exit_code

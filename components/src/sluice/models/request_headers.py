@@ -11,7 +11,7 @@ from typing import Literal
 from sluice.models.request import MAX_TEXT, BadRequest, check_length, excerpt
 
 Route = Literal["stable", "candidate", "shadow"]
-_ROUTES: Mapping[str, Route] = {"stable": "stable", "candidate": "candidate", "shadow": "shadow"}
+ROUTES: Mapping[str, Route] = {"stable": "stable", "candidate": "candidate", "shadow": "shadow"}
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ def parse_context(headers: Mapping[str, str]) -> Context:
         rule = f"has {len(request_id)} characters, over {MAX_TEXT}"
         raise BadRequest("header x-request-id", rule, "send a shorter id", part="header")
     route = headers.get("x-sluice-route", "stable")
-    if route not in _ROUTES:
+    if route not in ROUTES:
         raise BadRequest("header x-sluice-route", f"is {excerpt(route)}", "leave it to the gateway", part="header")
     rollout = headers.get("x-sluice-rollout", "")[:MAX_TEXT]
-    return Context(request_id, _event_time(headers.get("x-sluice-time")), _ROUTES[route], rollout)
+    return Context(request_id, _event_time(headers.get("x-sluice-time")), ROUTES[route], rollout)
 
 
 def _event_time(text: str | None) -> datetime:
@@ -59,17 +59,17 @@ def _event_time(text: str | None) -> datetime:
         raise BadRequest("header x-sluice-time", rule, "send a year of this age", part="header") from error
 
 
-def check_envelope(content_type: str | None, length: str | None) -> None:
+def check_envelope(headers: Mapping[str, str]) -> None:
     """
-    Refuse by the headers alone what is not JSON or too large.
+    Refuse by the headers alone what is not JSON or too large; header names in lower case.
 
     Raises:
         BadRequest: status 415 or 413.
     """
-    kind = (content_type or "").partition(";")[0].strip().lower()
-    if kind != "application/json":
+    content_type = headers.get("content-type", "")
+    if content_type.partition(";")[0].strip().lower() != "application/json":
         fix = "send application/json"
         rule = f"is {excerpt(content_type or 'missing')}"
         raise BadRequest("header content-type", rule, fix, status=415, part="envelope")
-    if length is not None and length.isdecimal():
+    if (length := headers.get("content-length", "")).isdecimal():
         check_length(int(length))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client.exposition import ThreadingWSGIServer
 from pydantic import ValidationError
 
 from sluice.errors import SluiceError
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 
 class _Handler(WSGIRequestHandler):
+    timeout = 10
+    """Seconds for a request to arrive; a client that sends nothing holds its thread so long, and nobody else's."""
+
     def log_message(self, *_: object) -> None:
         """Scrapes are not news."""
 
@@ -27,7 +31,8 @@ def expose(collector: Collector, host: str, port: int) -> None:
     """Serve ``/metrics`` until killed; prints ``ready http://host:port`` once it listens. Port 0 takes a free one."""
     registry = CollectorRegistry()
     registry.register(collector)
-    with make_server(host, port, _application(make_wsgi_app(registry)), handler_class=_Handler) as server:
+    application = _application(make_wsgi_app(registry))
+    with make_server(host, port, application, ThreadingWSGIServer, _Handler) as server:
         sys.stdout.write(f"ready http://{host}:{server.server_port}\n")
         sys.stdout.flush()
         server.serve_forever()
