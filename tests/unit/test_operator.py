@@ -10,10 +10,11 @@ import pytest
 from sluice.errors import BadInput, Refused
 from sluice.gitops.writer import GitOps
 from sluice.ledger.trail import Trail
-from sluice.operations.operator import add_hold, release_hold, roll_back
+from sluice.operations.operator import add_hold, break_the_glass, release_hold, roll_back
 from sluice.operations.status import describe, status_of
+from sluice.release.snapshot import paths_of
 from sluice.rollout.advance import look, propose
-from tests.support.release import GOOD, A, B, C, passing, sample_checkout
+from tests.support.release import GOOD, A, B, C, failing, passing, sample_checkout
 
 ROOT = Path(__file__).parents[2]
 NOW = "2026-01-01T00:00:00Z"
@@ -49,6 +50,76 @@ def test_a_second_rollback_goes_back_another_model(gitops: GitOps) -> None:
     assert roll_back(gitops, "worse too", "kim", NOW).stable == A
     with pytest.raises(Refused, match="no earlier model"):
         roll_back(gitops, "all of them", "kim", NOW)
+
+
+def test_lifting_a_hold_makes_no_model_good_again(gitops: GitOps) -> None:
+    _promote(gitops, B, 5)
+    roll_back(gitops, "worse", "kim", NOW)
+    release_hold(gitops, B, "to be tried again", "kim", NOW)
+    with pytest.raises(Refused, match="was not rolled back since"):
+        roll_back(gitops, "worse too", "kim", NOW)
+    assert gitops.snapshot().state.stable == A
+
+
+def test_a_rollback_passes_over_what_a_rollback_left(gitops: GitOps) -> None:
+    _promote(gitops, B, 5)
+    _promote(gitops, C, 11)
+    roll_back(gitops, "worse", "kim", NOW)
+    release_hold(gitops, C, "to be tried again", "kim", NOW)
+    assert roll_back(gitops, "worse too", "kim", NOW).stable == A
+
+
+def test_a_model_that_is_confirmed_again_is_good_again(gitops: GitOps) -> None:
+    _promote(gitops, B, 5)
+    roll_back(gitops, "worse", "kim", _day(9))
+    release_hold(gitops, B, "the store was down", "kim", _day(10))
+    _promote(gitops, B, 11)
+    _promote(gitops, C, 16)
+    assert roll_back(gitops, "worse", "kim", NOW).stable == B
+
+
+@pytest.mark.parametrize("by_gate", [True, False])
+def test_a_model_that_came_again_and_was_rolled_back_is_not_good(gitops: GitOps, by_gate: bool) -> None:
+    _promote(gitops, B, 5)
+    gitops.commit(lambda snapshot: propose(snapshot, A, GOOD, {}, {}, _day(11)))
+    if by_gate:
+        gitops.commit(lambda snapshot: look(snapshot, failing(snapshot.state, _day(12)), _day(12), {}))
+    else:
+        roll_back(gitops, "worse", "kim", _day(12))
+    assert gitops.snapshot().state.candidate is None
+    release_hold(gitops, A, "to be tried again", "kim", _day(13))
+    with pytest.raises(Refused, match="was not rolled back since"):
+        roll_back(gitops, "worse too", "kim", NOW)
+
+
+def test_a_model_that_was_left_by_hand_is_not_good(gitops: GitOps) -> None:
+    before = _release_of(gitops)
+    _promote(gitops, B, 5)
+    _write_by_hand(gitops, before)
+    _promote(gitops, C, 11)
+    assert roll_back(gitops, "worse", "kim", NOW).stable == A
+    with pytest.raises(Refused, match="was not rolled back since"):
+        roll_back(gitops, "worse too", "kim", NOW)
+
+
+def test_glass_is_broken_for_a_good_model_only(gitops: GitOps) -> None:
+    _promote(gitops, B, 5)
+    _promote(gitops, C, 11)
+    roll_back(gitops, "worse", "kim", NOW)
+    release_hold(gitops, C, "to be tried again", "kim", NOW)
+    assert break_the_glass(gitops, "worse too", "kim", NOW).earlier == (A,)
+
+
+def _release_of(gitops: GitOps) -> bytes:
+    return gitops.file(paths_of("dev")[0]) or b""
+
+
+def _write_by_hand(gitops: GitOps, release: bytes) -> None:
+    """As `git revert` of the release file does: a commit without a decision."""
+    with gitops.clone.lock():
+        tip = gitops.clone.fetch()
+        files = {paths_of("dev")[0]: release}
+        assert gitops.clone.push(gitops.clone.commit(tip, files, "by hand\n", _day(10)))
 
 
 def test_a_rollback_reads_the_history_again_after_a_lost_race(gitops: GitOps, tmp_path: Path) -> None:

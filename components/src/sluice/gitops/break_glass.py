@@ -28,6 +28,8 @@ from sluice.documents.verdict import Decision, Reason, Verdict, identify
 from sluice.errors import BadArtifact, Busy, Refused
 from sluice.release.snapshot import Snapshot
 
+NO_EARLIER = "there is no earlier model that was confirmed, is not held, and was not rolled back since"
+
 
 class BreakGlass(BaseModel):
     """One rollback that Git does not know yet."""
@@ -59,7 +61,7 @@ def break_glass(
 
     Args:
         base: the commit that ``state`` was read from.
-        earlier: models that were stable before, the newest first.
+        earlier: models to go back to, the best first.
 
     Raises:
         Refused: nothing is served, or there is nothing to go back to.
@@ -70,7 +72,7 @@ def break_glass(
     last = [state.stable] if state.candidate and state.stable else []
     choice = tuple(one for one in dict.fromkeys([*last, *earlier]) if one != digest and not state.held(one))
     if not choice and not state.candidate:
-        raise Refused(f"rollback in {state.environment}", "there is no earlier model that is not held", "stop serving")
+        raise Refused(f"rollback in {state.environment}", NO_EARLIER, "stop serving")
     inputs = [state.task, state.environment, digest, reason, by, at, base]
     return BreakGlass(
         id=identify("rollback", inputs),

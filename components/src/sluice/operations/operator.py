@@ -10,8 +10,9 @@ from sluice.documents.verdict import Decision, Reason, Verdict, identify
 from sluice.errors import BadInput, Refused
 from sluice.git.clone import HistoryRewrittenError
 from sluice.git.command import COMMIT_ID
-from sluice.gitops.break_glass import BreakGlass, break_glass
+from sluice.gitops.break_glass import NO_EARLIER, BreakGlass, break_glass
 from sluice.gitops.writer import GitOps, Snapshot
+from sluice.operations.good_models import earlier_models
 from sluice.operations.why import run_of
 from sluice.rollout.advance import back
 
@@ -25,8 +26,8 @@ def roll_back(gitops: GitOps, reason: str, by: str, now: str) -> Decision:
     """
     Restore the last good side, and hold what is left.
 
-    While a rollout is going on, that is its stable model. Else it is the model that was stable before this one, as the
-    decisions tell; one that is held is passed over.
+    While a rollout is going on, that is its stable model. Else it is the one that served last of those that were
+    confirmed, are not held, and were never left by a rollback since.
 
     Raises:
         BadInput: the reason is empty, too long or not plain text.
@@ -39,10 +40,9 @@ def roll_back(gitops: GitOps, reason: str, by: str, now: str) -> Decision:
             return state.candidate, back(state, now, reason, by)
         if not state.stable:
             raise Refused(f"rollback in {state.environment}", "nothing is served", "propose a model first")
-        earlier = next(iter(_earlier(gitops, snapshot)), None)
+        earlier = next(iter(earlier_models(gitops, snapshot)), None)
         if earlier is None:
-            rule = "there is no earlier model that is not held"
-            raise Refused(f"rollback in {state.environment}", rule, "propose another")
+            raise Refused(f"rollback in {state.environment}", NO_EARLIER, "propose another")
         hold = Hold(digest=state.stable, reason=reason, by=by, at=now)
         return state.stable, state.settled(earlier, now, (*state.holds, hold))
 
@@ -65,7 +65,7 @@ def break_the_glass(gitops: GitOps, reason: str, by: str, now: str) -> BreakGlas
         check_text(name, text)
     known = gitops.last_known(ask=True)
     about = known.state.candidate or known.state.stable
-    run, earlier = run_of(gitops, gitops.trail(known.commit), about), _earlier(gitops, known)
+    run, earlier = run_of(gitops, gitops.trail(known.commit), about), earlier_models(gitops, known)
     record = break_glass(known.state, known.commit, earlier, run, reason=reason, by=by, at=now)
     gitops.glass.write(record)
     return record
@@ -173,13 +173,6 @@ def commit_word(gitops: GitOps, stage: str, action: str, change: StateChange, ev
         )
 
     return gitops.record(decide)
-
-
-def _earlier(gitops: GitOps, snapshot: Snapshot) -> list[str]:
-    """Models that were stable before the present one and are not held, the newest first."""
-    state = snapshot.state
-    releases = dict.fromkeys(step.after for step in gitops.trail(snapshot.commit).steps(state.environment))
-    return [digest for digest in releases if digest and digest != state.stable and not state.held(digest)]
 
 
 def check_text(name: str, text: str) -> None:

@@ -23,6 +23,7 @@ from sluice.errors import BadInput
 from sluice.gates.offline import judge
 from sluice.gates.policy import GatePolicy
 from sluice.gitops.writer import GitOps, Snapshot
+from sluice.operations.good_models import good_models
 from sluice.operations.operator import check_text
 from sluice.release.snapshot import paths_of
 from sluice.rollout.advance import propose
@@ -138,8 +139,11 @@ def _sources(gitops: GitOps, here: Snapshot) -> list[GitOps]:
 
 
 def _origin(source: GitOps, commit: str) -> Origin | None:
-    """What confirmed the stable model of an environment; ``None`` where nothing is stable, or by no decision."""
-    digest = source.snapshot(commit).state.stable
+    """What confirmed the stable model of an environment; ``None`` where none is stable, or none that is good."""
+    snapshot = source.snapshot(commit)
+    digest = snapshot.state.stable
+    if digest not in good_models(source, snapshot):
+        return None
     steps = list(source.trail(commit).about(source.environment, digest)) if digest else []
     place = next((place for place, step in enumerate(steps) if step.before != step.after == digest), None)
     if digest is None or place is None:
