@@ -120,5 +120,10 @@ def test_a_training_needs_no_disk_but_its_own(released: bool, tmp_path: Path) ->
         assert f"Bundle `{digest}` passed gate and server" in pods.stored("summary").read_text()
         assert (pods.stored("packed") / digest.replace(":", "-") / "bundle.json").exists()
     assert json.loads((pods.stored("decision") / "decision.json").read_bytes())["verdict"] == "PASS"
-    assert "confusionMatrix" in pods._metadata["quality"]
+    evaluation = json.loads((pods.stored("evaluation") / "evaluation.json").read_bytes())
+    thresholds = [point["confidenceThreshold"] for point in pods._metadata["quality"]["confidenceMetrics"]]
+    assert thresholds == evaluation["curves"]["roc_thresholds"]
+    assert evaluation["threshold"] in thresholds
+    rows = pods._metadata["quality"]["confusionMatrix"]["rows"]
+    assert sum(sum(row["row"]) for row in rows) == evaluation["n"]
     assert pods.stored("page").read_text().startswith("<!doctype html>")

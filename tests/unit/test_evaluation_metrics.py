@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sluice.evaluation.curves import curves, wilson
+from sluice.evaluation.curves import confusion, curves, wilson
 from sluice.evaluation.metrics import best_threshold, bins_of_equal_mass, exact_metrics
+from sluice.training.curve import auc
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +80,7 @@ def test_threshold_without_positives_or_with_nan_is_the_middle() -> None:
 
 def test_curves_start_and_end_where_they_must_and_stay_short(oracle: Any) -> None:
     labels, scores = _rows(4, 5000, 10**9)
-    drawn = curves(labels, scores)
+    drawn = curves(labels, scores, 0.5)
     assert drawn.roc[0] == (0.0, 0.0)
     assert drawn.roc[-1] == (1.0, 1.0)
     assert drawn.precision_recall[-1][0] == 1
@@ -91,8 +92,49 @@ def test_curves_start_and_end_where_they_must_and_stay_short(oracle: Any) -> Non
     assert all(bar.low <= bar.rate <= bar.high for bar in drawn.reliability)
 
 
+@pytest.mark.parametrize(("n", "distinct"), [(5000, 10**9), (400, 7), (60, 10**9)])
+@pytest.mark.parametrize("threshold", [0.3123, 0.0, 1.0])
+def test_every_point_of_the_roc_curve_is_what_its_threshold_gives(n: int, distinct: int, threshold: float) -> None:
+    labels, scores = _rows(4, n, distinct)
+    drawn = curves(labels, scores, threshold)
+    assert threshold in drawn.roc_thresholds
+    assert len(drawn.roc) <= 200
+    for (false_alarms, hits), cut in zip(drawn.roc, drawn.roc_thresholds, strict=True):
+        alarms = scores >= cut
+        assert false_alarms == pytest.approx(alarms[labels == 0].mean(), abs=1e-6)
+        assert hits == pytest.approx(alarms[labels == 1].mean(), abs=1e-6)
+
+
+def test_ranking_of_one_class_is_not_known() -> None:
+    logits = np.array([0.1, 0.4, 0.2])
+    assert auc(np.array([0, 1, 1], np.float32), logits) == 1
+    assert auc(np.ones(3, np.float32), logits) is None
+
+
+def test_a_score_of_one_is_below_the_first_threshold() -> None:
+    drawn = curves(np.array([0, 1]), np.array([0.2, 1.0]), 0.6)
+    assert list(drawn.roc) == [(0, 0), (0, 1), (1, 1)]
+    first, *others = drawn.roc_thresholds
+    assert first > 1
+    assert others == [0.6, 0.2]
+
+
+@pytest.mark.parametrize(
+    ("threshold", "rows"),
+    [
+        (0.5, [[140, 20], [10, 30]]),
+        (0.95, [[155, 5], [40, 0]]),  # only false alarms: precision and recall are 0
+        (1.0, [[160, 0], [40, 0]]),  # no alarm at all: no precision
+    ],
+)
+def test_the_confusion_matrix_counts_rows(threshold: float, rows: list[list[int]]) -> None:
+    scores = np.repeat([0.99, 0.6, 0.9, 0.2, 0.4], [5, 15, 30, 140, 10])
+    labels = np.repeat([0, 0, 1, 0, 1], [5, 15, 30, 140, 10])
+    assert confusion(labels, scores, threshold).rows == rows
+
+
 def test_curves_of_one_class_are_empty() -> None:
-    drawn = curves(np.ones(20, np.int64), np.linspace(0, 1, 20))
+    drawn = curves(np.ones(20, np.int64), np.linspace(0, 1, 20), 0.5)
     assert len(drawn.roc) + len(drawn.precision_recall) == 0
     assert sum(bar.n for bar in drawn.reliability) == 20
 

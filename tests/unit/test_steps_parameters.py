@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 
-from sluice.documents.evaluation import Curves, Estimate, Evaluation
 from sluice.errors import BadArtifact, BadInput, Refused, Unavailable
-from sluice.evaluation.curves import confusion
 from sluice.models.store import read_bundle, store_bundle
 from sluice.steps.error_boundary import exit_on_error
 from sluice.steps.parameters import PromotionParameters, TrainingParameters
@@ -144,28 +142,20 @@ def test_an_error_ends_a_step_in_one_line_with_its_exit_code(capsys: pytest.Capt
         _ = 1 / 0
 
 
-def evaluation(metrics: dict[str, float], n: int, positives: int) -> Evaluation:
-    found = {name: Estimate(value=value, low=0, high=1, n=n) for name, value in metrics.items()}
-    empty = Curves(roc=(), precision_recall=(), reliability=())
-    return Evaluation(
-        model="m",
-        window=("a", "b"),
-        n=n,
-        positives=positives,
-        threshold=0.5,
-        metrics=found,
-        slices=(),
-        baselines=(),
-        best_baseline=None,
-        teacher=None,
-        production=None,
-        curves=empty,
-        bootstrap={},
-    )
+def test_the_exit_note_names_the_step_that_stopped_the_run() -> None:
+    page, line = exit_note("r1", "FAILED", "gate", "exit\ncode 3")
+    assert line == "run r1: ended FAILED in gate: exit code 3"
+    assert "`gate`" in page
 
 
-def test_the_confusion_matrix_is_the_one_that_precision_and_recall_come_from() -> None:
-    found = evaluation({"precision": 30 / 50, "recall": 30 / 40}, 200, 40)
-    assert confusion(found) == [[140, 20], [10, 30]]
-    assert confusion(evaluation({"precision": 0.0, "recall": 0.0}, 200, 40)) == [[160, 0], [40, 0]]
-    assert confusion(evaluation({"recall": 0.5}, 200, 40)) == []
+@pytest.mark.parametrize("state", ["SUCCEEDED", "COMPLETE", "CACHED"])
+def test_a_run_that_ended_well_is_known_by_the_local_runners_word_and_by_the_back_ends(state: str) -> None:
+    page, line = exit_note("r1", state, "exit-handler-1", None)
+    assert (page, line) == ("# Run r1 ended well\n", "run r1: ended well")
+
+
+def test_a_state_that_tells_neither_is_not_called_a_failure_nor_a_success() -> None:
+    page, line = exit_note("r1", "RUNNING", "exit-handler-1", None)
+    assert line == "run r1: ended, no step told of a failure (state RUNNING)"
+    assert "ended well" not in page
+    assert "If a step is red" in page

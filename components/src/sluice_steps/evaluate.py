@@ -32,7 +32,6 @@ def evaluate(
     from pathlib import Path
 
     from sluice.evaluation.card import card_html
-    from sluice.evaluation.curves import confusion
     from sluice.steps.error_boundary import exit_on_error
     from sluice.steps.evaluate import evaluate as judge
     from sluice.steps.package import card_of, provenance_of
@@ -50,8 +49,8 @@ def evaluate(
         Path(artifact.path).touch()  # KFP's local cache takes an artifact without a file for lost
     for name, estimate in result.metrics.items():
         metrics.log_metric(name, estimate.value)
-    points = result.curves.roc
-    thresholds = [1 - index / max(1, len(points) - 1) for index in range(len(points))]
-    quality.log_roc_curve([x for x, _ in points], [y for _, y in points], thresholds)
-    if matrix := confusion(result):
-        quality.log_confusion_matrix(["negative", "positive"], matrix)
+    if points := result.curves.roc:
+        false_alarms, hits = (list(share) for share in zip(*points, strict=True))
+        quality.log_roc_curve(false_alarms, hits, list(result.curves.roc_thresholds))
+    if result.confusion:
+        quality.log_confusion_matrix(["negative", "positive"], result.confusion.rows)

@@ -60,9 +60,25 @@ class Curves(FrozenDocument):
 
     roc: tuple[tuple[float, float], ...]
     """(false positive rate, true positive rate)."""
+    roc_thresholds: tuple[float, ...] = ()
+    """The score from which each point of ``roc`` counts as positive; that of the model is one of them."""
     precision_recall: tuple[tuple[float, float], ...]
     """(recall, precision)."""
     reliability: tuple[CalibrationBin, ...]
+
+
+class Confusion(FrozenDocument):
+    """Rows of the holdout by label and by decision at the threshold."""
+
+    true_negatives: int
+    false_positives: int
+    false_negatives: int
+    true_positives: int
+
+    @property
+    def rows(self) -> list[list[int]]:
+        """By label, each by decision, negatives first."""
+        return [[self.true_negatives, self.false_positives], [self.false_negatives, self.true_positives]]
 
 
 class Evaluation(FrozenDocument):
@@ -87,6 +103,7 @@ class Evaluation(FrozenDocument):
     teacher: Peer | None
     production: Peer | None
     curves: Curves
+    confusion: Confusion | None = None
     bootstrap: dict[str, int]
     """``resamples``, ``days``, ``seed``."""
     histories: tuple[LossHistory, ...] = ()

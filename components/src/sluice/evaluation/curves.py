@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from sluice.arrays import Floats, Ints
-from sluice.documents.evaluation import CalibrationBin, Curves, Evaluation
+from sluice.documents.evaluation import CalibrationBin, Confusion, Curves
 from sluice.evaluation.metrics import ECE_BINS, bins_of_equal_mass, counts_by_score
 
 _POINTS = 200
@@ -15,16 +15,44 @@ _Z = 1.959964
 _DECIMALS = 6
 
 
-def curves(labels: Ints, scores: Floats) -> Curves:
-    """All curves of one model; ``labels`` (n,) 0 or 1, ``scores`` (n,) finite. One class only: no ROC, no PR curve."""
-    _, positives, negatives = counts_by_score(labels, scores)
+def curves(labels: Ints, scores: Floats, threshold: float) -> Curves:
+    """
+    All curves of one model; the point of its threshold is on the ROC curve. One class only: no ROC, no PR curve.
+
+    Args:
+        labels: (n,) 0 or 1. scores: (n,) finite.
+        threshold: positive at or above.
+    """
+    distinct, positives, negatives = counts_by_score(labels, scores)
     hits, misses = np.cumsum(positives[::-1]), np.cumsum(negatives[::-1])
     if not (hits.size and hits[-1] and misses[-1]):
         return Curves(roc=(), precision_recall=(), reliability=_reliability(labels, scores))
     recall, fall_out = hits / hits[-1], misses / misses[-1]
-    roc = _thin(np.r_[0.0, fall_out], np.r_[0.0, recall])
-    precision_recall = _thin(recall, hits / (hits + misses))
-    return Curves(roc=roc, precision_recall=precision_recall, reliability=_reliability(labels, scores))
+    above_all = 1.0 if distinct[-1] < 1 else math.nextafter(distinct[-1], math.inf)
+    thresholds = np.r_[above_all, distinct[::-1]]
+    operating = int((distinct >= threshold).sum())
+    thresholds[operating] = threshold
+    x, y = np.r_[0.0, fall_out], np.r_[0.0, recall]
+    places = _spread(x, operating)
+    return Curves(
+        roc=_points(x, y, places),
+        roc_thresholds=tuple(thresholds[places].tolist()),
+        precision_recall=_points(recall, hits / (hits + misses), _spread(recall)),
+        reliability=_reliability(labels, scores),
+    )
+
+
+def confusion(labels: Ints, scores: Floats, threshold: float) -> Confusion:
+    """The rows by label and by decision; shapes as in ``curves``."""
+    alarms = scores >= threshold
+    hits, rows = int(labels[alarms].sum()), int(labels.sum())
+    false_alarms = int(alarms.sum()) - hits
+    return Confusion(
+        true_negatives=labels.size - rows - false_alarms,
+        false_positives=false_alarms,
+        false_negatives=rows - hits,
+        true_positives=hits,
+    )
 
 
 def wilson(hits: int, n: int) -> tuple[float, float]:
@@ -47,24 +75,14 @@ def _bar(labels: Ints, scores: Floats) -> CalibrationBin:
     return CalibrationBin(mean_score=mean, rate=round(hits / n, _DECIMALS), low=low, high=high, n=n)
 
 
-def _thin(x: Floats, y: Floats) -> tuple[tuple[float, float], ...]:
-    """At most 200 points, evenly spread along x, first and last kept."""
-    if x.size > _POINTS:
-        indices = np.unique(np.searchsorted(x, np.linspace(x[0], x[-1], _POINTS - 1)).clip(0, x.size - 1))
-        indices = np.union1d(indices, [0, x.size - 1])[:_POINTS]
-        x, y = x[indices], y[indices]
-    return tuple((round(float(a), _DECIMALS), round(float(b), _DECIMALS)) for a, b in zip(x, y, strict=True))
+def _spread(x: Floats, *needed: int) -> Ints:
+    """Places of at most 200 points, evenly spread along x, the first, the last and those that are needed kept."""
+    if x.size <= _POINTS:
+        return np.arange(x.size)
+    places = np.searchsorted(x, np.linspace(x[0], x[-1], _POINTS - 1 - len(needed))).clip(0, x.size - 1)
+    return np.union1d(places, [0, x.size - 1, *needed])
 
 
-def confusion(evaluation: Evaluation) -> list[list[int]]:
-    """
-    Rows of the holdout by label and by decision at the threshold: ``[[TN, FP], [FN, TP]]``.
-
-    Empty where precision or recall is not defined.
-    """
-    if not {"precision", "recall"} <= evaluation.metrics.keys():
-        return []
-    precision, recall = evaluation.metrics["precision"].value, evaluation.metrics["recall"].value
-    hits = round(recall * evaluation.positives)
-    alarms = round(hits / precision) - hits if precision else 0
-    return [[evaluation.n - evaluation.positives - alarms, alarms], [evaluation.positives - hits, hits]]
+def _points(x: Floats, y: Floats, places: Ints) -> tuple[tuple[float, float], ...]:
+    pairs = zip(x[places], y[places], strict=True)
+    return tuple((round(float(a), _DECIMALS), round(float(b), _DECIMALS)) for a, b in pairs)

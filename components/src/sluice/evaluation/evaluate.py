@@ -11,11 +11,11 @@ import numpy as np
 import polars as pl
 
 from sluice.arrays import Ints
-from sluice.documents.evaluation import Curves, Evaluation, Peer, SliceEvaluation
+from sluice.documents.evaluation import Confusion, Curves, Evaluation, Peer, SliceEvaluation
 from sluice.documents.event_time import iso
 from sluice.documents.loss_history import LossHistory
 from sluice.errors import BadInput
-from sluice.evaluation.curves import curves
+from sluice.evaluation.curves import confusion, curves
 from sluice.evaluation.histories import loss_histories
 from sluice.evaluation.holdout import Holdout, read_holdout, read_scores, slice_columns, unusable
 from sluice.evaluation.intervals import DayResamples, Performance, ScoredModel, measure
@@ -97,7 +97,8 @@ def evaluate(
         best_baseline=best.partition(":")[2] if best else None,
         teacher=_peer(TEACHER, whole.get(_TEACHER), candidate),
         production=_peer(_PRODUCTION, whole.get(_PRODUCTION), candidate, digest) if production else None,
-        curves=_curves(bench),
+        curves=_curves(bench.models.get(_CANDIDATE), holdout.labels),
+        confusion=_confusion(bench.models.get(_CANDIDATE), holdout.labels),
         bootstrap={"resamples": len(bench.resamples.weights), "days": bench.resamples.days, "seed": seed},
         histories=histories,
         block_hours=block_hours,
@@ -179,6 +180,11 @@ def _slice(bench: _Bench, best: str | None, name: tuple[str, str], rows: Ints) -
     )
 
 
-def _curves(bench: _Bench) -> Curves:
-    model = bench.models.get(_CANDIDATE)
-    return curves(bench.holdout.labels, model.scores) if model else Curves(roc=(), precision_recall=(), reliability=())
+def _curves(model: ScoredModel | None, labels: Ints) -> Curves:
+    return (
+        curves(labels, model.scores, model.threshold) if model else Curves(roc=(), precision_recall=(), reliability=())
+    )
+
+
+def _confusion(model: ScoredModel | None, labels: Ints) -> Confusion | None:
+    return confusion(labels, model.scores, model.threshold) if model else None

@@ -29,7 +29,8 @@ class Epoch(FrozenDocument):
     epoch: int
     train_log_loss: float
     tune_log_loss: float
-    tune_auc: float
+    tune_auc: float | None
+    """``None`` where the split has one class only."""
 
 
 def print_line(line: str) -> None:
@@ -43,12 +44,12 @@ def log_loss(y: Floats32, logits: Floats) -> float:
     return float(np.mean(np.logaddexp(0.0, logits) - y * logits))
 
 
-def auc(y: Floats32, logits: Floats) -> float:
-    """Area under the ROC curve by mean ranks (Mann-Whitney); 0.5 where there is one class only."""
+def auc(y: Floats32, logits: Floats) -> float | None:
+    """Area under the ROC curve by mean ranks (Mann-Whitney); ``None`` where there is one class only."""
     positives = int(y.sum())
     pairs = positives * (len(y) - positives)
     ranks = pl.Series(logits).rank("average").to_numpy()[y == 1]
-    return float(ranks.sum() - positives * (positives + 1) / 2) / pairs if pairs else 0.5
+    return float(ranks.sum() - positives * (positives + 1) / 2) / pairs if pairs else None
 
 
 def predicted_logits(model: Any, x: Floats32) -> Floats:
@@ -112,7 +113,8 @@ class Curve:
         if not self.epochs or point.tune_log_loss < min(epoch.tune_log_loss for epoch in self.epochs):
             self.best_epoch, self.best_weights = point.epoch, model.get_weights()
         self.epochs.append(point)
+        ranking = "" if point.tune_auc is None else f"  AUC tune {point.tune_auc:.4f}"
         self._progress(
             f"epoch {point.epoch}/{self._recipe.epochs}  log loss train {point.train_log_loss:.4f} "
-            f"tune {point.tune_log_loss:.4f}  AUC tune {point.tune_auc:.4f}"
+            f"tune {point.tune_log_loss:.4f}{ranking}"
         )

@@ -48,7 +48,7 @@ class TrainingRecord(FrozenDocument):
     best_epoch: int
     """The one whose weights were kept, from 1."""
     tune_log_loss: float
-    tune_auc: float
+    tune_auc: float | None
     temperature: float
     """The logit was divided by it (Guo et al. 2017, "On Calibration of Modern Neural Networks", section 4.2)."""
     positive_weight: float
