@@ -64,9 +64,9 @@ MUTATIONS = (
     Mutation(
         "age of the evidence",
         _GUARDS,
-        "_timely",
-        "if age > hours",
-        "if False",
+        "_hours_between",
+        "return (now - then).total_seconds() / 3600",
+        "return 0",
         ("metrics: traffic stops", "metrics: stale by 10 minutes"),
     ),
     Mutation(
@@ -115,10 +115,10 @@ MUTATIONS = (
     ),
     Mutation(
         "traffic split",
-        "gates/rules/split.py",
-        "_judge",
-        "broken = evidence_against >= -math.log(question.alpha)",
-        "broken = False",
+        "gates/sequential.py",
+        "is_broken",
+        "return sample_ratio(second, first, planned) >= -math.log(alpha)",
+        "return False",
         ("metrics: half the planned traffic arrives", "decisions: a broken traffic split"),
     ),
     Mutation(

@@ -45,6 +45,8 @@ class ScriptedPrometheus:
         servers = [(ServingMetrics("toy", A), "stable", 900), (ServingMetrics("toy", B), "candidate", 300)]
         for metrics, _, _ in servers:
             metrics._start = HOUR_AGO - 600
+        self.later: list[Row] | None = None
+        """Of ten minutes after the stage's begin to half an hour after it, where that differs from its begin."""
         self.before = [row for metrics, route, _ in servers for row in rows_of(metrics, route)]
         for metrics, route, n in servers:
             metrics.count_answers(route, n, 0, 2.0, last or datetime.now(UTC))
@@ -71,7 +73,8 @@ class ScriptedPrometheus:
             return "seen", _vector([(labels, at - 1) for labels, _ in starts], at)
         if query.startswith("changes("):
             return "changes", _vector([(labels, 0) for labels, _ in starts], at)
-        return "before", _vector(self.before, at)
+        begun = self.later if self.later and at > HOUR_AGO + 600 else self.before
+        return "before", _vector(begun, at)
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         outer = self

@@ -45,6 +45,7 @@ def _full() -> Evidence:
         STATE,
         candidate=arm(B, 4000).model_copy(update=counted),
         stable=arm(A, 36_000).model_copy(update=counted),
+        recent=(900, 100),
         strata=(_STRATUM,),
         pairs=Pairs(shift=_M, loss=_M, agreement=Share(n=500, hits=490)),
         cells=Cells(compared=900, different=1, worst="speed"),
@@ -123,6 +124,69 @@ def test_a_source_that_is_old_is_named(key: str, what: str) -> None:
     (reason,) = refusals(old, STATE, POLICY, NOW)
     assert reason.rule == "evidence.age"
     assert f"prometheus {what}" in reason.text
+
+
+def _with_last(evidence: Evidence, **last: str | None) -> Evidence:
+    arms = {side: evidence.arms[side].model_copy(update={"last": moment}) for side, moment in last.items()}
+    return evidence.model_copy(update=arms)
+
+
+DAY_BEFORE = "2020-01-01T00:00:00Z"
+
+
+@pytest.mark.parametrize("stage", ["bootstrap", "shadow", "canary", "confirm"])
+def test_a_candidate_that_fell_silent_is_not_passed_on(stage: str) -> None:
+    state = state_in(stage)
+    evidence = _with_last(passing(state), candidate=DAY_BEFORE)
+    if stage == "bootstrap":  # nobody else answers, so nothing is known at all
+        assert [reason.rule for reason in refusals(evidence, state, POLICY, NOW)] == ["evidence.age"]
+        return
+    advice = advance(state, evidence, POLICY, NOW)
+    assert (advice.action, advice.verdict) == ("wait", Verdict.INCONCLUSIVE)
+    (text,) = [reason.text for reason in advice.reasons if reason.rule == "flow"]
+    assert text.startswith("the newest request to candidate is 24 hours old, at most 12 are allowed")
+
+
+@pytest.mark.parametrize("stage", ["shadow", "canary"])
+@pytest.mark.parametrize("last", [DAY_BEFORE, None])
+def test_a_silent_stable_is_not_compared_with(stage: str, last: str | None) -> None:
+    state = state_in(stage)
+    advice = advance(state, _with_last(passing(state), stable=last), POLICY, NOW)
+    assert (advice.action, advice.verdict) == ("wait", Verdict.INCONCLUSIVE)
+    assert any(reason.rule == "flow" and "stable" in reason.text for reason in advice.reasons)
+
+
+def test_a_side_without_weight_may_be_silent() -> None:
+    state = state_in("confirm")
+    assert advance(state, _with_last(passing(state), stable=DAY_BEFORE), POLICY, NOW).action == "confirm"
+
+
+@pytest.mark.parametrize(
+    ("stage", "recent"),
+    [("confirm", (300, 3000)), ("confirm", (40, 0)), ("canary", (300, 0)), ("shadow", (200, 100)), ("canary", (0, 60))],
+)
+def test_requests_since_the_last_look_went_as_decided(stage: str, recent: tuple[int, int]) -> None:
+    state = state_in(stage)
+    evidence = passing(state)
+    assert advance(state, evidence, POLICY, NOW).verdict is Verdict.PASS
+    advice = advance(state, evidence.model_copy(update={"recent": recent}), POLICY, NOW)
+    assert (advice.action, advice.verdict) == ("wait", Verdict.INCONCLUSIVE)
+    (text,) = [reason.text for reason in advice.reasons if reason.rule == "flow"]
+    assert f"{recent[1]} of {sum(recent)} requests since the last look" in text
+
+
+def test_where_nobody_counts_since_the_last_look_all_of_the_stage_counts() -> None:
+    """All of 3,000 requests went to stable in a stage that does not ask for the split."""
+    state = state_in("confirm")
+    advice = advance(state, evidence_of(state, split=(3000, 4000)), POLICY, NOW)
+    assert advice.verdict is Verdict.INCONCLUSIVE
+    assert any("4000 of 7000 requests of this stage were sent" in reason.text for reason in advice.reasons)
+
+
+def test_what_a_silent_candidate_answered_may_fail_it() -> None:
+    state = state_in("confirm")
+    advice = advance(state, _with_last(failing(state), candidate=DAY_BEFORE, stable=NOW), POLICY, NOW)
+    assert (advice.action, advice.verdict) == ("rollback", Verdict.FAIL)
 
 
 @pytest.mark.parametrize("make", [passing, failing])

@@ -19,7 +19,7 @@ from sluice.documents.evidence import Evidence
 from sluice.documents.state import ReleaseState
 from sluice.documents.verdict import Verdict
 from sluice.errors import BadInput
-from sluice.gates.policy import parse_policy
+from sluice.gates.policy import GatePolicy, parse_policy
 from sluice.prometheus.api import PrometheusApi, ReadingLimits
 from sluice.prometheus.source import PrometheusSource
 from sluice.rollout.advance import advance
@@ -63,11 +63,11 @@ def state() -> ReleaseState:
     return state_in("canary", since=since, candidate_weight=25, stable_weight=75)
 
 
-def read(url: str, *, joined: bool = False, **limits: Any) -> Evidence:
+def read(url: str, *, joined: bool = False, policy: GatePolicy = POLICY, **limits: Any) -> Evidence:
     pauses: list[float] = []
     api = PrometheusApi(url, SECRET, ReadingLimits(**{"request_seconds": 2.0, **limits}), pause=pauses.append)
     source = PrometheusSource(api, joined=joined)
-    found = source.read(state(), POLICY, applied_of(state()), datetime.now(UTC))
+    found = source.read(state(), policy, applied_of(state()), datetime.now(UTC))
     assert SECRET not in found.model_dump_json()
     assert SECRET not in repr(source)
     assert all(0 < pause < 2 for pause in pauses)
@@ -76,6 +76,18 @@ def read(url: str, *, joined: bool = False, **limits: Any) -> Evidence:
 
 def verdict(found: Evidence) -> Verdict:
     return advance(state(), found, POLICY, found.now).verdict
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_requests_since_the_last_look_are_counted_apart(scripted: ScriptedPrometheus, silent: bool) -> None:
+    often = POLICY.model_copy(update={"online": POLICY.online.model_copy(update={"look_every_hours": 0.75})})
+    if silent:  # the candidate's 300 requests came in the first ten minutes
+        candidate = [row for row in scripted.counts if row[0].get("digest") == B]
+        scripted.later = [row for row in scripted.before if row[0].get("digest") != B] + candidate
+    found = read(scripted.url, policy=often)
+    assert found.problems == ()
+    assert (found.split, found.recent) == ((900, 300), (900, 0) if silent else (900, 300))
+    assert (advance(state(), found, often, found.now).verdict is Verdict.PASS) is not silent
 
 
 def test_good_answers_pass(scripted: ScriptedPrometheus) -> None:

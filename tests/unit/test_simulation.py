@@ -231,7 +231,6 @@ HELD_BY = {
     "slow": without(without(POLICY, "latency"), "latency_p99"),
     "slow-tail": without(POLICY, "latency_p99"),
     "mismatch": without(POLICY, "parity"),
-    "split": without(POLICY, "split"),
 }
 
 
@@ -246,6 +245,12 @@ def test_each_world_is_held_by_its_rule(world: str) -> None:
 
     assert promoted(POLICY) == 0
     assert promoted(HELD_BY[world]) >= 5
+
+
+def test_a_broken_split_passes_no_policy_that_does_not_ask_for_it() -> None:
+    (found,) = worlds_named(["split"])
+    ends = [play(SimulatedTraffic(found, SCALE, 4, number), without(POLICY, "split"), advance) for number in range(10)]
+    assert {one.end for one in ends} == {"timed out"}
 
 
 def test_looking_every_hour_promotes_no_bad_one() -> None:

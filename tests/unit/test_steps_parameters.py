@@ -140,22 +140,3 @@ def test_an_error_ends_a_step_in_one_line_with_its_exit_code(capsys: pytest.Capt
         assert capsys.readouterr().err == f"sluice: {type(error).__name__}: a: b; c\n"
     with pytest.raises(ZeroDivisionError), exit_on_error():
         _ = 1 / 0
-
-
-def test_the_exit_note_names_the_step_that_stopped_the_run() -> None:
-    page, line = exit_note("r1", "FAILED", "gate", "exit\ncode 3")
-    assert line == "run r1: ended FAILED in gate: exit code 3"
-    assert "`gate`" in page
-
-
-@pytest.mark.parametrize("state", ["SUCCEEDED", "COMPLETE", "CACHED"])
-def test_a_run_that_ended_well_is_known_by_the_local_runners_word_and_by_the_back_ends(state: str) -> None:
-    page, line = exit_note("r1", state, "exit-handler-1", None)
-    assert (page, line) == ("# Run r1 ended well\n", "run r1: ended well")
-
-
-def test_a_state_that_tells_neither_is_not_called_a_failure_nor_a_success() -> None:
-    page, line = exit_note("r1", "RUNNING", "exit-handler-1", None)
-    assert line == "run r1: ended, no step told of a failure (state RUNNING)"
-    assert "ended well" not in page
-    assert "If a step is red" in page

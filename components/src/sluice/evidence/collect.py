@@ -29,6 +29,7 @@ def collect_evidence(
     now: datetime,
     label_maturity_hours: float,
     block_hours: float = 24,
+    recent_hours: float | None = None,
     cells: Cells | None = None,
     slices: Sequence[Slice] = (),
     carried: Types | None = None,
@@ -44,6 +45,7 @@ def collect_evidence(
         labels: example_id (= request_id), label, label_time; those with ``label_time > now`` are not looked at.
         block_hours: length of a block of event time.
         profiles: of the candidate's bundle.
+        recent_hours: those since the last look.
         cells: a sample of served features read again offline.
         slices: partitions to count apart; none by default.
         carried: what a request carries (``Task.entity_keys``, ``Task.request_inputs``), with types, for the slices.
@@ -57,6 +59,7 @@ def collect_evidence(
         state=state,
         due=now - timedelta(hours=label_maturity_hours),
         block=timedelta(hours=block_hours),
+        recent=now - timedelta(hours=recent_hours) if recent_hours else None,
         live=live,
         served=sides,
         cohort=_by_side(rows.filter(pl.col("route") != "shadow") if STAGES[state.stage].whole_rollout else live, state),

@@ -114,6 +114,7 @@ class PredictionSource:
             now=now,
             label_maturity_hours=policy.online.label_maturity_hours,
             block_hours=policy.online.block_hours,
+            recent_hours=policy.online.oldest_hours,
             cells=cells,
             slices=slices,
             carried=self._carried,

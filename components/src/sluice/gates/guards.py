@@ -10,18 +10,21 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from functools import cache
 from typing import Any
 
 from pydantic import BaseModel
 
 from sluice.documents.event_time import moment_of
-from sluice.documents.evidence import ABOUT, Arm, Evidence
+from sluice.documents.evidence import ABOUT, SIDES, Arm, Evidence
 from sluice.documents.state import ReleaseState
 from sluice.documents.verdict import Reason, Verdict
 from sluice.gates.policy import GatePolicy
+from sluice.gates.sequential import is_broken
 
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+_FLOW_ALPHA = 0.001
 _TO_THE_SECOND = len("2020-01-01T00:00:00")
 
 
@@ -35,6 +38,37 @@ def refusals(evidence: Evidence, state: ReleaseState, policy: GatePolicy, now: s
         *_some(evidence),
     )
     return tuple(Reason.plain(rule, Verdict.INCONCLUSIVE, text) for rule, text in breaches)
+
+
+def irregular_flow(evidence: Evidence, state: ReleaseState, policy: GatePolicy, now: str) -> tuple[Reason, ...]:
+    """
+    INCONCLUSIVE where a side that has weight or mirror is silent, or requests since the last look went elsewhere.
+
+    Beside the rules, not in their place: what a side answered before it fell silent may fail it.
+    """
+    texts = (*_silent_sides(evidence, state, policy, now), *_astray(evidence, state))
+    return tuple(Reason.plain("flow", Verdict.INCONCLUSIVE, text) for text in texts)
+
+
+def _silent_sides(evidence: Evidence, state: ReleaseState, policy: GatePolicy, now: str) -> Iterator[str]:
+    for role in SIDES:
+        arm, planned = evidence.arms.get(role), state.arm(role)
+        if not (planned.weight or planned.mirror) or arm is None:
+            continue
+        share = f"{planned.weight} % of the requests" if planned.weight else f"copies of {planned.mirror} %"
+        if not arm.n or arm.last is None:
+            yield f"no request to {role} is known in this stage, and it gets {share}"
+        elif (age := _hours_between(moment_of(arm.last), moment_of(now))) > policy.online.oldest_hours:
+            limit = f"at most {policy.online.oldest_hours:g} are allowed"
+            yield f"the newest request to {role} is {age:g} hours old, {limit}, and it gets {share}"
+
+
+def _astray(evidence: Evidence, state: ReleaseState) -> Iterator[str]:
+    when, split = ("since the last look", evidence.recent) if evidence.recent else ("of this stage", evidence.split)
+    if is_broken(split, state.candidate_share, _FLOW_ALPHA):
+        what = "mirrored to the candidate" if state.is_mirrored else "sent to the candidate"
+        planned = f"{state.candidate_share} % were planned"
+        yield f"{split[1]} of {sum(split)} requests {when} were {what}, {planned}: they did not go as decided"
 
 
 def _about(evidence: Evidence, state: ReleaseState) -> Iterator[tuple[str, str]]:
@@ -51,7 +85,7 @@ def _about(evidence: Evidence, state: ReleaseState) -> Iterator[tuple[str, str]]
 
 def _timely(evidence: Evidence, state: ReleaseState, policy: GatePolicy, now: str) -> Iterator[tuple[str, str]]:
     moment, evidence_moment = moment_of(now), moment_of(evidence.now)
-    hours = policy.online.evidence_hours or policy.online.look_every_hours
+    hours = policy.online.oldest_hours
     arms = [arm for arm in (evidence.candidate, evidence.stable) if arm]
     if evidence_moment > moment:
         yield "evidence.future", f"the evidence was taken at {evidence.now}, after {now}"
@@ -64,9 +98,13 @@ def _timely(evidence: Evidence, state: ReleaseState, policy: GatePolicy, now: st
         ages[f"what {source.name} was asked"] = moment_of(source.taken)
         ages[f"what {source.name} was asked about"] = moment_of(source.last or source.taken)
     for what, then in ages.items():
-        age = (moment - then).total_seconds() / 3600
+        age = _hours_between(then, moment)
         if age > hours:
             yield "evidence.age", f"{what} is {age:g} hours old, at most {hours:g} are allowed"
+
+
+def _hours_between(then: datetime, now: datetime) -> float:
+    return (now - then).total_seconds() / 3600
 
 
 def _believable(evidence: Evidence) -> Iterator[tuple[str, str]]:

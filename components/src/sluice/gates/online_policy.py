@@ -33,6 +33,11 @@ class LookTiming(PolicyModel):
     1 says that they are independent. Left out, such a model waits for blocks of its own.
     """
 
+    @property
+    def oldest_hours(self) -> float:
+        """Age up to which evidence is read, which is what came since the last look."""
+        return self.evidence_hours or self.look_every_hours
+
 
 class Online(StageSections, LookTiming):
     """The stages after the offline gate, in order."""

@@ -12,6 +12,9 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+_LOSSLESS = 0.995
+"""Planned share where the plan says all: a mirror is fire-and-forget and may lose a few."""
+
 
 class Interval(NamedTuple):
     """An estimate with the ends of its confidence sequence."""
@@ -137,6 +140,15 @@ def sample_ratio(first: int, second: int, planned: float, concentration: float =
     a, b = concentration * planned, concentration * (1 - planned)
     mixture = log_beta(a + first, b + second) - log_beta(a, b)
     return mixture - first * math.log(planned) - second * math.log1p(-planned)
+
+
+def is_broken(split: tuple[int, int], percent: int, alpha: float) -> bool:
+    """Whether ``percent`` of the requests cannot have been sent to the second side, with an error of ``alpha``."""
+    first, second = split
+    planned = min(percent / 100, _LOSSLESS)
+    if not first + second or not planned > 0 or (percent == 100 and second >= planned * (first + second)):
+        return False
+    return sample_ratio(second, first, planned) >= -math.log(alpha)
 
 
 def log_beta(a: float, b: float) -> float:

@@ -77,13 +77,15 @@ class PrometheusSource:
         lives: list[Life] = self._believed(lambda: self._lives(state, applied, begin, now), [], problems)
         unknown = part_of_points(PointIndex())
         labelled = unknown
+        hours = policy.online.oldest_hours
         if self.joined:
-            hours = policy.online.evidence_hours or policy.online.look_every_hours
             labelled = self._believed(lambda: self._labelled_part(state, now, hours), unknown, problems)
-        unseen = self._believed(lambda: self._unseen(state, begin, now), 0, problems)
+        split = self._believed(lambda: self._split(state, lives, begin, now), (0, 0), problems)
+        recent = self._believed(lambda: self._recent(state, applied, begin, now, hours), None, problems)
 
         def document(lives: list[Life], labelled: Part) -> Evidence:
-            return evidence_about(state, applied, iso(now), [labelled, _server_counts(state, lives, unseen)])
+            counts = {**_server_counts(state, lives), "split": split, "recent": recent}
+            return evidence_about(state, applied, iso(now), [labelled, counts])
 
         evidence = self._believed(lambda: document(lives, labelled), document([], unknown), problems)
         return evidence.model_copy(update={"sources": self._sources(begin, now), "problems": tuple(problems)})
@@ -142,6 +144,21 @@ class PrometheusSource:
             return lives
         return [life.on(state.candidate_route if life.digest == state.candidate else "stable") for life in lives]
 
+    def _recent(
+        self, state: ReleaseState, applied: Applied, begin: float, now: datetime, hours: float
+    ) -> tuple[int, int] | None:
+        """The split since the last look; ``None`` where that is all of the stage."""
+        since = now.timestamp() - hours * 3600
+        if since <= begin:
+            return None
+        return self._split(state, self._lives(state, applied, since, now), since, now)
+
+    def _split(self, state: ReleaseState, lives: list[Life], begin: float, now: datetime) -> tuple[int, int]:
+        stable, candidate = (sum(life.requests(road) for life in lives) for road in ("stable", state.candidate_route))
+        others = max(stable - candidate, 0) if state.is_mirrored else stable
+        unseen = self._unseen(state, begin, now)
+        return nearest_to_plan(others, candidate, state.candidate_share / 100, unseen)
+
     def _unseen(self, state: ReleaseState, begin: float, now: datetime) -> int:
         if self.marked or now.timestamp() < begin + 1:
             return 0
@@ -177,11 +194,10 @@ class PrometheusSource:
         )
 
 
-def _server_counts(state: ReleaseState, lives: list[Life], unseen: int) -> Part:
+def _server_counts(state: ReleaseState, lives: list[Life]) -> Part:
     """What servers count themselves."""
     route = state.candidate_route
     roads = {"stable": state.stable, route: state.candidate}
-    stable, candidate = (sum(life.requests(road) for life in lives) for road in roads)
     ours, theirs = _of(state.candidate, lives), _of(state.stable, lives)
     return {
         "candidate": _arm(ours, route),
@@ -191,9 +207,6 @@ def _server_counts(state: ReleaseState, lives: list[Life], unseen: int) -> Part:
             for life in lives
             for road, digest in roads.items()
             if life.digest != digest
-        ),
-        "split": nearest_to_plan(
-            max(stable - candidate, 0) if state.is_mirrored else stable, candidate, state.candidate_share / 100, unseen
         ),
         "timings": _timings(ours, route, theirs),
     }

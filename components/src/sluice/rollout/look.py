@@ -6,7 +6,7 @@ from sluice.documents.event_time import moment_of
 from sluice.documents.evidence import Evidence
 from sluice.documents.state import ReleaseState
 from sluice.documents.verdict import Reason, Verdict
-from sluice.gates.guards import refusals
+from sluice.gates.guards import irregular_flow, refusals
 from sluice.gates.online import judge_bootstrap, judge_look
 from sluice.gates.policy import GatePolicy
 from sluice.rollout.effect import CANDIDATE_LOST, STABLE_LOST, judge_effect
@@ -25,7 +25,8 @@ def judge(state: ReleaseState, evidence: Evidence, policy: GatePolicy, terms: Te
 
     With one side lost all rules are asked and the loss is INCONCLUSIVE beside them: evidence can fail the candidate
     then, but not pass it, so a candidate that crashes while it answers users does not keep them until its deadline. In
-    a stage without requests for the candidate its servers must say its digest, that is all.
+    a stage without requests for the candidate its servers must say its digest, that is all. A side that fell silent,
+    and requests that did not go as decided, are INCONCLUSIVE likewise, whether the stage asks for the split or not.
     """
     if refused := _refusals(state, evidence, policy, now):
         return refused
@@ -33,8 +34,9 @@ def judge(state: ReleaseState, evidence: Evidence, policy: GatePolicy, terms: Te
     has_loss = effect.rule in _LOSSES
     if effect.verdict is not Verdict.PASS and not has_loss:
         return (effect,)
+    rules = _rules(state, evidence, policy)
     held_up = (soak(state, terms, now), frozen(policy, now))
-    reasons = (*_rules(state, evidence, policy), *(reason for reason in held_up if reason))
+    reasons = (*rules, *_flow(rules, state, evidence, policy, now), *(reason for reason in held_up if reason))
     return (*reasons, effect) if has_loss or STAGES[state.stage].judge == "servers" else reasons
 
 
@@ -42,11 +44,21 @@ def _refusals(state: ReleaseState, evidence: Evidence, policy: GatePolicy, now: 
     reasons = refusals(evidence, state, policy, now)
     if STAGES[state.stage].judge != "servers":
         return reasons
-    hours = policy.online.evidence_hours or policy.online.look_every_hours
+    hours = policy.online.oldest_hours
     age = (moment_of(now) - moment_of(evidence.now)).total_seconds() / 3600
     text = f"the servers were asked {age:g} hours ago, at most {hours:g} are allowed"
     old = Reason.plain("evidence.age", Verdict.INCONCLUSIVE, text)
     return (*(reason for reason in reasons if reason.rule in _OF_SERVERS), *((old,) if age > hours else ()))
+
+
+def _flow(
+    rules: tuple[Reason, ...], state: ReleaseState, evidence: Evidence, policy: GatePolicy, now: str
+) -> tuple[Reason, ...]:
+    """Nothing more is said of a split that the stage asks for and that failed."""
+    has_failed = any(reason.rule == "split" and reason.verdict is Verdict.FAIL for reason in rules)
+    if has_failed or STAGES[state.stage].judge == "servers":
+        return ()
+    return irregular_flow(evidence, state, policy, now)
 
 
 def _rules(state: ReleaseState, evidence: Evidence, policy: GatePolicy) -> tuple[Reason, ...]:

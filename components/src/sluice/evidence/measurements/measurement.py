@@ -31,6 +31,8 @@ class StageRows:
     """Requests up to this moment are old enough for their label."""
     block: timedelta
     """Length of a block of event time; the stage's first one begins with it."""
+    recent: datetime | None
+    """Requests from this moment on came since the last look; ``None`` where nobody asks."""
     live: pl.DataFrame
     """Of the stage, whoever answered."""
     served: SideRows

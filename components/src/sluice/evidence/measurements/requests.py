@@ -18,7 +18,7 @@ _NO_REQUESTS = {"n": 0, "first": None, "last": None, "errors": 0}
 
 def _from_rows(rows: StageRows) -> Part:
     arms = {side: _arm(rows.served[side]) for side in SIDES}
-    return {**arms, "foreign": _foreign(rows), "split": _split(rows)}
+    return {**arms, "foreign": _foreign(rows), "split": _split(rows, rows.live), **_recent(rows)}
 
 
 def _arm(rows: pl.DataFrame) -> dict[str, Any]:
@@ -43,10 +43,16 @@ def _foreign(rows: StageRows) -> int:
     )
 
 
-def _split(rows: StageRows) -> tuple[int, int]:
+def _recent(rows: StageRows) -> Part:
+    if rows.recent is None:
+        return {}
+    return {"recent": _split(rows, rows.live.filter(pl.col("event_time") >= rows.recent))}
+
+
+def _split(rows: StageRows, live: pl.DataFrame) -> tuple[int, int]:
     route = rows.state.candidate_route
-    first = rows.live.filter(pl.col("route") == "stable")["request_id"]
-    second = rows.live.filter(pl.col("route") == route)["request_id"]
+    first = live.filter(pl.col("route") == "stable")["request_id"]
+    second = live.filter(pl.col("route") == route)["request_id"]
     if rows.state.is_mirrored:
         mirrored = int(first.is_in(second.to_list()).sum())
         return len(first) - mirrored, mirrored

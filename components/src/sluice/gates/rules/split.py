@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 from sluice.documents.verdict import Reason, Verdict
 from sluice.gates.rule_kind import Question, RuleKind
-from sluice.gates.sequential import sample_ratio
-
-_LOSSLESS = 0.995
-"""Planned share where the plan says all: a mirror is fire-and-forget and may lose a few."""
+from sluice.gates.sequential import is_broken
 
 
 def _judge(question: Question) -> tuple[Reason, ...]:
@@ -17,16 +12,12 @@ def _judge(question: Question) -> tuple[Reason, ...]:
     other, candidate = evidence.split
     n = other + candidate
     weight = state.candidate_share
-    planned = min(weight / 100, _LOSSLESS)
-    share = candidate / n if n else None
-    above = weight == 100 and share is not None and share >= planned
-    evidence_against = sample_ratio(candidate, other, planned) if n and not above else -math.inf
-    broken = evidence_against >= -math.log(question.alpha)
+    broken = is_broken(evidence.split, weight, question.alpha)
     what = "mirrored to the candidate" if state.is_mirrored else "sent to the candidate"
     reason = Reason(
         rule="split",
         verdict=Verdict.FAIL if broken else Verdict.PASS if n else Verdict.INCONCLUSIVE,
-        observed=share,
+        observed=candidate / n if n else None,
         bound=weight / 100,
         n=n,
         text=f"{candidate} of {n} requests were {what}, {weight} % were planned"
