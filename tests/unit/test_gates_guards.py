@@ -17,6 +17,7 @@ from sluice.documents.evidence import (
     Histogram,
     Imputed,
     LabelDelays,
+    LossBlock,
     Moments,
     Pairs,
     Share,
@@ -28,6 +29,7 @@ from sluice.documents.evidence import (
 from sluice.documents.verdict import Verdict
 from sluice.gates.guards import refusals
 from sluice.rollout.advance import advance
+from tests.support.loss_blocks import HOURS, history
 from tests.support.release import LATE, NOW, POLICY, SINCE, A, B, arm, evidence_of, failing, passing, state_in
 
 STATE = state_in("canary")
@@ -35,6 +37,10 @@ _M = Moments(n=500, mean=0.4, variance=0.1)
 _BINS = Histogram(counts=(0,) * 20 + (500,) + (0,) * (len(LATENCY_BOUNDS_MS) - 20))
 _IMPUTED = Imputed(every=_M, rectifier=_M)
 _STRATUM = Stratum(window=SINCE, candidate=_M, stable=_M, candidate_imputed=_IMPUTED, stable_imputed=_IMPUTED)
+
+_BLOCK = LossBlock(
+    start=SINCE, requests=500, labelled=400, weight=400, difference=3.0, sampling=0.1, covariates={"residual": 0.2}
+)
 
 
 def _full() -> Evidence:
@@ -56,6 +62,9 @@ def _full() -> Evidence:
             )
         },
         sources=(Source(name="prometheus", query="up", first=SINCE, last=NOW, taken=NOW, n=12),),
+        block_hours=HOURS,
+        blocks=(_BLOCK,),
+        history=history(),
     )
 
 
