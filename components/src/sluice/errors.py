@@ -5,7 +5,7 @@ Every error that a user can meet, in one place.
     ├── BadInput                a file, span, config, request or argument breaks its contract
     ├── BadArtifact             a bundle, release file or record is not what its digest or schema says
     ├── Busy                    somebody else holds the lock; says who
-    ├── Unavailable             a store that this needs does not answer, or refuses; nothing is wrong with the input
+    ├── Unavailable             a store that this needs does not answer, or refuses; exit 1
     └── Refused                 a valid request that a rule forbids (a hold, a known-later feature); exit 3
 """
 
@@ -42,7 +42,9 @@ class Busy(SluiceError):
 
 
 class Unavailable(SluiceError):
-    """A store that this needs does not answer, or refuses us."""
+    """A store that this needs does not answer, or refuses us: a fault that may be over when it is asked again."""
+
+    exit_code = 1
 
 
 class Refused(SluiceError):

@@ -1,11 +1,11 @@
-"""Parameters → the same, each in its range and each default settled; nothing else starts before."""
+"""Parameters → the same, each in its range and each default settled; stores and repository answer. Before all else."""
 
 from typing import NamedTuple
 
 from sluice_steps.step import SMALL, Need, step
 
 
-@step(Need(SMALL, cached=False, repository=True, hours=0.25))
+@step(Need(SMALL, cached=False, store=True, repository=True, hours=0.5))
 def check(
     task: str,
     environment: str,
@@ -30,7 +30,9 @@ def check(
     """Refuse what is out of range in one line; settle time, recipe, policy and production for all later steps."""
     from sluice.steps.error_boundary import exit_on_error
     from sluice.steps.parameters import TrainingParameters
+    from sluice.steps.patience import patiently
     from sluice.steps.settlement import settle
 
     with exit_on_error():
-        return settle(TrainingParameters.of_step(locals()), (job_name, job_id))
+        parameters = TrainingParameters.of_step(locals())
+        return patiently(lambda: settle(parameters, (job_name, job_id)))

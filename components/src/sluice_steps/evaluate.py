@@ -35,6 +35,7 @@ def evaluate(
     from sluice.steps.error_boundary import exit_on_error
     from sluice.steps.evaluate import evaluate as judge
     from sluice.steps.package import card_of, provenance_of
+    from sluice.steps.patience import patiently
     from sluice.tasks.recipe import Recipe
     from sluice.tasks.task import load_task
 
@@ -42,7 +43,7 @@ def evaluate(
     artifacts = {"span": span, "report": report, "frame": frame, "teacher": teacher, "ladder": ladder}
     inputs = {name: Path(artifact.path) for name, artifact in {**artifacts, "selection": selection}.items()}
     with exit_on_error():
-        result = judge(task, settings, production, bundles, inputs, Path(evaluation.path))
+        result = patiently(lambda: judge(task, settings, production, bundles, inputs, Path(evaluation.path)))
         provenance = provenance_of(subject, settings, json.loads(run), Path(evaluation.path))
         Path(page.path).write_text(card_html(card_of(subject, settings, Path(evaluation.path), provenance)), "utf-8")
     for artifact in (metrics, quality):

@@ -28,11 +28,11 @@ def gate(
     from sluice.steps.ending import EndingKind, say
     from sluice.steps.error_boundary import exit_on_error
     from sluice.steps.gate import decide_offline, decided, refusal
+    from sluice.steps.patience import patiently
 
     with exit_on_error():
-        outcome = decide_offline(
-            gitops, environment, now, run, policy, Path(evaluation.path), Path(decision.path), record
-        )
+        places = Path(evaluation.path), Path(decision.path), record
+        outcome = patiently(lambda: decide_offline(gitops, environment, now, run, policy, *places))
     decision.metadata.update(verdict=outcome.verdict, id=outcome.id)
     Path(verdict.path).write_text(decided(outcome), "utf-8")
     reason = refusal(outcome)

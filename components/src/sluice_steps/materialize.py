@@ -23,17 +23,12 @@ def materialize(
     from sluice.features.materialize import moment
     from sluice.steps.ending import EndingKind, say
     from sluice.steps.error_boundary import exit_on_error
+    from sluice.steps.patience import patiently
     from sluice.tasks.task import load_task
 
     with exit_on_error():
-        views = run(
-            load_task(task),
-            Path(feature_repo),
-            os.environ,
-            moment(until) or datetime.now(UTC),
-            moment(since),
-            tables,
-        )
+        subject, times = load_task(task), (moment(until) or datetime.now(UTC), moment(since))
+        views = patiently(lambda: run(subject, Path(feature_repo), os.environ, *times, tables))
     Path(metrics.path).touch()  # KFP's local cache takes an artifact without a file for lost
     for view in views:
         metrics.log_metric(f"{view.view}_keys", view.rows)

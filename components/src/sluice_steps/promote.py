@@ -28,14 +28,15 @@ def promote(
     from sluice.steps.ending import EndingKind, say
     from sluice.steps.error_boundary import exit_on_error
     from sluice.steps.parameters import PromotionParameters
+    from sluice.steps.patience import patiently
     from sluice.steps.promote import promote_digest
     from sluice.steps.release import released
 
     with exit_on_error():
         parameters = PromotionParameters.of_step(locals())
         if parameters.digest:
-            read_bundle(parameters.bundles, parameters.digest, os.environ)
-        promotion = promote_digest(parameters, name)
+            patiently(lambda: read_bundle(parameters.bundles, parameters.digest, os.environ))
+        promotion = patiently(lambda: promote_digest(parameters, name))
     decision = promotion.decision
     text = released(decision, bundles) if decision else f"Nothing was proposed: {promotion.text}"
     Path(summary.path).write_text(text, "utf-8")

@@ -32,6 +32,7 @@ def release(
     from sluice.steps.ending import EndingKind, say
     from sluice.steps.error_boundary import exit_on_error
     from sluice.steps.gate import refusal
+    from sluice.steps.patience import patiently
     from sluice.steps.release import keep_report, not_released, propose_release, released
 
     with exit_on_error():
@@ -39,7 +40,8 @@ def release(
             keep_report(Path(served.path), Path(record))
         candidate = read_bundle(packed.path, digest, os.environ)
         where = gitops, environment, now
-        outcome = propose_release(*where, candidate, bundles, Path(decision.path), Path(proposal.path))
+        documents = Path(decision.path), Path(proposal.path)
+        outcome = patiently(lambda: propose_release(*where, candidate, bundles, *documents))
     text = released(outcome, bundles) if outcome else not_released(digest, bundles)
     Path(proposal.path).mkdir(parents=True, exist_ok=True)
     Path(summary.path).write_text(text, "utf-8")

@@ -25,19 +25,17 @@ def train(
     from pathlib import Path
 
     from sluice.steps.error_boundary import exit_on_error
+    from sluice.steps.patience import patiently
     from sluice.tasks.recipe import Recipe
     from sluice.tasks.task import load_task
     from sluice.training.distribution import Distribution
     from sluice.training.teacher import TrainingSetup, train_teacher
 
     with exit_on_error():
-        record = train_teacher(
-            Path(frame.path),
-            Recipe.model_validate_json(recipe),
-            Path(teacher.path),
-            load_task(task).baseline_keys,
-            setup=TrainingSetup(Distribution.model_validate({"kind": distribution}), checkpoints, checkpoint_every),
-        )
+        setup = TrainingSetup(Distribution.model_validate({"kind": distribution}), checkpoints, checkpoint_every)
+        places, keys = (Path(frame.path), Path(teacher.path)), load_task(task).baseline_keys
+        settings = Recipe.model_validate_json(recipe)
+        record = patiently(lambda: train_teacher(places[0], settings, places[1], keys, setup=setup))
     Path(metrics.path).touch()  # KFP's local cache takes an artifact without a file for lost
     metrics.log_metric("epochs", record.epochs)
     metrics.log_metric("tune_log_loss", record.tune_log_loss)

@@ -30,11 +30,13 @@ def watch(
     from sluice.steps.ending import EndingKind, say
     from sluice.steps.error_boundary import exit_on_error
     from sluice.steps.parameters import WatchParameters
+    from sluice.steps.patience import patiently
     from sluice.steps.watch import page as page_of
     from sluice.steps.watch import watch as run
 
     with exit_on_error():
-        retraining = run(WatchParameters.of_step(locals()), Path(report.path))
+        parameters = WatchParameters.of_step(locals())
+        retraining = patiently(lambda: run(parameters, Path(report.path)))
     Path(page.path).write_text(page_of(retraining), "utf-8")
     report.metadata.update(retrain=retraining.retrain, reason=retraining.reason)
     say(EndingKind.DONE if retraining.retrain else EndingKind.NOT_DUE, retraining.reason)

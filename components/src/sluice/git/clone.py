@@ -275,6 +275,16 @@ class Clone:
         self.remember(commit)
         return True
 
+    def may_push(self) -> None:
+        """
+        Ask the remote whether it takes a commit from us; nothing is changed.
+
+        Raises:
+            GitFailed: it does not.
+        """
+        options = "--dry-run", "--porcelain"
+        self.run("push", *options, self.remote, f"{_MAIN}:{_MAIN}", timeout_s=self._patience_s or _ANSWER_SECONDS)
+
     def _clear_stale_locks(self) -> None:
         # git holds these locks for milliseconds; an older one belongs to a process that was killed inside the update,
         # which locks HEAD too where that names the branch

@@ -26,12 +26,20 @@ KEY_FILES = ("ssh-privatekey", "known_hosts")
 COMMIT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 """A whole one, as SHA-1 and SHA-256 repositories have it."""
 _SSH_SAID_WHY = "fatal: Could not read from remote repository."
+_OF_THE_NETWORK = re.compile(
+    r"no answer within|timed out|Could(n't| not) (resolve|connect)|Temporary failure in name resolution"
+    r"|Connection (refused|reset|closed)|No route to host|Network is unreachable|Operation too slow"
+    r"|hung up unexpectedly|unexpected disconnect|early EOF|RPC failed|Broken pipe|Failed to connect"
+    r"|returned error: (429|5\d\d)|gnutls_handshake|SSL_ERROR_SYSCALL|Empty reply from server",
+    re.IGNORECASE,
+)
+"""What git, ssh and curl say where the same may be answered a little later."""
 _TOGETHER = 64
 """Names on their way to ``cat-file``: few enough that writing them never waits for its answers to be read."""
 
 
 class GitFailed(SluiceError):
-    """A git command ended with an error; ``reason`` is the line that tells why."""
+    """A git command ended with an error; ``reason`` is the line that tells why, a network's or the remote's."""
 
     def __init__(self, directory: Path, arguments: Sequence[str], output: str) -> None:
         lines = [line.strip() for line in output.splitlines() if line.strip()]
@@ -40,6 +48,7 @@ class GitFailed(SluiceError):
         if self.reason == _SSH_SAID_WHY and lines.index(self.reason):
             self.reason = lines[lines.index(self.reason) - 1]
         self.output = output
+        self.is_of_the_network = bool(_OF_THE_NETWORK.search(output))
         super().__init__(str(directory), f"`git {arguments[0]}` failed ({self.reason})", "mend it and run again")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from sluice.errors import BadInput, SluiceError
+from sluice.errors import BadInput, SluiceError, Unavailable
 from sluice.git.clone import Clone
 from sluice.git.command import GitFailed
 
@@ -15,6 +15,10 @@ _Read = TypeVar("_Read")
 
 class UnreachableError(BadInput):
     """The repository cannot be read or written now."""
+
+
+class SilentRemoteError(UnreachableError, Unavailable):
+    """It is a fault of the network, or of the repository's host: the same may be answered a little later."""
 
 
 class Repository:
@@ -63,8 +67,23 @@ class Repository:
 
     def unreachable(self, what: str, failed: GitFailed) -> UnreachableError:
         """The error that says that the remote cannot be ``read`` or ``written``, and why."""
+        kind = SilentRemoteError if failed.is_of_the_network else UnreachableError
         fix = "restore the repository, or begin anew with `sluice run --fresh`"
-        return UnreachableError(self.remote, f"cannot be {what} ({failed.reason})", fix)
+        return kind(self.remote, f"cannot be {what} ({failed.reason})", fix)
+
+    def require_writable(self) -> str:
+        """
+        The newest commit, of a remote that would take another one from us; nothing is written.
+
+        Raises: as ``newest``.
+        """
+        with self.clone.lock():
+            tip = self.fetch()
+            try:
+                self.clone.may_push()
+            except GitFailed as failed:
+                raise self.unreachable("written", failed) from failed
+            return tip
 
     def accept(self) -> tuple[str | None, str]:
         """

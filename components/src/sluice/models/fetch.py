@@ -139,7 +139,7 @@ def _absent(location: ObjectLocation) -> BadArtifact:
 
 
 def main(argv: list[str]) -> int:
-    """Entry point; 2 for anything that is wrong, in one line."""
+    """Entry point; 2 for anything that is wrong, 1 for a store that does not answer, in one line."""
     if len(argv) != 2:
         sys.stderr.write("usage: python -m sluice.models.fetch ADDRESS DIRECTORY\n")
         return 2

@@ -6,6 +6,7 @@ see the same values.
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -15,10 +16,15 @@ from sluice.documents.event_time import iso
 from sluice.errors import BadInput
 from sluice.gates.policy import parse_policy
 from sluice.installation import code_digest
+from sluice.models.store import read_bundle
+from sluice.object_store import is_remote, open_location
 from sluice.release.snapshot import POLICY
 from sluice.steps.parameters import STABLE, CandidateParameters, parse_recipe
 from sluice.steps.repository import open_repository
 from sluice.tasks.task import load_task
+
+PROBE = ".sluice-check"
+"""What the first step writes into a store; no bundle and no checkpoint is called so."""
 
 
 class SettledParameters(NamedTuple):
@@ -34,14 +40,17 @@ class SettledParameters(NamedTuple):
 
 def settle(parameters: CandidateParameters, job: tuple[str, str]) -> SettledParameters:
     """
-    Settle every default.
+    Settle every default, of a store and a repository that answer: nothing is trained that could not be released.
 
     Args:
         job: name and id of the pipeline run; an empty ``run`` is made of them and the other values.
 
     Raises:
-        BadInput: the repository cannot be read, or the environment has no policy, or one of another task.
+        BadInput: the repository cannot be read or written, or the environment has no policy, or one of another task.
+        BadArtifact: the store has no bundle of that production.
+        Unavailable: a store or the repository does not answer.
     """
+    _require_stores(parameters)
     task = load_task(parameters.task)
     recipe = parse_recipe(parameters.recipe) or task.recipe
     now = parameters.now or iso(datetime.now(UTC).replace(microsecond=0))
@@ -51,6 +60,8 @@ def settle(parameters: CandidateParameters, job: tuple[str, str]) -> SettledPara
     if (about.task, about.environment) != (task.name, parameters.environment):
         rule = f"is for {about.task} {about.environment}, the run is for {task.name} {parameters.environment}"
         raise BadInput("gate policy", rule, "give parameter policy, or name another task or environment")
+    if production and parameters.bundles:
+        read_bundle(parameters.bundles, production, os.environ)
     digest = digest_of_value(recipe.model_dump(mode="json"))
     identity = {"name": job[0], "task": parameters.task, "recipe": digest, "source": source, "now": now}
     code = code_digest(Path(parameters.feature_repo))
@@ -59,16 +70,34 @@ def settle(parameters: CandidateParameters, job: tuple[str, str]) -> SettledPara
     return SettledParameters(source, text, policy, production, now, parameters.run or json.dumps(run, sort_keys=True))
 
 
+def _require_stores(parameters: CandidateParameters) -> None:
+    """
+    Each store that a run writes into takes a small object, always the same one.
+
+    Raises:
+        BadInput: a folder that cannot be written.
+        Unavailable: object storage that does not answer, or refuses.
+    """
+    for name, store in (("bundles", parameters.bundles), ("checkpoints", parameters.checkpoints)):
+        if is_remote(store):
+            (open_location(store) / PROBE).write(b"written by the first step of a run, to see that it may\n")
+        elif store and not _is_writable(Path(store)):
+            raise BadInput(f"parameter {name}", f"folder {store} cannot be written", "name another, or a URL")
+
+
+def _is_writable(folder: Path) -> bool:
+    there = next(one for one in (folder, *folder.parents) if one.exists())
+    return there.is_dir() and os.access(there, os.W_OK)
+
+
 def _released(parameters: CandidateParameters) -> tuple[str, str]:
     """Text of the policy, and digest of production or nothing."""
     production, environment = parameters.production, parameters.environment
     if not parameters.gitops:
         path = Path(parameters.overlays) / environment / POLICY
         return parameters.policy or _text(path), "" if production == STABLE else production
-    if parameters.policy and production != STABLE:
-        return parameters.policy, production
     repository = open_repository(parameters.gitops, environment)
-    snapshot = repository.snapshot()
+    snapshot = repository.snapshot(repository.require_writable())
     text = repository.file(f"manifests/overlays/{environment}/{POLICY}", snapshot.commit) or b""
     return parameters.policy or text.decode(), (snapshot.state.stable or "") if production == STABLE else production
 
