@@ -243,6 +243,11 @@ def test_what_is_no_table_is_said(built: Built, tmp_path: Path, tables: Any, say
     [
         ('timestamp_field="event_timestamp"', 'timestamp_field="at"', "view shop_history: has its times in 'at'"),
         ("    entities=[shop],\n", "", "view shop_history: has no entity"),
+        ('mode="python"', 'mode="pandas"', r"definitions in .*: cannot be loaded \(TypeError: return signature"),
+        ('mode="python"', 'mode="python", singleton=True', "basket: has mode python for single rows; write mode"),
+        ("ttl=timedelta(days=3)", "ttl=timedelta(days=3", r"definitions in .*: cannot be loaded \(SyntaxError: "),
+        ("ttl=timedelta(days=3)", "ttl=3 / 0", r"definitions in .*: cannot be loaded \(ZeroDivisionError: "),
+        ('FeatureService(name="tiny"', 'FeatureService(name="huge"', r"feature service 'tiny': is not in .*\['huge'\]"),
         ("ttl=timedelta(days=3)", "ttl=timedelta(days=-3)", "view shop_history: has a lifetime of -259200 seconds"),
         (
             'Field(name="shop", dtype=String)',
@@ -264,6 +269,25 @@ def test_a_view_that_cannot_be_served_is_refused_by_name(
     with pytest.raises(BadInput, match=says):
         build_features(TASK, built.span, tmp_path / "repo", tmp_path / "store", tmp_path / "out")
     assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("amount / mean if mean else None", "1 // 0", "ZeroDivisionError"),
+        ("amount / mean if mean else None", "'much'", "SpecifiedFeaturesNotPresentError"),
+    ],
+)
+def test_a_transform_that_fails_when_it_is_tried_is_named(
+    built: Built, tmp_path: Path, old: str, new: str, says: str
+) -> None:
+    shutil.copytree(_REPO, tmp_path / "repo", ignore=shutil.ignore_patterns("__pycache__"))
+    text = (_REPO / "definitions.py").read_text()
+    assert old in text
+    (tmp_path / "repo/definitions.py").write_text(text.replace(old, new))
+    with pytest.raises(BadInput, match=rf"definitions in .*/repo: cannot be applied \({says}: ") as refusal:
+        build_features(TASK, built.span, tmp_path / "repo", tmp_path / "store", tmp_path / "out")
+    assert len(str(refusal.value).splitlines()) == 1
 
 
 def test_a_view_whose_key_only_its_entity_names_is_the_same(built: Built, tmp_path: Path) -> None:

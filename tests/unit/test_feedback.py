@@ -120,6 +120,11 @@ def test_kserves_events_carry_scores_and_digest() -> None:
     assert event(ANSWER, ce_metadata="{}") == [("e-1", 0.25, A, when)]
     assert event(SECOND) == [("q#0", 0.25, A, when), ("q#1", 1.0, A, when)]
     assert event({"instances": [{"speed": 1}]}, ce_type="org.kubeflow.serving.inference.request") == []
+    failed = {
+        "predictions": [*ANSWER["predictions"], {"error": "on-demand view basket cannot be computed", "digest": A}]
+    }
+    assert event(failed) == [("q#0", 0.25, A, when), ("q#1", None, A, when)]
+    assert parse_event(EVENT, json.dumps(failed).encode(), NOON)["status"].to_list() == [200, 500]
     structured = {name.removeprefix("ce-"): value for name, value in EVENT.items() if name.startswith("ce-")}
     kind = {"content-type": "application/cloudevents+json; charset=utf-8"}
     found = parse_event(kind, json.dumps(structured | {"data": ANSWER}).encode(), NOON)
@@ -130,6 +135,7 @@ def test_kserves_events_carry_scores_and_digest() -> None:
     ("answer", "changed"),
     [
         ({"predictions": [0.25]}, {}),
+        ({"predictions": [{"digest": A}]}, {}),
         ({"predictions": []}, {}),
         ({"outputs": []}, {}),
         (SECOND | {"outputs": [{"name": "score", "data": ["high"]}]}, {}),

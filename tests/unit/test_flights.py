@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
+from sluice.errors import BadInput
 from sluice.tasks.flights import AIRPORT, HISTORY, PREVIOUS_LEG, SCHEDULE, TASK, WEATHER
 from sluice.tasks.flights_on_demand import schedule_columns, turnaround_columns
 from sluice.tasks.flights_source import flights, source_files
@@ -157,3 +158,9 @@ def test_source_times_fit_together() -> None:
     known = flights().filter(pl.col("landed_at").is_not_null())
     in_the_air = known.select((pl.col("landed_at") - pl.col("departed_at")).alias("time"))["time"]
     assert in_the_air.min() > timedelta(minutes=0)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("minutes", [2**62, -(2**62), 10**13, -(10**11)])
+def test_a_departure_beyond_all_calendars_is_the_requests_fault(minutes: int) -> None:
+    with pytest.raises(BadInput, match=r"scheduled_departure: is -?\d+ minutes, beyond all calendars; send minutes"):
+        schedule_columns([0, minutes])

@@ -74,12 +74,12 @@ class EventLog:
         """Something that happens seldom."""
         self._logger.info(event, extra={"fields": {"event": event, **fields}})
 
-    def report_failure(self, cause: str, request_id: str, rollout: str) -> None:
-        """A request failed, which is our fault; called where the exception is being handled."""
-        self._failure = sys.exc_info()[1]
+    def report_failure(self, cause: str, request_id: str, rollout: str, error: Exception) -> None:
+        """A request or some of its rows failed, which is our fault."""
+        self._failure = error
         if self._may_tell():
-            fields = {"event": "failed", "cause": cause, "error": repr(self._failure)[:_LONGEST]}
-            self._tell(logging.ERROR, fields, request_id, rollout, exc_info=True)
+            fields = {"event": "failed", "cause": cause, "error": repr(error)[:_LONGEST]}
+            self._tell(logging.ERROR, fields, request_id, rollout, error)
 
     def report_refusal(self, part: str, error: str, headers: Mapping[str, str]) -> None:
         """A request broke its contract; its headers may say anything, so little of them is told."""
@@ -102,13 +102,13 @@ class EventLog:
         return self._told <= _A_SECOND
 
     def _tell(
-        self, level: int, fields: dict[str, Any], request_id: str, rollout: str, *, exc_info: bool = False
+        self, level: int, fields: dict[str, Any], request_id: str, rollout: str, error: Exception | None = None
     ) -> None:
         left_out, self._left_out = self._left_out, 0
         ids: dict[str, Any] = {"request_id": request_id, "trace_id": tracing.trace_id(), **self._release_of_now()}
         ids |= {"rollout": rollout} if rollout else {}
         extra = {"fields": fields | ids | {"left_out": left_out or None}}
-        self._logger.log(level, fields["event"], extra=extra, exc_info=exc_info)
+        self._logger.log(level, fields["event"], extra=extra, exc_info=error)
 
     def _release_of_now(self) -> dict[str, str | int]:
         """What is released now; nothing where that cannot be read, for no line may fail."""

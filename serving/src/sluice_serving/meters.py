@@ -46,10 +46,12 @@ class Meters:
         if self.seldon:
             self.seldon.count("200", milliseconds)
 
-    def count_failures(self, route: str, cause: Cause, n: int, milliseconds: float, moment: datetime) -> None:
-        """One request whose ``n`` instances got no score, which is our fault."""
+    def count_failures(
+        self, route: str, cause: Cause, n: int, milliseconds: float, moment: datetime, *, whole: bool = True
+    ) -> None:
+        """``n`` instances of one request that got no score, which is our fault; ``whole``: nor did the others."""
         self.requests.count_failures(route, cause, n, milliseconds, moment)
-        if self.seldon:
+        if self.seldon and whole:
             self.seldon.count("500", milliseconds)
 
     def count_refusal(self, headers: Mapping[str, str], error: BadRequest, milliseconds: float) -> None:

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from sluice.child_process import end_with_stdin
-from sluice.errors import BadInput, SluiceError, Unavailable
+from sluice.errors import BadArtifact, BadInput, SluiceError
 from sluice.http_server.boundary import ErrorLines
 from sluice.models.bundle import Bundle, load_bundle
 from sluice.models.request import DATATYPES, MAX_TEXT, BadRequest, InferenceRequest, columns_of, parse_v1, parse_v2
@@ -94,7 +94,7 @@ class Predictor:
             nobody: dict[str, Any] = dict.fromkeys(self.manifest.entity_keys, "")
             zeros = {"float": 0.0, "int": 0, "string": ""}
             nobody |= {feature.name: zeros[feature.dtype] for feature in self.manifest.request_inputs}
-            with contextlib.suppress(ValueError, ArithmeticError, Unavailable):
+            with contextlib.suppress(SluiceError):
                 self.reader.read([nobody], datetime.now(UTC))
 
     def rows(self, version: str, body: bytes, headers: Mapping[str, str]) -> RequestRows:
@@ -107,17 +107,22 @@ class Predictor:
         try:
             with self._tracing.span("features"):
                 read = self._features(request, context)
+            _require_rows(read, version)
         except BadRequest:
             raise
-        except Exception:
-            self._record_failure(request, context, start, "features", [{} for _ in request.instances])
+        except Exception as error:
+            nothing: dict[int, Mapping[str, Any]] = {i: {} for i in range(len(request.instances))}
+            self._record_failure(request, context, start, error, cause="features", features=nothing)
             raise
-        return RequestRows(request, context, *read, version, start)
+        if read.failures:
+            nothing, reason = {number: {} for number in read.failures}, _broken(read.failures)
+            self._record_failure(request, context, start, reason, cause="features", features=nothing, whole=False)
+        return RequestRows(request, context, *read, version, start, range(len(request.instances)))
 
     def _features(self, request: InferenceRequest, context: Context) -> Features:
         if request.online and self.reader is not None:
             read = self._read(self.reader, request, context)
-            return Features(read.rows, read.missing, read.stale, read.as_of)
+            return Features(read.rows, read.missing, read.stale, read.as_of, read.failures)
         names = self.manifest.names
         rows = [{name: instance[name] for name in names} for instance in request.instances]
         missing = [[name for name, value in row.items() if value is None] for row in rows]
@@ -128,29 +133,32 @@ class Predictor:
         try:
             return reader.read(request.instances, context.event_time)
         except BadInput as error:
-            raise BadRequest(error.thing, error.rule, error.fix) from error
-        except (ValueError, ArithmeticError) as error:
-            # On-demand transforms compute with what the caller sent: a date beyond all calendars ends here.
-            raise BadRequest("instances", f"cannot be made into features ({error})", "send plausible values") from error
+            raise BadRequest(error.thing, error.rule, error.fix, part="values") from error
 
     def answer(self, rows: RequestRows) -> bytes:
-        """Score the rows, log every prediction, and only then give the answer to send."""
+        """Score the rows that have features, log every prediction, and only then give the answer to send."""
+        sound = rows.sound
         try:
             with self._tracing.span("model"):
-                scores: list[float] = self.bundle.predict(columns_of(rows.features, self.manifest.names)).tolist()
+                scores: list[float] = self.bundle.predict(columns_of(sound.features, self.manifest.names)).tolist()
             if not all(map(math.isfinite, scores)):
                 raise ArithmeticError("the model gave a score that is not finite")
-        except Exception:
-            self._record_failure(rows.request, rows.context, rows.start, "model", rows.features)
+        except Exception as error:
+            features = dict(zip(sound.numbers, sound.features, strict=True))
+            self._record_failure(rows.request, rows.context, rows.start, error, cause="model", features=features)
             raise
-        self._record(rows, scores)
+        self._record(sound, scores)
         self.answered += len(scores)
-        return self._v1(scores) if rows.version == "v1" else self._v2(scores, rows.request.id)
+        return self._v1(rows, sound, scores) if rows.version == "v1" else self._v2(scores, rows.request.id)
 
-    def _v1(self, scores: list[float]) -> bytes:
+    def _v1(self, rows: RequestRows, sound: RequestRows, scores: list[float]) -> bytes:
         threshold, digest = self.bundle.manifest.threshold, self.bundle.digest
-        predictions = [{"score": score, "positive": score >= threshold, "digest": digest} for score in scores]
-        return orjson.dumps({"predictions": predictions})
+        predictions: dict[int, dict[str, Any]] = {
+            number: {"score": score, "positive": score >= threshold, "digest": digest}
+            for number, score in zip(sound.numbers, scores, strict=True)
+        }
+        predictions |= {number: {"error": reason, "digest": digest} for number, reason in rows.failures.items()}
+        return orjson.dumps({"predictions": [predictions[number] for number in range(len(predictions))]})
 
     def _v2(self, scores: list[float], request_id: str | None) -> bytes:
         threshold, shape = self.bundle.manifest.threshold, [len(scores)]
@@ -172,26 +180,35 @@ class Predictor:
         self.meters.count_answers(rows, scores, ms)
         if self.log is None:
             return
-        each = zip(rows.features, rows.missing, rows.stale, rows.as_of, scores, strict=True)
+        each = zip(rows.numbers, rows.features, rows.missing, rows.stale, rows.as_of, scores, strict=True)
         self.log.write(
             self._line(
                 rows.request, rows.context, i, ms, features, score=score, missing=missing, stale=stale, as_of=as_of
             )
-            for i, (features, missing, stale, as_of, score) in enumerate(each)
+            for i, features, missing, stale, as_of, score in each
         )
 
     def _record_failure(
-        self, request: InferenceRequest, context: Context, start: float, cause: Cause, features: list[dict[str, Any]]
+        self,
+        request: InferenceRequest,
+        context: Context,
+        start: float,
+        error: Exception,
+        *,
+        cause: Cause,
+        features: Mapping[int, Mapping[str, Any]],
+        whole: bool = True,
     ) -> None:
-        ms = _milliseconds_since(start)
-        self.meters.count_failures(context.route, cause, len(request.instances), ms, context.event_time)
-        self.failed += len(request.instances)
-        self._failure = sys.exc_info()[1]
+        """Rows that get no score, by their number, with the features that they had; ``whole``: nor does any other."""
+        ms, n = _milliseconds_since(start), len(features)
+        self.meters.count_failures(context.route, cause, n, ms, context.event_time, whole=whole)
+        self.failed += n
+        self._failure = error
         if self.events is not None:
-            self.events.report_failure(cause, context.request_id, context.rollout)
+            self.events.report_failure(cause, context.request_id, context.rollout, error)
         if self.log is None:
             return
-        self.log.write(self._line(request, context, i, ms, row) for i, row in enumerate(features))
+        self.log.write(self._line(request, context, i, ms, row) for i, row in features.items())
 
     def _line(
         self,
@@ -245,14 +262,14 @@ class Predictor:
         self.meters.count_failures(route if route in ROUTES else "stable", "model", 1, ms, datetime.now(UTC))
         self.failed += 1
         if self.events is not None:
-            self.events.report_failure("model", headers.get("x-request-id", "")[:MAX_TEXT], "")
+            self.events.report_failure("model", headers.get("x-request-id", "")[:MAX_TEXT], "", error)
 
     def report(self, error: Exception) -> None:
         """Say in one line what failed, where there is no log of events that has it with more."""
         if self.events is None:
             self._error_lines(error)
         elif error is not self._failure:
-            self.events.report_failure("server", "", "")
+            self.events.report_failure("server", "", "", error)
 
     def describe(self) -> dict[str, Any]:
         """What this process serves and has done, for ``GET /-/sluice``."""
@@ -272,6 +289,18 @@ class Predictor:
             "request_inputs": {feature.name: feature.dtype for feature in manifest.request_inputs},
             "features": {feature.name: feature.dtype for feature in manifest.features},
         }
+
+
+def _require_rows(read: Features, version: str) -> None:
+    """Raise where no row has features, and where one has none and the protocol has no word for it."""
+    if read.failures and (version == "v2" or len(read.failures) == len(read.features)):
+        raise _broken(read.failures)
+
+
+def _broken(failures: Mapping[int, str]) -> BadArtifact:
+    number, reason = next(iter(failures.items()))
+    more = f" and {len(failures) - 1} more" if len(failures) > 1 else ""
+    return BadArtifact(f"features of instances[{number}]{more}", reason, "mend its transform")
 
 
 def _milliseconds_since(start: float) -> float:

@@ -32,7 +32,7 @@ from kserve.protocol.rest.v2_endpoints import V2Endpoints
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from sluice.errors import Unavailable
+from sluice.errors import SluiceError
 from sluice.http_server.boundary import FAILURE
 from sluice.http_server.server import HttpServer
 from sluice.models.request import BadRequest, check_length
@@ -206,7 +206,7 @@ class StrictRESTServer(RESTServer):  # type: ignore[misc]  # kserve has no types
         super()._add_exception_handlers(app)
         app.add_exception_handler(BadRequest, refuse)
         app.add_exception_handler(ModelNotFound, _not_found)
-        app.add_exception_handler(Unavailable, _unavailable)
+        app.add_exception_handler(SluiceError, _failure)
         app.add_exception_handler(Exception, _failed)
 
     async def start(self) -> None:
@@ -238,7 +238,7 @@ async def _not_found(_: Request, error: Exception) -> Response:
     return Response(orjson.dumps({"error": f"model: {error}; see GET /v1/models"}), 404, media_type="application/json")
 
 
-async def _unavailable(_: Request, error: Exception) -> Response:
+async def _failure(_: Request, error: Exception) -> Response:
     # kserve's own handler would write a traceback for each, and close a connection that a gateway may be writing to.
     return Response(orjson.dumps({"error": str(error)}), 500, media_type="application/json")
 

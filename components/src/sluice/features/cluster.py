@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import re
 import tempfile
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,9 +27,9 @@ from feast import FeatureStore
 from feast.repo_config import RepoConfig
 
 from sluice.errors import BadInput
+from sluice.features.definitions import apply_objects, load_definitions
 from sluice.features.manifest import FeatureManifest
 from sluice.features.reader import OnlineReader
-from sluice.features.store import load_definitions
 from sluice.features.tables import tables_at
 
 CLUSTER = "feature_store.cluster.yaml"
@@ -77,9 +76,7 @@ def apply_definitions(
     feast = FeatureStore(config=RepoConfig(**_expand(document, environment), repo_path=repo))
     with tables_at(f"{environment.get('SLUICE_FEATURES', 'nowhere')}/offline"):
         objects = load_definitions(repo)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        feast.apply(objects)
+    apply_objects(feast, objects, repo)
     return feast
 
 

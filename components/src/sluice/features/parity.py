@@ -122,7 +122,7 @@ def offline_cells(history: FeatureHistory, requests: pl.DataFrame, names: Sequen
     if history.address is not None:
         for view in plan.stored:
             history.fetch(view, requests)
-    features = historical(history.feast, plan, requests)
+    features = historical(history.feast, plan, requests, served=True)
     cells = [(features if name in features.columns else requests)[name] for name in names]
     return OfflineCells(pl.DataFrame(cells), _as_of(history.folder, plan.stored, requests))
 

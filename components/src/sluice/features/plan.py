@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from sluice.content import digest_of_file
-from sluice.errors import BadInput, Refused
+from sluice.errors import Refused
 from sluice.features.manifest import Feature
-
-FeatureColumns = Mapping[str, Sequence[Any]]
+from sluice.features.on_demand import OnDemandView
 
 
 @dataclass(frozen=True)
@@ -31,48 +28,6 @@ class StoredView:
     def lifetime(self) -> timedelta | None:
         """``ttl_seconds``, to the microsecond."""
         return None if self.ttl_seconds is None else timedelta(seconds=self.ttl_seconds)
-
-
-@dataclass(frozen=True)
-class OnDemandView:
-    """A view that is computed from request inputs and stored features: columns of values in, columns out."""
-
-    name: str
-    inputs: tuple[str, ...]
-    features: tuple[Feature, ...]
-    source: str
-    """Source text of the transform."""
-    transform: Callable[[dict[str, Sequence[Any]]], Mapping[str, Sequence[Any]]]
-
-    def apply(self, columns: FeatureColumns) -> dict[str, list[Any]]:
-        """
-        Run the transform over n rows.
-
-        Returns:
-            One list of n values for each of the view's features; NaN becomes None.
-
-        Raises:
-            BadInput: the transform fails on these values, or does not return n values of every feature.
-        """
-        inputs = {name: columns[name] for name in self.inputs}
-        count = len(next(iter(inputs.values()), ()))
-        try:
-            output = self.transform(inputs)
-            result = {
-                feature.name: [_none_for_nan(value) for value in output[feature.name]] for feature in self.features
-            }
-        except (ArithmeticError, KeyError, OSError, TypeError, ValueError) as error:
-            raise BadInput(
-                f"on-demand view {self.name}",
-                f"cannot be computed ({type(error).__name__}: {error})",
-                f"check the values of {', '.join(self.inputs)}",
-            ) from error
-        for name, values in result.items():
-            if len(values) != count:
-                raise BadInput(
-                    f"on-demand view {self.name}", f"gives {len(values)} of {name} for {count} rows", "fix it"
-                )
-        return result
 
 
 @dataclass(frozen=True)
@@ -93,6 +48,10 @@ class FeaturePlan:
     def keys(self) -> tuple[str, ...]:
         """Join keys of all stored views, sorted."""
         return tuple(sorted({key for view in self.stored for key in view.keys}))
+
+    def stored_inputs(self, view: OnDemandView) -> tuple[StoredView, ...]:
+        """The stored views that an on-demand view reads."""
+        return tuple(each for each in self.stored if set(view.inputs) & {feature.name for feature in each.features})
 
     def reduced(self, names: Iterable[str]) -> FeaturePlan:
         """The part of the plan that the features called ``names`` need, with whole views."""
@@ -139,7 +98,3 @@ def imported_sources(source: str) -> dict[str, str]:
     modules = {node.module for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom) and node.module}
     specs = {name: importlib.util.find_spec(name) for name in sorted(modules) if name.split(".")[0] == "sluice"}
     return {name: digest_of_file(Path(spec.origin)) for name, spec in specs.items() if spec and spec.origin}
-
-
-def _none_for_nan(value: Any) -> Any:
-    return None if isinstance(value, float) and math.isnan(value) else value

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from feast.protos.feast.types.Value_pb2 import Value
 
 from sluice.errors import BadArtifact, BadInput
 from sluice.features.manifest import Feature, FeatureManifest
-from sluice.features.plan import OnDemandView, StoredView
+from sluice.features.on_demand import OnDemandView
+from sluice.features.plan import StoredView
 from sluice.features.store import open_feature_store, plan_of
 
 Instance = Mapping[str, Any]
@@ -43,6 +44,9 @@ class FeatureRows:
     as_of: list[dict[str, datetime]]
     """For each request and view the ``event_timestamp`` of the row that the store held, expired or not; a view whose
     row was not there is left out."""
+    failures: dict[int, str] = field(default_factory=dict)
+    """By the number of the request: why an on-demand view has no value, though there was something to compute it from.
+    Where the store has nothing, what is derived from it is missing instead."""
 
 
 class OnlineReader:
@@ -97,7 +101,8 @@ class OnlineReader:
             now: event time of the prediction, with a zone.
 
         Raises:
-            BadInput: an instance lacks a field, has one too many, or has one of the wrong type; names it.
+            BadInput: an instance lacks a field, has one too many or one of the wrong type, or a transform says that a
+                value means nothing; names it.
             Unavailable: the store is Redis and does not answer.
         """
         columns = self._input_columns(instances)
@@ -108,9 +113,15 @@ class OnlineReader:
             for times, stamp in zip(as_of, stamps, strict=True):
                 if stamp:
                     times[view.name] = stamp
+        failures: dict[int, str] = {}
         for derived in self._plan.on_demand:
-            columns |= derived.apply(columns)
+            result = derived.apply(columns)
+            columns |= result.columns
             stale |= _inherit_staleness(derived, stale, len(instances))
+            sources = self._plan.stored_inputs(derived)
+            for number, reason in result.failures.items():
+                if all(_has(view, as_of[number], stale, number) for view in sources):
+                    failures.setdefault(number, f"on-demand view {derived.name} cannot be computed ({reason})")
         names = self._manifest.names
         rows = [
             dict(zip(names, values, strict=True)) for values in zip(*(columns[name] for name in names), strict=True)
@@ -121,6 +132,7 @@ class OnlineReader:
             stale=[tuple(name for name in marked if row[name] is None) for row, marked in zip(rows, old, strict=True)],
             missing=[tuple(name for name, value in row.items() if value is None) for row in rows],
             as_of=as_of,
+            failures=failures,
         )
 
     def _input_columns(self, instances: Sequence[Instance]) -> dict[str, Sequence[Any]]:
@@ -192,6 +204,11 @@ def _plain(feature: Feature, value: Value | None) -> Any:
     if feature.dtype == "float":
         return None if math.isnan(value.double_val) else value.double_val
     return value.int64_val if feature.dtype == "int" else value.string_val
+
+
+def _has(view: StoredView, as_of: Mapping[str, datetime], stale: Mapping[str, list[bool]], number: int) -> bool:
+    """Whether there is a row of the view for a request, and of an age that may be used."""
+    return view.name in as_of and not any(stale[feature.name][number] for feature in view.features)
 
 
 def _inherit_staleness(view: OnDemandView, stale: Mapping[str, list[bool]], count: int) -> dict[str, list[bool]]:

@@ -6,21 +6,15 @@ The only place that turns Feast's objects into a ``FeaturePlan`` and asks Feast 
 
 from __future__ import annotations
 
-import importlib
-import linecache
 import logging
 import shutil
 import sqlite3
-import sys
-import tempfile
-import warnings
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
 from feast import Entity, FeatureService, FeatureStore, FeatureView
-from feast.data_source import DataSource, RequestSource
 from feast.errors import FeatureServiceNotFoundException
 from feast.feature_view import DUMMY_ENTITY_NAME
 from feast.on_demand_feature_view import OnDemandFeatureView
@@ -28,8 +22,10 @@ from feast.types import String
 
 from sluice.content import digest_of_files, digest_of_value, write_json, written_whole
 from sluice.errors import BadInput
+from sluice.features.definitions import apply_objects, load_definitions, named_fields, staged_definitions
 from sluice.features.manifest import Feature
-from sluice.features.plan import FeaturePlan, OnDemandView, StoredView, imported_sources, refuse_known_later
+from sluice.features.on_demand import OnDemandView
+from sluice.features.plan import FeaturePlan, StoredView, imported_sources, refuse_known_later
 from sluice.features.table_contract import MOMENT
 from sluice.features.tables import read_mark
 
@@ -43,7 +39,6 @@ _DTYPES: Mapping[str, Dtype] = {
 }
 POLARS_TYPES: Mapping[Dtype, type[pl.DataType]] = {"float": pl.Float64, "int": pl.Int64, "string": pl.String}
 """How a frame holds a feature."""
-_KINDS = (Entity, DataSource, FeatureView, OnDemandFeatureView, FeatureService)
 _MARK = "applied.json"
 _ROW = "sluice_row"
 
@@ -66,8 +61,8 @@ def install_definitions(repo: Path, store: Path, known_later: Collection[str]) -
     files = {path.name: path for path in sorted(repo.iterdir()) if path.suffix in {".py", ".yaml"}}
     # Feast keeps absolute paths of the tables, so a store that was moved is applied again too.
     mark = {"definitions": digest_of_files(files), "store": str(store.resolve())}
-    objects = _staged_definitions(files, store)
-    refuse_known_later(known_later, _named_fields(objects))
+    objects = staged_definitions(files, store)
+    refuse_known_later(known_later, named_fields(objects))
     if read_mark(store / _MARK) == mark:
         return open_feature_store(store)
     copy = store / "repo"
@@ -76,9 +71,7 @@ def install_definitions(repo: Path, store: Path, known_later: Collection[str]) -
             shutil.copyfile(path, beside)
     _prepare_online(store / "online.db")
     feast = open_feature_store(store)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        feast.apply(objects)
+    apply_objects(feast, objects, repo)
     write_json(store / _MARK, mark)
     return feast
 
@@ -93,13 +86,16 @@ def service_views(repo: Path, service: str, known_later: Collection[str]) -> tup
     """
     _require_configuration(repo)
     objects = load_definitions(repo)
-    refuse_known_later(known_later, _named_fields(objects))
+    refuse_known_later(known_later, named_fields(objects))
     views = {value.name: value for value in objects if isinstance(value, FeatureView | OnDemandFeatureView)}
     services = {value.name: value for value in objects if isinstance(value, FeatureService)}
     if service not in services:
         raise BadInput(f"feature service {service!r}", f"is not in {repo}", f"choose from {sorted(services)}")
     projections = services[service].feature_view_projections
     derived = {name: view for name, view in views.items() if isinstance(view, OnDemandFeatureView)}
+    for item in projections:
+        if item.name in derived:
+            _on_demand_view(derived[item.name])
     join_keys = {value.name: value.join_key for value in objects if isinstance(value, Entity)}
     return tuple(stored_view(views[name], join_keys) for name in _stored_names(projections, derived) if name in views)
 
@@ -161,29 +157,59 @@ def plan_of(feast: FeatureStore, service: str) -> FeaturePlan:
     )
 
 
-def historical(feast: FeatureStore, plan: FeaturePlan, rows: pl.DataFrame) -> pl.DataFrame:
+def historical(feast: FeatureStore, plan: FeaturePlan, rows: pl.DataFrame, *, served: bool = False) -> pl.DataFrame:
     """
     What the plan's features were for each row at its time: point-in-time join of the stored views, then the on-demand
     transforms over the result, in the same way as online.
 
     Args:
         rows: ``event_time``, the plan's keys and request inputs; one row a request, in any order.
+        served: they were answered by a server, or failed there: what a transform fails on is missing.
 
     Returns:
         ``plan.features`` as columns (Float64, Int64 or String), row for row in the order of ``rows``.
 
     Raises:
-        BadInput: Feast gave back another number of rows than it got.
+        BadInput: Feast gave back another number of rows than it got, or a transform fails on a row for which every
+            view that it reads has something.
     """
     requests = rows.select(pl.int_range(pl.len()).alias(_ROW), pl.col("event_time").alias(MOMENT), *plan.keys)
     references = [f"{view.name}:{feature.name}" for view in plan.stored for feature in view.features]
     history = pl.DataFrame(_join(feast, requests, references)).sort(_ROW)
     if history.height != rows.height or not history[_ROW].is_unique().all():
         raise BadInput("historical features", f"{history.height} rows came back for {rows.height}", "report this store")
+    # As an online store gives them: a transform must not see NaN here and None there.
+    stored = [_column(feature, history[feature.name]) for view in plan.stored for feature in view.features]
+    history = history.with_columns(stored)
     inputs = {name for view in plan.on_demand for name in view.inputs}
     known = {name: (rows if name in rows.columns else history)[name].to_list() for name in sorted(inputs)}
-    derived = {name: values for view in plan.on_demand for name, values in view.apply(known).items()}
-    return pl.DataFrame([_column(feature, derived, history) for feature in plan.features])
+    derived: dict[str, list[Any]] = {}
+    for view in plan.on_demand:
+        result = view.apply(known)
+        derived |= result.columns
+        if not served:
+            _refuse_failures(view, result.failures, _absent(plan, view, history))
+    columns = [(feature, derived.get(feature.name)) for feature in plan.features]
+    return pl.DataFrame(
+        history[feature.name] if values is None else pl.Series(feature.name, values, POLARS_TYPES[feature.dtype])
+        for feature, values in columns
+    )
+
+
+def _absent(plan: FeaturePlan, view: OnDemandView, history: pl.DataFrame) -> list[bool]:
+    """For each row whether one of the stored views that a transform reads has nothing about it."""
+    sources = [[f.name for f in stored.features] for stored in plan.stored_inputs(view)]
+    if not sources:
+        return [False] * history.height
+    nothing = [pl.all_horizontal(pl.col(name).is_null() for name in names) for names in sources]
+    return history.select(pl.any_horizontal(nothing).alias("absent"))["absent"].to_list()
+
+
+def _refuse_failures(view: OnDemandView, failures: Mapping[int, str], absent: list[bool]) -> None:
+    rows = [row for row in failures if not absent[row]]
+    if rows:
+        rule = f"cannot be computed in {len(rows)} rows (first: {failures[rows[0]]})"
+        raise BadInput(f"on-demand view {view.name}", rule, "mend its transform; what nobody knows comes as None")
 
 
 def _join(feast: FeatureStore, requests: pl.DataFrame, references: list[str]) -> Any:
@@ -191,62 +217,9 @@ def _join(feast: FeatureStore, requests: pl.DataFrame, references: list[str]) ->
     return feast.get_historical_features(requests.to_pandas(), references).to_arrow() if references else requests
 
 
-def _column(feature: Feature, derived: Mapping[str, list[Any]], history: pl.DataFrame) -> pl.Series:
-    dtype = POLARS_TYPES[feature.dtype]
-    if feature.name in derived:
-        return pl.Series(feature.name, derived[feature.name], dtype=dtype)
-    values = history[feature.name].cast(dtype)
-    return values.fill_nan(None) if feature.dtype == "float" else values
-
-
-def _staged_definitions(files: Mapping[str, Path], store: Path) -> list[Any]:
-    """The objects that the definitions make in a folder beside ``store/repo``, from where they see the same tables."""
-    store.mkdir(parents=True, exist_ok=True)
-    staged = Path(tempfile.mkdtemp(prefix=".repo-", dir=store))
-    try:
-        for name, path in files.items():
-            shutil.copyfile(path, staged / name)
-        return load_definitions(staged)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
-
-
-def _named_fields(objects: list[Any]) -> list[tuple[str, str]]:
-    """(field, owner) of every feature and request input."""
-    owners = [value for value in objects if isinstance(value, FeatureView | OnDemandFeatureView)]
-    fields = [(field.name, f"view {owner.name}") for owner in owners for field in owner.features]
-    requests = [value for value in objects if isinstance(value, RequestSource)]
-    return fields + [(field.name, f"source {owner.name}") for owner in requests for field in owner.schema]
-
-
-def load_definitions(repo: Path) -> list[Any]:
-    """
-    Feast objects of the Python files in ``repo``, imported as top-level modules as Feast itself does.
-
-    The folder stands on the module path meanwhile: definitions import each other by the bare names of their files, as
-    under ``feast apply``, and could not if each were loaded under a name of its own.
-
-    Raises:
-        BadInput: there is no feature service among them.
-    """
-    names = sorted(path.stem for path in repo.glob("*.py"))
-    shadowed = {name: sys.modules.pop(name) for name in names if name in sys.modules}
-    linecache.checkcache()
-    importlib.invalidate_caches()
-    sys.path.insert(0, str(repo.resolve()))
-    no_bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
-    try:
-        values = [value for name in names for value in vars(importlib.import_module(name)).values()]
-    finally:
-        sys.path.remove(str(repo.resolve()))
-        sys.dont_write_bytecode = no_bytecode
-        for name in names:
-            sys.modules.pop(name, None)
-        sys.modules.update(shadowed)
-    objects = {id(value): value for value in values if isinstance(value, _KINDS)}
-    if not any(isinstance(value, FeatureService) for value in objects.values()):
-        raise BadInput(str(repo), "defines no feature service", "add one to the definitions")
-    return list(objects.values())
+def _column(feature: Feature, values: pl.Series) -> pl.Series:
+    column = values.cast(POLARS_TYPES[feature.dtype])
+    return column.fill_nan(None) if feature.dtype == "float" else column
 
 
 def _prepare_online(path: Path) -> None:
@@ -293,6 +266,9 @@ def _on_demand_view(view: Any) -> OnDemandView:
     requested = [field.name for source in view.source_request_sources.values() for field in source.schema]
     read = [field.name for item in view.source_feature_view_projections.values() for field in item.features]
     transform = view.feature_transformation
+    if view.mode != "python" or view.singleton:
+        rule = f"has mode {view.mode}{' for single rows' if view.singleton else ''}"
+        raise BadInput(f"on-demand view {view.name}", rule, 'write mode="python": lists of values in, lists out')
     return OnDemandView(
         name=view.name,
         inputs=(*requested, *read),

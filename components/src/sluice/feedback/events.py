@@ -1,7 +1,8 @@
 """
 What KServe's payload logger sends (``pkg/logger/worker.go``): CloudEvents over HTTP, binary or structured.
 
-    org.kubeflow.serving.inference.response   what a server answered: scores and the digest, of answers of 200 alone
+    org.kubeflow.serving.inference.response   what a server answered: scores and the digest, of answers of 200 alone;
+                                              a row of such an answer may have failed by itself
     org.kubeflow.serving.inference.request    what it was asked; nothing of it is kept
 
 An event says less than our own servers' log: neither features nor latency, and no failures. Its id is a random one
@@ -12,12 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import unquote
 
 import orjson
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field, Json, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, Json, ValidationError, model_validator
 
 from sluice.documents.event_time import iso
 from sluice.documents.state import Digest
@@ -47,8 +48,15 @@ class _Event(_Lax):
 
 
 class _Prediction(_Lax):
-    score: _Score
+    score: _Score | None = None
+    error: str | None = None
     digest: Digest
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.score is None) == (self.error is None):
+            raise ValueError("has neither a score nor an error")
+        return self
 
 
 class _First(_Lax):
@@ -111,8 +119,8 @@ def _attributes(headers: Mapping[str, str], body: bytes) -> Any:
     return attributes | {"data": data}
 
 
-def _answers(data: Any) -> list[tuple[float, str]]:
-    """Score and digest of each row."""
+def _answers(data: Any) -> list[tuple[float | None, str]]:
+    """Score, if there is one, and digest of each row."""
     if isinstance(data, dict) and "predictions" in data:
         return [(one.score, one.digest) for one in _First.model_validate(data).predictions]
     second = _Second.model_validate(data)
@@ -122,7 +130,11 @@ def _answers(data: Any) -> list[tuple[float, str]]:
     return [(float(score), second.parameters.digest) for score in scores[0]]
 
 
-def _row(request_id: str, moment: str, score: float, digest: str) -> dict[str, Any]:
+def _row(request_id: str, moment: str, score: float | None, digest: str) -> dict[str, Any]:
     nothing: dict[str, Any] = {"missing": [], "stale": [], "features": {}, "keys": {}}
     answer = {"request_id": request_id, "event_time": moment, "score": score, "digest": digest}
-    return nothing | answer | {"route": "stable", "rollout": "", "status": 200, "latency_ms": 0.0}
+    return (
+        nothing
+        | answer
+        | {"route": "stable", "rollout": "", "status": 500 if score is None else 200, "latency_ms": 0.0}
+    )

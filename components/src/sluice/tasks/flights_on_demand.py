@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
+from sluice.errors import BadInput
+
 NEW_YORK = ZoneInfo("America/New_York")
 TURNAROUND_MINUTES = 45.0
 """Usual time at a gate between two legs of a domestic jet."""
@@ -23,7 +25,11 @@ _DAY_MINUTES = 1440
 @lru_cache(maxsize=16384)
 def _local_hour_start(epoch_hour: int) -> tuple[int, int]:
     """(local hour 0-23, weekday 0-6 from Monday) of an hour since the epoch: New York's offsets are whole hours."""
-    local = datetime.fromtimestamp(epoch_hour * 3600, UTC).astimezone(NEW_YORK)
+    try:
+        local = datetime.fromtimestamp(epoch_hour * 3600, UTC).astimezone(NEW_YORK)
+    except (OSError, OverflowError, ValueError) as error:
+        rule = f"is {epoch_hour * 60} minutes, beyond all calendars"
+        raise BadInput("scheduled_departure", rule, "send minutes since 1970") from error
     return local.hour, local.weekday()
 
 
