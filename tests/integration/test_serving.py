@@ -34,6 +34,14 @@ class Served:
     bundle: Bundle
     address: str
     log: Path
+    output: Path
+
+    def text(self, path: str) -> str:
+        connection = http.client.HTTPConnection(self.address, timeout=20)
+        connection.request("GET", path)
+        text = connection.getresponse().read().decode()
+        connection.close()
+        return text
 
     def ask(self, method: str, path: str, body: bytes = b"", headers: dict[str, str] = JSON) -> tuple[int, Any]:
         connection = http.client.HTTPConnection(self.address, timeout=20)
@@ -55,7 +63,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     child = ChildServer(command, home / "server.log")
     try:
         url = url_of(child)
-        yield Served(load_bundle(directory, digest), urlsplit(url).netloc, home / "log")
+        yield Served(load_bundle(directory, digest), urlsplit(url).netloc, home / "log", home / "server.log")
     finally:
         assert child.stop() == "SIGTERM"
 
@@ -80,6 +88,9 @@ def test_v1_and_v2_answer_as_the_offline_model(served: Served) -> None:
     status, second = served.ask("POST", V2, json.dumps({"id": "q", "inputs": tensors}).encode())
     assert (status, second["id"], second["parameters"]["digest"]) == (200, "q", served.bundle.digest)
     assert second["outputs"][0]["data"] == pytest.approx(offline, abs=1e-9)
+    wanted = [{"name": "positive"}]
+    _, third = served.ask("POST", V2, json.dumps({"inputs": tensors, "outputs": wanted}).encode())
+    assert third["outputs"] == [second["outputs"][1]]
 
 
 def test_the_server_says_what_it_serves(served: Served) -> None:
@@ -121,6 +132,7 @@ def test_predictions_are_logged_before_they_are_answered(served: Served) -> None
 GOOD = {"amount": 1.5, "visits": 3, "colour": "red"}
 KEYED = {"shop": "oak", "amount": 2.0}
 TEXT = {"content-type": "text/plain"}
+DEEP = b"[" * 966 + b"]" * 966
 EVENT = {"ce-id": "1", "ce-source": "s", "ce-type": "t", "ce-specversion": "1.0"}
 BINARY = {"content-type": "application/octet-stream", "inference-header-content-length": "x"}
 HOSTILE: list[tuple[str, bytes, dict[str, str], int]] = [
@@ -162,7 +174,12 @@ HOSTILE: list[tuple[str, bytes, dict[str, str], int]] = [
     (V2, b'{"inputs": [{"name": "amount", "datatype": "FP64", "shape": [-1], "data": []}]}', JSON, 400),
     (V2, b'{"inputs": [{"name": 1, "datatype": [], "shape": {}, "data": 3}]}', JSON, 400),
     (V2, b'{"inputs": [{"name": "odd", "datatype": "FP64", "shape": [1], "data": [1]}]}', JSON, 400),
+    (V1, b'{"instances": [{"amount": %s, "visits": 1, "colour": "x"}]}' % DEEP, JSON, 400),
+    (V1, DEEP, JSON, 400),
+    (V2, b'{"inputs": [{"name": "amount", "datatype": "FP64", "shape": %s, "data": []}]}' % DEEP, JSON, 400),
     (V2, b"\x00" * 64, BINARY, 415),
+    (V1, instances(GOOD), JSON | {f"x-{i}": "y" for i in range(20_000)}, 431),
+    (V1, instances(GOOD), JSON | {"cookie": "c" * 100_000}, 431),
     ("/v1/models/other:predict", instances(GOOD), JSON, 404),
     ("/v1/models/tiny:explain", instances(GOOD), JSON, 405),
     ("/v2/models/tiny/versions/1/infer", instances(GOOD), JSON, 404),
@@ -175,11 +192,16 @@ def test_whatever_a_client_sends_is_its_own_fault_and_the_server_lives(served: S
     for path, body, headers, expected in HOSTILE:
         status, answer = served.ask("POST", path, body, headers)
         assert status == expected, (path, body[:80], headers, answer)
-        if status in (400, 413, 415):
+        if status in (400, 413, 415, 431):
             assert answer["error"].count(";") >= 1, answer
     after = served.ask("GET", "/-/sluice")[1]
     assert (after["failed"], after["answered"], after["pid"]) == (0, before["answered"], before["pid"])
     assert served.ask("POST", V1, instances(GOOD))[0] == 200
+    counts = served.text("/metrics")
+    n = sum(status in (400, 413, 415, 431) for *_, status in HOSTILE)
+    told = [float(line.split()[1]) for line in counts.splitlines() if line.startswith("sluice_requests_refused_total{")]
+    assert sum(told) == n
+    assert "Traceback" not in served.output.read_text()
 
 
 def test_a_body_that_never_ends_is_given_up_early(served: Served) -> None:

@@ -19,9 +19,9 @@ from sluice.models.request import (
     InferenceRequest,
     columns_of,
     parse_v1,
-    parse_v2,
 )
 from sluice.models.request_headers import check_envelope, parse_context
+from sluice.models.request_v2 import parse_v2
 from tests.support.tiny_bundle import FEATURES, tiny_rows
 
 GOOD = {"amount": 1.5, "visits": 3, "colour": "red"}
@@ -123,6 +123,7 @@ def test_a_bad_v1_request_is_refused_by_name(body: bytes, named: str) -> None:
         (v2(tensor("amount", "FP32", [1.0], [2])), "input 'amount': has shape [2] and 1 values"),
         (v2(tensor("amount", "FP32", [1.0], [True])), "input 'amount': has shape"),
         (v2(tensor("amount", "FP32", [[1.0]], [1, 1]), *FULL[1:]), "first tensor"),
+        (v2(tensor("amount", "FP32", [[1.0, 2.0]], [1, 2]), *FULL[1:]), "has shape [1, 2]"),
         (v2({**FULL[0], "data": "abc"}), "input 'amount': has data that is a text"),
         (v2(FULL[0], FULL[0]), "inputs[1]: names 'amount' a second time"),
         (v2(FULL[0], FULL[1]), "inputs.colour: is missing"),
@@ -133,6 +134,24 @@ def test_a_bad_v1_request_is_refused_by_name(body: bytes, named: str) -> None:
         (v2(tensor("amount", "FP32", ["a", 1]), *FULL[1:]), "inputs[0].amount: is 'a'"),
         (v2(tensor("amount", "FP32", [], [0])), "inputs: has 0 rows"),
         (v2(*FULL, id=5), "id: is not a text"),
+        (v2(*FULL, outputs=5), "outputs: is a number"),
+        (v2(*FULL, outputs=["score"]), "outputs[0]: is 'score'"),
+        (v2(*FULL, outputs=[{"name": "scores"}]), "outputs[0]: is 'scores', no output"),
+        (v2(*FULL, outputs=[{"name": "score"}, {"name": ["positive"]}]), "outputs[1]: is ['positive']"),
+        (v2(*FULL, outputs=[{"name": "score"}, {"name": "score"}]), "outputs[1]: names 'score' a second time"),
+        (v2(*FULL, outputs=[{"name": "score", "shape": [1]}]), "outputs[0]: 'shape'"),
+        (v2(*FULL, outputs=[{"name": "score", "parameters": {"binary_data": True}}]), "outputs[0].parameters"),
+        (v2(*FULL, outputs=[{"name": "score", "parameters": {"classification": 3}}]), "'classification': is 3"),
+        (v2(*FULL, parameters={"binary_data_output": True}), "parameters: 'binary_data_output': is True"),
+        (v2(*FULL, parameters={"content_type": "np"}), "parameters: 'content_type': is 'np'"),
+        (v2(*FULL, parameters={"priority": 1}), "parameters: 'priority'"),
+        (v2(*FULL, parameters=[]), "parameters: is a list"),
+        (v2({**FULL[0], "parameters": {"binary_data_size": 8}}, *FULL[1:]), "inputs[0].parameters: 'binary_data_size'"),
+        (v2({**FULL[0], "parameters": {"content_type": "datetime"}}, *FULL[1:]), "is 'datetime', which is not done"),
+        (v2(*FULL[:2], {**FULL[2], "parameters": {"content_type": "base64"}}), "is 'base64', which is not done"),
+        (v2(tensor("amount", "FP32", [[1], [2, 3]], [2, 1]), *FULL[1:]), "inputs[0].amount: is [1]"),
+        (v2(tensor("amount", "FP32", [[[1]], [[2]]], [2, 1]), *FULL[1:]), "inputs[0].amount: is [1]"),
+        (v2(tensor("amount", "FP32", [[1], [2]], [2]), *FULL[1:]), "inputs[0].amount: is [1]"),
     ],
 )
 def test_a_bad_v2_request_is_refused_by_name(body: bytes, named: str) -> None:
@@ -140,6 +159,88 @@ def test_a_bad_v2_request_is_refused_by_name(body: bytes, named: str) -> None:
         parse_v2(body, FEATURES)
     assert named in str(refused.value)
     assert refused.value.status == 400
+
+
+@pytest.mark.parametrize(
+    ("datatype", "edges", "beyond"),
+    [
+        ("INT8", [-128, 127], [-129, 128]),
+        ("UINT8", [0, 255], [-1, 256]),
+        ("INT16", [-(2**15), 2**15 - 1], [-(2**15) - 1, 2**15]),
+        ("UINT16", [0, 2**16 - 1], [-1, 2**16]),
+        ("INT32", [-(2**31), 2**31 - 1], [-(2**31) - 1, 2**31]),
+        ("UINT32", [0, 2**32 - 1], [-1, 2**32]),
+        ("INT64", [-(2**63), 2**63 - 1], [2**63]),
+        ("UINT64", [0, 2**63 - 1], [-1, 2**63]),
+    ],
+)
+def test_an_integer_fits_its_own_datatype(datatype: str, edges: list[int], beyond: list[int]) -> None:
+    request = parse_v2(v2(FULL[0], tensor("visits", datatype, edges), FULL[2]), FEATURES)
+    assert [row["visits"] for row in request.instances] == edges
+    for value in beyond:
+        with pytest.raises(BadRequest, match=r"inputs\[1\]\.visits: is -?\d+"):
+            parse_v2(v2(FULL[0], tensor("visits", datatype, [None, value]), FULL[2]), FEATURES)
+
+
+@pytest.mark.parametrize(
+    ("datatype", "value"),
+    [
+        ("FP16", 65520.0),
+        ("FP16", -1e9),
+        ("FP32", 3.5e38),
+        ("FP64", 1e300),
+        ("INT8", 128),
+        ("INT64", 1.5),
+        ("UINT8", -1),
+    ],
+)
+def test_a_number_fits_its_own_datatype(datatype: str, value: float) -> None:
+    with pytest.raises(BadRequest, match=r"inputs\[0\]\.amount"):
+        parse_v2(v2(tensor("amount", datatype, [value, None]), *FULL[1:]), FEATURES)
+    fitting = parse_v2(v2(tensor("amount", datatype, [100, None]), *FULL[1:]), FEATURES)
+    assert [row["amount"] for row in fitting.instances] == [100, None]
+
+
+def test_data_may_be_nested_as_their_shape_says() -> None:
+    nested = [{**each, "shape": [2, 1], "data": [[value] for value in each["data"]]} for each in FULL]
+    assert parse_v2(v2(*nested), FEATURES) == parse_v2(v2(*FULL), FEATURES)
+
+
+def test_what_is_asked_for_anyway_is_granted() -> None:
+    plain = {"binary_data": False}
+    inputs = [{**FULL[0], "parameters": plain | {"content_type": "np"}}, {**FULL[1], "parameters": {}}]
+    inputs.append({**FULL[2], "parameters": {"content_type": "str"}})
+    whole = {"binary_data_output": False, "content_type": "pd"}
+    wanted = [{"name": "positive", "parameters": plain}, {"name": "score", "parameters": None}]
+    request = parse_v2(v2(*inputs, parameters=whole, outputs=wanted), FEATURES)
+    assert request.outputs == ("positive", "score")
+    assert parse_v2(v2(*FULL, parameters=None, outputs=[]), FEATURES) == parse_v2(v2(*FULL), FEATURES)
+
+
+@pytest.mark.parametrize("depth", [100, 966, 1020])
+@pytest.mark.parametrize("brackets", ["[]", '{"a":}'])
+def test_however_deep_a_value_is_its_refusal_is_short(depth: int, brackets: str) -> None:
+    deep = (brackets[:-1] * depth + "1" + brackets[-1] * depth).encode()
+    row = b'{"instances": [{"amount": %s, "visits": 1, "colour": "x"}]}' % deep
+    column = b'{"name": "amount", "datatype": "FP32", "shape": [1], "data": [%s]}' % deep
+    for parse, body in (
+        (parse_v1, deep),
+        (parse_v1, row),
+        (parse_v1, b'{"instances": [%s]}' % deep),
+        (parse_v2, b'{"inputs": [%s]}' % column),
+        (parse_v2, b'{"inputs": [%s], "outputs": [%s]}' % (column, deep)),
+        (parse_v2, b'{"inputs": [%s], "parameters": {"content_type": %s}}' % (column, deep)),
+        (parse_v2, b'{"inputs": [{"name": "amount", "datatype": "FP32", "shape": %s, "data": [1]}]}' % deep),
+    ):
+        with pytest.raises(BadRequest) as refused:
+            parse(body, FEATURES)
+        assert len(str(refused.value)) < 300
+
+
+def test_a_refusal_does_not_repeat_what_was_sent() -> None:
+    with pytest.raises(BadRequest) as refused:
+        parse_v1(orjson.dumps({f"{i}{'x' * 100}": 1 for i in range(5000)}), FEATURES)
+    assert len(str(refused.value)) < 500
 
 
 def test_a_server_without_a_store_refuses_keys() -> None:
@@ -152,6 +253,7 @@ def test_size_and_kind_have_their_own_status() -> None:
     for headers, status in (
         ({}, 415),
         ({"content-type": "text/plain", "content-length": "3"}, 415),
+        ({"content-type": "application/json", "content-length": "9", "inference-header-content-length": "5"}, 415),
         ({"content-type": "application/json", "content-length": str(MAX_BODY_BYTES + 1)}, 413),
     ):
         with pytest.raises(BadRequest) as refused:

@@ -31,8 +31,9 @@ from sluice.child_process import end_with_stdin
 from sluice.errors import BadArtifact, BadInput, SluiceError
 from sluice.http_server.boundary import ErrorLines
 from sluice.models.bundle import Bundle, load_bundle
-from sluice.models.request import DATATYPES, MAX_TEXT, BadRequest, InferenceRequest, columns_of, parse_v1, parse_v2
+from sluice.models.request import MAX_TEXT, OUTPUTS, BadRequest, InferenceRequest, columns_of, parse_v1
 from sluice.models.request_headers import ROUTES, Context, parse_context
+from sluice.models.request_v2 import DATATYPES, parse_v2
 from sluice.predictions.log import PredictionLog, PredictionRecord
 from sluice_serving.rows import Features, RequestRows
 
@@ -149,7 +150,7 @@ class Predictor:
             raise
         self._record(sound, scores)
         self.answered += len(scores)
-        return self._v1(rows, sound, scores) if rows.version == "v1" else self._v2(scores, rows.request.id)
+        return self._v1(rows, sound, scores) if rows.version == "v1" else self._v2(scores, rows.request)
 
     def _v1(self, rows: RequestRows, sound: RequestRows, scores: list[float]) -> bytes:
         threshold, digest = self.bundle.manifest.threshold, self.bundle.digest
@@ -160,19 +161,19 @@ class Predictor:
         predictions |= {number: {"error": reason, "digest": digest} for number, reason in rows.failures.items()}
         return orjson.dumps({"predictions": [predictions[number] for number in range(len(predictions))]})
 
-    def _v2(self, scores: list[float], request_id: str | None) -> bytes:
+    def _v2(self, scores: list[float], request: InferenceRequest) -> bytes:
         threshold, shape = self.bundle.manifest.threshold, [len(scores)]
-        positive = [score >= threshold for score in scores]
+        data: dict[str, list[Any]] = {"score": scores, "positive": [score >= threshold for score in scores]}
         document: dict[str, Any] = {
             "model_name": self.bundle.manifest.task,
             "outputs": [
-                {"name": "score", "shape": shape, "datatype": "FP64", "data": scores},
-                {"name": "positive", "shape": shape, "datatype": "BOOL", "data": positive},
+                {"name": name, "shape": shape, "datatype": OUTPUTS[name], "data": data[name]}
+                for name in request.outputs
             ],
             "parameters": {"digest": self.bundle.digest},
         }
-        if request_id is not None:
-            document["id"] = request_id
+        if request.id is not None:
+            document["id"] = request.id
         return orjson.dumps(document)
 
     def _record(self, rows: RequestRows, scores: list[float]) -> None:

@@ -35,7 +35,7 @@ from starlette.responses import JSONResponse, Response
 from sluice.errors import SluiceError
 from sluice.http_server.boundary import FAILURE
 from sluice.http_server.server import HttpServer
-from sluice.models.request import BadRequest, check_length
+from sluice.models.request import OUTPUTS, BadRequest, check_length
 from sluice.models.request_headers import check_envelope
 from sluice_serving import tracing
 
@@ -99,8 +99,7 @@ class SluiceModel(Model):  # type: ignore[misc]  # kserve has no types
 
     def get_output_types(self) -> list[dict[str, Any]]:
         """For ``GET /v2/models/<m>``."""
-        kinds = (("score", "FP64"), ("positive", "BOOL"))
-        return [{"name": name, "datatype": datatype, "shape": [-1]} for name, datatype in kinds]
+        return [{"name": name, "datatype": datatype, "shape": [-1]} for name, datatype in OUTPUTS.items()]
 
 
 async def bounded_body(request: Request, headers: Mapping[str, str]) -> bytes:

@@ -18,7 +18,8 @@ from sluice.content import write_json
 from sluice.documents.model import FrozenDocument
 from sluice.errors import BadInput, SluiceError, one_line
 from sluice.models.bundle import Bundle, load_bundle
-from sluice.models.request import DATATYPES, columns_of
+from sluice.models.request import columns_of
+from sluice.models.request_v2 import DATATYPES
 
 TOLERANCE = 1e-6
 """Largest absolute difference between a served and an offline probability."""

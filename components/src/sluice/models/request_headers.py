@@ -71,5 +71,9 @@ def check_envelope(headers: Mapping[str, str]) -> None:
         fix = "send application/json"
         rule = f"is {excerpt(content_type or 'missing')}"
         raise BadRequest("header content-type", rule, fix, status=415, part="envelope")
-    if (length := headers.get("content-length", "")).isdecimal():
+    length = headers.get("content-length", "")
+    if headers.get("inference-header-content-length", length) != length:
+        fix = "send all of it as JSON"
+        raise BadRequest("body", "has tensors as bytes behind its JSON", fix, status=415, part="envelope")
+    if length.isdecimal():
         check_length(int(length))
