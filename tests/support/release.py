@@ -58,7 +58,7 @@ online:
   confirm:
     minimum_n: 500
     maximum_hours: 72
-    rules: [*errors, *skew, *parity, *loss, *latency, {metric: label_coverage, role: quality, limit: 0.9}]
+    rules: [*errors, *skew, *parity, *loss, {metric: label_coverage, role: quality, limit: 0.9}]
 """
 POLICY: GatePolicy = parse_policy(POLICY_TEXT, "policy")
 STAGES = ("bootstrap", "shadow", "canary", "confirm")

@@ -73,6 +73,41 @@ def test_the_policy_that_the_others_break_is_good() -> None:
 
 
 @pytest.mark.parametrize(
+    ("canary", "rule", "text"),
+    [
+        ("", "metric: log_loss, role: guardrail, margin: 0.1, minimum_n: 6001", "may pass on 6000"),
+        ("", "metric: log_loss, role: success, margin: 0.1, minimum_n: 9000", "9000 requests are needed"),
+        ("minimum_n: 30", "metric: log_loss, role: guardrail, margin: 0.1", "500 requests are needed, and the stages"),
+        ("", "metric: error_rate, role: guardrail, margin: 0.1", "stable, which answers nothing in confirm"),
+        ("", "metric: latency, role: deterioration, relative_margin: 1", "stable, which answers nothing in confirm"),
+        ("", "metric: latency_p99, role: deterioration, relative_margin: 1", "which answers nothing in confirm"),
+        (None, "metric: log_loss, role: guardrail, margin: 0.1, minimum_n: 30", "may pass on 0"),
+        (None, "metric: log_loss, role: guardrail, margin: 0.1, per_slice: true", "may pass on 0"),
+    ],
+)
+def test_a_confirm_that_might_never_end_is_refused_or_keeps_a_share_at_stable(
+    canary: str | None, rule: str, text: str
+) -> None:
+    policy = POLICY.replace(COVERAGE, rule)
+    if canary is None:
+        begin, end = policy.index("  canary:"), policy.index("  confirm:")
+        policy = policy[:begin] + policy[end:]
+    elif canary:
+        policy = policy.replace("steps: [10, 50]\n    minimum_n: 500", f"steps: [10, 50]\n    {canary}")
+    with pytest.raises(BadInput) as caught:
+        parse_policy(policy.encode(), "P")
+    assert caught.value.thing.endswith("confirm.rules.0.metric")
+    assert text in caught.value.rule
+    assert "add holdback to confirm" in caught.value.fix
+    kept = parse_policy(policy.replace("confirm:\n", "confirm:\n    holdback: 5\n").encode(), "P")
+    assert kept.online.confirm.holdback == 5
+
+
+def test_a_confirm_that_asks_for_what_the_canary_saw_is_good() -> None:
+    parse_policy(POLICY.replace(COVERAGE, f"{LOSS}, minimum_n: 6000").encode(), "P")
+
+
+@pytest.mark.parametrize(
     ("old", "new", "line", "key", "rule", "fix"),
     [
         (ERRORS, ERRORS.replace("error_rate", "eror_rate"), 15, "shadow.rules.1.metric", "not known", "error_rate?"),

@@ -11,7 +11,7 @@ from sluice.documents.event_time import iso, moment_of
 from sluice.documents.state import ReleaseState
 from sluice.documents.verdict import Reason, Verdict
 from sluice.gates.policy import GatePolicy
-from sluice.rollout.advance import Advice, advance, decided, forward, look, propose
+from sluice.rollout.advance import Advice, advance, decided, forward, look, propose, start
 from sluice.rollout.message import commit_message
 from sluice.rollout.terms import Terms, overdue
 from sluice.stages.section import OnlineRule
@@ -92,6 +92,18 @@ def test_a_rollout_takes_the_stages_of_its_policy(policy: GatePolicy, path: list
 def test_a_policy_whose_stages_make_no_strategy_is_refused(stages: tuple[str, ...], named: str) -> None:
     with pytest.raises(ValueError, match=f"has the stages {named}; no rollout takes just these, but: shadow; canary; "):
         policy_with(**{stage: {} for stage in stages})
+
+
+@pytest.mark.parametrize("canary", [{}, None])
+def test_stable_keeps_its_share_in_confirm_until_the_candidate_is_stable(canary: dict[str, Any] | None) -> None:
+    policy = policy_with(shadow={}, canary=canary, confirm={"holdback": 5})
+    state = start(state_in("stable"), B, policy, SINCE)[1]
+    weights = []
+    while state.rollout:
+        action, state = forward(state, policy, NOW)
+        weights.append((action, state.stage, state.stable_weight, state.candidate_weight))
+    assert weights[-2:] == [("promote", "confirm", 5, 95), ("confirm", "stable", 100, 0)]
+    assert (state.stable, state.candidate) == (B, None)
 
 
 def test_the_shadow_mirrors_what_the_policy_says() -> None:

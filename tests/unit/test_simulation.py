@@ -319,6 +319,28 @@ def test_timings_are_log_normal_with_a_tail() -> None:
     assert np.quantile(tail.candidate_ms, 0.99) > 4 * np.quantile(tail.stable_ms, 0.99)
 
 
+HELD_BACK = POLICY.online.confirm.model_dump(mode="json", exclude_none=True) | {"holdback": 20}
+
+
+def test_what_stable_keeps_in_confirm_is_compared_on() -> None:
+    """Without it n stays what the canary left."""
+    (equal,) = worlds_named(["equal"])
+    numbers: dict[int, list[int]] = {}
+
+    def decide(state: ReleaseState, evidence: Evidence, policy: GatePolicy, now: str) -> Advice:
+        if state.stage == "confirm":
+            compared = sum(stratum.candidate.n + stratum.stable.n for stratum in evidence.strata)
+            numbers.setdefault(state.stable_weight, []).append(compared)
+        return advance(state, evidence, policy, now)
+
+    for policy in (POLICY, shaped(confirm=HELD_BACK)):
+        assert play(SimulatedTraffic(equal, SCALE, 4, 1), policy, decide, every_look=True).end == "promoted"
+    matured = 3  # looks after which the canary's own labels are in
+    assert len(set(numbers[0][matured:])) == 1
+    assert len(set(numbers[20][matured:])) > 1
+    assert max(numbers[20]) > max(numbers[0])
+
+
 # -- other policies ---------------------------------------------------------------------------------------------------
 
 
@@ -326,7 +348,10 @@ def test_timings_are_log_normal_with_a_tail() -> None:
     ("policy", "stages"),
     [
         (shaped(shadow=None), {"canary", "confirm"}),
-        (shaped(canary=None, blue_green={"maximum_hours": 24, "soak_hours": 6}), {"shadow", "confirm"}),
+        (
+            shaped(canary=None, blue_green={"maximum_hours": 24, "soak_hours": 6}, confirm=HELD_BACK),
+            {"shadow", "confirm"},
+        ),
         (shaped(confirm=POLICY.online.confirm.model_copy(update={"approval": True})), {"shadow"}),
     ],
     ids=["canary alone", "shadow, then blue/green", "confirm with approval"],
@@ -340,7 +365,12 @@ def test_any_stages_are_played(policy: GatePolicy, stages: set[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "policy", [POLICY, shaped(shadow=None), shaped(shadow=None, canary=None, blue_green={"maximum_hours": 9})]
+    "policy",
+    [
+        POLICY,
+        shaped(shadow=None),
+        shaped(shadow=None, canary=None, blue_green={"maximum_hours": 9}, confirm=HELD_BACK),
+    ],
 )
 def test_a_rollout_begins_as_an_accepted_proposal_does(policy: GatePolicy) -> None:
     settled = ReleaseState.empty(policy.task, policy.environment).settled(STABLE, clock(0), ())

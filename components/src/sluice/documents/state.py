@@ -7,7 +7,7 @@ What is released in one environment, as Git holds it.
     shadow      yes     yes        100 / 0   1–100
     preview     yes     yes        100 / 0   0       blue/green before the switch
     canary      yes     yes        sum 100   0
-    confirm     yes     yes        0 / 100   0       the old side stays warm
+    confirm     yes     yes        0 / 100   0       the old side stays warm, and may keep up to 20 (holdback)
     stable      yes     –          100 / 0   0
 
 What a stage looks like is said by its file in ``sluice.stages``. Any stage of a rollout but bootstrap may be
@@ -267,7 +267,11 @@ def contradiction(state: ReleaseState) -> tuple[str, str] | None:
         *((there == (role in stage.roles), role, _presence(stage.name, not there)) for role, there in presence.items()),
         (len({arm.role for arm in arms}) == len(arms), "arms", "have a role twice"),
         (malformed is None, str(malformed), "is no digest"),
-        (stage.weights in (None, weights), "weights", f"are {weights}, stage {stage.name} has {stage.weights}"),
+        (
+            stage.weights in (None, weights) or 0 < weights[0] <= stage.most_holdback,
+            "weights",
+            f"are {weights}, stage {stage.name} has {stage.weights}{_holdback(stage.most_holdback)}",
+        ),
         (
             stage.weights is not None or extreme is None,
             f"{extreme.role}_weight" if extreme else "",
@@ -282,6 +286,10 @@ def contradiction(state: ReleaseState) -> tuple[str, str] | None:
         (held_role is None, str(held_role), "is a digest with a hold"),
     )
     return next(((key, rule) for good, key, rule in rules if not good), None)
+
+
+def _holdback(most: int) -> str:
+    return f", or at most {most} for stable" if most else ""
 
 
 def _presence(stage: str, needed: bool) -> str:

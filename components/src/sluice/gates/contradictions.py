@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sluice.gates.blocks import FIRST_LOOK
 from sluice.gates.online_policy import Online
 from sluice.gates.registry import KINDS
 from sluice.gates.roles import COMPARING
 from sluice.gates.rule_kind import RuleKind
-from sluice.stages.registry import STAGES
+from sluice.stages.registry import STAGES, strategy_of
 from sluice.stages.section import OnlineRule, OnlineStage
+from sluice.stages.stage import CANDIDATE_ROLE, STABLE_ROLE, RolloutStage, Traffic, arm_in
 
 _OPTIONAL_KEYS = ("margin", "relative_margin", "limit", "alpha", "beta", "per_slice", "minimum_n")
 
@@ -45,7 +46,7 @@ def policy_contradictions(online: Online) -> Iterator[Contradiction]:
             text = f"asks for {stage.looks} looks in {stage.maximum_hours:g} hours, and looks every {every:g}"
             most = int(stage.maximum_hours / every)
             yield Contradiction((name, "looks"), text, f"ask for at most {most}" if most > 1 else "leave it out")
-        for contradiction in _stage_contradictions(name, stage):
+        for contradiction in (*_stage_contradictions(name, stage), *_endless(online, name, stage)):
             yield contradiction._replace(at=(name, *contradiction.at))
 
 
@@ -73,6 +74,43 @@ def _stage_contradictions(name: str, stage: OnlineStage) -> Iterator[Contradicti
         earlier.add(key)
         for contradiction in _of_rule(name, stage, rule):
             yield contradiction._replace(at=("rules", index, *contradiction.at))
+
+
+def _endless(online: Online, name: str, section: OnlineStage) -> Iterator[Contradiction]:
+    """Rules that compare with a stable side that answers nothing in this stage, and not enough in those before."""
+    stage = STAGES[name]
+    if stage.mirrors or any(arm_in(STABLE_ROLE, traffic).weight for traffic in stage.steps(section)):
+        return
+    for index, rule in enumerate(section.rules):
+        kind = KINDS.get(rule.metric)
+        if kind is None or rule.role not in COMPARING:
+            continue
+        n = rule.minimum_n or section.minimum_n
+        expected = _compared_before(online, name, rule.metric) if kind.pooled else 0
+        if expected < (1 if rule.per_slice else n):
+            text = f"compares with stable, which answers nothing in {name}"
+            if kind.pooled:
+                text += f"; {n} requests are needed, and the stages before may pass on {expected}: it might never end"
+            fix = f"add holdback to {name}, the percent that stable still answers, or ask less here or more before"
+            yield Contradiction(("rules", index, "metric"), text, fix)
+
+
+def _compared_before(online: Online, name: str, metric: str) -> int:
+    """Requests that both sides of the stages before must have answered to come to this one, by the policy."""
+    strategy = strategy_of(online)
+    stages = strategy.stages[: [stage.name for stage in strategy.stages].index(name)] if strategy else ()
+    n = 0.0
+    for section, traffic in ((section, step) for stage in stages for section, step in _steps(online, stage)):
+        weight = arm_in(CANDIDATE_ROLE, traffic).weight
+        if 0 < weight < 100:
+            asked = [rule.minimum_n or section.minimum_n for rule in section.rules if rule.metric == metric]
+            n += max([section.minimum_n * 100 / weight, *asked])
+    return int(n)
+
+
+def _steps(online: Online, stage: RolloutStage[Any]) -> Iterator[tuple[OnlineStage, Traffic]]:
+    section = online.stages.get(stage.name)
+    return ((section, traffic) for traffic in stage.steps(section)) if section else iter(())
 
 
 def _of_rule(name: str, stage: OnlineStage, rule: OnlineRule) -> Iterator[Contradiction]:

@@ -114,6 +114,8 @@ class RuleKind:
     """Relative margins up to this can never be shown to be kept: the evidence is coarser."""
     widest: float | None = None
     """Margins from this on can never be broken."""
+    pooled: bool = False
+    """Whether it compares on requests of the stages before too, where the stage asks of the whole rollout."""
     planned: bool = False
     """Whether it rests on a mean, so that it can be planned: ``beta``, and stages of fixed looks."""
 

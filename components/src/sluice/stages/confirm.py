@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from sluice.stages.section import Hours, OnlineStage
 from sluice.stages.stage import RolloutStage, split
+
+MOST_HOLDBACK = 20
 
 
 class ConfirmStage(OnlineStage):
     """The candidate answers everything, the old side stays warm; labels that mature confirm it or bring it back."""
 
+    holdback: int = Field(default=0, ge=0, le=MOST_HOLDBACK)
+    """
+    Percent of the requests that stable still answers, so that both sides go on to be compared; 0: what the stages
+    before compared must do.
+    """
     soak_hours: Hours = 0
     """The bake time: event hours that the old side stays warm at least."""
 
@@ -19,7 +28,8 @@ CONFIRM = RolloutStage[ConfirmStage](
     manifests="blue-green",
     manifests_before=("weighted",),
     section="confirm",
-    steps=lambda _: (split(100),),
+    most_holdback=MOST_HOLDBACK,
+    steps=lambda section: (split(100 - section.holdback),),
     judge="rules",
     whole_rollout=True,
     action="promote",

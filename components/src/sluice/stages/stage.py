@@ -64,6 +64,7 @@ class RolloutStage(Generic[PolicySection]):
         roles: the arms that serve.
         weights: percent that stable, the candidate and any others answer, in order; ``None`` where the arms share the
             traffic, each with 1 to 99.
+        most_holdback: percent that stable may keep, at most, where it has none by ``weights``.
         mirrors: whether an arm gets copies of requests.
         manifests: folder of ``manifests/strategies`` that renders it; ``None`` where nothing is served.
         manifests_before: names that the folder had in older versions.
@@ -83,6 +84,7 @@ class RolloutStage(Generic[PolicySection]):
     name: str
     roles: tuple[str, ...] = SIDES
     weights: tuple[int, ...] | None
+    most_holdback: int = 0
     mirrors: bool = False
     manifests: str | None = None
     manifests_before: tuple[str, ...] = ()

@@ -119,4 +119,5 @@ KIND = RuleKind(
     roles=("success", "guardrail", "deterioration"),
     sliced=True,
     planned=True,
+    pooled=True,
 )
