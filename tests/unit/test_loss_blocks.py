@@ -263,6 +263,15 @@ def test_rows_and_an_evaluation_lead_to_the_interval_by_hand() -> None:
     histories, shortest = loss_histories(labels.astype(np.int64), hours, candidate, stable, A)
     assert shortest in {one.hours for one in histories}
     assert {one.hours for one in histories} >= {1, 12, 24}
+    loss = {side: log_losses(labels, past[side].to_numpy()) for side in ("stable", "candidate")}
+    residual, stretch = calibration_covariates(labels, stable).values()
+    values = (np.ones(past.height), loss["candidate"] - loss["stable"], residual, stretch)
+    counts, judged, *columns = (np.bincount((hours // 24).astype(np.int64), each) for each in values)
+    means = np.stack(columns) / counts
+    fit = np.linalg.lstsq(np.c_[np.ones(60), means.T], judged / counts, rcond=None)[0]
+    daily = next(one for one in histories if one.hours == 24).adjustment
+    assert daily is not None
+    assert daily.slopes == pytest.approx(fit[1:], abs=0.05)
     recorded = {"histories": [one.model_dump(mode="json") for one in histories]}
     evidence = with_history(_collected(world, "shadow", 10), recorded)
     (mine,) = (one for one in histories if one.hours == HOURS)
