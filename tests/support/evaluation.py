@@ -98,6 +98,18 @@ def write_sample(directory: Path, seed: int = 5, broken: np.ndarray | None = Non
     return Sample(directory, frame, logit)
 
 
+def slow_weather() -> np.ndarray:
+    """A number for each row of a sample that stays for days."""
+    weather = 3 + np.convolve(np.random.default_rng(1).normal(0, 1, 2 * DAYS + 4), np.ones(5), "valid")
+    return np.repeat(weather, ROWS_A_DAY)
+
+
+def write_slow_signal(directory: Path) -> None:
+    """A sample in which what production reads is off for days in a row."""
+    slow = write_sample(directory).frame.with_columns(signal=pl.col("signal") + slow_weather())
+    slow.write_parquet(directory / "frame.parquet")
+
+
 def production(noise: float = 1.5) -> Bundle:
     """
     A production model that reads ``signal`` from the raw frame.

@@ -14,7 +14,7 @@ from sluice.content import canonical_json
 from sluice.evaluation.card import card_html, card_json
 from sluice.evaluation.evaluate import evaluate
 from sluice.evaluation.measure import measure_ladder
-from tests.support.evaluation import RECIPE, production, sample_task, write_sample
+from tests.support.evaluation import RECIPE, production, sample_task, write_sample, write_slow_signal
 
 PROVENANCE = {"data": "sha256:da", "frame": "sha256:fa", "window": ["2020-01-01T00:00:00Z", "2020-01-11T00:00:00Z"]}
 
@@ -67,6 +67,13 @@ def test_the_card_is_the_models_alone(sample: Path) -> None:
     assert json.loads(first)["task"]["name"] == "sample"
 
 
+def test_the_card_is_the_models_alone_although_longer_runs_are_against_production(tmp_path: Path) -> None:
+    write_slow_signal(tmp_path)
+    evaluation = evaluate(sample_task(), tmp_path, tmp_path, tmp_path, "student_int8", production(), seed=1)
+    assert evaluation.bootstrap["production_mean_run_days"] > 3
+    assert canonical_json(_card(tmp_path)) == canonical_json(_card(tmp_path, stable=False))
+
+
 def test_the_page_is_well_formed_and_needs_no_network(sample: Path) -> None:
     page = card_html(_card(sample))
     parsed = _Page(page)
@@ -99,6 +106,15 @@ def test_the_page_says_what_a_reader_asks(sample: Path) -> None:
     assert "It is weakest in slice" in text
     assert "fewer than 500 rows: size=huge (6)" in text
     assert "not measured" in text
+    assert "whole days were drawn again 400 times." in text
+
+
+def test_days_that_were_drawn_in_a_row_are_told(sample: Path) -> None:
+    card = _card(sample)
+    card["holdout"]["bootstrap"]["mean_run_days"] = 4.25
+    assert "400 times, on average 4.25 in a row, because" in card_html(card)
+    del card["holdout"]["bootstrap"]["mean_run_days"]
+    assert "400 times." in card_html(card)
 
 
 def test_a_card_without_measurements_still_renders(sample: Path) -> None:

@@ -13,11 +13,22 @@ from sluice.content import canonical_json
 from sluice.documents.evaluation import Evaluation
 from sluice.errors import BadArtifact, BadInput
 from sluice.evaluation.evaluate import evaluate
+from sluice.evaluation.holdout import read_holdout, read_scores
+from sluice.evaluation.intervals import DayResamples, ScoredModel, measure
 from sluice.evaluation.measure import measure_ladder
-from sluice.evaluation.metrics import METRICS, exact_metrics
+from sluice.evaluation.metrics import METRICS, exact_metrics, log_losses
 from sluice.evaluation.select import select_variant
 from sluice.gates.policy import SelectPolicy
-from tests.support.evaluation import DAYS, ROWS_A_DAY, production, sample_task, write_sample
+from tests.support.evaluation import (
+    DAYS,
+    ROWS_A_DAY,
+    production,
+    sample_task,
+    sigmoid,
+    slow_weather,
+    write_sample,
+    write_slow_signal,
+)
 
 HALF = DAYS * ROWS_A_DAY
 
@@ -44,7 +55,47 @@ def test_evaluation_holds_every_peer_on_the_untouched_rows(tmp_path: Path) -> No
     assert found.production.digest == "sha256:" + "0" * 64
     assert found.teacher is not None
     assert abs(found.teacher.difference["log_loss"].value) < 0.005
-    assert found.bootstrap == {"resamples": 400, "days": DAYS, "seed": 1}
+    assert found.bootstrap == {
+        "resamples": 400,
+        "days": DAYS,
+        "mean_run_days": 1.0,
+        "production_mean_run_days": 1.0,
+        "seed": 1,
+    }
+
+
+def test_runs_are_as_long_as_days_of_the_candidate_depend(tmp_path: Path) -> None:
+    write_sample(tmp_path, student_int8=sigmoid(slow_weather()))
+    found = _evaluate(tmp_path, stable=False)
+    assert 3 < found.bootstrap["mean_run_days"] <= (DAYS / 4 + 1) / 2
+    assert "production_mean_run_days" not in found.bootstrap
+
+
+def test_runs_against_production_are_as_long_as_the_days_of_the_difference_depend(tmp_path: Path) -> None:
+    write_slow_signal(tmp_path)
+    alone, found = _evaluate(tmp_path, stable=False), _evaluate(tmp_path)
+    assert (alone.bootstrap["mean_run_days"], found.bootstrap["mean_run_days"]) == (1, 1)
+    assert 3 < found.bootstrap["production_mean_run_days"] <= (DAYS / 4 + 1) / 2
+    assert (found.metrics, found.baselines, found.teacher) == (alone.metrics, alone.baselines, alone.teacher)
+    assert [part.versus_teacher for part in found.slices] == [part.versus_teacher for part in alone.slices]
+    assert found.production is not None
+    holdout = read_holdout(tmp_path, "test", ("signal", "slice_shop"))
+    ours = read_scores(tmp_path / "scores.parquet", holdout)["student_int8"]
+    theirs = production().predict(holdout.frame.select("signal"))
+    more = log_losses(holdout.labels, ours) - log_losses(holdout.labels, theirs)
+    resamples = DayResamples.draw(holdout.days, [more], 1)
+    models = [ScoredModel.of("model", scores, 0.4) for scores in (ours, theirs)]
+    north = np.flatnonzero((holdout.frame["slice_shop"] == "north").to_numpy())
+    for rows, difference in ((None, found.production.difference), (north, found.slices[0].versus_production)):
+        first, second = (measure(holdout.labels, model, resamples, rows) for model in models)
+        assert first.minus(second)["log_loss"] == difference["log_loss"]
+
+
+def test_an_evaluation_from_before_there_were_runs_reads_as_it_was(tmp_path: Path) -> None:
+    write_sample(tmp_path)
+    document = _evaluate(tmp_path).model_dump(mode="json")
+    document["bootstrap"] = {"resamples": 400, "days": DAYS, "seed": 1}
+    assert canonical_json(Evaluation.model_validate(document).model_dump(mode="json")) == canonical_json(document)
 
 
 def test_slices_partition_the_rows_and_small_ones_say_little(tmp_path: Path) -> None:

@@ -136,6 +136,12 @@ def test_the_failing_slice_is_marked_and_the_chosen_variant_named(html: str) -> 
     assert not re.findall(red, section(html, "chapter-2"))
 
 
+def test_days_that_were_drawn_in_a_row_are_told(html: str) -> None:
+    told = "400 times over 61 days), because rows of one day stand or fall together"
+    assert f"{told}." in section(html, "chapter-1")
+    assert f"{told}; up to 4.25 days in a row on average" in section(html, "chapter-2")
+
+
 def test_timeline_shows_bands_bounds_and_decisions(html: str) -> None:
     drawing = re.findall(r"<svg[^>]*Timeline.*?</svg>", section(html, "chapter-2"), re.S)
     assert len(drawing) == 2, "one for wide columns, one for narrow ones"

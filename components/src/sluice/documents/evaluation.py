@@ -86,7 +86,7 @@ class Evaluation(FrozenDocument):
     One model on one holdout.
 
     Metric names: ``auc, pr_auc, log_loss, ece, precision, recall`` (the last two at ``threshold``).
-    Intervals: bootstrap over days of event time, which keeps rows of one day together.
+    Intervals: bootstrap over days of event time, which keeps rows of one day together, and days in a row that depend.
     """
 
     model: str
@@ -104,8 +104,11 @@ class Evaluation(FrozenDocument):
     production: Peer | None
     curves: Curves
     confusion: Confusion | None = None
-    bootstrap: dict[str, int]
-    """``resamples``, ``days``, ``seed``."""
+    bootstrap: dict[str, int | float]
+    """
+    ``resamples``, ``days``, ``seed``, ``mean_run_days``: of days that were drawn together, and
+    ``production_mean_run_days``: the same for what is against production. Absent in old documents: 1.
+    """
     histories: tuple[LossHistory, ...] = ()
     """Log loss against production by block, a length each, shortest first; none where there is none."""
     block_hours: float | None = None

@@ -61,7 +61,7 @@ def card_json(
             "window": list(evaluation.window),
             "n": evaluation.n,
             "positives": evaluation.positives,
-            "bootstrap": evaluation.bootstrap,
+            "bootstrap": {key: value for key, value in evaluation.bootstrap.items() if "production" not in key},
         },
         "metrics": _plain(evaluation.metrics),
         "baselines": [peer.model_dump(mode="json", exclude={"digest"}) for peer in evaluation.baselines],

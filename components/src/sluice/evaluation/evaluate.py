@@ -19,7 +19,7 @@ from sluice.evaluation.curves import confusion, curves
 from sluice.evaluation.histories import loss_histories
 from sluice.evaluation.holdout import Holdout, read_holdout, read_scores, slice_columns, unusable
 from sluice.evaluation.intervals import DayResamples, Performance, ScoredModel, measure
-from sluice.evaluation.metrics import best_threshold
+from sluice.evaluation.metrics import best_threshold, log_losses
 from sluice.evaluation.select import TEACHER
 from sluice.tasks.task import Task
 
@@ -35,19 +35,34 @@ class _Bench:
     Everything on the same rows.
 
     Attributes:
+        resamples: by the candidate alone, so that what its bundle says does not depend on what is served.
+        beside_production: the same; or in longer runs, where days of the difference to production depend longer.
         models: candidate, teacher, production and ``baseline:<name>``, those that can be measured.
         problems: why another one cannot.
     """
 
     holdout: Holdout
     resamples: DayResamples
+    beside_production: DayResamples
     models: Mapping[str, ScoredModel]
     problems: tuple[str, ...]
 
     def performance(self, role: str, rows: Ints | None = None) -> Performance | None:
         """This model on all rows or some; ``None`` when it cannot be measured."""
         model = self.models.get(role)
-        return measure(self.holdout.labels, model, self.resamples, rows) if model else None
+        resamples = self.beside_production if role == _PRODUCTION else self.resamples
+        return measure(self.holdout.labels, model, resamples, rows) if model else None
+
+    def rival(self, candidate: Performance | None, rows: Ints | None = None) -> Performance | None:
+        """The candidate on the resampled days that production is measured on."""
+        if self.beside_production is self.resamples or not candidate:
+            return candidate
+        return measure(self.holdout.labels, self.models[_CANDIDATE], self.beside_production, rows)
+
+    def bootstrap(self, seed: int) -> dict[str, int | float]:
+        """How days were drawn."""
+        production = {"production_mean_run_days": round(self.beside_production.mean_run, 6)}
+        return {**self.resamples.summary(), **(production if _PRODUCTION in self.models else {}), "seed": seed}
 
 
 def evaluate(
@@ -63,9 +78,9 @@ def evaluate(
     """
     Evaluate ``variant`` on split test: over all rows, by slice, against baselines, teacher and production.
 
-    All models see the same rows and the same resampled days, so differences are paired. The threshold of the candidate,
-    the teacher and each baseline is chosen on split tune; production keeps its own. Production reads the raw frame
-    through its own bundle.
+    All models see the same rows, and both of a difference the same resampled days, so it is paired. The threshold of
+    the candidate, the teacher and each baseline is chosen on split tune; production keeps its own. Production reads
+    the raw frame through its own bundle.
 
     Args:
         teacher_dir: holds ``baselines.parquet``.
@@ -96,10 +111,10 @@ def evaluate(
         baselines=tuple(_peer(role.partition(":")[2], model, candidate) for role, model in baselines.items()),
         best_baseline=best.partition(":")[2] if best else None,
         teacher=_peer(TEACHER, whole.get(_TEACHER), candidate),
-        production=_peer(_PRODUCTION, whole.get(_PRODUCTION), candidate, digest) if production else None,
+        production=_peer(_PRODUCTION, whole.get(_PRODUCTION), bench.rival(candidate), digest) if production else None,
         curves=_curves(bench.models.get(_CANDIDATE), holdout.labels),
         confusion=_confusion(bench.models.get(_CANDIDATE), holdout.labels),
-        bootstrap={"resamples": len(bench.resamples.weights), "days": bench.resamples.days, "seed": seed},
+        bootstrap=bench.bootstrap(seed),
         histories=histories,
         block_hours=block_hours,
         problems=bench.problems,
@@ -133,7 +148,17 @@ def _bench(
         scores[_PRODUCTION], thresholds[_PRODUCTION] = production.predict(columns), production.manifest.threshold
     problems = {role: text for role in scores if (text := unusable(_label(role, variant), scores[role]))}
     models = {role: ScoredModel.of(role, scores[role], thresholds[role]) for role in scores if role not in problems}
-    return _Bench(test, DayResamples.draw(test.days, seed), models, tuple(problems.values()))
+    return _Bench(test, *_draws(test, models, seed), models, tuple(problems.values()))
+
+
+def _draws(test: Holdout, models: Mapping[str, ScoredModel], seed: int) -> tuple[DayResamples, DayResamples]:
+    """In runs as long as the candidate's log loss asks for, and as its difference to production's does too."""
+    losses = [log_losses(test.labels, models[role].scores) for role in (_CANDIDATE, _PRODUCTION) if role in models]
+    alone = DayResamples.draw(test.days, losses[:1] if _CANDIDATE in models else (), seed)
+    if len(losses) < 2:
+        return alone, alone
+    both = DayResamples.draw(test.days, (losses[0], losses[0] - losses[1]), seed)
+    return alone, both if both.mean_run > alone.mean_run else alone
 
 
 def _label(role: str, variant: str) -> str:
@@ -167,7 +192,8 @@ def _slice(bench: _Bench, best: str | None, name: tuple[str, str], rows: Ints) -
     peers = {
         key: versus(role) for key, role in (("production", _PRODUCTION), ("baseline", best), ("teacher", _TEACHER))
     }
-    differences = {key: candidate.minus(peer) if candidate and peer else {} for key, peer in peers.items()}
+    ours = {key: bench.rival(candidate, rows) if key == "production" else candidate for key in peers}
+    differences = {key: own.minus(peer) if (own := ours[key]) and peer else {} for key, peer in peers.items()}
     return SliceEvaluation(
         slice=name[0],
         value=name[1],

@@ -2,19 +2,19 @@
 Intervals by resampling days.
 
 Rows of one day share their weather, their crowding and their neighbours, so they are not independent: whole days are
-drawn with replacement, as many as there are (cluster bootstrap; Cameron, Gelbach, Miller 2008). A resample is a vector
-of day counts, so each metric needs only per-day sums: all resamples of a histogram are one matrix product
-``(R, D) @ (D, bins)``.
+drawn with replacement, as many as there are (cluster bootstrap; Cameron, Gelbach, Miller 2008), and in runs where days
+depend on each other (``day_runs``). A resample is a vector of day counts, so each metric needs only per-day sums: all
+resamples of a histogram are one matrix product ``(R, D) @ (D, bins)``.
 
 Scores are binned for the resamples alone; the value itself is exact, and the resampled deviations are laid around it.
 Ranking metrics lose nothing that matters by 200 bins of equal mass. Percentile intervals of few clusters are too
-narrow, so deviations are stretched by sqrt(D / (D - 1)) * t / z (Hesterberg 2015, "What teachers should know about
-the bootstrap", section 3.2.1).
+narrow, so deviations are stretched by sqrt(K / (K - 1)) * t / z (Hesterberg 2015, "What teachers should know about
+the bootstrap", section 3.2.1), K the independent days that the days are worth.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from sluice.arrays import Floats, Ints
 from sluice.documents.evaluation import Estimate
+from sluice.evaluation.day_runs import days_in_runs, effective_runs, mean_run_days
 from sluice.evaluation.metrics import (
     ECE_BINS,
     METRICS,
@@ -38,6 +39,8 @@ RESAMPLES = 400
 SCORE_BINS = 200
 MINIMUM_DAYS = 5
 """With fewer days there is no interval, and a value without an interval is not reported."""
+MINIMUM_RUNS = 3
+"""The same of what the days are worth: those of a slice may be few and neighbours."""
 _UNDEFINED_SHARE = 0.05
 """A metric that is undefined in more than this share of the resamples has too few rows of one class."""
 _Z = 1.959964
@@ -54,21 +57,31 @@ class DayResamples:
         codes: (n,) day of each row, 0 to ``days`` - 1.
         days: how many days there are.
         weights: (R, days) how often each day was drawn.
-        seed: of the draws.
+        mean_run: mean length in days of the runs that they were drawn in.
     """
 
     codes: Ints
     days: int
     weights: Floats
-    seed: int
+    mean_run: float
 
     @classmethod
-    def draw(cls, codes: Ints, seed: int, resamples: int = RESAMPLES) -> DayResamples:
-        """Draw ``resamples`` times as many days as ``codes`` has."""
-        days = int(codes.max()) + 1 if codes.size else 0
-        share = np.full(days, 1 / max(days, 1))
-        weights = np.random.default_rng(seed).multinomial(days, share, size=resamples).astype(np.float64)
-        return cls(codes, days, weights, seed)
+    def draw(cls, codes: Ints, series: Iterable[Floats], seed: int, resamples: int = RESAMPLES) -> DayResamples:
+        """
+        Draw ``resamples`` times as many days as ``codes`` has.
+
+        Args:
+            series: (n,) values each, of which the one whose days depend the longest says how long runs are.
+        """
+        days = int(codes.max()) + 1
+        mean_run = mean_run_days(_influences(codes, values) for values in series)
+        places = days_in_runs(np.random.default_rng(seed), days, mean_run, (resamples, days))
+        cells = np.bincount((places + days * np.arange(resamples)[:, np.newaxis]).ravel(), minlength=resamples * days)
+        return cls(codes, days, cells.reshape(resamples, days).astype(np.float64), mean_run)
+
+    def summary(self) -> dict[str, int | float]:
+        """How they were drawn."""
+        return {"resamples": len(self.weights), "days": self.days, "mean_run_days": _round(self.mean_run)}
 
 
 @dataclass(frozen=True)
@@ -92,19 +105,32 @@ class Performance:
 
     n: int
     days: int
+    runs: float
+    """Independent days that ``days`` are worth."""
     values: dict[str, float]
     draws: dict[str, Floats]
 
     def estimates(self) -> dict[str, Estimate]:
         """Values with intervals; a metric that has either not is left out."""
-        return _estimates(self.values, self.draws, self.n, self.days, lowest=0.0)
+        return self._estimates(self.values, self.draws, lowest=0.0)
 
     def minus(self, peer: Performance) -> dict[str, Estimate]:
         """Differences to a peer on the same rows and the same resampled days."""
         shared = [name for name in METRICS if name in self.values and name in peer.values]
         values = {name: self.values[name] - peer.values[name] for name in shared}
         draws = {name: self.draws[name] - peer.draws[name] for name in shared}
-        return _estimates(values, draws, self.n, self.days, lowest=-np.inf)
+        return self._estimates(values, draws, lowest=-np.inf)
+
+    def _estimates(
+        self, values: Mapping[str, float], draws: Mapping[str, Floats], lowest: float
+    ) -> dict[str, Estimate]:
+        if self.days < MINIMUM_DAYS or self.runs < MINIMUM_RUNS:
+            return {}
+        estimates = {
+            name: _estimate(name, value, draws[name], n=self.n, runs=self.runs, lowest=lowest)
+            for name, value in values.items()
+        }
+        return {name: estimate for name, estimate in estimates.items() if estimate is not None}
 
 
 def measure(labels: Ints, model: ScoredModel, resamples: DayResamples, rows: Ints | None = None) -> Performance:
@@ -125,7 +151,9 @@ def measure(labels: Ints, model: ScoredModel, resamples: DayResamples, rows: Int
         "ece": _ece(by_day, truth, scores),
         **_at_threshold(by_day, truth, scores >= model.threshold),
     }
-    return Performance(truth.size, np.unique(days).size, exact_metrics(truth, scores, model.threshold), draws)
+    present = np.unique(days)
+    runs = effective_runs(present, resamples.mean_run)
+    return Performance(truth.size, present.size, runs, exact_metrics(truth, scores, model.threshold), draws)
 
 
 class _DaySums:
@@ -182,23 +210,12 @@ def _at_threshold(by_day: _DaySums, truth: Ints, flagged: np.ndarray) -> dict[st
         return {"precision": hits / by_day.total(flagged.astype(np.float64)), "recall": hits / by_day.total(truth)}
 
 
-def _estimates(
-    values: Mapping[str, float], draws: Mapping[str, Floats], n: int, days: int, lowest: float
-) -> dict[str, Estimate]:
-    if days < MINIMUM_DAYS:
-        return {}
-    estimates = {
-        name: _estimate(name, value, draws[name], n=n, days=days, lowest=lowest) for name, value in values.items()
-    }
-    return {name: estimate for name, estimate in estimates.items() if estimate is not None}
-
-
-def _estimate(name: str, value: float, draws: Floats, *, n: int, days: int, lowest: float) -> Estimate | None:
+def _estimate(name: str, value: float, draws: Floats, *, n: int, runs: float, lowest: float) -> Estimate | None:
     usable = draws[np.isfinite(draws)]
     if usable.size < (1 - _UNDEFINED_SHARE) * draws.size:
         return None
     # Around their own mean, which takes out the binning.
-    low, high = value + _stretch(days) * (np.quantile(usable, (0.025, 0.975)) - usable.mean())
+    low, high = value + _stretch(runs) * (np.quantile(usable, (0.025, 0.975)) - usable.mean())
     if name == "ece" and lowest == 0:
         low = _without_noise(value, float(usable.mean()), value - low)
     if name != "log_loss":
@@ -227,8 +244,15 @@ def _round(value: float) -> float:
     return round(float(value), _DECIMALS) + 0.0
 
 
-def _stretch(days: int) -> float:
-    """What makes a percentile interval of ``days`` clusters as wide as a t interval (Cornish-Fisher for t)."""
-    free = days - 1
-    t = _Z + (_Z**3 + _Z) / (4 * free) + (5 * _Z**5 + 16 * _Z**3 + 3 * _Z) / (96 * free**2)
-    return float(np.sqrt(days / free) * t / _Z)
+def _stretch(runs: float) -> float:
+    """What makes a percentile interval of ``runs`` clusters as wide as a t interval (Cornish-Fisher for t)."""
+    free, z = runs - 1, _Z
+    t = z + (z**3 + z) / (4 * free) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * free**2)
+    t += (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * free**3)
+    return float(np.sqrt(runs / free) * t / z)
+
+
+def _influences(codes: Ints, values: Floats) -> Floats:
+    """(D,) by how much each day moves the mean of ``values`` (n,); days without rows by nothing."""
+    sums, counts = np.bincount(codes, weights=values), np.bincount(codes)
+    return np.asarray((sums - values.mean() * counts) / counts.mean())

@@ -11,7 +11,7 @@ from sluice.documents.evaluation import VariantMeasurement
 from sluice.errors import BadArtifact
 from sluice.evaluation.holdout import Holdout, read_holdout, read_scores, unusable
 from sluice.evaluation.intervals import DayResamples, Performance, ScoredModel, measure
-from sluice.evaluation.metrics import best_threshold
+from sluice.evaluation.metrics import best_threshold, log_losses
 from sluice.evaluation.select import TEACHER
 
 
@@ -26,18 +26,18 @@ def measure_ladder(frame_dir: Path, ladder_dir: Path, seed: int) -> tuple[Varian
     """
     holdout = read_holdout(frame_dir, "tune")
     scores = read_scores(ladder_dir / "scores.parquet", holdout)
-    resamples = DayResamples.draw(holdout.days, seed)
     rungs = _read_ladder(ladder_dir / "ladder.json")
     if missing := [rung["name"] for rung in rungs if rung["name"] not in scores]:
         raise BadArtifact(str(ladder_dir / "scores.parquet"), f"has no column {missing[0]!r}", "build the ladder again")
-    models = {rung["name"]: _performance(rung["name"], scores[rung["name"]], holdout, resamples) for rung in rungs}
+    usable = {rung["name"]: scores[rung["name"]] for rung in rungs if not unusable(rung["name"], scores[rung["name"]])}
+    losses = (log_losses(holdout.labels, values) for values in usable.values())
+    resamples = DayResamples.draw(holdout.days, losses, seed)
+    models = {name: _performance(name, values, holdout, resamples) for name, values in usable.items()}
     teacher = models.get(TEACHER)
-    return tuple(_measurement(rung, models[rung["name"]], teacher) for rung in rungs)
+    return tuple(_measurement(rung, models.get(rung["name"]), teacher) for rung in rungs)
 
 
-def _performance(name: str, scores: Floats, holdout: Holdout, resamples: DayResamples) -> Performance | None:
-    if unusable(name, scores):
-        return None
+def _performance(name: str, scores: Floats, holdout: Holdout, resamples: DayResamples) -> Performance:
     threshold = best_threshold(holdout.labels, scores)
     return measure(holdout.labels, ScoredModel.of(name, scores, threshold), resamples)
 

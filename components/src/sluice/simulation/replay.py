@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from sluice.arrays import Floats, Ints
 from sluice.errors import BadInput
+from sluice.evaluation.day_runs import days_in_runs
 from sluice.gates.blocks import (
     LENGTHS_HOURS,
     MINIMUM_HISTORY,
@@ -186,16 +187,8 @@ def resampled_draws(days: int, terms: ShadowTerms, rollouts: int, seed: int) -> 
     place = np.take_along_axis(rng.random((len(run), int(run.max()) + 1)), run, axis=1).argsort(axis=1, kind="stable")
     mine = np.arange(rollouts) % len(run)
     history, others = np.sort(place[:, :size])[mine], np.sort(place[:, size:])[mine]
-    return Draws(history, np.take_along_axis(others, _in_runs(rng, others.shape[1], rollouts, terms.days), 1), others)
-
-
-def _in_runs(rng: np.random.Generator, days: int, rollouts: int, length: int) -> Ints:
-    """Places (rollouts, length) among ``days``: each after the one before, or, once in a mean run, anywhere."""
-    begins = rng.random((rollouts, length)) < 1 / MEAN_RUN_DAYS
-    begins[:, 0] = True
-    anew, at = rng.integers(days, size=begins.shape), np.arange(length)
-    since = np.maximum.accumulate(np.where(begins, at, 0), axis=1)
-    return np.asarray((np.take_along_axis(anew, since, axis=1) + at - since) % days)
+    places = days_in_runs(rng, others.shape[1], MEAN_RUN_DAYS, (rollouts, terms.days))
+    return Draws(history, np.take_along_axis(others, places, 1), others)
 
 
 def contiguous_draws(days: int, terms: ShadowTerms) -> Draws:
