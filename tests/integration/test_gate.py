@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,14 @@ from sluice.documents.state import Applied, ReleaseState
 from sluice.prometheus.source import PrometheusSource
 from sluice.rollout.advance import look
 from sluice_cluster.api import KubernetesCluster
-from sluice_cluster.applied import ReadBack
+from sluice_cluster.applied import ReadBack, Sync
+from sluice_cluster.cluster import NotApplied
 from sluice_cluster.gate import Gate
 from tests.support.cluster_documents import Cluster, rolled_out, unready
 from tests.support.gate import DOWN, gate_of, write_kubeconfig
 from tests.support.prometheus_town import POLICY_TEXT as POLICY
 from tests.support.prometheus_town import Town, town_in
-from tests.support.release import LATE, NOW, SINCE, A, arm, evidence_of, state_in
+from tests.support.release import LATE, NOW, SINCE, A, C, arm, evidence_of, state_in
 from tests.support.release_repository import repository_in
 
 QUICK = POLICY.replace("look_every_hours: 1", "look_every_hours: 0.0001\n  evidence_hours: 1")
@@ -39,8 +41,8 @@ def _never_ready(cluster: Cluster) -> None:
     cluster.deployments["tiny-candidate-predictor"] = rolled_out("ReplicaSetUpdated")
 
 
-def _read(cluster: Cluster, *synced: str) -> ReadBack:
-    return ReadBack(cluster.read(), tuple(moment_of(one) for one in synced))
+def _read(cluster: Cluster, *synced: tuple[str, str]) -> ReadBack:
+    return ReadBack(cluster.read(), tuple(Sync(revision, moment_of(ended)) for revision, ended in synced))
 
 
 HINDRANCES: dict[str, tuple[Callable[[Cluster], Any], str]] = {
@@ -168,10 +170,89 @@ def test_a_prometheus_that_is_down_is_waited_for_until_the_deadline(now: str, ac
     assert told["reasons"][0]["text"] == "prometheus: time(): no answer (ConnectionRefusedError), 2 times in a row"
 
 
-def test_without_a_rollout_nobody_is_asked(tmp_path: Path) -> None:
-    gitops = repository_in(tmp_path, state_in("stable", task="tiny"), POLICY)
-    told = gate_of(gitops, None, NOW).look()
+def test_without_a_rollout_the_effect_is_read_back_all_the_same(tmp_path: Path) -> None:
+    state = state_in("stable", task="tiny")
+    gitops, cluster = repository_in(tmp_path, state, POLICY), Cluster(state, SINCE)
+    told = gate_of(gitops, cluster, NOW).look()
     assert (told["action"], told["verdict"], told["reasons"][0]["rule"]) == ("wait", None, "rollout")
+    assert (told["cluster"], told["difference"], told["alarm"], cluster.refreshed) == (None, None, None, [])
+
+
+def _half_a_rollback(cluster: Cluster) -> None:
+    """The candidate was pruned, and the route stayed: what a sync did whose comparison had failed."""
+    for ref in cluster.route["spec"]["rules"][0]["backendRefs"]:
+        ref["weight"] = 50
+
+
+def _another_model(cluster: Cluster) -> None:
+    cluster.served["stable-0"] = C
+
+
+def _mirrors_still(cluster: Cluster) -> None:
+    cluster.route["spec"]["rules"][0]["filters"] = [{"type": "RequestMirror", "requestMirror": {"percent": 100}}]
+
+
+def _candidate_still(cluster: Cluster) -> None:
+    cluster.served["candidate-0"] = C
+    pod = copy.deepcopy(cluster.all_pods[0])
+    pod["metadata"]["name"] = "candidate-0"
+    cluster.all_pods.append(pod)
+    cluster.deployments["tiny-candidate-predictor"] = rolled_out()
+
+
+def _sync_failed(cluster: Cluster) -> None:
+    cluster.app["status"]["operationState"].update(phase="Failed", message="no webhook")
+
+
+DIFFERENCES: dict[str, tuple[Callable[[Cluster], None], str]] = {
+    "the route stayed at 50/50": (_half_a_rollback, "stable_weight is 50, decided was 100; candidate_weight is 50"),
+    "stable serves another model": (_another_model, "stable serves cccccccccccc instead of aaaaaaaaaaaa"),
+    "copies are still made": (_mirrors_still, "mirror_percent is 100, decided was 0"),
+    "the candidate is still there": (_candidate_still, "candidate serves cccccccccccc instead of none"),
+    "the sync failed": (_sync_failed, "Failed: no webhook"),
+}
+
+
+@pytest.mark.parametrize("case", DIFFERENCES)
+@pytest.mark.parametrize("minutes", [5, 33])
+def test_what_differs_from_git_between_rollouts_is_told_refreshed_and_alarms_when_it_lasts(
+    case: str, minutes: int, tmp_path: Path
+) -> None:
+    state = state_in("stable", task="tiny")
+    gitops, cluster = repository_in(tmp_path, state, POLICY), Cluster(state, SINCE)
+    break_it, says = DIFFERENCES[case]
+    break_it(cluster)
+    before = gitops.snapshot().commit
+    told = gate_of(gitops, cluster, iso(moment_of(SINCE) + timedelta(minutes=minutes))).look()
+    assert says in told["difference"]
+    assert told["alarm"] == (told["difference"] if minutes > 15 else None)
+    assert cluster.refreshed == ["sluice-dev"]
+    assert (told["action"], told["commit"], gitops.snapshot().commit) == ("wait", before, before)
+
+
+@pytest.mark.parametrize("stage", ["shadow", "canary", "confirm"])
+def test_what_differs_from_git_in_a_rollout_is_refreshed_too(stage: str, tmp_path: Path) -> None:
+    state = state_in(stage, task="tiny")
+    gitops, cluster = repository_in(tmp_path, state, POLICY), Cluster(state, SINCE)
+    for ref in cluster.route["spec"]["rules"][0]["backendRefs"]:
+        ref["weight"] = 30 if "candidate" in ref["name"] else 70
+    told = gate_of(gitops, cluster, NOW, Convincing(DOWN, marked=False)).look()
+    assert (told["action"], told["alarm"]) == ("wait", told["difference"])
+    assert cluster.refreshed == ["sluice-dev"]
+
+
+def test_an_argo_cd_that_takes_no_refresh_keeps_no_look_from_its_work(tmp_path: Path) -> None:
+    class Deaf(Cluster):
+        def refresh(self, name: str) -> None:
+            raise NotApplied("the API server", f"answers 403 about {name}", "wait")
+
+    state = state_in("canary", task="tiny")
+    gitops, cluster = repository_in(tmp_path, state, POLICY), Deaf(state, SINCE)
+    unready(cluster, "candidate", "CrashLoopBackOff")
+    told = gate_of(gitops, cluster, NOW, Damning(DOWN, marked=False)).look()
+    assert told["action"] == "rollback"
+    assert "candidate serves none instead of" in told["difference"]
+    assert "takes no refresh (the API server: answers 403 about sluice-dev" in told["difference"]
 
 
 @pytest.mark.parametrize(("now", "action"), [(NOW, "wait"), (LATE, "time-out")])
@@ -206,15 +287,17 @@ def test_it_decides_as_the_loop_on_one_machine_and_counts_from_its_sync_on(town:
     town.send(state, synced, 300)
     now = iso(town.settle())
     gitops = repository_in(tmp_path, state, policy)
-    cluster = Cluster(state, iso(synced))
+    cluster, commit = Cluster(state, iso(synced)), gitops.snapshot().commit
+    cluster.app["status"]["history"][1]["revision"] = commit
 
     early = gate_of(gitops, None, now, source)
-    evidence = early._evidence(gitops.snapshot(), _read(cluster, iso(since)), None, moment_of(now))
+    evidence = early._evidence(gitops.snapshot(), _read(cluster, (commit, iso(since))), None, moment_of(now))
     assert evidence.stable is not None
     assert evidence.stable.n > 400  # what a gate would see that does not know when the sync ended
     snapshot = gitops.snapshot()
     gate = gate_of(gitops, cluster, now, source)
-    evidence = gate._evidence(snapshot, _read(cluster, iso(synced)), None, moment_of(now))
+    before = ("d" * 40, iso(since + timedelta(seconds=1)))  # of a revision before the stage's, that took long
+    evidence = gate._evidence(snapshot, _read(cluster, before, (commit, iso(synced))), None, moment_of(now))
     assert evidence.candidate is not None
     assert evidence.split == (180, 120)  # as planned: all came within two scrapes, so nothing is known against it
     expected = look(snapshot, evidence, now, {})
@@ -239,7 +322,7 @@ def test_requests_from_before_both_sides_served_do_not_count(town: Town, tmp_pat
     gitops = repository_in(tmp_path, state, POLICY)
     now = town.settle()
     evidence = gate_of(gitops, None, iso(now), source)._evidence(
-        gitops.snapshot(), _read(Cluster(state, iso(since))), "not asked", now
+        gitops.snapshot(), _read(Cluster(state, iso(since)), (gitops.snapshot().commit, iso(since))), "not asked", now
     )
     assert (evidence.problems, evidence.split) == (("cluster: not asked",), (0, 150))
 
@@ -313,6 +396,7 @@ def test_a_cluster_that_is_on_its_way_is_asked_again_for_a_while(tmp_path: Path)
         routes, pods = staticmethod(cluster.routes), staticmethod(cluster.pods)
         deployment = staticmethod(cluster.deployment)
         service, revision = staticmethod(cluster.service), staticmethod(cluster.revision)
+        refresh = staticmethod(cluster.refresh)
 
     gate = gate_of(gitops, cluster, NOW)
     told = Gate(gitops, Later(), "sluice-dev", gate.source, cluster.ask, 60.0, gate.clock).look()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from sluice.documents.event_time import iso
+from sluice.documents.state import ReleaseState
 from sluice.git.command import git
 from sluice.gitops.writer import GitOps
 from sluice.operations.operator import add_hold
@@ -46,7 +49,7 @@ def test_a_wrong_setting_is_one_line_and_exit_2(settings: dict[str, str], says: 
 
 
 def test_the_command_prints_one_line_of_json_and_leaves_nothing(tmp_path: Path) -> None:
-    gitops = repository_in(tmp_path, state_in("stable", task="tiny"), POLICY)
+    gitops = repository_in(tmp_path, _settled(hours=0), POLICY)
     scratch = tmp_path / "tmp"
     scratch.mkdir()
     done = sluice_gate(tmp_path, SLUICE_REPOSITORY=f"file://{gitops.remote}", TMPDIR=str(scratch))
@@ -56,6 +59,19 @@ def test_the_command_prints_one_line_of_json_and_leaves_nothing(tmp_path: Path) 
     assert (told["stage"], told["candidate"], told["action"]) == ("stable", None, "wait")
     assert told["commit"] == gitops.snapshot().commit
     assert not list(scratch.iterdir())
+
+
+def test_the_command_fails_where_the_effect_is_not_what_git_says_for_long(tmp_path: Path) -> None:
+    gitops = repository_in(tmp_path, _settled(hours=1), POLICY)
+    done = sluice_gate(tmp_path, SLUICE_REPOSITORY=f"file://{gitops.remote}")
+    assert done.returncode == 4
+    assert json.loads(done.stdout)["alarm"]
+    (line,) = done.stderr.splitlines()
+    assert "environment dev: is not what Git says: the API server: answers 404" in line
+
+
+def _settled(hours: int) -> ReleaseState:
+    return state_in("stable", task="tiny", since=iso(datetime.now(UTC) - timedelta(hours=hours)))
 
 
 def test_a_person_reads_and_rolls_back_at_a_url(tmp_path: Path) -> None:
@@ -86,7 +102,7 @@ def _accept(folder: Path, gitops: GitOps, *more: str) -> tuple[int, str]:
 
 
 def test_a_history_that_was_rewritten_between_two_looks_is_refused_until_a_person_accepts_it(tmp_path: Path) -> None:
-    gitops = repository_in(tmp_path, state_in("stable", task="tiny"), POLICY)
+    gitops = repository_in(tmp_path, _settled(hours=0), POLICY)
     seen: dict[str, str] = {}
     assert _look(tmp_path, gitops, seen)[0] == 0
     add_hold(gitops, A_DIGEST, "audit", "kim", NOW)

@@ -36,9 +36,9 @@ def gitops(tmp_path: Path) -> GitOps:
 
 
 def gate(gitops: GitOps, now: str) -> dict[str, Any]:
-    """One run of the gate; a rollout's cluster does what Git says."""
+    """One run of the gate; the cluster does what Git says."""
     state = gitops.snapshot().state
-    return gate_of(gitops, Cluster(state, state.since or now) if state.rollout else None, now).look()
+    return gate_of(gitops, Cluster(state, state.since or now), now).look()
 
 
 def put_in_place(gitops: GitOps, sequence: int) -> str:

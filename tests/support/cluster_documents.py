@@ -23,6 +23,8 @@ class Documents:
     """A cluster that is these documents."""
 
     def __init__(self) -> None:
+        self.name = "sluice-dev"
+        self.refreshed: list[str] = []
         self.app: Resource = {
             "status": {
                 "sync": {"status": "Synced", "revision": COMMIT},
@@ -51,8 +53,11 @@ class Documents:
         self.deployments = {f"tiny-{side}-predictor": rolled_out() for side in ("stable", "candidate")}
 
     def application(self, name: str) -> Resource:
-        assert name == "sluice-dev"
+        assert name == self.name
         return self.app
+
+    def refresh(self, name: str) -> None:
+        self.refreshed.append(name)
 
     def routes(self, namespace: str) -> list[Resource]:
         assert namespace == "sluice-dev"
@@ -91,7 +96,9 @@ class Cluster(Documents):
 
     def __init__(self, state: ReleaseState, synced: str) -> None:
         super().__init__()
-        self.app["status"]["history"] = [{"deployedAt": "2013-01-01T00:00:00Z"}, {"deployedAt": synced}]
+        self.name = f"sluice-{state.environment}"
+        syncs = (("d" * 40, "2013-01-01T00:00:00Z"), (COMMIT, synced))
+        self.app["status"]["history"] = [{"revision": revision, "deployedAt": ended} for revision, ended in syncs]
         self.served = {f"{side}-0": found for side in ("stable", "candidate") if (found := getattr(state, side))}
         self.all_pods = [pod for pod in self.all_pods if pod["metadata"]["name"] in self.served]
         self.deployments = {

@@ -42,6 +42,9 @@ class OneService:
         synced = {"status": "Synced", "revision": COMMIT}
         return {"status": {"sync": synced, "operationState": {"phase": "Succeeded"}, "resources": resources}}
 
+    def refresh(self, name: str) -> None:
+        raise AssertionError(f"{name} is only read here")
+
     def routes(self, namespace: str) -> list[Resource]:
         assert namespace == "sluice-dev"
         accepted = [{"type": kind, "status": "True"} for kind in ("Accepted", "ResolvedRefs")]

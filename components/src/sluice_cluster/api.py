@@ -9,6 +9,7 @@ from sluice.errors import BadInput
 from sluice_cluster.cluster import NotApplied, Resource
 
 _MEMORY = "gate-seen"
+_REFRESH = {"argocd.argoproj.io/refresh": "normal"}
 _SECONDS = (5, 15)
 """To connect, and to answer."""
 
@@ -45,6 +46,11 @@ class KubernetesCluster:
     def application(self, name: str) -> Resource:
         """An Argo CD Application."""
         return self._resource("argoproj.io", "v1alpha1", self._argocd, "applications", name)
+
+    def refresh(self, name: str) -> None:
+        """Ask Argo CD to compare an Application now; the annotation is all that this may change of one."""
+        place = ("argoproj.io", "v1alpha1", self._argocd, "applications", name)
+        _ask(self._custom.patch_namespaced_custom_object, *place, body={"metadata": {"annotations": _REFRESH}})
 
     def routes(self, namespace: str) -> list[Resource]:
         """The HTTPRoutes of a namespace."""

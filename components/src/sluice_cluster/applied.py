@@ -23,11 +23,18 @@ from sluice_cluster.pods import ask_pod, digest_of_deployment
 from sluice_cluster.routes import split_of
 
 
+class Sync(NamedTuple):
+    """One sync that Argo CD ended: of which revision, and when."""
+
+    revision: str
+    ended: datetime
+
+
 class ReadBack(NamedTuple):
-    """What is in effect, and when Argo CD ended a sync: all that it still knows of."""
+    """What is in effect, and the syncs that Argo CD still knows of, oldest first."""
 
     applied: Applied
-    synced: tuple[datetime, ...]
+    synced: tuple[Sync, ...]
 
 
 def read_back(cluster: Cluster, application: str, namespace: str, task: str, ask: Asking | None = None) -> ReadBack:
@@ -62,7 +69,9 @@ def read_back(cluster: Cluster, application: str, namespace: str, task: str, ask
         candidate_weight=sides.weights.get("candidate", 0),
         mirror_percent=mirror,
     )
-    return ReadBack(applied, tuple(moment_of(one["deployedAt"]) for one in document["status"].get("history", [])))
+    history = document["status"].get("history", [])
+    syncs = (Sync(one.get("revision", ""), moment_of(one["deployedAt"])) for one in history)
+    return ReadBack(applied, tuple(syncs))
 
 
 def _service(cluster: Cluster, application: Resource, namespace: str, name: str, ask: Asking) -> str | None:

@@ -16,11 +16,20 @@ class NotApplied(SluiceError):
     """The cluster is still on its way, or hangs; there is nothing to judge yet."""
 
 
+class NotInEffect(SluiceError):
+    """What is in effect differs from what Git says, for longer than a step takes."""
+
+    exit_code = 4
+
+
 class Cluster(Protocol):
-    """The reads that this needs; ``sluice_cluster.api`` does them with the kubernetes package."""
+    """What this needs; ``sluice_cluster.api`` does them with the kubernetes package."""
 
     def application(self, name: str) -> Resource:
         """An Argo CD Application."""
+
+    def refresh(self, name: str) -> None:
+        """Let Argo CD compare an Application with Git and with the cluster now."""
 
     def routes(self, namespace: str) -> list[Resource]:
         """The HTTPRoutes of a namespace."""

@@ -2,7 +2,9 @@
 One look at one environment from inside its cluster: what ``make run`` does after each window of traffic.
 
     repository ─┬─ a rollout ──► approval merged, or: read back ─► evidence ─► look ─┬─► at most one commit
-                └─ none ───────► what the environment before this one confirmed ─────┘
+                └─ none ───────► read back ─► what the environment before confirmed ─┘
+
+Where the effect is not what Git says, Argo CD is asked to compare them now, in every stage.
 
 Nothing is decided here; that is ``sluice.rollout.advance``. A gate keeps nothing but the newest commit that it saw:
 killed at any moment, the next one looks again, and what it would commit twice is one commit.
@@ -15,23 +17,25 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from sluice.documents.event_time import iso, moment_of
 from sluice.documents.evidence import Evidence
 from sluice.documents.state import Applied, ReleaseState
-from sluice.documents.verdict import Decision
-from sluice.errors import BadArtifact, BadInput, Refused
+from sluice.documents.verdict import Decision, Verdict
+from sluice.errors import BadArtifact, BadInput, Refused, SluiceError
 from sluice.evidence.history import with_history
 from sluice.evidence.source import EvidenceSource, evidence_from
+from sluice.git.command import GitFailed
 from sluice.gitops.writer import GitOps, UnreachableError
 from sluice.operations.approve import approve_merged
 from sluice.operations.promote import promote
 from sluice.operations.why import run_of
 from sluice.release.snapshot import Snapshot
 from sluice.rollout.advance import decided, look
+from sluice.rollout.effect import judge_effect
 from sluice.stages.stage import SIDES
 from sluice_cluster.api import KubernetesCluster
 from sluice_cluster.applied import ReadBack, read_back
@@ -40,6 +44,8 @@ from sluice_cluster.memory import look_with_memory
 from sluice_cluster.pods import ask_pod
 from sluice_cluster.settings import Settings
 
+_GRACE = timedelta(minutes=15)
+"""From a commit until its effect is overdue: a step takes minutes, with servers that start."""
 _PATIENCE_SECONDS, _PAUSE_SECONDS = 30.0, 2.0
 _NOTHING = ReadBack(
     Applied(commit="", stable=None, candidate=None, stable_weight=0, candidate_weight=0, mirror_percent=0), ()
@@ -82,20 +88,26 @@ class Gate:
         Returns:
             plain JSON: ``environment, stage, candidate, action, verdict, reasons`` (rule, verdict and text), ``commit``
             (of the decision; of the state where nothing was written), ``decision`` (its id, or null), ``rollout`` and
-            ``sequence`` (that it is about, and that is released from then on) and ``cluster`` (why the effect could not
-            be read back, or null).
+            ``sequence`` (that it is about, and that is released from then on), ``cluster`` (why the effect could not
+            be read back, or null), ``difference`` (how the effect differs from Git, or null) and ``alarm`` (the same
+            where it has lasted for longer than a step takes, else null).
 
         Raises:
             BadInput, BadArtifact, Busy: as ``GitOps``; nothing was written by halves.
         """
         snapshot = self.gitops.snapshot()
         state = snapshot.state
-        if state.rollout is None:
-            return self._promote(snapshot)
-        if approved := self._approve(snapshot):
+        if state.rollout and (approved := self._approve(snapshot)):
             return approved
         effect, hindrance = self._read_back(state)
-        now = self.clock()
+        difference = self._compare(state, effect, hindrance)
+        if state.rollout is None:
+            return self._promote(snapshot) | difference
+        return self._judge(snapshot, effect, hindrance) | difference
+
+    def _judge(self, snapshot: Snapshot, effect: ReadBack, hindrance: str | None) -> dict[str, Any]:
+        """Commit what the evidence about a rollout decides."""
+        state, now = snapshot.state, self.clock()
         evidence = self._evidence(snapshot, effect, hindrance, now)
         run = run_of(self.gitops, self.gitops.trail(snapshot.commit), state.candidate)
 
@@ -103,9 +115,23 @@ class Gate:
             return look(fresh, evidence, iso(now), run)
 
         if write := self.gitops.commit(decide):
-            return _message(write.commit, state, **_words(write.decision), **_put(write.decision), cluster=hindrance)
+            return _message(write.commit, state, **_words(write.decision), **_put(write.decision))
         waiting = decided(state, evidence, snapshot.policy, snapshot.policy_digest, iso(now), run)
-        return _message(snapshot.commit, state, **_words(waiting), cluster=hindrance)
+        return _message(snapshot.commit, state, **_words(waiting))
+
+    def _compare(self, state: ReleaseState, effect: ReadBack, hindrance: str | None) -> dict[str, str | None]:
+        """How the effect differs from what Git says; where it does, Argo CD is asked to look at both."""
+        reason = judge_effect(state, effect.applied)
+        difference = hindrance or (None if reason.verdict is Verdict.PASS else reason.text)
+        alarm = None
+        if difference:
+            try:
+                self.cluster.refresh(self._application)
+            except NotApplied as error:
+                difference = f"{difference}; and Argo CD takes no refresh ({error})"
+            lasted = self.clock() - moment_of(state.since) if state.since else timedelta()
+            alarm = difference if lasted > _GRACE else None
+        return {"cluster": hindrance, "difference": difference, "alarm": alarm}
 
     def _promote(self, snapshot: Snapshot) -> dict[str, Any]:
         """Propose what the environment before this one confirmed, where the policy names one."""
@@ -132,8 +158,8 @@ class Gate:
         return f"sluice-{self.gitops.environment}"
 
     def _read_back(self, state: ReleaseState) -> tuple[ReadBack, str | None]:
-        """What is in effect, or nothing and why that is not known."""
-        end = time.monotonic() + self.patience_s
+        """What is in effect, or nothing and why that is not known; between rollouts nothing waits for it."""
+        end = time.monotonic() + (self.patience_s if state.rollout else 0)
         while True:
             effect, hindrance = self._read_once(state.task)
             is_lost = any(getattr(state, side) and not getattr(effect.applied, side) for side in SIDES)
@@ -149,17 +175,22 @@ class Gate:
 
     def _evidence(self, snapshot: Snapshot, read: ReadBack, hindrance: str | None, now: datetime) -> Evidence:
         state = snapshot.state
-        evidence = evidence_from(self.source, state, snapshot.policy, read.applied, now, _synced(state, read))
+        evidence = evidence_from(self.source, state, snapshot.policy, read.applied, now, self._synced(state, read))
         if proposal := self.gitops.proposal_of(state, snapshot.commit):
             evidence = with_history(evidence, proposal.evidence)
         problems = (f"cluster: {hindrance}",) if hindrance else ()
         return evidence.model_copy(update={"problems": (*problems, *evidence.problems)})
 
+    def _synced(self, state: ReleaseState, read: ReadBack) -> datetime | None:
+        """The end of the first sync of a revision in which the stage stands; an older one may end after its start."""
+        return min((sync.ended for sync in read.synced if self._is_in_stage(state, sync.revision)), default=None)
 
-def _synced(state: ReleaseState, read: ReadBack) -> datetime | None:
-    """The end of the first sync after the stage's start, which brought it about."""
-    since = moment_of(state.since or "")
-    return min((moment for moment in read.synced if moment >= since), default=None)
+    def _is_in_stage(self, state: ReleaseState, revision: str) -> bool:
+        try:
+            there = self.gitops.state(revision)
+        except (SluiceError, GitFailed):
+            return False  # a revision of another branch, or from before these files
+        return all(getattr(there, key) == getattr(state, key) for key in ("rollout", "stage", "step", "since"))
 
 
 def _words(decision: Decision) -> dict[str, Any]:
@@ -177,7 +208,8 @@ def _message(commit: str, state: ReleaseState, rule: str = "", text: str = "", *
     quiet = {"action": "wait", "verdict": None, "reasons": [{"rule": rule, "verdict": None, "text": text}]}
     keys = ("environment", "stage", "candidate", "rollout", "sequence")
     about: dict[str, Any] = {key: getattr(state, key) for key in keys}
-    return about | quiet | {"commit": commit, "decision": None, "cluster": None} | words
+    effect = dict.fromkeys(("cluster", "difference", "alarm"))
+    return about | quiet | {"commit": commit, "decision": None} | effect | words
 
 
 def look_once(settings: Settings, cluster: KubernetesCluster) -> dict[str, Any]:
