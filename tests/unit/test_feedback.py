@@ -17,7 +17,7 @@ from sluice.feedback.attribution import attribute_rows
 from sluice.feedback.batch import LABEL_SCHEMA, MAX_LINES, Batch, labels_at, parse_feedback, parse_predictions
 from sluice.feedback.events import parse_event
 from sluice.feedback.store import PredictionStore
-from sluice.feedback.store_log import StoreLog
+from sluice.feedback.store_log import WATCHED, StoreLog
 from sluice.models.request import BadRequest
 from sluice.object_store import open_location
 from sluice.predictions.log import WINDOW_SCHEMA, PredictionRecord, is_sampled, window_frame
@@ -280,6 +280,17 @@ def test_all_batches_since_then_are_gathered_whatever_their_number(tmp_path: Pat
     assert log.gather("labels", NOON + 600 * HOUR, lambda rows: rows).schema == pl.Schema(dict(LABEL_SCHEMA))
     recent = log.gather("labels", NOON + 240 * HOUR, lambda rows: rows)
     assert recent.height == 60 + 24 + 12, "what was begun the day before may hold what came then"
+
+
+def test_between_rollouts_only_the_latest_batches_are_read(tmp_path: Path) -> None:
+    """A stable model may serve for months."""
+    store = PredictionStore(open_location(str(tmp_path)), "toy", "dev")
+    for day in range(60):
+        rows = pl.DataFrame([label(f"q{day}", day % 2, 0)], schema=dict(LABEL_SCHEMA))
+        store.put("labels", Batch.of(NOON + 24 * day * HOUR, str(day).encode()), rows)
+    log, now = StoreLog(store), NOON + 24 * 60 * HOUR
+    settled = state_in("stable", since=iso(NOON))
+    assert log.labels(settled, now).height == WATCHED.days + 1
 
 
 def test_release_states_are_remembered_in_their_order(tmp_path: Path) -> None:

@@ -137,6 +137,26 @@ def test_thresholds_come_from_both_bundles(tmp_path: Path) -> None:
     assert (agreement.n, agreement.hits) == (5, 0)
 
 
+def test_between_rollouts_the_stable_model_is_looked_at(tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def recheck(served: pl.DataFrame, _: BundleManifest) -> Cells:
+        seen.append(served.height)
+        return Cells(compared=7, different=0)
+
+    window(tmp_path, 0, rollout="r0004-b")
+    window(tmp_path, 1, rollout="")
+    found = look(source(tmp_path, recheck), 2, state_in("stable"))
+    stable = found.stable
+    assert found.candidate is None
+    assert stable is not None
+    assert (stable.digest, stable.n, stable.due, stable.labelled) == (A, 5, 5, 5)
+    assert stable.loss is not None
+    assert (found.skew_n, list(found.skew)) == (5, ["speed"])
+    assert found.skew["speed"] > 0.1
+    assert (seen, found.cells) == ([5], Cells(compared=7, different=0))
+
+
 def test_evidence_says_where_it_is_from(tmp_path: Path) -> None:
     window(tmp_path, 0)
     seen: list[int] = []

@@ -74,7 +74,7 @@ def collect_evidence(
 
 def evidence_about(state: ReleaseState, applied: Applied, now: str, parts: Iterable[Part], **origin: Any) -> Evidence:
     """
-    The document of these parts; of a side that the state has not, and between rollouts, nothing is said.
+    The document of these parts; of a side that the state has not, nothing is said.
 
     Args:
         origin: ``sources`` and ``problems``.
@@ -82,7 +82,7 @@ def evidence_about(state: ReleaseState, applied: Applied, now: str, parts: Itera
     whole = merged(parts)
     for side in SIDES:
         digest, arm = getattr(state, side), whole.pop(side)
-        whole[side] = Arm(digest=digest, **arm) if digest and state.rollout else None
+        whole[side] = Arm(digest=digest, **arm) if digest else None
     return Evidence(**{key: getattr(state, key) for key in ABOUT}, now=now, applied=applied, **whole, **origin)
 
 

@@ -91,18 +91,18 @@ class PredictionSource:
         synced: datetime | None = None,  # noqa: ARG002  rows are marked with their rollout and route
     ) -> Evidence:
         """
-        The evidence of all that the log has at ``now``.
+        The evidence of all that the log has at ``now``; between rollouts about the stable model alone.
 
         Raises:
             BadArtifact: a piece that cannot be read, or a bundle that is not there.
         """
         slices = self.task.slices if _asks_slices(state, policy) else ()
-        candidate = self.manifest(state.candidate or "")
-        rows = self._rows(state, candidate, slices, self.log.pieces(state, policy, now))
+        subject = self.manifest(_subject(state))
+        rows = self._rows(state, subject, slices, self.log.pieces(state, policy, now))
         rows = rows.filter(pl.col("event_time") < now)
         labels = self.log.labels(state, now)
-        cells = self._cells(rows, state, candidate)
-        manifests = {state.candidate or "": candidate}
+        cells = self._cells(rows, state, subject)
+        manifests = {_subject(state): subject}
         if state.stable:
             manifests[state.stable] = self.manifest(state.stable)
         return collect_evidence(
@@ -110,7 +110,7 @@ class PredictionSource:
             labels,
             state,
             applied,
-            candidate.profiles,
+            subject.profiles,
             now=now,
             label_maturity_hours=policy.online.label_maturity_hours,
             block_hours=policy.online.block_hours,
@@ -129,38 +129,43 @@ class PredictionSource:
     def _rows(
         self,
         state: ReleaseState,
-        candidate: BundleManifest,
+        subject: BundleManifest,
         slices: tuple[Slice, ...],
         pieces: Iterable[tuple[Hashable, Callable[[], pl.DataFrame]]],
     ) -> pl.DataFrame:
         """All predictions of the rollout, decoded; those of a piece that is gone are forgotten."""
-        about = (state.rollout, state.candidate, bool(slices))
+        about = (state.rollout, _subject(state), bool(slices))
         if about != self._rollout:
             self._rollout, self._pieces = about, {}
         before, self._pieces = self._pieces, {}
         for key, read in pieces:
             if (piece := before.get(key)) is None:
-                rows = read().filter(pl.col("rollout") == state.rollout)
-                piece = decoded(rows, candidate.profiles, slices, self._carried)
+                rows = read().filter(pl.col("rollout") == (state.rollout or ""))
+                piece = decoded(rows, subject.profiles, slices, self._carried)
                 sample = _sample(piece, state) if self.recheck else piece.head(0)
                 in_sample = pl.when(pl.col("request_id").is_in(sample["request_id"].to_list()))
                 piece = piece.with_columns(in_sample.then(name).otherwise(pl.lit("")) for name in _TEXTS)
             self._pieces[key] = piece
-        none = decoded(pl.DataFrame(schema=ROW_SCHEMA), candidate.profiles, slices, self._carried)
+        none = decoded(pl.DataFrame(schema=ROW_SCHEMA), subject.profiles, slices, self._carried)
         return first_answers(pl.concat([none, *self._pieces.values()]))
 
-    def _cells(self, rows: pl.DataFrame, state: ReleaseState, candidate: BundleManifest) -> Cells | None:
+    def _cells(self, rows: pl.DataFrame, state: ReleaseState, subject: BundleManifest) -> Cells | None:
         if self.recheck is None:
             return None
         sample = _sample(rows, state)
-        return None if sample.is_empty() else self.recheck(sample, candidate)
+        return None if sample.is_empty() else self.recheck(sample, subject)
 
 
 def _sample(rows: pl.DataFrame, state: ReleaseState) -> pl.DataFrame:
-    """Of the candidate's answers in the stage; the sample of all pieces is in the samples of each."""
-    answered = pl.col("digest") == state.candidate, pl.col("status") < 400
+    """Of the subject's answers in the stage; the sample of all pieces is in the samples of each."""
+    answered = pl.col("digest") == _subject(state), pl.col("status") < 400
     sample = rows.filter(pl.col("event_time") >= moment_of(state.since or ""), *answered)
     return sample.sort(pl.col("request_id").hash(seed=0), "request_id").head(_SAMPLE)
+
+
+def _subject(state: ReleaseState) -> str:
+    """Whose features are looked at: the candidate's, and between rollouts stable's."""
+    return state.candidate or state.stable or ""
 
 
 def _asks_slices(state: ReleaseState, policy: GatePolicy) -> bool:
@@ -186,4 +191,4 @@ def _sources(
 
 def _parity(state: ReleaseState, cells: Cells) -> str:
     left_out = f"; {cells.excluded} more cells cannot be compared" if cells.excluded else ""
-    return f"a sample of what {state.candidate} was served, read again offline{left_out}"
+    return f"a sample of what {_subject(state)} was served, read again offline{left_out}"

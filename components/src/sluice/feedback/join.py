@@ -63,7 +63,7 @@ class Join:
             BadInput, BadArtifact, Unavailable: the release, the policy, an object or a bundle cannot be read.
         """
         state, policy = self._state(), self._policy()
-        if state.rollout is None:
+        if not state.arms:
             self.source.remember(state)
             evidence = _empty_evidence(state, now)
         else:
@@ -90,19 +90,19 @@ class Join:
 
 
 def _empty_evidence(state: ReleaseState, now: datetime) -> Evidence:
-    """Between rollouts there is nothing to compare; the time of the join still shows that somebody would."""
+    """Where nothing is served; the time of the join still shows that somebody would look."""
     return evidence_about(state, Applied.of("", state), iso(now), [part_of_points(PointIndex())])
 
 
 def _summary(evidence: Evidence, *, rechecks: bool) -> str:
     """One line about a join."""
     summary = f"joined {evidence.stage} of {evidence.task}/{evidence.environment} at {evidence.now}"
-    if evidence.rollout is None:
+    if not evidence.arms:
         return summary
     if not rechecks:
         return f"{summary}; no parity, for no feature store is named (--features)"
     if evidence.cells is None:
-        return f"{summary}; no parity, for the candidate has answered nothing yet"
+        return f"{summary}; no parity, for nothing has been answered yet"
     cells = evidence.cells
     return f"{summary}; {cells.different} of {cells.compared} served cells differ, {cells.excluded} cannot be compared"
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _BEFORE = timedelta(days=1)
 """A server's clock may differ, and a batch is begun before its last rows are written."""
+WATCHED = timedelta(days=3)
+"""What is looked at between rollouts: the newest requests, and those whose labels are due."""
 _AT_ONCE, _TOGETHER = 16, 256
 """Objects that are asked for at a time, since most of it is waiting, and those whose rows become one frame."""
 
@@ -46,12 +48,15 @@ class StoreLog:
     """Event time of each batch's last row."""
 
     def pieces(
-        self, state: ReleaseState, policy: GatePolicy, _now: datetime, /
+        self, state: ReleaseState, policy: GatePolicy, now: datetime, /
     ) -> Iterator[tuple[Hashable, Callable[[], pl.DataFrame]]]:
-        """The batches since the rollout began; of one whose last row is older than a new stage, nothing changes."""
+        """
+        The batches since the rollout began, between rollouts the latest ones; of one whose last row is older than a new
+        stage, nothing changes.
+        """
         history, hours = self.remember(state), policy.online.look_every_hours
         starts = sorted({moment_of(one.since) for one in history if one.since})
-        for batch in self.store.batches("predictions", self._rollout_start(state) - _BEFORE):
+        for batch in self.store.batches("predictions", self._start(state, now) - _BEFORE):
             rows = None if batch in self._last else self.store.read("predictions", batch)
             if rows is not None:
                 newest = rows["event_time"].max()
@@ -68,8 +73,8 @@ class StoreLog:
         return attribute_rows(known, history, hours, self.settle)
 
     def labels(self, state: ReleaseState, now: datetime, /) -> pl.DataFrame:
-        """Those that arrived since the rollout began, as they were known at ``now``."""
-        batches = self.store.batches("labels", self._rollout_start(state) - _BEFORE)
+        """Those that arrived in that time, as they were known at ``now``."""
+        batches = self.store.batches("labels", self._start(state, now) - _BEFORE)
         self._labels = {batch: self._read(batch) for batch in batches}
         return labels_at(pl.concat([pl.DataFrame(schema=dict(LABEL_SCHEMA)), *self._labels.values()]), now)
 
@@ -103,6 +108,9 @@ class StoreLog:
             self._history[state.sequence] = state
         return tuple(self._history[sequence] for sequence in sorted(self._history))
 
-    def _rollout_start(self, state: ReleaseState) -> datetime:
+    def _start(self, state: ReleaseState, now: datetime) -> datetime:
+        """Of the rollout; between rollouts of what is watched."""
+        if state.rollout is None:
+            return max(moment_of(state.since or ""), now - WATCHED)
         stages = [one for one in self.remember(state) if one.rollout == state.rollout and one.since]
         return min(moment_of(one.since or "") for one in stages)

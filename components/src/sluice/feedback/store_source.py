@@ -63,7 +63,7 @@ class StoreSource:
         return self._of(state)[1].read(state, policy, applied, now, synced)
 
     def remember(self, state: ReleaseState) -> None:
-        """Between rollouts too, a state must be known to tell later which side an answer was on."""
+        """Where nothing is served too, a state must be known to tell later which side an answer was on."""
         self._of(state)[0].remember(state)
 
     def _of(self, state: ReleaseState) -> tuple[StoreLog, PredictionSource]:

@@ -12,7 +12,7 @@ from sluice.evidence.moments import rounded
 
 
 def _skew_from_rows(rows: StageRows) -> Part:
-    vectors = rows.served["candidate"]
+    vectors = rows.served["candidate" if rows.state.rollout else "stable"]
     if vectors.is_empty():
         return {"skew_n": 0, "skew": {}}
     vector, profiles = vectors["vector"].struct, rows.profiles
