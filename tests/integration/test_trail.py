@@ -132,6 +132,14 @@ def test_a_long_ledger_is_explained_from_few_records(tmp_path: Path) -> None:
     counted = Counted(Path(gitops.remote), "dev")
     assert len(why(counted, A).links) == 2
     assert asked == [2]
+    asked.clear()
+    many = why(counted, B)
+    assert (len(many.links), many.left_out, asked) == (100, 198, [100])
+    whole = why(counted, B, whole=True)
+    assert (len(whole.links), whole.left_out) == (298, 0)
+    assert many.links == (*whole.links[:10], *whole.links[208:])
+    assert many.document()["left_out"] == 198
+    assert any("198 more decisions on it" in line for line in many.lines())
     decision = next(gitops.trail().steps("dev")).decision
     asked.clear()
     assert why(counted, decision).run == {"id": "run-b"}

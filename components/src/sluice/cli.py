@@ -75,6 +75,7 @@ def why(
         str, typer.Argument(metavar="DIGEST|DECISION", help="A digest, or a decision's id; a prefix will do.")
     ],
     env: EnvironmentOption = "dev",
+    whole: Annotated[bool, typer.Option("--all", help="All decisions about a digest, not a hundred.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """
@@ -84,7 +85,7 @@ def why(
     """
     from sluice.operations.why import why as explain
 
-    explanation = explain(release_history(env), what)
+    explanation = explain(release_history(env), what, whole=whole)
     show(explanation.document(), as_json, explanation.lines())
 
 

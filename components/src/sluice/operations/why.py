@@ -19,6 +19,8 @@ _Match = TypeVar("_Match")
 _SHORTEST = 4
 _TOGETHER = 16
 """Records that are read at once in search of a run: nearly always the newest decision has it, or the proposal."""
+_FIRST, _NEWEST = 10, 90
+"""Decisions about one digest that are told where there are more than that."""
 _FIX = f"name a digest or a decision of this history; at least {_SHORTEST} digits of a digest"
 _HEX = re.compile(r"(?:sha256[:-])?([0-9a-f]{4,64})")
 COLOURS = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow"}
@@ -42,13 +44,15 @@ class Explanation:
         subject: the digest or the decision's id, in full.
         standing: what it is now: stable, candidate, held (and why), or neither.
         run: where the candidate comes from, with the digests of its data.
-        links: the decisions about it, oldest first.
+        links: the decisions about it, oldest first: all of them, or the first ones and the newest.
+        left_out: how many are between these.
     """
 
     subject: str
     standing: str
     run: dict[str, Any]
     links: tuple[Link, ...]
+    left_out: int = 0
 
     def document(self) -> dict[str, Any]:
         """Plain JSON; evidence as its digest and its numbers, before and after left out."""
@@ -62,7 +66,9 @@ class Explanation:
     def lines(self) -> list[str]:
         """For people, with rich's markup."""
         rows = [f"[bold]{self.subject}[/bold]", f"  is {escape(self.standing)}"]
-        for link in self.links:
+        for place, link in enumerate(self.links):
+            if self.left_out and place == _FIRST:
+                rows.append(f"  … {self.left_out} more decisions on it; `--all` shows them")
             rows.extend(_link_lines(link))
         if self.run:
             rows.append("[bold]comes from[/bold]")
@@ -70,9 +76,12 @@ class Explanation:
         return rows
 
 
-def why(gitops: GitOps, token: str) -> Explanation:
+def why(gitops: GitOps, token: str, *, whole: bool = False) -> Explanation:
     """
     Explain a digest (``sha256:…``, or a unique beginning of at least four hexadecimal digits) or a decision's id.
+
+    Args:
+        whole: all decisions about it, however many; else at most a hundred.
 
     Raises:
         BadInput: nothing, or more than one thing, is called so.
@@ -90,8 +99,9 @@ def why(gitops: GitOps, token: str) -> Explanation:
     digests = {digest: digest for step in mentions for digest in step.digests if digest.startswith(beginning)}
     digest = _single(digests, token)
     about = [step for step in reversed(mentions) if digest in (step.candidate, step.replaced)]
-    chain = _links(gitops, about)
-    return Explanation(digest, _situation(state, digest), _run(chain, digest), tuple(chain))
+    left_out = 0 if whole else max(0, len(about) - _FIRST - _NEWEST)
+    chain = _links(gitops, [*about[:_FIRST], *about[_FIRST + left_out :]])
+    return Explanation(digest, _situation(state, digest), _run(chain, digest), tuple(chain), left_out)
 
 
 def _about_decision(gitops: GitOps, trail: Trail, state: ReleaseState, step: Step) -> Explanation:
