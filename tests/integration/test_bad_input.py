@@ -229,3 +229,29 @@ def test_a_lost_history_is_not_begun_anew_beside_the_runs_that_rest_on_it(home: 
 def test_a_story_that_is_none_makes_no_home(tmp_path: Path, story: str) -> None:
     assert f"story '{story}'" in _refusal(_sluice(tmp_path / "home", "run", "--story", story))
     assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize("command", ["run", "status"])
+@pytest.mark.parametrize("home", ["/proc/nothing", "/dev/null", "/dev/null/home", "/" + "x" * 300])
+def test_a_home_that_cannot_be_is_named(home: str, command: str) -> None:
+    assert home[:40] in _refusal(_sluice(Path(home), *command.split()))
+
+
+def test_a_home_that_may_not_be_written_to_is_named(home: Path) -> None:
+    """By root without the right to do all, or by whoever is not root."""
+    for path in [home, *home.rglob("*")]:
+        path.chmod(path.stat().st_mode & ~0o222)
+    drop = ["setpriv", "--bounding-set=-dac_override,-fowner", "--inh-caps=-all"] if os.getuid() == 0 else []
+    for command in (["status"], ["rollback", "--reason", "x"], ["approve", "--reason", "x"]):
+        call = [*drop, str(SLUICE), *command]
+        done = subprocess.run(call, env=_environment(home), capture_output=True, text=True, check=False)
+        assert "let this user write there, or name another directory in SLUICE_HOME" in _refusal(done)
+        assert str(home) in done.stderr
+
+
+@pytest.mark.parametrize("url", ["https://127.0.0.1:1/r.git", "ssh://git@127.0.0.1:1/r.git", "file:///no/such.git"])
+def test_a_remote_that_does_not_answer_is_not_to_be_begun_anew(url: str, tmp_path: Path) -> None:
+    said = _refusal(_sluice(tmp_path, "status", SLUICE_REPOSITORY=url))
+    assert f"{url}: cannot be read" in said
+    assert "--fresh" not in said
+    assert "try again when the network and its host answer" in said

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from sluice.errors import BadInput
 from tests.support import command as commands
 
 
@@ -62,3 +65,55 @@ def test_a_wrong_call_is_refused_by_name(command: str, tmp_path: Path) -> None:
     done = sluice(*command.split(), home=tmp_path)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["why {}", "{}", "status --env={}", "status --{}", "decide --policy={}", "gate {}"])
+def test_a_long_argument_is_not_said_again(command: str, tmp_path: Path) -> None:
+    for letters, most in ((5000, 200), (1000, 2500)):  # the second is told by whoever reads it
+        done = sluice(*command.format("x" * letters).split(), home=tmp_path)
+        assert done.returncode == 2
+        assert len(done.stderr) < most
+        assert "Traceback" not in done.stderr
+
+
+def test_an_error_is_one_short_line_of_letters_whatever_is_in_it() -> None:
+    error = BadInput("a\nb\x1b[31m\udcff", "x" * 5000, "see " + "word " * 1000)
+    assert str(error).startswith(r"a\nb\x1b[31m\udcff: xxx")
+    assert str(error).isprintable()
+    assert len(str(error)) < 1000
+    assert str(BadInput("é → 1", "is", "ok")) == "é → 1: is; ok"
+
+
+@pytest.mark.parametrize("command", ["status", "status --json", "simulate no-such.yaml", "hold list", "--help"])
+def test_a_closed_stream_is_named_and_never_a_crash(command: str, tmp_path: Path) -> None:
+    variables = {"SLUICE_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+
+    def run(streams: str) -> subprocess.CompletedProcess[str]:
+        shell = ["sh", "-c", f'exec "$0" "$@" {streams}', str(commands.SLUICE), *command.split()]
+        return subprocess.run(shell, env=variables, capture_output=True, text=True, check=False)
+
+    closed = run(">&-")
+    line = f"sluice: standard output: is closed; let it be a file, for example {os.devnull}\n"
+    assert (closed.returncode, closed.stderr) == (2, line)
+    assert run(">&- 2>&-").returncode == 2
+    silent = run("<&- 2>&-")
+    assert (silent.returncode, silent.stdout) == (run("").returncode, run("").stdout)
+
+
+@pytest.mark.parametrize("late", ["typer", "rich.console", "sluice.operations.status"])
+def test_ctrl_c_while_commands_load_is_one_line(late: str, tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys\n"
+        "class Interrupter:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {late!r}: os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupter())\n"
+        "from sluice.cli import main\n"
+        "sys.argv = ['sluice', 'status']\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={"SLUICE_HOME": str(tmp_path)}, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr in {"", "sluice: interrupted; the same command goes on from here\n"}

@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from sluice.cli import app
+from sluice.commands import app
 from sluice.documents.verdict import Verdict
 from sluice.errors import BadInput
 from sluice.evaluation.metrics import calibration_covariates

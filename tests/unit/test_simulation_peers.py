@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from sluice.charts import draw
-from sluice.cli import app, main
+from sluice.cli import main
+from sluice.commands import app
 from sluice.errors import BadInput
 from sluice.gates.policy import read_policy
 from sluice.simulation import command
@@ -40,6 +41,8 @@ from tests.support.patience import wait_until
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "manifests/overlays/dev/gate-policy.yaml"
+PAIRS = Path(__file__).parents[1] / "replay_pairs/flights.parquet"
+LONG = ("--rollouts", "1000000")
 POLICY, DIGEST = read_policy(SHIPPED)
 SCALE = scale_of(POLICY, 900)
 TERMS = StepThresholds(margin=0.05, error_rate=0.01, alpha=0.05, looks=3, failures=1, usual_loss=0.5, needed=100)
@@ -237,7 +240,27 @@ def command_of(pid: int) -> str:
     [
         ([str(SHIPPED), "--world", "paradise"], "paradise"),
         ([str(SHIPPED), "--rollouts", "0"], "--rollouts"),
+        (
+            [str(SHIPPED), "--rollouts", "9" * 320],
+            "--rollouts: is beyond all measure; give a number from 1",
+        ),
         ([str(SHIPPED), "--look-every", "-1"], "--look-every"),
+        ([str(SHIPPED), "--look-every", "nan"], "--look-every: is nan"),
+        ([str(SHIPPED), "--look-every", "1e-320"], "--look-every: is 9.99989e-321; give a number from 0.1 to 8,784"),
+        ([str(SHIPPED), "--requests-a-day", "nan"], "--requests-a-day: is nan"),
+        ([str(SHIPPED), "--requests-a-day", "inf"], "--requests-a-day: is beyond all measure"),
+        ([str(SHIPPED), "--requests-a-day", "1e12"], "--requests-a-day: is 1e+12"),
+        ([str(SHIPPED), "--replay", str(PAIRS), "--hours", "nan"], "--hours: is nan"),
+        ([str(SHIPPED), "--replay", str(PAIRS), "--look-every", "1e-9"], "--look-every: is 1e-09"),
+        ([str(SHIPPED), "--replay", str(PAIRS), "--rollouts", "9" * 320], "--rollouts: is beyond all measure"),
+        ([str(SHIPPED), "--write", "no-such.md", *LONG], "no-such.md: is no file"),
+        ([str(SHIPPED), "--write", "README.md", *LONG], "README.md: has no marks simulate:begin"),
+        ([str(SHIPPED), "--write", "docs/report.png", *LONG], "docs/report.png: cannot be read (no UTF-8)"),
+        ([str(SHIPPED), "--write", "/dev/full", *LONG], "/dev/full: is no file"),
+        (
+            [str(SHIPPED), "--write", "README.md", "--replay", str(PAIRS), *LONG],
+            "has no marks replay-flights",
+        ),
         (["no-such-policy.yaml"], "no-such-policy.yaml"),
     ],
 )

@@ -1,373 +1,75 @@
 """
-The ``sluice`` command.
+The ``sluice`` command: starts the commands, and ends them with a line and a code.
 
-Exit codes: 0 done, 2 the input is wrong, 3 a rule forbids it. Errors are one line: the thing, the rule, the fix.
+Exit codes: 0 done, 2 the input is wrong, 3 a rule forbids it, 130 interrupted. Errors are one line: the thing, the
+rule, the fix. The commands are imported late, so that Ctrl-C while they load ends as any other does.
 """
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
-from dataclasses import asdict
-from importlib.metadata import entry_points
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
-from rich.console import Console
-from rich.markup import escape
 
 from sluice.errors import BadInput, SluiceError
-from sluice.terminal import EnvironmentOption, JsonOption, MomentOption, ReasonOption, clock, release_history, show, who
-from sluice.workspace import Workspace
 
-if TYPE_CHECKING:
-    from sluice.documents.verdict import Decision
-
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    help="Ship machine-learning models through evaluation gates.\n\n"
-    "State lives under .sluice/ or $SLUICE_HOME; the release history too, or at the URL $SLUICE_REPOSITORY.\n\n"
-    "Examples:\n\n"
-    "  sluice run                        play the whole loop on this machine\n\n"
-    "  sluice status --json              digests in production, candidates, holds\n\n"
-    "  sluice why sha256:4f1c            why this model is where it is\n\n"
-    "  sluice decide --policy P --state S.json --evidence E.json --now T   ask the gate itself\n\n"
-    "  sluice ledger verify              whether every decision is as it was written\n\n"
-    "  sluice simulate POLICY            what a policy would do, in worlds whose truth is known\n\n"
-    "  sluice promote --env staging      propose what the environment before it has confirmed\n\n"
-    "  sluice approve --env dev --reason 'canary looks right'   let a paused rollout go on\n\n"
-    "  sluice rollback --env dev --reason 'complaints from the night shift'\n",
-)
-hold = typer.Typer(no_args_is_help=True, help="Digests that no automation may promote.")
-app.add_typer(hold, name="hold")
-ledger = typer.Typer(no_args_is_help=True, help="The decisions, each chained to the one before it.")
-app.add_typer(ledger, name="ledger")
-
-_PATIENCE_S = 5.0
-"""How long an incident waits for Git before it goes on with what was last seen."""
-
-
-def _show_decision(decision: Decision, as_json: bool, line: str) -> None:
-    show(decision.model_dump(mode="json"), as_json, [escape(line)])
-
-
-@app.command()
-def status(env: EnvironmentOption = "dev", as_json: JsonOption = False) -> None:
-    """
-    Say what is in production, what is on its way, and what is held.
-
-    Example: sluice status --env dev --json
-    """
-    from sluice.operations.status import describe, status_of
-
-    report = status_of(release_history(env))
-    show(report, as_json, describe(report))
-
-
-@app.command()
-def why(
-    what: Annotated[
-        str, typer.Argument(metavar="DIGEST|DECISION", help="A digest, or a decision's id; a prefix will do.")
-    ],
-    env: EnvironmentOption = "dev",
-    whole: Annotated[bool, typer.Option("--all", help="All decisions about a digest, not a hundred.")] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """
-    Walk from a model or a decision back to the evidence, the run and the data.
-
-    Example: sluice why sha256:4f1c
-    """
-    from sluice.operations.why import why as explain
-
-    explanation = explain(release_history(env), what, whole=whole)
-    show(explanation.document(), as_json, explanation.lines())
-
-
-@app.command()
-def rollback(
-    reason: ReasonOption,
-    env: EnvironmentOption = "dev",
-    break_glass: Annotated[
-        bool, typer.Option("--break-glass", help="With Git down: act on this machine now, tell Git later.")
-    ] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """
-    Go back to the last good model in one commit, and hold the digest that is left.
-
-    Example: sluice rollback --env dev --reason "wrong scores since noon"
-    """
-    from sluice.gitops.writer import GitOps, UnreachableError
-    from sluice.operations.operator import break_the_glass, roll_back
-
-    patience_s = _PATIENCE_S if break_glass else None
-    gitops = GitOps(Workspace.from_environment().gitops, env, patience_s=patience_s)
-    if os.environ.get("SLUICE_REPOSITORY") or not gitops.clone.directory.exists():
-        gitops = release_history(env, patience_s)
-    if break_glass:
-        record = break_the_glass(gitops, reason, who(), clock())
-        text = f"{record.digest} is out of service on this machine (as of commit {record.base[:12]}); {reason}"
-        try:
-            commit = gitops.reconcile()
-            outcome = {"commit": commit.commit if commit else None, "pending": None}
-        except SluiceError as error:
-            outcome = {"commit": None, "pending": str(error)}
-            text += f"\nnot in Git yet ({error.thing}: {error.rule}); the next command that reaches it writes it"
-        show(record.model_dump(mode="json") | outcome, as_json, [escape(text)])
-        return
-    try:
-        decision = roll_back(gitops, reason, who(), clock())
-    except UnreachableError as error:
-        fix = "restore it, or act on this machine now with `sluice rollback --break-glass`"
-        raise BadInput(error.thing, error.rule, fix) from error
-    _show_decision(decision, as_json, f"{decision.action}: {decision.candidate} is held; {reason}")
-
-
-@app.command()
-def approve(
-    reason: Annotated[str | None, typer.Option(help="Why; it is written into the commit.")] = None,
-    merged: Annotated[
-        bool, typer.Option("--merged", help="Act on the overlay's approval.yaml, if it speaks of what waits.")
-    ] = False,
-    env: EnvironmentOption = "dev",
-    now: MomentOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """
-    Let the rollout that waits for a person take its next step, in one commit.
-
-    Exits with 3 when nothing waits, or its time is over.
-
-    Example: sluice approve --env dev --reason "canary looks right"
-
-    Example: sluice approve --env prod --merged
-    """
-    from sluice.operations.approve import approve as agree
-    from sluice.operations.approve import approve_merged
-
-    if merged == (reason is not None):
-        raise BadInput("sluice approve", "takes a reason or a merged approval", "give one of --reason and --merged")
-    history, moment = release_history(env), now or clock()
-    decision = approve_merged(history, moment) if reason is None else agree(history, reason, who(), moment)
-    if decision is None:
-        show(None, as_json, ["no merged approval speaks of anything that waits"])
-        return
-    then = f"{decision.after['stage']}, {decision.after['candidate_weight']} % to the candidate"
-    _show_decision(decision, as_json, f"{decision.action}: {decision.candidate} goes on; now {then}")
-
-
-@app.command()
-def promote(
-    env: Annotated[str, typer.Option("--env", help="Environment to promote into; its policy says from where.")],
-    again: Annotated[
-        str | None,
-        typer.Option(metavar="REASON", help="Why to try a model once more whose rollout ended here; is recorded."),
-    ] = None,
-    now: MomentOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """
-    Propose what the environment before this one has confirmed, if this one's own policy lets it.
-
-    Exits with 0 when it is proposed or there is nothing to do, with 3 when a rule forbids it.
-
-    Example: sluice promote --env staging
-
-    Example: sluice promote --env prod --again "the feature store was down last time"
-    """
-    from sluice.operations.promote import promote as ask
-
-    promotion = ask(release_history(env), now or clock(), (who(), again) if again is not None else None)
-    decision = promotion.decision.model_dump(mode="json") if promotion.decision else None
-    show(asdict(promotion) | {"decision": decision}, as_json, [escape(promotion.text)])
-    if promotion.forbidden:
-        raise typer.Exit(3)
-
-
-@app.command()
-def simulate(
-    policy: Annotated[Path, typer.Argument(help="A gate policy, for example manifests/overlays/dev/gate-policy.yaml.")],
-    world: Annotated[list[str] | None, typer.Option("--world", help="Only this world; may be given again.")] = None,
-    rollouts: Annotated[int, typer.Option(help="Rollouts a world.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Equal seeds play equal requests.")] = 0,
-    requests_a_day: Annotated[float, typer.Option(help="Live requests a day.")] = 900,
-    look_every: Annotated[float | None, typer.Option(help="Hours between looks, instead of the policy's.")] = None,
-    compare: Annotated[bool, typer.Option("--compare", help="Beside it the rules of other tools.")] = False,
-    write: Annotated[Path | None, typer.Option(help="Put tables and picture into this page.")] = None,
-    replay: Annotated[
-        Path | None, typer.Option(metavar="PAIRS", help="Play the shadow on these pairs (parquet) instead of worlds.")
-    ] = None,
-    part: Annotated[
-        str | None, typer.Option("--slice", metavar="COLUMN=TEXT", help="Only this slice of PAIRS.")
-    ] = None,
-    margin_sd: Annotated[
-        float | None, typer.Option(help="With --replay: a margin of so many standard deviations of a day.")
-    ] = None,
-    hours: Annotated[float | None, typer.Option(help="With --replay: hours of shadow, not the policy's.")] = None,
-    contiguous: Annotated[
-        bool, typer.Option("--contiguous", help="With --replay: days as they were, from every start.")
-    ] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """
-    Play a policy against worlds whose truth is known, before real users pay for it.
-
-    With --replay the world is a history of your own: docs/simulation.md says what PAIRS has.
-
-    Example: sluice simulate manifests/overlays/dev/gate-policy.yaml --world worse --rollouts 5000
-
-    Example: sluice simulate gate-policy.yaml --replay pairs.parquet --hours 720 --json
-    """
-    if replay:
-        if world or compare:
-            raise BadInput("--replay", "plays its own days", "leave out --world and --compare")
-        from sluice.simulation import replay_command
-
-        options = replay_command.ReplayOptions(rollouts, seed, look_every, hours, margin_sd, part, contiguous)
-        replay_command.run(policy, replay, options, write, as_json=as_json)
-        return
-    if part or margin_sd is not None or hours is not None or contiguous:
-        raise BadInput("--slice, --margin-sd, --hours, --contiguous", "are of a replay", "give --replay PAIRS")
-    from sluice.charts import need_charts
-    from sluice.simulation import command
-
-    if write:
-        need_charts()
-    try:
-        simulated = command.played(
-            policy,
-            world or (),
-            rollouts=rollouts,
-            seed=seed,
-            requests_a_day=requests_a_day,
-            look_hours=look_every,
-            comparing=compare,
-            console=Console(stderr=True),
-        )
-    except KeyboardInterrupt:
-        sys.stderr.write("sluice: interrupted; nothing was written\n")
-        raise typer.Exit(130) from None
-    if write:
-        command.write(simulated, write)
-    command.show(simulated, as_json=as_json)
-
-
-@app.command()
-def decide(
-    policy: Annotated[Path, typer.Option(help="Gate policy, YAML.")],
-    state: Annotated[Path, typer.Option(help="Release state, JSON (docs/schemas/release-state.schema.json).")],
-    evidence: Annotated[Path, typer.Option(help="Evidence, JSON (docs/schemas/evidence.schema.json).")],
-    now: Annotated[str, typer.Option(help="The moment of the decision, like 2013-08-01T05:00:00Z.")],
-    as_json: JsonOption = False,
-) -> None:
-    """
-    Say what a rollout in this state would decide on this evidence; the same rules as the loop's, nothing is written.
-
-    Exits with 0 whatever the verdict is. Evidence that does not fit the state and the moment is INCONCLUSIVE.
-
-    Example: sluice decide --policy gate-policy.yaml --state S.json --evidence E.json --now 2013-08-01T05:00:00Z
-    """
-    from sluice.operations.decide import decide as ask
-    from sluice.operations.decide import describe
-
-    decision = ask(policy, state, evidence, now)
-    show(decision.model_dump(mode="json"), as_json, describe(decision))
-
-
-@ledger.command("verify")
-def ledger_verify(
-    env: EnvironmentOption = "dev",
-    expect: Annotated[
-        str | None, typer.Option(metavar="DIGEST", help="A head that an earlier verify printed; it must be there.")
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """
-    Walk all decisions: order, chain, bytes, commits, states, and the release that they led to.
-
-    Exits with 0 when all is intact, with 2 and the first problem when not.
-
-    Example: sluice ledger verify --env dev --json
-    """
-    from sluice.operations.ledger import verify
-
-    report = verify(release_history(env), expect)
-    show(report.document(), as_json, report.lines())
-    report.require_intact()
-
-
-@ledger.command("accept")
-def ledger_accept(
-    reason: ReasonOption,
-    env: EnvironmentOption = "dev",
-    given_up: Annotated[
-        str | None, typer.Option("--given-up", metavar="COMMIT", help="The commit that a cluster's gate misses.")
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """
-    Go on with a history that somebody rewrote; the ledger keeps who took it, why, and what was given up.
-
-    Example: sluice ledger accept --reason "restored from Tuesday's copy"
-    """
-    from sluice.operations.operator import accept_history
-
-    decision = accept_history(release_history(env), reason, who(), clock(), given_up)
-    gone, accepted = decision.evidence["given_up"], decision.evidence["accepted"]
-    line = f"accepted {accepted}; {gone} was the newest commit before, and a private clone that saw it keeps it"
-    _show_decision(decision, as_json, line)
-
-
-@hold.command("list")
-def hold_list(env: EnvironmentOption = "dev", as_json: JsonOption = False) -> None:
-    """List the held digests. Example: sluice hold list --json"""
-    holds = [entry.model_dump(mode="json") for entry in release_history(env).snapshot().state.holds]
-    lines = [escape(f"{entry['digest']}  since {entry['at']} by {entry['by']}: {entry['reason']}") for entry in holds]
-    show(holds, as_json, lines or ["no digest is held"])
-
-
-@hold.command("add")
-def hold_add(digest: str, reason: ReasonOption, env: EnvironmentOption = "dev", as_json: JsonOption = False) -> None:
-    """Hold a digest. Example: sluice hold add sha256:4f1c… --reason "failed the audit" """
-    from sluice.operations.operator import add_hold
-
-    decision = add_hold(release_history(env), digest, reason, who(), clock())
-    _show_decision(decision, as_json, f"{digest} is held: {reason}")
-
-
-@hold.command("release")
-def hold_release(
-    digest: str, reason: ReasonOption, env: EnvironmentOption = "dev", as_json: JsonOption = False
-) -> None:
-    """Lift a hold. Example: sluice hold release sha256:4f1c… --reason "feature mended" """
-    from sluice.operations.operator import release_hold
-
-    decision = release_hold(release_history(env), digest, reason, who(), clock())
-    _show_decision(decision, as_json, f"{digest} is no longer held: {reason}")
+_LONGEST_ARGUMENT = 1000
+_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_LET_WRITE = "let this user write there, or name another directory in SLUICE_HOME"
 
 
 def main() -> None:
-    """Entry point: commands of the core, and those that installed distributions add (group ``sluice.commands``)."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal that knows no arrow still gets the line
+    """Entry point."""
+    try:
+        _prepare_streams()
+        _check_arguments(sys.argv[1:])
+        _run()
+    except SluiceError as error:
+        _end(str(error), error.exit_code)
+    except OSError as error:
+        where = str(error.filename) if error.filename else "this machine"
+        fix = _LET_WRITE if error.errno in _NOT_ALLOWED else "free or mend it and run the command again"
+        _end(str(BadInput(where, str(error.strerror or error), fix)), 2)
+    except KeyboardInterrupt:
+        _end("interrupted; the same command goes on from here", 130)
+
+
+def _run() -> None:
+    """Commands of the core, and those that installed distributions add (group ``sluice.commands``)."""
+    from importlib.metadata import entry_points
+
+    from sluice.commands import app
+
     for entry in sorted(entry_points(group="sluice.commands"), key=lambda point: point.name):
         app.command(entry.name)(entry.load())
-    try:
-        app()
-    except SluiceError as error:
-        sys.stderr.write(f"sluice: {error}\n")
-        raise SystemExit(error.exit_code) from error
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        sys.stderr.write(f"sluice: {where}{error.strerror or error}; free or mend it and run the command again\n")
-        raise SystemExit(2) from error
-    except KeyboardInterrupt:
-        sys.stderr.write("sluice: interrupted; the next `sluice run` goes on from here\n")
-        raise SystemExit(130) from None
+    app()
+
+
+def _prepare_streams() -> None:
+    """
+    Let a terminal that knows no arrow still get its line, and keep the numbers of closed streams from files.
+
+    Raises:
+        BadInput: standard output is closed: what a command says would be lost.
+    """
+    closed = [name for name in ("stdin", "stdout", "stderr") if getattr(sys, name) is None]
+    for name in closed:
+        setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), "r" if name == "stdin" else "w"))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    if "stdout" in closed:
+        raise BadInput("standard output", "is closed", f"let it be a file, for example {os.devnull}")
+
+
+def _check_arguments(arguments: list[str]) -> None:
+    for number, argument in enumerate(arguments, start=1):
+        if len(argument) > _LONGEST_ARGUMENT:
+            rule = f"has {len(argument):,} characters, more than {_LONGEST_ARGUMENT:,}"
+            raise BadInput(f"argument {number}, {argument[:20]!r}…", rule, "name the thing itself")
+
+
+def _end(line: str, code: int) -> None:
+    sys.stderr.write(f"sluice: {line}\n")
+    raise SystemExit(code) from None

@@ -11,10 +11,18 @@ Every error that a user can meet, in one place.
 
 from __future__ import annotations
 
+_LONGEST, _LONGEST_THING = 420, 210
+
+
+def _shown(text: str, most: int = _LONGEST) -> str:
+    """Of printable characters only, and without its middle where that leads nowhere."""
+    line = "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+    return line if len(line) <= most else f"{line[: most - 70]}…{line[-69:]}"
+
 
 class SluiceError(Exception):
     """
-    Base of all errors that are shown to a user as one line.
+    Base of all errors that are shown to a user as one line, and a short one: input of others is in it.
 
     Args:
         thing: what is wrong, named so that it can be found (a path, a column, a digest).
@@ -26,7 +34,8 @@ class SluiceError(Exception):
 
     def __init__(self, thing: str, rule: str, fix: str) -> None:
         self.thing, self.rule, self.fix = thing, rule, fix
-        super().__init__(f"{thing}: {rule}; {fix}")
+        parts = (_shown(thing, _LONGEST_THING), _shown(rule), _shown(fix))
+        super().__init__("{}: {}; {}".format(*parts))
 
 
 class BadInput(SluiceError):

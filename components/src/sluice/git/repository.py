@@ -13,6 +13,9 @@ from sluice.git.command import GitFailed
 _Read = TypeVar("_Read")
 
 
+_FAR_AWAY = "try again when the network and its host answer; if they do, mend the address or the key"
+
+
 class UnreachableError(BadInput):
     """The repository cannot be read or written now."""
 
@@ -68,7 +71,8 @@ class Repository:
     def unreachable(self, what: str, failed: GitFailed) -> UnreachableError:
         """The error that says that the remote cannot be ``read`` or ``written``, and why."""
         kind = SilentRemoteError if failed.is_of_the_network else UnreachableError
-        fix = "restore the repository, or begin anew with `sluice run --fresh`"
+        here = Path(self.remote).is_absolute()
+        fix = "restore the repository, or begin anew with `sluice run --fresh`" if here else _FAR_AWAY
         return kind(self.remote, f"cannot be {what} ({failed.reason})", fix)
 
     def require_writable(self) -> str:

@@ -12,7 +12,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sluice.charts import draw
 from sluice.content import write_bytes
-from sluice.errors import BadInput
 from sluice.gates.policy import read_policy
 from sluice.simulation.comparison import compare, pairing
 from sluice.simulation.picture import endings, mistakes
@@ -24,10 +23,12 @@ from sluice.simulation.report import (
     grid,
     markdown,
     matched_rows,
+    require_page,
     rewrite,
     rows_of,
 )
 from sluice.simulation.run import simulate
+from sluice.simulation.sizes import require_sizes
 from sluice.simulation.worlds import scale_of, worlds_for
 
 _PAIRS = 300
@@ -44,18 +45,20 @@ def played(
     requests_a_day: float,
     look_hours: float | None,
     comparing: bool,
+    page: Path | None = None,
     console: Console,
 ) -> Simulated:
     """
     Play the policy in ``path``; progress goes to ``console`` where that is a terminal.
 
     Raises:
-        BadInput: the policy cannot be read, or a size or name makes no sense.
+        BadInput: the policy cannot be read, a size or name makes no sense, or ``page`` could not be written afterwards.
     """
-    for key, value in (("--rollouts", rollouts), ("--requests-a-day", requests_a_day), ("--look-every", look_hours)):
-        if value is not None and value <= 0:
-            raise BadInput(key, f"is {value:g}", "give a number above 0")
+    require_sizes({"--rollouts": rollouts, "--requests-a-day": requests_a_day, "--look-every": look_hours})
     policy, digest = read_policy(path)
+    require_sizes({"look_every_hours": policy.online.look_every_hours})
+    if page:
+        require_page(page, _mark(comparing))
     scale = scale_of(policy, requests_a_day, look_hours)
     worlds = worlds_for(scale, names)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,}"), TimeRemainingColumn())
@@ -90,14 +93,17 @@ def show(simulated: Simulated, *, as_json: bool) -> None:
 
 def write(simulated: Simulated, page: Path) -> None:
     """Put the tables between the marks of ``page``, and the picture beside it."""
-    mark = "compare" if simulated.matched else "simulate"
     blocks = [f"{simulated.preamble()}."]
     blocks += [f"**{title}**\n\n{markdown(headings, rows)}" for headings, rows, title in _tables(simulated)]
     blocks += _lines(simulated)
     drawing = draw(mistakes(simulated) if simulated.matched else endings(simulated)).encode()
-    rewrite(page, mark, "\n" + "\n\n".join(blocks) + "\n")
+    rewrite(page, _mark(bool(simulated.matched)), "\n" + "\n\n".join(blocks) + "\n")
     suffix = "-compare" if simulated.matched else ""
     write_bytes(page.with_name(f"{page.stem}{suffix}.svg"), drawing)
+
+
+def _mark(comparing: bool) -> str:
+    return "compare" if comparing else "simulate"
 
 
 def _tables(simulated: Simulated) -> list[tuple[Sequence[str], Sequence[Sequence[str]], str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -28,7 +27,8 @@ from sluice.simulation.replay import (
     resampled_draws,
     shortest_block,
 )
-from sluice.simulation.report import grid, interval, markdown, percent, rewrite
+from sluice.simulation.report import grid, interval, markdown, percent, require_page, rewrite
+from sluice.simulation.sizes import require_sizes
 
 HEADINGS = ("truth", "rule", "promoted", "rolled back", "out of time", "wrong (95 %)", "days", "requests", "missed")
 """Days and requests as median to the end; missed: the interval excluded the truth at some look."""
@@ -123,14 +123,14 @@ def replay_pairs(policy_path: Path, pairs_path: Path, options: ReplayOptions) ->
     Raises:
         BadInput: policy or pairs cannot be read or do not fit, or an option makes no sense.
     """
-    for option, value in (
-        ("--rollouts", options.rollouts),
-        ("--look-every", options.look_hours),
-        ("--hours", options.maximum_hours),
-        ("--margin-sd", options.margin_sd),
-    ):
-        if value is not None and not (math.isfinite(value) and value > 0):
-            raise BadInput(option, f"is {value:g}", "give a number above 0")
+    require_sizes(
+        {
+            "--rollouts": options.rollouts,
+            "--look-every": options.look_hours,
+            "--hours": options.maximum_hours,
+            "--margin-sd": options.margin_sd,
+        }
+    )
     policy, digest = read_policy(policy_path)
     terms = shadow_terms(policy, options)
     pairs = read_pairs(pairs_path, options.part)
@@ -177,6 +177,7 @@ def shadow_terms(policy: GatePolicy, options: ReplayOptions) -> ShadowTerms:
         raise BadInput("online.shadow.looks", f"is {stage.looks}, and a replay looks at any time", "leave it out")
     rule = min(whole, key=lambda one: one.margin or 0.0)
     look = options.look_hours or policy.online.look_every_hours
+    require_sizes({"look_every_hours": look})
     if abs(_DAY_HOURS / look - round(_DAY_HOURS / look)) > 1e-9:
         raise BadInput("look_every_hours", f"is {look:g}, which does not divide a day", "give --look-every 6")
     hours = options.maximum_hours or min(rule.maximum_hours or stage.maximum_hours, stage.maximum_hours)
@@ -206,6 +207,8 @@ def _block_hours(policy: GatePolicy) -> float:
 
 def run(policy_path: Path, pairs_path: Path, options: ReplayOptions, page: Path | None, *, as_json: bool) -> None:
     """Play, write into ``page`` where there is one, and print."""
+    if page:
+        require_page(page, _mark(pairs_path.stem))
     result = replay_pairs(policy_path, pairs_path, options)
     if page:
         write(result, page)
@@ -229,7 +232,11 @@ def show(result: Replay, *, as_json: bool) -> None:
 def write(result: Replay, page: Path) -> None:
     """Put the table between the marks ``replay-<name>`` of ``page``."""
     parts = (f"{result.preamble()}.", markdown(HEADINGS, rows_of(result.rules)), *result.notes())
-    rewrite(page, f"replay-{result.name}", "\n" + "\n\n".join(parts) + "\n")
+    rewrite(page, _mark(result.name), "\n" + "\n\n".join(parts) + "\n")
+
+
+def _mark(name: str) -> str:
+    return f"replay-{name}"
 
 
 def rows_of(rules: tuple[RuleSummary, ...]) -> list[tuple[str, ...]]:

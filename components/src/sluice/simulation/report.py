@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -184,14 +185,34 @@ def rewrite(page: Path, mark: str, text: str) -> None:
     Raises:
         BadInput: there is no such page, or it has no such marks.
     """
-    try:
-        before = page.read_text()
-    except OSError as error:
-        raise BadInput(str(page), f"cannot be read ({error.strerror})", "name an existing page") from error
-    pattern = re.compile(f"(<!-- {mark}:begin -->\n).*?(<!-- {mark}:end -->)", re.DOTALL)
-    if not pattern.search(before):
-        raise BadInput(str(page), f"has no marks {mark}:begin and {mark}:end", "put them where the table goes")
+    before, pattern = require_page(page, mark), _between(mark)
     write_bytes(page, pattern.sub(lambda found: f"{found[1]}{text}\n{found[2]}", before).encode())
+
+
+def require_page(page: Path, mark: str) -> str:
+    """
+    The text of a page that ``rewrite`` can write.
+
+    Raises:
+        BadInput: there is no such page, it has no such marks, or may not be written.
+    """
+    if not page.is_file():
+        raise BadInput(str(page), "is no file", "name an existing page")
+    try:
+        before = page.read_bytes().decode()
+    except (OSError, ValueError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or "no UTF-8"
+        raise BadInput(str(page), f"cannot be read ({reason})", "name a page of text") from error
+    if not _between(mark).search(before):
+        raise BadInput(str(page), f"has no marks {mark}:begin and {mark}:end", "put them where the table goes")
+    if not os.access(page.parent, os.W_OK):
+        raise BadInput(str(page.parent.absolute()), "may not be written to", "copy the page into a folder of yours")
+    return before
+
+
+def _between(mark: str) -> re.Pattern[str]:
+    name = re.escape(mark)
+    return re.compile(f"(<!-- {name}:begin -->\r?\n).*?(<!-- {name}:end -->)", re.DOTALL)
 
 
 def percent(share: float) -> str:
