@@ -7,8 +7,9 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,6 +18,7 @@ import pytest
 from sluice.data.ingest import ingest
 from sluice.data.span import EXAMPLES_FILE, RECORD_FILE, SpanRecord, content_digest, read_record, read_span
 from sluice.errors import BadArtifact, BadInput, Refused, SluiceError
+from sluice.tasks.task import Slice
 from tests.support.tiny_task import TASK, orders, with_examples
 
 _ROOT = Path(__file__).parents[2]
@@ -113,6 +115,73 @@ def test_chunks_compression_and_nan_bits_leave_the_digest_alone(span: Path, tmp_
 def test_a_column_that_has_no_encoding_is_named() -> None:
     with pytest.raises(BadInput, match="column 'parts'"):
         content_digest(pl.DataFrame({"parts": [[1, 2]]}))
+
+
+def _no_rows(start: datetime, end: datetime) -> pl.DataFrame:
+    raise KeyError(f"{start:%B}")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"read_examples": lambda *_: None}, "read_examples of task 'tiny': gives builtins.NoneType, no polars.DataF"),
+        ({"read_examples": lambda *_: orders().to_pandas()}, "gives pandas.*DataFrame, no polars.*; give pl.from_pand"),
+        ({"read_examples": lambda *_: orders().lazy()}, "gives polars.*LazyFrame, no polars.DataFrame; collect it"),
+        ({"read_examples": _no_rows}, r"raises KeyError in test_data_ingest.py, line \d+ \('January'\); mend read_ex"),
+        ({"read_examples": lambda _: orders()}, "read_examples of task 'tiny': raises TypeError"),
+        ({"read_examples": lambda *_: orders().select("no")}, r"raises ColumnNotFoundError in test_data_ingest.py"),
+        ({"source_files": lambda: None}, "source_files of task 'tiny': gives no paths by name"),
+        ({"source_files": dict}, "source_files of task 'tiny': gives no paths by name"),
+        ({"source_files": lambda: {"a": "orders.csv"}}, "source_files of task 'tiny': gives no paths by name"),
+        ({"source_files": lambda: {"a": Path("no-such.csv")}}, "no-such.csv: cannot be read"),
+    ],
+)
+def test_whatever_a_task_says_of_its_source_is_input(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=message):
+        ingest(dataclasses.replace(TASK, **change), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("slices", "message"),
+    [
+        ([Slice("shop", "shpo")], "slice 'shop' of task 'tiny': asks for 'shpo', which no frame .*; write 'shop'"),
+        ([Slice("rate", "shop_return_rat > 0.5")], "asks for 'shop_return_rat', .*; write 'shop_return_rate'"),
+        ([Slice("band", "CASE WHEN hour < 12")], "slice 'band' of task 'tiny': (cannot be evaluated|asks for)"),
+        ([Slice("band", "nofunction(hour)")], "cannot be evaluated .*nofunction"),
+        ([Slice("band", "")], "cannot be evaluated"),
+        ([Slice("all", "MAX(hour)")], "gives one value for all rows"),
+        ([Slice("sum", "shop + hour * 'x'")], "slice 'sum' of task 'tiny': cannot be evaluated"),
+        ([Slice("shop", "shop"), Slice("shop", "hour")], "slice 'shop' of task 'tiny': is there twice"),
+        ([Slice("shop=x", "shop")], "slice 'shop=x' of task 'tiny': is no name"),
+    ],
+)
+def test_a_slice_that_cannot_be_is_refused_before_features_are_built(
+    slices: list[Slice], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(BadInput, match=message):
+        ingest(dataclasses.replace(TASK, slices=tuple(slices)), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_slice_may_be_over_a_feature_that_the_span_lacks(tmp_path: Path) -> None:
+    often = Slice("often", "CASE WHEN shop_orders > 9 THEN 'often' ELSE 'seldom' END")
+    assert ingest(dataclasses.replace(TASK, slices=(often,)), tmp_path).rows
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tune": datetime(2024, 3, 1)}, "splits.tune: is datetime.datetime.*no moment in a time zone"),  # noqa: DTZ001
+        ({"train": date(2024, 1, 1)}, "splits.train: is .*no moment in a time zone"),
+        ({"end": "2024-05-01"}, "splits.end: is '2024-05-01', no moment"),
+        ({"live": datetime(2024, 2, 1, tzinfo=UTC)}, "splits.live: is 2024-02-01 .*before splits.test"),
+        ({"end": datetime(2024, 4, 1, tzinfo=UTC)}, "splits.end: is 2024-04-01 .*before splits.live"),
+    ],
+)
+def test_splits_are_moments_that_follow_each_other(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        dataclasses.replace(TASK.splits, **change)
 
 
 @pytest.mark.parametrize(

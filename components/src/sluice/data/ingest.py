@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import traceback
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,8 @@ import polars as pl
 from sluice.content import digest_of_files
 from sluice.data.span import SpanRecord, content_digest, type_name, write_span
 from sluice.documents.event_time import iso
-from sluice.errors import BadInput, Refused
-from sluice.tasks.task import EXAMPLE_COLUMNS, Splits, Task
+from sluice.errors import BadInput, Refused, SluiceError, one_line
+from sluice.tasks.task import EXAMPLE_COLUMNS, Slice, Splits, Task
 
 SPLITS = ("train", "tune", "test")
 _MEND = "mend read_examples of the task or its source"
@@ -27,17 +29,19 @@ def ingest(task: Task, out: Path) -> SpanRecord:
     The same source gives the same digest.
 
     Raises:
-        BadInput: a source file or column is missing, a type is wrong, an event time lies outside the window, or two
-            different rows share an id.
+        BadInput: a slice cannot be evaluated, the source cannot be read or gives no frame, a source file or column is
+            missing, a type is wrong, an event time lies outside the window, or two different rows share an id.
         Refused: the task reads a column that is known only later.
     """
     splits = task.splits
+    check_slices(task)
     source = _source_digest(task)
-    examples = task.read_examples(splits.train, splits.live)
+    examples = _examples(task)
     check_columns(task, examples)
     distinct = examples.unique(maintain_order=True)
     check_rows(task, distinct)
     span = with_split(distinct, splits).sort("event_time", "example_id")
+    _check_slices_over(task, span)
     record = SpanRecord(
         digest=content_digest(span),
         rows=span.height,
@@ -108,10 +112,91 @@ def check_rows(task: Task, examples: pl.DataFrame) -> None:
         raise BadInput(source, f"gives two different rows with the id {repeated['example_id'].sort()[0]!r}", _MEND)
 
 
-def _source_digest(task: Task) -> str:
+def check_slices(task: Task) -> None:
+    """
+    Require slices of different names over columns that the task's frame will have: it is built long after this.
+
+    Raises:
+        BadInput: one is not.
+    """
+    known = {*EXAMPLE_COLUMNS, "split", *task.entity_keys, *task.request_inputs, *task.recipe.features}
+    names = [part.name for part in task.slices]
+    for part in task.slices:
+        if not part.name.isidentifier() or names.count(part.name) > 1:
+            rule = "is there twice" if names.count(part.name) > 1 else "is no name"
+            raise BadInput(_slice(task, part), rule, "name each slice once, with letters, digits and _")
+        if absent := sorted(set(_parsed(task, part).meta.root_names()) - known):
+            rule = f"asks for {absent[0]!r}, which no frame of the task has"
+            near = get_close_matches(absent[0], sorted(known), 1)
+            fix = f"write {near[0]!r}" if near else f"choose from {', '.join(sorted(known))}"
+            raise BadInput(_slice(task, part), rule, fix)
+
+
+def _check_slices_over(task: Task, span: pl.DataFrame) -> None:
+    """Those over a span's columns alone can be tried."""
+    for part in task.slices:
+        expression = _parsed(task, part)
+        if set(expression.meta.root_names()) <= set(span.columns):
+            try:
+                values = span.select(expression.cast(pl.String))
+            except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+                raise _no_slice(task, part, error) from error
+            if values.height != span.height:
+                raise BadInput(_slice(task, part), "gives one value for all rows", "give a value for each row")
+
+
+def _parsed(task: Task, part: Slice) -> pl.Expr:
     try:
-        return digest_of_files(task.source_files())
+        return pl.sql_expr(part.expression)
+    except (pl.exceptions.PolarsError, TypeError) as error:
+        raise _no_slice(task, part, error) from error
+
+
+def _no_slice(task: Task, part: Slice, error: BaseException) -> BadInput:
+    return BadInput(_slice(task, part), f"cannot be evaluated ({one_line(error, 200)})", "mend its SQL expression")
+
+
+def _slice(task: Task, part: Slice) -> str:
+    return f"slice {part.name!r} of task {task.name!r}"
+
+
+def _examples(task: Task) -> pl.DataFrame:
+    name = f"read_examples of task {task.name!r}"
+    examples = _said_by_task(name, lambda: task.read_examples(task.splits.train, task.splits.live))
+    if not isinstance(examples, pl.DataFrame):
+        kind = type(examples)
+        fix = {"pandas": "give pl.from_pandas(frame)", "polars": "collect it"}.get(kind.__module__.partition(".")[0])
+        raise BadInput(name, f"gives {kind.__module__}.{kind.__qualname__}, no polars.DataFrame", fix or _MEND)
+    return examples
+
+
+def _source_digest(task: Task) -> str:
+    name = f"source_files of task {task.name!r}"
+    files = _said_by_task(name, task.source_files)
+    if not isinstance(files, Mapping) or not files or not all(isinstance(path, Path) for path in files.values()):
+        raise BadInput(name, "gives no paths by name", "give at least one: their digest is the identity of the data")
+    try:
+        return digest_of_files(files)
     except OSError as error:
         raise BadInput(
             str(error.filename), f"cannot be read ({error.strerror})", "install or restore the source"
         ) from error
+
+
+def _said_by_task(name: str, ask: Callable[[], Any]) -> Any:
+    """
+    What a function of the task gives: it is somebody else's, so all that it raises is input.
+
+    Raises:
+        BadInput: it raises; says what and where.
+    """
+    try:
+        return ask()
+    except SluiceError:
+        raise
+    except (Exception, pl.exceptions.PanicException) as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        place = [frame for frame in frames if "site-packages" not in frame.filename][-1]
+        where = f"{Path(place.filename).name}, line {place.lineno}"
+        rule = f"raises {type(error).__name__} in {where} ({one_line(error, 200)})"
+        raise BadInput(name, rule, _MEND) from error

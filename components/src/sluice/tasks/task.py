@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
@@ -41,10 +42,28 @@ class Splits:
     live: datetime
     end: datetime
 
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            BadInput: a boundary is no moment in a time zone, or lies before the one before it.
+        """
+        moments = {item.name: getattr(self, item.name) for item in fields(self)}
+        for name, moment in moments.items():
+            if not isinstance(moment, datetime) or moment.utcoffset() is None:
+                raise BadInput(f"splits.{name}", f"is {moment!r}, no moment in a time zone", "give it tzinfo=UTC")
+        for (before, earlier), (name, moment) in pairwise(moments.items()):
+            if moment < earlier:
+                rule = f"is {moment}, before splits.{before}, {earlier}"
+                raise BadInput(f"splits.{name}", rule, "let train, tune, test, live and end follow each other")
+
 
 @dataclass(frozen=True)
 class Slice:
-    """A named partition of the rows: a polars SQL expression over the frame's columns that gives a string."""
+    """
+    A named partition of the rows: a polars SQL expression that gives a string.
+
+    Its columns are those of a span and the features of the task's recipe.
+    """
 
     name: str
     expression: str
