@@ -211,6 +211,11 @@ def test_a_number_that_is_none_is_refused_even_where_no_document_was_read(number
         ("E", '"mean": 2.0', '"mean": NaN', "timings.candidate.mean", "is nan"),
         ("E", '"mean": 2.0', '"mean": -Infinity', "timings.candidate.mean", "is -inf"),
         ("E", '"mean": 2.0', '"mean": 1e999', "timings.candidate.mean", "is inf"),
+        ("E", '"foreign": 0', f'"foreign": {"9" * 320}', "foreign", "a whole number beyond 1,000,000,000,000,000"),
+        ("E", '"n": 4000', f'"n": {10**15 + 1}', "candidate.n", "a whole number beyond 1,000,000,000,000,000"),
+        ("E", '"mean": 2.0', '"mean": -1e308', "timings.candidate.mean", "is -1e+308, beyond 1e+100"),
+        ("E", '"foreign": 0', f'"foreign": {"9" * 5000}', "", "is not JSON"),
+        ("S", '"sequence": ', '"sequence": 9999999999999999', "sequence", "a whole number beyond"),
         ("E", '"foreign": 0', '"foreign": 0, "foreign": 1', "foreign", "is there twice"),
         ("E", '"foreign": 0', '"foreign": "0"', "foreign", "valid integer"),
         ("E", '"foreign": 0', '"foreign": -1', "foreign", "greater than or equal to 0"),
@@ -223,7 +228,7 @@ def test_a_number_that_is_none_is_refused_even_where_no_document_was_read(number
         ("E", '"now": "2020-01-02T00:00:00Z"', '"now": "2020-02-30T00:00:00Z"', "now", "day is out of range"),
         ("E", '"now": "2020-01-02T00:00:00Z"', '"now": "2020-01-02T00:00:00"', "now", "pattern"),
         ("E", '{"task"', '{"task', "", "is not JSON"),
-        ("E", '{"task"', '\ufeff{"task"', "", "is not JSON"),
+        ("E", '{"task"', '\ufeff{"task"', "", "is not JSON: it begins with a byte-order mark"),
         ("S", '"stage": "canary"', '"stage": "canery"', "stage", "got 'canery'"),
         ("S", '"candidate_weight": 10', '"candidate_weight": 20', "weights", "do not add up to 100"),
         ("S", '"candidate_weight": 10', '"candidate_weight": 10.0', "candidate_weight", "valid integer"),
@@ -260,6 +265,15 @@ def test_a_document_that_is_no_text_missing_or_deep_is_refused(case: Case) -> No
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
     assert "E.json: cannot be read" in done.stderr
     assert sorted(case.evidence.parent.iterdir()) == before
+
+
+@pytest.mark.parametrize("number", [str(10**15), "1e100", "-1e100", "5e-324"])
+def test_whatever_can_be_counted_or_measured_is_decided_on(case: Case, number: str) -> None:
+    old = '"counts": [0' if number.isdigit() else '"mean": 2.0'
+    text = case.evidence.read_text()
+    assert old in text
+    case.evidence.write_text(text.replace(old, old.replace(old.rsplit(maxsplit=1)[-1].strip("["), number)))
+    assert case.ask().reasons
 
 
 @pytest.mark.parametrize("now", ["today", "2020-01-02", "2020-01-02T00:00:00", "2020-02-30T00:00:00Z", "-5"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 from collections.abc import Iterator
@@ -14,6 +15,10 @@ from sluice.documents.model import first_violation
 from sluice.errors import BadInput
 
 DocumentT = TypeVar("DocumentT", bound=BaseModel)
+
+_LARGEST_COUNT = 10**15
+_LARGEST = 1e100
+"""Nobody counts or measures more, and statistics of numbers up to these stay finite."""
 
 
 class _Twice(ValueError):
@@ -28,8 +33,8 @@ def read_document(path: Path, model: type[DocumentT], schema: str) -> DocumentT:
         schema: the published schema that says what belongs into it, for messages.
 
     Raises:
-        BadInput: unreadable, not JSON, NaN or infinite, a key twice, unknown or missing, a wrong type or value;
-            names file, key, rule and fix.
+        BadInput: unreadable, not JSON, a number that is NaN, infinite or beyond measure, a key twice, unknown or
+            missing, a wrong type or value; names file, key, rule and fix.
     """
     try:
         data = path.read_bytes()
@@ -41,14 +46,16 @@ def read_document(path: Path, model: type[DocumentT], schema: str) -> DocumentT:
 def parse_document(data: bytes, name: str, model: type[DocumentT], schema: str) -> DocumentT:
     """As ``read_document``, of bytes; ``name`` is how messages call them."""
     fix = f"see {schema}"
+    if data.startswith(codecs.BOM_UTF8):
+        raise BadInput(name, "is not JSON: it begins with a byte-order mark", "save it as UTF-8 without one")
     try:
         value = json.loads(data.decode(), object_pairs_hook=_once)
     except _Twice as error:
         raise BadInput(f"{name}: {error}", "is there twice", "keep one of the two") from error
     except (ValueError, RecursionError) as error:
         raise BadInput(name, f"is not JSON ({error})", fix) from error
-    for key, number in _not_finite(value, ()):
-        raise BadInput(f"{name}: {key}", f"is {number}; no number is NaN or infinite", "leave out what is not known")
+    for key, rule in _beyond_measure(value, ()):
+        raise BadInput(f"{name}: {key}", rule, "leave out what is not known")
     try:
         return model.model_validate_json(data, strict=True)
     except ValidationError as error:
@@ -64,12 +71,17 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def _not_finite(value: Any, at: tuple[str, ...]) -> Iterator[tuple[str, float]]:
-    if isinstance(value, float) and not math.isfinite(value):
-        yield ".".join(at) or "the document", value
+def _beyond_measure(value: Any, at: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    key = ".".join(at) or "the document"
+    if isinstance(value, int) and abs(value) > _LARGEST_COUNT:
+        yield key, f"is a whole number beyond {_LARGEST_COUNT:,}"
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield key, f"is {value}; no number is NaN or infinite"
+    elif isinstance(value, float) and abs(value) > _LARGEST:
+        yield key, f"is {value:g}, beyond {_LARGEST:g}"
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, inner in items:
-        yield from _not_finite(inner, (*at, str(key)))
+    for name, inner in items:
+        yield from _beyond_measure(inner, (*at, str(name)))
 
 
 def _refuse(name: str, error: ValidationError, fix: str) -> NoReturn:
