@@ -35,7 +35,9 @@ SPOILT = {
     "no list": (HOLDS, b"holds: 3\n", "valid tuple, got 3"),
     "no bytes": (RELEASE, None, "is missing in the GitOps repository"),
     "no policy": (POLICY, b"", "the document"),
-    "policy of dates": (POLICY, b"2013-01-01: 1\n", "keys must be str"),
+    "policy of dates": (POLICY, b"2013-01-01: 1\n", "Field required"),
+    "policy of hours": (POLICY, b"kind: 2:00\n", "in line 1, which readers of YAML understand unlike: write 120 or"),
+    "holds of yes": (HOLDS, b"holds: yes\n", 'write true or "yes"'),
     "policy bomb": (POLICY, BOMB, "more than 20000 values"),
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from sluice.strict_yaml import line_of, read_yaml
@@ -36,6 +38,70 @@ def test_what_is_not_plain_is_refused_in_one_line(text: bytes, rule: str) -> Non
         read_yaml(text)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-5", 1e-5),
+        ("-1E+3", -1000.0),
+        ("1.5e3", 1500.0),
+        (".5", 0.5),
+        ("1.", 1.0),
+        ("+12", 12),
+        ("0", 0),
+        ("0.10", 0.1),
+        ("0x1F", 31),
+        ("0o10", 8),
+        ("-.INF", -math.inf),
+        ("TRUE", True),
+        ("False", False),
+        ("tRue", "tRue"),
+        ("~", None),
+        ("Null", None),
+        ("", None),
+        ("y", "y"),
+        ("=", "="),
+        ("0o9", "0o9"),
+        ("1.2.3", "1.2.3"),
+        ("12-24", "12-24"),
+        ("2013-01-01", "2013-01-01"),
+        ("2013-08-01T05:00:00Z", "2013-08-01T05:00:00Z"),
+        ("'on'", "on"),
+        ('"010"', "010"),
+        ("!!str 2:00", "2:00"),
+        ("!!float 1", 1.0),
+        ("|\n  on", "on\n"),
+    ],
+)
+def test_words_and_numbers_are_those_of_yaml_1_2(text: str, value: object) -> None:
+    read = read_yaml(f"a: {text}\n".encode())["a"]
+    assert (read, type(read)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("text", "spellings"),
+    [
+        ("2:00", '120 or "2:00"'),
+        ("190:20:30.15", '685230.15 or "190:20:30.15"'),
+        ("010", "8 or 10"),
+        ("-010", "-8 or -10"),
+        ("08", '"08" or 8'),
+        ("!!int 010", "8 or 10"),
+        ("1_0", '10 or "1_0"'),
+        ("1_000.5", '1000.5 or "1_000.5"'),
+        ("0b11", '3 or "0b11"'),
+        ("-0x1F", '-31 or "-0x1F"'),
+        ("on", 'true or "on"'),
+        ("NO", 'false or "NO"'),
+    ],
+)
+def test_a_spelling_that_readers_understand_unlike_is_refused_with_what_may_be_meant(text: str, spellings: str) -> None:
+    for document in (f"b: 1\na: {text}\n", f"b: 1\n{text}: a\n" if "!!" not in text else "", f"-\n  - {text}\n"):
+        if document:
+            with pytest.raises(ValueError, match="in line 2, which readers of YAML understand unlike") as caught:
+                read_yaml(document.encode())
+            assert str(caught.value).endswith(f": write {spellings}")
 
 
 @pytest.mark.parametrize(
