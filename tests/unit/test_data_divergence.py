@@ -142,3 +142,32 @@ def test_what_cannot_be_compared_is_refused() -> None:
         divergence(numbers, pl.Series("x", ["a"]))
     with pytest.raises(BadInput, match="has no profile"):
         profile_of(pl.Series("x", [0]).cast(pl.Datetime("us", "UTC")))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [0.0, 1.0, 2.0] * 40,
+        [14.62] * 30,
+        [0.0] * 30,
+        [float(hour) for hour in range(24)] * 9,
+        [1e6, 1e6 + 1, 1e6 + 2] * 20,
+        [-1.7e308, 0.0, 1.7e308] * 20,
+        np.linspace(0, 1, 101).tolist(),
+    ],
+)
+def test_a_shift_by_rounding_is_no_divergence_and_one_by_a_step_is(values: list[float]) -> None:
+    before = np.array(values)
+    profile = profile_of(_floats(values))
+    with np.errstate(over="ignore"):
+        copies = [before + 1e-9, before - 1e-9, before * (1 + 1e-9), before * (1 - 1e-9)]
+        copies += [before.astype(np.float32).astype(np.float64)] if before.max() < 1e38 else []
+    for copy in copies:
+        assert divergence(profile, pl.Series("x", copy)) < 1e-9
+    step = np.ptp(before / 4) or 1.0
+    assert divergence(profile, pl.Series("x", before / 2 + step)) > 0.02
+
+
+def test_a_shift_by_a_step_of_tiny_values_is_seen() -> None:
+    values = np.array([0.0, 1e-9, 2e-9] * 30)
+    assert divergence(profile_of(pl.Series("x", values)), pl.Series("x", values + 1e-9)) == pytest.approx(1 / 3)

@@ -67,6 +67,21 @@ def test_the_same_source_gives_the_same_span_again(span: Path, tmp_path: Path) -
     assert sorted(path.name for path in tmp_path.iterdir()) == [EXAMPLES_FILE, RECORD_FILE]
 
 
+def test_rows_that_differ_in_the_sign_of_a_zero_alone_are_one_whatever_their_order(tmp_path: Path) -> None:
+    def twice(zeros: list[float]) -> Callable[[pl.DataFrame], pl.DataFrame]:
+        last = pl.col("example_id") == pl.col("example_id").max()
+        return lambda rows: pl.concat(
+            [rows.filter(~last), *(rows.filter(last).with_columns(amount=pl.lit(zero)) for zero in zeros)]
+        )
+
+    records = [
+        ingest(with_examples(twice(zeros)), tmp_path / str(number))
+        for number, zeros in enumerate(([0.0, -0.0], [-0.0, 0.0], [0.0], [-0.0]))
+    ]
+    assert len({record.digest for record in records}) == 1
+    assert records[0].duplicates == records[1].duplicates == records[2].duplicates + 1
+
+
 def test_the_digest_is_pinned() -> None:
     frame = pl.DataFrame(
         {

@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from sluice.content import write_json
 from sluice.data.anomalies import Anomaly, find_anomalies
 from sluice.data.divergence import profiles_of
 from sluice.data.ingest import with_split
@@ -202,3 +203,17 @@ def test_statistics_say_what_is_there() -> None:
     assert found.columns["flag"].top == (("true", 3), ("false", 1))
     assert found.columns["nothing"].nulls == 5
     assert statistics(pl.DataFrame({"x": []}, schema={"x": pl.Int64})).columns["x"].n == 0
+
+
+@pytest.mark.parametrize("values", [[-1.7e308, 1.7e308], [1.7e308] * 3, [1.7e308, 1.6e308, 0.0], [5e-324, 0.0]])
+def test_the_largest_and_smallest_numbers_have_statistics_and_a_schema(values: list[float], tmp_path: Path) -> None:
+    frame = pl.DataFrame({"x": values})
+    found = statistics(frame).columns["x"]
+    assert found.mean == pytest.approx(sum(value / len(values) for value in values))
+    assert found.deviation is not None
+    assert found.deviation <= max(values)
+    write_json(tmp_path / "statistics.json", found.model_dump(mode="json"))
+    schema = infer_schema(frame)
+    write_schema(schema, tmp_path / "schema.json")
+    assert read_schema(tmp_path / "schema.json") == schema
+    assert find_anomalies(frame, schema, profiles_of(frame, ["x"])) == ()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
@@ -163,3 +165,69 @@ def test_one_row_takes_microseconds(encoder: Encoder) -> None:
         encoder.encode(one)
         taken.append(time.perf_counter_ns() - start)
     assert min(taken) < 100_000
+
+
+def _column(values: Sequence[float | None], kind: str = "float") -> tuple[NumericCode, Encoder]:
+    """The code of one column, and its encoder as a bundle holds it."""
+    dtype = pl.Int64 if kind == "int" else pl.Float64
+    fitted = fit_encoder(pl.DataFrame({"x": pl.Series(values, dtype=dtype)}), manifest(x=kind))
+    (code,) = fitted.columns
+    assert isinstance(code, NumericCode)
+    return code, Encoder.model_validate_json(fitted.model_dump_json())
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [14.62] * 500,
+        [14.62, float(np.float32(14.62))] * 50,
+        [0.3, 0.1 + 0.2] * 50,
+        [1e8 / 3] * 7,
+        [0.0] * 9,
+        [0.0, 5e-324, 1e-323] * 9,
+    ],
+)
+def test_a_column_that_varies_by_rounding_alone_is_constant(values: list[float]) -> None:
+    code, encoder = _column(values)
+    assert (code.deviation, code.knots, code.width) == (1.0, (), 1)
+    copies = [values[0], float(np.float32(values[0]))]
+    assert np.abs(encoder.encode({"x": copies})).max() <= 1e-7 * max(values[0], 1)
+    assert encoder.encode({"x": [values[0] + 1]})[0, 0] == pytest.approx(1, rel=1e-6)
+
+
+def test_whole_numbers_are_told_apart_however_large() -> None:
+    code, encoder = _column([22_000_000, 22_000_001, 22_000_002] * 9, "int")
+    assert len(code.knots) == 3
+    assert len(np.unique(encoder.encode({"x": [22_000_000, 22_000_001, 22_000_002]}), axis=0)) == 3
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [1.7e308, -1.7e308] * 50,
+        [1.7e308, -1.7e308, 0.0, 1.0, 2.0] * 20,
+        [0.0, 5e-324, 1.0, 2.0] * 20,
+        [1e-200, 2e-200, 3e-200] * 9,
+        [float("inf")] * 9,
+        [float("inf"), -float("inf"), 1.0, 2.0, None] * 9,
+        [None] * 9,
+    ],
+)
+def test_whatever_train_holds_codes_are_finite_and_keep_their_order(values: list[float | None]) -> None:
+    _, encoder = _column(values)
+    probes = [-math.inf, -1.7e308, -1.0, 0.0, 5e-324, 1e-200, 1.0, 1.7e308, math.inf]
+    codes = encoder.encode({"x": [*probes, None]})
+    assert np.isfinite(codes).all()
+    assert np.abs(codes).max() <= 5
+    assert (np.diff(codes[:-1, 0]) >= 0).all()
+
+
+def test_an_infinite_value_is_not_a_missing_one() -> None:
+    assert not _column([1.0, 2.0, math.inf, -math.inf])[0].flag
+    assert _column([1.0, 2.0, None])[0].flag
+    assert _column([1.0, 2.0, math.nan])[0].flag
+
+
+def test_knots_of_an_older_bundle_a_subnormal_apart_give_numbers() -> None:
+    old = NumericCode(name="x", log=False, fill=0.0, mean=0.0, deviation=5e-324, knots=(0.0, 5e-324, 1.0), flag=False)
+    assert np.isfinite(Encoder(columns=(old,)).encode({"x": [0.0, 5e-324, 1.0, None]})).all()

@@ -14,6 +14,10 @@ from sluice.documents.model import FrozenDocument
 from sluice.errors import BadInput
 
 _MAX_CATEGORIES = 64
+_NOISE = 1e-6
+"""Part of a value, or of the gap between two, by which a value may lie beside an edge: a copy in float32 does."""
+_NEAR_ZERO = 1e-9
+"""The same where the baseline is 0 alone and gives no measure."""
 
 
 class FeatureProfile(FrozenDocument):
@@ -22,7 +26,8 @@ class FeatureProfile(FrozenDocument):
 
     Numeric: ``edges`` are values of the baseline at equally spaced ranks, so that the bins hold about the same mass;
     bin i is ``[edges[i], edges[i+1])`` and the last holds the maximum alone, so that a few distinct values have a bin
-    each. ``shares`` (edges + 2) has these bins between two outer ones, below and above every baseline value.
+    each. What lies beside an edge by no more than noise is on it. ``shares`` (edges + 2) has these bins between two
+    outer ones, below and above every baseline value.
     Categorical: ``shares`` (categories + 1) follows ``categories``, with one bin more for all others.
     Shares are of the non-null values and sum to 1, or are all 0 where there is none.
     """
@@ -156,8 +161,22 @@ def _numeric_counts(present: np.ndarray, edges: tuple[float, ...]) -> np.ndarray
     """Counts below every edge, in the bin that each edge begins, and above the last."""
     if not edges:
         return np.array([0.0, float(present.size)])
-    place = np.searchsorted(np.asarray(edges), present, side="right") + (present > edges[-1])
+    places = np.asarray(edges)
+    noise = _noise(places)
+    place = np.searchsorted(places - noise, present, side="right") + (present > places[-1] + noise[-1])
     return np.bincount(place, minlength=len(edges) + 2).astype(np.float64)
+
+
+def _noise(edges: np.ndarray) -> np.ndarray:
+    """How far from each edge a value is still on it: less than half way to the next."""
+    largest = np.finfo(np.float64).max
+    if edges.size == 1:
+        return np.abs(edges) * _NOISE if edges[0] else np.array([_NEAR_ZERO])
+    with np.errstate(over="ignore"):
+        gaps = np.minimum(np.diff(edges), largest)
+    nearest = np.minimum(np.append(gaps, largest), np.insert(gaps, 0, largest))
+    noise: np.ndarray = np.minimum(_NOISE * np.maximum(np.abs(edges), nearest), nearest / 4)
+    return noise
 
 
 def _shares(counts: np.ndarray) -> tuple[float, ...]:

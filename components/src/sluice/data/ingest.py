@@ -38,6 +38,7 @@ def ingest(task: Task, out: Path) -> SpanRecord:
     source = _source_digest(task)
     examples = _examples(task)
     check_columns(task, examples)
+    examples = with_one_zero(examples)
     distinct = examples.unique(maintain_order=True)
     check_rows(task, distinct)
     span = with_split(distinct, splits).sort("event_time", "example_id")
@@ -53,6 +54,11 @@ def ingest(task: Task, out: Path) -> SpanRecord:
     )
     write_span(span, record, out)
     return record
+
+
+def with_one_zero(frame: pl.DataFrame) -> pl.DataFrame:
+    """Negative zeros as zeros: they are equal, so which of two rows were kept would depend on their order."""
+    return frame.with_columns(pl.selectors.float() + 0.0)
 
 
 def with_split(examples: pl.DataFrame, splits: Splits) -> pl.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 from typing import Literal, Self
 
@@ -154,11 +155,11 @@ def _range(present: pl.Series) -> dict[str, object]:
     if finite.size == 0:
         return {}
     low, high = float(finite.min()), float(finite.max())
-    room = (high - low) / 10
+    room = high / 10 - low / 10
     minimum = low - room if low < 0 else max(0.0, low - room)
     if present.dtype.is_integer():
         return {"minimum": float(math.floor(minimum)), "maximum": float(math.ceil(high + room))}
-    return {"minimum": minimum, "maximum": high + room}
+    return {"minimum": max(minimum, -sys.float_info.max), "maximum": min(high + room, sys.float_info.max)}
 
 
 def _infer_distance(column: pl.Series, frame: pl.DataFrame) -> float:

@@ -13,6 +13,7 @@ from sluice.documents.model import FrozenDocument
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 _TOP = 20
+_SQUARES_OVERFLOW = 1e150
 
 
 class ColumnStatistics(FrozenDocument):
@@ -83,11 +84,18 @@ def _numeric(present: pl.Series) -> dict[str, object]:
         "not_finite": int(values.size - finite.size),
         "minimum": float(finite.min()),
         "maximum": float(finite.max()),
-        "mean": float(finite.mean()),
-        "deviation": float(finite.std()),
+        **_moments(finite),
         "zeros": int((finite == 0).sum()),
         "quantiles": tuple(np.quantile(finite, QUANTILES, method="inverted_cdf").tolist()),
     }
+
+
+def _moments(finite: np.ndarray) -> dict[str, float]:
+    """Mean and deviation; in parts of the largest value where their sums would overflow."""
+    largest = float(np.abs(finite).max())
+    scale = largest if largest > _SQUARES_OVERFLOW else 1.0
+    parts = finite / scale
+    return {"mean": scale * float(parts.mean()), "deviation": scale * float(parts.std())}
 
 
 def frequencies(present: pl.Series) -> pl.DataFrame:

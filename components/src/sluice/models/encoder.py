@@ -33,6 +33,13 @@ _CATEGORIES = 256
 _RARE = 1e-3
 _HEAVY = 6.0
 _BLOCK = 4096
+_NOISE = 2.0**-23
+"""Part of a value by which its copy in float32 may be another: fractions that vary by no more are one."""
+_ROUNDING = 2.0**-50
+"""Part of a value by which the same sum may come out as another in float64: knots so close are one."""
+_LEAST = 1e-300
+"""Divisor whose inverse is finite."""
+_SQUARES_OVERFLOW = 1e150
 
 
 class NumericCode(FiniteDocument):
@@ -182,7 +189,8 @@ def _fit_column(train: pl.DataFrame, feature: Feature) -> NumericCode | Category
         return _fit_category(feature.name, values.cast(pl.String))
     if not (values.dtype.is_numeric() or values.dtype in (pl.Boolean, pl.Null)):
         raise BadInput(f"column {feature.name!r}", f"is {values.dtype}, the manifest says a number", "mend the feature")
-    return _fit_numeric(feature.name, values.cast(pl.Float64).to_numpy())
+    noise = _ROUNDING if values.dtype.is_integer() else _NOISE
+    return _fit_numeric(feature.name, values.cast(pl.Float64).to_numpy(), noise)
 
 
 def _fit_category(name: str, values: pl.Series) -> CategoryCode:
@@ -191,23 +199,20 @@ def _fit_category(name: str, values: pl.Series) -> CategoryCode:
     return CategoryCode(name=name, categories=tuple(sorted(frequent["value"].to_list())), other=other)
 
 
-def _fit_numeric(name: str, raw: Floats) -> NumericCode:
+def _fit_numeric(name: str, raw: Floats, noise: float) -> NumericCode:
     present = raw[np.isfinite(raw)]
-    flag = len(present) < len(raw)
+    flag = bool(np.isnan(raw).any())
     if not len(present):
         return NumericCode(name=name, log=False, fill=0.0, mean=0.0, deviation=1.0, knots=(), flag=flag)
-    log = _heavy(present)
+    log = bool(np.abs(present).max() > _SQUARES_OVERFLOW) or _heavy(present)
     values = _signed_log(present) if log else present
-    deviation = float(values.std()) or 1.0
-    return NumericCode(
-        name=name,
-        log=log,
-        fill=float(np.median(values)),
-        mean=float(values.mean()),
-        deviation=deviation,
-        knots=_knots(values),
-        flag=flag,
-    )
+    fill = float(np.median(values))
+    if np.ptp(values) <= max(noise * np.abs(values).max(), _LEAST):
+        return NumericCode(name=name, log=log, fill=fill, mean=fill, deviation=1.0, knots=(), flag=flag)
+    mean, deviation = float(values.mean()), float(values.std())
+    if deviation < _LEAST:  # squares of small numbers are 0
+        deviation = float(np.ptp(values))
+    return NumericCode(name=name, log=log, fill=fill, mean=mean, deviation=deviation, knots=_knots(values), flag=flag)
 
 
 def _heavy(values: Floats) -> bool:
@@ -220,7 +225,12 @@ def _knots(values: Floats) -> tuple[float, ...]:
     """Every distinct value when there are few, else quantiles; repeated edges once. Fewer than three say nothing."""
     distinct = np.unique(values)
     edges = distinct if len(distinct) <= _DISTINCT else np.unique(np.quantile(values, np.linspace(0, 1, _BINS + 1)))
-    return tuple(float(edge) for edge in edges) if len(edges) > 2 else ()
+    least = max(_ROUNDING * float(np.abs(edges).max()), _LEAST)
+    apart: list[float] = []
+    for edge in edges.tolist():
+        if not apart or edge - apart[-1] > least:
+            apart.append(edge)
+    return tuple(apart) if len(apart) > 2 else ()
 
 
 def _signed_log(values: Floats) -> Floats:
@@ -231,11 +241,11 @@ def _signed_log(values: Floats) -> Floats:
 def _plan(columns: Sequence[NumericCode | CategoryCode]) -> _Plan:
     numeric = [column for column in columns if isinstance(column, NumericCode)]
     bins = [
-        (index, low, 1.0 / (high - low))
+        (index, low, 1.0 / max(high - low, _LEAST))
         for index, column in enumerate(numeric)
         for low, high in zip(column.knots, column.knots[1:], strict=False)
     ]
-    affine = [(index, column.mean, 1.0 / column.deviation) for index, column in enumerate(numeric)] + bins
+    affine = [(index, column.mean, 1.0 / max(column.deviation, _LEAST)) for index, column in enumerate(numeric)] + bins
     flags = [index for index, column in enumerate(numeric) if column.flag]
     return _Plan(
         names=tuple(column.name for column in numeric),
@@ -283,8 +293,9 @@ def _encode_numbers(plan: _Plan, raw: Floats, out: Floats32) -> None:
     missing = np.isnan(values)
     values = np.where(missing, plan.fill, values)
     codes = values[:, plan.source]
-    codes -= plan.offset
-    codes *= plan.scale
+    with np.errstate(over="ignore"):  # beyond all numbers is beyond the clip too
+        codes -= plan.offset
+        codes *= plan.scale
     np.maximum(codes, plan.low, out=codes)
     np.minimum(codes, plan.high, out=codes)
     out[:, : codes.shape[1]] = codes
