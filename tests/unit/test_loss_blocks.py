@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from sluice.arrays import Floats
 from sluice.documents.event_time import iso, moment_of
 from sluice.documents.evidence import Evidence
 from sluice.documents.state import Applied
@@ -257,6 +258,10 @@ def _collected(world: pl.DataFrame, stage: str, days: int) -> Evidence:
     return collect_evidence(rows, labels, state, applied, {}, now=now, label_maturity_hours=6, block_hours=HOURS)
 
 
+def _by_day(hours: Floats, values: Floats) -> Floats:
+    return np.bincount((hours // 24).astype(np.int64), values).astype(np.float64)
+
+
 def test_rows_and_an_evaluation_lead_to_the_interval_by_hand() -> None:
     past, world = _world(60, 1), _world(10, 2)
     labels, hours, stable, candidate = (past[name].to_numpy() for name in ("label", "hours", "stable", "candidate"))
@@ -266,7 +271,7 @@ def test_rows_and_an_evaluation_lead_to_the_interval_by_hand() -> None:
     loss = {side: log_losses(labels, past[side].to_numpy()) for side in ("stable", "candidate")}
     residual, stretch = calibration_covariates(labels, stable).values()
     values = (np.ones(past.height), loss["candidate"] - loss["stable"], residual, stretch)
-    counts, judged, *columns = (np.bincount((hours // 24).astype(np.int64), each) for each in values)
+    counts, judged, *columns = (_by_day(hours, each) for each in values)
     means = np.stack(columns) / counts
     fit = np.linalg.lstsq(np.c_[np.ones(60), means.T], judged / counts, rcond=None)[0]
     daily = next(one for one in histories if one.hours == 24).adjustment
