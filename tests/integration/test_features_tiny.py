@@ -19,7 +19,7 @@ from sluice.features.parity import FeatureHistory, offline_cells
 from sluice.features.publish import FeaturePublisher
 from sluice.features.reader import OnlineReader
 from tests.support.broken_tables import BROKEN, INFINITE, history, with_table
-from tests.support.tiny_task import TASK, read_examples
+from tests.support.tiny_task import TASK, read_examples, with_examples, with_some
 
 _REPO = Path(__file__).parents[1] / "support/tiny_feature_repo"
 _NOW = datetime(2024, 4, 10, 12, 20, tzinfo=UTC)
@@ -145,6 +145,35 @@ def test_a_wrong_request_is_refused_by_name(
 ) -> None:
     with pytest.raises(BadInput, match=named):
         OnlineReader(serving, built.manifest).read([instance], _NOW)
+
+
+def test_a_key_that_may_be_null_reads_nothing_online_as_offline(serving: Path, tmp_path: Path) -> None:
+    examples = with_examples(lambda rows: with_some(with_some(rows, "shop", None), "amount", None))
+    task = dataclasses.replace(examples, nullable=frozenset({"shop", "amount"}))
+    ingest(task, tmp_path / "span")
+    build_features(task, tmp_path / "span", _REPO, tmp_path / "store", tmp_path / "out")
+    frame = pl.read_parquet(tmp_path / "out/frame.parquet").filter(pl.col("shop").is_null())
+    assert 0 < frame.height <= 4
+    assert frame["shop_orders"].null_count() == frame["amount_ratio"].null_count() == frame.height
+    manifest = FeatureManifest.model_validate_json((tmp_path / "out/manifest.json").read_bytes())
+    assert manifest.nullable == ("amount", "shop")
+    instances: list[dict[str, Any]] = [
+        {"shop": None, "amount": 2.0, "hour": 3},
+        {"shop": None, "amount": None, "hour": 3},
+        {"shop": "oak", "amount": 2.0, "hour": 3},
+    ]
+    read = OnlineReader(serving, manifest).read(instances, _NOW)
+    requests = pl.DataFrame(instances).with_columns(event_time=pl.lit(_NOW).dt.cast_time_unit("us"))
+    history = FeatureHistory.of_store(TASK, serving)
+    offline = offline_cells(history, requests, manifest.names)
+    assert pl.DataFrame(read.rows, schema=offline.cells.schema).equals(offline.cells)
+    assert (read.as_of, read.failures) == (offline.as_of, {})
+    assert read.rows[2]["amount_ratio"] is not None
+    nobody = offline_cells(history, requests[:2], manifest.names).cells
+    assert nobody.equals(offline.cells[:2])
+    assert list(OnlineReader(serving, manifest).read([instances[2] | {"amount": None}], _NOW).failures) == [0]
+    with pytest.raises(BadInput, match=r"instances\[0\]\.hour: is None; send a int"):
+        OnlineReader(serving, manifest).read([instances[2] | {"hour": None}], _NOW)
 
 
 def test_no_instances_give_no_rows(built: Built, serving: Path) -> None:

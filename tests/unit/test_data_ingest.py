@@ -19,7 +19,7 @@ from sluice.data.ingest import ingest
 from sluice.data.span import EXAMPLES_FILE, RECORD_FILE, SpanRecord, content_digest, read_record, read_span
 from sluice.errors import BadArtifact, BadInput, Refused, SluiceError
 from sluice.tasks.task import Slice
-from tests.support.tiny_task import TASK, orders, with_examples
+from tests.support.tiny_task import TASK, orders, with_examples, with_some
 
 _ROOT = Path(__file__).parents[2]
 
@@ -206,6 +206,35 @@ def test_splits_are_moments_that_follow_each_other(change: dict[str, Any], messa
         (lambda rows: rows.drop("shop"), BadInput, "no column 'shop'"),
         (lambda rows: rows.drop("label_time"), BadInput, "no column 'label_time'"),
         (lambda rows: rows.with_columns(pl.col("amount").cast(pl.String)), BadInput, "column 'amount'.*type string"),
+        (lambda rows: rows.with_columns(pl.col("shop").hash()), BadInput, "column 'shop'.*has type uint64, not String"),
+        (lambda rows: with_some(rows, "shop", None), BadInput, "column 'shop' of task 'tiny': is null in 4 of"),
+        (
+            lambda rows: with_some(rows, "amount", None),
+            BadInput,
+            "column 'amount' .*is null in 4 of .*; fill it in read_exa",
+        ),
+        (lambda rows: with_some(rows, "hour", None), BadInput, "column 'hour' .*is null in 4 of .*Task.nullable"),
+        (
+            lambda rows: with_some(rows, "amount", float("nan")),
+            BadInput,
+            "column 'amount' .* in 4 of .*for example nan, which",
+        ),
+        (
+            lambda rows: with_some(rows, "amount", float("-inf")),
+            BadInput,
+            "'amount' .*is not a finite number of 32 bits in 4",
+        ),
+        (
+            lambda rows: with_some(rows, "amount", 1e39),
+            BadInput,
+            "'amount' .*for example 1e\\+39, which no ser",
+        ),
+        (lambda rows: with_some(rows, "hour", -(2**63)), BadInput, "column 'hour' .*is below all integers in 4 of"),
+        (
+            lambda rows: with_some(rows, "shop", "x" * 257),
+            BadInput,
+            "'shop' .*has more than 256 characters in 4 of",
+        ),
         (lambda rows: rows.with_columns(refund=pl.lit(1.0)), Refused, "column 'refund'.*known only after"),
         (lambda rows: rows.clear(), BadInput, "has no rows"),
         (
@@ -226,6 +255,18 @@ def test_a_broken_source_is_named_and_nothing_is_written(
     with pytest.raises(error, match=message):
         ingest(with_examples(change), tmp_path / "span")
     assert not (tmp_path / "span").exists()
+
+
+def test_what_the_task_lets_be_null_may_be_and_nothing_else_can_be_let(tmp_path: Path) -> None:
+    task = dataclasses.replace(
+        with_examples(lambda rows: with_some(with_some(rows, "shop", None), "amount", None)),
+        nullable=frozenset({"shop", "amount"}),
+    )
+    ingest(task, tmp_path)
+    assert read_span(tmp_path)["shop"].null_count() == 4
+    odd = dataclasses.replace(TASK, nullable=frozenset({"label"}))
+    with pytest.raises(BadInput, match=r"Task\.nullable of task 'tiny': names 'label', which is neither"):
+        ingest(odd, tmp_path)
 
 
 def test_a_missing_source_file_is_named(tmp_path: Path) -> None:

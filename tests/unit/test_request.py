@@ -56,6 +56,18 @@ def test_keys_and_request_inputs_ask_for_a_read() -> None:
     assert request == InferenceRequest((KEYED,), online=True)
 
 
+def test_null_stands_where_the_task_lets_it_and_nowhere_else() -> None:
+    nameless = FEATURES.model_copy(update={"nullable": ("shop",)})
+    tensors = v2(tensor("shop", "BYTES", [None, "oak"]), tensor("amount", "FP64", [1.5, 2.0]))
+    assert parse_v1(v1(KEYED | {"shop": None}), nameless).instances == ({"shop": None, "amount": 1.5},)
+    assert parse_v2(tensors, nameless).instances[0] == {"shop": None, "amount": 1.5}
+    with pytest.raises(BadRequest, match=r"instances\[0\]\.amount: is None, not a finite number; send a [a-z ]+$"):
+        parse_v1(v1(KEYED | {"amount": None}), nameless)
+    for body, parse in ((v1(KEYED | {"shop": None}), parse_v1), (tensors, parse_v2)):
+        with pytest.raises(BadRequest, match="shop: is None, not a text"):
+            parse(body, FEATURES)
+
+
 def test_v2_gives_the_rows_of_v1() -> None:
     request = parse_v2(v2(*FULL, id="abc"), FEATURES)
     assert [dict(row) for row in request.instances] == [

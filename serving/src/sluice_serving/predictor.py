@@ -288,6 +288,7 @@ class Predictor:
             "reads_features_online": self.reader is not None,
             "entity_keys": list(manifest.entity_keys),
             "request_inputs": {feature.name: feature.dtype for feature in manifest.request_inputs},
+            "nullable": list(manifest.nullable),
             "features": {feature.name: feature.dtype for feature in manifest.features},
         }
 

@@ -14,6 +14,7 @@ from sluice.content import digest_of_files
 from sluice.data.span import SpanRecord, content_digest, type_name, write_span
 from sluice.documents.event_time import iso
 from sluice.errors import BadInput, Refused, SluiceError, one_line
+from sluice.tasks.request_limits import LARGEST_FLOAT, LARGEST_INT, LONGEST_TEXT
 from sluice.tasks.task import EXAMPLE_COLUMNS, Slice, Splits, Task
 
 SPLITS = ("train", "tune", "test")
@@ -30,7 +31,8 @@ def ingest(task: Task, out: Path) -> SpanRecord:
 
     Raises:
         BadInput: a slice cannot be evaluated, the source cannot be read or gives no frame, a source file or column is
-            missing, a type is wrong, an event time lies outside the window, or two different rows share an id.
+            missing, a type is wrong, an event time lies outside the window, two different rows share an id, or a server
+            would refuse what a row is asked by.
         Refused: the task reads a column that is known only later.
     """
     splits = task.splits
@@ -41,6 +43,7 @@ def ingest(task: Task, out: Path) -> SpanRecord:
     examples = with_one_zero(examples)
     distinct = examples.unique(maintain_order=True)
     check_rows(task, distinct)
+    check_requests(task, distinct)
     span = with_split(distinct, splits).sort("event_time", "example_id")
     _check_slices_over(task, span)
     record = SpanRecord(
@@ -82,11 +85,17 @@ def check_columns(task: Task, examples: pl.DataFrame) -> None:
         BadInput: a column is missing or has another type.
         Refused: a column is known only later.
     """
-    expected: Mapping[str, Any] = {**EXAMPLE_COLUMNS, **task.request_inputs}
-    for name in (*expected, *task.entity_keys):
+    keys = dict.fromkeys(task.entity_keys, pl.String)
+    expected: Mapping[str, Any] = {**EXAMPLE_COLUMNS, **task.request_inputs, **keys}
+    if unknown := sorted(task.nullable - {*task.request_inputs, *keys}):
+        rule = f"names {unknown[0]!r}, which is neither an entity key nor a request input"
+        raise BadInput(
+            f"Task.nullable of task {task.name!r}", rule, f"choose from {sorted({*task.request_inputs, *keys})}"
+        )
+    for name in expected:
         if name not in examples.columns:
             raise BadInput(f"source of task {task.name!r}", f"gives no column {name!r}", _MEND)
-        if name in expected and examples.schema[name] != expected[name]:
+        if examples.schema[name] != expected[name]:
             actual = type_name(examples.schema[name])
             raise BadInput(f"column {name!r} of task {task.name!r}", f"has type {actual}, not {expected[name]}", _MEND)
     if later := sorted(task.known_later & (set(examples.columns) - EXAMPLE_COLUMNS.keys())):
@@ -116,6 +125,36 @@ def check_rows(task: Task, examples: pl.DataFrame) -> None:
     repeated = examples.filter(examples["example_id"].is_null() | examples["example_id"].is_duplicated())
     if not repeated.is_empty():
         raise BadInput(source, f"gives two different rows with the id {repeated['example_id'].sort()[0]!r}", _MEND)
+
+
+def check_requests(task: Task, examples: pl.DataFrame) -> None:
+    """
+    Require entity keys and request inputs that a server takes: a row that it would refuse teaches a model nothing.
+
+    Raises:
+        BadInput: one is null that the task does not let be null, or has a value that no request may have.
+    """
+    for name in (*task.entity_keys, *task.request_inputs):
+        column = examples[name]
+        if (nulls := column.null_count()) and name not in task.nullable:
+            fix = "fill it in read_examples, or name it in Task.nullable: requests may then send null"
+            rule = f"is null in {nulls} of {len(column)} rows"
+            raise BadInput(f"column {name!r} of task {task.name!r}", rule, fix)
+        odd, rule = _beyond_limits(column)
+        if len(odd):
+            where = f"in {len(odd)} of {len(column)} rows, for example {odd[0]!s:.60}"
+            raise BadInput(f"column {name!r} of task {task.name!r}", f"{rule} {where}, which no server takes", _MEND)
+
+
+def _beyond_limits(column: pl.Series) -> tuple[pl.Series, str]:
+    """The values that a server refuses, and what they are."""
+    if column.dtype == pl.String:
+        return column.filter(column.str.len_chars() > LONGEST_TEXT), f"has more than {LONGEST_TEXT} characters"
+    if column.dtype.is_float():
+        return column.filter(~(column.abs() <= LARGEST_FLOAT)), "is not a finite number of 32 bits"
+    return column.filter(
+        column < -LARGEST_INT
+    ) if column.dtype.is_integer() else column.clear(), "is below all integers"
 
 
 def check_slices(task: Task) -> None:

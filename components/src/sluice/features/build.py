@@ -105,6 +105,7 @@ def manifest_of(task: Task, plan: FeaturePlan) -> FeatureManifest:
         service_digest=plan.digest,
         entity_keys=task.entity_keys,
         request_inputs=inputs,
+        nullable=tuple(sorted(task.nullable)),
         features=(*plan.features, *(feature for feature in (*inputs, *keys) if feature.name not in names)),
     )
 

@@ -30,6 +30,8 @@ class FeatureManifest(FrozenDocument):
     """Join keys that a request must carry."""
     request_inputs: tuple[Feature, ...]
     """What else a request must carry (inputs of on-demand transforms), with types."""
+    nullable: tuple[str, ...] = Field(default=(), exclude_if=lambda names: not names)
+    """Entity keys and request inputs that may be null. Left out of the document where there are none."""
     features: tuple[Feature, ...] = Field(min_length=1)
 
     @property

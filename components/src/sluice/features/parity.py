@@ -114,6 +114,8 @@ def offline_cells(history: FeatureHistory, requests: pl.DataFrame, names: Sequen
     for column in (_TIME, *task.entity_keys, *task.request_inputs):
         if column not in requests.columns:
             raise BadInput(f"column {column}", "is missing in the requests", "pass what the servers were asked")
+    # Of keys that are all null nobody knows the type.
+    requests = requests.with_columns(pl.col(*task.entity_keys).cast(pl.String)) if task.entity_keys else requests
     known = {feature.name for feature in whole.features} | {*task.entity_keys, *task.request_inputs}
     for name in names:
         if name not in known:

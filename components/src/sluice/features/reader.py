@@ -144,7 +144,10 @@ class OnlineReader:
                         f"instances[{number}].{name}", "is not an input", f"send {', '.join(sorted(allowed))}"
                     )
         return {
-            feature.name: [_input(feature, instance, number) for number, instance in enumerate(instances)]
+            feature.name: [
+                _input(feature, instance, number, nullable=feature.name in self._manifest.nullable)
+                for number, instance in enumerate(instances)
+            ]
             for feature in self._carried
         }
 
@@ -156,8 +159,8 @@ class OnlineReader:
         of each row.
         """
         keys = list(zip(*(columns[key] for key in view.keys), strict=True))
-        stored = self._answers(view, list(dict.fromkeys(keys)))
-        lifetime, answers = view.lifetime, [stored[key] for key in keys]
+        stored = self._answers(view, [key for key in dict.fromkeys(keys) if None not in key])
+        lifetime, answers = view.lifetime, [stored.get(key, (None, None)) for key in keys]
         expired = [bool(lifetime and stamp and now - stamp > lifetime) for stamp, _ in answers]
         for feature in view.features:
             columns[feature.name] = [
@@ -182,12 +185,14 @@ class OnlineReader:
         return stored
 
 
-def _input(feature: Feature, instance: Instance, number: int) -> Any:
-    """One field of a request, checked: strings, 64-bit integers, finite numbers."""
+def _input(feature: Feature, instance: Instance, number: int, *, nullable: bool) -> Any:
+    """One field of a request, checked: strings, 64-bit integers, finite numbers, or None where it may be."""
     where = f"instances[{number}].{feature.name}"
     if feature.name not in instance:
         raise BadInput(where, "is missing", f"send a {feature.dtype}")
     value = instance[feature.name]
+    if value is None and nullable:
+        return None
     if feature.dtype == "string" and isinstance(value, str):
         return value
     number_given = isinstance(value, int | float) and not isinstance(value, bool)

@@ -18,13 +18,12 @@ import orjson
 
 from sluice.errors import BadInput
 from sluice.features.manifest import Feature, FeatureManifest
+from sluice.tasks.request_limits import LARGEST_FLOAT, LARGEST_INT, LONGEST_TEXT
 
 MAX_BODY_BYTES = 1 << 20
 MAX_INSTANCES = 1000
-MAX_TEXT = 256
+MAX_TEXT = LONGEST_TEXT
 _MOST_NAMES = 5
-_FLOAT32_MAX = 3.4028234663852886e38
-_INT64 = 2**63
 
 _EXPECTED = {
     "float": "a finite number",
@@ -108,12 +107,12 @@ def parse_v1(body: bytes, manifest: FeatureManifest, *, reads_online: bool = Tru
             rule = f"is {kind_of(instance)}, not an object"
             raise BadRequest(f"instances[{i}]", rule, "send {name: value, ...}", part="rows")
     online = is_online(instances[0], manifest, "instances[0]")
-    fields = fields_of(manifest, online=online)
+    fields, nullable = fields_of(manifest, online=online), nullable_of(manifest, online=online)
     for i, instance in enumerate(instances):
         if instance.keys() != fields.keys():
             _refuse_names(instance, manifest, f"instances[{i}]", online=online)
         for name, value in instance.items():
-            check_value(value, fields[name], f"instances[{i}].{name}", online=online)
+            check_value(value, fields[name], f"instances[{i}].{name}", nullable=name in nullable)
     return readable(InferenceRequest(tuple(instances), online), reads_online=reads_online)
 
 
@@ -176,20 +175,25 @@ def fields_of(manifest: FeatureManifest, *, online: bool) -> Mapping[str, Featur
     return keys | {feature.name: feature for feature in manifest.request_inputs}
 
 
-def check_value(value: Any, feature: Feature | None, place: str, *, online: bool) -> None:
-    """Refuse a value that is not of the field's type; ``null`` is a missing feature, but never a key or an input."""
-    if value is None and not online:
+def nullable_of(manifest: FeatureManifest, *, online: bool) -> frozenset[str]:
+    """Where ``null`` may stand: a missing feature, or a key or input that the task lets be missing."""
+    return frozenset(manifest.nullable if online else manifest.names)
+
+
+def check_value(value: Any, feature: Feature | None, place: str, *, nullable: bool) -> None:
+    """Refuse a value that is not of the field's type."""
+    if value is None and nullable:
         return
     kind = type(value)
     if feature is None or feature.dtype == "string":
         good = kind is str and len(value) <= MAX_TEXT
     elif feature.dtype == "int":
-        good = (kind is int or (kind is float and value.is_integer())) and -_INT64 <= value < _INT64
+        good = (kind is int or (kind is float and value.is_integer())) and -LARGEST_INT <= value <= LARGEST_INT
     else:
-        good = (kind is float or kind is int) and math.isfinite(value) and abs(value) <= _FLOAT32_MAX
+        good = (kind is float or kind is int) and math.isfinite(value) and abs(value) <= LARGEST_FLOAT
     if not good:
         expected = _EXPECTED[feature.dtype if feature else "string"]
-        fix = f"send {expected}{'' if online else ' or null'}"
+        fix = f"send {expected}{' or null' if nullable else ''}"
         raise BadRequest(place, f"is {excerpt(value)}, not {expected}", fix, part="values")
 
 

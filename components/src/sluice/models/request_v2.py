@@ -24,6 +24,7 @@ from sluice.models.request import (
     is_online,
     json_object,
     kind_of,
+    nullable_of,
     readable,
 )
 
@@ -125,15 +126,15 @@ def _rows_of(
             rule = f"has {length} values where the first tensor has {n}"
             raise BadRequest(f"input {excerpt(name)}", rule, "send columns of one length", part="rows")
     online = is_online(columns, manifest, "inputs")
-    fields = fields_of(manifest, online=online)
+    fields, nullable = fields_of(manifest, online=online), nullable_of(manifest, online=online)
     for name, (datatype, data) in columns.items():
-        _check_column(name, datatype, data, fields[name], online=online)
+        _check_column(name, datatype, data, fields[name], nullable=name in nullable)
     names = tuple(columns)
     rows = zip(*(data for _, data in columns.values()), strict=True)
     return tuple(dict(zip(names, row, strict=True)) for row in rows), online
 
 
-def _check_column(name: str, datatype: str, data: list[Any], feature: Feature | None, *, online: bool) -> None:
+def _check_column(name: str, datatype: str, data: list[Any], feature: Feature | None, *, nullable: bool) -> None:
     """Refuse what is not of the field's type, and what its own datatype cannot hold."""
     dtype = "string" if feature is None else feature.dtype
     allowed = _ACCEPTED[dtype]
@@ -141,7 +142,7 @@ def _check_column(name: str, datatype: str, data: list[Any], feature: Feature | 
         rule = f"has datatype {excerpt(datatype)}"
         raise BadRequest(f"input {excerpt(name)}", rule, f"send one of {', '.join(sorted(allowed))}", part="values")
     for i, value in enumerate(data):
-        check_value(value, feature, f"inputs[{i}].{name}", online=online)
+        check_value(value, feature, f"inputs[{i}].{name}", nullable=nullable)
     if datatype not in _RANGES:
         return
     low, high = _RANGES[datatype]

@@ -93,6 +93,8 @@ class Task:
         baseline_keys: columns of the frame whose combinations give the rate baseline.
         splits: the boundaries in event time.
         recipe: the default candidate.
+        nullable: entity keys and request inputs that may be null, in rows and in requests. What is read by a null key
+            is missing; others of these are refused, for a request without them gets no score.
     """
 
     name: str
@@ -110,6 +112,7 @@ class Task:
     baseline_keys: tuple[str, ...]
     splits: Splits
     recipe: Recipe
+    nullable: frozenset[str] = frozenset()
 
 
 def load_task(name: str) -> Task:
