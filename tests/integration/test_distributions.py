@@ -34,7 +34,7 @@ from pathlib import Path
 for name in ("sluice", "sluice-pipelines", "sluice-serving"):
     for entry in distribution(name).entry_points:
         assert callable(entry.load()), entry
-from sluice.features.store import load_definitions
+from sluice.features.definitions import load_definitions
 from sluice.features.tables import tables_at
 from sluice.gitops.writer import GitOps
 from sluice.installation import FEATURE_REPO, INSTALLATION, code_digest
@@ -45,7 +45,7 @@ assert gitops.snapshot().policy.task == TASK.name
 with tables_at("."):
     assert load_definitions(FEATURE_REPO)
 assert TASK.schema_file.is_file()
-assert code_digest(FEATURE_REPO) == code_digest(FEATURE_REPO)
+assert code_digest(FEATURE_REPO, TASK.modules) == code_digest(FEATURE_REPO, TASK.modules)
 """
 
 

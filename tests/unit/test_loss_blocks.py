@@ -270,8 +270,8 @@ def test_rows_and_an_evaluation_lead_to_the_interval_by_hand() -> None:
     assert {one.hours for one in histories} >= {1, 12, 24}
     loss = {side: log_losses(labels, past[side].to_numpy()) for side in ("stable", "candidate")}
     residual, stretch = calibration_covariates(labels, stable).values()
-    values = (np.ones(past.height), loss["candidate"] - loss["stable"], residual, stretch)
-    counts, judged, *columns = (_by_day(hours, each) for each in values)
+    each = (np.ones(past.height), loss["candidate"] - loss["stable"], residual, stretch)
+    counts, judged, *columns = (_by_day(hours, values) for values in each)
     means = np.stack(columns) / counts
     fit = np.linalg.lstsq(np.c_[np.ones(60), means.T], judged / counts, rcond=None)[0]
     daily = next(one for one in histories if one.hours == 24).adjustment

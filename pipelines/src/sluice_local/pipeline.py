@@ -13,6 +13,7 @@ from sluice.errors import SluiceError
 from sluice.installation import code_digest
 from sluice.steps.parameters import TrainingParameters
 from sluice.tasks.recipe import Recipe
+from sluice.tasks.task import task_modules
 from sluice.workspace import Workspace
 
 _STEP = re.compile(r"Inner task failed: '?([\w-]+)")
@@ -43,7 +44,12 @@ class Start:
         """The run as decisions name it."""
         recipe = digest_of_value(self.recipe.model_dump(mode="json"))
         identity = {"name": self.name, "task": self.task, "recipe": recipe, "source": self.source, "now": self.now}
-        return {"id": digest_of_value(identity)[7:19], **identity, "code": code_digest(Path(self.feature_repo))}
+        return {"id": digest_of_value(identity)[7:19], **identity, "code": self.code}
+
+    @property
+    def code(self) -> str:
+        """Digest of all code that the run depends on."""
+        return code_digest(Path(self.feature_repo), task_modules(self.task))
 
 
 def run_training(start: Start, workspace: Workspace, record: Path) -> None:
@@ -59,7 +65,7 @@ def run_training(start: Start, workspace: Workspace, record: Path) -> None:
 
     root = workspace.pipelines
     # The cache knows the components' sources but not the core's, so a change of either starts a new one.
-    cache = root / "cache" / code_digest(Path(start.feature_repo))[7:23]
+    cache = root / "cache" / start.code[7:23]
     local.init(
         runner=local.SubprocessRunner(use_venv=False),
         pipeline_root=str(root),

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import ast
-import importlib.util
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 
-from sluice.content import digest_of_file
 from sluice.errors import Refused
 from sluice.features.manifest import Feature
 from sluice.features.on_demand import OnDemandView
@@ -86,15 +82,3 @@ def refuse_known_later(known_later: Collection[str], fields: Iterable[tuple[str,
                 "is known only after the prediction",
                 "remove it, or build one from events before the prediction",
             )
-
-
-def imported_sources(source: str) -> dict[str, str]:
-    """
-    Digests of the files of the modules of ``sluice`` that a function's text imports: they are part of what it does.
-
-    Args:
-        source: Python text of one function.
-    """
-    modules = {node.module for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom) and node.module}
-    specs = {name: importlib.util.find_spec(name) for name in sorted(modules) if name.split(".")[0] == "sluice"}
-    return {name: digest_of_file(Path(spec.origin)) for name, spec in specs.items() if spec and spec.origin}

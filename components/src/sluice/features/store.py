@@ -25,9 +25,10 @@ from sluice.errors import BadInput
 from sluice.features.definitions import apply_objects, load_definitions, named_fields, staged_definitions
 from sluice.features.manifest import Feature
 from sluice.features.on_demand import OnDemandView
-from sluice.features.plan import FeaturePlan, StoredView, imported_sources, refuse_known_later
+from sluice.features.plan import FeaturePlan, StoredView, refuse_known_later
 from sluice.features.table_contract import MOMENT
 from sluice.features.tables import read_mark
+from sluice.installation.source_code import reached_sources
 
 Dtype = Literal["float", "int", "string"]
 _DTYPES: Mapping[str, Dtype] = {
@@ -311,6 +312,8 @@ def _service_digest(
             "service": service,
             "features": [feature.model_dump(mode="json") for feature in features],
             "stored": {view.name: [view.keys, [feature.name for feature in view.features]] for view in stored},
-            "on_demand": {view.name: [view.inputs, view.source, imported_sources(view.source)] for view in on_demand},
+            "on_demand": {
+                view.name: [view.inputs, view.source, reached_sources(texts=[view.source])] for view in on_demand
+            },
         }
     )

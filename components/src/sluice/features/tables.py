@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sluice.content import digest_of_file, digest_of_files, write_json, written_whole
+from sluice.content import digest_of_file, digest_of_files, digest_of_value, write_json, written_whole
 from sluice.errors import BadInput, SluiceError, one_line
 from sluice.features.plan import StoredView
 from sluice.features.table_contract import MOMENT, TableContract
+from sluice.installation.source_code import reached_sources
 from sluice.object_store import open_location
 from sluice.tasks.task import Task
 
@@ -51,13 +52,14 @@ def table_path(definitions: str, name: str) -> str:
 
 
 def origin_of_tables(task: Task, end: datetime) -> dict[str, str]:
-    """What the feature tables of ``[train, end)`` are made of: raw files, window, and the code that builds them."""
+    """What the feature tables of ``[train, end)`` are made of: raw files, window, and all code that builds them."""
     code = getattr(task.read_feature_tables, "__code__", None)
+    sources = reached_sources(task.modules)
     return {
         "source": digest_of_files(task.source_files()),
         "from": task.splits.train.isoformat(),
         "to": end.isoformat(),
-        "code": digest_of_file(Path(code.co_filename)) if code else "unknown",
+        "code": digest_of_value([digest_of_file(Path(code.co_filename)) if code else "unknown", sources]),
     }
 
 

@@ -21,7 +21,7 @@ from sluice.object_store import is_remote, open_location
 from sluice.release.snapshot import POLICY
 from sluice.steps.parameters import STABLE, CandidateParameters, parse_recipe
 from sluice.steps.repository import open_repository
-from sluice.tasks.task import load_task
+from sluice.tasks.task import load_task, task_modules
 
 PROBE = ".sluice-check"
 """What the first step writes into a store; no bundle and no checkpoint is called so."""
@@ -64,7 +64,7 @@ def settle(parameters: CandidateParameters, job: tuple[str, str]) -> SettledPara
         read_bundle(parameters.bundles, production, os.environ)
     digest = digest_of_value(recipe.model_dump(mode="json"))
     identity = {"name": job[0], "task": parameters.task, "recipe": digest, "source": source, "now": now}
-    code = code_digest(Path(parameters.feature_repo))
+    code = code_digest(Path(parameters.feature_repo), task_modules(parameters.task))
     run = {"id": digest_of_value({**identity, "job": job[1]})[7:19], **identity, "code": code}
     text = parameters.recipe or recipe.model_dump_json()
     return SettledParameters(source, text, policy, production, now, parameters.run or json.dumps(run, sort_keys=True))

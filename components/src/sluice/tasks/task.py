@@ -10,8 +10,10 @@ import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -113,6 +115,24 @@ class Task:
     splits: Splits
     recipe: Recipe
     nullable: frozenset[str] = frozenset()
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Names of the modules that its functions are in."""
+        functions = (self.source_files, self.read_examples, self.read_feature_tables)
+        return tuple(sorted({_module_of(function) for function in functions}))
+
+
+def _module_of(function: Any) -> str:
+    while isinstance(function, partial):
+        function = function.func
+    return str(getattr(function, "__module__", None) or type(function).__module__)
+
+
+def task_modules(name: str) -> tuple[str, ...]:
+    """The modules of the task called ``name``: its own, and those of its functions; errors as of ``load_task``."""
+    module, _, attribute = name.partition(":")
+    return (module if attribute else f"sluice.tasks.{name}", *load_task(name).modules)
 
 
 def load_task(name: str) -> Task:
