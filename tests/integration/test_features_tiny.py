@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shutil
+import sqlite3
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +16,7 @@ import polars as pl
 import pytest
 
 from sluice.data.ingest import ingest
-from sluice.errors import BadArtifact, BadInput, Refused
+from sluice.errors import BadArtifact, BadInput, Refused, Unavailable
 from sluice.features.build import FrameRecord, build_features
 from sluice.features.manifest import FeatureManifest
 from sluice.features.parity import FeatureHistory, offline_cells
@@ -346,3 +350,85 @@ def test_advancing_before_a_reset_or_backwards_is_refused(serving: Path) -> None
     publisher = FeaturePublisher(TASK, serving)
     with pytest.raises(BadInput, match="reset the publisher first"):
         publisher.advance(_NOW)
+
+
+def _garbage(path: Path) -> None:
+    path.write_bytes(b"garbage " * (path.stat().st_size // 8))
+
+
+def _damaged_row(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        [(table,), *_] = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        connection.execute(f"UPDATE \"{table}\" SET value = X'FFFFFF'")  # noqa: S608
+
+
+def _half(path: Path) -> None:
+    with path.open("r+b") as stream:
+        stream.truncate(path.stat().st_size // 2)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [_garbage, lambda path: path.write_bytes(b""), Path.unlink, _damaged_row, _half],
+    ids=["garbage", "empty", "removed", "rows", "half"],
+)
+def test_a_store_that_was_damaged_is_unavailable_until_it_is_whole(
+    built: Built, serving: Path, tmp_path: Path, damage: Callable[[Path], object]
+) -> None:
+    store, online = tmp_path / "store", tmp_path / "store" / "online.db"
+    shutil.copytree(serving, store)
+    _checkpoint(online)
+    whole, reader = online.read_bytes(), OnlineReader(store, built.manifest)
+    instance = [{"shop": "oak", "amount": 1.0, "hour": 1}]
+    before = reader.read(instance, _NOW)
+    damage(online)
+    for _ in range(2):
+        with pytest.raises(Unavailable, match=r"online\.db: cannot be read \(.+\); put a whole store"):
+            reader.read(instance, _NOW)
+    assert online.exists() == (damage is not Path.unlink), "a reader makes no store"
+    for suffix in ("-wal", "-shm"):
+        online.with_name(f"online.db{suffix}").unlink(missing_ok=True)
+    online.write_bytes(whole)
+    assert reader.read(instance, _NOW) == before
+
+
+def _checkpoint(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def test_a_new_file_at_the_path_is_read(built: Built, serving: Path, tmp_path: Path) -> None:
+    store, instance = tmp_path / "store", [{"shop": "oak", "amount": 1.0, "hour": 1}]
+    shutil.copytree(serving, store)
+    reader = OnlineReader(store, built.manifest)
+    before = reader.read(instance, _NOW)
+    publisher = FeaturePublisher(TASK, tmp_path / "later", _REPO)
+    publisher.reset(_NOW + timedelta(days=3))
+    _checkpoint(tmp_path / "later" / "online.db")
+    (tmp_path / "later" / "online.db").replace(store / "online.db")
+    after = reader.read(instance, _NOW)
+    assert after.as_of != before.as_of
+
+
+def test_a_store_that_somebody_holds_is_not_waited_for(built: Built, serving: Path, tmp_path: Path) -> None:
+    store, instance = tmp_path / "store", [{"shop": "oak", "amount": 1.0, "hour": 1}]
+    shutil.copytree(serving, store)
+    reader = OnlineReader(store, built.manifest)
+    with contextlib.closing(sqlite3.connect(store / "online.db")) as holder:
+        holder.execute("PRAGMA journal_mode=DELETE")
+        holder.execute("BEGIN EXCLUSIVE")
+        start = time.monotonic()
+        with pytest.raises(Unavailable, match="locked"):
+            reader.read(instance, _NOW)
+        assert time.monotonic() - start < 3
+    assert reader.read(instance, _NOW).rows
+
+
+def test_a_file_that_is_no_store_is_not_written_over(tmp_path: Path) -> None:
+    FeaturePublisher(TASK, tmp_path, _REPO)
+    (tmp_path / "applied.json").unlink()
+    for path in tmp_path.glob("online.db*"):
+        path.unlink()
+    (tmp_path / "online.db").write_bytes(b"somebody's notes" * 1000)
+    with pytest.raises(BadArtifact, match=r"online\.db: is no online store"):
+        FeaturePublisher(TASK, tmp_path, _REPO)

@@ -103,7 +103,7 @@ class OnlineReader:
         Raises:
             BadInput: an instance lacks a field, has one too many or one of the wrong type, or a transform says that a
                 value means nothing; names it.
-            Unavailable: the store is Redis and does not answer.
+            Unavailable: the store does not answer, or what is there is no store.
         """
         columns = self._input_columns(instances)
         stale: dict[str, list[bool]] = {}

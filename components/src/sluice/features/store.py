@@ -6,6 +6,7 @@ The only place that turns Feast's objects into a ``FeaturePlan`` and asks Feast 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 import sqlite3
@@ -21,11 +22,12 @@ from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.types import String
 
 from sluice.content import digest_of_files, digest_of_value, write_json, written_whole
-from sluice.errors import BadInput
+from sluice.errors import BadArtifact, BadInput, one_line
 from sluice.features.definitions import apply_objects, load_definitions, named_fields, staged_definitions
 from sluice.features.manifest import Feature
 from sluice.features.on_demand import OnDemandView
 from sluice.features.plan import FeaturePlan, StoredView, refuse_known_later
+from sluice.features.sqlite_store import FollowingSqliteOnlineStore
 from sluice.features.table_contract import MOMENT
 from sluice.features.tables import read_mark
 from sluice.installation.source_code import reached_sources
@@ -125,7 +127,10 @@ def open_feature_store(store: Path) -> FeatureStore:
     if not (repo / "feature_store.yaml").is_file():
         raise BadInput(str(store), "is not a feature store", "run the features step first")
     logging.getLogger("feast").setLevel(logging.ERROR)
-    return FeatureStore(repo_path=str(repo.resolve()))
+    feast = FeatureStore(repo_path=str(repo.resolve()))
+    if feast.config.online_store.type == "sqlite":  # not named in the file: other tools of Feast read that too
+        feast.provider._online_store = FollowingSqliteOnlineStore()
+    return feast
 
 
 def plan_of(feast: FeatureStore, service: str) -> FeaturePlan:
@@ -225,9 +230,11 @@ def _column(feature: Feature, values: pl.Series) -> pl.Series:
 
 def _prepare_online(path: Path) -> None:
     """Let readers read while the publisher writes (the mode is kept in the file)."""
-    with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA journal_mode=WAL")
-    connection.close()
+    try:
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+    except sqlite3.Error as error:
+        raise BadArtifact(str(path), f"is no online store ({one_line(error, 200)})", "move it away") from error
 
 
 def stored_view(view: Any, join_keys: Mapping[str, str] = {}) -> StoredView:
