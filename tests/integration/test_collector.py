@@ -299,6 +299,13 @@ def test_a_batch_that_is_too_large_is_refused_before_it_is_sent(refusing: Post) 
     connection.close()
 
 
+def test_a_head_without_bounds_is_refused_and_counted(refusing: Post) -> None:
+    address, headers = f"127.0.0.1:{refusing.port}", {f"x-{number}": "y" for number in range(20_000)}
+    assert call(address, "POST", "/v1/feedback", b"{}", headers)[0] == 431
+    counts = call(address, "GET", "/metrics")[1].decode()
+    assert 'sluice_collector_requests_total{endpoint="other",status="431",task="tiny"} 1.0' in counts
+
+
 def test_a_sender_who_writes_first_and_reads_then_sees_the_refusal(refusing: Post) -> None:
     assert answer_to_a_slow_sender(f"127.0.0.1:{refusing.port}", "POST", "/v1/feedback", 2 << 20) == 413
     assert answer_to_a_slow_sender(f"127.0.0.1:{refusing.port}", "POST", "/v1/nothing", 2 << 20) == 404
