@@ -122,7 +122,19 @@ def test_retries_back_off_and_caching_is_for_what_follows_from_its_inputs(name: 
             # From the start of the first try to the end of the last one.
             assert whole > (need.retries + 1) * int(settings[label]["activeDeadlineSeconds"])
     uncached = {step_of(label) for label, task in tasks(spec).items() if not task["cachingOptions"]}
-    assert uncached <= {"check", "gate", "release", "promote", "watch", "materialize", "conclude", "exit-note"}
+    never = {"check", "gate", "release", "promote", "watch", "materialize", "conclude", "exit-note", "train-on-nodes"}
+    assert uncached <= never
+
+
+@pytest.mark.parametrize("name", sorted(CATALOGUE))
+def test_what_may_come_from_the_cache_is_asked_for_by_nothing_that_every_run_has_anew(name: str) -> None:
+    spec, _ = document(name)
+    cached = {step_of(label): task for label, task in tasks(spec).items() if task["cachingOptions"].get("enableCache")}
+    anew = {"run", "now", "job_name", "job_id"}
+    given = {step: set(task.get("inputs", {}).get("parameters", {})) for step, task in cached.items()}
+    assert {step: anew & names for step, names in given.items() if anew & names} == {}
+    if name == "training":
+        assert {"train", "evaluate", "bundle", "infra-validate"} <= cached.keys()
 
 
 def test_a_verdict_is_not_asked_for_twice() -> None:

@@ -175,9 +175,9 @@ def test_the_first_step_asks_whether_it_may_write_and_for_the_model_in_productio
 
 def test_a_promotion_whose_store_is_away_is_a_fault(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     summary = SimpleNamespace(path=str(tmp_path / "summary"))
-    places = {"gitops": "/r.git", "bundles": "s3://models/tiny", "environment": "dev", "now": "", "name": "n"}
+    places = {"gitops": "/r.git", "bundles": "s3://models/tiny", "environment": "dev", "now": ""}
     with pytest.raises(SystemExit) as ended:
-        promote.function(digest=C, summary=summary, **places)
+        promote.function(digest=C, summary=summary, job_name="", job_id="7", **places)
     lines = capsys.readouterr().err.splitlines()
     assert ended.value.code == 1
     assert [line.split(":")[0] for line in lines] == ["try 1 of 3", "try 2 of 3", "sluice"]

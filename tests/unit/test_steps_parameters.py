@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 
 from sluice.errors import BadArtifact, BadInput, Refused, Unavailable
+from sluice.gates.policy import parse_policy
 from sluice.models.store import read_bundle, store_bundle
 from sluice.steps.error_boundary import exit_on_error
 from sluice.steps.parameters import PromotionParameters, TrainingParameters
 from sluice.steps.settlement import SettledParameters, settle
+from sluice.strict_yaml import read_yaml
+from sluice.tasks.recipe import Recipe
 from tests.support import tiny_task
 from tests.support.tiny_bundle import write_tiny_bundle
 
@@ -24,6 +27,7 @@ GIVEN = {
     "overlays": str(ROOT / "tests/support/tiny_checkout/manifests/overlays"),
 }
 DIGEST = "sha256:" + "0" * 64
+OTHER = Recipe(name="other", description="Another.", features=("amount",))
 
 
 def settled(changed: dict[str, str], job: tuple[str, str] = ("by-hand", "42")) -> SettledParameters:
@@ -85,9 +89,61 @@ def test_defaults_are_settled_and_name_the_run() -> None:
 
 
 def test_what_was_given_is_left_as_it_is() -> None:
-    given = {"now": "2026-01-01T00:00:00Z", "production": "", "source": DIGEST, "run": '{"id": "mine"}'}
+    given = {"now": "2026-01-01T00:00:00Z", "production": "", "source": DIGEST}
     made = settled(given)
-    assert (made.now, made.production, made.source, made.run) == tuple(given.values())
+    assert (made.now, made.production, made.source) == tuple(given.values())
+
+
+@pytest.mark.parametrize(("job", "name"), [(("by-hand", "42"), "by-hand"), (("", "42"), "42")])
+def test_a_run_is_named_and_leads_back_to_kfps_whoever_started_it(job: tuple[str, str], name: str) -> None:
+    """A schedule gives its runs no name."""
+    named = json.loads(settled({}, job).run)
+    assert (named["name"], named["kfp_run"]) == (name, "42")
+
+
+def test_what_a_run_is_called_by_hand_wins_and_the_rest_is_filled_in() -> None:
+    made = settled({"run": '{"id": "mine", "ticket": "T-1"}'})
+    named = json.loads(made.run)
+    assert (named["id"], named["ticket"], named["kfp_run"], named["code"]) == ("mine", "T-1", "42", made.code)
+    assert "kfp_run" not in json.loads(settled({"run": '{"kfp_run": ""}'}).run)
+
+
+@pytest.mark.parametrize("text", ["mine", "[1]", '"x"', '{"id": 1}', '{"id": ""}', '{"code": ""}', "null"])
+def test_what_names_no_run_is_refused_before_it_starts(text: str) -> None:
+    with pytest.raises(BadInput, match=r"^parameter run: .*; it is: JSON object on one line"):
+        TrainingParameters.parse(GIVEN | {"run": text})
+
+
+def test_a_policy_may_be_json_on_one_line_and_what_the_form_makes_of_yaml_is_told() -> None:
+    text = (Path(GIVEN["overlays"]) / "dev/gate-policy.yaml").read_text()
+    line = json.dumps(read_yaml(text.encode()), default=str)
+    assert "\n" not in line
+    made = settled({"policy": line})
+    assert parse_policy(made.policy.encode(), "it") == parse_policy(text.encode(), "it")
+    for lost in (" ".join(text.split()), text.replace("\n", ""), "dev"):
+        with pytest.raises(BadInput, match=r"parameter policy: is neither .*; write it as JSON on one line"):
+            settled({"policy": lost})
+    with pytest.raises(BadInput, match="surprise"):
+        settled({"policy": line.replace("{", '{"surprise": 1, ', 1)})
+
+
+def test_a_recipe_is_json_or_a_name_of_one() -> None:
+    named = settled({"recipe": f"{__name__}:OTHER"})
+    assert named.recipe == settled({"recipe": OTHER.model_dump_json(indent=1)}).recipe == OTHER.model_dump_json()
+    for wrong, rule in (
+        ("flights-all", "recipe 'flights-all': cannot be loaded .*; name a recipe as module:ATTRIBUTE, or write JSON"),
+        (f"{__name__}:DIGEST", "is a str, not a Recipe"),
+        ("{", "parameter recipe: the document: .*; write a JSON object on one line, of name, description"),
+    ):
+        with pytest.raises(BadInput, match=rule):
+            settled({"recipe": wrong})
+
+
+def test_a_refusal_says_what_the_parameter_is_since_the_form_does_not() -> None:
+    with pytest.raises(BadInput, match=r"got 0; it is: steps between two checkpoints, 1 to 1000000$"):
+        TrainingParameters.parse(GIVEN | {"checkpoint_every": 0})
+    with pytest.raises(BadInput, match="; choose of bundles, checkpoint_every, "):
+        TrainingParameters.parse(GIVEN | {"surprise": 0})
 
 
 def test_a_policy_of_another_task_is_refused() -> None:

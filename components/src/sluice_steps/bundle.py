@@ -9,7 +9,7 @@ from sluice_steps.step import MIDDLE, Need, step
 def bundle(
     task: str,
     recipe: str,
-    run: str,
+    code: str,
     frame: dsl.Input[dsl.Dataset],
     teacher: dsl.Input[dsl.Model],
     ladder: dsl.Input[dsl.Model],
@@ -26,7 +26,7 @@ def bundle(
     artifacts = {"frame": frame, "teacher": teacher, "ladder": ladder, "evaluation": evaluation}
     with exit_on_error():
         inputs = {name: Path(artifact.path) for name, artifact in artifacts.items()}
-        result = pack(task, recipe, run, inputs, Path(packed.path))
+        result = pack(task, recipe, code, inputs, Path(packed.path))
     Path(card.path).write_bytes((result.directory / "card.html").read_bytes())
     packed.metadata.update(digest=result.digest)
     return result.digest

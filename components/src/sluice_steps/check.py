@@ -25,7 +25,8 @@ def check(
     job_name: str,
     job_id: str,
 ) -> NamedTuple(  # type: ignore[valid-type]
-    "Settled", [("source", str), ("recipe", str), ("policy", str), ("production", str), ("now", str), ("run", str)]
+    "Settled",
+    [("source", str), ("recipe", str), ("policy", str), ("production", str), ("now", str), ("run", str), ("code", str)],
 ):
     """Refuse what is out of range in one line; settle time, recipe, policy and production for all later steps."""
     from sluice.steps.error_boundary import exit_on_error

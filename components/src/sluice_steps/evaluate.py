@@ -9,7 +9,7 @@ from sluice_steps.step import MIDDLE, Need, step
 def evaluate(
     task: str,
     recipe: str,
-    run: str,
+    code: str,
     production: str,
     bundles: str,
     span: dsl.Input[dsl.Dataset],
@@ -28,7 +28,6 @@ def evaluate(
 
     ``quality`` is the ROC curve and the confusion matrix at the chosen threshold, ``page`` the model card.
     """
-    import json
     from pathlib import Path
 
     from sluice.evaluation.card import card_html
@@ -44,7 +43,7 @@ def evaluate(
     inputs = {name: Path(artifact.path) for name, artifact in {**artifacts, "selection": selection}.items()}
     with exit_on_error():
         result = patiently(lambda: judge(task, settings, production, bundles, inputs, Path(evaluation.path)))
-        provenance = provenance_of(subject, settings, json.loads(run), Path(evaluation.path))
+        provenance = provenance_of(subject, settings, code, Path(evaluation.path))
         Path(page.path).write_text(card_html(card_of(subject, settings, Path(evaluation.path), provenance)), "utf-8")
     for artifact in (metrics, quality):
         Path(artifact.path).touch()  # KFP's local cache takes an artifact without a file for lost

@@ -12,7 +12,8 @@ def promote(
     digest: str,
     environment: str,
     now: str,
-    name: str,
+    job_name: str,
+    job_id: str,
     summary: dsl.Output[dsl.Markdown],
 ) -> str:
     """
@@ -36,7 +37,7 @@ def promote(
         parameters = PromotionParameters.of_step(locals())
         if parameters.digest:
             patiently(lambda: read_bundle(parameters.bundles, parameters.digest, os.environ))
-        promotion = patiently(lambda: promote_digest(parameters, name))
+        promotion = patiently(lambda: promote_digest(parameters, (job_name, job_id)))
     decision = promotion.decision
     text = released(decision, bundles) if decision else f"Nothing was proposed: {promotion.text}"
     Path(summary.path).write_text(text, "utf-8")

@@ -5,7 +5,7 @@ from kfp import dsl
 from sluice_steps.step import SMALL, Need, step
 
 
-@step(Need(SMALL, retries=3, store=True, hours=72))
+@step(Need(SMALL, retries=3, cached=False, store=True, hours=72))
 def train_on_nodes(
     task: str,
     recipe: str,

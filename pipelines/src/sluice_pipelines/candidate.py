@@ -30,13 +30,14 @@ Parameters = Mapping[str, Any]
 """A pipeline's parameters by name, and later the settled ones: KFP's placeholders of their values."""
 Train = Callable[[Parameters, Any, Platform], Any]
 """Takes the parameters and the frame, returns the task that gives ``teacher``."""
+JOB = {"job_name": dsl.PIPELINE_JOB_NAME_PLACEHOLDER, "job_id": dsl.PIPELINE_JOB_ID_PLACEHOLDER}
+"""Name and id of a run; the first one is empty where a schedule started it."""
 _MOUNT = "/mnt/training"
 
 
 def settle(parameters: Parameters, place: Platform) -> Parameters:
     """The parameters with every default settled; the first step of every graph."""
-    job = {"job_name": dsl.PIPELINE_JOB_NAME_PLACEHOLDER, "job_id": dsl.PIPELINE_JOB_ID_PLACEHOLDER}
-    task = place(check, parameters, **job)
+    task = place(check, parameters, **JOB)
     return {**parameters, **{name: task.outputs[name] for name in SettledParameters._fields}}
 
 

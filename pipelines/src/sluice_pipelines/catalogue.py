@@ -17,7 +17,7 @@ from sluice.steps.parameters import (
     TrainingParameters,
 )
 from sluice_pipelines.accelerators import Devices
-from sluice_pipelines.candidate import Parameters, candidate, only_if, otherwise, settle, trained_on_nodes
+from sluice_pipelines.candidate import JOB, Parameters, candidate, only_if, otherwise, settle, trained_on_nodes
 from sluice_pipelines.inputs import with_inputs
 from sluice_pipelines.platforms import ClusterPlatform, Platform
 from sluice_steps.exit_note import exit_note
@@ -52,8 +52,7 @@ class Pipeline:
         place = ClusterPlatform(devices if self.on_devices else None)
 
         def covered(parameters: Parameters) -> None:
-            names = {"run": dsl.PIPELINE_JOB_NAME_PLACEHOLDER, "job": dsl.PIPELINE_JOB_ID_PLACEHOLDER}
-            note = place(exit_note, {}, **names)
+            note = place(exit_note, {}, **JOB)
             with dsl.ExitHandler(note, name=self.handler):
                 self.graph(parameters, place)
 
@@ -77,7 +76,7 @@ def _monitoring(parameters: Parameters, place: Platform) -> None:
 
 
 def _promotion(parameters: Parameters, place: Platform) -> None:
-    place(promote, parameters, name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER)
+    place(promote, parameters, **JOB)
 
 
 def _materialization(parameters: Parameters, place: Platform) -> None:

@@ -41,7 +41,9 @@ def parse_parameters(
     for name in texts:
         if name not in fields:
             raise BadInput(f"parameter {name}", f"is none of {pipeline}", f"choose of {', '.join(sorted(fields))}")
-    values = {name: _value(name, kind_of(fields[name]), text) for name, text in texts.items()}
+    values = {
+        name: _value(name, kind_of(fields[name]), text, parameters.described(name)) for name, text in texts.items()
+    }
     complete = defaults(parameters) | values
     missing = sorted(fields.keys() - complete.keys())
     if missing:
@@ -68,9 +70,9 @@ def _texts(arguments: Sequence[str], file: Path | None) -> dict[str, str]:
     return texts
 
 
-def _value(name: str, kind: type, text: str) -> Any:
+def _value(name: str, kind: type, text: str, fix: str) -> Any:
     read, words = _READERS[kind]
     try:
         return read(text)
     except ValueError as error:
-        raise BadInput(f"parameter {name}", f"is not {words}, got {text!r}"[:120], "see its description") from error
+        raise BadInput(f"parameter {name}", f"is not {words}, got {text!r}"[:120], fix) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,19 +27,19 @@ from sluice.workspace import bundle_directory
 _MEASUREMENTS = TypeAdapter(tuple[VariantMeasurement, ...])
 
 
-def package(task: str, recipe: str, run: str, inputs: Mapping[str, Path], out: Path) -> Bundle:
+def package(task: str, recipe: str, code: str, inputs: Mapping[str, Path], out: Path) -> Bundle:
     """
     Write the selected variant's bundle to ``out/sha256-<hex>``.
 
     Args:
         task: the task's name.
         recipe: the candidate's recipe, as JSON.
-        run: the run, as JSON; its code digest goes into the provenance.
+        code: digest of the code, for the provenance; of the run nothing goes into a bundle.
         inputs: directories of the stages frame, teacher, ladder and evaluation.
     """
     made_from = Recipe.model_validate_json(recipe)
     result = Evaluation.model_validate_json((inputs["evaluation"] / EVALUATION).read_bytes())
-    manifest = _manifest(load_task(task), made_from, json.loads(run), inputs, result)
+    manifest = _manifest(load_task(task), made_from, code, inputs, result)
     card = card_of(load_task(task), made_from, inputs["evaluation"], manifest.provenance)
     files = {
         MODEL: (inputs["ladder"] / f"{manifest.variant}.tflite").read_bytes(),
@@ -58,20 +57,18 @@ def card_of(task: Task, recipe: Recipe, evaluation: Path, provenance: Provenance
     return card_json(task, recipe, result, measurements, provenance.model_dump(mode="json"))
 
 
-def provenance_of(task: Task, recipe: Recipe, run: Mapping[str, Any], evaluation: Path) -> Provenance:
-    """Where a candidate comes from: the run, and the digests in the evaluation's documents."""
+def provenance_of(task: Task, recipe: Recipe, code: str, evaluation: Path) -> Provenance:
+    """Where a candidate comes from: the code, and the digests in the evaluation's documents."""
     return Provenance(
         data=digest_in(evaluation / "span.json"),
         frame=digest_in(evaluation / "frame.json"),
         recipe=digest_of_value(recipe.model_dump(mode="json")),
-        code=run["code"],
+        code=code,
         window=(task.splits.train.isoformat(), task.splits.tune.isoformat()),
     )
 
 
-def _manifest(
-    task: Task, recipe: Recipe, run: Mapping[str, Any], inputs: Mapping[str, Path], result: Evaluation
-) -> BundleManifest:
+def _manifest(task: Task, recipe: Recipe, code: str, inputs: Mapping[str, Path], result: Evaluation) -> BundleManifest:
     train = prepared_frame(inputs["frame"], recipe).filter(pl.col("split") == "train")
     features = FeatureManifest.model_validate_json((inputs["teacher"] / "manifest.json").read_bytes())
     return BundleManifest(
@@ -81,7 +78,7 @@ def _manifest(
         features=features,
         encoder=Encoder.model_validate_json((inputs["teacher"] / "encoder.json").read_bytes()),
         threshold=result.threshold,
-        provenance=provenance_of(task, recipe, run, inputs["evaluation"]),
+        provenance=provenance_of(task, recipe, code, inputs["evaluation"]),
         profiles=_profiles(train, features),
     )
 

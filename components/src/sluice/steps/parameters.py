@@ -7,6 +7,7 @@ made of these fields. A default that depends on when, where and on what a run go
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -18,7 +19,7 @@ from sluice.errors import BadInput
 from sluice.gates.policy import parse_policy
 from sluice.retraining.triggers import TriggerLimits
 from sluice.tasks.recipe import Recipe
-from sluice.tasks.task import load_task
+from sluice.tasks.task import load_recipe, load_task
 
 STABLE = "stable"
 """``production``: whatever the repository says is stable; without a repository, nothing."""
@@ -26,17 +27,19 @@ _DIGEST = r"sha256:[0-9a-f]{64}"
 _REMOTE = re.compile(r"(ssh|https|file)://[^\s?#]+|[\w.-]+@[\w.-]+:[^\s]+")
 _STORE = re.compile(r"(s3|gs|abfss?|file)://[^\s?#]+")
 _SECRET = re.compile(r"://[^/]*:[^/]*@")
-_SEE = "see the parameter's description"
+_LINE = "the dashboard's form keeps no line breaks"
 _Document = TypeVar("_Document", bound=BaseModel)
 
 
 def parse_recipe(text: str) -> Recipe | None:
     """
-    The recipe in JSON; ``None`` where the text is empty.
+    The recipe in JSON, or the one that is called so; ``None`` where the text is empty.
 
     Raises:
         BadInput: it is none.
     """
+    if text and not text.lstrip().startswith("{"):
+        return load_recipe(text.strip())
     return _document("recipe", Recipe, text) if text else None
 
 
@@ -56,8 +59,9 @@ def _document(parameter: str, kind: type[_Document], text: str) -> _Document:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the document"
+        fix = f"write a JSON object on one line, of {', '.join(kind.model_fields)}"
         raise BadInput(
-            f"parameter {parameter}: {where}", f"{first['msg']}, got {first['input']!r}"[:200], _SEE
+            f"parameter {parameter}: {where}", f"{first['msg']}, got {first['input']!r}"[:200], fix
         ) from error
 
 
@@ -73,12 +77,30 @@ def _recipe(text: str) -> str:
 
 def _policy(text: str) -> str:
     if text:
-        parse_policy(text.encode(), "parameter policy")
+        try:
+            parse_policy(text.encode(), "parameter policy")
+        except BadInput as error:
+            if "\n" in text or text.lstrip().startswith("{"):
+                raise
+            rule = "is neither JSON nor YAML of several lines"
+            raise BadInput("parameter policy", rule, f"write it as JSON on one line: {_LINE}") from error
     return text
 
 
 def _limits(text: str) -> str:
     parse_limits(text)
+    return text
+
+
+def _run(text: str) -> str:
+    try:
+        named = json.loads(text or "{}")
+    except ValueError as error:
+        raise ValueError(f"is no JSON ({error})") from error
+    if not isinstance(named, dict) or not all(isinstance(value, str) for value in named.values()):
+        raise ValueError("is no JSON object of texts")
+    if any(named.get(key, "-") == "" for key in ("id", "name", "code")):
+        raise ValueError("has an empty id, name or code")
     return text
 
 
@@ -122,23 +144,30 @@ class PipelineParameters(BaseModel):
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            raise _first_error(error, values) from error
+            raise cls._first_error(error, values) from error
 
     @classmethod
     def of_step(cls, variables: Mapping[str, Any]) -> Self:
         """As ``parse``, of a step's variables: those that are no parameters are left out."""
         return cls.parse({name: variables[name] for name in cls.model_fields if name in variables})
 
+    @classmethod
+    def described(cls, name: str) -> str:
+        """What a parameter is, in one line, or which there are: the dashboard's form does not say."""
+        if name in cls.model_fields:
+            return f"it is: {' '.join(str(cls.model_fields[name].description).split()).rstrip('.')}"
+        return f"choose of {', '.join(sorted(cls.model_fields))}"
 
-def _first_error(error: ValidationError, values: Mapping[str, Any]) -> BadInput:
-    first = error.errors()[0]
-    rule = first["msg"].removeprefix("Value error, ")
-    name = ".".join(str(part) for part in first["loc"])
-    if not name:
-        name, _, rule = rule.partition(": ")
-    printable = values.get(name, "") != "" and not _SECRET.search(str(values[name]))
-    value = f", got {values[name]!r}"[:120] if printable else ""
-    return BadInput(f"parameter {name}", rule + value, _SEE)
+    @classmethod
+    def _first_error(cls, error: ValidationError, values: Mapping[str, Any]) -> BadInput:
+        first = error.errors()[0]
+        rule = first["msg"].removeprefix("Value error, ")
+        name = ".".join(str(part) for part in first["loc"])
+        if not name:
+            name, _, rule = rule.partition(": ")
+        printable = values.get(name, "") != "" and not _SECRET.search(str(values[name]))
+        value = f", got {values[name]!r}"[:120] if printable else ""
+        return BadInput(f"parameter {name}", rule + value, cls.described(name))
 
 
 class ReleaseParameters(PipelineParameters):
@@ -177,13 +206,22 @@ class CandidateParameters(TaskParameters):
     """How a candidate is made and judged, wherever it is trained."""
 
     recipe: Annotated[str, AfterValidator(_recipe)] = ""
-    """the candidate as JSON (sluice.tasks.recipe.Recipe); empty is the task's own."""
+    """
+    the candidate: JSON on one line (sluice.tasks.recipe.Recipe), or module:ATTRIBUTE of a recipe in the image; empty is
+    the task's own.
+    """
     policy: Annotated[str, AfterValidator(_policy)] = ""
-    """text of the gate policy; empty is the repository's, or without one the image's."""
+    """
+    gate policy as JSON on one line (the dashboard's form keeps no line breaks), or as YAML; empty is the repository's,
+    or without one the image's.
+    """
     production: Annotated[str, Field(pattern=rf"^({STABLE}|{_DIGEST})?$")] = STABLE
     """digest to compare with, sha256:...; stable is the repository's, empty is none."""
-    run: str = ""
-    """JSON object that names the run in every decision; empty is made of the run's name and id."""
+    run: Annotated[str, AfterValidator(_run)] = ""
+    """
+    JSON object on one line of what names the run in every decision, texts by name; what it leaves out is made of KFP's
+    name and id of the run and of the other parameters, and a key with an empty text is left out.
+    """
     source: Annotated[str, Field(pattern=rf"^({_DIGEST})?$")] = ""
     """digest that the raw files must have; empty takes them as they are."""
     checkpoints: _Store = ""
@@ -235,7 +273,7 @@ class WatchParameters(TaskParameters):
     days: Annotated[float, Field(gt=0, le=3650)] = 14.0
     """how many days of predictions are read, up to 3650."""
     limits: Annotated[str, AfterValidator(_limits)] = ""
-    """JSON object of the limits that differ from sluice.retraining.triggers.TriggerLimits."""
+    """JSON object on one line of the limits that differ from sluice.retraining.triggers.TriggerLimits."""
 
 
 class MonitoringParameters(WatchParameters, TrainingParameters):

@@ -12,14 +12,14 @@ from sluice.steps.release import propose_again
 from sluice.steps.repository import open_repository
 
 
-def promote_digest(parameters: PromotionParameters, name: str) -> Promotion:
+def promote_digest(parameters: PromotionParameters, job: tuple[str, str]) -> Promotion:
     """
     Propose it on the evidence of then; both what is begun and what is refused are recorded.
 
     Without a digest: what the environment confirmed that this one's policy names (``sluice.operations.promote``).
 
     Args:
-        name: of the run, in the decision.
+        job: name and id of the run, in the decision; KFP gives a recurring one no name.
 
     Raises:
         BadInput: the digest was never judged in this environment, the policy names no environment to promote from, or
@@ -29,6 +29,6 @@ def promote_digest(parameters: PromotionParameters, name: str) -> Promotion:
     now = parameters.now or iso(datetime.now(UTC).replace(microsecond=0))
     if not parameters.digest:
         return promote(target, now)
-    decision = propose_again(target, parameters.digest, name, now)
+    decision = propose_again(target, parameters.digest, job[0] or job[1], now, job[1])
     why = refusal(decision)
     return Promotion(decision, why or f"{decision.action}: {decision.candidate}", forbidden=bool(why))

@@ -77,9 +77,13 @@ def keep_report(report: Path, record: Path) -> None:
         shutil.copyfile(document, record / document.name)
 
 
-def propose_again(gitops: GitOps, digest: str, name: str, now: str) -> Decision:
+def propose_again(gitops: GitOps, digest: str, name: str, now: str, kfp_run: str = "") -> Decision:
     """
-    Propose a digest that was proposed before, on the evidence of then; ``now`` is the time of this proposal.
+    Propose a digest that was proposed before, on the evidence of then.
+
+    Args:
+        name, kfp_run: of this run, the second one KFP's id of it.
+        now: time of this proposal.
 
     Raises:
         BadInput: it never was.
@@ -87,6 +91,7 @@ def propose_again(gitops: GitOps, digest: str, name: str, now: str) -> Decision:
     first = next((each for each in gitops.decisions() if each.candidate == digest and each.stage == "offline"), None)
     if first is None:
         raise BadInput(f"digest {digest}", "was never proposed here", "train it, or name another")
-    run = {**first.run, "id": digest_of_value([name, digest])[7:19], "name": name, "again": first.id}
-
+    before = {key: value for key, value in first.run.items() if key != "kfp_run"}
+    run = {**before, "id": digest_of_value([name, digest])[7:19], "name": name, "again": first.id}
+    run |= {"kfp_run": kfp_run} if kfp_run else {}
     return gitops.record(lambda snapshot: propose(snapshot, digest, first.reasons, first.evidence, run, now))

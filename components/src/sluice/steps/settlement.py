@@ -36,6 +36,7 @@ class SettledParameters(NamedTuple):
     production: str
     now: str
     run: str
+    code: str
 
 
 def settle(parameters: CandidateParameters, job: tuple[str, str]) -> SettledParameters:
@@ -43,7 +44,8 @@ def settle(parameters: CandidateParameters, job: tuple[str, str]) -> SettledPara
     Settle every default, of a store and a repository that answer: nothing is trained that could not be released.
 
     Args:
-        job: name and id of the pipeline run; an empty ``run`` is made of them and the other values.
+        job: name and id of the pipeline run, of which KFP gives a recurring one no name; the run is named by them and
+            the other values, and by what ``run`` says instead.
 
     Raises:
         BadInput: the repository cannot be read or written, or the environment has no policy, or one of another task.
@@ -63,11 +65,12 @@ def settle(parameters: CandidateParameters, job: tuple[str, str]) -> SettledPara
     if production and parameters.bundles:
         read_bundle(parameters.bundles, production, os.environ)
     digest = digest_of_value(recipe.model_dump(mode="json"))
-    identity = {"name": job[0], "task": parameters.task, "recipe": digest, "source": source, "now": now}
+    identity = {"name": job[0] or job[1], "task": parameters.task, "recipe": digest, "source": source, "now": now}
     code = code_digest(Path(parameters.feature_repo), task_modules(parameters.task))
-    run = {"id": digest_of_value({**identity, "job": job[1]})[7:19], **identity, "code": code}
-    text = parameters.recipe or recipe.model_dump_json()
-    return SettledParameters(source, text, policy, production, now, parameters.run or json.dumps(run, sort_keys=True))
+    run = {"id": digest_of_value({**identity, "job": job[1]})[7:19], **identity, "kfp_run": job[1], "code": code}
+    named = {key: value for key, value in {**run, **json.loads(parameters.run or "{}")}.items() if value != ""}
+    text = recipe.model_dump_json()
+    return SettledParameters(source, text, policy, production, now, json.dumps(named, sort_keys=True), named["code"])
 
 
 def _require_stores(parameters: CandidateParameters) -> None:

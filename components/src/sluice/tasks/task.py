@@ -13,13 +13,14 @@ from datetime import datetime
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 
-from sluice.errors import BadInput
+from sluice.errors import BadInput, one_line
 from sluice.tasks.recipe import Recipe
 
+_Loaded = TypeVar("_Loaded")
 EXAMPLE_COLUMNS = {
     "example_id": pl.String,
     "event_time": pl.Datetime("us", "UTC"),
@@ -142,21 +143,27 @@ def load_task(name: str) -> Task:
     Raises:
         BadInput: no such module, or it defines no task.
     """
-    module_name, _, attribute = name.partition(":")
-    if not attribute:
-        module_name, attribute = f"sluice.tasks.{name}", "TASK"
+    place = name if ":" in name else f"sluice.tasks.{name}:TASK"
+    return _load("task", name, place, Task, "name a module of sluice.tasks or module:ATTRIBUTE")
+
+
+def load_recipe(name: str) -> Recipe:
+    """
+    The recipe at ``module.path:ATTRIBUTE``.
+
+    Raises:
+        BadInput: nothing is called so, or it is no recipe.
+    """
+    return _load("recipe", name, name, Recipe, "name a recipe as module:ATTRIBUTE, or write JSON on one line")
+
+
+def _load(kind: str, name: str, place: str, wanted: type[_Loaded], fix: str) -> _Loaded:
+    module, _, attribute = place.partition(":")
     try:
-        task = getattr(importlib.import_module(module_name), attribute)
+        loaded = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError, TypeError, SyntaxError) as error:
-        raise BadInput(
-            f"task {name!r}",
-            f"cannot be loaded ({error})",
-            "name a module of sluice.tasks or module:ATTRIBUTE",
-        ) from error
-    if not isinstance(task, Task):
-        raise BadInput(
-            f"task {name!r}",
-            f"is a {type(task).__name__}, not a Task",
-            "let the module define TASK = Task(...)",
-        )
-    return task
+        raise BadInput(f"{kind} {name[:200]!r}", f"cannot be loaded ({one_line(error, 200)})", fix) from error
+    if not isinstance(loaded, wanted):
+        rule = f"is a {type(loaded).__name__}, not a {wanted.__name__}"
+        raise BadInput(f"{kind} {name!r}", rule, f"let it be a {wanted.__name__} there")
+    return loaded
