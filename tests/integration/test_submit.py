@@ -46,6 +46,9 @@ class Kfp:
         self.uploaded = b""
         self.states = ["RUNNING", "SUCCEEDED"]
         self.refuses = 0
+        self.pipelines: list[str] = []
+        self.has_pages = True
+        self.nodes: tuple[str | None, ...] = NODES
 
     def answer(  # noqa: PLR0911  one answer a route
         self, method: str, path: str, query: dict[str, list[str]], body: bytes
@@ -57,9 +60,12 @@ class Kfp:
         if self.refuses:
             return self.refuses, {"error": "no"}
         if route == "pipelines":
-            there = [{"pipeline_id": "p1", "display_name": "sluice-promotion"}] if self.versions else []
+            if method == "POST":
+                self.pipelines.append(json.loads(body)["name"])
+                return 200, {"pipeline_id": "p1"}
+            there = [{"pipeline_id": "p1", "display_name": name} for name in self.pipelines]
             return 200, {"pipelines": there, "total_size": len(there)}
-        if route in {"pipelines/upload", "pipelines/upload_version"}:
+        if route == "pipelines/upload_version":
             self.uploaded = body
             self.versions.append(unquote(query["name"][0]))
             return 200, {"pipeline_id": "p1", "pipeline_version_id": self.versions[-1]}
@@ -74,7 +80,7 @@ class Kfp:
             return 200, {key: f"r{len(kept)}"}
         if re.fullmatch(r"runs/r\d+", route):
             state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
-            details = [{"display_name": name, "state": state} for name in NODES]
+            details = [{"display_name": name, "state": state} for name in self.nodes]
             return 200, {"run_id": "r1", "state": state, "run_details": {"task_details": details}}
         return 404, {"error": f"{method} {path}"}
 
@@ -89,9 +95,10 @@ def kfp(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[tuple[Kfp, 
             parts = urlsplit(self.path)
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
             status, document = played.answer(self.command, parts.path, parse_qs(parts.query), body)
-            data = json.dumps(document).encode()
+            page = parts.path == "/" and played.has_pages
+            status, data = (200, b"<html>") if page else (status, json.dumps(document).encode())
             self.send_response(status)
-            self.send_header("content-type", "application/json")
+            self.send_header("content-type", "text/html" if page else "application/json")
             self.send_header("content-length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
@@ -121,9 +128,9 @@ def test_a_run_is_uploaded_once_started_and_followed_to_its_end(
     assert [line.get("state") for line in lines[:4]] == [None, "RUNNING", "SUCCEEDED", "SUCCEEDED"]
     assert lines[0]["link"] == f"{host}/#/runs/details/r1"
     assert b"Verify a bundle of the store" in played.uploaded
-    (version,) = {name for name in played.versions if name != "sluice-promotion"}
+    assert played.pipelines == ["sluice-promotion"]
+    (version,) = played.versions
     assert re.fullmatch(r"sluice-promotion-[0-9a-f]{12}", version)
-    assert played.versions.count(version) == 1
     started = played.runs[0]
     assert started["pipeline_version_reference"] == {"pipeline_id": "p1", "pipeline_version_id": version}
     assert started["runtime_config"]["parameters"] == {"gitops": "/r.git", "bundles": "/b", "digest": DIGEST}
@@ -136,6 +143,40 @@ def test_a_run_that_fails_is_exit_code_one_and_names_its_step(
     played.states = ["FAILED"]
     assert main([*PROMOTION, "--host", host, "--follow"]) == 1
     assert re.search(r"FAILED\s+promote", capsys.readouterr().err)
+
+
+def test_a_run_that_a_rule_refused_is_exit_code_three(kfp: tuple[Kfp, str], capsys: pytest.CaptureFixture[str]) -> None:
+    played, host = kfp
+    played.nodes = (*NODES, "gate", "condition-branches-3", "condition-7", "refused-2")
+    played.states = ["RUNNING", "SUCCEEDED"]
+    assert main([*PROMOTION, "--host", host, "--follow"]) == 3
+    assert "ended: SUCCEEDED, refused: see the note of exit-note" in capsys.readouterr().err
+
+
+def test_a_host_without_pages_is_told_to_be_none(kfp: tuple[Kfp, str], capsys: pytest.CaptureFixture[str]) -> None:
+    played, host = kfp
+    played.has_pages = False
+    assert main([*PROMOTION, "--host", host]) == 0
+    line = capsys.readouterr().out
+    assert host not in line
+    assert "open /#/runs/details/r1 of the dashboard" in line
+    assert "svc/ml-pipeline-ui 8888:80" in line
+
+
+def test_what_steps_wait_for_is_told_and_a_pod_that_waits_too(
+    kfp: tuple[Kfp, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    played, host = kfp
+    monkeypatch.setattr(submit, "_PATIENCE_SECONDS", 0.0)
+    played.states = ["PENDING", "PENDING", "PENDING", "SUCCEEDED"]
+    assert main(["training-gpu", "--host", host, "--follow"]) == 0
+    said = capsys.readouterr().err
+    need = "compress, train: each waits for a node with 1 nvidia.com/gpu, without a log while none is free; "
+    assert f"submit: {need}which there are: kubectl get nodes -l nvidia.com/gpu.present=true\n" in said
+    assert said.count("waits for a node: kubectl describe pod -l pipeline/runid=r1") == 1
+    played.states = ["SUCCEEDED"]
+    assert main([*PROMOTION, "--host", host]) == 0
+    assert "waits" not in capsys.readouterr().err
 
 
 def test_a_recurring_run_is_made_with_its_schedule(kfp: tuple[Kfp, str]) -> None:

@@ -48,7 +48,7 @@ def note(state: str, pods: list[dict[str, Any]]) -> str:
 @pytest.mark.parametrize("step", ["gate", "infra-validate", "release", "promote"])
 @pytest.mark.parametrize("state", ["COMPLETE", "SUCCEEDED", "RUNNING"])
 def test_a_refusal_is_told_by_its_rule_and_is_no_failure(step: str, state: str) -> None:
-    pods = [*TRAINED, pod(step, f"sluice: Refused: {REFUSAL}", minute=3), pod("conclude", minute=4)]
+    pods = [*TRAINED, pod(step, f"sluice: Refused: {REFUSAL}", minute=3), pod("refused", minute=4)]
     assert note(state, pods) == f"run r1: refused by {step}: {REFUSAL}"
     assert "Nothing is broken" in exit_note("r1", state, None, None, endings(pods))[0]
 

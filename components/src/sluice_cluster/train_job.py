@@ -6,12 +6,15 @@ import json
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from kubernetes import client, config
+from urllib3.exceptions import HTTPError
 
-from sluice.errors import BadInput
+from sluice.errors import BadInput, Unavailable
+from sluice.steps.patience import patiently
 from sluice.training.train_job import Placement, TrainingJob, outcome, tf_job, train_job, training_runtime
 
 _NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -42,6 +45,7 @@ def train_over_nodes(job: TrainingJob, place: Placement, operator: str, frame: P
 
     Raises:
         BadInput: an unknown operator, or one that is not installed or does not let us.
+        Unavailable: the API server does not answer.
         RuntimeError: the training failed; says what the operator says.
     """
     if operator not in {"TrainJob", "TFJob"}:
@@ -74,22 +78,41 @@ def _kind_of(document: dict[str, Any], namespace: str) -> _Kind:
 
 
 def _create(api: Any, document: dict[str, Any], namespace: str) -> None:
+    kind = _kind_of(document, namespace)
+    patiently(lambda: _answer(kind, api.create_namespaced_custom_object, document, field_validation="Strict"))
+
+
+def _answer(kind: _Kind, ask: Callable[..., Any], *what: Any, **options: Any) -> Any:
+    """
+    What the API server says of an object; nothing where it is there already.
+
+    Raises:
+        BadInput: the operator is not installed, or does not let us.
+        Unavailable: no answer, or none that would stay the same.
+    """
+    thing = f"{kind.plural}.{kind.group} in {kind.namespace}"
     try:
-        api.create_namespaced_custom_object(*_kind_of(document, namespace), document, field_validation="Strict")
+        return ask(*kind, *what, **options)
     except client.ApiException as error:
-        if error.status in (403, 404):
-            fix = "install the operator and let the step's service account create, get and list its kinds"
-            raise BadInput(f"{document['kind']} in {namespace}", f"{error.status} {error.reason}", fix) from error
+        rule = f"the API server answers {error.status} {error.reason}"
+        if error.status in {401, 403, 404}:
+            fix = "install the operator, and let the step's service account create and get them"
+            raise BadInput(thing, rule, fix) from error
+        if error.status == 429 or error.status >= 500:
+            raise Unavailable(thing, rule, "wait, or see it") from error
         if error.status != 409:
             raise
+    except HTTPError as error:
+        raise Unavailable(thing, f"the API server does not answer ({type(error).__name__})", "wait") from error
+    return None
 
 
 def _follow(api: Any, document: dict[str, Any], namespace: str) -> None:
-    kind, name = document["kind"], document["metadata"]["name"]
+    kind, name, place = document["kind"], document["metadata"]["name"], _kind_of(document, namespace)
     message, success = "", None
     while success is None:
         time.sleep(_LOOK_SECONDS)
-        success, now = outcome(api.get_namespaced_custom_object(*_kind_of(document, namespace), name))
+        success, now = outcome(patiently(lambda: _answer(place, api.get_namespaced_custom_object, name)))
         if now != message:
             sys.stdout.write(f"{kind} {name}: {now}\n")
             sys.stdout.flush()

@@ -14,14 +14,15 @@ from sluice_steps.build_features import build_features
 from sluice_steps.bundle import bundle
 from sluice_steps.check import check
 from sluice_steps.compress import compress
-from sluice_steps.conclude import conclude
 from sluice_steps.evaluate import evaluate
 from sluice_steps.gate import gate
 from sluice_steps.image import image
 from sluice_steps.infra_validate import infra_validate
 from sluice_steps.ingest import ingest
+from sluice_steps.other_branches import refused
 from sluice_steps.release import release
 from sluice_steps.select import select
+from sluice_steps.step import PipelineStep
 from sluice_steps.train import train
 from sluice_steps.train_on_nodes import train_on_nodes
 from sluice_steps.validate import validate
@@ -88,8 +89,8 @@ def _released(parameters: Parameters, place: Platform, models: Mapping[str, Any]
         with only_if(validation.outputs["passed"], "served"):
             documents = {"served": validation.outputs["served"], "decision": judgement.outputs["decision"]}
             place(release, parameters, **artifact, **documents)
-        otherwise("refused", validation.outputs["reason"], place)
-    otherwise("refused", judgement.outputs["reason"], place)
+        otherwise(refused, validation.outputs["reason"], place)
+    otherwise(refused, judgement.outputs["reason"], place)
     return judgement.outputs["reason"]
 
 
@@ -98,7 +99,7 @@ def only_if(answer: Any, name: str) -> Any:
     return dsl.If(answer == True, name=name)  # noqa: E712  KFP reads the comparison
 
 
-def otherwise(name: str, reason: Any, place: Platform) -> None:
+def otherwise(step: PipelineStep, reason: Any, place: Platform) -> None:
     """The other branch of the box before: says why it was skipped."""
-    with dsl.Else(name=name):
-        place(conclude, {}, reason=reason).set_display_name(name)
+    with dsl.Else(name=step.name):
+        place(step, {}, reason=reason)

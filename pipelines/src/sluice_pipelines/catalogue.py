@@ -22,6 +22,7 @@ from sluice_pipelines.inputs import with_inputs
 from sluice_pipelines.platforms import ClusterPlatform, Platform
 from sluice_steps.exit_note import exit_note
 from sluice_steps.materialize import materialize
+from sluice_steps.other_branches import not_due
 from sluice_steps.promote import promote
 from sluice_steps.watch import watch
 
@@ -72,7 +73,7 @@ def _monitoring(parameters: Parameters, place: Platform) -> None:
     observation = place(watch, settlement)
     with only_if(observation.outputs["due"], "due"):
         candidate(settlement, place)
-    otherwise("not due", observation.outputs["reason"], place)
+    otherwise(not_due, observation.outputs["reason"], place)
 
 
 def _promotion(parameters: Parameters, place: Platform) -> None:

@@ -6,7 +6,8 @@ Upload a compiled pipeline to Kubeflow Pipelines, run it, and follow the run.
     python -m sluice_pipelines.submit training --validate          only checks the parameters, asks nobody
 
 Nothing is sent before every parameter is in its range. A version is uploaded once: its name ends with the digest of the
-file. Exit codes: 0 well, 1 the run did not end well, 2 wrong input or no answer, 130 interrupted (the run goes on).
+file. Exit codes: 0 well, 1 the run did not end well, 2 wrong input or no answer, 3 a rule refused the candidate, 130
+interrupted (the run goes on).
 
 Environment:
     KF_PIPELINES_ENDPOINT   the host, where --host is not given
@@ -32,12 +33,18 @@ from sluice.content import digest_of_file
 from sluice.errors import BadInput, SluiceError
 from sluice_pipelines.catalogue import CATALOGUE
 from sluice_pipelines.parameters import parse_parameters
+from sluice_pipelines.waiting import device_needs
 
 _FINAL_STATES = {"SUCCEEDED", "FAILED", "SKIPPED", "CANCELED"}
 _PLUMBING = re.compile(r"root|executor|sluice-.*|.*-driver|.*\.onExit|.*\(\d+\)")
 """What KFP lists beside the steps: the workflow, drivers, executors, hooks, each try of each; some have no name."""
+_POD = re.compile(r"executor(\(\d+\))?")
+_REFUSED = re.compile(r"refused(-\d+)?")
+_DASHBOARD = "`kubectl port-forward -n kubeflow svc/ml-pipeline-ui 8888:80`"
 _ANSWER_SECONDS = 5.0
 _LOOK_SECONDS = 5.0
+_PATIENCE_SECONDS = 120.0
+"""How long a pod may wait for a node before it is told."""
 
 
 class Host:
@@ -53,7 +60,7 @@ class Host:
     """
 
     def __init__(self, url: str, namespace: str, token: str) -> None:
-        self.url, self._namespace = url.rstrip("/"), namespace
+        self.url, self._namespace, self._token = url.rstrip("/"), namespace, token
         _require_answer(self.url, token)
         from kfp import Client
 
@@ -61,10 +68,14 @@ class Host:
 
     def upload(self, compiled: Path, name: str) -> tuple[str, str]:
         """Ids of the pipeline and of the version with exactly these bytes; uploaded where they are not there yet."""
+        from kfp_server_api import V2beta1Pipeline  # type: ignore[import-untyped]
+
         version = f"{name}-{digest_of_file(compiled)[7:19]}"
         pipeline = self._client.get_pipeline_id(name)
         if pipeline is None:
-            pipeline = self._client.upload_pipeline(str(compiled), name, namespace=self._namespace).pipeline_id
+            # An upload of a pipeline would make a version of its own, called as the pipeline.
+            body = V2beta1Pipeline(name=name, display_name=name, namespace=self._namespace)
+            pipeline = self._client._pipelines_api.pipeline_service_create_pipeline(body).pipeline_id
         there = [one for one in self._versions(pipeline) if one.display_name == version]
         versions = there or [self._client.upload_pipeline_version(str(compiled), version, pipeline_id=pipeline)]
         return pipeline, versions[0].pipeline_version_id
@@ -80,8 +91,18 @@ class Host:
             return str(recurring.recurring_run_id)
         return str(self._client.run_pipeline(where, name, **arguments).run_id)
 
-    def follow(self, run: str) -> Iterator[tuple[str, dict[str, str]]]:
-        """State of the run and of each step, until it ended."""
+    def link(self, kind: str, run: str) -> str:
+        """Of a run's page, or where to open it: an API server alone has no pages."""
+        with contextlib.suppress(urllib3.exceptions.HTTPError):
+            page = urllib3.request(
+                "GET", self.url, headers=_headers(self._token), timeout=_ANSWER_SECONDS, retries=False
+            )
+            if page.status < 400 and "html" in page.headers.get("content-type", ""):
+                return f"{self.url}/#/{kind}/details/{run}"
+        return f"open /#/{kind}/details/{run} of the dashboard: this host has no pages ({_DASHBOARD})"
+
+    def follow(self, run: str) -> Iterator[tuple[str, dict[str, str], bool]]:
+        """State of the run and of each step, and whether a pod waits for a node, until it ended."""
         while True:
             status = self._client.get_run(run)
             details = status.run_details.task_details if status.run_details else []
@@ -90,7 +111,7 @@ class Host:
                 for one in details or []
                 if not _PLUMBING.fullmatch(one.display_name or "root")
             }
-            yield str(status.state), steps
+            yield str(status.state), steps, any(map(_waits, details or []))
             if status.state in _FINAL_STATES:
                 return
             time.sleep(_LOOK_SECONDS)
@@ -106,17 +127,24 @@ class Host:
                 return versions
 
 
+def _waits(task: Any) -> bool:
+    return bool(_POD.fullmatch(task.display_name or "")) and str(task.state) == "PENDING"
+
+
+def _headers(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
 def _require_answer(url: str, token: str) -> None:
     """KFP's client asks a silent host five times, half a minute long; this asks once."""
     if not url.startswith(("http://", "https://")):
         raise BadInput(f"host {url!r}", "is no URL", "give --host http://..., or set KF_PIPELINES_ENDPOINT")
     if not (token.isascii() and token.isprintable()):
         raise BadInput("KFP_TOKEN", "has characters that no header may have", "write one line of ASCII")
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    fix = "check the address and `kubectl port-forward -n kubeflow svc/ml-pipeline 8888`"
+    fix = f"check the address and {_DASHBOARD}"
     try:
         health = f"{url}/apis/v2beta1/healthz"
-        answer = urllib3.request("GET", health, headers=headers, timeout=_ANSWER_SECONDS, retries=False)
+        answer = urllib3.request("GET", health, headers=_headers(token), timeout=_ANSWER_SECONDS, retries=False)
         if answer.status != 200:
             rule = "refuses us" if answer.status in (401, 403) else "does not answer as KFP does"
             raise BadInput(f"host {url}", f"{rule} (status {answer.status})", "set KFP_TOKEN, or " + fix)
@@ -166,9 +194,11 @@ def _start_run(host: Host, options: argparse.Namespace, compiled: Path, values: 
             ids = host.upload(compiled, name)
             run = host.run(ids, options.experiment, job, values, options.recurring)
         kind = "recurringrun" if options.recurring else "runs"
-        link = f"{host.url}/#/{kind}/details/{run}"
+        link = host.link(kind, run)
         document = {"pipeline_id": ids[0], "version_id": ids[1], "run_id": run, "name": job, "link": link}
         _say(options, document, f"{job}: {link}")
+        for need in device_needs(compiled):
+            sys.stderr.write(f"submit: {need}\n")
         return _follow(host, run, options.json) if options.follow and not options.recurring else 0
     except ApiException as error:
         reason = " ".join(str(error.body or error.reason).split())[:300]
@@ -181,20 +211,28 @@ def _start_run(host: Host, options: argparse.Namespace, compiled: Path, values: 
 def _follow(host: Host, run: str, as_json: bool) -> int:
     from rich.console import Console
 
-    console, before, state = Console(stderr=True), dict[str, str](), ""
+    console, before, state, waiting = Console(stderr=True), dict[str, str](), "", 0.0
     with console.status("waiting for the first step") as line:
-        for state, steps in host.follow(run):
+        for state, steps, waits in host.follow(run):
             for step, now in steps.items():
                 if before.get(step) != now:
                     _step(console, step, now, as_json)
             before = steps
             going = [step for step, now in steps.items() if now == "RUNNING"]
             line.update(f"{state.lower()}: {', '.join(going) or 'nothing runs now'}")
+            waiting = waiting or time.monotonic() if waits else 0.0
+            if waits and time.monotonic() - waiting > _PATIENCE_SECONDS:
+                why = f"kubectl describe pod -l pipeline/runid={run}"
+                console.print(
+                    f"submit: a pod of {', '.join(going) or 'the run'} waits for a node: {why}", soft_wrap=True
+                )
+                waiting = float("inf")
+    refused = any(_REFUSED.fullmatch(step) and now == "SUCCEEDED" for step, now in before.items())
     if as_json:
-        sys.stdout.write(json.dumps({"run_id": run, "state": state}) + "\n")
+        sys.stdout.write(json.dumps({"run_id": run, "state": state, "refused": refused}) + "\n")
     else:
-        console.print(f"run {run} ended: {state}")
-    return 0 if state == "SUCCEEDED" else 1
+        console.print(f"run {run} ended: {state}{', refused: see the note of exit-note' if refused else ''}")
+    return 3 if refused else 0 if state == "SUCCEEDED" else 1
 
 
 def _step(console: Any, step: str, state: str, as_json: bool) -> None:
