@@ -311,8 +311,8 @@ def test_the_step_says_why_in_its_log_and_on_its_page(
         days=5.0,
         limits='{"volume": 300, "minimum_n": 30}',
         now=iso(END),
-        report=report,
-        page=SimpleNamespace(path=str(tmp_path / "page.html")),
+        retraining=report,
+        triggers=SimpleNamespace(path=str(tmp_path / "page.html")),
     )
     assert due is True
     assert report.metadata["retrain"] is True

@@ -57,7 +57,7 @@ class TrainOnNodes:
             "claim": place.claim,
             "frame": SimpleNamespace(path=str(root / "frame")),
             "teacher": SimpleNamespace(path=str(self.teacher)),
-            "metrics": SimpleNamespace(path=str(root / "metrics"), log_metric=self.logged.__setitem__),
+            "learning": SimpleNamespace(path=str(root / "metrics"), log_metric=self.logged.__setitem__),
         }
         self._thread = threading.Thread(target=self._run)
         self._thread.start()

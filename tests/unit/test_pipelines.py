@@ -148,6 +148,16 @@ def test_what_may_come_from_the_cache_is_asked_for_by_nothing_that_every_run_has
         assert {"train", "evaluate", "bundle", "infra-validate"} <= cached.keys()
 
 
+@pytest.mark.parametrize("name", sorted(CATALOGUE))
+def test_no_two_steps_of_a_graph_make_an_artifact_of_one_name(name: str) -> None:
+    spec, _ = document(name)
+    made: dict[str, set[str]] = {}
+    for one in spec["components"].values():
+        for artifact in one.get("outputDefinitions", {}).get("artifacts", {}) if "executorLabel" in one else ():
+            made.setdefault(artifact, set()).add(step_of(one["executorLabel"]))
+    assert {artifact: steps for artifact, steps in made.items() if len(steps) > 1} == {}
+
+
 def test_a_verdict_is_not_asked_for_twice() -> None:
     once = {name for name, need in NEEDS.items() if not need.retries}
     assert once == {"check", "validate", "gate", "promote", "refused", "not-due", "exit-note"}

@@ -11,8 +11,6 @@ def bundle(
     recipe: str,
     code: str,
     frame: dsl.Input[dsl.Dataset],
-    teacher: dsl.Input[dsl.Model],
-    ladder: dsl.Input[dsl.Model],
     evaluation: dsl.Input[dsl.Artifact],
     packed: dsl.Output[dsl.Model],
     card: dsl.Output[dsl.HTML],
@@ -23,10 +21,8 @@ def bundle(
     from sluice.steps.error_boundary import exit_on_error
     from sluice.steps.package import package as pack
 
-    artifacts = {"frame": frame, "teacher": teacher, "ladder": ladder, "evaluation": evaluation}
     with exit_on_error():
-        inputs = {name: Path(artifact.path) for name, artifact in artifacts.items()}
-        result = pack(task, recipe, code, inputs, Path(packed.path))
+        result = pack(task, recipe, code, (Path(frame.path), Path(evaluation.path)), Path(packed.path))
     Path(card.path).write_bytes((result.directory / "card.html").read_bytes())
     packed.metadata.update(digest=result.digest)
     return result.digest

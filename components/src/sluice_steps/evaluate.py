@@ -12,8 +12,6 @@ def evaluate(
     code: str,
     production: str,
     bundles: str,
-    span: dsl.Input[dsl.Dataset],
-    report: dsl.Input[dsl.Artifact],
     frame: dsl.Input[dsl.Dataset],
     teacher: dsl.Input[dsl.Model],
     ladder: dsl.Input[dsl.Model],
@@ -39,8 +37,8 @@ def evaluate(
     from sluice.tasks.task import load_task
 
     settings, subject = Recipe.model_validate_json(recipe), load_task(task)
-    artifacts = {"span": span, "report": report, "frame": frame, "teacher": teacher, "ladder": ladder}
-    inputs = {name: Path(artifact.path) for name, artifact in {**artifacts, "selection": selection}.items()}
+    artifacts = {"frame": frame, "teacher": teacher, "ladder": ladder, "selection": selection}
+    inputs = {name: Path(artifact.path) for name, artifact in artifacts.items()}
     with exit_on_error():
         result = patiently(lambda: judge(task, settings, production, bundles, inputs, Path(evaluation.path)))
         provenance = provenance_of(subject, settings, code, Path(evaluation.path))

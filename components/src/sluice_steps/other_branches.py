@@ -15,9 +15,9 @@ def refused(reason: str, why: dsl.Output[dsl.Markdown]) -> None:
 
 
 @step(Need(SMALL, cached=False, hours=0.25))
-def not_due(reason: str, why: dsl.Output[dsl.Markdown]) -> None:
+def not_due(reason: str, why_not: dsl.Output[dsl.Markdown]) -> None:
     """Say why no training is due."""
     from pathlib import Path
 
-    Path(why.path).write_text(f"# Not due\n\n{reason}\n", "utf-8")
+    Path(why_not.path).write_text(f"# Not due\n\n{reason}\n", "utf-8")
     print(reason)  # noqa: T201  the step's log

@@ -11,7 +11,7 @@ def train(
     recipe: str,
     frame: dsl.Input[dsl.Dataset],
     teacher: dsl.Output[dsl.Model],
-    metrics: dsl.Output[dsl.Metrics],
+    learning: dsl.Output[dsl.Metrics],
     distribution: str = "single",
     checkpoints: str = "",
     checkpoint_every: int = 200,
@@ -36,6 +36,6 @@ def train(
         places, keys = (Path(frame.path), Path(teacher.path)), load_task(task).baseline_keys
         settings = Recipe.model_validate_json(recipe)
         record = patiently(lambda: train_teacher(places[0], settings, places[1], keys, setup=setup))
-    Path(metrics.path).touch()  # KFP's local cache takes an artifact without a file for lost
-    metrics.log_metric("epochs", record.epochs)
-    metrics.log_metric("tune_log_loss", record.tune_log_loss)
+    Path(learning.path).touch()  # KFP's local cache takes an artifact without a file for lost
+    learning.log_metric("epochs", record.epochs)
+    learning.log_metric("tune_log_loss", record.tune_log_loss)

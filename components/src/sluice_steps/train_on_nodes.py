@@ -19,7 +19,7 @@ def train_on_nodes(
     claim: str,
     frame: dsl.Input[dsl.Dataset],
     teacher: dsl.Output[dsl.Model],
-    metrics: dsl.Output[dsl.Metrics],
+    learning: dsl.Output[dsl.Metrics],
 ) -> None:
     """
     Train over ``nodes`` nodes with ``accelerators`` devices each at ``placement`` (JSON, ``train_job.Placement``).
@@ -41,6 +41,6 @@ def train_on_nodes(
         snapshots = checkpoints, checkpoint_every
         job = job_of(json.loads(run), task, Recipe.model_validate_json(recipe), (nodes, accelerators), snapshots, place)
         record = train_over_nodes(job, place, operator, Path(frame.path), Path(teacher.path))
-    Path(metrics.path).touch()  # KFP's local cache takes an artifact without a file for lost
-    metrics.log_metric("epochs", record["epochs"])
-    metrics.log_metric("tune_log_loss", record["tune_log_loss"])
+    Path(learning.path).touch()  # KFP's local cache takes an artifact without a file for lost
+    learning.log_metric("epochs", record["epochs"])
+    learning.log_metric("tune_log_loss", record["tune_log_loss"])

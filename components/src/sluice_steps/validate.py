@@ -6,7 +6,7 @@ from sluice_steps.step import MIDDLE, Need, step
 
 
 @step(Need(MIDDLE))
-def validate(task: str, span: dsl.Input[dsl.Dataset], report: dsl.Output[dsl.Artifact]) -> bool:
+def validate(task: str, span: dsl.Input[dsl.Dataset], validation: dsl.Output[dsl.Artifact]) -> bool:
     """Check the span against the task's schema, and the fresh rows against the training rows."""
     from pathlib import Path
 
@@ -16,7 +16,7 @@ def validate(task: str, span: dsl.Input[dsl.Dataset], report: dsl.Output[dsl.Art
     from sluice.tasks.task import load_task
 
     with exit_on_error():
-        result = run(load_task(task), Path(span.path), Path(report.path))
-        report.metadata.update(anomalies=len(result.anomalies))
+        result = run(load_task(task), Path(span.path), Path(validation.path))
+        validation.metadata.update(anomalies=len(result.anomalies))
         require_valid(result)
     return result.passed

@@ -17,13 +17,13 @@ def watch(
     days: float,
     limits: str,
     now: str,
-    report: dsl.Output[dsl.Artifact],
-    page: dsl.Output[dsl.HTML],
+    retraining: dsl.Output[dsl.Artifact],
+    triggers: dsl.Output[dsl.HTML],
 ) -> NamedTuple("Watch", [("due", bool), ("reason", str)]):  # type: ignore[valid-type]
     """
     Ask the triggers drift, decay, volume and schedule about the model in production.
 
-    What is not known is INCONCLUSIVE and starts nothing; ``page`` says so.
+    What is not known is INCONCLUSIVE and starts nothing; ``triggers`` says so.
     """
     from pathlib import Path
 
@@ -36,8 +36,8 @@ def watch(
 
     with exit_on_error():
         parameters = WatchParameters.of_step(locals())
-        retraining = patiently(lambda: run(parameters, Path(report.path)))
-    Path(page.path).write_text(page_of(retraining), "utf-8")
-    report.metadata.update(retrain=retraining.retrain, reason=retraining.reason)
-    say(EndingKind.DONE if retraining.retrain else EndingKind.NOT_DUE, retraining.reason)
-    return retraining.retrain, retraining.reason
+        answer = patiently(lambda: run(parameters, Path(retraining.path)))
+    Path(triggers.path).write_text(page_of(answer), "utf-8")
+    retraining.metadata.update(retrain=answer.retrain, reason=answer.reason)
+    say(EndingKind.DONE if answer.retrain else EndingKind.NOT_DUE, answer.reason)
+    return answer.retrain, answer.reason

@@ -70,22 +70,21 @@ def candidate(parameters: Parameters, place: Platform, training: Train = trained
         Why the offline gate refuses it; empty where it passes.
     """
     span = place(ingest, parameters).outputs["span"]
-    report = place(validate, parameters, span=span).outputs["report"]
-    frame = place(build_features, parameters, span=span, report=report).outputs["frame"]
+    validation = place(validate, parameters, span=span).outputs["validation"]
+    frame = place(build_features, parameters, span=span, validation=validation).outputs["frame"]
     teacher = training(parameters, frame, place).outputs["teacher"]
     ladder = place(compress, parameters, frame=frame, teacher=teacher).outputs["ladder"]
     selection = place(select, parameters, frame=frame, ladder=ladder).outputs["selection"]
-    models = {"frame": frame, "teacher": teacher, "ladder": ladder}
-    evaluated = place(evaluate, parameters, **models, span=span, report=report, selection=selection)
-    return _released(parameters, place, models, evaluated.outputs["evaluation"])
+    evaluated = place(evaluate, parameters, frame=frame, teacher=teacher, ladder=ladder, selection=selection)
+    return _released(parameters, place, frame, evaluated.outputs["evaluation"])
 
 
-def _released(parameters: Parameters, place: Platform, models: Mapping[str, Any], evaluation: Any) -> Any:
+def _released(parameters: Parameters, place: Platform, frame: Any, evaluation: Any) -> Any:
     judgement = place(gate, parameters, evaluation=evaluation)
     with only_if(judgement.outputs["passed"], "passed"):
-        bundled = place(bundle, parameters, **models, evaluation=evaluation)
+        bundled = place(bundle, parameters, frame=frame, evaluation=evaluation)
         artifact = {"digest": bundled.outputs["Output"], "packed": bundled.outputs["packed"]}
-        validation = place(infra_validate, parameters, **artifact, frame=models["frame"])
+        validation = place(infra_validate, parameters, **artifact, frame=frame)
         with only_if(validation.outputs["passed"], "served"):
             documents = {"served": validation.outputs["served"], "decision": judgement.outputs["decision"]}
             place(release, parameters, **artifact, **documents)

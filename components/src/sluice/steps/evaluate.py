@@ -17,16 +17,19 @@ from sluice.tasks.recipe import Recipe
 from sluice.tasks.task import load_task
 
 EVALUATION = "evaluation.json"
+SPAN, VALIDATION = "span.json", "validation.json"
+CHOSEN, MANIFEST, ENCODER = "model.tflite", "manifest.json", "encoder.json"
+"""What serves, and what it reads a request by: an evaluation has those of the variant that it is about."""
 INPUTS = "inputs.json"
 DOCUMENTS = {
-    "span.json": "span",
-    "validation.json": "report",
+    SPAN: "frame",
+    VALIDATION: "frame",
     "frame.json": "frame",
     "history.json": "teacher",
     VARIANTS: "selection",
     SELECTION: "selection",
 }
-"""Which step wrote which document; an evaluation's directory holds a copy of each."""
+"""In which step's directory each document lies; an evaluation's holds a copy of each."""
 
 
 def evaluate(
@@ -40,9 +43,9 @@ def evaluate(
         recipe: the candidate's recipe; its seed draws the bootstrap.
         production: digest of the bundle in production, or empty.
         bundles: the bundle store, a folder or URL; read only where there is a production.
-        inputs: directories of the earlier stages: span, report, frame, teacher, ladder, selection.
-        out: receives ``evaluation.json``, ``DOCUMENTS`` and ``inputs.json``, which says where the directories lay on
-            the machine of this stage.
+        inputs: directories of the earlier stages: frame, teacher, ladder, selection.
+        out: receives ``evaluation.json``, ``DOCUMENTS``, what serves the variant, and ``inputs.json``, which says where
+            the directories lay on the machine of this stage.
     """
     stable = read_bundle(bundles, production, os.environ) if production else None
     result = evaluate_variant(
@@ -57,9 +60,20 @@ def evaluate(
     out.mkdir(parents=True, exist_ok=True)
     for name, step in DOCUMENTS.items():
         shutil.copyfile(inputs[step] / name, out / name)
-    write_json(out / INPUTS, {name: str(path) for name, path in inputs.items()})
+    for name in (MANIFEST, ENCODER):
+        shutil.copyfile(inputs["teacher"] / name, out / name)
+    shutil.copyfile(inputs["ladder"] / f"{selected(inputs['selection'])}.tflite", out / CHOSEN)
+    before = json.loads((inputs["frame"] / INPUTS).read_bytes())
+    write_json(out / INPUTS, {**before, **{name: str(path) for name, path in inputs.items()}})
     write_json(out / EVALUATION, result.model_dump(mode="json"))
     return result
+
+
+def pass_on(span: Path, validation: Path, frame: Path) -> None:
+    """Lay the documents of a frame's origin beside it, so that who has the frame needs neither directory."""
+    shutil.copyfile(span / SPAN, frame / SPAN)
+    shutil.copyfile(validation / VALIDATION, frame / VALIDATION)
+    write_json(frame / INPUTS, {"span": str(span), "validation": str(validation)})
 
 
 def read_inputs(evaluation: Path) -> dict[str, Path]:

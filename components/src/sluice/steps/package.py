@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from sluice.evaluation.card import card_html, card_json
 from sluice.features.manifest import FeatureManifest
 from sluice.models.bundle import MODEL, Bundle, BundleManifest, Provenance, load_bundle, write_bundle
 from sluice.models.encoder import Encoder
-from sluice.steps.evaluate import EVALUATION
+from sluice.steps.evaluate import CHOSEN, ENCODER, EVALUATION, MANIFEST
 from sluice.steps.gate import digest_in
 from sluice.steps.select import VARIANTS, selected
 from sluice.tasks.recipe import Recipe
@@ -27,7 +26,7 @@ from sluice.workspace import bundle_directory
 _MEASUREMENTS = TypeAdapter(tuple[VariantMeasurement, ...])
 
 
-def package(task: str, recipe: str, code: str, inputs: Mapping[str, Path], out: Path) -> Bundle:
+def package(task: str, recipe: str, code: str, inputs: tuple[Path, Path], out: Path) -> Bundle:
     """
     Write the selected variant's bundle to ``out/sha256-<hex>``.
 
@@ -35,14 +34,14 @@ def package(task: str, recipe: str, code: str, inputs: Mapping[str, Path], out: 
         task: the task's name.
         recipe: the candidate's recipe, as JSON.
         code: digest of the code, for the provenance; of the run nothing goes into a bundle.
-        inputs: directories of the stages frame, teacher, ladder and evaluation.
+        inputs: directories of the frame and of its evaluation.
     """
     made_from = Recipe.model_validate_json(recipe)
-    result = Evaluation.model_validate_json((inputs["evaluation"] / EVALUATION).read_bytes())
-    manifest = _manifest(load_task(task), made_from, code, inputs, result)
-    card = card_of(load_task(task), made_from, inputs["evaluation"], manifest.provenance)
+    frame, evaluation = inputs
+    manifest = _manifest(load_task(task), made_from, code, frame, evaluation)
+    card = card_of(load_task(task), made_from, evaluation, manifest.provenance)
     files = {
-        MODEL: (inputs["ladder"] / f"{manifest.variant}.tflite").read_bytes(),
+        MODEL: (evaluation / CHOSEN).read_bytes(),
         "card.json": canonical_json(card),
         "card.html": card_html(card).encode(),
     }
@@ -68,17 +67,18 @@ def provenance_of(task: Task, recipe: Recipe, code: str, evaluation: Path) -> Pr
     )
 
 
-def _manifest(task: Task, recipe: Recipe, code: str, inputs: Mapping[str, Path], result: Evaluation) -> BundleManifest:
-    train = prepared_frame(inputs["frame"], recipe).filter(pl.col("split") == "train")
-    features = FeatureManifest.model_validate_json((inputs["teacher"] / "manifest.json").read_bytes())
+def _manifest(task: Task, recipe: Recipe, code: str, frame: Path, evaluation: Path) -> BundleManifest:
+    result = Evaluation.model_validate_json((evaluation / EVALUATION).read_bytes())
+    train = prepared_frame(frame, recipe).filter(pl.col("split") == "train")
+    features = FeatureManifest.model_validate_json((evaluation / MANIFEST).read_bytes())
     return BundleManifest(
         task=task.name,
-        variant=selected(inputs["evaluation"]),
+        variant=selected(evaluation),
         recipe=recipe,
         features=features,
-        encoder=Encoder.model_validate_json((inputs["teacher"] / "encoder.json").read_bytes()),
+        encoder=Encoder.model_validate_json((evaluation / ENCODER).read_bytes()),
         threshold=result.threshold,
-        provenance=provenance_of(task, recipe, code, inputs["evaluation"]),
+        provenance=provenance_of(task, recipe, code, evaluation),
         profiles=_profiles(train, features),
     )
 
