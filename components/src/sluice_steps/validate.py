@@ -18,5 +18,7 @@ def validate(task: str, span: dsl.Input[dsl.Dataset], validation: dsl.Output[dsl
     with exit_on_error():
         result = run(load_task(task), Path(span.path), Path(validation.path))
         validation.metadata.update(anomalies=len(result.anomalies))
+        for anomaly in result.anomalies:  # of a failed step KFP keeps no artifact, and the error names the first
+            print(f"{anomaly.feature}: {anomaly.text} (rule {anomaly.rule})")  # noqa: T201  the step's log
         require_valid(result)
     return result.passed
