@@ -57,7 +57,8 @@ def local_spark() -> Iterator[None]:
 def _history(config: str, task: Task, repo: Path, root: Path, rows: pl.DataFrame) -> pl.DataFrame:
     environment = {"SLUICE_REDIS": "127.0.0.1:1", "SLUICE_FEATURES": str(root), "SPARK_MASTER": "local[2]"}
     with cluster_store(repo, environment, config) as feast:
-        return historical(feast, plan_of(feast, task.feature_service), rows)
+        # An amount over the smallest float is infinite, which a training set may not have.
+        return historical(feast, plan_of(feast, task.feature_service), rows, served=True)
 
 
 def _write(root: Path, tables: dict[str, pl.DataFrame]) -> None:
