@@ -9,6 +9,7 @@ Named in ``feature_store.yaml`` as ``sluice.features.offline.AsofOfflineStore``.
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import duckdb
@@ -21,8 +22,10 @@ from feast.infra.offline_stores.offline_store import RetrievalJob
 from feast.on_demand_feature_view import OnDemandFeatureView
 
 from sluice.errors import BadInput
+from sluice.features.plan import StoredView
 from sluice.features.store import stored_view
 from sluice.features.tables import arrow_frame, open_table
+from sluice.object_store import open_location
 
 if TYPE_CHECKING:
     from pyarrow.dataset import Dataset
@@ -80,12 +83,24 @@ class AsofOfflineStore(DuckDBOfflineStore):  # type: ignore[misc]
 
 def _checked_table(view: Any) -> Dataset:
     """The table of a view, where a join of it and an online store give the same values."""
-    table, contract = open_table(str(view.batch_source.path), stored_view(view))
-    # Values were looked at when the table was written; two rows of a time would be a matter of their order.
+    plain, location = stored_view(view), open_location(str(view.batch_source.path))
+    table, _ = open_table(location.address, plain)
+    with location.refusals("read"):
+        info = location.files.get_file_info(location.path)
+    _require_identity(location.address, plain, (info.mtime_ns, info.size))
+    return table
+
+
+@lru_cache(maxsize=256)
+def _require_identity(address: str, view: StoredView, _: tuple[int | None, int | None]) -> None:
+    """
+    Once for a version of a table: no key or time is null, and no two rows of a time would be a matter of their order.
+    Values were looked at when the table was written.
+    """
+    table, contract = open_table(address, view)
     rows = arrow_frame(table.to_table(columns=contract.identity))
     if contract.repeats(rows) or any(rows.null_count().row(0)):
         contract.distinct(arrow_frame(table.to_table(columns=contract.columns)))
-    return table
 
 
 def _query(feature_views: list[Any], feature_refs: list[str], moment: str) -> str:

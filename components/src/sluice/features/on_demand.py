@@ -78,7 +78,12 @@ class OnDemandView:
 def _values(feature: Feature, values: Sequence[Any], count: int) -> list[Any]:
     if isinstance(values, str) or len(values) != count:
         raise ValueError(f"gives {len(values)} of {feature.name} for {count} rows")
-    return [_value(feature, value) for value in values]
+    # Nearly all values are right as they are, and this is asked for each request.
+    if feature.dtype == "float":
+        return [v if type(v) is float and -math.inf < v < math.inf else _value(feature, v) for v in values]
+    if feature.dtype == "int":
+        return [v if type(v) is int and -_INT64 <= v < _INT64 else _value(feature, v) for v in values]
+    return [v if type(v) is str else _value(feature, v) for v in values]
 
 
 def _value(feature: Feature, value: Any) -> Any:
