@@ -15,6 +15,7 @@ from sluice.documents.state import ReleaseState
 from sluice.errors import BadArtifact
 from sluice.feedback.attribution import attribute_rows
 from sluice.feedback.batch import LABEL_SCHEMA, MAX_LINES, Batch, labels_at, parse_feedback, parse_predictions
+from sluice.feedback.compaction import LabelCompaction
 from sluice.feedback.events import parse_event
 from sluice.feedback.store import PredictionStore
 from sluice.feedback.store_log import WATCHED, StoreLog
@@ -291,6 +292,41 @@ def test_between_rollouts_only_the_latest_batches_are_read(tmp_path: Path) -> No
     log, now = StoreLog(store), NOON + 24 * 60 * HOUR
     settled = state_in("stable", since=iso(NOON))
     assert log.labels(settled, now).height == WATCHED.days + 1
+
+
+def test_labels_of_an_hour_that_is_over_become_one_object(tmp_path: Path) -> None:
+    store = PredictionStore(open_location(str(tmp_path)), "tiny", "dev")
+    assert not LabelCompaction(store).advance(NOON), "nothing came yet"
+
+    def receive(numbers: range, moment: datetime) -> None:
+        for number in numbers:
+            rows = pl.DataFrame([label(f"q{number}", number % 2, number % 20)], schema=dict(LABEL_SCHEMA))
+            store.put("labels", Batch.of(moment, str(number).encode()), rows)
+
+    def told() -> tuple[int, list[Any]]:
+        batches = store.batches("labels", NOON)
+        frame = labels_at(pl.concat([store.read("labels", batch) for batch in batches]), NOON + 240 * HOUR)
+        return len(batches), frame.rows()
+
+    receive(range(40), NOON)
+    receive(range(40, 70), NOON + HOUR)
+    receive(range(70, 71), NOON + 2 * HOUR)
+    _, before = told()
+    compaction, end = LabelCompaction(store), NOON + HOUR + timedelta(minutes=10)
+    assert not compaction.advance(end - timedelta(seconds=1)), "the hour may still be written to"
+    assert compaction.advance(end)
+    assert told() == (1 + 30 + 1, before)
+    assert [compaction.advance(NOON + 90 * HOUR) for _ in range(5)] == [True, False, False, False, False]
+    assert told() == (1 + 1 + 1, before)
+    assert not LabelCompaction(store).advance(NOON + 3 * HOUR), "who begins anew finds it done"
+    receive(range(71, 72), NOON)
+    n, rows = told()
+    assert (n, len(rows)) == (41 + 1 + 1, 72), "a label that comes late counts at once"
+    assert LabelCompaction(store).advance(NOON + 90 * HOUR)
+    assert told() == (3, rows)
+    (tmp_path / str(store.batches("labels", NOON)[-1])).write_bytes(b"no labels")
+    store.put("labels", Batch.of(NOON + 2 * HOUR, b"more"), store.read("labels", store.batches("labels", NOON)[0]))
+    assert not LabelCompaction(store).advance(NOON + 90 * HOUR), "what is damaged is left to whoever needs it"
 
 
 def test_release_states_are_remembered_in_their_order(tmp_path: Path) -> None:

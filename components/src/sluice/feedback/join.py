@@ -71,6 +71,10 @@ class Join:
         write_bytes(self.output, evidence.model_dump_json().encode())
         return evidence
 
+    def tidy(self, now: datetime) -> None:
+        """Some of the store's housekeeping; raises as ``once``."""
+        self.source.compact_labels(self._state(), now)
+
     def _state(self) -> ReleaseState:
         """A mounted ConfigMap is replaced as a whole by one symbolic link, so what it points to is read."""
         try:
@@ -138,6 +142,7 @@ def main(argv: list[str]) -> int:
             evidence = join.once(datetime.now(UTC))
             sys.stdout.write(f"{_summary(evidence, rechecks=bool(options.features))}\n")
             sys.stdout.flush()
+            join.tidy(datetime.now(UTC))
         except SluiceError as error:
             sys.stderr.write(f"join: {error}\n")
             code = error.exit_code

@@ -12,6 +12,7 @@ from sluice.documents.evidence import Evidence
 from sluice.documents.state import Applied, ReleaseState
 from sluice.errors import BadInput
 from sluice.evidence.prediction_source import PredictionSource, Recheck
+from sluice.feedback.compaction import LabelCompaction
 from sluice.feedback.store import PredictionStore
 from sluice.feedback.store_log import StoreLog
 from sluice.gates.policy import GatePolicy
@@ -45,6 +46,7 @@ class StoreSource:
     features: str | None = None
     feature_repo: Path = FEATURE_REPO
     _sources: dict[tuple[str, str], tuple[StoreLog, PredictionSource]] = field(default_factory=dict)
+    _compactions: dict[tuple[str, str], LabelCompaction] = field(default_factory=dict)
 
     def read(
         self,
@@ -65,6 +67,13 @@ class StoreSource:
     def remember(self, state: ReleaseState) -> None:
         """Where nothing is served too, a state must be known to tell later which side an answer was on."""
         self._of(state)[0].remember(state)
+
+    def compact_labels(self, state: ReleaseState, now: datetime) -> None:
+        """Some of the housekeeping that is due."""
+        key = (state.task, state.environment)
+        if key not in self._compactions:
+            self._compactions[key] = LabelCompaction(self._of(state)[0].store)
+        self._compactions[key].advance(now)
 
     def _of(self, state: ReleaseState) -> tuple[StoreLog, PredictionSource]:
         key = (state.task, state.environment)
