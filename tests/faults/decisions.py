@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,16 @@ from typing import Any
 from sluice.documents.event_time import iso
 from sluice.documents.state import Hold, ReleaseState
 from sluice.documents.verdict import Reason, Verdict
-from sluice.gates.policy import GatePolicy, read_policy
-from sluice.gitops.writer import Snapshot
+from sluice.errors import BadInput, Refused
+from sluice.gates.policy import GatePolicy, parse_policy, read_policy
+from sluice.gitops.writer import GitOps, Snapshot
+from sluice.operations.operator import break_the_glass, release_hold, roll_back
 from sluice.rollout.advance import propose
 from sluice.simulation.play import play
 from sluice.simulation.traffic import SimulatedTraffic
 from sluice.simulation.worlds import TrafficScale, scale_of, worlds_named
 from tests.faults import sample
+from tests.faults.history import reference
 from tests.faults.registry import SEED, Row, Trial
 
 _SHIPPED = Path(__file__).parents[2] / "manifests" / "overlays" / "dev" / "gate-policy.yaml"
@@ -104,6 +108,49 @@ def forbidden_proposal(_: Path, name: str, number: int) -> Trial:
     return Trial(fired=True, survived=named, wrong=wrong, said=said)
 
 
+_PEOPLE: Mapping[str, Callable[[GitOps, str], object]] = {
+    "sluice rollback": lambda gitops, now: roll_back(gitops, "worse too", "kim", now),
+    "with Git down": lambda gitops, now: break_the_glass(gitops, "worse too", "kim", now),
+}
+
+
+def second_rollback(directory: Path, way: str) -> Trial:
+    """After b was rolled back and its hold lifted: there is nothing good to go back to from a."""
+    gitops = reference(directory).copy(2, directory / "home").gitops
+    b, now = sample.digest("b"), iso(sample.BEGIN + timedelta(hours=8))
+    roll_back(gitops, "worse", "kim", now)
+    release_hold(gitops, b, "to be tried again", "kim", now)
+    try:
+        _PEOPLE[way](gitops, now)
+        refused = False
+    except Refused:
+        refused = True
+    stable = gitops.serving_snapshot().state.stable
+    fired = [made.action for made in gitops.decisions()][-2:] == ["rollback", "release-hold"] or not refused
+    return Trial(fired, refused, wrong=int(stable == b), said="" if refused else f"{way}: {stable} is stable")
+
+
+_ENDLESS = {
+    "log loss": "*loss, {metric: log_loss, role: success, margin: 0.5, minimum_n: 3000}",
+    "errors": "*loss, {metric: error_rate, role: guardrail, margin: 0.1}",
+    "latency": "*loss, *latency",
+}
+
+
+def endless_confirm(_: Path, name: str) -> Trial:
+    """A confirm that compares with a stable side that answers nothing, on more than its canary must have seen."""
+    text = sample.POLICY_TEXT.replace(
+        b"*parity, *loss, {metric: label", f"*parity, {_ENDLESS[name]}, {{metric: label".encode()
+    )
+    try:
+        parse_policy(text, "policy")
+        said = "it was read"
+    except BadInput as error:
+        said = "" if "holdback" in error.fix else str(error)
+    kept = parse_policy(text.replace(b"  confirm:\n", b"  confirm:\n    holdback: 5\n"), "policy")
+    return Trial(text != sample.POLICY_TEXT, not said and kept.online.confirm.holdback == 5, said=said)
+
+
 def _played(names: tuple[str, ...], short: int) -> Callable[[bool], list[tuple[Any, ...]]]:
     return lambda full: [(name, number) for name in names for number in range(100 if full else short)]
 
@@ -123,5 +170,19 @@ ROWS = (
         "refused with the rule's name, nothing changes",
         lambda full: [(name, number) for name in _PROPOSALS for number in range(20 if full else 3)],
         forbidden_proposal,
+    ),
+    Row(
+        "decisions: a rollback after a hold was lifted",
+        "decisions",
+        "goes back to no model that a rollback left",
+        lambda _: [(way,) for way in _PEOPLE],
+        second_rollback,
+    ),
+    Row(
+        "decisions: a confirm that could not end",
+        "decisions",
+        "refused with the reason when the policy is read, or stable keeps a share",
+        lambda _: [(name,) for name in _ENDLESS],
+        endless_confirm,
     ),
 )

@@ -95,6 +95,16 @@ def _stops(look: Look) -> bool:
     return _changed(look, look.frame.filter(pl.col("event_time") < last))
 
 
+def _candidate_silent(look: Look) -> bool:
+    """Fifty minutes after the fault began; from then on stable answers for it, and no copy is made."""
+    since = look.start + timedelta(minutes=50) if look.number == 0 else look.start
+    ours = (pl.col("route") == look.state.candidate_route) & (pl.col("event_time") >= since)
+    if look.state.is_mirrored:
+        return _changed(look, look.frame.filter(~ours))
+    route, digest = (pl.when(ours).then(pl.lit(one)) for one in ("stable", look.state.stable))
+    return _changed(look, look.frame.with_columns(route=route.otherwise("route"), digest=digest.otherwise("digest")))
+
+
 def _few(look: Look) -> bool:
     """One request of so many that the stage's deadline comes just before its minimum."""
     kept = _KEPT[sample.phase_of(look.state)]
@@ -266,6 +276,7 @@ FAULTS = (
         prometheus=prometheus.other_revision,
     ),
     Fault("traffic stops", _BLIND, True, _stops, _frozen, at_servers=True),
+    Fault("the candidate falls silent", _BLIND, True, _candidate_silent, phases=sample.PHASES[1:]),
     Fault("evidence from the future", _BLIND, True, None, _edited(_of_the_future)),
     Fault("evidence about something else", _BLIND, True, None, _edited(_about_something_else)),
     Fault("too few requests", _BLIND, True, _few, at_servers=True),

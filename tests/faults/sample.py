@@ -220,6 +220,7 @@ def evidence_from(
         {},
         now=now,
         label_maturity_hours=policy().online.label_maturity_hours,
+        recent_hours=policy().online.oldest_hours,
         cells=Cells(compared=answered, different=0) if answered else None,
     )
 
