@@ -230,6 +230,47 @@ def test_what_differs_from_git_between_rollouts_is_told_refreshed_and_alarms_whe
     assert (told["action"], told["commit"], gitops.snapshot().commit) == ("wait", before, before)
 
 
+@dataclass(frozen=True)
+class Resting(PrometheusSource):
+    """Says how the stable model answers between rollouts."""
+
+    errors: int = 0
+    last: str = NOW
+
+    def read(
+        self,
+        state: ReleaseState,
+        policy: Any,  # noqa: ARG002
+        applied: Applied,
+        now: datetime,
+        synced: Any = None,  # noqa: ARG002
+    ) -> Evidence:
+        stable = arm(state.stable or "", 4000, errors=self.errors)
+        found = evidence_of(state, candidate=None, stable=stable, split=(4000, 0), now=iso(now), applied=applied)
+        return found.model_copy(update={"stable": stable.model_copy(update={"last": self.last})})
+
+
+@pytest.mark.parametrize(
+    ("source", "rules"),
+    [
+        (Resting(DOWN, marked=False), [("error_rate", "PASS")]),
+        (Resting(DOWN, marked=False, errors=2000), [("error_rate", "FAIL")]),
+        (Resting(DOWN, marked=False, last=SINCE), [("evidence.age", "INCONCLUSIVE")]),
+    ],
+    ids=["well", "failing", "silent"],
+)
+def test_between_rollouts_the_stable_model_is_held_to_its_limits(
+    source: Resting, rules: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    state = state_in("stable", task="tiny")
+    gitops, cluster = repository_in(tmp_path, state, POLICY), Cluster(state, SINCE)
+    before = gitops.snapshot().commit
+    told = gate_of(gitops, cluster, NOW, source).look()
+    assert [(one["rule"], one["verdict"]) for one in told["watch"]] == rules
+    assert bool(told["alarm"]) is bool(source.errors)
+    assert (told["action"], gitops.snapshot().commit) == ("wait", before)
+
+
 @pytest.mark.parametrize("stage", ["shadow", "canary", "confirm"])
 def test_what_differs_from_git_in_a_rollout_is_refreshed_too(stage: str, tmp_path: Path) -> None:
     state = state_in(stage, task="tiny")

@@ -67,7 +67,7 @@ def test_the_command_fails_where_the_effect_is_not_what_git_says_for_long(tmp_pa
     assert done.returncode == 4
     assert json.loads(done.stdout)["alarm"]
     (line,) = done.stderr.splitlines()
-    assert "environment dev: is not what Git says: the API server: answers 404" in line
+    assert "environment dev: is not as it should be: the API server: answers 404" in line
 
 
 def _settled(hours: int) -> ReleaseState:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -88,6 +89,20 @@ def test_requests_since_the_last_look_are_counted_apart(scripted: ScriptedPromet
     assert found.problems == ()
     assert (found.split, found.recent) == ((900, 300), (900, 0) if silent else (900, 300))
     assert (advance(state(), found, often, found.now).verdict is Verdict.PASS) is not silent
+
+
+def test_a_stable_model_of_months_is_read_since_the_last_look(scripted: ScriptedPrometheus) -> None:
+    since = iso(datetime.fromtimestamp(HOUR_AGO, UTC) - timedelta(days=60))
+    settled = state_in("stable", since=since)
+    api = PrometheusApi(scripted.url, SECRET, ReadingLimits(request_seconds=2.0))
+    source = PrometheusSource(api, joined=False, marked=False)
+    found = source.read(settled, POLICY, applied_of(settled), datetime.now(UTC))
+    assert found.problems == ()
+    assert found.candidate is None
+    assert found.stable is not None
+    assert found.stable.n == 900
+    assert [one.query for one in found.sources if "[" in one.query and "d]" in one.query] == []
+    assert max(int(span[:-1]) for one in found.sources for span in re.findall(r"\[(\d+s)\]", one.query)) <= 3600
 
 
 def test_good_answers_pass(scripted: ScriptedPrometheus) -> None:

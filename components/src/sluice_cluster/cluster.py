@@ -16,8 +16,8 @@ class NotApplied(SluiceError):
     """The cluster is still on its way, or hangs; there is nothing to judge yet."""
 
 
-class NotInEffect(SluiceError):
-    """What is in effect differs from what Git says, for longer than a step takes."""
+class Alarm(SluiceError):
+    """What is in effect has differed from Git for longer than a step takes, or the stable model fails its limits."""
 
     exit_code = 4
 

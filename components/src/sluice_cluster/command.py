@@ -12,7 +12,8 @@ def gate() -> None:
     Look once at one environment from inside its cluster, and commit what that decides; a CronJob runs it.
 
     Prints one line of JSON: what was decided, or why it waits. Exits with 0 for both, with 2 where a setting is wrong
-    or the repository does not answer, with 4 where the effect differs from Git for longer than a step takes.
+    or the repository does not answer, with 4 where the effect differs from Git for longer than a step takes, or the
+    stable model fails what a candidate must keep.
 
     Settings are environment variables (docs/gitops.md): SLUICE_REPOSITORY, SLUICE_REPOSITORY_KEY, SLUICE_ENVIRONMENT,
     SLUICE_NAMESPACE, SLUICE_ARGOCD_NAMESPACE, SLUICE_EVIDENCE_SOURCE, SLUICE_PROMETHEUS_URL and more about a source.
@@ -20,7 +21,7 @@ def gate() -> None:
     Example: SLUICE_REPOSITORY=file:///srv/release.git SLUICE_ENVIRONMENT=dev SLUICE_NAMESPACE=sluice-dev sluice gate
     """
     from sluice_cluster.api import KubernetesCluster
-    from sluice_cluster.cluster import NotInEffect
+    from sluice_cluster.cluster import Alarm
     from sluice_cluster.gate import look_once
     from sluice_cluster.settings import Settings
 
@@ -29,4 +30,4 @@ def gate() -> None:
     sys.stdout.write(json.dumps(message, ensure_ascii=False) + "\n")
     if alarm := message["alarm"]:
         thing, fix = f"environment {settings.environment}", "see SluiceGateFails in docs/runbook.md"
-        raise NotInEffect(thing, f"is not what Git says: {alarm}", fix)
+        raise Alarm(thing, f"is not as it should be: {alarm}", fix)

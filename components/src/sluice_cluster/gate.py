@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,7 +24,7 @@ from typing import Any
 from sluice.documents.event_time import iso, moment_of
 from sluice.documents.evidence import Evidence
 from sluice.documents.state import Applied, ReleaseState
-from sluice.documents.verdict import Decision, Verdict
+from sluice.documents.verdict import Decision, Reason, Verdict
 from sluice.errors import BadArtifact, BadInput, Refused, SluiceError
 from sluice.evidence.history import with_history
 from sluice.evidence.source import EvidenceSource, evidence_from
@@ -36,6 +36,7 @@ from sluice.operations.why import run_of
 from sluice.release.snapshot import Snapshot
 from sluice.rollout.advance import decided, look
 from sluice.rollout.effect import judge_effect
+from sluice.rollout.watch import watch
 from sluice.stages.stage import SIDES
 from sluice_cluster.api import KubernetesCluster
 from sluice_cluster.applied import ReadBack, read_back
@@ -89,8 +90,9 @@ class Gate:
             plain JSON: ``environment, stage, candidate, action, verdict, reasons`` (rule, verdict and text), ``commit``
             (of the decision; of the state where nothing was written), ``decision`` (its id, or null), ``rollout`` and
             ``sequence`` (that it is about, and that is released from then on), ``cluster`` (why the effect could not
-            be read back, or null), ``difference`` (how the effect differs from Git, or null) and ``alarm`` (the same
-            where it has lasted for longer than a step takes, else null).
+            be read back, or null), ``difference`` (how the effect differs from Git, or null), ``alarm`` (the same
+            where it has lasted for longer than a step takes, and what fails of the stable model between rollouts, else
+            null) and, between rollouts, ``watch`` (what is said of the stable model, as ``reasons``).
 
         Raises:
             BadInput, BadArtifact, Busy: as ``GitOps``; nothing was written by halves.
@@ -102,7 +104,7 @@ class Gate:
         effect, hindrance = self._read_back(state)
         difference = self._compare(state, effect, hindrance)
         if state.rollout is None:
-            return self._promote(snapshot) | difference
+            return self._promote(snapshot) | self._watch(snapshot, effect, hindrance, difference)
         return self._judge(snapshot, effect, hindrance) | difference
 
     def _judge(self, snapshot: Snapshot, effect: ReadBack, hindrance: str | None) -> dict[str, Any]:
@@ -132,6 +134,19 @@ class Gate:
             lasted = self.clock() - moment_of(state.since) if state.since else timedelta()
             alarm = difference if lasted > _GRACE else None
         return {"cluster": hindrance, "difference": difference, "alarm": alarm}
+
+    def _watch(
+        self, snapshot: Snapshot, effect: ReadBack, hindrance: str | None, difference: dict[str, str | None]
+    ) -> dict[str, Any]:
+        """What is said of the stable model, and of the effect; what fails is an alarm, and nothing else follows."""
+        if snapshot.state.stable is None:
+            return difference
+        now = self.clock()
+        evidence = self._evidence(snapshot, effect, hindrance, now)
+        reasons = watch(snapshot.state, evidence, snapshot.policy, iso(now))
+        failed = [f"{one.rule}: {one.text}" for one in reasons if one.verdict is Verdict.FAIL]
+        alarm = "; ".join(filter(None, (difference["alarm"], *failed))) or None
+        return difference | {"watch": _plain(reasons), "alarm": alarm}
 
     def _promote(self, snapshot: Snapshot) -> dict[str, Any]:
         """Propose what the environment before this one confirmed, where the policy names one."""
@@ -194,8 +209,11 @@ class Gate:
 
 
 def _words(decision: Decision) -> dict[str, Any]:
-    reasons = [{"rule": one.rule, "verdict": one.verdict.value, "text": one.text} for one in decision.reasons]
-    return {"action": decision.action, "verdict": decision.verdict.value, "reasons": reasons}
+    return {"action": decision.action, "verdict": decision.verdict.value, "reasons": _plain(decision.reasons)}
+
+
+def _plain(reasons: Iterable[Reason]) -> list[dict[str, str]]:
+    return [{"rule": one.rule, "verdict": one.verdict.value, "text": one.text} for one in reasons]
 
 
 def _put(decision: Decision) -> dict[str, Any]:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from sluice.gates.policy import GatePolicy
 
 _T = TypeVar("_T")
+_BEFORE_SECONDS = 3600
+"""Between rollouts, in which the samples to count from are looked for."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ class PrometheusSource:
         self.api.begin()
         problems: list[str] = []
         settlement = (synced or moment_of(state.since or "")).timestamp() + self.settle_seconds
+        if state.rollout is None:  # of a model that may serve for months, what came since the last look
+            settlement = max(settlement, now.timestamp() - policy.online.oldest_hours * 3600)
         self._believed(lambda: self._check_clock(now), None, problems)
         begin = self._believed(lambda: self._begin(state, settlement, now), settlement, problems)
         lives: list[Life] = self._believed(lambda: self._lives(state, applied, begin, now), [], problems)
@@ -110,7 +114,7 @@ class PrometheusSource:
 
     def _begin(self, state: ReleaseState, settlement: float, now: datetime) -> float:
         since = moment_of(state.since or "").timestamp()
-        if self.marked or now.timestamp() < settlement:
+        if self.marked or state.rollout is None or now.timestamp() < settlement:
             return settlement
         matchers = {**self.matchers, "task": state.task}
         start, span = selector(START, matchers), f"{now.timestamp() - since:.0f}s"
@@ -134,6 +138,7 @@ class PrometheusSource:
         matchers = {**self.matchers, "task": state.task}
         routes = ("stable", state.candidate_route) if self.marked else ("stable", "candidate", "shadow")
         before = math.ceil(begin - moment_of(state.since or "").timestamp() + self.fresh_seconds)
+        before = before if state.rollout else min(before, _BEFORE_SECONDS)
         reading = Reading(self.api, matchers, routes, begin, end, before, self.fresh_seconds)
         lives = reading.lives()
         for digest in (applied.candidate, applied.stable):
