@@ -254,6 +254,26 @@ def simulate(
 
 
 @app.command()
+def plan(
+    policy: Annotated[Path, typer.Argument(help="A gate policy whose shadow has a log_loss guardrail.")],
+    replay: Annotated[Path, typer.Option(metavar="PAIRS", help="Pairs of your own days (parquet).")],
+    part: Annotated[
+        str | None, typer.Option("--slice", metavar="COLUMN=TEXT", help="Only this slice of PAIRS.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """
+    Say how long a shadow needs for its margin on days of your own, and which margin a week reaches.
+
+    Example: sluice plan manifests/overlays/dev/gate-policy.yaml --replay pairs.parquet
+    """
+    from sluice.simulation.plan import describe, plan_shadow
+
+    planned = plan_shadow(policy, replay, part)
+    show(planned.document(), as_json, [escape(line) for line in describe(planned)])
+
+
+@app.command()
 def decide(
     policy: Annotated[Path, typer.Option(help="Gate policy, YAML.")],
     state: Annotated[Path, typer.Option(help="Release state, JSON (docs/schemas/release-state.schema.json).")],

@@ -11,6 +11,7 @@ from sluice.gates.sequential import critical_value
 
 BETA = 0.2
 """Chance to miss an equal candidate where a policy names none."""
+_HALVINGS = 40
 _STEPS = 6
 """The critical value grows like the square root of a logarithm, so few steps lead there."""
 
@@ -47,6 +48,18 @@ def blocks_needed(history: BlockHistory, margin: float, alpha: float, beta: floa
     room = margin - _quantile(1 - alpha / 4) * math.sqrt(adjustment.mean_error)
     plain = _blocks_until(history.variance, margin, alpha / 2, beta)
     return min(plain, _blocks_until(adjustment.variance, room, alpha / 2, beta)) if room > 0 else plain
+
+
+def reachable_margin(history: BlockHistory, blocks: int, alpha: float, beta: float) -> float:
+    """The smallest margin that ``blocks_needed`` reaches within so many blocks, at least ``FIRST_LOOK``."""
+    low, high = 0.0, 1.0
+    while blocks_needed(history, high, alpha, beta) > blocks:
+        low, high = high, 2 * high
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        enough = blocks_needed(history, middle, alpha, beta) <= blocks
+        low, high = (low, middle) if enough else (middle, high)
+    return high
 
 
 def _blocks_until(variance: float, margin: float, alpha: float, beta: float) -> int:

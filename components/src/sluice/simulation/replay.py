@@ -230,15 +230,21 @@ def influence_spread(table: DayTable) -> float:
 
 def shortest_block(pairs: LabelledPairs) -> float | None:
     """Of ``LENGTHS_HOURS``, the shortest block that depends little on its neighbours in all of these days."""
+    return shortest_length(sums_by_length(pairs))
+
+
+def sums_by_length(pairs: LabelledPairs) -> dict[float, BlockSums]:
+    """All days in blocks of each of ``LENGTHS_HOURS`` of which there are enough for a history."""
     hours = pairs.day * _DAY_HOURS + pairs.event_hours
-    lengths = {}
+    lengths: dict[float, BlockSums] = {}
     for length in LENGTHS_HOURS:
         blocks = pairs.days * _DAY_HOURS // length  # a part of a block is none
-        within = hours < blocks * length
-        covariates = {name: values[within] for name, values in pairs.covariates.items()}
-        place = (hours[within] // length).astype(np.int64)
-        lengths[length] = block_sums(place, pairs.difference[within], covariates, blocks)
-    return shortest_length({length: sums for length, sums in lengths.items() if sums.counts.size >= MINIMUM_HISTORY})
+        if blocks >= MINIMUM_HISTORY:
+            within = hours < blocks * length
+            covariates = {name: values[within] for name, values in pairs.covariates.items()}
+            place = (hours[within] // length).astype(np.int64)
+            lengths[length] = block_sums(place, pairs.difference[within], covariates, blocks)
+    return lengths
 
 
 class _Ends(NamedTuple):
