@@ -12,12 +12,12 @@ export UV_PYTHON_DOWNLOADS := never
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
-setup: $(READY)  ## install everything from uv.lock into .venv
+setup: $(READY)  ## install everything from uv.lock into .venv; what else is in there stays
 
 $(READY): uv.lock pyproject.toml components/pyproject.toml serving/pyproject.toml pipelines/pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { echo "Python 3.11 with venv is needed (Debian: apt-get install python3-venv)"; exit 2; }
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	$(BIN)/uv sync --locked --python $(BIN)/python --compile-bytecode
+	$(BIN)/uv sync --locked --inexact --python $(BIN)/python --compile-bytecode
 	@touch $@
 
 run: $(READY)  ## the whole loop on real data: train, gate, release, serve, promote, roll back (minutes)

@@ -17,6 +17,7 @@ from sluice.workspace import Workspace
 from sluice_local.home import end_leftovers, forget_home, held_lock, prepare_home
 from tests.support.patience import code_of, wait_until, work_of
 from tests.support.tiny_run import RUN, Ended, contents, processes_of, sluice, start
+from tests.support.tiny_task import TASK
 
 _ONE_LINE = re.compile(r"sluice: [^\n]+\n")
 
@@ -88,6 +89,18 @@ def test_nothing_is_written_outside_the_home(ended: Ended) -> None:
     assert contents(ended.person) == {}
     assert contents(ended.cwd) == {}
     assert ended.checkout_after <= ended.checkout_before
+
+
+def test_a_report_is_of_the_story_that_was_played_here(ended: Ended) -> None:
+    page = next(ended.workspace.reports.glob("*.html"))
+    before = page.read_bytes()
+    done = sluice(ended.home, "report")
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.strip()) == page
+    assert TASK.title in page.read_text()
+    assert page.read_bytes() == before
+    named = sluice(ended.home, "report", "--story", "no.such:STORY")
+    assert (named.returncode, page.read_bytes()) == (2, before)
 
 
 def test_rollback_goes_to_the_stable_model_before_and_holds_the_one_left(ended: Ended, copy: Path) -> None:

@@ -13,8 +13,8 @@ from sluice.errors import BadInput
 from tests.support import command as commands
 
 
-def sluice(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
-    environment = {"SLUICE_HOME": str(home), "PATH": "/usr/bin:/bin", "COLUMNS": "200"}
+def sluice(*arguments: str, home: Path, columns: int = 200) -> subprocess.CompletedProcess[str]:
+    environment = {"SLUICE_HOME": str(home), "PATH": "/usr/bin:/bin", "COLUMNS": str(columns)}
     return commands.sluice(*arguments, env=environment)
 
 
@@ -22,13 +22,24 @@ def sluice(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
     "command",
     [
         *("run", "simulate", "status", "why", "report", "rollback", "decide", "gate", "promote", "approve"),
-        *("hold list", "hold add", "hold release", "ledger verify"),
+        *("hold list", "hold add", "hold release", "ledger verify", "ledger accept"),
     ],
 )
 def test_every_command_has_help_with_an_example(command: str, tmp_path: Path) -> None:
     done = sluice(*command.split(), "--help", home=tmp_path)
     assert done.returncode == 0
     assert f"sluice {command}" in done.stdout.split("Example:")[1]
+    narrow = sluice(*command.split(), "--help", home=tmp_path, columns=80).stdout
+    examples = [line.strip() for line in done.stdout.splitlines() if line.strip().startswith("Example:")]
+    assert [line.strip() for line in narrow.splitlines() if line.strip().startswith("Example:")] == examples
+
+
+def test_examples_of_all_commands_are_a_line_each_on_a_narrow_terminal(tmp_path: Path) -> None:
+    lines = [line.rstrip() for line in sluice("--help", home=tmp_path, columns=80).stdout.splitlines()]
+    first = lines.index(" Examples:") + 1
+    examples = lines[first : lines.index("", first)]
+    assert len(examples) == 8
+    assert all(line.startswith("   sluice ") for line in examples)
 
 
 def test_help_lists_every_command(tmp_path: Path) -> None:

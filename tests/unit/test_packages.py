@@ -35,6 +35,14 @@ def test_the_steps_need_no_kserve() -> None:
     assert "kserve" not in packages
 
 
+def test_setting_up_leaves_what_somebody_else_installed() -> None:
+    """The task of a user lives in the same environment."""
+    done = subprocess.run(
+        ["make", "-n", "-W", "uv.lock", "setup"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert re.search(r"uv sync .*--inexact", done.stdout)
+
+
 @pytest.mark.parametrize("name", ["numpy", "polars", "pydantic", "feast"])
 def test_both_sides_run_one_version(name: str) -> None:
     lock = (ROOT / "uv.lock").read_text()

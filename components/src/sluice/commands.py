@@ -26,16 +26,15 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Ship machine-learning models through evaluation gates.\n\n"
     "State lives under .sluice/ or $SLUICE_HOME; the release history too, or at the URL $SLUICE_REPOSITORY.\n\n"
-    "Examples:\n\n"
-    "  sluice run                        play the whole loop on this machine\n\n"
-    "  sluice status --json              digests in production, candidates, holds\n\n"
-    "  sluice why sha256:4f1c            why this model is where it is\n\n"
-    "  sluice decide --policy P --state S.json --evidence E.json --now T   ask the gate itself\n\n"
-    "  sluice ledger verify              whether every decision is as it was written\n\n"
-    "  sluice simulate POLICY            what a policy would do, in worlds whose truth is known\n\n"
-    "  sluice promote --env staging      propose what the environment before it has confirmed\n\n"
-    "  sluice approve --env dev --reason 'canary looks right'   let a paused rollout go on\n\n"
-    "  sluice rollback --env dev --reason 'complaints from the night shift'\n",
+    "\bExamples:\n"
+    "  sluice run                            play the whole loop on this machine\n"
+    "  sluice status --json                  what is in production, and on its way\n"
+    "  sluice why sha256:4f1c                why this model is where it is\n"
+    "  sluice simulate POLICY                what a policy would do in known worlds\n"
+    "  sluice promote --env staging          propose what dev has confirmed\n"
+    "  sluice approve --reason 'looks right' let a paused rollout go on\n"
+    "  sluice rollback --reason 'odd scores' back to the last good model\n"
+    "  sluice ledger verify                  whether every decision is as written\n",
 )
 hold = typer.Typer(no_args_is_help=True, help="Digests that no automation may promote.")
 app.add_typer(hold, name="hold")
@@ -173,7 +172,7 @@ def promote(
 
     Example: sluice promote --env staging
 
-    Example: sluice promote --env prod --again "the feature store was down last time"
+    Example: sluice promote --env prod --again "the store was down last time"
     """
     from sluice.operations.promote import promote as ask
 
@@ -214,9 +213,9 @@ def simulate(
 
     With --replay the world is a history of your own: docs/simulation.md says what PAIRS has.
 
-    Example: sluice simulate manifests/overlays/dev/gate-policy.yaml --world worse --rollouts 5000
+    Example: sluice simulate POLICY.yaml --world worse --rollouts 5000
 
-    Example: sluice simulate gate-policy.yaml --replay pairs.parquet --hours 720 --json
+    Example: sluice simulate POLICY.yaml --replay pairs.parquet --hours 720
     """
     if replay:
         if world or compare:
@@ -286,7 +285,7 @@ def decide(
 
     Exits with 0 whatever the verdict is. Evidence that does not fit the state and the moment is INCONCLUSIVE.
 
-    Example: sluice decide --policy gate-policy.yaml --state S.json --evidence E.json --now 2013-08-01T05:00:00Z
+    Example: sluice decide --policy P --state S.json --evidence E.json --now T
     """
     from sluice.operations.decide import decide as ask
     from sluice.operations.decide import describe
@@ -341,7 +340,11 @@ def ledger_accept(
 
 @hold.command("list")
 def hold_list(env: EnvironmentOption = "dev", as_json: JsonOption = False) -> None:
-    """List the held digests. Example: sluice hold list --json"""
+    """
+    List the held digests.
+
+    Example: sluice hold list --json
+    """
     holds = [entry.model_dump(mode="json") for entry in release_history(env).snapshot().state.holds]
     lines = [escape(f"{entry['digest']}  since {entry['at']} by {entry['by']}: {entry['reason']}") for entry in holds]
     show(holds, as_json, lines or ["no digest is held"])
@@ -349,7 +352,11 @@ def hold_list(env: EnvironmentOption = "dev", as_json: JsonOption = False) -> No
 
 @hold.command("add")
 def hold_add(digest: str, reason: ReasonOption, env: EnvironmentOption = "dev", as_json: JsonOption = False) -> None:
-    """Hold a digest. Example: sluice hold add sha256:4f1c… --reason "failed the audit" """
+    """
+    Hold a digest.
+
+    Example: sluice hold add sha256:4f1c… --reason "failed the audit"
+    """
     from sluice.operations.operator import add_hold
 
     decision = add_hold(release_history(env), digest, reason, who(), clock())
@@ -360,7 +367,11 @@ def hold_add(digest: str, reason: ReasonOption, env: EnvironmentOption = "dev", 
 def hold_release(
     digest: str, reason: ReasonOption, env: EnvironmentOption = "dev", as_json: JsonOption = False
 ) -> None:
-    """Lift a hold. Example: sluice hold release sha256:4f1c… --reason "feature mended" """
+    """
+    Lift a hold.
+
+    Example: sluice hold release sha256:4f1c… --reason "feature mended"
+    """
     from sluice.operations.operator import release_hold
 
     decision = release_hold(release_history(env), digest, reason, who(), clock())

@@ -18,7 +18,7 @@ def gate() -> None:
     Settings are environment variables (docs/gitops.md): SLUICE_REPOSITORY, SLUICE_REPOSITORY_KEY, SLUICE_ENVIRONMENT,
     SLUICE_NAMESPACE, SLUICE_ARGOCD_NAMESPACE, SLUICE_EVIDENCE_SOURCE, SLUICE_PROMETHEUS_URL and more about a source.
 
-    Example: SLUICE_REPOSITORY=file:///srv/release.git SLUICE_ENVIRONMENT=dev SLUICE_NAMESPACE=sluice-dev sluice gate
+    Example: SLUICE_ENVIRONMENT=dev SLUICE_NAMESPACE=sluice-dev … sluice gate
     """
     from sluice_cluster.api import KubernetesCluster
     from sluice_cluster.cluster import Alarm

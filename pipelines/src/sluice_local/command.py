@@ -10,11 +10,14 @@ from sluice.terminal import release_history
 from sluice.workspace import Workspace
 
 DEFAULT_STORY = "sluice_local.flights_story:STORY"
+StoryOption = Annotated[
+    str | None, typer.Option(metavar="MODULE:NAME", help="The story; else the one that was last played in this home.")
+]
 
 
 def run(
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget the state of earlier runs first.")] = False,
-    story: Annotated[str, typer.Option(help="module:ATTRIBUTE of the story to play.")] = DEFAULT_STORY,
+    story: StoryOption = None,
 ) -> None:
     """
     Play the whole loop on this machine: train, gate, release, serve, promote, roll back.
@@ -25,10 +28,11 @@ def run(
     """
     from sluice_local.play import play
 
-    play(Workspace.from_environment(), story, fresh)
+    workspace = Workspace.from_environment()
+    play(workspace, _story_in(workspace, story), fresh)
 
 
-def report() -> None:
+def report(story: StoryOption = None) -> None:
     """
     Write the HTML report of the runs so far and say where it is.
 
@@ -37,5 +41,13 @@ def report() -> None:
     from sluice_local.play import write_report
     from sluice_local.story import load_story
 
-    release_history(load_story(DEFAULT_STORY).environment)
-    typer.echo(write_report(Workspace.from_environment(), DEFAULT_STORY))
+    workspace = Workspace.from_environment()
+    name = _story_in(workspace, story)
+    release_history(load_story(name).environment)
+    typer.echo(write_report(workspace, name))
+
+
+def _story_in(workspace: Workspace, name: str | None) -> str:
+    from sluice_local.story import last_story
+
+    return name if name is not None else last_story(workspace) or DEFAULT_STORY

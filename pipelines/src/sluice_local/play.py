@@ -16,7 +16,7 @@ from sluice_local.continuity import Continuity, continuity
 from sluice_local.home import end_leftovers, forget_home, held_lock, prepare_home
 from sluice_local.report import build_report
 from sluice_local.screen import Screen
-from sluice_local.story import Story, ending_of, load_story
+from sluice_local.story import Story, ending_of, load_story, remember_story
 from sluice_local.supervisor import INTERRUPTED, supervise
 
 _BADGE = {"PASS": "[green]PASS        [/]", "FAIL": "[red]FAIL        [/]"}
@@ -38,6 +38,7 @@ def play(workspace: Workspace, story_name: str, fresh: bool) -> None:
             end_leftovers(workspace)
             forget_home(workspace.home)
             prepare_home(workspace.home)
+        remember_story(workspace, story_name)
         if not all(ending_of(workspace, chapter).exists() for chapter in story.chapters):
             with Screen(console) as screen:
                 supervise(workspace, story_name, screen)

@@ -6,6 +6,7 @@ import importlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from sluice.content import write_bytes
 from sluice.errors import BadInput
 from sluice.tasks.recipe import Recipe
 from sluice.workspace import Workspace
@@ -52,6 +53,23 @@ class Story:
 def ending_of(workspace: Workspace, chapter: Chapter) -> Path:
     """The file that says how a chapter ended; it is there when the chapter has."""
     return workspace.home / "runs" / chapter.folder / "chapter.json"
+
+
+def last_story(workspace: Workspace) -> str | None:
+    """The name of the story that was last played in a workspace; None where that is not known."""
+    try:
+        return _last(workspace).read_text("utf-8").strip() or None
+    except (OSError, ValueError):
+        return None
+
+
+def remember_story(workspace: Workspace, name: str) -> None:
+    """Let ``name`` be the one that was last played here."""
+    write_bytes(_last(workspace), f"{name}\n".encode())
+
+
+def _last(workspace: Workspace) -> Path:
+    return workspace.home / "story"
 
 
 def load_story(name: str) -> Story:
