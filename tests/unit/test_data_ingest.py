@@ -238,6 +238,12 @@ def test_splits_are_moments_that_follow_each_other(change: dict[str, Any], messa
         (lambda rows: rows.with_columns(refund=pl.lit(1.0)), Refused, "column 'refund'.*known only after"),
         (lambda rows: rows.clear(), BadInput, "has no rows"),
         (
+            lambda rows: rows.with_columns(label=pl.col("hour").cast(pl.Int8) % 7),
+            BadInput,
+            "gives labels from 0 to 6; ask",
+        ),
+        (lambda rows: rows.with_columns(label=pl.col("label") * 2 - 1), BadInput, "gives labels from -1 to 1; ask"),
+        (
             lambda rows: rows.with_columns(pl.col("event_time") + timedelta(days=400)),
             BadInput,
             "example 'order-.*outside the window",

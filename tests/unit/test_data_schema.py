@@ -217,3 +217,22 @@ def test_the_largest_and_smallest_numbers_have_statistics_and_a_schema(values: l
     write_schema(schema, tmp_path / "schema.json")
     assert read_schema(tmp_path / "schema.json") == schema
     assert find_anomalies(frame, schema, profiles_of(frame, ["x"])) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "clock"),
+    [
+        ("minutes", pl.col("event_time").dt.epoch("s") // 60),
+        ("counter", pl.int_range(pl.len())),
+        ("left", -pl.col("event_time").dt.epoch("s").cast(pl.Float64)),
+        ("day", pl.col("event_time").dt.ordinal_day()),
+    ],
+)
+def test_a_number_that_goes_with_time_is_not_compared(frame: pl.DataFrame, name: str, clock: pl.Expr) -> None:
+    rule = infer_schema(frame.sort("event_time").with_columns(clock.alias(name))).features[name]
+    assert rule.max_divergence is None
+    assert rule.minimum is not None
+
+
+def test_a_label_is_of_two_classes_though_only_one_was_seen(frame: pl.DataFrame) -> None:
+    assert infer_schema(frame.filter(pl.col("label") == 0)).features["label"].domain == (0, 1)

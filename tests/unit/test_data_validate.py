@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from sluice.data.ingest import ingest
+from sluice.data.ingest import ingest, with_split
 from sluice.data.span import EXAMPLES_FILE, read_span
 from sluice.data.validate import REPORT_FILE, ValidationReport, require_valid, validate
 from sluice.errors import BadArtifact, BadInput
@@ -78,6 +78,21 @@ def test_an_empty_split_is_an_anomaly_not_a_crash(tmp_path: Path) -> None:
     report = _validated(with_examples(lambda rows: rows.filter(pl.col("event_time") < TASK.splits.test)), tmp_path)
     assert [(anomaly.feature, anomaly.rule) for anomaly in report.anomalies] == [("split=test", "rows")]
     assert report.comparisons == ()
+
+
+@pytest.mark.parametrize("label", [0, 1])
+@pytest.mark.parametrize("splits", [("train",), ("tune",), ("test",), ("train", "tune", "test")])
+def test_a_split_of_one_class_is_an_anomaly(label: int, splits: tuple[str, ...], tmp_path: Path) -> None:
+    def change(rows: pl.DataFrame) -> pl.DataFrame:
+        inside = pl.col("split").is_in(splits) & pl.col("label").is_not_null()
+        changed = pl.when(inside).then(pl.lit(label, pl.Int8)).otherwise("label")
+        return with_split(rows, TASK.splits).with_columns(changed.alias("label")).drop("split")
+
+    report = _validated(with_examples(change), tmp_path)
+    named = [(anomaly.feature, anomaly.observed) for anomaly in report.anomalies if anomaly.rule == "classes"]
+    assert named == [(f"split={name}", f"only {label}") for name in splits]
+    with pytest.raises(BadInput, match=r"feature 'split=.*all of them [01] \(rule classes"):
+        require_valid(report)
 
 
 def test_unknown_columns_and_other_types_are_anomalies(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ class Anomaly(FrozenDocument):
     feature: str
     rule: str
     """missing_column, unknown_column, type, presence, finite, range, domain, pattern, length, window, order, unique,
-    rows or divergence."""
+    rows, classes or divergence."""
     observed: str
     expected: str
     text: str

@@ -31,8 +31,8 @@ def ingest(task: Task, out: Path) -> SpanRecord:
 
     Raises:
         BadInput: a slice cannot be evaluated, the source cannot be read or gives no frame, a source file or column is
-            missing, a type is wrong, an event time lies outside the window, two different rows share an id, or a server
-            would refuse what a row is asked by.
+            missing, a type is wrong, an event time lies outside the window, two different rows share an id, a label is
+            neither 0 nor 1, or a server would refuse what a row is asked by.
         Refused: the task reads a column that is known only later.
     """
     splits = task.splits
@@ -108,7 +108,7 @@ def check_columns(task: Task, examples: pl.DataFrame) -> None:
 
 def check_rows(task: Task, examples: pl.DataFrame) -> None:
     """
-    Require at least one row, one row an id, and event times in ``[splits.train, splits.live)``.
+    Require at least one row, one row an id, labels of 0 and 1, and event times in ``[splits.train, splits.live)``.
 
     Raises:
         BadInput: one of these does not hold.
@@ -125,6 +125,10 @@ def check_rows(task: Task, examples: pl.DataFrame) -> None:
     repeated = examples.filter(examples["example_id"].is_null() | examples["example_id"].is_duplicated())
     if not repeated.is_empty():
         raise BadInput(source, f"gives two different rows with the id {repeated['example_id'].sort()[0]!r}", _MEND)
+    labels = examples["label"].drop_nulls()
+    if not labels.is_between(0, 1).all():
+        rule = f"gives labels from {labels.min()!r} to {labels.max()!r}"
+        raise BadInput(source, rule, "ask a question of yes or no: a label is 0 or 1, or null where none ever comes")
 
 
 def check_requests(task: Task, examples: pl.DataFrame) -> None:

@@ -19,6 +19,8 @@ from sluice.errors import BadInput
 Order = tuple[tuple[str, str], ...]
 
 _CLOSED_DOMAIN = 64
+_WITH_TIME = 0.95
+"""Rank correlation with event time from which a number is a clock of its own."""
 _NOT_COMPARED = frozenset({"example_id", "event_time", "label_time", "split"})
 _PATTERNS = (r"^[0-9]+$", r"^[A-Z]+$", r"^[A-Z0-9]+$", r"^[A-Za-z0-9_.:|/+-]+$")
 
@@ -77,6 +79,7 @@ def infer_schema(frame: pl.DataFrame) -> Schema:
     Ranges get a tenth of their width on both sides (none below 0 for values that are never negative), presence 5
     points. Strings of at most 64 values that repeat get a domain, others a pattern and a length. With splits train
     and test in the column ``split``, ``max_divergence`` is twice what lies between them, at least 0.05; without, 0.1.
+    A number that goes with event time is not compared.
 
     Raises:
         BadInput: the frame has no rows.
@@ -128,15 +131,24 @@ def _infer_rule(column: pl.Series, frame: pl.DataFrame) -> FeatureRule:
         "presence": 1.0 if share == 1 else max(0.0, math.floor(100 * share - 5) / 100),
     }
     if column.name == "label":
-        bounds["domain"] = tuple(sorted(present.unique().to_list()))
+        bounds["domain"] = (0, 1)
     elif column.dtype == pl.String:
         bounds |= _string_bounds(present)
     elif column.dtype.is_numeric():
         bounds |= _range(present)
     rule = FeatureRule.model_validate(bounds)
-    if is_compared(column.name, rule):
+    if is_compared(column.name, rule) and not _runs_on(column, frame):
         return rule.model_copy(update={"max_divergence": _infer_distance(column, frame)})
     return rule
+
+
+def _runs_on(column: pl.Series, frame: pl.DataFrame) -> bool:
+    """Whether a number goes with time, as minutes of an epoch or a counter do: two spans of it are never alike."""
+    if "event_time" not in frame.columns or not column.dtype.is_numeric():
+        return False
+    pair = pl.DataFrame({"value": column, "time": frame["event_time"].to_physical()}).drop_nulls()
+    rank = pair.select(pl.corr("value", "time", method="spearman")).item()
+    return rank is not None and abs(rank) > _WITH_TIME
 
 
 def _string_bounds(present: pl.Series) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -66,6 +67,7 @@ def validate(task: Task, span_dir: Path, out: Path) -> ValidationReport:
     profiles = _profiles(splits, schema)
     anomalies = [
         *find_anomalies(frame, schema, None, window=(task.splits.train, task.splits.live)),
+        *_class_anomalies(frame),
         *_fresh_anomalies(splits, schema, profiles),
     ]
     report = ValidationReport(
@@ -130,6 +132,17 @@ def _fresh_anomalies(
                 Anomaly(feature=f"split={name}", rule="rows", observed=str(rows.height), expected=expected, text=text)
             )
     return [*anomalies, *find_distances(splits[FRESH], schema, profiles)]
+
+
+def _class_anomalies(frame: pl.DataFrame) -> Iterator[Anomaly]:
+    """Splits in which nothing could be learnt, chosen or judged, since all labels are one."""
+    for (name,), rows in frame.select("split", "label").drop_nulls().group_by("split", maintain_order=True):
+        labels = rows["label"].unique()
+        if len(labels) == 1:
+            text = f"Split {name!r} has {rows.height} labels, all of them {labels[0]}."
+            yield Anomaly(
+                feature=f"split={name}", rule="classes", observed=f"only {labels[0]}", expected="0 and 1", text=text
+            )
 
 
 def _comparisons(fresh: pl.DataFrame, schema: Schema, profiles: dict[str, FeatureProfile]) -> tuple[Comparison, ...]:

@@ -133,9 +133,10 @@ def _check_labels(frame: pl.DataFrame) -> None:
         values = labels.filter(pl.col("split") == name)["label"]
         if values.is_empty():
             raise BadInput(f"split {name!r}", "has no rows", "widen its window")
-        if not values.is_in([0.0, 1.0]).fill_null(value=False).all():
-            raise BadInput(
-                f"split {name!r}: column 'label'", "has values other than 0 and 1", "drop rows without label"
-            )
+        if values.null_count():
+            raise BadInput(f"split {name!r}: column 'label'", "has nulls", "drop rows without label")
+        if not values.is_in([0.0, 1.0]).all():
+            rule = f"has values from {values.min()!r} to {values.max()!r}"
+            raise BadInput(f"split {name!r}: column 'label'", rule, "let read_examples of the task give 0 or 1")
         if name == "train" and values.n_unique() < 2:
             raise BadInput("split 'train'", f"has one class only (label {values[0]:.0f})", "widen the train window")
