@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -14,13 +17,15 @@ import polars as pl
 import pytest
 
 from sluice.content import write_json
+from sluice.documents.evaluation import VariantMeasurement
 from sluice.documents.verdict import Decision, Verdict
 from sluice.errors import BadArtifact
 from sluice.workspace import Workspace
 from sluice_local.report import build_report, charts, write_data_picture
 from sluice_local.report.chapter_view import chapter_verdict
-from sluice_local.report.inputs import read_chapters
+from sluice_local.report.inputs import EMPTY, read_chapters
 from sluice_local.report.wording import count, number, signed, size
+from tests.support import report_evaluations
 from tests.support.report_inputs import TITLES, write_run
 
 TITLE, QUESTION = "Flight delays", "Will it arrive 15 minutes late or more?"
@@ -185,6 +190,22 @@ def test_a_chart_in_one_file_takes_part_in_the_page(
     assert "<title>steps of epoch 3</title>" in second
     assert second.index("Ranking quality") < second.index("How many steps") < second.index("Which variant ships")
     assert "steps of epoch" not in html
+
+
+@pytest.mark.parametrize("part", [1.0, 1e-3, 1e-6, 1e4])
+def test_numbers_below_the_variants_never_overlap(part: float) -> None:
+    def smaller(each: VariantMeasurement) -> VariantMeasurement:
+        gain = each.versus_teacher["log_loss"]
+        ends = {key: getattr(gain, key) * part for key in ("value", "low", "high")}
+        return each.model_copy(update={"versus_teacher": {"log_loss": gain.model_copy(update=ends)}})
+
+    kept = tuple(smaller(each) for each in report_evaluations.variants(random.Random(1)))  # noqa: S311  repeatable on purpose
+    labels = re.compile(r'<text text-anchor="middle" transform="translate\(([\d.]+),15\)"[^>]*>([−\d.\u202f]+)</text>')
+    (pictures,) = charts.figures(replace(EMPTY, variants=kept), "variants")[0].pictures
+    for picture in pictures:
+        places = [(float(at), 6.1 * len(text)) for at, text in labels.findall(picture)]
+        assert len(places) >= 2
+        assert all(at + wide / 2 < then - width / 2 for (at, wide), (then, width) in pairwise(places))
 
 
 def test_current_state(html: str) -> None:

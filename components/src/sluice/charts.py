@@ -43,6 +43,8 @@ _CONFIG: Specification = {
         "titleColor": "var(--soft)", "titleFontSize": 11, "titleFontWeight": "normal", "tickSize": 4, "tickCount": 5,
         "gridColor": "var(--grid)", "domainColor": "var(--faint)",
     },
+    "axisQuantitative": {"labelOverlap": "greedy", "labelSeparation": 4},
+    "axisTemporal": {"labelOverlap": "greedy", "labelSeparation": 4},
     "axisX": {"grid": False, "titlePadding": 8, "labelFlush": False},
     "axisY": {"domain": False, "ticks": False, "labelPadding": 6, "titlePadding": 10},
     "mark": {"color": "var(--main)"},
@@ -161,7 +163,8 @@ def _draw(specification: str, inline: bool) -> str:
 def _plain(element: ElementTree.Element) -> None:
     """Take out what is never seen, and make a tooltip of what only a screen reader would hear of a mark."""
     for inside in list(element):
-        if inside.get("display") == "none" or (inside.get("class") == "background" and "stroke" not in inside.attrib):
+        unseen = inside.get("display") == "none" or (inside.tag == "text" and inside.get("opacity") == "0")
+        if unseen or (inside.get("class") == "background" and "stroke" not in inside.attrib):
             element.remove(inside)
         _plain(inside)
     if (words := element.get("aria-label")) and element.get("aria-roledescription") not in {"title", "axis", "legend"}:
