@@ -160,3 +160,11 @@ def _on_one_connection(server: Server, *instances: dict[str, Any]) -> list[int]:
 )
 def test_the_feature_server_only_reads(fleet: Fleet, path: str) -> None:
     assert _ask(fleet.features, path, {})[0] == 404
+
+
+def test_both_bound_the_head_of_a_request(fleet: Fleet) -> None:
+    for server in (fleet.model, fleet.features):
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+        connection.request("GET", "/metrics", headers={f"x-{number}": "y" for number in range(20_000)})
+        assert connection.getresponse().status == 431
+        connection.close()

@@ -15,7 +15,7 @@ import pytest
 
 from sluice.http_server import boundary, connection
 from sluice.http_server.boundary import ErrorLines
-from sluice.http_server.server import HttpServer
+from sluice.http_server.server import HttpServer, listen
 from tests.support.patience import wait_until
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Running:
     def __init__(self) -> None:
         self.refused: list[int] = []
         self.server = HttpServer(app, 3, ErrorLines("test"), lambda status, _: self.refused.append(status))
-        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener = listen("127.0.0.1", 0)
         self.port: int = self.listener.getsockname()[1]
         self.thread = threading.Thread(target=self._serve)
         self.thread.start()
@@ -129,6 +129,14 @@ def test_what_gateways_send_passes(running: Running) -> None:
     answer = running.answer(usual[:-2] + body)
     assert answer.startswith(OK)
     assert answer.endswith(b'"body": 300000}')
+
+
+def test_answers_do_not_wait_for_more(running: Running) -> None:
+    with running.connect() as client:
+        client.sendall(head())
+        client.recv(1 << 16)
+        [ours] = [each.transport.get_extra_info("socket") for each in running.server.server_state.connections]
+        assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_trailers_are_no_headers(running: Running) -> None:

@@ -17,7 +17,7 @@ from tests.support.tiny_bundle import tiny_rows, write_tiny_bundle
 
 PREDICTOR = ("-m", "sluice_serving.predictor")
 LIAR = """
-import http.server, json, sys
+import http.server, json, signal, sys, time
 digest = sys.argv[sys.argv.index("--digest") + 1]
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -35,6 +35,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.reply(200, {"predictions": [{"score": s} for s in scores], "outputs": [{"name": "score", "data": scores}]})
 server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
 print(f"ready http://127.0.0.1:{server.server_port}", flush=True)
+signal.signal(signal.SIGTERM, lambda *_: (time.sleep(6), sys.exit()))  # as on a busy machine
 server.serve_forever()
 """
 
@@ -76,6 +77,7 @@ def test_a_server_that_answers_something_else_fails(tmp_path: Path) -> None:
     assert any(reason.startswith("difference_v1") for reason in report.reasons)
     assert any("got status 200, expected 400" in reason for reason in report.reasons)
     assert infra_refusal(report).startswith(f"{digest}: FAIL by rule infra-validate: difference_v1")
+    assert report.ended == "SIGTERM", "who ends slowly is waited for"
 
 
 def test_a_server_that_does_not_start_fails_with_its_last_words(tmp_path: Path) -> None:

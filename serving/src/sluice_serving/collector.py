@@ -25,7 +25,6 @@ import argparse
 import asyncio
 import contextlib
 import os
-import socket
 import sys
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator
@@ -44,7 +43,7 @@ from sluice.feedback.batch import MAX_BATCH_BYTES, Batch, parse_feedback, parse_
 from sluice.feedback.events import parse_event
 from sluice.feedback.store import BatchKind, PredictionStore
 from sluice.http_server.boundary import ErrorLines
-from sluice.http_server.server import HttpServer
+from sluice.http_server.server import HttpServer, listen
 from sluice.models.request import MAX_BODY_BYTES, BadRequest, excerpt
 
 if TYPE_CHECKING:
@@ -278,7 +277,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         store = PredictionStore.open(options.store, options.task, options.environment, os.environ)
         app = CollectorApp(store)
-        listener = socket.create_server((options.host, options.port), backlog=512)
+        listener = listen(options.host, options.port)
     except (SluiceError, OSError) as error:
         sys.stderr.write(f"collector: {error}\n")
         return 2

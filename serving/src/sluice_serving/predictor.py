@@ -341,9 +341,10 @@ def serve(predictor: Predictor, options: argparse.Namespace) -> None:
     sys.argv = sys.argv[:1]
     from prometheus_client import REGISTRY
 
+    from sluice.http_server.server import listen
     from sluice_serving import tracing
     from sluice_serving.events import EventLog
-    from sluice_serving.server import SluiceModel, StrictModelServer, listen
+    from sluice_serving.server import SluiceModel, StrictModelServer
 
     predictor.meters.register(REGISTRY)
     if predictor.reader is not None and options.feature_repo is not None:

@@ -277,14 +277,3 @@ class StrictModelServer(ModelServer):  # type: ignore[misc]  # kserve has no typ
             # uvicorn stops on these by itself and raises them again afterwards: by then there is nothing left to do.
             signal.signal(sig, server.end)
         asyncio.run(server.start())
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 lets the system choose."""
-    # asyncio switches Nagle's delay off only where the protocol number is spelled out; without, answers take 40 ms.
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((host, port))
-    listener.listen(512)
-    listener.setblocking(False)
-    return listener

@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,12 +73,12 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(sys.argv[1:] if argv is None else argv)
     from sluice.features.cluster import cluster_store
     from sluice.http_server.boundary import ErrorLines
-    from sluice.http_server.server import HttpServer
+    from sluice.http_server.server import HttpServer, listen
 
     try:
         with cluster_store(options.feature_repo, os.environ, honours_ttl=True) as feast:
             server = HttpServer(feature_app(feast), _GRACE_S, ErrorLines("feature server"))
-            listener = socket.create_server((options.host, options.port), backlog=512)
+            listener = listen(options.host, options.port)
             asyncio.run(server.serve(sockets=[listener]))
     except OSError as error:
         sys.stderr.write(f"feature server: port {options.port}: {error.strerror}; choose another --port\n")
