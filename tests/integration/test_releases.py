@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,8 @@ def test_a_repository_that_is_gone_fails_the_scrape_and_not_the_exporter(remote:
         try:
             assert child.stdout is not None
             address = urlsplit(child.stdout.readline().split()[1]).netloc
+            host, port = address.split(":")
+            idle = socket.create_connection((host, int(port)))  # who sends nothing keeps nobody from an answer
 
             def status(path: str) -> int:
                 connection = http.client.HTTPConnection(address, timeout=60)
@@ -81,6 +84,7 @@ def test_a_repository_that_is_gone_fails_the_scrape_and_not_the_exporter(remote:
             assert (status("/metrics"), status("/healthz")) == (503, 200)
             shutil.move(tmp_path / "away", remote)
             assert status("/metrics") == 200
+            idle.close()
         finally:
             child.kill()
         assert child.stderr is not None

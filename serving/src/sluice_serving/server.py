@@ -174,7 +174,7 @@ class StrictRESTServer(RESTServer):  # type: ignore[misc]  # kserve has no types
         """``GET /-/serves/<digest>``: 200 when that is what is loaded, else 409; the readiness probe asks it."""
         digest = request.path_params["digest"]
         digests = [each["digest"] for each in self._descriptions()]
-        return Response(orjson.dumps({"asked": digest, "served": digests}), 200 if digests == [digest] else 409)
+        return Response(orjson.dumps({"asked": digest[:200], "served": digests}), 200 if digests == [digest] else 409)
 
     def _register_endpoints(self, app: FastAPI) -> None:
         first = V1Endpoints(self.dataplane, self.model_repository_extension)
@@ -234,7 +234,8 @@ class StrictRESTServer(RESTServer):  # type: ignore[misc]  # kserve has no types
 
 async def _not_found(_: Request, error: Exception) -> Response:
     # kserve's own handler writes a traceback for each wrong name.
-    return Response(orjson.dumps({"error": f"model: {error}; see GET /v1/models"}), 404, media_type="application/json")
+    text = f"model: {str(error)[:200]}; see GET /v1/models"
+    return Response(orjson.dumps({"error": text}), 404, media_type="application/json")
 
 
 async def _failure(_: Request, error: Exception) -> Response:

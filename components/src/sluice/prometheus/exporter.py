@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIRequestHandler, make_server
@@ -23,6 +25,11 @@ class _Handler(WSGIRequestHandler):
     timeout = 10
     """Seconds for a request to arrive; a client that sends nothing holds its thread so long, and nobody else's."""
 
+    def handle(self) -> None:
+        """A request, or none that came in time."""
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            super().handle()
+
     def log_message(self, *_: object) -> None:
         """Scrapes are not news."""
 
@@ -40,6 +47,7 @@ def expose(collector: Collector, host: str, port: int) -> None:
 
 def _application(metrics: WSGIApplication) -> WSGIApplication:
     """What cannot be read fails the scrape, and Prometheus sees series that end; ``/healthz`` asks for nothing."""
+    one_at_a_time = threading.Lock()  # what is collected, a clone of Git say, knows no threads
 
     def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         status, body = "404 Not Found", b"see /metrics\n"
@@ -47,7 +55,8 @@ def _application(metrics: WSGIApplication) -> WSGIApplication:
             status, body = "200 OK", b"up\n"
         elif environ["PATH_INFO"] == "/metrics":
             try:
-                return metrics(environ, start_response)
+                with one_at_a_time:
+                    return metrics(environ, start_response)
             except (OSError, ValidationError, SluiceError) as error:
                 status, body = "503 Service Unavailable", f"{type(error).__name__}\n".encode()
                 sys.stderr.write(f"exporter: {str(error).splitlines()[0]}\n")
