@@ -85,7 +85,9 @@ def _artifact(kind: Any, name: str, path: Path, metadata: dict[str, Any]) -> dsl
 
 
 @pytest.mark.parametrize("released", [False, True], ids=["nowhere", "to a repository"])
-def test_a_training_needs_no_disk_but_its_own(released: bool, tmp_path: Path) -> None:
+def test_a_training_needs_no_disk_but_its_own(
+    released: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pods, gitops = Pods(tmp_path), tmp_path / "gitops.git"
     if released:
         GitOps(gitops, "dev").seed(ROOT / "tests/support/tiny_checkout")
@@ -127,3 +129,13 @@ def test_a_training_needs_no_disk_but_its_own(released: bool, tmp_path: Path) ->
     rows = pods._metadata["quality"]["confusionMatrix"]["rows"]
     assert sum(sum(row["row"]) for row in rows) == evaluation["n"]
     assert pods.stored("page").read_text().startswith("<!doctype html>")
+    if released:
+        assert pods.run(release, now="2030-01-01T00:00:00Z") == "refuse"
+        assert f"sluice: Refused: {digest}: FAIL by rule one-rollout: " in capsys.readouterr().err
+    else:
+        strict = pods.values["policy"].replace("limit: 0.55", "limit: 0.9999")
+        passed, reason = pods.run(gate, policy=strict)
+        assert (passed, "FAIL by rule limit auc: " in reason) == (False, True)
+        assert f"sluice: Refused: {reason}" in capsys.readouterr().err
+        assert json.loads((pods.stored("decision") / "decision.json").read_bytes())["verdict"] == "FAIL"
+        assert pods.stored("verdict").read_text().startswith("# FAIL: refuse\n")

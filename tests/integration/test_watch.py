@@ -316,6 +316,6 @@ def test_the_step_says_why_in_its_log_and_on_its_page(
     )
     assert due is True
     assert report.metadata["retrain"] is True
-    assert reason.startswith("volume: ")
+    assert "volume: " in reason
     assert f"sluice: Done: {reason}" in capsys.readouterr().err
     assert f"<td>{labels_until(END)} labels became known from" in (tmp_path / "page.html").read_text()
