@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from kfp import local
 
 from sluice.content import canonical_json
 from sluice.documents.evaluation import Curves, Estimate, Evaluation
@@ -29,12 +30,14 @@ from sluice.rollout.advance import propose
 from sluice.steps.parameters import WatchParameters
 from sluice.steps.watch import REPORT, watch
 from sluice.tasks.recipe import Recipe
+from sluice_pipelines.catalogue import CATALOGUE
 from sluice_steps.watch import watch as step
 from tests.support.collector import LONG_AGO, Post, call, post_in
 from tests.support.release import GOOD, POLICY_TEXT, C, state_in
 from tests.support.release_repository import repository_in
 from tests.support.servers import s3_bucket
 from tests.support.tiny_bundle import write_tiny_bundle
+from tests.support.tiny_run import ROOT
 from tests.support.tiny_task import TASK
 
 NAME = "tests.support.tiny_task:TASK"
@@ -319,3 +322,24 @@ def test_the_step_says_why_in_its_log_and_on_its_page(
     assert "volume: " in reason
     assert f"sluice: Done: {reason}" in capsys.readouterr().err
     assert f"<td>{labels_until(END)} labels became known from" in (tmp_path / "page.html").read_text()
+
+
+def test_a_night_on_which_nothing_is_due_ends_well_under_kfps_own_runner(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path / "root"))
+    given = {"task": NAME, "environment": "dev", "feature_repo": str(ROOT / "feature_repo")}
+    overlays = str(ROOT / "tests/support/tiny_checkout/manifests/overlays")
+    CATALOGUE["monitor-and-retrain"].build("sluice-night")(**given, overlays=overlays)
+    (run,) = (tmp_path / "root").iterdir()
+    steps = {path.name for path in run.iterdir()}
+    assert {"check", "watch", "not-due", "exit-note"} <= steps
+    assert not steps & {"ingest", "refused", "release"}
+    reason = "no trigger fires; nothing is known of empty, drift, decay, volume, schedule"
+    assert (run / "not-due/why_not").read_text() == f"# Not due\n\n{reason}\n"
+    assert (
+        (run / "exit-note/note")
+        .read_text()
+        .endswith("ended well\n\nA step's page says whether it refused or released.\n")
+    )
+    assert f"sluice: NotDue: {reason}" in capfd.readouterr().out
