@@ -71,9 +71,9 @@ def _environment(home: Path) -> dict[str, str]:
     return {"SLUICE_HOME": str(home), "PATH": "/usr/bin:/bin"}
 
 
-def _refusal(done: subprocess.CompletedProcess[str]) -> str:
+def _refusal(done: subprocess.CompletedProcess[str], code: int = 2) -> str:
     """The one line of a command that refused its input: the thing, the rule and the fix."""
-    assert done.returncode == 2, done.stderr
+    assert done.returncode == code, done.stderr
     assert re.fullmatch(r"sluice: [^\n]+: [^\n]+; [^\n]+\n", done.stderr), done.stderr
     assert len(done.stderr) < 700
     return done.stderr
@@ -253,7 +253,7 @@ def test_a_home_that_may_not_be_written_to_is_named(home: Path) -> None:
 
 @pytest.mark.parametrize("url", ["https://127.0.0.1:1/r.git", "ssh://git@127.0.0.1:1/r.git", "file:///no/such.git"])
 def test_a_remote_that_does_not_answer_is_not_to_be_begun_anew(url: str, tmp_path: Path) -> None:
-    said = _refusal(_sluice(tmp_path, "status", SLUICE_REPOSITORY=url))
+    said = _refusal(_sluice(tmp_path, "status", SLUICE_REPOSITORY=url), 1)
     assert f"{url}: cannot be read" in said
     assert "--fresh" not in said
     assert "try again when the network and its host answer" in said
