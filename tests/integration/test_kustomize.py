@@ -16,7 +16,7 @@ from sluice.gates.policy import parse_policy
 from sluice.gitops.writer import GitOps, Snapshot
 from sluice.release.file import render_holds, render_release, renderings
 from sluice.rollout.advance import look, propose
-from tests.support.release import GOOD, A, B, C, failing, passing, state_in
+from tests.support.release import GOOD, A, B, C, failing, passing, sample_checkout, state_in
 
 ROOT = Path(__file__).parents[2]
 RELEASE = "manifests/overlays/dev/release/kustomization.yaml"
@@ -83,7 +83,7 @@ def _assert_objects_say(objects: list[dict[str, Any]], state: ReleaseState) -> N
 
 def test_every_commit_of_a_release_renders_what_git_decided(tmp_path: Path) -> None:
     gitops = GitOps(tmp_path / "gitops.git", "dev")
-    commits = [gitops.seed(ROOT)]
+    commits = [gitops.seed(sample_checkout())]
 
     def step(candidate: str | None, make: Any = passing) -> None:
         day = f"2020-01-{len(commits):02d}T00:00:00Z"

@@ -20,9 +20,8 @@ from sluice.operations.ledger import verify
 from sluice.operations.operator import accept_history, add_hold
 from sluice.rollout.advance import propose
 from tests.support.command import sluice
-from tests.support.release import GOOD, A
+from tests.support.release import GOOD, A, sample_checkout
 
-ROOT = Path(__file__).parents[2]
 NOW = "2020-03-01T00:00:00Z"
 
 
@@ -38,7 +37,7 @@ def _digest(number: int) -> str:
 def gitops(tmp_path: Path) -> GitOps:
     """Four decisions."""
     made = GitOps(tmp_path / "home" / "gitops.git", "dev")
-    made.seed(ROOT)
+    made.seed(sample_checkout())
     made.commit(_propose)
     for number in range(3):
         add_hold(made, _digest(number), "audit", "kim", NOW)

@@ -14,9 +14,7 @@ from sluice.operations.operator import roll_back
 from sluice.operations.why import why
 from sluice.rollout.advance import look, propose
 from tests.support.ledger import lengthen, rewritten
-from tests.support.release import BAD, GOOD, A, B, C, failing, passing
-
-ROOT = Path(__file__).parents[2]
+from tests.support.release import BAD, GOOD, A, B, C, failing, passing, sample_checkout
 
 
 def _day(number: int) -> str:
@@ -36,7 +34,7 @@ def _promote(gitops: GitOps, digest: str, day: int) -> None:
 def played(tmp_path_factory: pytest.TempPathFactory) -> GitOps:
     """A, then B promoted; C refused, then broken and held; B rolled back by a person."""
     gitops = GitOps(tmp_path_factory.mktemp("trail") / "gitops.git", "dev")
-    gitops.seed(ROOT)
+    gitops.seed(sample_checkout())
     _promote(gitops, A, 1)
     _promote(gitops, B, 5)
     gitops.commit(lambda snapshot: propose(snapshot, C, BAD, {}, {"id": "bad"}, _day(12)))
@@ -117,7 +115,7 @@ def test_only_new_commits_are_read(played: GitOps, tmp_path: Path) -> None:
 
 def test_a_long_ledger_is_explained_from_few_records(tmp_path: Path) -> None:
     gitops = GitOps(tmp_path / "gitops.git", "dev")
-    gitops.seed(ROOT)
+    gitops.seed(sample_checkout())
     _promote(gitops, A, 1)
     gitops.commit(lambda snapshot: propose(snapshot, B, GOOD, {}, {"id": "run-b"}, _day(3)))
     gitops.commit(lambda snapshot: look(snapshot, passing(snapshot.state, _day(4)), _day(4), {}))
