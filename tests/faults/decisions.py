@@ -28,6 +28,7 @@ _SHIPPED = Path(__file__).parents[2] / "manifests" / "overlays" / "dev" / "gate-
 _REQUESTS_A_DAY = 900
 _WORLDS: Mapping[str, tuple[str, ...]] = {
     "a worse candidate": ("worse", "much-worse", "late-worse"),
+    "a worse candidate on days that share a shock": ("stormy-at-margin", "stormy-worse"),
     "a failing candidate": ("errors",),
     "a broken traffic split": ("split",),
     "an equal or better candidate": ("equal", "better", "drifting", "bursty", "late-labels"),

@@ -173,8 +173,8 @@ MUTATIONS = (
         "log loss",
         "gates/rules/log_loss.py",
         "_judge",
-        "if question.state.is_mirrored",
-        "if True: return ()\n    if question.state.is_mirrored",
+        "if question.rule.per_slice:",
+        "if True: return ()\n    if question.rule.per_slice:",
         ("decisions: a worse candidate",),
     ),
     Mutation(

@@ -92,6 +92,7 @@ offline: [{metric: auc, role: success, against: best-baseline}]
 online:
   design_effect: 1
   look_every_hours: 1
+  evidence_hours: 2.5   # the tests run a while after the hour was taken
   canary:
     minimum_n: 100
     maximum_hours: 72

@@ -39,6 +39,7 @@ offline: [{metric: auc, role: success, against: best-baseline}]
 online:
   design_effect: 1
   look_every_hours: 1
+  evidence_hours: 2.5   # the tests run a while after the hour was taken
   canary:
     minimum_n: 100
     maximum_hours: 72
@@ -81,7 +82,9 @@ def verdict(found: Evidence) -> Verdict:
 
 @pytest.mark.parametrize("silent", [False, True])
 def test_requests_since_the_last_look_are_counted_apart(scripted: ScriptedPrometheus, silent: bool) -> None:
-    often = POLICY.model_copy(update={"online": POLICY.online.model_copy(update={"look_every_hours": 0.75})})
+    often = POLICY.model_copy(
+        update={"online": POLICY.online.model_copy(update={"look_every_hours": 0.75, "evidence_hours": 0.75})}
+    )
     if silent:  # the candidate's 300 requests came in the first ten minutes
         candidate = [row for row in scripted.counts if row[0].get("digest") == B]
         scripted.later = [row for row in scripted.before if row[0].get("digest") != B] + candidate
@@ -102,7 +105,7 @@ def test_a_stable_model_of_months_is_read_since_the_last_look(scripted: Scripted
     assert found.stable is not None
     assert found.stable.n == 900
     assert [one.query for one in found.sources if "[" in one.query and "d]" in one.query] == []
-    assert max(int(span[:-1]) for one in found.sources for span in re.findall(r"\[(\d+s)\]", one.query)) <= 3600
+    assert max(int(span[:-1]) for one in found.sources for span in re.findall(r"\[(\d+s)\]", one.query)) <= 9000
 
 
 def test_good_answers_pass(scripted: ScriptedPrometheus) -> None:

@@ -123,7 +123,7 @@ def test_a_step_leaves_its_last_line_to_its_pod(
     assert not kept.exists(), "outside a container there is nothing to write to"
     kept.touch()
     for error, words in (
-        (BadInput("a", "b\nc", "d"), "BadInput: a: b c; d"),
+        (BadInput("a", "b\nc", "d"), r"BadInput: a: b\nc; d"),
         (Refused("a", "b", "c"), "Refused: a: b; c"),
     ):
         with pytest.raises(SystemExit), exit_on_error():

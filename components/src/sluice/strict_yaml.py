@@ -158,7 +158,7 @@ def _require_clear(text: str, line: int) -> None:
     if before not in _NOT_TEXT and not re.fullmatch("[-+]?0[0-9]+", text):
         return
     older, newer = yaml.safe_load(text), yaml.load(text, _CoreLoader)  # noqa: S506  a safe one
-    if older == newer and type(older) is type(newer):
+    if repr(older) == repr(newer):  # NaN is no equal of itself
         return
     spellings = " or ".join(json.dumps(value, default=str, ensure_ascii=False) for value in (older, newer))
     raise _SpellingError(f"has {text!r} in line {line}, which readers of YAML understand unlike: write {spellings}")

@@ -64,7 +64,7 @@ class World:
 
 
 STORM = 0.42
-"""Of the shipped margin: a paired difference has a design effect of 18 by day then, as two models of flights have."""
+"""Of the shipped margin: a paired difference has a design effect of 18 by day then, as was measured."""
 WORLDS: tuple[World, ...] = (
     World("equal", "good", "as good as stable", gap=0),
     World("better", "good", "better by half a margin", gap=-0.5),
