@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from sluice.arrays import Floats, Ints
 from sluice.documents.loss_history import LossHistory
 from sluice.evaluation.metrics import calibration_covariates, log_losses
-from sluice.gates.blocks import LENGTHS_HOURS, MINIMUM_HISTORY, BlockSums, block_sums, shortest_length
+from sluice.gates.blocks import shortest_length, sums_by_length
 from sluice.gates.loss_history import loss_history
 
 
@@ -26,18 +24,8 @@ def loss_histories(
         stable: production's digest.
     """
     difference = log_losses(labels, candidate) - log_losses(labels, production)
-    lengths = dict(_lengths(labels, hours, difference, production))
+    covariates = calibration_covariates(labels.astype(np.float64), production)
+    lengths = sums_by_length(hours, float(hours.max(initial=0.0)), difference, covariates)
     variance = float(difference.var(ddof=1)) if difference.size > 1 else 0.0
     histories = (loss_history(sums, length, variance, stable) for length, sums in lengths.items())
     return tuple(history for history in histories if history), shortest_length(lengths)
-
-
-def _lengths(labels: Ints, hours: Floats, difference: Floats, production: Floats) -> Iterator[tuple[float, BlockSums]]:
-    end = float(hours.max(initial=0.0))
-    covariates = calibration_covariates(labels.astype(np.float64), production)
-    for length in LENGTHS_HOURS:
-        blocks = int(end // length)  # the last one is a part
-        if blocks >= MINIMUM_HISTORY:
-            whole = hours < blocks * length
-            values = {name: column[whole] for name, column in covariates.items()}
-            yield length, block_sums((hours[whole] // length).astype(np.int64), difference[whole], values, blocks)

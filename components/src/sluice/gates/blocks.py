@@ -87,6 +87,27 @@ def block_sums(block: Ints, judged: Floats, covariates: Mapping[str, Floats], bl
     return BlockSums(sums[:, 0], sums[:, 1], sums[:, 2:], tuple(covariates))
 
 
+def sums_by_length(
+    hours: Floats, end: float, judged: Floats, covariates: Mapping[str, Floats]
+) -> dict[float, BlockSums]:
+    """
+    The same requests in blocks of each of ``LENGTHS_HOURS`` of which there are enough for a history.
+
+    Args:
+        hours: (n,) since the first block began.
+        end: hours until the end; a part of a block is none.
+        judged, covariates: as of ``block_sums``.
+    """
+    lengths: dict[float, BlockSums] = {}
+    for length in LENGTHS_HOURS:
+        blocks = int(end // length)
+        if blocks >= MINIMUM_HISTORY:
+            whole = hours < blocks * length
+            values = {name: column[whole] for name, column in covariates.items()}
+            lengths[length] = block_sums((hours[whole] // length).astype(np.int64), judged[whole], values, blocks)
+    return lengths
+
+
 def bartlett_lags(values: Floats) -> int:
     """
     Lags of a long-run variance, from the data (K,): Newey & West, "Automatic lag selection in covariance matrix

@@ -13,7 +13,7 @@ from sluice.gates.loss_history import block_history, loss_history
 from sluice.gates.planning import BETA, blocks_needed, reachable_margin
 from sluice.gates.policy import read_policy
 from sluice.simulation.pairs import read_pairs
-from sluice.simulation.replay import sums_by_length
+from sluice.simulation.replay import lengths_of
 from sluice.simulation.replay_command import ReplayOptions, shadow_terms
 
 _WEEK_HOURS = 168
@@ -69,7 +69,7 @@ def plan_shadow(policy_path: Path, pairs_path: Path, part: str | None = None) ->
     policy, _ = read_policy(policy_path)
     terms = shadow_terms(policy, ReplayOptions(0, 0, None, None, None, part, False))
     pairs = read_pairs(pairs_path, part)
-    lengths = sums_by_length(pairs)
+    lengths = lengths_of(pairs)
     shortest = shortest_length(lengths)
     hours = shortest or policy.online.block_hours
     variance = float(pairs.difference.var())

@@ -19,7 +19,6 @@ from sluice.arrays import Floats, Ints
 from sluice.errors import BadInput
 from sluice.evaluation.day_runs import days_in_runs
 from sluice.gates.blocks import (
-    LENGTHS_HOURS,
     MINIMUM_HISTORY,
     BlockHistory,
     BlockSums,
@@ -29,6 +28,7 @@ from sluice.gates.blocks import (
     history_of,
     plain_intervals,
     shortest_length,
+    sums_by_length,
 )
 from sluice.gates.rule_kind import ARM_N
 from sluice.gates.sequential import critical_value
@@ -230,21 +230,13 @@ def influence_spread(table: DayTable) -> float:
 
 def shortest_block(pairs: LabelledPairs) -> float | None:
     """Of ``LENGTHS_HOURS``, the shortest block that depends little on its neighbours in all of these days."""
-    return shortest_length(sums_by_length(pairs))
+    return shortest_length(lengths_of(pairs))
 
 
-def sums_by_length(pairs: LabelledPairs) -> dict[float, BlockSums]:
-    """All days in blocks of each of ``LENGTHS_HOURS`` of which there are enough for a history."""
+def lengths_of(pairs: LabelledPairs) -> dict[float, BlockSums]:
+    """All days in blocks of each length, as ``sums_by_length``."""
     hours = pairs.day * _DAY_HOURS + pairs.event_hours
-    lengths: dict[float, BlockSums] = {}
-    for length in LENGTHS_HOURS:
-        blocks = pairs.days * _DAY_HOURS // length  # a part of a block is none
-        if blocks >= MINIMUM_HISTORY:
-            within = hours < blocks * length
-            covariates = {name: values[within] for name, values in pairs.covariates.items()}
-            place = (hours[within] // length).astype(np.int64)
-            lengths[length] = block_sums(place, pairs.difference[within], covariates, blocks)
-    return lengths
+    return sums_by_length(hours, pairs.days * _DAY_HOURS, pairs.difference, pairs.covariates)
 
 
 class _Ends(NamedTuple):
