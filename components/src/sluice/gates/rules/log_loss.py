@@ -23,57 +23,62 @@ def _judge(question: Question) -> tuple[Reason, ...]:
         if isinstance(measurement, str):
             return (no_evidence(question, "log_loss", measurement),)
         return (interval_reason(question, "log_loss", measurement),)
-    return _paired(question) if question.state.is_mirrored else _stratified(question)
+    effect = question.online.design_effect
+    return _paired(question, effect) if question.state.is_mirrored else _stratified(question, effect)
 
 
 def _by_slice(question: Question) -> tuple[Reason, ...]:
     """Requests of a slice share the shocks of their time too, so each counts for as little as those of the whole."""
-    if effect_of(question) is None:
+    effect = effect_of(question)
+    if effect is None:
         text = "no history says how far requests of one time depend on each other, and the policy no design_effect"
         return (no_evidence(question, "log_loss", text, "slices"),)
     slices = question.evidence.slices
     if question.state.is_mirrored:
         pairs = {name: part.pairs for name, part in slices.items() if part.pairs}
         counts = {name: one.n for name, one in pairs.items()}
-        return by_slice(question, "log_loss", counts, lambda name, alpha: _of_pairs(question, pairs[name], alpha))
+        return by_slice(
+            question, "log_loss", counts, lambda name, alpha: _of_pairs(question, pairs[name], alpha, effect)
+        )
     strata = {name: _samples(part.strata) for name, part in slices.items()}
     sizes = {name: _size(one) for name, one in strata.items()}
-    return by_slice(question, "log_loss", sizes, lambda name, alpha: _of_strata(question, strata[name], alpha))
+    return by_slice(question, "log_loss", sizes, lambda name, at: _of_strata(question, strata[name], at, effect))
 
 
-def _paired(question: Question) -> tuple[Reason, ...]:
+def _paired(question: Question, effect: float) -> tuple[Reason, ...]:
     loss = question.evidence.pairs.loss
     if loss is None or loss.n < ARM_N:
         return (no_evidence(question, "log_loss", "too few paired requests with labels"),)
-    return (interval_reason(question, "log_loss", _of_pairs(question, loss, question.alpha)),)
+    return (interval_reason(question, "log_loss", _of_pairs(question, loss, question.alpha, effect)),)
 
 
-def _of_pairs(question: Question, loss: Moments, alpha: float) -> MeasuredInterval:
+def _of_pairs(question: Question, loss: Moments, alpha: float, effect: float) -> MeasuredInterval:
     mean = MeanEstimate(loss.mean, loss.variance / loss.n, loss.n)
-    return _measurement(question, mean, alpha, question.minimum_n, "log loss against stable on the same requests")
+    what = "log loss against stable on the same requests"
+    return _measurement(question, mean, alpha, question.minimum_n, effect, what)
 
 
 def _measurement(
-    question: Question, estimate: MeanEstimate, alpha: float, tuned_at: float, what: str
+    question: Question, estimate: MeanEstimate, alpha: float, tuned_at: float, effect: float, what: str
 ) -> MeasuredInterval:
-    n, effect = estimate.n, effect_of(question) or 1.0
+    n = estimate.n
     dependent = estimate._replace(variance=effect * estimate.variance)
     interval = dependent.within(question.critical(n, alpha, tuned_at))
     what = what if effect == 1 else f"{what}, {effect:.3g} requests telling as much as one"
     return MeasuredInterval(interval, n, what, alpha, variance=n * dependent.variance, tuned_at=tuned_at)
 
 
-def _stratified(question: Question) -> tuple[Reason, ...]:
+def _stratified(question: Question, effect: float) -> tuple[Reason, ...]:
     strata = _samples(question.evidence.strata)
     if not _size(strata):
         text = "too few labelled requests of both sides in the same windows"
         return (no_evidence(question, "log_loss", text),)
-    return (interval_reason(question, "log_loss", _of_strata(question, strata, question.alpha)),)
+    return (interval_reason(question, "log_loss", _of_strata(question, strata, question.alpha, effect)),)
 
 
-def _of_strata(question: Question, strata: _Strata, alpha: float) -> MeasuredInterval:
+def _of_strata(question: Question, strata: _Strata, alpha: float, effect: float) -> MeasuredInterval:
     what = f"log loss against stable in the same windows{_partial(question)}"
-    return _measurement(question, stratified_difference(strata), alpha, 2 * question.minimum_n, what)
+    return _measurement(question, stratified_difference(strata), alpha, 2 * question.minimum_n, effect, what)
 
 
 def _partial(question: Question) -> str:
