@@ -65,9 +65,13 @@ def refusal(decision: Decision) -> str:
 
 def decided(decision: Decision) -> str:
     """A decision in Markdown: what it says, and how each rule saw it."""
-    why = "\n".join(f"- {reason.verdict} {reason.rule}: {reason.text}" for reason in decision.reasons)
     about = f"`{decision.candidate or decision.run.get('name', '')}`, {decision.environment}, decision `{decision.id}`"
-    return f"# {decision.verdict}: {decision.action}\n\n{about}\n\n{why}\n"
+    return f"# {decision.verdict}: {decision.action}\n\n{about}\n\n{reason_list(decision)}\n"
+
+
+def reason_list(decision: Decision) -> str:
+    """How each rule saw it, a line each in Markdown."""
+    return "\n".join(f"- {reason.verdict} {reason.rule}: {reason.text}" for reason in decision.reasons)
 
 
 def read_decision(directory: Path) -> Decision:

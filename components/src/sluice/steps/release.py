@@ -13,7 +13,7 @@ from sluice.gitops.writer import GitOps
 from sluice.models.bundle import Bundle
 from sluice.models.store import store_bundle
 from sluice.rollout.advance import propose
-from sluice.steps.gate import read_decision
+from sluice.steps.gate import read_decision, reason_list
 from sluice.steps.repository import open_repository
 
 PROPOSAL = "proposal.json"
@@ -58,9 +58,8 @@ def propose_release(
 
 def released(proposal: Decision, bundles: str) -> str:
     """What a proposal did, in Markdown."""
-    why = "\n".join(f"- {reason.verdict} {reason.rule}: {reason.text}" for reason in proposal.reasons)
     where = f"`{proposal.candidate}` in `{bundles}`, {proposal.environment}, decision `{proposal.id}`"
-    return f"# {proposal.action}\n\n{where}\n\n{why}\n"
+    return f"# {proposal.action}\n\n{where}\n\n{reason_list(proposal)}\n"
 
 
 def not_released(digest: str, bundles: str) -> str:
