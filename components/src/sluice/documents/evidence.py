@@ -262,7 +262,7 @@ class Evidence(FiniteDocument):
     """Answers on either route by a digest that is not released there."""
     split: tuple[Count, Count]
     """Requests to stable and to the candidate; in shadow: requests that were not mirrored, and those that were."""
-    recent: tuple[Count, Count] | None = Field(default=None, exclude_if=lambda value: value is None)
+    recent: tuple[Count, Count] | None = Field(default=None, exclude_if=_is_none)
     """As ``split``, of the requests since the last look; ``None`` where the source cannot tell."""
     strata: tuple[Stratum, ...]
     pairs: Pairs

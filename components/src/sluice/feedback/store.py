@@ -39,7 +39,7 @@ SCHEMAS: Mapping[BatchKind, Mapping[str, pl.DataType | type[pl.DataType]]] = {
 }
 
 _BY_HOUR = "labels-by-hour"
-_AT_ONCE = 16
+AT_ONCE = 16
 """Objects that are asked for at a time, since most of it is waiting."""
 
 
@@ -123,7 +123,7 @@ class PredictionStore:
         whole = self._whole(place, parts)
         if len(parts) < 2 or whole in (self._folder(_BY_HOUR) / f"date={hour:%Y-%m-%d}").objects():
             return False
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
             frame = pl.concat(pool.map(partial(self.read, "labels"), parts))
         self._write(whole, frame)
         return True

@@ -16,7 +16,7 @@ from sluice.documents.event_time import moment_of
 from sluice.documents.state import ReleaseState
 from sluice.feedback.attribution import attribute_rows
 from sluice.feedback.batch import LABEL_SCHEMA, labels_at
-from sluice.feedback.store import SCHEMAS, BatchKind, PredictionStore
+from sluice.feedback.store import AT_ONCE, SCHEMAS, BatchKind, PredictionStore
 from sluice.object_store import ObjectLocation
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ _BEFORE = timedelta(days=1)
 """A server's clock may differ, and a batch is begun before its last rows are written."""
 WATCHED = timedelta(days=3)
 """What is looked at between rollouts: the newest requests, and those whose labels are due."""
-_AT_ONCE, _TOGETHER = 16, 256
-"""Objects that are asked for at a time, since most of it is waiting, and those whose rows become one frame."""
+_TOGETHER = 256
+"""Objects whose rows become one frame."""
 
 
 @dataclass
@@ -90,7 +90,7 @@ class StoreLog:
             BadInput, BadArtifact: as of ``PredictionStore``.
         """
         batches, frames = self.store.batches(kind, since - _BEFORE), [keep(pl.DataFrame(schema=dict(SCHEMAS[kind])))]
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
             for start in range(0, len(batches), _TOGETHER):
                 some = pool.map(lambda batch: keep(self.store.read(kind, batch)), batches[start : start + _TOGETHER])
                 frames.append(pl.concat(some))
