@@ -46,7 +46,7 @@ class ScriptedPrometheus:
         for metrics, _, _ in servers:
             metrics._start = HOUR_AGO - 600
         self.later: list[Row] | None = None
-        """Of ten minutes after the stage's begin to half an hour after it, where that differs from its begin."""
+        """Of ten minutes after the stage's begin to a quarter of an hour ago, where that differs from its begin."""
         self.before = [row for metrics, route, _ in servers for row in rows_of(metrics, route)]
         for metrics, route, n in servers:
             metrics.count_answers(route, n, 0, 2.0, last or datetime.now(UTC))
@@ -67,7 +67,7 @@ class ScriptedPrometheus:
             return "clock", _success("scalar", [time.time(), repr(time.time())])
         if "sluice_(?:joined" in query:
             return "joined", _vector([], at)
-        if query.startswith("last_over_time(") and at > HOUR_AGO + 1800:
+        if query.startswith("last_over_time(") and at > time.time() - 900:  # a busy suite comes here late
             return "counts", _vector(self.counts, at)
         if query.startswith("timestamp("):
             return "seen", _vector([(labels, at - 1) for labels, _ in starts], at)

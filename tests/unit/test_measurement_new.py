@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -198,7 +198,7 @@ def test_a_rollout_is_simulated_with_it(policy: GatePolicy) -> None:
 
 
 def test_where_nobody_counts_it_nothing_is_said_and_the_rule_waits(policy: GatePolicy) -> None:
-    state = state_in("canary", since=iso(datetime.now(UTC) - timedelta(hours=1)))
+    state = state_in("canary", since=iso(datetime.fromtimestamp(HOUR_AGO, UTC)))
     empty = collected(state, datetime.now(UTC), 0).model_copy(update={"measurements": {}})
     assert "measurements" not in json.loads(empty.model_dump_json())
     (reason,) = [one for one in advance(state, empty, policy, empty.now).reasons if one.rule == "hesitation"]
