@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -18,7 +17,7 @@ from sluice_pipelines.compile import COMPILED, MANIFESTS
 from sluice_pipelines.inputs import default_policy
 from tests.support.cluster.api_server import accepted
 from tests.support.cluster.kubectl import apply, get, kubectl, render, wait_until
-from tests.support.cluster.step_pods import pod_of, steps_of
+from tests.support.cluster.step_pods import check_values, ended, executor_input, pod_of, steps_of
 from tests.support.train_job import JOB, PLACE
 
 STEPS = [(name, step) for name in sorted(CATALOGUE) for step in sorted(steps_of(COMPILED / f"{name}.yaml"))]
@@ -52,38 +51,6 @@ def test_the_pod_of_every_step_is_admitted(pipeline: str, step: str, namespace: 
     assert accepted([pod], namespace) == 1
 
 
-def executor_input(values: dict[str, Any], artifacts: dict[str, str]) -> dict[str, Any]:
-    """What KFP's driver gives to a step without input artifacts; output artifacts by name and schema."""
-    root = "minio://mlpipeline/v2/artifacts/run"
-    made = {
-        name: {
-            "artifacts": [
-                {
-                    "name": name,
-                    "type": {"schemaTitle": schema, "schemaVersion": "0.0.1"},
-                    "uri": f"{root}/{name}",
-                    "metadata": {},
-                }
-            ]
-        }
-        for name, schema in artifacts.items()
-    }
-    return {
-        "inputs": {"parameterValues": values},
-        "outputs": {
-            "parameters": {"Output": {"outputFile": "/tmp/kfp/outputs/Output"}},  # noqa: S108  the pod's own
-            "artifacts": made,
-            "outputFile": "/tmp/kfp_outputs/output_metadata.json",  # noqa: S108
-        },
-    }
-
-
-def ended(namespace: str, name: str) -> str:
-    """The phase in which a pod ended, or nothing."""
-    phase: str = get("-n", namespace, "pod", name)["status"].get("phase", "")
-    return phase if phase in {"Succeeded", "Failed"} else ""
-
-
 def test_a_step_runs_to_its_end_with_a_read_only_root(namespace: str, image: str) -> None:
     """The real image, KFP's own executor, nobody's root: the task's source becomes a span."""
     source = digest_of_files(load_task(DEV.task).source_files())
@@ -96,18 +63,7 @@ def test_a_step_runs_to_its_end_with_a_read_only_root(namespace: str, image: str
 
 
 def test_a_wrong_parameter_is_told_in_one_line(namespace: str, image: str) -> None:
-    values = {
-        **dict.fromkeys(("recipe", "policy", "gitops", "bundles", "now", "run", "source", "checkpoints"), ""),
-        "task": DEV.task,
-        "environment": DEV.environment,
-        "production": "stable",
-        "distribution": "single",
-        "checkpoint_every": 0,
-        "feature_repo": "/app/feature_repo",
-        "overlays": "/app/manifests/overlays",
-        "job_name": "by-hand",
-        "job_id": "1",
-    }
+    values = check_values(checkpoint_every=0)
     pod = pod_of("check", steps_of(COMPILED / "training.yaml")["check"], image, executor_input(values, {}))
     apply([pod], "-n", namespace)
     assert wait_until("the step ends", lambda: ended(namespace, "check"), 180) == "Failed"

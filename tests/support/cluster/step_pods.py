@@ -14,6 +14,9 @@ from typing import Any
 
 import yaml
 
+from sluice_pipelines.inputs import default_policy
+from tests.support.cluster.kubectl import get
+
 SCRATCH = ("/minio", "/s3", "/gcs", "/.local", "/.cache", "/.config")
 """Folders that the launcher mounts empty."""
 _EXECUTOR_INPUT = "{{$}}"
@@ -77,6 +80,64 @@ def pod_of(
             "volumes": [{"name": volume, **source} for volume, (_, source) in volumes.items()],
         },
     }
+
+
+def executor_input(
+    values: Mapping[str, Any], made: Mapping[str, str] = {}, given: Mapping[str, str] = {}
+) -> dict[str, Any]:
+    """
+    What KFP's driver gives to a step.
+
+    Args:
+        values: its parameters.
+        made: schema of each artifact that it makes, by name.
+        given: URI of each artifact that it reads, by name.
+    """
+    root = "minio://mlpipeline/v2/artifacts/run"
+    outputs = {name: _artifact(name, f"{root}/{name}", schema) for name, schema in made.items()}
+    return {
+        "inputs": {
+            "parameterValues": dict(values),
+            "artifacts": {name: _artifact(name, uri) for name, uri in given.items()},
+        },
+        "outputs": {
+            "parameters": {
+                name: {"outputFile": f"/tmp/kfp/outputs/{name}"}  # noqa: S108  the pod's own
+                for name in ("Output", "passed", "reason")
+            },
+            "artifacts": outputs,
+            "outputFile": "/tmp/kfp_outputs/output_metadata.json",  # noqa: S108
+        },
+    }
+
+
+def _artifact(name: str, uri: str, schema: str = "system.Artifact") -> dict[str, Any]:
+    kind = {"schemaTitle": schema, "schemaVersion": "0.0.1"}
+    return {"artifacts": [{"name": name, "type": kind, "uri": uri, "metadata": {}}]}
+
+
+def check_values(**changes: Any) -> dict[str, Any]:
+    """Parameters of a run's first step, in the image of the steps."""
+    policy = default_policy()
+    return {
+        **dict.fromkeys(("recipe", "policy", "gitops", "bundles", "now", "run", "source", "checkpoints"), ""),
+        "task": policy.task,
+        "environment": policy.environment,
+        "production": "stable",
+        "distribution": "single",
+        "checkpoint_every": 1,
+        "feature_repo": "/app/feature_repo",
+        "overlays": "/app/manifests/overlays",
+        "job_name": "by-hand",
+        "job_id": "1",
+        **changes,
+    }
+
+
+def ended(namespace: str, name: str) -> str:
+    """The phase in which a pod ended, or nothing."""
+    phase: str = get("-n", namespace, "pod", name)["status"].get("phase", "")
+    return phase if phase in {"Succeeded", "Failed"} else ""
 
 
 def _volumes(settings: dict[str, Any]) -> dict[str, tuple[str, dict[str, Any]]]:
