@@ -37,12 +37,15 @@ class Scraped(ScriptedPrometheus):
         self.spoilt = 0
         self._stage: str | None = None
         self._servers: dict[str, ServingMetrics] = {}
+        self._minutes: dict[tuple[tuple[str, str], ...], dict[int, float]] = {}
 
     def answer(self, query: str, at: float) -> tuple[str, dict[str, Any]]:
         """In event time: the counts at the stage's start are asked for in the same words, about an earlier time."""
         if query == "time()":
             scalar = {"resultType": "scalar", "result": [self.clock, repr(self.clock)]}
             return "clock", {"status": "success", "data": scalar}
+        if query.startswith("sum by"):
+            return "minutes", {"status": "success", "data": {"resultType": "matrix", "result": self._by_minute()}}
         if query.startswith("last_over_time("):
             return ("counts", _vector(self.counts, at)) if at == self.clock else ("before", _vector(self.before, at))
         return super().answer(query, at)
@@ -55,13 +58,32 @@ class Scraped(ScriptedPrometheus):
             for metrics in self._servers.values():
                 metrics._start = (moment_of(state.since or "") - timedelta(minutes=10)).timestamp()
             self.before = self._rows()
+            self._minutes = {}
         for row in frame.iter_rows(named=True):
             metrics, moment = self._servers[row["digest"]], row["event_time"]
+            self._count_minute(state.task, row)
             if row["status"] >= 500:
                 metrics.count_failures(row["route"], "model", 1, row["latency_ms"], moment)
             else:
                 metrics.count_answers(row["route"], 1, 0, row["latency_ms"], moment)
         self.clock, self.counts = now.timestamp(), self._rows()
+
+    def _count_minute(self, task: str, row: dict[str, Any]) -> None:
+        labels = {"task": task, "digest": row["digest"], "route": row["route"]}
+        minute = int(row["event_time"].timestamp() // 60) + 1
+        status = "5xx" if row["status"] >= 500 else "2xx"
+        for key, grown in (({"status": status}, 1.0), ({}, row["latency_ms"] / 1000)):
+            counts = self._minutes.setdefault(tuple({**labels, **key}.items()), {})
+            counts[minute] = counts.get(minute, 0.0) + grown
+
+    def _by_minute(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "metric": dict(key),
+                "values": [[60 * at, repr(n)] for at, n in sorted(counts.items()) if 60 * at <= self.clock],
+            }
+            for key, counts in self._minutes.items()
+        ]
 
     def _rows(self) -> list[tuple[dict[str, str], float]]:
         return [row for digest, metrics in self._servers.items() for row in rows_of(metrics, digest[7:9])]

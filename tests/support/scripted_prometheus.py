@@ -19,6 +19,7 @@ Row = tuple[dict[str, str], float]
 Fault = Callable[[str, dict[str, Any]], Any]
 """Gets the kind of a query and the right answer; returns what is said instead: a document, or bytes with a status."""
 HOUR_AGO = time.time() - 3600
+_SIDES = ((A, "stable", 15), (B, "candidate", 5))
 
 
 def rows_of(metrics: ServingMetrics, instance: str) -> list[Row]:
@@ -36,7 +37,7 @@ class ScriptedPrometheus:
     Stable (A) answered 900 requests and the candidate (B) 300 of a canary that began an hour ago.
 
     Every request is kept in ``asked`` as (kind, authorization); the kinds are clock, counts, before, seen, changes,
-    raw and joined.
+    raw, minutes and joined.
     """
 
     def __init__(self, last: datetime | None = None) -> None:
@@ -69,10 +70,11 @@ class ScriptedPrometheus:
             return "joined", _vector([], at)
         if query.startswith("last_over_time(") and at > time.time() - 900:  # a busy suite comes here late
             return "counts", _vector(self.counts, at)
-        if query.startswith("timestamp("):
-            return "seen", _vector([(labels, at - 1) for labels, _ in starts], at)
-        if query.startswith("changes("):
-            return "changes", _vector([(labels, 0) for labels, _ in starts], at)
+        if query.startswith("sum by"):
+            return "minutes", _success("matrix", [_by_minute(*side, at) for side in _SIDES])
+        for function, kind, value in (("timestamp(", "seen", at - 1), ("changes(", "changes", 0)):
+            if query.startswith(function):
+                return kind, _vector([(labels, value) for labels, _ in starts], at)
         begun = self.later if self.later and at > HOUR_AGO + 600 else self.before
         return "before", _vector(begun, at)
 
@@ -104,6 +106,13 @@ class ScriptedPrometheus:
 
 def _success(kind: str, result: Any) -> dict[str, Any]:
     return {"status": "success", "data": {"resultType": kind, "result": result}}
+
+
+def _by_minute(digest: str, route: str, n: int, at: float) -> dict[str, Any]:
+    """Good answers of the hour's last 55 minutes."""
+    last = at // 60 * 60
+    labels = {"task": "toy", "digest": digest, "route": route, "status": "2xx"}
+    return {"metric": labels, "values": [[last - 60 * minute, str(n)] for minute in reversed(range(55))]}
 
 
 def _vector(rows: Iterable[tuple[Mapping[str, str], float]], at: float) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sluice.documents.evidence import ArmMoments, Evidence
+from sluice.documents.evidence import ArmMoments, Evidence, Minutes
 from sluice.documents.state import ReleaseState
 from sluice.errors import BadArtifact
 from sluice.gates.policy import GatePolicy
@@ -21,6 +21,7 @@ from tests.support.release import evidence_of, state_in
 
 PUBLISHED = Path(__file__).parents[2] / "docs" / "schemas"
 _ONE_MORE = {"hesitation": ArmMoments(candidate=None, stable=None)}
+_NO_MINUTES = Minutes(candidate=None, stable=None)
 
 
 def test_what_is_published_is_what_the_models_say() -> None:
@@ -74,7 +75,8 @@ def test_keys_carry_the_words_of_the_code() -> None:
         (
             "evidence",
             in_blocks(
-                evidence_of(state_in("canary"), measurements=_ONE_MORE, recent=(9, 1)), history=history()
+                evidence_of(state_in("canary"), measurements=_ONE_MORE, recent=(9, 1), minutes=_NO_MINUTES),
+                history=history(),
             ).model_dump(mode="json"),
         ),
     ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sluice.prometheus.server_counts import Key, Life, ServerStart, comparable_from
+from sluice.prometheus.server_counts import Key, Life, ServerStart, comparable_from, restart_events
 
 A, B = "sha256:a", "sha256:b"
 OLD = ServerStart(A, 10.0, 20.0)
@@ -31,7 +31,22 @@ def test_the_window_begins_when_both_sides_serve(case: str) -> None:
 def test_whatever_route_a_client_names_a_request_is_its_servers() -> None:
     counts = {Key("sluice_requests_total", route, "2xx"): 10.0 for route in ("stable", "candidate", "shadow")}
     counts[Key("sluice_server_start_time_seconds")] = 7.0
-    life = Life(A, counts, {"stable": 1.0, "shadow": 3.0, "candidate": 2.0}, 0, alive=True, hours=1.0)
+    life = Life(A, counts, {"stable": 1.0, "shadow": 3.0, "candidate": 2.0}, (), alive=True, hours=1.0)
     moved = life.on("candidate")
     assert (moved.requests("candidate"), moved.requests("stable"), moved.last) == (30, 0, {"candidate": 3.0})
     assert moved.of("sluice_server_start_time_seconds", "") == 7.0
+
+
+@pytest.mark.parametrize(
+    ("ours", "others", "events"),
+    [
+        ((), (), 0),
+        ((100.0, 4000.0), (), 2),
+        ((100.0, 130.0, 159.0), (), 1),  # three replicas of one rollout of pods
+        ((100.0, 130.0, 4000.0), (110.0,), 1),  # a node that both sides are on
+        ((100.0,), (100.0,), 0),
+        ((100.0,), (161.0,), 1),
+    ],
+)
+def test_restarts_are_events(ours: tuple[float, ...], others: tuple[float, ...], events: int) -> None:
+    assert restart_events(iter(ours), iter(others)) == events

@@ -117,7 +117,10 @@ class Arm(FiniteDocument):
     stale: Count = 0
     """Answered requests with a feature that was missing or past its time to live."""
     restarts: Count | None = None
-    """Times that its server processes began anew in this stage; ``None`` where nobody counts them."""
+    """
+    Times that its servers began anew in this stage; those within a minute are one, and what both sides share is none.
+    ``None`` where nobody counts them.
+    """
     hours: Annotated[float, Field(gt=0)] | None = None
     """Server hours over which ``restarts`` were counted."""
     delays: LabelDelays | None = None
@@ -189,6 +192,57 @@ class LossBlock(FiniteDocument):
         return self
 
 
+class MinuteSums(FiniteDocument):
+    """
+    How a number comes together by minute of event time: sums over minutes, each with a count n and a sum x.
+
+    They say how far requests of one minute share their fate: ``sluice.gates.minutes``.
+    """
+
+    counts: float = Field(ge=0)
+    """Σ n²."""
+    values: float = Field(ge=0)
+    """Σ x²."""
+    products: float
+    """Σ x · n."""
+
+
+class MinuteCounts(FiniteDocument):
+    """One arm's requests by minute, those of minutes in which both sides failed apart."""
+
+    minutes: Count
+    """Minutes that have a request, without those in which both sides failed."""
+    requests: Count
+    errors: Count
+    sums: MinuteSums
+    """Of ``errors``."""
+    failing: Count
+    """Of ``minutes``, those in which this side failed: a tenth of its requests, and two at least."""
+    path_requests: Count = 0
+    path_errors: Count = 0
+    """In the minutes in which both sides failed."""
+
+    @model_validator(mode="after")
+    def _counts_agree(self) -> MinuteCounts:
+        if self.errors > self.requests or self.path_errors > self.path_requests:
+            raise ValueError(f"errors is {self.errors}, of {self.requests} requests")
+        if self.failing > self.minutes:
+            raise ValueError(f"failing is {self.failing}, of {self.minutes} minutes")
+        return self
+
+
+class Minutes(FiniteDocument):
+    """Both arms' requests of the stage by minute of event time."""
+
+    candidate: MinuteCounts | None
+    stable: MinuteCounts | None
+    both_failing: Count = 0
+    """
+    Minutes in which both sides failed, or that are in ten minutes in which both did: what they share is to blame, the
+    path.
+    """
+
+
 class Source(FiniteDocument):
     """Where numbers come from, so that anybody can ask again."""
 
@@ -232,6 +286,9 @@ class Timings(FiniteDocument):
     """Candidate's minus stable's on the same request, in shadow."""
     candidate_bins: Histogram | None = None
     stable_bins: Histogram | None = None
+    candidate_minutes: MinuteSums | None = None
+    stable_minutes: MinuteSums | None = None
+    """Of the milliseconds of each minute's answers."""
 
 
 class ArmMoments(FiniteDocument):
@@ -279,6 +336,8 @@ class Evidence(FiniteDocument):
     """Length of ``blocks``; ``None`` in documents that count requests alone."""
     blocks: tuple[LossBlock, ...] = Field(default=(), exclude_if=not_)
     """Of the stage, in confirm of canary and confirm together; they begin with the stage, and the last is not over."""
+    minutes: Minutes | None = Field(default=None, exclude_if=_is_none)
+    """Failures by minute; ``None`` in documents that count requests alone."""
     history: LossHistory | None = Field(default=None, exclude_if=_is_none)
     """What the candidate's evaluation says of such blocks."""
     sources: tuple[Source, ...] = ()

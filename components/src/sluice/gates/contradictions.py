@@ -15,7 +15,7 @@ from sluice.stages.registry import STAGES, strategy_of
 from sluice.stages.section import OnlineRule, OnlineStage
 from sluice.stages.stage import CANDIDATE_ROLE, STABLE_ROLE, RolloutStage, Traffic, arm_in
 
-_OPTIONAL_KEYS = ("margin", "relative_margin", "limit", "alpha", "beta", "per_slice", "minimum_n")
+_OPTIONAL_KEYS = ("margin", "relative_margin", "limit", "alpha", "beta", "per_slice", "minimum_n", "stop_at")
 
 
 class Contradiction(NamedTuple):
@@ -156,6 +156,9 @@ def _of_keys(kind: RuleKind, rule: OnlineRule) -> Iterator[Contradiction]:
     if bounds and not present:
         text = f"{kind.metric} as {rule.role} needs {' or '.join(bounds)}"
         yield Contradiction((), text, f"add one, in {kind.unit}" if bounds != ["relative_margin"] else "add it")
+    if rule.per_slice and rule.stop_at is not None and kind.has_stop:
+        text = "counts minutes in which the candidate failed, whatever the slice"
+        yield Contradiction(("stop_at",), text, "let the rule on all requests have it")
     if len(present) > 1:
         yield Contradiction((present[1],), f"has both {present[0]} and {present[1]}", "keep one of them")
 

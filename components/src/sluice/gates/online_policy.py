@@ -30,7 +30,8 @@ class LookTiming(PolicyModel):
     design_effect: float | None = Field(default=None, ge=1)
     """
     How many requests tell as much as one that is independent of all others, for a model without a history of blocks;
-    1 says that they are independent. Left out, such a model waits for blocks of its own.
+    1 says that they are independent. Left out, such a model waits for blocks of its own. Of failures and latency, how
+    many do so at most; left out, their evidence must have minutes.
     """
 
     @property

@@ -11,7 +11,7 @@ from sluice.gates.rates import beta_mixture
 from sluice.gates.sequential import Interval
 
 
-def quantile_interval(counts: Sequence[int], bounds: Sequence[float], q: float, alpha: float) -> Interval:
+def quantile_interval(counts: Sequence[float], bounds: Sequence[float], q: float, alpha: float) -> Interval:
     """
     Confidence sequence of the ``q`` quantile of something that is at least 0.
 
@@ -22,7 +22,7 @@ def quantile_interval(counts: Sequence[int], bounds: Sequence[float], q: float, 
     bounds of bins, so the interval covers at least as often.
 
     Args:
-        counts: observations in each bin, one more than ``bounds``; the last bin is open.
+        counts: observations in each bin, one more than ``bounds``; the last bin is open. They need not be whole.
         bounds: upper ends of the bins, rising, float.
         q: in (0, 1).
         alpha: two-sided error over all looks.
@@ -44,7 +44,7 @@ def quantile_interval(counts: Sequence[int], bounds: Sequence[float], q: float, 
     return Interval(ends[middle], ends[below] if below >= 0 else 0.0, ends[above] if above < len(ends) else math.inf)
 
 
-def _rejected(count: int, n: int, q: float, alpha: float) -> bool:
+def _rejected(count: float, n: float, q: float, alpha: float) -> bool:
     """Whether ``count`` of ``n`` is no Bernoulli(q) count."""
     likelihood = count * math.log(q) + (n - count) * math.log1p(-q)
     return beta_mixture(count, n) - likelihood >= -math.log(alpha)

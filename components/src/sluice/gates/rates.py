@@ -16,12 +16,13 @@ _EXPOSURE = 1.0
 """Prior exposure of a Poisson rate, in its unit of time; the prior is worth half an event in it."""
 
 
-def proportion_interval(hits: int, n: int, alpha: float) -> Interval:
+def proportion_interval(hits: float, n: float, alpha: float) -> Interval:
     """
     Confidence sequence of a Bernoulli rate: all p that the Beta(½, ½) mixture does not reject.
 
     Ville's inequality for the mixture martingale B(½+k, ½+n−k) / B(½, ½) / (pᵏ(1−p)ⁿ⁻ᵏ) < 1/α (Robbins 1970; the
-    binomial case of Lindon & Malek, arXiv 2011.03567). Exact at every n, rare events included.
+    binomial case of Lindon & Malek, arXiv 2011.03567). Exact at every n, rare events included. Counts
+    need not be whole: several requests may tell as much as one.
     """
     misses, rate = n - hits, hits / n
     threshold = beta_mixture(hits, n) + math.log(alpha)

@@ -110,6 +110,8 @@ class RuleKind:
     """Whether it takes ``minimum_n``."""
     sliced: bool = False
     """Whether it takes ``per_slice``."""
+    has_stop: bool = False
+    """Whether it takes ``stop_at``: it counts minutes that failed."""
     finest: float = 0.0
     """Relative margins up to this can never be shown to be kept: the evidence is coarser."""
     widest: float | None = None
@@ -136,5 +138,6 @@ class RuleKind:
             "beta": self.planned and role == "guardrail",
             "minimum_n": self.counted,
             "per_slice": self.sliced and role != "success",
+            "stop_at": self.has_stop,
         }
         return frozenset(key for key, allowed in keys.items() if allowed)

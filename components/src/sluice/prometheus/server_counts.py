@@ -9,6 +9,7 @@ a restart between two scrapes shows even where the new process has counted past 
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -32,6 +33,8 @@ _FAMILIES = (
 NAMES = "|".join(_FAMILIES)
 _OWN = ("__name__", "route", "status", "cause", "le")
 _MOST_RESTARTS = 50
+_TOGETHER = 60
+"""Seconds within which restarts are one event."""
 Process = frozenset[tuple[str, str]]
 OUTCOMES = (("2xx", ""), ("4xx", "request"), ("5xx", "features"), ("5xx", "model"))
 """What can become of an instance: status and cause."""
@@ -58,7 +61,8 @@ class Life:
     counts: Mapping[Key, float]
     last: Mapping[str, float]
     """Event time of the newest request by route; 0 before the first."""
-    restarts: int
+    restarts: tuple[float, ...]
+    """When it was seen last before it began anew, each time, in seconds."""
     alive: bool
     hours: float
     """Since the moment, or since it began."""
@@ -154,7 +158,7 @@ class Reading:
         self, process: Process, values: dict[Key, float], base: dict[Key, float] | None, changes: float, alive: bool
     ) -> Life:
         began = values[Key(START)]
-        parts, born = [values], began
+        parts, born, ends = [values], began, list[float]()
         if changes:
             ends, born = self._ends(process)
             parts = [*(self._at(process, moment) for moment in ends), values]
@@ -171,7 +175,7 @@ class Reading:
             raise BadAnswer(self.queries().final, f"{_name_of(process)} counts {backwards[0].name} backwards")
         last = {route: max(part.get(Key(_LAST, route), 0.0) for part in parts) for route in self.routes}
         hours = (self.end - max(self.begin, born)) / 3600
-        return Life(dict(process)["digest"], counts, last, len(parts) - 1, alive, hours)
+        return Life(dict(process)["digest"], counts, last, tuple(ends), alive, hours)
 
     def _ends(self, process: Process) -> tuple[list[float], float]:
         """When each life but the last was seen last, and when the first began."""
@@ -232,6 +236,19 @@ def comparable_from(
         if since < server.began < begin < server.scraped:
             begin = server.scraped
     return begin
+
+
+def restart_events(ours: Iterable[float], others: Iterable[float]) -> int:
+    """
+    How often servers of one side began anew: those within a minute of each other are one event, and what happens to the
+    other side in the same minute is the node's, not the model's.
+
+    Args:
+        ours, others: moments in seconds, of the servers of either side.
+    """
+    theirs = list(others)
+    alone = sorted(moment for moment in ours if all(abs(moment - other) > _TOGETHER for other in theirs))
+    return sum(after - before > _TOGETHER for before, after in pairwise([-math.inf, *alone]))
 
 
 def selector(names: str, labels: Mapping[str, str]) -> str:

@@ -17,17 +17,28 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sluice.documents.event_time import iso, moment_of
-from sluice.documents.evidence import Evidence, Histogram, Moments, Source, Timings
+from sluice.documents.evidence import SIDES, Evidence, Histogram, Moments, Source, Timings
 from sluice.documents.state import Applied, ReleaseState
 from sluice.evidence.collect import evidence_about
 from sluice.evidence.measurements.measurement import Part
 from sluice.evidence.measurements.points import DataPoint, PointIndex
 from sluice.evidence.measurements.registry import part_of_points, series
+from sluice.evidence.minutes import millisecond_sums, minutes_of
 from sluice.evidence.moments import rounded
 from sluice.prometheus.api import BadAnswer, PrometheusApi
 from sluice.prometheus.exposition import JOIN_TIME, PREFIX, about
+from sluice.prometheus.minutes import MinuteReading
 from sluice.prometheus.scrape_moments import nearest_to_plan, unseen_requests
-from sluice.prometheus.server_counts import START, Life, Reading, ServerStart, bins_of, comparable_from, selector
+from sluice.prometheus.server_counts import (
+    START,
+    Life,
+    Reading,
+    ServerStart,
+    bins_of,
+    comparable_from,
+    restart_events,
+    selector,
+)
 
 if TYPE_CHECKING:
     from sluice.gates.policy import GatePolicy
@@ -85,10 +96,11 @@ class PrometheusSource:
         if self.joined:
             labelled = self._believed(lambda: self._labelled_part(state, now, hours), unknown, problems)
         split = self._believed(lambda: self._split(state, lives, begin, now), (0, 0), problems)
+        by_minute: list[float] | None = self._believed(lambda: self._by_minute(state, begin, now), None, problems)
         recent = self._believed(lambda: self._recent(state, applied, begin, now, hours), None, problems)
 
         def document(lives: list[Life], labelled: Part) -> Evidence:
-            counts = {**_server_counts(state, lives), "split": split, "recent": recent}
+            counts = {**_server_counts(state, lives, by_minute), "split": split, "recent": recent}
             return evidence_about(state, applied, iso(now), [labelled, counts])
 
         evidence = self._believed(lambda: document(lives, labelled), document([], unknown), problems)
@@ -164,6 +176,15 @@ class PrometheusSource:
         unseen = self._unseen(state, begin, now)
         return nearest_to_plan(others, candidate, state.candidate_share / 100, unseen)
 
+    def _by_minute(self, state: ReleaseState, begin: float, now: datetime) -> list[float] | None:
+        """Of a rollout; nothing is compared between two."""
+        if state.rollout is None:
+            return None
+        digests = {side: digest for side in SIDES if (digest := getattr(state, side))}
+        routes = dict(zip(SIDES, (state.candidate_route, "stable"), strict=True)) if self.marked else None
+        matchers = {**self.matchers, "task": state.task}
+        return MinuteReading(self.api, matchers, digests, routes, begin, now.timestamp()).sums()
+
     def _unseen(self, state: ReleaseState, begin: float, now: datetime) -> int:
         if self.marked or now.timestamp() < begin + 1:
             return 0
@@ -199,21 +220,22 @@ class PrometheusSource:
         )
 
 
-def _server_counts(state: ReleaseState, lives: list[Life]) -> Part:
+def _server_counts(state: ReleaseState, lives: list[Life], by_minute: list[float] | None) -> Part:
     """What servers count themselves."""
     route = state.candidate_route
     roads = {"stable": state.stable, route: state.candidate}
     ours, theirs = _of(state.candidate, lives), _of(state.stable, lives)
     return {
-        "candidate": _arm(ours, route),
-        "stable": _arm(theirs, "stable"),
+        "candidate": _arm(ours, route, theirs),
+        "stable": _arm(theirs, "stable", ours),
         "foreign": sum(
             life.requests(road) - life.requests(road, "4xx")
             for life in lives
             for road, digest in roads.items()
             if life.digest != digest
         ),
-        "timings": _timings(ours, route, theirs),
+        "timings": _timings(ours, route, theirs).model_copy(update=millisecond_sums(by_minute) if by_minute else {}),
+        "minutes": minutes_of(by_minute, [side for side in SIDES if getattr(state, side)]) if by_minute else None,
     }
 
 
@@ -221,7 +243,7 @@ def _of(digest: str | None, lives: Iterable[Life]) -> list[Life]:
     return [life for life in lives if life.digest == digest]
 
 
-def _arm(lives: list[Life], route: str) -> dict[str, Any]:
+def _arm(lives: list[Life], route: str, others: list[Life]) -> dict[str, Any]:
     """Restarts are those of the servers that live now: of one that is gone nobody knows the hours."""
     living = [life for life in lives if life.alive]
     n = sum(life.requests(route) for life in lives)
@@ -232,9 +254,13 @@ def _arm(lives: list[Life], route: str) -> dict[str, Any]:
         "last": iso(datetime.fromtimestamp(last, UTC)) if n and last else None,
         "errors": sum(life.requests(route, "5xx") for life in lives),
         "stale": round(sum(life.of("sluice_features_stale_total", route) for life in lives)),
-        "restarts": sum(life.restarts for life in living) if living else None,
+        "restarts": restart_events(_restarts(living), _restarts(others)) if living else None,
         "hours": sum(life.hours for life in living) if living else None,
     }
+
+
+def _restarts(lives: Iterable[Life]) -> Iterable[float]:
+    return (moment for life in lives for moment in life.restarts)
 
 
 def _timings(candidate: list[Life], route: str, stable: list[Life]) -> Timings:

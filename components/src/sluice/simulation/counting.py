@@ -7,6 +7,7 @@ one. So a block is counted once for all such delays, and a look only picks a row
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
@@ -15,6 +16,7 @@ from pydantic import BaseModel
 
 from sluice.arrays import Floats
 from sluice.documents.evidence import LATENCY_BOUNDS_MS, Moments
+from sluice.evidence.minutes import COLUMNS, TEN, minute_columns
 from sluice.simulation.population import SLICES, Population
 from sluice.simulation.traffic import BLOCK, Flags, Requests, SimulatedTraffic, Whole
 
@@ -86,6 +88,8 @@ class Tally(NamedTuple):
     pair_milliseconds: Sums = Sums()
 
 
+STILL = 19
+"""Columns of ``BlockCounts.fixed`` before those of minutes."""
 _CHANGING, _FIXED = 9, 6
 """Columns of one arm that change with the delay, and that do not."""
 
@@ -116,7 +120,8 @@ class BlockCounts(NamedTuple):
     The windows of one block on one road.
 
     ``changing``: (BLOCK, delays, 23), row d as a look knows it d windows after the window began; expected losses are
-    left out in shadow, sums of stable's covariates elsewhere. ``fixed``: (BLOCK, 19). ``bins``: (BLOCK, 2, bins),
+    left out in shadow, sums of stable's covariates elsewhere. ``fixed``: (BLOCK, ``STILL`` + those of
+    ``sluice.evidence.minutes``). ``bins``: (BLOCK, 2, bins),
     latencies of both arms. ``slices``: (BLOCK, delays, SLICES, 6), sums of the losses of candidate and stable, or
     of pairs and nothing. ``shares``: (BLOCK, SLICES, 4), requests and errors of each arm. The last three are empty
     where the policy does not ask.
@@ -137,6 +142,8 @@ class LabelTimes(NamedTuple):
     due: Whole
     both: Whole
     delays: int
+    first: int
+    """Number of the block's first window."""
 
 
 def label_times(traffic: SimulatedTraffic, block: int, maturity: float) -> LabelTimes:
@@ -149,7 +156,7 @@ def label_times(traffic: SimulatedTraffic, block: int, maturity: float) -> Label
     delays = int(max(late[comes].max(initial=1), due.max(initial=1))) + 2
     known = np.where(comes, late, delays - 1).astype(np.int64)
     at = window * delays
-    return LabelTimes(window, at + known, at + due, at + np.maximum(known, due), delays)
+    return LabelTimes(window, at + known, at + due, at + np.maximum(known, due), delays, block * BLOCK)
 
 
 class _ArmRequests(NamedTuple):
@@ -201,6 +208,7 @@ def block_counts(traffic: SimulatedTraffic, block: int, road: Road, at: LabelTim
     changing += [_count(at.known[both], values[rows], BLOCK * at.delays) for values in people.covariates.values()]
     fixed = [column for arm in arms for column in _fixed(at, arm, requests.stale)]
     fixed += _pairs(at, both, requests, people)
+    fixed += [*_minutes(at, arms, requests.at, traffic.scale.look_hours)]
     cube = np.stack(changing).reshape(-1, BLOCK, at.delays)[:, :, :-1].cumsum(axis=2)
     slices = shares = np.empty(0)
     if traffic.scale.asks_slices(shadow=road.shadow):
@@ -249,6 +257,24 @@ def _pairs(at: LabelTimes, both: Whole, requests: Requests, people: Population) 
     timed = both if len(requests.stable_ms) else both[:0]
     more = requests.candidate_ms[timed] - requests.stable_ms[timed] if len(timed) else np.empty(0)
     return [*_sums(window, np.abs(first - second), BLOCK), agreed, *_sums(at.window[timed], more, BLOCK)]
+
+
+def _minutes(at: LabelTimes, arms: Sequence[_ArmRequests], when: Floats, look_hours: float) -> Floats:
+    """Summed columns by window, (``COLUMNS``, BLOCK); a minute that two windows share counts as two."""
+    each = math.ceil(60 * look_hours)
+    tens = math.ceil(each / TEN)
+    of_window = np.minimum((60 * when - 60 * look_hours * (at.window + at.first)).astype(np.int64), each - 1)
+    place, size = at.window * each + of_window, BLOCK * each
+    table = np.zeros((3, len(arms), size))
+    for number, arm in enumerate(arms):
+        minute = place[arm.members]
+        table[0, number] = np.bincount(minute, minlength=size)
+        table[1, number] = np.bincount(minute, arm.fails[arm.members], size)
+        if len(arm.milliseconds):
+            table[2, number] = np.bincount(minute, arm.milliseconds[arm.members], size)
+    window, minute = np.divmod(np.arange(size), each)
+    columns = minute_columns(table[0], table[1], table[2], window * tens + minute // TEN)
+    return np.asarray(columns.reshape(COLUMNS, BLOCK, each).sum(axis=2))
 
 
 def _bins(at: LabelTimes, arms: Sequence[_ArmRequests], *, binned: bool) -> Floats:

@@ -32,15 +32,16 @@ from sluice.documents.state import Applied, ReleaseState
 from sluice.evidence.collect import evidence_about
 from sluice.evidence.measurements.measurement import Part
 from sluice.evidence.measurements.registry import part_of_simulation
+from sluice.evidence.minutes import millisecond_sums, minutes_of
 from sluice.simulation.blocks import LossBlocks, block_table, documents_of
-from sluice.simulation.counting import Side, Sums, Tally, tally_of, unchecked
+from sluice.simulation.counting import STILL, Side, Sums, Tally, tally_of, unchecked
 from sluice.simulation.population import SLICES
 from sluice.simulation.traffic import SimulatedTraffic
 from sluice.simulation.watch import Glance, Watch, Windows
 
 BEGIN = datetime(2020, 1, 1, tzinfo=UTC)
 _CELLS = 1000
-_STILL = [0.0] * 19
+_STILL = [0.0] * STILL
 
 
 def evidence_of(state: ReleaseState, watch: Watch, glance: Glance, look: int, blocks: LossBlocks) -> Evidence:
@@ -73,7 +74,8 @@ def _server_counts(state: ReleaseState, watch: Watch, glance: Glance, now: str) 
         "skew_n": n,
         "skew": {"feature": world.skew} if n else {},
         "cells": Cells(compared=_CELLS, different=round(world.mismatch * _CELLS)) if n else None,
-        "timings": _timings(tally, live.bins),
+        "timings": _timings(tally, live.bins).model_copy(update=millisecond_sums(glance.minutes)),
+        "minutes": minutes_of(glance.minutes),
         "slices": dict(_slices(live, cohort, watch.traffic, shadow=shadow)),
     }
 

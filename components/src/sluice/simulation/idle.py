@@ -15,9 +15,10 @@ from typing import NamedTuple
 import numpy as np
 
 from sluice.arrays import Floats
-from sluice.documents.evidence import LATENCY_BOUNDS_MS
+from sluice.documents.evidence import LATENCY_BOUNDS_MS, MinuteCounts
 from sluice.documents.loss_history import LossHistory
 from sluice.gates.blocks import FIRST_LOOK, BlockSums, block_intervals
+from sluice.gates.minutes import failures_effect
 from sluice.gates.online_policy import Online
 from sluice.gates.sequential import critical_value
 from sluice.simulation.blocks import BlockTable, arrays_of
@@ -59,6 +60,8 @@ class Look(NamedTuple):
     slices: Floats
     """(SLICES, 6), of requests that both answered."""
     mismatch: float
+    minutes: MinuteCounts
+    """The candidate's."""
     blocks: BlockTable | None
     """By block of event time; ``None`` where the policy states a design effect instead."""
     history: LossHistory | None
@@ -106,16 +109,19 @@ def _coverage(look: Look, rule: OnlineRule, stage: OnlineStage, _: Online) -> Ca
 
 def _errors(look: Look, rule: OnlineRule, stage: OnlineStage, online: Online) -> Can:
     """A mixture of likelihoods is at most the greatest of them: what that does not reject is inside the interval."""
-    side, limit = look.tally.candidate, rule.limit or 0.0
-    if rule.role != "limit" or side.n == 0 or not 0 < limit < 1:
+    limit, minutes = rule.limit or 0.0, look.minutes
+    n, errors = minutes.requests, minutes.errors
+    harm = rule.stop_at is not None and minutes.failing >= rule.stop_at
+    if rule.role != "limit" or n == 0 or harm or not 0 < limit < 1:
         return ANYTHING
-    hits, misses = side.errors, side.n - side.errors
-    ratio = (hits * math.log(hits / side.n / limit) if hits else 0.0) + (
-        misses * math.log(misses / side.n / (1 - limit)) if misses else 0.0
+    effect = failures_effect(minutes, n, errors, online)
+    hits, misses = errors / effect, (n - errors) / effect
+    ratio = (hits * math.log(errors / n / limit) if hits else 0.0) + (
+        misses * math.log((n - errors) / n / (1 - limit)) if misses else 0.0
     )
     ratio_bound = ratio >= _SURELY * math.log(1 / (rule.alpha or online.alpha))
-    above = hits > limit * side.n
-    enough = side.n >= (rule.minimum_n or stage.minimum_n)
+    above = errors > limit * n
+    enough = n >= (rule.minimum_n or stage.minimum_n)
     return Can(passing=ratio_bound and not above and enough, failing=ratio_bound and above)
 
 

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 
 from sluice.documents.evidence import Evidence
 from sluice.documents.state import ReleaseState
+from sluice.evidence.minutes import candidate_counts
 from sluice.gates.policy import GatePolicy
 from sluice.rollout.advance import Advice, advance, start
 from sluice.simulation.blocks import LossBlocks, block_table
@@ -98,6 +99,7 @@ def _look(state: ReleaseState, view: Glance, traffic: SimulatedTraffic, look: in
         bins=view.live.bins,
         slices=view.live.slices.sum(axis=0) if len(view.live.slices) else view.live.slices,
         mismatch=traffic.world.mismatch,
+        minutes=candidate_counts(view.minutes),
         blocks=block_table(view, first, blocks.windows, mirrored=state.is_mirrored) if blocks.history else None,
         history=blocks.history,
     )

@@ -9,7 +9,17 @@ import numpy as np
 
 from sluice.arrays import Floats
 from sluice.documents.evidence import Stratum
-from sluice.simulation.counting import BlockCounts, LabelTimes, Road, Side, Tally, block_counts, label_times, tally_of
+from sluice.simulation.counting import (
+    STILL,
+    BlockCounts,
+    LabelTimes,
+    Road,
+    Side,
+    Tally,
+    block_counts,
+    label_times,
+    tally_of,
+)
 from sluice.simulation.traffic import BLOCK, SimulatedTraffic
 
 _ALL = np.arange(BLOCK)
@@ -102,6 +112,12 @@ class Glance(NamedTuple):
     live: Windows
     cohort: tuple[Windows, ...]
     tally: Tally
+
+    @property
+    def minutes(self) -> list[float]:
+        """Summed columns of ``sluice.evidence.minutes``, of the stage."""
+        sums: list[float] = self.live.fixed[:, STILL:].sum(axis=0).tolist()
+        return sums
 
     @property
     def strata(self) -> Floats:

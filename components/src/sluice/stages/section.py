@@ -48,6 +48,8 @@ class OnlineRule(PolicyModel):
     """Ask this of every slice that has ``minimum_n`` observations."""
     minimum_n: Annotated[int, Field(ge=30)] | None = None
     """Observations before it says anything but FAIL; the stage's where it is not said."""
+    stop_at: Annotated[int, Field(ge=1)] | None = None
+    """Minutes of the stage in which the candidate alone failed, from which on it FAILs whatever the interval says."""
     maximum_hours: Annotated[float, Field(gt=0)] | None = None
     """Event hours in the stage that it may stay INCONCLUSIVE; the stage's where it is not said."""
 

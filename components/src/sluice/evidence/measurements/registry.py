@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from sluice.documents.evidence import Evidence
-from sluice.evidence.measurements import blocks, features, losses, pairs, requests, slices
+from sluice.evidence.measurements import blocks, features, losses, minutes, pairs, requests, slices
 from sluice.evidence.measurements.measurement import Measurement, Part, StageRows
 from sluice.evidence.measurements.points import DataPoint, PointIndex
 
@@ -19,6 +19,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     for measurement in (
         requests.REQUESTS,
         requests.LATENCY,
+        minutes.MEASUREMENT,
         losses.LABELS,
         losses.DELAYS,
         losses.STRATA,

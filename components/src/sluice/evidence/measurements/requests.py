@@ -9,7 +9,9 @@ import polars as pl
 from sluice.documents.event_time import iso
 from sluice.documents.evidence import SIDES, Timings
 from sluice.evidence.measurements.measurement import Measurement, Part, StageRows
+from sluice.evidence.measurements.minutes import minute_sums
 from sluice.evidence.measurements.points import PointIndex
+from sluice.evidence.minutes import millisecond_sums
 from sluice.evidence.moments import histogram, moments
 from sluice.evidence.rows import failed
 
@@ -73,6 +75,7 @@ def _timings(rows: StageRows) -> Part:
         difference=moments(rows.pairs["latency_ms"] - rows.pairs["latency_ms_s"]),
         candidate_bins=histogram(timed[0]),
         stable_bins=histogram(timed[1]),
+        **millisecond_sums(minute_sums(rows)),
     )
     return {"timings": timings}
 

@@ -1,56 +1,139 @@
-"""How often does an answer fail?"""
+"""
+How often does an answer fail?
+
+By minutes of event time: answers of one minute may share their fate (``sluice.gates.minutes``), and a minute in which
+both sides fail blames what they share. ``stop_at`` is a limit of harm: so many minutes in which the candidate alone
+failed are a FAIL, whatever an interval says.
+"""
 
 from __future__ import annotations
 
-from sluice.documents.evidence import Arm, Share
-from sluice.documents.verdict import Reason
+from typing import NamedTuple
+
+from sluice.documents.evidence import Arm, MinuteCounts
+from sluice.documents.verdict import Reason, Verdict
+from sluice.gates.minutes import NOT_COUNTED, failures_effect, minutes_problem, path_remark
+from sluice.gates.online_policy import Online
 from sluice.gates.rates import proportion_interval
 from sluice.gates.reasons import MeasuredInterval, against_stable, interval_reason, no_evidence
 from sluice.gates.roles import COMPARING
 from sluice.gates.rule_kind import Question, RuleKind
+from sluice.gates.sequential import Interval
 from sluice.gates.slices import by_slice
+
+_METRIC = "error_rate"
+_WORDS = 1.05
 
 
 def _judge(question: Question) -> tuple[Reason, ...]:
-    comparing = question.rule.role in COMPARING
-    if question.rule.per_slice:
-        parts = {
-            name: (part.candidate, part.stable if comparing else None)
-            for name, part in question.evidence.slices.items()
-            if part.candidate and (part.stable or not comparing)
-        }
-        sizes = {name: ours.n + (theirs.n if theirs else 0) for name, (ours, theirs) in parts.items()}
-        return by_slice(question, "error_rate", sizes, lambda name, alpha: _measurement(question, *parts[name], alpha))
-    candidate, stable = _share(question.evidence.candidate), _share(question.evidence.stable)
+    if problem := minutes_problem(question.evidence) or _unknown(question):
+        return (no_evidence(question, _METRIC, problem),)
+    return _harm(question) or (_by_slice(question) if question.rule.per_slice else (_whole(question),))
+
+
+def _unknown(question: Question) -> str | None:
+    """What the evidence must have and has not."""
+    if question.evidence.minutes is not None:
+        return None
+    if question.rule.stop_at is not None:
+        return f"the evidence counts no minutes, and stop_at is {question.rule.stop_at} of them"
+    return NOT_COUNTED if question.online.design_effect is None else None
+
+
+def _harm(question: Question) -> tuple[Reason, ...]:
+    """FAIL from ``stop_at`` minutes on; else nothing."""
+    minutes, most = question.evidence.minutes, question.rule.stop_at
+    if minutes is None or minutes.candidate is None or most is None or minutes.candidate.failing < most:
+        return ()
+    counts, rule = minutes.candidate, question.rule
+    text = f"the candidate alone failed in {counts.failing} minutes of {counts.minutes}, stop_at is {most}"
+    text += path_remark(minutes)
+    n = counts.requests
+    return (
+        Reason(rule=_METRIC, verdict=Verdict.FAIL, observed=counts.failing, bound=most, n=n, text=text, role=rule.role),
+    )
+
+
+def _whole(question: Question) -> Reason:
+    comparing, (candidate, stable) = question.rule.role in COMPARING, _sides(question)
     if candidate is None or (comparing and stable is None):
         side = "stable" if candidate else "the candidate"
-        return (no_evidence(question, "error_rate", f"no request reached {side}"),)
+        return no_evidence(question, _METRIC, f"no request reached {side}")
     measurement = _measurement(question, candidate, stable if comparing else None, question.alpha)
-    return (interval_reason(question, "error_rate", measurement),)
+    minutes = question.evidence.minutes
+    return interval_reason(
+        question, _METRIC, measurement._replace(what=measurement.what + (path_remark(minutes) if minutes else ""))
+    )
 
 
-def _measurement(question: Question, candidate: Share, stable: Share | None, alpha: float) -> MeasuredInterval:
-    what = f"{candidate.hits} of {candidate.n} answers failed"
+def _by_slice(question: Question) -> tuple[Reason, ...]:
+    """A slice's requests share the fate of their minutes too, so each tells as little as one of the whole."""
+    comparing = question.rule.role in COMPARING
+    parts = {
+        name: (part.candidate, part.stable if comparing else None)
+        for name, part in question.evidence.slices.items()
+        if part.candidate and (part.stable or not comparing)
+    }
+    effects = [side.effect if side else 1.0 for side in _sides(question)]
+    sizes = {name: sum(share.n for share in shares if share) for name, shares in parts.items()}
+
+    def measurement_of(name: str, alpha: float) -> MeasuredInterval:
+        candidate, stable = parts[name]
+        theirs = _Failures(stable.n, stable.hits, effects[1]) if stable else None
+        return _measurement(question, _Failures(candidate.n, candidate.hits, effects[0]), theirs, alpha)
+
+    return by_slice(question, _METRIC, sizes, measurement_of)
+
+
+class _Failures(NamedTuple):
+    """Of one side, in the minutes that are its own."""
+
+    n: int
+    errors: int
+    effect: float
+    """Requests that tell as much as one."""
+
+    def interval(self, alpha: float) -> Interval:
+        return proportion_interval(self.errors / self.effect, self.n / self.effect, alpha)
+
+
+def _sides(question: Question) -> tuple[_Failures | None, _Failures | None]:
+    evidence, online = question.evidence, question.online
+    candidate, stable = (evidence.minutes.candidate, evidence.minutes.stable) if evidence.minutes else (None, None)
+    return _failures(evidence.candidate, candidate, online), _failures(evidence.stable, stable, online)
+
+
+def _failures(arm: Arm | None, counts: MinuteCounts | None, online: Online) -> _Failures | None:
+    if arm is None:
+        return None
+    n, errors = (arm.n - counts.path_requests, arm.errors - counts.path_errors) if counts else (arm.n, arm.errors)
+    return _Failures(n, errors, failures_effect(counts, n, errors, online)) if n else None
+
+
+def _measurement(question: Question, candidate: _Failures, stable: _Failures | None, alpha: float) -> MeasuredInterval:
+    what = f"{candidate.errors} of {candidate.n} answers failed{_worth(candidate)}"
     if stable is None:
-        return MeasuredInterval(proportion_interval(candidate.hits, candidate.n, alpha), candidate.n, what, alpha)
-    ours = proportion_interval(candidate.hits, candidate.n, alpha / 2)
-    theirs = proportion_interval(stable.hits, stable.n, alpha / 2)
-    what, n = f"{what}, {stable.hits} of {stable.n} of stable's", candidate.n + stable.n
-    return against_stable(question, ours, theirs, n=n, what=what, alpha=alpha)
+        return MeasuredInterval(candidate.interval(alpha), candidate.n, what, alpha)
+    what = f"{what}, {stable.errors} of {stable.n} of stable's{_worth(stable)}"
+    ours, theirs = candidate.interval(alpha / 2), stable.interval(alpha / 2)
+    return against_stable(question, ours, theirs, n=candidate.n + stable.n, what=what, alpha=alpha)
 
 
-def _share(arm: Arm | None) -> Share | None:
-    return Share.model_construct(n=arm.n, hits=arm.errors) if arm and arm.n else None
+def _worth(side: _Failures) -> str:
+    """Worth a word where it changes something."""
+    return f" ({side.effect:.3g} of a minute telling as much as one)" if side.effect >= _WORDS else ""
 
 
 KIND = RuleKind(
-    metric="error_rate",
-    about="Share of the candidate's answers that failed: 5xx, or without a finite score.",
+    metric=_METRIC,
+    about="Share of the candidate's answers that failed: 5xx, or without a finite score. Counted by minute: an outage "
+    "is one event, and a minute in which both sides fail blames neither.",
     unit="share of answers",
     judge=_judge,
     roles=("limit", "guardrail", "deterioration"),
     relative=("deterioration",),
     open_limits=True,
     sliced=True,
+    has_stop=True,
     widest=1.0,
 )

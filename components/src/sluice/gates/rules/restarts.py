@@ -38,7 +38,8 @@ def _rate(arm: Arm | None, alpha: float) -> Interval | None:
 
 KIND = RuleKind(
     metric="restarts",
-    about="Times that the candidate's server processes began anew, per server hour.",
+    about="Times that the candidate's servers began anew, per server hour: those within a minute are one event, and "
+    "what both sides share is the node's.",
     unit="restarts an hour",
     judge=_judge,
     roles=("limit", "guardrail", "deterioration"),
