@@ -93,7 +93,10 @@ def watched(world: World, stage: str) -> tuple[Evidence, Evidence]:
     return made, real
 
 
-@pytest.mark.parametrize("name", ["equal", "late-labels", "errors", "slow-tail", "stale", "turns-worse", "split"])
+@pytest.mark.parametrize(
+    "name",
+    ["equal", "late-labels", "errors", "slow-tail", "outage", "outage-of-both", "stale", "turns-worse", "split"],
+)
 @pytest.mark.parametrize("stage", list(STAGES))
 def test_evidence_is_what_the_collector_says_of_the_same_rows(name: str, stage: str) -> None:
     (world,) = worlds_named([name])

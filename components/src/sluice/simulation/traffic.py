@@ -33,6 +33,8 @@ _BAND = 0.1
 """A burst's requests come from a tenth of the population."""
 _BURST_SHAPE = 0.25
 _STORM_MEMORY = 0.42
+_DAY = 1440
+"""Minutes."""
 Flags = NDArray[np.bool_]
 Whole = NDArray[np.int64]
 
@@ -78,6 +80,8 @@ class SimulatedTraffic:
         key = [self.seed, zlib.crc32(self.world.name.encode()), self.rollout]
         self._random = np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
         self._weather = np.random.Generator(np.random.PCG64(np.random.SeedSequence([*key, 1])))
+        self._trouble = np.random.Generator(np.random.PCG64(np.random.SeedSequence([*key, 2])))
+        self._troubles: list[Floats] = []
         self._days: list[float] = []
         self._counts: list[int] = []
 
@@ -129,16 +133,17 @@ class SimulatedTraffic:
         row = (position * SIZE).astype(np.int64)
         draw, candidate_u, stable_u = random.random((3, n))
         labels = self.population(shadow=True).labels[row]
+        out, slow = self._troubled(at)
         return Requests(
             window=window,
             at=at,
             row=row,
             draw=draw,
-            candidate_fails=candidate_u < world.errors * rate,
-            stable_fails=stable_u < HEALTHY * rate,
+            candidate_fails=(candidate_u < world.errors * rate) | out,
+            stable_fails=(stable_u < HEALTHY * rate) | (out & world.is_shared),
             stale=random.random(n) < world.stale if world.stale else np.zeros(n, dtype=bool),
             label_at=self._label_times(at, labels),
-            candidate_ms=self._timings(n, world.latency, world.tail),
+            candidate_ms=self._timings(n, world.latency, world.tail) * (slow if self.scale.asks_latency else 1),
             stable_ms=self._timings(n, 1.0, 0.0),
         )
 
@@ -161,6 +166,21 @@ class SimulatedTraffic:
             np.concatenate([hours * (window + part), burst_at]),
             np.concatenate([position, burst]),
         )
+
+    def _troubled(self, at: Floats) -> tuple[Flags, Floats]:
+        """(n,) each: whether a request comes in an outage, and how many times as long the candidate takes for it."""
+        world = self.world
+        if not (world.outage or world.slow_minutes) or not at.size:
+            return np.zeros(at.size, dtype=bool), np.ones(at.size)
+        minute = (60 * at).astype(np.int64)
+        day, of_day = minute // _DAY, minute % _DAY
+        while len(self._troubles) <= day.max():
+            self._troubles.append(np.append(self._trouble.random(_DAY), self._trouble.integers(_DAY - world.outage)))
+        troubles = np.array(self._troubles)[day]
+        begin = troubles[:, -1]
+        out = (of_day >= begin) & (of_day < begin + world.outage)
+        slow = troubles[np.arange(at.size), of_day] < world.slow_minutes
+        return out, np.where(slow, _TAIL, 1.0)
 
     def _label_times(self, at: Floats, labels: Floats) -> Floats:
         random, world = self._random, self.world

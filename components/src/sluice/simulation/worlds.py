@@ -48,6 +48,12 @@ class World:
     """Share of requests that come in bursts of one kind of request; the rest comes evenly."""
     storm: float = 0.0
     """Standard deviation, in margins, by which the candidate is worse or better for all requests of a day together."""
+    outage: int = 0
+    """Minutes of each day, in one piece, in which the candidate answers nothing."""
+    is_shared: bool = False
+    """Whether stable answers nothing in them either."""
+    slow_minutes: float = 0.0
+    """Share of the minutes in which all of the candidate's answers take twenty times as long."""
     label_hours: float = 3.0
     """Median delay of a label; positive ones take half as long again."""
     label_missing: float = 0.01
@@ -76,6 +82,7 @@ WORLDS: tuple[World, ...] = (
     World("turns-much-worse", "bad", "equal in the shadow, then worse by four margins", gap_later=4),
     World("slice", "bad", "one slice of 5 % loses ten margins, all together half of one", gap=0.5, slice_share=0.05),
     World("errors", "bad", "twice the allowed error rate", errors=2),
+    World("failing", "bad", "twenty times the allowed error rate", errors=20),
     World("slow", "bad", "answers take three times as long", latency=3, needs="latency"),
     World("slow-tail", "bad", "one answer in twenty takes twenty times as long", tail=0.05, needs="latency_p99"),
     World("mismatch", "bad", "one served cell in twenty is not what training saw", mismatch=0.05, needs="parity"),
@@ -89,6 +96,17 @@ WORLDS: tuple[World, ...] = (
     World("stormy-worse", "bad", "on such days, worse by twice the margin", gap=2, storm=STORM),
     World("late-labels", "good", "equal, labels take half a day, 4 % never come", label_hours=12, label_missing=0.04),
     World("late-worse", "bad", "twice the margin, the same late labels", gap=2, label_hours=12, label_missing=0.04),
+    World("outage", "good", "equal, but for two minutes of each day it answers nothing", outage=2),
+    World(
+        "outage-of-both", "good", "equal, but for five minutes of each day neither answers", outage=5, is_shared=True
+    ),
+    World(
+        "slow-minutes",
+        "good",
+        "equal, but all answers of one minute in two hundred take twenty times as long",
+        slow_minutes=0.005,
+        needs="latency",
+    ),
     World("split", "road", "equal, but a tenth of the planned traffic never arrives", road=0.9),
 )
 
