@@ -126,6 +126,13 @@ def _half_the_weight(look: Look) -> bool:
     return _changed(look, look.frame.filter(~lost))
 
 
+def _path_fails(look: Look) -> bool:
+    """Neither side answers for the first 18 minutes."""
+    if look.number > 2:
+        return False
+    return _changed(look, look.frame.with_columns(status=pl.lit(503, look.frame.schema["status"])))
+
+
 def _unlabelled(look: Look) -> bool:
     look.unlabelled = 0.5
     return True
@@ -287,6 +294,15 @@ FAULTS = (
         True,
         _half_the_weight,
         at_servers=True,
+        phases=("shadow", *sample.PHASES[2:4]),
+    ),
+    Fault(
+        "an outage of what both sides share",
+        f"{_TRUE}; nobody else is rolled back for it",
+        False,
+        _path_fails,
+        at_servers=True,
+        blameless=True,
         phases=("shadow", *sample.PHASES[2:4]),
     ),
     Fault("half the labels never come", _BLIND, True, _unlabelled, phases=("confirm",)),

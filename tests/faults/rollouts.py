@@ -66,6 +66,7 @@ class Fault:
         built: breaks evidence that was never a document.
         prometheus: breaks the answers of a Prometheus.
         at_servers: ``log`` breaks what reaches the servers, so that a Prometheus sees it too.
+        blameless: no candidate may be rolled back for it that is as good as stable.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Fault:
     built: Callable[[Look, Evidence], Evidence] | None = None
     prometheus: SpoilAnswer | None = None
     at_servers: bool = False
+    blameless: bool = False
     phases: tuple[str, ...] = sample.PHASES
 
     @property
@@ -101,6 +103,8 @@ class _Rollout:
     scraped: Scraped | None = None
     misheld: bool = False
     """A candidate that failed is free, or one that did not is held."""
+    is_blamed: bool = False
+    """A candidate as good as stable was rolled back for what is not its fault."""
 
     @property
     def bad(self) -> bool:
@@ -133,6 +137,7 @@ class _Rollout:
         self.state = advice.after
         blamed = any(one.verdict is Verdict.FAIL and one.rule != "split" for one in advice.reasons)
         gone = self.state.rollout is None and self.state.stable != CANDIDATE
+        self.is_blamed |= gone and blamed and self.fault.blameless and not self.bad
         self.misheld |= gone and blamed != bool(self.state.held(CANDIDATE))
         return advice.verdict
 
@@ -212,11 +217,12 @@ def rollout(directory: Path, fault: Fault, phase: str, seed: int, way: str) -> T
         f"still in {sample.phase_of(played.state)} after {index} hours": hung,
         f"{played.wrong} steps forward": played.wrong > 0,
         "the candidate's hold is not what the reasons say": played.misheld,
+        "the candidate was blamed": played.is_blamed,
     }
     found = [text for text, so in complaints.items() if so]
     return Trial(
         fired=played.fired,
-        survived=not hung and not played.misheld,
+        survived=not hung and not played.misheld and not played.is_blamed,
         wrong=played.wrong,
         inconclusive=verdict is Verdict.INCONCLUSIVE,
         said=f"{phase}, seed {seed}, {way}: {'; '.join(found)}" if found else "",

@@ -23,6 +23,8 @@ QUICK = (
     ("metrics: too few requests", ("bootstrap", 1, "log")),
     ("metrics: two series", ("canary 50 %", 1, "prometheus")),
     ("metrics: source slow", ("shadow", 1, "prometheus")),
+    ("metrics: an outage of what both sides share", ("canary 50 %", 1, "log")),
+    ("metrics: an outage of what both sides share", ("shadow", 1, "prometheus")),
     ("decisions: forbidden proposals", ("a held digest", 0)),
     ("SIGKILL: writing the commit", ("writing the commit", 0)),
     ("SIGKILL: between git's commands", ("between git's commands", 1)),
