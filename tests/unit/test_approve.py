@@ -229,7 +229,7 @@ def test_a_time_that_is_none_is_refused(gitops: GitOps) -> None:
 
 def test_status_says_who_is_waited_for_and_until_when(gitops: GitOps) -> None:
     found = status_of(gitops)
-    assert found["waits"] == {"for": "approval", "until": january(7), "not_before": None}
+    assert found["waits"] == {"for": "approval", "until": january(7), "not_before": None, "expected": None}
     assert any("by a person (`sluice approve`), at most until " + january(7) in line for line in describe(found))
     approve(gitops, "looks right", "kim", january(5))
     assert status_of(gitops)["waits"] == {"for": "evidence", "until": january(9), "not_before": None}

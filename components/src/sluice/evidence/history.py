@@ -21,8 +21,18 @@ def with_history(evidence: Evidence, evaluation: Mapping[str, Any]) -> Evidence:
         evaluation: as it was recorded with the proposal; from before there were histories it has none.
     """
     try:
-        histories = _HISTORIES.validate_python(evaluation.get("histories", ()))
+        history = recorded_history(evaluation, evidence.block_hours)
     except ValidationError:
         return evidence.model_copy(update={"problems": (*evidence.problems, "the recorded history of blocks is none")})
-    fitting = (history for history in histories if history.hours == evidence.block_hours)
-    return evidence.model_copy(update={"history": next(fitting, None)})
+    return evidence.model_copy(update={"history": history})
+
+
+def recorded_history(evaluation: Mapping[str, Any], hours: float | None) -> LossHistory | None:
+    """
+    The history of blocks of this length; ``None`` where there is none.
+
+    Raises:
+        ValidationError: what is recorded is no history.
+    """
+    histories = _HISTORIES.validate_python(evaluation.get("histories", ()))
+    return next((history for history in histories if history.hours == hours), None)

@@ -7,6 +7,7 @@ from typing import Any
 from rich.markup import escape
 
 from sluice.gitops.writer import GitOps, Snapshot
+from sluice.operations.expectation import expected_end
 from sluice.rollout.terms import deadline_of, soaked_at, terms_of
 
 
@@ -17,7 +18,8 @@ def status_of(gitops: GitOps) -> dict[str, Any]:
     Keys: ``environment, task, commit, stage, since, stable, candidate`` (digests ``sha256:…`` or null),
     ``stable_weight, candidate_weight, mirror_percent`` (percent), ``held`` (digests), ``holds``, ``waits`` (null
     between rollouts, else ``for``: approval or evidence, ``until``: the event time at which the stage times out, or
-    null, and ``not_before``: the end of its soak, or null), ``freezes`` (the policy's: first, last, reason),
+    null, ``not_before``: the end of its soak, or null, and ``expected``: the event time by which a shadow has probably
+    shown that an equal candidate is no worse, or null), ``freezes`` (the policy's: first, last, reason),
     ``decisions`` (the last one of each stage: id, action, verdict, candidate, now), ``promoted_from`` (by side, stable
     and candidate: the environment that it was promoted from, with the decision and the commit that confirmed it there;
     left out where a pipeline run proposed it) and ``break_glass`` (a rollback that Git does not know yet, or null;
@@ -41,7 +43,7 @@ def status_of(gitops: GitOps) -> dict[str, Any]:
         **{key: state[key] for key in ("stable_weight", "candidate_weight", "mirror_percent")},
         "commit": snapshot.commit,
         "held": [hold["digest"] for hold in state["holds"]],
-        "waits": _waits(snapshot),
+        "waits": _waits(gitops, snapshot),
         "freezes": [freeze.model_dump(mode="json") for freeze in snapshot.policy.freeze],
         "decisions": last,
         "promoted_from": _origins(gitops, snapshot),
@@ -62,18 +64,27 @@ def _origins(gitops: GitOps, snapshot: Snapshot) -> dict[str, dict[str, str]]:
     return origins
 
 
-def _waits(snapshot: Snapshot) -> dict[str, str | None] | None:
+def _waits(gitops: GitOps, snapshot: Snapshot) -> dict[str, str | None] | None:
     state, policy = snapshot.state, snapshot.policy
     if state.rollout is None:
         return None
     if terms_of(state, policy) is None:
-        return {"for": "its end: the policy has no such stage", "until": None, "not_before": None}
+        return {"for": "its end: the policy has no such stage", "until": None, "not_before": None, "expected": None}
     soaking = None if state.paused else soaked_at(state, policy)
     return {
         "for": "approval" if state.paused else "evidence",
         "until": deadline_of(state, policy),
         "not_before": soaking,
+        "expected": _expected(gitops, snapshot),
     }
+
+
+def _expected(gitops: GitOps, snapshot: Snapshot) -> str | None:
+    state = snapshot.state
+    if state.paused or not state.is_mirrored:
+        return None
+    proposal = gitops.proposal_of(state, snapshot.commit)
+    return expected_end(state, snapshot.policy.online, proposal.evidence) if proposal else None
 
 
 def describe(status: dict[str, Any]) -> list[str]:
@@ -108,5 +119,6 @@ def _from(status: dict[str, Any], side: str) -> str:
 def _waiting(waits: dict[str, str | None]) -> str:
     approver = " by a person (`sluice approve`)" if waits["for"] == "approval" else ""
     least = f", not before {waits['not_before']}" if waits["not_before"] else ""
+    probably = f", probably until {waits['expected']}" if waits["expected"] else ""
     most = f", at most until {waits['until']}" if waits["until"] else ""
-    return f"for {waits['for']}{approver}{least}{most}"
+    return f"for {waits['for']}{approver}{least}{probably}{most}"
