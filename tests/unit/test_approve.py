@@ -232,11 +232,11 @@ def test_status_says_who_is_waited_for_and_until_when(gitops: GitOps) -> None:
     assert found["waits"] == {"for": "approval", "until": january(7), "not_before": None, "expected": None}
     assert any("by a person (`sluice approve`), at most until " + january(7) in line for line in describe(found))
     approve(gitops, "looks right", "kim", january(5))
-    assert status_of(gitops)["waits"] == {"for": "evidence", "until": january(9), "not_before": None}
+    assert status_of(gitops)["waits"] == {"for": "evidence", "until": january(9), "not_before": None, "expected": None}
     look_on(gitops, 6)
     approve(gitops, "looks right", "kim", january(6))
     found = status_of(gitops)
-    assert found["waits"] == {"for": "evidence", "until": january(10), "not_before": january(7)}
+    assert found["waits"] == {"for": "evidence", "until": january(10), "not_before": january(7), "expected": None}
     assert any(
         f"for evidence, not before {january(7)}, at most until {january(10)}" in line for line in describe(found)
     )
