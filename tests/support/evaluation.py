@@ -80,7 +80,7 @@ def write_sample(directory: Path, seed: int = 5, broken: np.ndarray | None = Non
             "slice_size": np.where(np.arange(n) % 400 == 0, "huge", "plain"),
         },
         schema_overrides={"event_time": pl.Datetime("us", "UTC")},
-    )
+    ).with_columns(label_time=pl.col("event_time") + pl.duration(hours=3))
     seen = logit + rng.normal(0, 0.5, n) + (0 if broken is None else broken)
     scores = {
         "teacher_f32": sigmoid(seen),

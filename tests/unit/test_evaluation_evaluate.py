@@ -19,6 +19,7 @@ from sluice.evaluation.measure import measure_ladder
 from sluice.evaluation.metrics import METRICS, exact_metrics, log_losses
 from sluice.evaluation.select import select_variant
 from sluice.gates.policy import SelectPolicy
+from sluice.simulation.pairs import read_pairs
 from tests.support.evaluation import (
     DAYS,
     ROWS_A_DAY,
@@ -62,6 +63,25 @@ def test_evaluation_holds_every_peer_on_the_untouched_rows(tmp_path: Path) -> No
         "production_mean_run_days": 1.0,
         "seed": 1,
     }
+
+
+def test_pairs_are_what_both_said_and_can_be_replayed(tmp_path: Path) -> None:
+    sample, out = write_sample(tmp_path), tmp_path / "pairs.parquet"
+    folders = (sample_task(), tmp_path, tmp_path, tmp_path, "student_int8")
+    found = evaluate(*folders, production(), seed=1, pairs=out)
+    pairs = read_pairs(out)
+    assert (pairs.day.size, pairs.days) == (HALF, DAYS)
+    assert found.production is not None
+    gap = found.production.difference["log_loss"].value
+    assert float(pairs.difference.mean()) == pytest.approx(gap, abs=1e-6)
+    north = sample.frame.filter(pl.col("split") == "test", pl.col("slice_shop") == "north").height
+    assert read_pairs(out, "shop=north").day.size == north
+    first = out.read_bytes()
+    evaluate(*folders, production(), seed=2, pairs=out)
+    assert out.read_bytes() == first
+    out.unlink()
+    evaluate(*folders, None, seed=1, pairs=out)
+    assert not out.exists()
 
 
 def test_runs_are_as_long_as_days_of_the_candidate_depend(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from sluice.evaluation.histories import loss_histories
 from sluice.evaluation.holdout import Holdout, read_holdout, read_scores, slice_columns, unusable
 from sluice.evaluation.intervals import DayResamples, Performance, ScoredModel, measure
 from sluice.evaluation.metrics import best_threshold, log_losses
+from sluice.evaluation.pairs import write_pairs
 from sluice.evaluation.select import TEACHER
 from sluice.tasks.task import Task
 
@@ -74,6 +75,7 @@ def evaluate(
     production: Bundle | None,
     *,
     seed: int,
+    pairs: Path | None = None,
 ) -> Evaluation:
     """
     Evaluate ``variant`` on split test: over all rows, by slice, against baselines, teacher and production.
@@ -86,12 +88,13 @@ def evaluate(
         teacher_dir: holds ``baselines.parquet``.
         ladder_dir: holds ``scores.parquet`` with a column ``variant``.
         production: the stable bundle, or ``None`` while nothing is served.
+        pairs: receives what candidate and production said of each row, where both can be measured.
 
     Raises:
         BadInput: the ladder has no such variant.
         BadArtifact: the frame or the scores are unreadable, incomplete, or lack a feature that production needs.
     """
-    needed = production.manifest.features.names if production else ()
+    needed = ("label_time", *production.manifest.features.names) if production else ()
     holdout = read_holdout(frame_dir, "test", (*slice_columns(frame_dir), *needed))
     bench = _bench(holdout, read_holdout(frame_dir, "tune"), (teacher_dir, ladder_dir), variant, production, seed)
     whole = {role: bench.performance(role) for role in bench.models}
@@ -100,6 +103,8 @@ def evaluate(
     candidate = whole.get(_CANDIDATE)
     digest = production.digest if production else None
     histories, block_hours = _histories(bench, digest) if digest else ((), None)
+    if pairs and bench.models.keys() >= {_CANDIDATE, _PRODUCTION}:
+        write_pairs(pairs, holdout, bench.models[_PRODUCTION].scores, bench.models[_CANDIDATE].scores)
     return Evaluation(
         model=variant,
         window=(iso(task.splits.test), iso(task.splits.live)),

@@ -21,6 +21,8 @@ SPAN, VALIDATION = "span.json", "validation.json"
 CHOSEN, MANIFEST, ENCODER = "model.tflite", "manifest.json", "encoder.json"
 """What serves, and what it reads a request by: an evaluation has those of the variant that it is about."""
 INPUTS = "inputs.json"
+PAIRS = "pairs.parquet"
+"""What candidate and production said of each row of the holdout; there where both can be measured."""
 DOCUMENTS = {
     SPAN: "frame",
     VALIDATION: "frame",
@@ -44,9 +46,10 @@ def evaluate(
         production: digest of the bundle in production, or empty.
         bundles: the bundle store, a folder or URL; read only where there is a production.
         inputs: directories of the earlier stages: frame, teacher, ladder, selection.
-        out: receives ``evaluation.json``, ``DOCUMENTS``, what serves the variant, and ``inputs.json``, which says where
-            the directories lay on the machine of this stage.
+        out: receives ``evaluation.json``, ``pairs.parquet``, ``DOCUMENTS``, what serves the variant, and
+            ``inputs.json``, which says where the directories lay on the machine of this stage.
     """
+    out.mkdir(parents=True, exist_ok=True)
     stable = read_bundle(bundles, production, os.environ) if production else None
     result = evaluate_variant(
         load_task(task),
@@ -56,8 +59,8 @@ def evaluate(
         selected(inputs["selection"]),
         production=stable,
         seed=recipe.seed,
+        pairs=out / PAIRS,
     )
-    out.mkdir(parents=True, exist_ok=True)
     for name, step in DOCUMENTS.items():
         shutil.copyfile(inputs[step] / name, out / name)
     for name in (MANIFEST, ENCODER):

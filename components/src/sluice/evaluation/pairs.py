@@ -1,0 +1,31 @@
+"""What candidate and production said of each request of the holdout, for ``sluice simulate --replay``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from sluice.arrays import Floats
+from sluice.evaluation.holdout import Holdout
+
+_SLICE = "slice_"
+
+
+def write_pairs(path: Path, holdout: Holdout, production: Floats, candidate: Floats) -> None:
+    """
+    Write PAIRS: times, label, both scores, and the slices as text columns.
+
+    Args:
+        holdout: with ``label_time`` and its slices.
+        production, candidate: (n,) scores, finite.
+    """
+    scores = {"stable_score": production, "candidate_score": candidate}
+    slices = [name for name in holdout.frame.columns if name.startswith(_SLICE)]
+    pairs = holdout.frame.select(
+        "example_id",
+        *("event_time", "label_time", "label"),
+        *(pl.Series(name, values, pl.Float64).cast(pl.Float32) for name, values in scores.items()),
+        *(pl.col(name).cast(pl.String).alias(name.removeprefix(_SLICE)) for name in slices),
+    )
+    pairs.sort("event_time", "example_id").drop("example_id").write_parquet(path, compression="zstd")
