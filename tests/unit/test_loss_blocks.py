@@ -15,6 +15,7 @@ from sluice.documents.evidence import Evidence
 from sluice.documents.state import Applied
 from sluice.documents.verdict import Reason, Verdict
 from sluice.evaluation.histories import loss_histories
+from sluice.evaluation.intervals import ScoredModel
 from sluice.evaluation.metrics import calibration_covariates, log_losses
 from sluice.evidence.collect import collect_evidence
 from sluice.evidence.history import with_history
@@ -265,7 +266,8 @@ def _by_day(hours: Floats, values: Floats) -> Floats:
 def test_rows_and_an_evaluation_lead_to_the_interval_by_hand() -> None:
     past, world = _world(60, 1), _world(10, 2)
     labels, hours, stable, candidate = (past[name].to_numpy() for name in ("label", "hours", "stable", "candidate"))
-    histories, shortest = loss_histories(labels.astype(np.int64), hours, candidate, stable, A)
+    ours, theirs = (ScoredModel.of("m", scores, 0.5) for scores in (candidate, stable))
+    histories, shortest = loss_histories(labels.astype(np.int64), hours, ours, theirs, A)
     assert shortest in {one.hours for one in histories}
     assert {one.hours for one in histories} >= {1, 12, 24}
     loss = {side: log_losses(labels, past[side].to_numpy()) for side in ("stable", "candidate")}

@@ -184,11 +184,17 @@ class LossBlock(FiniteDocument):
     """Variance of ``difference`` that comes from arms that answered different requests."""
     covariates: dict[str, float] = {}
     """Sums over the same pairs of what stable and the labels say alone, by name."""
+    shift: float | None = Field(default=None, ge=0, exclude_if=_is_none)
+    """Sum of the distances of both scores, in shadow."""
+    same: Count | None = Field(default=None, exclude_if=_is_none)
+    """Those of ``requests`` that both sides decide alike, in shadow, where both thresholds are known."""
 
     @model_validator(mode="after")
     def _counts_agree(self) -> LossBlock:
         if self.labelled > self.requests:
             raise ValueError(f"labelled is {self.labelled}, of {self.requests} requests")
+        if (self.same or 0) > self.requests:
+            raise ValueError(f"same is {self.same}, of {self.requests} requests")
         return self
 
 

@@ -45,3 +45,7 @@ class LossHistory(FiniteDocument):
     adjustment: LossAdjustment | None = None
     left_out: tuple[str, ...] = ()
     """Covariates that do not vary, or are too many for so few blocks."""
+    shift_variance: Variance | None = None
+    """As ``variance``, of the mean distance of both scores."""
+    same_variance: Variance | None = None
+    """As ``variance``, of the share of requests that both decide alike."""

@@ -132,7 +132,7 @@ def _histories(bench: _Bench, production: str) -> tuple[tuple[LossHistory, ...],
         return (), None
     moments = bench.holdout.frame["event_time"].dt.epoch("us").to_numpy() / 3.6e9
     hours = moments - 24 * np.floor(moments.min() / 24)
-    return loss_histories(bench.holdout.labels, hours, ours.scores, theirs.scores, production)
+    return loss_histories(bench.holdout.labels, hours, ours, theirs, production)
 
 
 def _bench(

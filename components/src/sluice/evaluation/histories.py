@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 
 from sluice.arrays import Floats, Ints
@@ -11,8 +13,18 @@ from sluice.gates.blocks import shortest_length, sums_by_length
 from sluice.gates.loss_history import loss_history
 
 
+class Decider(Protocol):
+    """A model's (n,) finite scores, and the score from which it decides positive."""
+
+    @property
+    def scores(self) -> Floats: ...
+
+    @property
+    def threshold(self) -> float: ...
+
+
 def loss_histories(
-    labels: Ints, hours: Floats, candidate: Floats, production: Floats, stable: str
+    labels: Ints, hours: Floats, candidate: Decider, production: Decider, stable: str
 ) -> tuple[tuple[LossHistory, ...], float | None]:
     """
     A history for each length of ``LENGTHS_HOURS`` of which there are blocks enough, and the shortest that will do.
@@ -20,12 +32,18 @@ def loss_histories(
     Args:
         labels: (n,) 0 or 1.
         hours: (n,) hours since the holdout began.
-        candidate, production: (n,) scores, finite.
+        candidate, production: scores and threshold of each.
         stable: production's digest.
     """
-    difference = log_losses(labels, candidate) - log_losses(labels, production)
-    covariates = calibration_covariates(labels.astype(np.float64), production)
-    lengths = sums_by_length(hours, float(hours.max(initial=0.0)), difference, covariates)
+    end = float(hours.max(initial=0.0))
+    difference = log_losses(labels, candidate.scores) - log_losses(labels, production.scores)
+    covariates = calibration_covariates(labels.astype(np.float64), production.scores)
+    lengths = sums_by_length(hours, end, difference, covariates)
+    shift = sums_by_length(hours, end, np.abs(candidate.scores - production.scores), {})
+    alike = (candidate.scores >= candidate.threshold) == (production.scores >= production.threshold)
+    same = sums_by_length(hours, end, alike.astype(np.float64), {})
     variance = float(difference.var(ddof=1)) if difference.size > 1 else 0.0
-    histories = (loss_history(sums, length, variance, stable) for length, sums in lengths.items())
+    histories = (
+        loss_history(sums, length, variance, stable, (shift[length], same[length])) for length, sums in lengths.items()
+    )
     return tuple(history for history in histories if history), shortest_length(lengths)

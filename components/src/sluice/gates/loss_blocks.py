@@ -54,16 +54,22 @@ def countable(question: Question) -> tuple[LossBlock, ...]:
     Where the comparison began before the stage, its first block may be a part.
     """
     evidence, online = question.evidence, question.online
-    due = moment_of(evidence.now) - timedelta(hours=(evidence.block_hours or 0) + online.label_maturity_hours)
+    wait = timedelta(hours=(evidence.block_hours or 0) + online.label_maturity_hours)
+    return tuple(block for block in whole_blocks(evidence, wait) if block.weight > 0)
+
+
+def whole_blocks(evidence: Evidence, wait: timedelta) -> tuple[LossBlock, ...]:
+    """The blocks that began ``wait`` ago or earlier, in order, without the part that a first one may be."""
     blocks = sorted(evidence.blocks, key=lambda block: block.start)
     if blocks and evidence.since and blocks[0].start < evidence.since:
         blocks = blocks[1:]
-    return tuple(block for block in blocks if block.weight > 0 and moment_of(block.start) <= due)
+    until = moment_of(evidence.now) - wait
+    return tuple(block for block in blocks if moment_of(block.start) <= until)
 
 
 def block_measurement(question: Question) -> MeasuredInterval | str:
     """The interval over the blocks that count; a sentence where there is none."""
-    if problem := _problem(question):
+    if problem := blocks_problem(question):
         return problem
     blocks, hours = countable(question), question.online.block_hours
     document = history_of_pair(question)
@@ -125,7 +131,8 @@ def _sums(blocks: Sequence[LossBlock], names: tuple[str, ...]) -> BlockSums:
     )
 
 
-def _problem(question: Question) -> str | None:
+def blocks_problem(question: Question) -> str | None:
+    """Why the blocks of the evidence cannot be judged by, in a sentence."""
     evidence, wanted = question.evidence, question.online.block_hours
     if evidence.block_hours is None:
         return (

@@ -8,11 +8,18 @@ from sluice.documents.loss_history import LossAdjustment, LossHistory
 from sluice.gates.blocks import Adjustment, BlockHistory, BlockSums, history_of
 
 
-def loss_history(sums: BlockSums, hours: float, request_variance: float, stable: str | None) -> LossHistory | None:
+def loss_history(
+    sums: BlockSums,
+    hours: float,
+    request_variance: float,
+    stable: str | None,
+    scores: tuple[BlockSums, BlockSums] | None = None,
+) -> LossHistory | None:
     """
     What (K,) blocks of one length say; ``None`` where they say nothing (``history_of``).
 
     Args:
+        scores: the same blocks' distances of both scores, and requests that both decide alike.
         request_variance: of one request's difference; the design effect is held against it.
         stable: digest of the model that was compared with.
     """
@@ -29,7 +36,14 @@ def loss_history(sums: BlockSums, hours: float, request_variance: float, stable:
         design_effect=_rounded(design_effect(history, request_variance)),
         adjustment=_document_of(adjustment) if adjustment else None,
         left_out=history.left_out,
+        shift_variance=_variance(scores[0]) if scores else None,
+        same_variance=_variance(scores[1]) if scores else None,
     )
+
+
+def _variance(sums: BlockSums) -> float | None:
+    history = history_of(sums)
+    return _rounded(history.variance) if history else None
 
 
 def design_effect(history: BlockHistory, request_variance: float) -> float:

@@ -42,6 +42,8 @@ class BlockTable(NamedTuple):
     weight: Floats
     difference: Floats
     sampling: Floats
+    shift: Floats
+    same: Floats
     covariates: Floats
 
     def countable(self, until: int) -> BlockSums:
@@ -101,14 +103,15 @@ def block_table(glance: Glance, first: int, a_block: int, *, mirrored: bool) -> 
     sums = np.zeros((numbers.size, columns.shape[1]))
     np.add.at(sums, place, columns)
     some = sums[:, 0] > 0
-    requests, labelled, weight, difference, sampling = sums[some, :5].T
-    return BlockTable(numbers[some], requests, labelled, weight, difference, sampling, sums[some, 5:])
+    requests, labelled, weight, difference, sampling, shift, same = sums[some, :7].T
+    return BlockTable(numbers[some], requests, labelled, weight, difference, sampling, shift, same, sums[some, 7:])
 
 
 def _paired(changing: Floats, fixed: Floats) -> Floats:
     labelled, difference = changing[:, 18], changing[:, 19]
     none = np.zeros(len(labelled))
-    return np.column_stack([fixed[:, 12], labelled, labelled, difference, none, changing[:, 21:]])
+    scores = fixed[:, [13, 15]]
+    return np.column_stack([fixed[:, 12], labelled, labelled, difference, none, scores, changing[:, 21:]])
 
 
 def _of_arms(changing: Floats, fixed: Floats) -> Floats:
@@ -122,7 +125,7 @@ def _of_arms(changing: Floats, fixed: Floats) -> Floats:
     requests = fixed[:, 0] - fixed[:, 1] + fixed[:, 6] - fixed[:, 7]
     labelled = np.where(usable, n.sum(axis=1), 0.0)
     columns = [requests, labelled, weight, weight * (means[:, 0] - means[:, 1]), weight**2 * errors]
-    return np.column_stack([*columns, np.zeros((len(weight), len(NAMES)))])
+    return np.column_stack([*columns, np.zeros((len(weight), 2 + len(NAMES)))])
 
 
 def documents_of(table: BlockTable, starts: list[str], *, mirrored: bool) -> tuple[LossBlock, ...]:
@@ -137,9 +140,11 @@ def documents_of(table: BlockTable, starts: list[str], *, mirrored: bool) -> tup
             weight=weight,
             difference=difference,
             sampling=sampling,
+            shift=shift if mirrored else None,
+            same=int(same) if mirrored else None,
             covariates=dict(zip(NAMES, covariates, strict=True)) if mirrored else {},
         )
-        for start, requests, labelled, weight, difference, sampling, covariates in rows
+        for start, requests, labelled, weight, difference, sampling, shift, same, covariates in rows
     )
 
 

@@ -15,12 +15,14 @@ from sluice.documents.evidence import SIDES, Evidence, LossBlock
 from sluice.evaluation.metrics import calibration_covariates
 from sluice.evidence.measurements.losses import strata_by
 from sluice.evidence.measurements.measurement import Measurement, Part, StageRows
+from sluice.evidence.measurements.pairs import decided_alike
 from sluice.evidence.measurements.points import DataPoint, PointIndex
 from sluice.evidence.moments import moments_by, rounded
 
 _HOUR = timedelta(hours=1)
 _SUMS = ("weight", "difference", "sampling")
 _COUNTS = ("requests", "labelled")
+_SCORES = ("shift", "same")
 
 
 def _from_rows(rows: StageRows) -> Part:
@@ -47,6 +49,9 @@ def _paired(rows: StageRows, since: datetime) -> Iterator[LossBlock]:
     counts, labelled = np.bincount(requests, minlength=size), np.bincount(place, minlength=size)
     difference = _summed(place, known["difference"].to_numpy(), size)
     sums = {name: _summed(place, values, size) for name, values in covariates.items()}
+    shift = _summed(requests, (pairs["score"] - pairs["score_s"]).abs().to_numpy(), size)
+    alike = decided_alike(rows)
+    same = None if alike is None else np.bincount(requests, alike.to_numpy(), minlength=size).astype(np.int64)
     for number in np.flatnonzero(counts).tolist():
         yield LossBlock(
             start=iso(since + number * rows.block),
@@ -55,6 +60,8 @@ def _paired(rows: StageRows, since: datetime) -> Iterator[LossBlock]:
             weight=float(labelled[number]),
             difference=difference[number],
             covariates={name: values[number] for name, values in sums.items()},
+            shift=shift[number],
+            same=None if same is None else int(same[number]),
         )
 
 
@@ -98,6 +105,9 @@ def _to_points(evidence: Evidence) -> Iterator[DataPoint]:
         labels = {"window": block.start}
         for name in (*_COUNTS, *_SUMS):
             yield DataPoint(f"block_{name}", labels, getattr(block, name))
+        for name in _SCORES:
+            if (value := getattr(block, name)) is not None:
+                yield DataPoint(f"block_{name}", labels, value)
         for name, value in block.covariates.items():
             yield DataPoint("block_covariate", labels | {"feature": name}, value)
 
@@ -115,7 +125,8 @@ def _block(points: PointIndex, start: str) -> LossBlock:
     covariates = {name: points.value("block_covariate", window=start, feature=name) or 0.0 for name in names}
     counts: Mapping[str, Any] = {name: points.count(f"block_{name}", window=start) for name in _COUNTS}
     sums: Mapping[str, Any] = {name: points.value(f"block_{name}", window=start) or 0.0 for name in _SUMS}
-    return LossBlock(start=start, **counts, **sums, covariates=covariates)
+    scores: Mapping[str, Any] = {name: points.value(f"block_{name}", window=start) for name in _SCORES}
+    return LossBlock(start=start, **counts, **sums, **scores, covariates=covariates)
 
 
 MEASUREMENT = Measurement(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import polars as pl
+
 from sluice.documents.evidence import Evidence, Pairs, Share
 from sluice.evidence.measurements.measurement import Measurement, Part, StageRows
 from sluice.evidence.measurements.points import DataPoint, PointIndex, sums
@@ -17,12 +19,17 @@ def _from_rows(rows: StageRows) -> Part:
 
 
 def _agreement(rows: StageRows) -> Share | None:
+    same = decided_alike(rows)
+    return None if same is None else Share(n=len(same), hits=int(same.sum()))
+
+
+def decided_alike(rows: StageRows) -> pl.Series | None:
+    """Of each pair whether both sides decide the same; ``None`` where there is no pair, or a threshold is unknown."""
     pairs, state = rows.pairs, rows.state
     candidate, stable = (rows.thresholds.get(digest or "") for digest in (state.candidate, state.stable))
     if pairs.is_empty() or candidate is None or stable is None:
         return None
-    same = (pairs["score"] >= candidate) == (pairs["score_s"] >= stable)
-    return Share(n=pairs.height, hits=int(same.sum()))
+    return (pairs["score"] >= candidate) == (pairs["score_s"] >= stable)
 
 
 def _to_points(evidence: Evidence) -> Iterator[DataPoint]:

@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
+import math
+
+from sluice.documents.evidence import Share
 from sluice.documents.verdict import Reason
 from sluice.gates.rates import proportion_interval
 from sluice.gates.reasons import MeasuredInterval, interval_reason, no_evidence
 from sluice.gates.rule_kind import Question, RuleKind
+from sluice.gates.score_blocks import requests_count, score_measurement
+from sluice.gates.sequential import Interval
 
 
 def _judge(question: Question) -> tuple[Reason, ...]:
-    same, alpha = question.evidence.pairs.agreement, question.alpha
+    same = question.evidence.pairs.agreement
     if same is None:
         return (no_evidence(question, "agreement", "no request was decided by both sides"),)
     what = f"{same.hits} of {same.n} requests were decided the same by both sides"
-    measurement = MeasuredInterval(proportion_interval(same.hits, same.n, alpha), same.n, what, alpha)
+    measurement = _of_requests(question, same, what) if requests_count(question) else _of_blocks(question, same, what)
+    if isinstance(measurement, str):
+        return (no_evidence(question, "agreement", measurement),)
     return (interval_reason(question, "agreement", measurement),)
+
+
+def _of_blocks(question: Question, same: Share, what: str) -> MeasuredInterval | str:
+    """Never narrower than of independent requests: where all agree, blocks show no variance."""
+    measurement = score_measurement(question, what)
+    if isinstance(measurement, str) or math.isnan(measurement.interval.low):
+        return measurement
+    blocks, requests = measurement.interval, proportion_interval(same.hits, same.n, question.alpha)
+    widest = Interval(blocks.estimate, min(blocks.low, requests.low), max(blocks.high, requests.high))
+    return measurement._replace(interval=widest)
+
+
+def _of_requests(question: Question, same: Share, what: str) -> MeasuredInterval:
+    effect = question.online.design_effect or 1.0
+    hits, n = round(same.hits / effect), max(round(same.n / effect), 1)
+    return MeasuredInterval(proportion_interval(min(hits, n), n, question.alpha), same.n, what, question.alpha)
 
 
 KIND = RuleKind(

@@ -5,17 +5,26 @@ from __future__ import annotations
 from sluice.documents.verdict import Reason
 from sluice.gates.reasons import MeasuredInterval, interval_reason, no_evidence
 from sluice.gates.rule_kind import ARM_N, Question, RuleKind
+from sluice.gates.score_blocks import requests_count, score_measurement
 from sluice.gates.sequential import MeanEstimate
+
+_WHAT = "mean distance of the paired scores"
 
 
 def _judge(question: Question) -> tuple[Reason, ...]:
-    shift, alpha = question.evidence.pairs.shift, question.alpha
-    if shift is None or shift.n < ARM_N:
-        return (no_evidence(question, "score_shift", "too few requests that both sides answered"),)
-    critical = question.critical(shift.n, alpha, question.minimum_n)
-    interval = MeanEstimate(shift.mean, shift.variance / shift.n, shift.n).within(critical)
-    measurement = MeasuredInterval(interval, shift.n, "mean distance of the paired scores", alpha)
+    measurement = _of_requests(question) if requests_count(question) else score_measurement(question, _WHAT)
+    if isinstance(measurement, str):
+        return (no_evidence(question, "score_shift", measurement),)
     return (interval_reason(question, "score_shift", measurement),)
+
+
+def _of_requests(question: Question) -> MeasuredInterval | str:
+    shift, alpha, effect = question.evidence.pairs.shift, question.alpha, question.online.design_effect or 1.0
+    if shift is None or shift.n < ARM_N:
+        return "too few requests that both sides answered"
+    critical = question.critical(shift.n, alpha, question.minimum_n)
+    interval = MeanEstimate(shift.mean, effect * shift.variance / shift.n, shift.n).within(critical)
+    return MeasuredInterval(interval, shift.n, _WHAT, alpha)
 
 
 KIND = RuleKind(
