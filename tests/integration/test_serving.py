@@ -43,6 +43,11 @@ class Served:
         connection.close()
         return text
 
+    def refused(self) -> float:
+        """Instances, by its own count."""
+        lines = self.text("/metrics").splitlines()
+        return sum(float(line.split()[1]) for line in lines if line.startswith("sluice_requests_refused_total{"))
+
     def ask(self, method: str, path: str, body: bytes = b"", headers: dict[str, str] = JSON) -> tuple[int, Any]:
         connection = http.client.HTTPConnection(self.address, timeout=20)
         try:
@@ -129,6 +134,28 @@ def test_predictions_are_logged_before_they_are_answered(served: Served) -> None
     assert {"pair#0", "pair#1"} <= {line["request_id"] for line in read_lines(served.log, {})}
 
 
+def test_what_is_refused_is_logged_and_counted_row_by_row(served: Served) -> None:
+    headers = JSON | {"x-sluice-route": "shadow", "x-sluice-rollout": "r0003", "x-sluice-time": "2013-08-01T05:10:00Z"}
+    good = {"amount": None, "visits": 4, "colour": "red"}
+    served.ask("POST", V1, instances(good, good | {"visits": None}, KEYED), headers | {"x-request-id": "batch"})
+    served.ask("POST", V1, b"{", headers | {"x-request-id": "torn"})
+    served.ask("POST", V1, b"{", headers | {"x-request-id": "lost", "x-sluice-route": "nowhere"})
+    lines = {line["request_id"]: line for line in read_lines(served.log, {}) if line["status"] == 400}
+    assert {"batch#0", "batch#1", "batch#2", "torn"} <= lines.keys()
+    assert "lost" not in lines
+    told = {key: lines["batch#2"][key] for key in ("event_time", "route", "rollout", "digest", "score", "keys")}
+    assert told == {
+        "event_time": "2013-08-01T05:10:00Z",
+        "route": "shadow",
+        "rollout": "r0003",
+        "digest": served.bundle.digest,
+        "score": None,
+        "keys": {},
+    }
+    counts = [line for line in served.text("/metrics").splitlines() if 'route="shadow",status="4xx"' in line]
+    assert [line.rpartition(" ")[2] for line in counts] == ["4.0"]
+
+
 GOOD = {"amount": 1.5, "visits": 3, "colour": "red"}
 KEYED = {"shop": "oak", "amount": 2.0}
 TEXT = {"content-type": "text/plain"}
@@ -189,7 +216,7 @@ HOSTILE: list[tuple[str, bytes, dict[str, str], int]] = [
 
 
 def test_whatever_a_client_sends_is_its_own_fault_and_the_server_lives(served: Served) -> None:
-    before = served.ask("GET", "/-/sluice")[1]
+    before, refused = served.ask("GET", "/-/sluice")[1], served.refused()
     for path, body, headers, expected in HOSTILE:
         status, answer = served.ask("POST", path, body, headers)
         assert status == expected, (path, body[:80], headers, answer)
@@ -199,10 +226,8 @@ def test_whatever_a_client_sends_is_its_own_fault_and_the_server_lives(served: S
     after = served.ask("GET", "/-/sluice")[1]
     assert (after["failed"], after["answered"], after["pid"]) == (0, before["answered"], before["pid"])
     assert served.ask("POST", V1, instances(GOOD))[0] == 200
-    counts = served.text("/metrics")
-    n = sum(status in (400, 413, 415, 431) for *_, status in HOSTILE)
-    told = [float(line.split()[1]) for line in counts.splitlines() if line.startswith("sluice_requests_refused_total{")]
-    assert sum(told) == n
+    n = sum(status in (400, 413, 415, 431) for *_, status in HOSTILE) + 1  # GOOD and KEYED are two rows
+    assert served.refused() - refused == n
     assert "Traceback" not in served.output.read_text()
 
 

@@ -25,6 +25,7 @@ from sluice.predictions.log import (
 )
 
 NOON = datetime(2013, 8, 1, 12, tzinfo=UTC)
+_STATUSES = (400, 413, 503, 200)
 
 
 def record(number: int, **changed: Any) -> PredictionRecord:
@@ -44,6 +45,12 @@ def record(number: int, **changed: Any) -> PredictionRecord:
         "as_of": {"shops": datetime(2024, 4, 10, 0, 0, 0, 7, tzinfo=UTC)},
     }
     return PredictionRecord(**values | changed)
+
+
+def test_an_answer_stays_before_a_failure_and_that_before_a_refusal() -> None:
+    lines = [orjson.loads(record(1, status=status, score=None if status > 200 else 0.5).line()) for status in _STATUSES]
+    kept = [window_frame(lines[:n])["status"].to_list() for n in (1, 2, 3, 4)]
+    assert kept == [[400], [400], [503], [200]]
 
 
 def test_lines_come_back_as_a_sorted_window(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from sluice.models.request import (
     columns_of,
     parse_v1,
 )
-from sluice.models.request_headers import check_envelope, parse_context
+from sluice.models.request_headers import check_envelope, context_of_any, parse_context
 from sluice.models.request_v2 import parse_v2
 from tests.support.tiny_bundle import FEATURES, tiny_rows
 
@@ -66,6 +66,41 @@ def test_null_stands_where_the_task_lets_it_and_nowhere_else() -> None:
     for body, parse in ((v1(KEYED | {"shop": None}), parse_v1), (tensors, parse_v2)):
         with pytest.raises(BadRequest, match="shop: is None, not a text"):
             parse(body, FEATURES)
+
+
+_LONG = tensor("amount", "FP64", [1.0] * (MAX_INSTANCES + 1))
+
+
+@pytest.mark.parametrize(
+    ("parse", "body", "rows"),
+    [
+        (parse_v1, v1(GOOD, GOOD, GOOD | {"amount": "1"}), 3),
+        (parse_v1, v1(GOOD, KEYED), 2),
+        (parse_v1, v1(*[GOOD] * (MAX_INSTANCES + 1)), 1),
+        (parse_v1, v1(), 1),
+        (parse_v1, b"{", 1),
+        (parse_v2, v2(tensor("shop", "BYTES", [None, "a", "b"]), tensor("amount", "FP64", [1, 2, 3])), 3),
+        (parse_v2, v2(*FULL, more=1), 2),
+        (parse_v2, v2(_LONG), 1),
+        (parse_v2, v2(tensor("amount", "FP64", [])), 1),
+        (parse_v2, v2([], outputs=3), 1),
+    ],
+)
+def test_a_refusal_says_how_many_rows_get_no_score(parse: Callable[..., Any], body: bytes, rows: int) -> None:
+    with pytest.raises(BadRequest) as raised:
+        parse(body, FEATURES)
+    assert raised.value.rows == rows
+
+
+def test_what_was_refused_by_its_headers_is_still_on_its_route() -> None:
+    late = {"x-sluice-time": "soon", "x-sluice-route": "shadow", "x-sluice-rollout": "r4", "x-request-id": "q"}
+    found = context_of_any(late)
+    assert found is not None
+    assert (found.route, found.rollout, found.event_time.tzinfo) == ("shadow", "r4", UTC)
+    assert context_of_any(late | {"x-sluice-route": "nowhere"}) is None
+    assert context_of_any(late | {"x-sluice-time": "2013-08-01T05:10:00Z"}) == parse_context(
+        late | {"x-sluice-time": "2013-08-01T05:10:00Z"}
+    )
 
 
 def test_v2_gives_the_rows_of_v1() -> None:

@@ -55,8 +55,8 @@ class Meters:
             self.seldon.count("500", milliseconds)
 
     def count_refusal(self, headers: Mapping[str, str], error: BadRequest, milliseconds: float) -> None:
-        """One request that was the client's own fault; the headers may say anything."""
-        self.requests.count_refusal(headers.get("x-sluice-route"))
-        self.model.count_refusal(error.part)
+        """One request that broke its contract; the headers may say anything."""
+        self.requests.count_refusal(headers.get("x-sluice-route"), error.rows)
+        self.model.count_refusal(error.part, error.rows)
         if self.seldon:
             self.seldon.count("400", milliseconds)

@@ -1,7 +1,7 @@
 """
 What a server counts about its own answers, for a Prometheus that decides between two digests.
 
-    sluice_requests_total{task,digest,route,status,cause}       instances asked about: 2xx, 4xx (one a request) and 5xx
+    sluice_requests_total{task,digest,route,status,cause}       instances asked about: 2xx, 4xx and 5xx
     sluice_request_latency_seconds{task,digest,route}           of answers and of failures of ours, in the gate's bins
     sluice_request_latency_squared_seconds_total{…}             squares of the same, for their variance
     sluice_features_stale_total{task,digest,route}              answers that lacked a feature, or had one past its time
@@ -74,10 +74,10 @@ class ServingMetrics(Collector):
         counts.outcomes[_FAILED[cause]] += n
         counts.time(n, milliseconds, moment)
 
-    def count_refusal(self, route: str | None) -> None:
-        """One request that was the client's own fault; the header may say anything."""
+    def count_refusal(self, route: str | None, n: int) -> None:
+        """``n`` instances of a request that broke its contract; the header may say anything."""
         counts = self._routes.get(route or "stable")
-        (counts or self._routes["other"]).outcomes[_REFUSED] += 1
+        (counts or self._routes["other"]).outcomes[_REFUSED] += n
 
     def collect(self) -> Iterator[Metric]:
         """All families, for a scrape."""

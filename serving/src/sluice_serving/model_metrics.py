@@ -1,7 +1,7 @@
 """
 What a server counts about what goes into its model and what comes out, for people who watch.
 
-    sluice_requests_refused_total{task,digest,part}              by the part of the contract that a request broke
+    sluice_requests_refused_total{task,digest,part}              instances, by the part of the contract that was broken
     sluice_feature_missing_total{task,digest,feature}            cells without a value, whatever the reason
     sluice_feature_stale_total{task,digest,feature}              cells left empty because the value was past its time
     sluice_score{task,digest,route}                              histogram of the scores
@@ -39,9 +39,9 @@ class ModelMetrics(Collector):
         self._stale = dict.fromkeys(self._missing, 0)
         self._scores = {route: ([0] * len(_ENDS), [0.0]) for route in ROUTES[:-1]}
 
-    def count_refusal(self, part: Contract) -> None:
-        """One request that broke this part of its contract."""
-        self._refused[part] += 1
+    def count_refusal(self, part: Contract, n: int) -> None:
+        """``n`` instances of a request that broke this part of its contract."""
+        self._refused[part] += n
 
     def count_gaps(self, missing: Iterable[Sequence[str]], stale: Iterable[Sequence[str]]) -> None:
         """Names of missing and of stale features, a row each."""
@@ -59,7 +59,9 @@ class ModelMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """All families, for a scrape."""
-        yield self._counter("sluice_requests_refused", "Requests that broke their contract.", "part", self._refused)
+        yield self._counter(
+            "sluice_requests_refused", "Instances of requests that broke their contract.", "part", self._refused
+        )
         yield self._counter("sluice_feature_missing", "Cells without a value.", "feature", self._missing)
         yield self._counter("sluice_feature_stale", "Cells whose value was past its time.", "feature", self._stale)
         scores = HistogramMetricFamily("sluice_score", "Scores given.", labels=["task", "digest", "route"])

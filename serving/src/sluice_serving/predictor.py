@@ -32,10 +32,10 @@ from sluice.errors import BadArtifact, BadInput, SluiceError
 from sluice.http_server.boundary import ErrorLines
 from sluice.models.bundle import Bundle, load_bundle
 from sluice.models.request import MAX_TEXT, OUTPUTS, BadRequest, InferenceRequest, columns_of, parse_v1
-from sluice.models.request_headers import ROUTES, Context, parse_context
+from sluice.models.request_headers import ROUTES, Context, context_of_any, parse_context
 from sluice.models.request_v2 import DATATYPES, parse_v2
 from sluice.predictions.log import PredictionLog, PredictionRecord
-from sluice_serving.rows import Features, RequestRows
+from sluice_serving.rows import Features, RequestRows, row_id, unread_records
 
 if TYPE_CHECKING:
     from sluice.features.reader import FeatureRows, OnlineReader
@@ -134,7 +134,9 @@ class Predictor:
         try:
             return reader.read(request.instances, context.event_time)
         except BadInput as error:
-            raise BadRequest(error.thing, error.rule, error.fix, part="values") from error
+            refusal = BadRequest(error.thing, error.rule, error.fix, part="values")
+            refusal.rows = len(request.instances)
+            raise refusal from error
 
     def answer(self, rows: RequestRows) -> bytes:
         """Score the rows that have features, log every prediction, and only then give the answer to send."""
@@ -225,9 +227,8 @@ class Predictor:
         as_of: Mapping[str, datetime] | None = None,
     ) -> PredictionRecord:
         """What the log keeps of one instance; without a score it failed."""
-        suffix = "" if len(request.instances) == 1 else f"#{index}"
         return PredictionRecord(
-            request_id=context.request_id + suffix,
+            request_id=row_id(context, len(request.instances), index),
             event_time=context.event_time,
             route=context.route,
             rollout=context.rollout,
@@ -248,22 +249,29 @@ class Predictor:
         return [{"name": each.name, "datatype": DATATYPES[each.dtype], "shape": [-1]} for each in features]
 
     def refuse(self, headers: Mapping[str, str], error: BadRequest, start: float) -> None:
-        """Count a request that was the client's own fault; it is in no log."""
-        self.meters.count_refusal(headers, error, _milliseconds_since(start))
+        """Count and log a request that broke its contract."""
+        ms = _milliseconds_since(start)
+        self.meters.count_refusal(headers, error, ms)
+        self._record_unread(headers, error.rows, error.status, ms)
         if self.events is not None:
             self.events.report_refusal(error.part, str(error), headers)
 
     def fail(self, headers: Mapping[str, str], error: Exception, start: float) -> None:
-        """Count a request that failed before there were instances to log, or after they were."""
+        """Count and log a request that failed before there were instances, or after they were logged."""
         if error is self._failure:
             return
         self._failure = error
         route = headers.get("x-sluice-route", "stable")
         ms = _milliseconds_since(start)
         self.meters.count_failures(route if route in ROUTES else "stable", "model", 1, ms, datetime.now(UTC))
+        self._record_unread(headers, 1, 500, ms)
         self.failed += 1
         if self.events is not None:
             self.events.report_failure("model", headers.get("x-request-id", "")[:MAX_TEXT], "", error)
+
+    def _record_unread(self, headers: Mapping[str, str], n: int, status: int, milliseconds: float) -> None:
+        if self.log is not None and (context := context_of_any(headers)):
+            self.log.write(unread_records(context, self.bundle.digest, n, status, milliseconds))
 
     def report(self, error: Exception) -> None:
         """Say in one line what failed, where there is no log of events that has it with more."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from sluice.models.request import InferenceRequest
 from sluice.models.request_headers import Context
+from sluice.predictions.log import PredictionRecord
 
 
 class Features(NamedTuple):
@@ -51,4 +52,30 @@ class RequestRows:
             as_of=[self.as_of[number] for number in numbers],
             failures={},
             numbers=numbers,
+        )
+
+
+def row_id(context: Context, n: int, number: int) -> str:
+    """What a log calls one row of a request of ``n``."""
+    return context.request_id if n == 1 else f"{context.request_id}#{number}"
+
+
+def unread_records(
+    context: Context, digest: str, n: int, status: int, milliseconds: float
+) -> Iterator[PredictionRecord]:
+    """What the log keeps of ``n`` rows of a request that got no further than to its status."""
+    for number in range(n):
+        yield PredictionRecord(
+            request_id=row_id(context, n, number),
+            event_time=context.event_time,
+            route=context.route,
+            rollout=context.rollout,
+            digest=digest,
+            score=None,
+            status=status,
+            latency_ms=milliseconds,
+            features={},
+            missing=(),
+            stale=(),
+            keys={},
         )

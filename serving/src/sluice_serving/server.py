@@ -35,7 +35,7 @@ from starlette.responses import JSONResponse, Response
 from sluice.errors import SluiceError
 from sluice.http_server.boundary import FAILURE
 from sluice.http_server.server import HttpServer
-from sluice.models.request import OUTPUTS, BadRequest, check_length
+from sluice.models.request import NOBODY_WAITS, OUTPUTS, BadRequest, check_length
 from sluice.models.request_headers import check_envelope
 from sluice_serving import tracing
 
@@ -62,7 +62,7 @@ class RequestHandler(Protocol):
         """The body of the answer."""
 
     def refuse(self, headers: Mapping[str, str], error: BadRequest, start: float) -> None:
-        """Count a request that was the client's own fault."""
+        """Count and log a request that broke its contract."""
 
     def fail(self, headers: Mapping[str, str], error: Exception, start: float) -> None:
         """Count a request that failed, unless that was done where it failed."""
@@ -107,7 +107,7 @@ async def bounded_body(request: Request, headers: Mapping[str, str]) -> bytes:
     The whole body, read in pieces and given up as soon as it is too large.
 
     Raises:
-        BadRequest: status 413 or 415; or it ended early, and nobody is there to be told.
+        BadRequest: status 413 or 415; or it ended early, and nobody is there to be told: 499.
     """
     check_envelope(headers)
     pieces, size = [], 0
@@ -117,7 +117,7 @@ async def bounded_body(request: Request, headers: Mapping[str, str]) -> bytes:
             check_length(size)
             pieces.append(piece)
     except ClientDisconnect as error:
-        raise BadRequest("body", "ended early", "send all of it, in time", part="envelope") from error
+        raise BadRequest("body", "ended early", "send all of it, in time", NOBODY_WAITS, part="envelope") from error
     return b"".join(pieces)
 
 

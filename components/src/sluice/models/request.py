@@ -23,6 +23,8 @@ from sluice.tasks.request_limits import LARGEST_FLOAT, LARGEST_INT, LONGEST_TEXT
 MAX_BODY_BYTES = 1 << 20
 MAX_INSTANCES = 1000
 MAX_TEXT = LONGEST_TEXT
+NOBODY_WAITS = 499
+"""Status, as nginx has it, of a request whose sender left before its end: it says nothing about who was asked."""
 _MOST_NAMES = 5
 
 _EXPECTED = {
@@ -47,14 +49,18 @@ class BadRequest(BadInput):
     A request that breaks its contract.
 
     Args:
-        status: the HTTP status to answer with: 400, 413 (too large) or 415 (not JSON).
+        status: the HTTP status to answer with: 400, 413 (too large), 415 (not JSON), or 499 where nobody waits for one.
         part: of the contract; metrics count by it.
+
+    Attributes:
+        rows: that get no score by it, where they could be counted; all of a request are refused with one of them.
     """
 
     def __init__(self, thing: str, rule: str, fix: str, status: int = 400, part: Contract = "document") -> None:
         super().__init__(thing, rule, fix)
         self.status = status
         self.part: Contract = part
+        self.rows = 1
 
 
 @dataclass(frozen=True)
@@ -102,6 +108,16 @@ def parse_v1(body: bytes, manifest: FeatureManifest, *, reads_online: bool = Tru
     if not isinstance(instances, list):
         raise BadRequest("instances", f"is {kind_of(instances)}, not a list", "send a list of objects", part="rows")
     check_count("instances", len(instances))
+    try:
+        online = _check_instances(instances, manifest)
+        return readable(InferenceRequest(tuple(instances), online), reads_online=reads_online)
+    except BadRequest as error:
+        error.rows = len(instances)
+        raise
+
+
+def _check_instances(instances: list[Any], manifest: FeatureManifest) -> bool:
+    """Whether their features must be read online."""
     for i, instance in enumerate(instances):
         if not isinstance(instance, dict):
             rule = f"is {kind_of(instance)}, not an object"
@@ -113,7 +129,7 @@ def parse_v1(body: bytes, manifest: FeatureManifest, *, reads_online: bool = Tru
             _refuse_names(instance, manifest, f"instances[{i}]", online=online)
         for name, value in instance.items():
             check_value(value, fields[name], f"instances[{i}].{name}", nullable=name in nullable)
-    return readable(InferenceRequest(tuple(instances), online), reads_online=reads_online)
+    return online
 
 
 def readable(request: InferenceRequest, *, reads_online: bool) -> InferenceRequest:

@@ -42,6 +42,16 @@ def parse_context(headers: Mapping[str, str]) -> Context:
     return Context(request_id, _event_time(headers.get("x-sluice-time")), ROUTES[route], rollout)
 
 
+def context_of_any(headers: Mapping[str, str]) -> Context | None:
+    """As ``parse_context``, of headers that may be what was refused; ``None`` where the route means nothing."""
+    try:
+        return parse_context(headers)
+    except BadRequest:
+        route = ROUTES.get(headers.get("x-sluice-route", "stable"))
+        rollout = headers.get("x-sluice-rollout", "")[:MAX_TEXT]
+        return Context(uuid.uuid4().hex, datetime.now(UTC), route, rollout) if route else None
+
+
 def _event_time(text: str | None) -> datetime:
     if text is None:
         return datetime.now(UTC)

@@ -12,6 +12,7 @@ from typing import Any
 
 from sluice.features.manifest import Feature, FeatureManifest
 from sluice.models.request import (
+    MAX_INSTANCES,
     MAX_TEXT,
     OUTPUT_NAMES,
     OUTPUTS,
@@ -58,6 +59,22 @@ def parse_v2(body: bytes, manifest: FeatureManifest, *, reads_online: bool = Tru
         BadRequest: names the tensor and what is wrong with it.
     """
     document = json_object(body)
+    try:
+        return readable(_request_of(document, manifest), reads_online=reads_online)
+    except BadRequest as error:
+        error.rows = _length(document.get("inputs"))
+        raise
+
+
+def _length(tensors: Any) -> int:
+    """Rows of the first tensor; 1 where they cannot be counted, or are more than there may be."""
+    first = tensors[0] if isinstance(tensors, list) and tensors else None
+    data = first.get("data") if isinstance(first, dict) else None
+    n = len(data) if isinstance(data, list) else 1
+    return n if 1 <= n <= MAX_INSTANCES else 1
+
+
+def _request_of(document: Mapping[str, Any], manifest: FeatureManifest) -> InferenceRequest:
     for key in document.keys() - _KEYS:
         raise BadRequest(f"body: {excerpt(key)}", "is not a key of the V2 protocol", "send id and inputs")
     _check_parameters(document.get("parameters"), "parameters", _REQUEST_GRANTS)
@@ -75,8 +92,7 @@ def parse_v2(body: bytes, manifest: FeatureManifest, *, reads_online: bool = Tru
             rule = f"names {excerpt(name)} a second time"
             raise BadRequest(f"inputs[{i}]", rule, "send each column once", part="names")
         columns[name] = (datatype, data)
-    request = InferenceRequest(*_rows_of(columns, manifest), request_id, outputs)
-    return readable(request, reads_online=reads_online)
+    return InferenceRequest(*_rows_of(columns, manifest), request_id, outputs)
 
 
 def _outputs(wanted: Any) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ _MAX_BUFFERED = 1000
 
 @dataclass(frozen=True)
 class PredictionRecord:
-    """One prediction, or one request that failed (``score`` is then ``None`` and ``status`` says how)."""
+    """One prediction, or one request that failed or was refused (``score`` is ``None`` and ``status`` says how)."""
 
     request_id: str
     event_time: datetime
@@ -164,7 +164,7 @@ def window_frame(lines: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
     Log lines as a frame with ``WINDOW_SCHEMA``, sorted by (event_time, request_id, route).
 
     A prediction that was logged twice (the request was sent again) counts once: the first answer stays, but an answer
-    stays before a failure.
+    stays before a failure, and that before a refusal.
     """
     columns: dict[str, list[Any]] = {name: [] for name in WINDOW_SCHEMA}
     for line in lines:
@@ -175,8 +175,9 @@ def window_frame(lines: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
 
 def first_answers(frame: pl.DataFrame) -> pl.DataFrame:
     """Each prediction once, as of ``window_frame``; in the same order."""
+    rank = pl.when(pl.col("status") < 400).then(0).when(pl.col("status") >= 500).then(1).otherwise(2)
     return (
-        frame.sort("status", maintain_order=True)
+        frame.sort(rank, "status", maintain_order=True)
         .unique(["request_id", "route", "digest"], keep="first", maintain_order=True)
         .sort("event_time", "request_id", "route", "digest")
     )
