@@ -24,7 +24,7 @@ def same_counts(logged: Evidence, scraped: Evidence) -> None:
     assert scraped.problems == ()
     for side in ("candidate", "stable"):
         ours, theirs = getattr(logged, side), getattr(scraped, side)
-        for key in ("digest", "n", "errors", "stale", "last", "due", "labelled"):
+        for key in ("digest", "n", "errors", "refused", "refused_alone", "stale", "last", "due", "labelled"):
             assert getattr(ours, key) == getattr(theirs, key), (side, key)
         assert getattr(logged.timings, f"{side}_bins") == getattr(scraped.timings, f"{side}_bins")
     assert (logged.split, logged.foreign, logged.skew) == (scraped.split, scraped.foreign, scraped.skew)

@@ -1,9 +1,10 @@
 """
-The real model server on a model that gives no number for some instances.
+The real model server on a model that gives no number for some instances, or takes none of some.
 
-    python failing_predictor.py AMOUNTS <arguments of sluice_serving.predictor>
+    python failing_predictor.py AMOUNTS[/REFUSED] <arguments of sluice_serving.predictor>
 
-AMOUNTS is a comma-separated list: an instance whose ``amount`` is one of them makes its whole request fail.
+AMOUNTS is a comma-separated list: an instance whose ``amount`` is one of them makes its whole request fail; one whose
+``amount`` is in REFUSED has it refused.
 """
 
 from __future__ import annotations
@@ -11,9 +12,14 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from sluice.models.request import BadRequest, InferenceRequest
+from sluice.models.request import parse_v1 as request_v1
 from sluice_serving import predictor
 
-_CURSED = frozenset(float(amount) for amount in sys.argv.pop(1).split(",") if amount)
+_CURSED, _REFUSED = (
+    frozenset(float(amount) for amount in amounts.split(",") if amount)
+    for amounts in f"{sys.argv.pop(1)}/".split("/")[:2]
+)
 _load = predictor.load
 
 
@@ -39,6 +45,15 @@ def load(options: Any) -> predictor.Predictor:
     return found
 
 
+def parse_v1(*arguments: Any, **more: Any) -> InferenceRequest:
+    """As the original, for a contract that is stricter."""
+    request = request_v1(*arguments, **more)
+    if any(instance["amount"] in _REFUSED for instance in request.instances):
+        raise BadRequest("instances[0].amount", "is too odd", "send another", part="values")
+    return request
+
+
 if __name__ == "__main__":
     predictor.load = load
+    vars(predictor)["parse_v1"] = parse_v1
     sys.exit(predictor.main())

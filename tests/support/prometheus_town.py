@@ -69,6 +69,8 @@ online:
 POLICY: GatePolicy = parse_policy(POLICY_TEXT.encode(), "policy")
 CURSED = 1313.0
 """An amount that the candidate cannot answer."""
+ODD = 1414.0
+"""An amount that the candidate refuses."""
 REFUSED = 1e39
 """An amount that no server takes."""
 _SERVER = Path(__file__).with_name("failing_predictor.py")
@@ -86,13 +88,15 @@ class _NoPublisher:
         """Nothing to publish."""
 
 
-def rows_at(since: datetime, n: int, cursed: int = 0, refused: int = 0) -> pl.DataFrame:
-    """n examples with event times within one second; the first of them are cursed, or refused."""
+def rows_at(since: datetime, n: int, cursed: int = 0, refused: int = 0, odd: int = 0) -> pl.DataFrame:
+    """n examples with event times within one second; some of them are cursed, refused or odd."""
     rows = tiny_rows(n)
     for i in range(cursed):
         rows[i * (n // max(cursed, 1))] |= {"amount": CURSED}
     for i in range(refused):
         rows[i * (n // refused) + 1] |= {"amount": REFUSED}
+    for i in range(odd):
+        rows[i * (n // odd) + 2] |= {"amount": ODD}
     times = [since + timedelta(microseconds=1_000_000 * i // n) for i in range(n)]
     return pl.DataFrame(
         [
@@ -170,7 +174,7 @@ class Town:
     def start(self, role: str) -> None:
         """Start a model server; one that ended comes back on its port."""
         digest = self.digests[role]
-        command = [sys.executable, str(_SERVER), str(CURSED) if role == "candidate" else ""]
+        command = [sys.executable, str(_SERVER), f"{CURSED}/{ODD}" if role == "candidate" else ""]
         command += ["--bundle", str(self.workspace.bundle(digest)), "--digest", digest, "--model_name", "tiny"]
         command += ["--http_port", str(self.ports.get(role, 0)), "--role", role, "--seldon_names"]
         command += self.log_arguments(role)

@@ -12,7 +12,8 @@ import polars as pl
 import pytest
 
 from sluice.data.divergence import profile_of
-from sluice.documents.evidence import LABEL_DELAY_BOUNDS_S, LATENCY_BOUNDS_MS, Evidence
+from sluice.documents.event_time import iso
+from sluice.documents.evidence import LABEL_DELAY_BOUNDS_S, LATENCY_BOUNDS_MS, Arm, Evidence
 from sluice.documents.state import ReleaseState
 from sluice.errors import BadArtifact
 from sluice.evidence.collect import collect_evidence
@@ -123,7 +124,79 @@ def test_errors_and_answers_without_a_score_count() -> None:
     rows[5] |= {"status": 400, "score": None}
     found = _collect(rows, state_in("shadow"))
     assert found.candidate is not None
-    assert (found.candidate.n, found.candidate.errors) == (10, 2)
+    assert (found.candidate.n, found.candidate.errors, found.candidate.answered) == (10, 3, 7)
+
+
+def _refused(row: dict[str, Any], **changed: Any) -> dict[str, Any]:
+    return row | {"score": None, "status": 400, "latency_ms": 90.0, "features": "{}", "keys": "{}"} | changed
+
+
+def test_what_stable_answers_and_the_candidate_refuses_is_its_failure() -> None:
+    rows = _shadow(100)
+    rows[1::20] = [_refused(row) for row in rows[1::20]]  # 10 of the candidate's, with all five that stable fails on
+    rows[0:100:20] = [row | {"score": None, "status": 500} for row in rows[0:100:20]]
+    found = _collect(rows, state_in("shadow"))
+    ours, theirs = found.candidate, found.stable
+    assert ours is not None
+    assert theirs is not None
+    assert (ours.n, ours.errors, ours.refused, ours.refused_alone, ours.asked, ours.answered) == (100, 5, 10, 5, 95, 90)
+    assert (theirs.n, theirs.errors, theirs.refused, theirs.answered) == (100, 5, 0, 95)
+    assert (found.split, found.skew_n) == ((0, 100), 90)
+    assert found.skew == _collect([row for row in rows if row["status"] == 200], state_in("shadow")).skew
+    assert found.timings.candidate is not None
+    assert (found.timings.candidate.n, found.timings.candidate.mean < 3) == (90, True)
+    assert found.timings.candidate_bins is not None
+    assert found.timings.candidate_bins.n == 90
+
+
+def test_where_users_are_split_a_refusal_is_nobodys_failure_and_no_evidence() -> None:
+    rows = [_row(k, "stable", A) for k in range(90)] + [_row(k, "candidate", B) for k in range(90, 120)]
+    rows[50:60] = [_refused(row) for row in rows[50:60]]
+    rows[100:] = [_refused(row) for row in rows[100:]]
+    found = _collect(rows, state_in("canary", candidate_weight=25, stable_weight=75))
+    arms = {side: (arm.n, arm.errors, arm.refused, arm.answered) for side, arm in found.arms.items()}
+    assert arms == {"candidate": (30, 0, 20, 10), "stable": (90, 0, 10, 80)}
+    assert (found.split, found.foreign) == ((90, 30), 0)
+    assert found.candidate is not None
+    assert found.candidate.last == iso(START + timedelta(minutes=99)), "the newest that was not refused"
+
+
+def test_rows_of_one_request_are_refused_with_it_whatever_could_be_counted_of_them() -> None:
+    batch = [_row(k, "stable", A, request_id=f"q#{k}") for k in range(3)]
+    same = [_refused(_row(k, "shadow", B, request_id=f"q#{k}")) for k in range(3)]
+    whole = [_refused(_row(0, "shadow", B, request_id="q"), status=413)]
+    gone = [_refused(_row(0, "shadow", B, request_id="q"), status=499)]
+    other = [_refused(_row(0, "shadow", B, request_id="p#0"))]
+    found = [_collect(batch + copies, state_in("shadow")).candidate for copies in (same, whole, gone, other)]
+    assert [(arm.refused, arm.refused_alone) for arm in found if arm] == [(3, 3), (1, 1), (1, 0), (1, 0)]
+
+
+def test_a_slice_has_the_requests_that_were_refused_alone_in_it() -> None:
+    rows = [row for k in range(60) for row in (_in_shop(k, "stable", A), _in_shop(k, "shadow", B))]
+    oak = '{"shop": "oak"}'
+    rows = [_refused(row) if row["route"] == "shadow" and row["keys"] == oak else row for row in rows]
+    found = _collect(rows, state_in("shadow"), slices=(Slice("shop", "shop"),), carried={"shop": pl.String})
+    shares = {name: part.candidate and (part.candidate.n, part.candidate.hits) for name, part in found.slices.items()}
+    assert shares == {"shop=elm": (30, 0), "shop=oak": (30, 30)}
+
+
+def _in_shop(number: int, route: str, digest: str) -> dict[str, Any]:
+    return _row(number, route, digest, keys=json.dumps({"shop": "oak" if number % 2 else "elm"}))
+
+
+def test_documents_without_refusals_are_what_they_were() -> None:
+    found = _collect(_shadow(), state_in("shadow"))
+    assert "refused" not in found.model_dump_json()
+    assert found == Evidence.model_validate_json(found.model_dump_json())
+    with pytest.raises(ValueError, match="refused_alone is 2, of 1 refused, 5 errors"):
+        Arm.model_validate(_arm_of(found) | {"errors": 5, "refused": 1, "refused_alone": 2})
+    with pytest.raises(ValueError, match="errors and refused are 5 and 600, of 600 requests"):
+        Arm.model_validate(_arm_of(found) | {"errors": 5, "refused": 600})
+
+
+def _arm_of(found: Evidence) -> dict[str, Any]:
+    assert found.candidate is not None
+    return found.candidate.model_dump()
 
 
 def test_answers_of_another_digest_are_counted_and_left_out() -> None:

@@ -105,9 +105,9 @@ class Arm(FiniteDocument):
     """Requests that reached it in this stage."""
     first: Moment | None
     last: Moment | None
-    """Event times of its first and last request."""
+    """Event times of its first and last request that was not refused."""
     errors: Count
-    """Answers of 5xx, or without a finite score."""
+    """Answers of 5xx, or without a finite score; with ``refused_alone``."""
     due: Count
     """Answered requests of the cohort that are old enough for their label."""
     labelled: Count
@@ -125,6 +125,10 @@ class Arm(FiniteDocument):
     """Server hours over which ``restarts`` were counted."""
     delays: LabelDelays | None = None
     """Of ``loss``'s labels; for people who watch, no rule reads it."""
+    refused: Annotated[Count, Field(exclude_if=not_)] = 0
+    """Requests that its servers answered with 4xx, since they break the contract."""
+    refused_alone: Annotated[Count, Field(exclude_if=not_)] = 0
+    """Those of ``refused`` that the other side answered, in shadow: these are failures, not the clients' fault."""
 
     @model_validator(mode="after")
     def _counts_agree(self) -> Arm:
@@ -132,7 +136,21 @@ class Arm(FiniteDocument):
             raise ValueError(f"errors is {self.errors}, of {self.n} requests")
         if self.labelled > self.due:
             raise ValueError(f"labelled is {self.labelled}, of {self.due} that are due")
+        if self.refused_alone > min(self.refused, self.errors):
+            raise ValueError(f"refused_alone is {self.refused_alone}, of {self.refused} refused, {self.errors} errors")
+        if self.answered < 0:
+            raise ValueError(f"errors and refused are {self.errors} and {self.refused}, of {self.n} requests")
         return self
+
+    @property
+    def asked(self) -> int:
+        """Requests that were its to answer: all but those that break the contract."""
+        return self.n - self.refused + self.refused_alone
+
+    @property
+    def answered(self) -> int:
+        """Requests that got a score."""
+        return self.asked - self.errors
 
 
 class Stratum(FiniteDocument):

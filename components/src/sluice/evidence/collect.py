@@ -12,9 +12,9 @@ from sluice.data.divergence import FeatureProfile
 from sluice.documents.event_time import iso, moment_of
 from sluice.documents.evidence import ABOUT, SIDES, Arm, Cells, Evidence, Source
 from sluice.documents.state import Applied, ReleaseState
-from sluice.evidence.measurements.measurement import Part, StageRows
+from sluice.evidence.measurements.measurement import Part, SideRows, StageRows
 from sluice.evidence.measurements.registry import merged, part_of_rows
-from sluice.evidence.rows import Types, decoded, of_route, slice_column, with_labels
+from sluice.evidence.rows import Types, decoded, of_route, refused, refused_alone, slice_column, with_labels
 from sluice.stages.registry import STAGES
 from sluice.tasks.task import Slice
 
@@ -54,7 +54,10 @@ def collect_evidence(
     """
     rows = with_labels(decoded(predictions, profiles, slices, carried or {}), labels, now)
     live = rows.filter(pl.col("event_time") >= moment_of(state.since)) if state.since else rows.clear()
-    sides = _by_side(live, state)
+    asked = _by_side(live, state)
+    if state.is_mirrored:
+        asked["candidate"] = refused_alone(asked["candidate"], asked["stable"], slices)
+    sides = _not_refused(asked)
     stage_rows = StageRows(
         state=state,
         due=now - timedelta(hours=label_maturity_hours),
@@ -62,7 +65,8 @@ def collect_evidence(
         recent=now - timedelta(hours=recent_hours) if recent_hours else None,
         live=live,
         served=sides,
-        cohort=_by_side(rows.filter(pl.col("route") != "shadow") if STAGES[state.stage].whole_rollout else live, state),
+        refused={side: part.filter(refused()) for side, part in asked.items()},
+        cohort=_not_refused(_by_side(_of_rollout(rows) if STAGES[state.stage].whole_rollout else live, state)),
         pairs=_pairs(of_route(live, "shadow", state.candidate), sides["stable"], slices),
         profiles=profiles,
         slices=tuple(slices),
@@ -89,6 +93,15 @@ def evidence_about(state: ReleaseState, applied: Applied, now: str, parts: Itera
 def _by_side(rows: pl.DataFrame, state: ReleaseState) -> dict[str, pl.DataFrame]:
     candidate = of_route(rows, state.candidate_route, state.candidate)
     return {"candidate": candidate, "stable": of_route(rows, "stable", state.stable)}
+
+
+def _of_rollout(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.filter(pl.col("route") != "shadow")
+
+
+def _not_refused(sides: SideRows) -> dict[str, pl.DataFrame]:
+    """Without what broke the contract; what was refused alone did not."""
+    return {side: rows.filter(pl.col("alone") | ~refused()) for side, rows in sides.items()}
 
 
 def _pairs(shadow: pl.DataFrame, stable: pl.DataFrame, slices: Sequence[Slice]) -> pl.DataFrame:

@@ -8,10 +8,12 @@ from datetime import datetime
 import polars as pl
 
 from sluice.data.divergence import FeatureProfile
+from sluice.models.request import NOBODY_WAITS
 from sluice.tasks.task import Slice
 
 _CLIP = 1e-7
 _VECTOR = "vector"
+_ROW_NUMBER = r"#\d+$"
 Types = Mapping[str, pl.DataType | type[pl.DataType]]
 
 
@@ -20,6 +22,7 @@ def with_labels(predictions: pl.DataFrame, labels: pl.DataFrame, now: datetime) 
     Predictions before ``now`` in order of time, with
 
         ok        the answer has a finite score
+        alone     it was refused alone; False here, see ``refused_alone``
         label     null where nobody knows it at ``now``; with label_time, when it was known
         loss      log loss in nats; null without a label or a score
         expected  the log loss to be expected if the score were the true probability; null without a score
@@ -39,7 +42,7 @@ def with_labels(predictions: pl.DataFrame, labels: pl.DataFrame, now: datetime) 
     rows = rows.with_columns(digest=pl.when(pl.col("digest") != "").then("digest"))
     ok = (pl.col("status") < 400) & pl.col("score").is_finite().fill_null(value=False)
     p = pl.col("score").clip(_CLIP, 1 - _CLIP)
-    rows = rows.with_columns(ok=ok).with_columns(
+    rows = rows.with_columns(ok=ok, alone=pl.lit(value=False)).with_columns(
         loss=pl.when("ok").then(_cross_entropy(pl.col("label"), p)),
         expected=pl.when("ok").then(_cross_entropy(p, p)),
     )
@@ -56,9 +59,33 @@ def of_route(rows: pl.DataFrame, route: str, digest: str | None) -> pl.DataFrame
     return rows.filter(pl.col("route") == route, answered | pl.col("digest").is_null())
 
 
+def refused() -> pl.Expr:
+    """An answer of 4xx: the request breaks its contract."""
+    return pl.col("status").is_between(400, 499)
+
+
 def failed() -> pl.Expr:
-    """An answer of 5xx, or one without a finite score."""
-    return (pl.col("status") >= 500) | ((pl.col("status") < 400) & ~pl.col("ok"))
+    """An answer of 5xx, one without a finite score, or the refusal of what the other side answered."""
+    return (pl.col("status") >= 500) | ((pl.col("status") < 400) & ~pl.col("ok")) | pl.col("alone")
+
+
+def refused_alone(copies: pl.DataFrame, stable: pl.DataFrame, slices: Sequence[Slice]) -> pl.DataFrame:
+    """
+    The ``copies`` of stable's requests, with ``alone`` where stable answered what was refused.
+
+    What was refused is not known, so it is in the slices of what was answered. Rows that nobody could count are one row
+    without a number.
+    """
+    if copies.filter(refused()).is_empty():
+        return copies
+    columns = [slice_column(each) for each in slices]
+    rows = stable.filter("ok").select("request_id", *columns, answered=True)
+    whole = rows.with_columns(pl.col("request_id").str.replace(_ROW_NUMBER, ""))
+    answered = pl.concat([rows, whole]).unique("request_id", keep="first", maintain_order=True)
+    pairs = copies.join(answered, on="request_id", how="left", suffix="_s", maintain_order="left")
+    alone = refused() & (pl.col("status") != NOBODY_WAITS) & pl.col("answered").fill_null(value=False)
+    theirs = [pl.when("alone").then(f"{name}_s").otherwise(name).alias(name) for name in columns]
+    return pairs.with_columns(alone=alone).with_columns(theirs).select(copies.columns)
 
 
 def decoded(

@@ -100,7 +100,7 @@ class PrometheusSource:
         recent = self._believed(lambda: self._recent(state, applied, begin, now, hours), None, problems)
 
         def document(lives: list[Life], labelled: Part) -> Evidence:
-            counts = {**_server_counts(state, lives, by_minute), "split": split, "recent": recent}
+            counts = {**_server_counts(state, lives, labelled, by_minute), "split": split, "recent": recent}
             return evidence_about(state, applied, iso(now), [labelled, counts])
 
         evidence = self._believed(lambda: document(lives, labelled), document([], unknown), problems)
@@ -220,14 +220,14 @@ class PrometheusSource:
         )
 
 
-def _server_counts(state: ReleaseState, lives: list[Life], by_minute: list[float] | None) -> Part:
-    """What servers count themselves."""
+def _server_counts(state: ReleaseState, lives: list[Life], labelled: Part, by_minute: list[float] | None) -> Part:
+    """What servers count themselves; which of their refusals are failures, only a join can tell."""
     route = state.candidate_route
     roads = {"stable": state.stable, route: state.candidate}
     ours, theirs = _of(state.candidate, lives), _of(state.stable, lives)
     return {
-        "candidate": _arm(ours, route, theirs),
-        "stable": _arm(theirs, "stable", ours),
+        "candidate": _arm(ours, route, theirs, labelled["candidate"]),
+        "stable": _arm(theirs, "stable", ours, labelled["stable"]),
         "foreign": sum(
             life.requests(road) - life.requests(road, "4xx")
             for life in lives
@@ -243,17 +243,23 @@ def _of(digest: str | None, lives: Iterable[Life]) -> list[Life]:
     return [life for life in lives if life.digest == digest]
 
 
-def _arm(lives: list[Life], route: str, others: list[Life]) -> dict[str, Any]:
-    """Restarts are those of the servers that live now: of one that is gone nobody knows the hours."""
+def _arm(lives: list[Life], route: str, others: list[Life], joined: Part) -> dict[str, Any]:
+    """
+    Restarts are those of the servers that live now: of one that is gone nobody knows the hours. Of all that was refused
+    as many are its alone as of the refusals that the join has.
+    """
     living = [life for life in lives if life.alive]
-    n = sum(life.requests(route) for life in lives)
+    n, refused = (sum(life.requests(route, status) for life in lives) for status in ("", "4xx"))
+    alone = round(refused * joined["refused_alone"] / max(joined["refused"], 1))
     last = max((life.last[route] for life in lives), default=0.0)
     return {
         "n": n,
         "first": None,
         "last": iso(datetime.fromtimestamp(last, UTC)) if n and last else None,
-        "errors": sum(life.requests(route, "5xx") for life in lives),
+        "errors": sum(life.requests(route, "5xx") for life in lives) + alone,
         "stale": round(sum(life.of("sluice_features_stale_total", route) for life in lives)),
+        "refused": refused,
+        "refused_alone": alone,
         "restarts": restart_events(_restarts(living), _restarts(others)) if living else None,
         "hours": sum(life.hours for life in living) if living else None,
     }

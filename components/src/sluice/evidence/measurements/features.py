@@ -9,10 +9,11 @@ from sluice.documents.evidence import Cells, Evidence
 from sluice.evidence.measurements.measurement import Measurement, Part, StageRows
 from sluice.evidence.measurements.points import DataPoint, PointIndex
 from sluice.evidence.moments import rounded
+from sluice.evidence.rows import refused
 
 
 def _skew_from_rows(rows: StageRows) -> Part:
-    vectors = rows.served["candidate" if rows.state.rollout else "stable"]
+    vectors = rows.served["candidate" if rows.state.rollout else "stable"].filter(~refused())  # of these none is known
     if vectors.is_empty():
         return {"skew_n": 0, "skew": {}}
     vector, profiles = vectors["vector"].struct, rows.profiles

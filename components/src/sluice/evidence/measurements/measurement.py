@@ -36,7 +36,9 @@ class StageRows:
     live: pl.DataFrame
     """Of the stage, whoever answered."""
     served: SideRows
-    """Of the stage, what each side answered."""
+    """Of the stage, what each side answered, failures and what it refused alone among them."""
+    refused: SideRows
+    """Of the stage, what each side refused, alone or not."""
     cohort: SideRows
     """What losses are compared on: as ``served``, in confirm canary and confirm together."""
     pairs: pl.DataFrame

@@ -18,6 +18,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     measurement.name: measurement
     for measurement in (
         requests.REQUESTS,
+        requests.REFUSALS,
         requests.LATENCY,
         minutes.MEASUREMENT,
         losses.LABELS,
