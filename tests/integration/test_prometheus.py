@@ -48,6 +48,21 @@ def test_shadow_says_the_same_from_both(town: Town) -> None:
     assert same_verdict(state, logged, scraped).verdict is Verdict.PASS
 
 
+def test_what_the_candidate_refuses_alone_fails_it_from_both(town: Town) -> None:
+    state = town.state(since := town.settle(), "shadow", 0)
+    town.route(state)
+    town.send(state, since, 300, refused=5, odd=100)
+    logged, scraped = both(town, state)
+    ours, theirs = logged.candidate, logged.stable
+    assert ours is not None
+    assert theirs is not None
+    assert (ours.n, ours.refused, ours.refused_alone, ours.errors, ours.answered) == (300, 105, 100, 100, 195)
+    assert (theirs.n, theirs.refused, theirs.refused_alone, theirs.errors) == (300, 5, 0, 0)
+    same_counts(logged, scraped)
+    advice = same_verdict(state, logged, scraped)
+    assert [one.rule for one in advice.reasons if one.verdict is Verdict.FAIL] == ["error_rate"]
+
+
 def test_a_canary_that_fails_fails_from_both(town: Town) -> None:
     state = town.state(since := town.settle(), "canary", 40)
     town.route(state)

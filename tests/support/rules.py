@@ -8,6 +8,7 @@ import numpy as np
 
 from sluice.documents.evidence import (
     LATENCY_BOUNDS_MS,
+    Arm,
     Histogram,
     Moments,
     Pairs,
@@ -82,6 +83,11 @@ def strata_of(worse: float, n: int = 2000) -> tuple[Stratum, ...]:
     """One window with ``n`` labelled requests of each side."""
     candidate, stable = (Moments(n=n, mean=0.4 + gap, variance=0.09) for gap in (worse, 0.0))
     return (Stratum(window="1", candidate=candidate, stable=stable),)
+
+
+def refusing(digest: str, n: int, refused: int, *, alone: int = 0) -> Arm:
+    """An arm that refused some of its requests, ``alone`` those that the other side answered."""
+    return arm(digest, n).model_copy(update={"refused": refused, "refused_alone": alone, "errors": alone})
 
 
 def restarts_of(ours: int, theirs: int = 2, hours: float = 100.0) -> dict[str, Any]:

@@ -12,9 +12,10 @@ from sluice.documents.evidence import (
     Timings,
 )
 from sluice.documents.verdict import Verdict
+from sluice.gates.online import judge_bootstrap, judge_look
 from sluice.gates.registry import KINDS
-from tests.support.release import A, B, arm
-from tests.support.rules import pairs_of, restarts_of, spoken, strata_of, timings_of
+from tests.support.release import POLICY, A, B, arm, evidence_of, state_in
+from tests.support.rules import pairs_of, policy_with, refusing, restarts_of, spoken, strata_of, timings_of
 
 _P, _F, _I = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
 _Case = tuple[str, str, list[tuple[dict[str, Any], Verdict]]]
@@ -80,6 +81,50 @@ _CASES: list[_Case] = [
             ({"candidate": arm(B, 4000, 3), "stable": arm(A, 4000, 0)}, _P),
             ({"candidate": arm(B, 4000, 400), "stable": arm(A, 4000, 0)}, _F),
         ],
+    ),
+    (
+        "canary",
+        "metric: error_rate, role: limit, limit: 0.1",
+        [({"candidate": refusing(B, 4000, 3000)}, _P), ({"candidate": refusing(B, 4000, 3600)}, _I)],
+    ),
+    (
+        "shadow",
+        "metric: error_rate, role: limit, limit: 0.05",
+        [
+            ({"candidate": refusing(B, 4000, 400, alone=100)}, _P),
+            ({"candidate": refusing(B, 4000, 400, alone=400)}, _F),
+        ],
+    ),
+    (
+        "canary",
+        "metric: refusal_rate, role: deterioration, margin: 0.01",
+        [
+            ({}, _P),
+            ({"candidate": refusing(B, 4000, 400), "stable": refusing(A, 4000, 400)}, _P),
+            ({"candidate": refusing(B, 4000, 800), "stable": refusing(A, 4000, 400)}, _F),
+            ({"candidate": refusing(B, 4000, 400), "stable": refusing(A, 4000, 800)}, _P),
+            ({"stable": arm(A, 0)}, _I),
+            ({"n": 0}, _I),
+        ],
+    ),
+    (
+        "canary",
+        "metric: refusal_rate, role: guardrail, margin: 0.05",
+        [
+            ({}, _P),
+            ({"candidate": refusing(B, 4000, 800), "stable": refusing(A, 4000, 400)}, _F),
+            ({"candidate": refusing(B, 900, 60), "stable": refusing(A, 900, 20)}, _I),
+        ],
+    ),
+    (
+        "confirm",
+        "metric: refusal_rate, role: limit, limit: 0.05",
+        [({}, _P), ({"candidate": refusing(B, 4000, 400)}, _F), ({"candidate": refusing(B, 4000, 190)}, _I)],
+    ),
+    (
+        "canary",
+        "metric: freshness, role: quality, limit: 0.02",
+        [({"candidate": refusing(B, 4000, 3000).model_copy(update={"stale": 100})}, _I)],
     ),
     (
         "canary",
@@ -220,3 +265,30 @@ def test_a_broken_split_is_asked_first_wherever_it_stands_and_then_alone() -> No
     rules = ("metric: error_rate, role: limit, limit: 0.05", "metric: split, role: quality, alpha: 0.001")
     assert [reason.rule for reason in spoken("canary", *rules)] == ["split", "error_rate"]
     assert [reason.rule for reason in spoken("canary", *rules, split=(9000, 2000))] == ["split"]
+
+
+def test_only_answered_requests_count_towards_the_minimum() -> None:
+    state, policy = state_in("canary"), policy_with("canary", "metric: error_rate, role: limit, limit: 0.05")
+    stage = policy.online.stages["canary"]
+    found = {
+        (n, refused): next(
+            one
+            for one in judge_look(evidence_of(state, candidate=refusing(B, n, refused)), stage, policy, state)
+            if one.rule == "minimum_n"
+        )
+        for n, refused in ((500, 0), (501, 1), (600, 200))
+    }
+    assert [one.verdict for one in found.values()] == [_P, _P, _I]
+    last = found[600, 200]
+    assert (last.n, last.text) == (
+        400,
+        "the candidate answered 400 requests, 500 are needed; of 600 it refused 200 and failed 0 more",
+    )
+
+
+def test_a_first_model_that_refuses_all_is_never_confirmed() -> None:
+    evidence = evidence_of(state_in("bootstrap"), candidate=refusing(B, 4000, 3950))
+    assert [(one.rule, one.verdict, one.n) for one in judge_bootstrap(evidence, POLICY)] == [
+        ("minimum_n", _I, 50),
+        ("errors", _P, 50),
+    ]

@@ -29,12 +29,12 @@ def minutes_problem(evidence: Evidence) -> str | None:
     for arm, counts in arms:
         if arm and counts and not _add_up(arm, counts):
             told = f"{counts.requests + counts.path_requests} requests, {counts.errors + counts.path_errors} of them"
-            return f"the minutes have {told} failed; the totals are {arm.n} and {arm.errors}"
+            return f"the minutes have {told} failed; the totals are {arm.asked} and {arm.errors}"
     return None
 
 
 def _add_up(arm: Arm, counts: MinuteCounts) -> bool:
-    return counts.requests + counts.path_requests <= arm.n and counts.errors + counts.path_errors <= arm.errors
+    return counts.requests + counts.path_requests <= arm.asked and counts.errors + counts.path_errors <= arm.errors
 
 
 def failures_effect(counts: MinuteCounts | None, n: int, errors: int, online: Online) -> float:

@@ -41,7 +41,7 @@ def judge_look(evidence: Evidence, stage: OnlineStage, policy: GatePolicy, state
 def judge_bootstrap(evidence: Evidence, policy: GatePolicy) -> tuple[Reason, ...]:
     """A first model has no peer: enough requests, and not one failure."""
     arm = evidence.candidate
-    n, errors = (arm.n, arm.errors) if arm else (0, 0)
+    n, errors = (arm.asked, arm.errors) if arm else (0, 0)
     failures = Reason(
         rule="errors",
         verdict=Verdict.FAIL if errors else Verdict.PASS if n else Verdict.INCONCLUSIVE,
@@ -55,10 +55,12 @@ def judge_bootstrap(evidence: Evidence, policy: GatePolicy) -> tuple[Reason, ...
 
 
 def _requests(arm: Arm | None, minimum_n: int, purpose: str = "") -> Reason:
-    """PASS from ``minimum_n`` requests of the candidate on; ``purpose``: what for, where no stage asks."""
-    n = arm.n if arm else 0
+    """PASS from ``minimum_n`` requests on that the candidate answered; ``purpose``: what for, where no stage asks."""
+    n = arm.answered if arm else 0
     verdict = Verdict.PASS if n >= minimum_n else Verdict.INCONCLUSIVE
-    text = f"{n} requests reached the candidate, {minimum_n} are needed{purpose}"
+    text = f"the candidate answered {n} requests, {minimum_n} are needed{purpose}"
+    if arm and arm.n > n:
+        text += f"; of {arm.n} it refused {arm.refused} and failed {arm.errors - arm.refused_alone} more"
     return Reason(rule="minimum_n", verdict=verdict, observed=n, bound=minimum_n, n=n, text=text)
 
 

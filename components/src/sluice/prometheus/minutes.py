@@ -65,9 +65,9 @@ class MinuteReading:
         table: dict[int, Floats] = {}
         for one in self.api.matrix(self.query, self.end, self.matchers):
             side = self._side(one.labels)
-            if side is None:
-                continue
             status = one.labels.get("status")
+            if side is None or status == "4xx":  # whose fault a refusal is, only a join can tell
+                continue
             rows = [2] if status is None else [0, 1] if status == "5xx" else [0]
             scale = 1000 if status is None else 1
             for moment, value in one.samples:

@@ -58,7 +58,7 @@ def _whole(question: Question) -> Reason:
     comparing, (candidate, stable) = question.rule.role in COMPARING, _sides(question)
     if candidate is None or (comparing and stable is None):
         side = "stable" if candidate else "the candidate"
-        return no_evidence(question, _METRIC, f"no request reached {side}")
+        return no_evidence(question, _METRIC, f"no request was {side}'s to answer")
     measurement = _measurement(question, candidate, stable if comparing else None, question.alpha)
     minutes = question.evidence.minutes
     return interval_reason(
@@ -106,7 +106,7 @@ def _sides(question: Question) -> tuple[_Failures | None, _Failures | None]:
 def _failures(arm: Arm | None, counts: MinuteCounts | None, online: Online) -> _Failures | None:
     if arm is None:
         return None
-    n, errors = (arm.n - counts.path_requests, arm.errors - counts.path_errors) if counts else (arm.n, arm.errors)
+    n, errors = (arm.asked - counts.path_requests, arm.errors - counts.path_errors) if counts else (arm.asked, arm.errors)
     return _Failures(n, errors, failures_effect(counts, n, errors, online)) if n else None
 
 
@@ -126,8 +126,9 @@ def _worth(side: _Failures) -> str:
 
 KIND = RuleKind(
     metric=_METRIC,
-    about="Share of the candidate's answers that failed: 5xx, or without a finite score. Counted by minute: an outage "
-    "is one event, and a minute in which both sides fail blames neither.",
+    about="Share of the candidate's answers that failed: 5xx, without a finite score, or in shadow a refusal (4xx) of "
+    "what stable answered. Other refusals are not in it. Counted by minute: an outage is one event, and a minute in "
+    "which both sides fail blames neither.",
     unit="share of answers",
     judge=_judge,
     roles=("limit", "guardrail", "deterioration"),

@@ -9,7 +9,7 @@ from sluice.gates.rule_kind import Question, RuleKind
 
 def _judge(question: Question) -> tuple[Reason, ...]:
     arm = question.evidence.candidate
-    answers = arm.n - arm.errors if arm else 0
+    answers = arm.answered if arm else 0
     if arm is None or answers <= 0:
         return (no_evidence(question, "freshness", "the candidate answered no request"),)
     observed = min(1.0, arm.stale / answers)

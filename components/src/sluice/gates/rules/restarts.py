@@ -21,7 +21,7 @@ def _judge(question: Question) -> tuple[Reason, ...]:
     intervals = [rate for rate in rates if rate is not None]
     if missing:
         return (no_evidence(question, "restarts", f"nobody counted the restarts of {' and '.join(missing)}"),)
-    n = sum(arm.n for arm in arms.values() if arm)
+    n = sum(arm.answered for arm in arms.values() if arm)
     what = " against ".join(f"{arm.restarts} restarts in {arm.hours:g} server hours" for arm in arms.values() if arm)
     if comparing:
         measurement = against_stable(question, *intervals, n=n, what=what, alpha=alpha, unit=" an hour")
