@@ -61,6 +61,7 @@ def _quotient(title: str, top: str, bottom: str, legend: str, more: str = "", un
 _ANSWERED = _rate("sluice_requests_total", more='status="2xx"')
 _REQUESTS = _rate("sluice_requests_total", more='status=~"2xx|5xx"')
 _FAILED = _rate("sluice_requests_total", f"{_BY}, cause", 'status="5xx"')
+_REFUSED = _rate("sluice_requests_total", more='status="4xx"')
 _ANSWERS = _rate("sluice_requests_total", "environment, task", 'status="2xx"')
 _SOME = f"{_rate('sluice_requests_total')} > 0"  # most routes of a server never see a request
 _SHARE = f"({_SOME}) / on ({_STAGE}) group_left () {_rate('sluice_requests_total', _STAGE)}"
@@ -84,9 +85,10 @@ SERVING = (
         "percentunit",
         ((f"{_FAILED} / on ({_BY}) group_left () {_REQUESTS}", f"{_LEGEND} {{{{cause}}}}"),),
     ),
+    Panel("Refusals, as a share of what was asked", "percentunit", ((f"{_REFUSED} / ({_SOME})", _LEGEND),)),
     Panel("Latency", "s", (_quantile(0.5), _quantile(0.99))),
     Panel(
-        "Refused a second, by the part of the contract that was broken",
+        "Refused instances a second, by the part of the contract that was broken",
         "reqps",
         ((_rate("sluice_requests_refused_total", "environment, task, part"), f"{_STAGED} {{{{part}}}}"),),
     ),
@@ -127,6 +129,11 @@ ROLLOUTS = (
     _quotient("Labels that are in, of those due", "sluice_labels_known", "sluice_labels_due", _BY_ROUTE),
     Panel("Delay of the labels that are in", "s", (_label_delay(0.5), _label_delay(0.9))),
     _quotient("Same decision by both, in shadow", "sluice_agreement_same", "sluice_agreement_pairs", _STAGED),
+    Panel(
+        "Refused by one side and answered by the other, in shadow",
+        "short",
+        ((_of("sluice_refusals_alone"), _BY_ROUTE),),
+    ),
     Panel("Age of the newest join with labels", "s", ((f"time() - {_of('sluice_joined_now_seconds')}", _STAGED),)),
 )
 FEATURES = (
