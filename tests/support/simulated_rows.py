@@ -30,24 +30,32 @@ def rows_of(traffic: SimulatedTraffic, stretches: Sequence[Stretch]) -> tuple[pl
         everyone = np.ones(len(ours), dtype=bool)
         shadow = stretch.road.shadow
         route, theirs = ("shadow", everyone) if shadow else ("candidate", ~ours)
-        arms = [
-            (route, CANDIDATE, ours, found.candidate_fails, people.candidate_scores, found.candidate_ms),
-            ("stable", STABLE, theirs, found.stable_fails, people.stable_scores, found.stable_ms),
+        status = [
+            np.select([refuses, fails], [400, 500], 200)
+            for fails, refuses in (
+                (found.candidate_fails, found.candidate_refuses),
+                (found.stable_fails, found.stable_refuses),
+            )
         ]
-        for name, digest, chosen, fails, scores, milliseconds in arms:
-            good = ~fails[chosen]
+        arms = [
+            (route, CANDIDATE, ours, status[0], people.candidate_scores, found.candidate_ms),
+            ("stable", STABLE, theirs, status[1], people.stable_scores, found.stable_ms),
+        ]
+        for name, digest, chosen, codes, scores, milliseconds in arms:
+            good, refused = codes[chosen] == 200, codes[chosen] == 400
+            keys = [f'{{"part": "{part:02}"}}' for part in people.parts[found.row[chosen]]]
             columns = {
                 "request_id": names[chosen],
                 "event_time": [BEGIN + timedelta(hours=float(hour)) for hour in found.at[chosen]],
                 "route": name,
                 "digest": digest,
                 "score": np.where(good, scores[found.row[chosen]], np.nan),
-                "status": np.where(good, 200, 500),
+                "status": codes[chosen],
                 "latency_ms": milliseconds[chosen],
                 "features": "{}",
                 "missing": found.stale[chosen].astype(np.int16),
                 "stale": 0,
-                "keys": [f'{{"part": "{part:02}"}}' for part in people.parts[found.row[chosen]]],
+                "keys": np.where(refused, "{}", keys),
                 "window": [name_of(window, traffic.scale.look_hours) for window in found.window[chosen]],
             }
             frames.append(pl.DataFrame(columns, schema_overrides={"window": pl.String, "keys": pl.String}))

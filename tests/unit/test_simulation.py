@@ -95,7 +95,18 @@ def watched(world: World, stage: str) -> tuple[Evidence, Evidence]:
 
 @pytest.mark.parametrize(
     "name",
-    ["equal", "late-labels", "errors", "slow-tail", "outage", "outage-of-both", "stale", "turns-worse", "split"],
+    [
+        "equal",
+        "late-labels",
+        "errors",
+        "refuses",
+        "slow-tail",
+        "outage",
+        "outage-of-both",
+        "stale",
+        "turns-worse",
+        "split",
+    ],
 )
 @pytest.mark.parametrize("stage", list(STAGES))
 def test_evidence_is_what_the_collector_says_of_the_same_rows(name: str, stage: str) -> None:
@@ -195,7 +206,7 @@ LEFT_OUT = [
     *(
         pytest.param(world, shaped(shadow=None), id=f"{world.name}, without a shadow")
         for world in WORLDS
-        if world.name in ("equal", "split", "errors")
+        if world.name in ("equal", "split", "errors", "refuses")
     ),
 ]
 
@@ -231,6 +242,7 @@ HELD_BY = {
     "turns-much-worse": without(POLICY, "log_loss"),
     "slice": without(POLICY, "log_loss", sliced_only=True),
     "errors": without(POLICY, "error_rate"),
+    "refuses": without(without(POLICY, "error_rate"), "refusal_rate"),
     "slow": without(without(POLICY, "latency"), "latency_p99"),
     "slow-tail": without(POLICY, "latency_p99"),
     "mismatch": without(POLICY, "parity"),
@@ -248,6 +260,14 @@ def test_each_world_is_held_by_its_rule(world: str) -> None:
 
     assert promoted(POLICY) == 0
     assert promoted(HELD_BY[world]) >= 5
+
+
+def test_where_there_is_no_shadow_the_canary_sees_who_refuses() -> None:
+    (found,) = worlds_named(["refuses"])
+    policy = shaped(shadow=None)
+    for asked, end in ((policy, ("rolled back", "canary")), (without(policy, "refusal_rate"), ("promoted", "confirm"))):
+        ends = [play(SimulatedTraffic(found, SCALE, 4, number), asked, advance) for number in range(5)]
+        assert {(one.end, one.stage) for one in ends} == {end}
 
 
 def test_a_broken_split_passes_no_policy_that_does_not_ask_for_it() -> None:

@@ -122,7 +122,7 @@ def _of_arms(changing: Floats, fixed: Floats) -> Floats:
     means = total / n
     errors = ((squares - total * means).clip(0) / (n - 1) / n).sum(axis=1)
     weight = np.where(usable, n.prod(axis=1) / n.sum(axis=1), 0.0)
-    requests = fixed[:, 0] - fixed[:, 1] + fixed[:, 6] - fixed[:, 7]
+    requests = fixed[:, 0] - fixed[:, 1] + fixed[:, 6] - fixed[:, 7] - fixed[:, 19] - fixed[:, 21]
     labelled = np.where(usable, n.sum(axis=1), 0.0)
     columns = [requests, labelled, weight, weight * (means[:, 0] - means[:, 1]), weight**2 * errors]
     return np.column_stack([*columns, np.zeros((len(weight), 2 + len(NAMES)))])
@@ -178,7 +178,11 @@ def _history(
     blocks = int(24 * HISTORY_DAYS / hours)
     requests = past.span(0, round(blocks * hours / scale.look_hours))
     people = past.population(shadow=True)
-    both = ~requests.candidate_fails & ~requests.stable_fails & np.isfinite(requests.label_at)
+    ours, theirs = (
+        requests.candidate_fails | requests.candidate_refuses,
+        requests.stable_fails | requests.stable_refuses,
+    )
+    both = ~ours & ~theirs & np.isfinite(requests.label_at)
     row, place = requests.row[both], (requests.at[both] // hours).astype(np.int64)
     difference = people.candidate_losses[row] - people.stable_losses[row] + past.shift(requests.window[both])
     sums = block_sums(place, difference, {name: values[row] for name, values in people.covariates.items()}, blocks)

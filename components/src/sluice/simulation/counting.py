@@ -75,6 +75,13 @@ class Side(NamedTuple):
     """Expected losses of those that are due (``Imputed``)."""
     rectifier: Sums = Sums()
     """Loss minus expected loss of those labelled."""
+    refused: float = 0
+    refused_alone: float = 0
+
+    @property
+    def asked(self) -> float:
+        """As ``Arm.asked``."""
+        return self.n - self.refused + self.refused_alone
 
 
 class Tally(NamedTuple):
@@ -88,7 +95,7 @@ class Tally(NamedTuple):
     pair_milliseconds: Sums = Sums()
 
 
-STILL = 19
+STILL = 23
 """Columns of ``BlockCounts.fixed`` before those of minutes."""
 _CHANGING, _FIXED = 9, 6
 """Columns of one arm that change with the delay, and that do not."""
@@ -97,12 +104,12 @@ _CHANGING, _FIXED = 9, 6
 def tally_of(changing: list[float], fixed: list[float]) -> Tally:
     """Of one row, or of the sum of several, of ``BlockCounts``."""
     sides = []
-    for at, still in ((0, 0), (_CHANGING, _FIXED)):
+    for at, still, refusals in ((0, 0, fixed[19:21]), (_CHANGING, _FIXED, fixed[21:23])):
         n, total, squares, due, labelled, *expected = changing[at : at + _CHANGING]
         loss = Sums(n, total, squares)
         pairs = Sums(due, *expected[:2]), Sums(labelled, *expected[2:])
         count, errors, stale, *times = fixed[still : still + _FIXED]
-        sides.append(Side(count, errors, stale, Sums(*times), loss, due, labelled, *pairs))
+        sides.append(Side(count, errors, stale, Sums(*times), loss, due, labelled, *pairs, *refusals))
     shift, agreed, milliseconds = Sums(*fixed[12:15]), fixed[15], Sums(*fixed[16:19])
     return Tally(sides[0], sides[1], Sums(*changing[18:21]), shift, agreed, milliseconds)
 
@@ -167,6 +174,8 @@ class _ArmRequests(NamedTuple):
     good: Whole
     """Positions of those it answered well."""
     fails: Flags
+    """With what it refused alone."""
+    refuses: Flags
     losses: Floats
     """(n,) of each of the block's requests."""
     expected: Floats
@@ -180,12 +189,14 @@ def block_counts(traffic: SimulatedTraffic, block: int, road: Road, at: LabelTim
     ours = requests.draw < road.share
     theirs = np.ones(len(ours), dtype=bool) if road.shadow else ~ours
     shift = traffic.shift(requests.window)
+    alone = requests.candidate_refuses & ~(requests.stable_refuses | requests.stable_fails)
     arms = [
-        _ArmRequests(members, np.flatnonzero(members & ~fails), fails, *figures)
-        for members, fails, *figures in (
+        _ArmRequests(members, np.flatnonzero(members & ~(fails | refuses)), fails, refuses, *figures)
+        for members, fails, refuses, *figures in (
             (
                 ours,
-                requests.candidate_fails,
+                requests.candidate_fails | alone if road.shadow else requests.candidate_fails,
+                requests.candidate_refuses,
                 people.candidate_losses[requests.row] + shift,
                 people.candidate_expected,
                 requests.candidate_ms,
@@ -193,13 +204,16 @@ def block_counts(traffic: SimulatedTraffic, block: int, road: Road, at: LabelTim
             (
                 theirs,
                 requests.stable_fails,
+                requests.stable_refuses,
                 people.stable_losses[requests.row],
                 people.stable_expected,
                 requests.stable_ms,
             ),
         )
     ]
-    both = arms[0].good[~requests.stable_fails[arms[0].good]] if road.shadow else arms[0].good[:0]
+    both = arms[0].good[:0]
+    if road.shadow:
+        both = arms[0].good[~(requests.stable_fails | requests.stable_refuses)[arms[0].good]]
     rows = requests.row[both]
     difference = people.candidate_losses[rows] - people.stable_losses[rows]
     changing = [column for arm in arms for column in _arm(at, arm, requests.row, imputing=not road.shadow)]
@@ -208,6 +222,7 @@ def block_counts(traffic: SimulatedTraffic, block: int, road: Road, at: LabelTim
     changing += [_count(at.known[both], values[rows], BLOCK * at.delays) for values in people.covariates.values()]
     fixed = [column for arm in arms for column in _fixed(at, arm, requests.stale)]
     fixed += _pairs(at, both, requests, people)
+    fixed += [column for arm in arms for column in _refusals(at, arm)]
     fixed += [*_minutes(at, arms, requests.at, traffic.scale.look_hours)]
     cube = np.stack(changing).reshape(-1, BLOCK, at.delays)[:, :, :-1].cumsum(axis=2)
     slices = shares = np.empty(0)
@@ -245,9 +260,17 @@ def _arm(at: LabelTimes, arm: _ArmRequests, row: Whole, *, imputing: bool) -> li
 def _fixed(at: LabelTimes, arm: _ArmRequests, stale: Flags) -> list[Floats]:
     window = at.window[arm.members]
     counts = [_count(window, None, BLOCK)]
-    counts += [_count(window, mark[arm.members], BLOCK) for mark in (arm.fails, stale & ~arm.fails)]
-    timed = arm.milliseconds[arm.members] if len(arm.milliseconds) else arm.milliseconds
-    return [*counts, *_sums(window[: len(timed)], timed, BLOCK)]
+    marks = (arm.fails, stale & ~(arm.fails | arm.refuses))
+    counts += [_count(window, mark[arm.members], BLOCK) for mark in marks]
+    timed = arm.members & ~arm.refuses
+    milliseconds = arm.milliseconds[timed] if len(arm.milliseconds) else arm.milliseconds
+    return [*counts, *_sums(at.window[timed][: len(milliseconds)], milliseconds, BLOCK)]
+
+
+def _refusals(at: LabelTimes, arm: _ArmRequests) -> list[Floats]:
+    """All, and those alone."""
+    marks = (arm.members & arm.refuses, arm.members & arm.refuses & arm.fails)
+    return [_count(at.window[mark], None, BLOCK) for mark in marks]
 
 
 def _pairs(at: LabelTimes, both: Whole, requests: Requests, people: Population) -> list[Floats]:
@@ -267,11 +290,12 @@ def _minutes(at: LabelTimes, arms: Sequence[_ArmRequests], when: Floats, look_ho
     place, size = at.window * each + of_window, BLOCK * each
     table = np.zeros((3, len(arms), size))
     for number, arm in enumerate(arms):
-        minute = place[arm.members]
+        mine = arm.members & (arm.fails | ~arm.refuses)
+        minute = place[mine]
         table[0, number] = np.bincount(minute, minlength=size)
-        table[1, number] = np.bincount(minute, arm.fails[arm.members], size)
+        table[1, number] = np.bincount(minute, arm.fails[mine], size)
         if len(arm.milliseconds):
-            table[2, number] = np.bincount(minute, arm.milliseconds[arm.members], size)
+            table[2, number] = np.bincount(minute, arm.milliseconds[mine], size)
     window, minute = np.divmod(np.arange(size), each)
     columns = minute_columns(table[0], table[1], table[2], window * tens + minute // TEN)
     return np.asarray(columns.reshape(COLUMNS, BLOCK, each).sum(axis=2))
@@ -282,7 +306,8 @@ def _bins(at: LabelTimes, arms: Sequence[_ArmRequests], *, binned: bool) -> Floa
         return np.empty(0)
     bins = []
     for arm in arms:
-        place = at.window[arm.members] * _BINS + np.searchsorted(LATENCY_BOUNDS_MS, arm.milliseconds[arm.members])
+        timed = arm.members & ~arm.refuses
+        place = at.window[timed] * _BINS + np.searchsorted(LATENCY_BOUNDS_MS, arm.milliseconds[timed])
         bins.append(np.bincount(place, minlength=BLOCK * _BINS).reshape(BLOCK, _BINS))
     return np.stack(bins, axis=1).astype(np.float64)
 
@@ -300,7 +325,8 @@ def _slices(at: LabelTimes, part: Whole, arms: Sequence[_ArmRequests], both: Who
 def _shares(at: LabelTimes, part: Whole, arms: Sequence[_ArmRequests]) -> Floats:
     columns = []
     for arm in arms:
-        place = (at.window * SLICES + part)[arm.members]
+        asked = arm.members & (arm.fails | ~arm.refuses)
+        place = (at.window * SLICES + part)[asked]
         columns.append(np.bincount(place, minlength=BLOCK * SLICES))
-        columns.append(np.bincount(place, arm.fails[arm.members], BLOCK * SLICES))
+        columns.append(np.bincount(place, arm.fails[asked], BLOCK * SLICES))
     return np.stack(columns, axis=1).reshape(BLOCK, SLICES, 4).astype(np.float64)

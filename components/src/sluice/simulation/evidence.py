@@ -71,7 +71,7 @@ def _server_counts(state: ReleaseState, watch: Watch, glance: Glance, now: str) 
         "split": (int(tally.stable.n) - n * shadow, n),
         "strata": () if shadow else tuple(_strata(watch, cohort)),
         "pairs": _pairs(tally),
-        "skew_n": n,
+        "skew_n": n - int(tally.candidate.refused),
         "skew": {"feature": world.skew} if n else {},
         "cells": Cells(compared=_CELLS, different=round(world.mismatch * _CELLS)) if n else None,
         "timings": _timings(tally, live.bins).model_copy(update=millisecond_sums(glance.minutes)),
@@ -96,6 +96,8 @@ def _arm(side: Side, since: str | None, now: str) -> dict[str, Any]:
         "labelled": int(side.labelled),
         "loss": side.loss.moments(),
         "stale": int(side.stale),
+        "refused": int(side.refused),
+        "refused_alone": int(side.refused_alone),
     }
 
 

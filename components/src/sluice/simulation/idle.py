@@ -125,6 +125,15 @@ def _errors(look: Look, rule: OnlineRule, stage: OnlineStage, online: Online) ->
     return Can(passing=ratio_bound and not above and enough, failing=ratio_bound and above)
 
 
+def _refusals(look: Look, rule: OnlineRule, _: OnlineStage, __: Online) -> Can:
+    sides = look.tally.candidate, look.tally.stable
+    if rule.role == "limit" or rule.margin is None or min(side.n for side in sides) == 0:
+        return ANYTHING
+    ours, theirs = (side.refused / side.n for side in sides)
+    more = ours > theirs + rule.margin
+    return Can(passing=rule.role == "deterioration" or not more, failing=more)
+
+
 def _latency(look: Look, rule: OnlineRule, _: OnlineStage, __: Online) -> Can:
     sides = look.tally.candidate.milliseconds, look.tally.stable.milliseconds
     if rule.role != "deterioration" or rule.relative_margin is None or min(side.n for side in sides) == 0:
@@ -200,6 +209,7 @@ _VIEWS: dict[str, Callable[[Look, OnlineRule, OnlineStage, Online], Can]] = {
     "parity": _parity,
     "label_coverage": _coverage,
     "error_rate": _errors,
+    "refusal_rate": _refusals,
     "log_loss": _log_loss,
     "latency": _latency,
     **{f"latency_p{share}": _quantile for share in (50, 90, 95, 99)},

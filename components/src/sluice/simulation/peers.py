@@ -252,11 +252,12 @@ def _points(traffic: SimulatedTraffic, step: Stretch) -> tuple[ArmPoints, ArmPoi
     requests = traffic.span(step.first, step.end)
     bins = ((requests.at - requests.at.min(initial=np.inf)) / min(_POINT_HOURS, hours)).astype(np.int64)
     ours, points = requests.draw < step.road.share, []
-    for members, fails, losses in (
-        (ours, requests.candidate_fails, people.candidate_losses[requests.row] + traffic.shift(requests.window)),
-        (~ours, requests.stable_fails, people.stable_losses[requests.row]),
+    worse = people.candidate_losses[requests.row] + traffic.shift(requests.window)
+    for members, fails, refuses, losses in (
+        (ours, requests.candidate_fails, requests.candidate_refuses, worse),
+        (~ours, requests.stable_fails, requests.stable_refuses, people.stable_losses[requests.row]),
     ):
-        known = members & ~fails & (requests.label_at <= now)
+        known = members & ~(fails | refuses) & (requests.label_at <= now)
         rates = _means(bins[members], fails[members].astype(np.float64))
         points.append(ArmPoints(_means(bins[known], losses[known]), rates))
     return points[0], points[1]

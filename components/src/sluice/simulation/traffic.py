@@ -58,6 +58,8 @@ class Requests(NamedTuple):
     label_at: Floats
     candidate_ms: Floats
     stable_ms: Floats
+    candidate_refuses: Flags
+    stable_refuses: Flags
 
     def of(self, members: Flags) -> Requests:
         """Those of them that ``members`` (n,) marks."""
@@ -134,17 +136,21 @@ class SimulatedTraffic:
         draw, candidate_u, stable_u = random.random((3, n))
         labels = self.population(shadow=True).labels[row]
         out, slow = self._troubled(at)
+        refused = random.random(n) if world.refusals or world.malformed else np.ones(n)
+        ours, theirs = refused < world.refusals + world.malformed, refused < world.malformed
         return Requests(
             window=window,
             at=at,
             row=row,
             draw=draw,
-            candidate_fails=(candidate_u < world.errors * rate) | out,
-            stable_fails=(stable_u < HEALTHY * rate) | (out & world.is_shared),
+            candidate_fails=((candidate_u < world.errors * rate) | out) & ~ours,
+            stable_fails=((stable_u < HEALTHY * rate) | (out & world.is_shared)) & ~theirs,
             stale=random.random(n) < world.stale if world.stale else np.zeros(n, dtype=bool),
             label_at=self._label_times(at, labels),
             candidate_ms=self._timings(n, world.latency, world.tail) * (slow if self.scale.asks_latency else 1),
             stable_ms=self._timings(n, 1.0, 0.0),
+            candidate_refuses=ours,
+            stable_refuses=theirs,
         )
 
     def _arrivals(self, first: int) -> tuple[Whole, Floats, Floats]:

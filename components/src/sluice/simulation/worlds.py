@@ -32,6 +32,10 @@ class World:
     """Share of requests that carry the whole gap."""
     errors: float = 0.1
     """Candidate's rate of failed answers, in allowed rates; stable's is 0.1."""
+    refusals: float = 0.0
+    """Share of requests that the candidate refuses and stable takes."""
+    malformed: float = 0.0
+    """Share of requests that both refuse."""
     latency: float = 1.0
     """Candidate's mean latency over stable's."""
     tail: float = 0.0
@@ -83,6 +87,14 @@ WORLDS: tuple[World, ...] = (
     World("slice", "bad", "one slice of 5 % loses ten margins, all together half of one", gap=0.5, slice_share=0.05),
     World("errors", "bad", "twice the allowed error rate", errors=2),
     World("failing", "bad", "twenty times the allowed error rate", errors=20),
+    World(
+        "refuses",
+        "bad",
+        "refuses one request in ten that stable takes; one in fifty is refused by both",
+        refusals=0.1,
+        malformed=0.02,
+        needs="refusal_rate",
+    ),
     World("slow", "bad", "answers take three times as long", latency=3, needs="latency"),
     World("slow-tail", "bad", "one answer in twenty takes twenty times as long", tail=0.05, needs="latency_p99"),
     World("mismatch", "bad", "one served cell in twenty is not what training saw", mismatch=0.05, needs="parity"),
