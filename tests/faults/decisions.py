@@ -30,6 +30,7 @@ _WORLDS: Mapping[str, tuple[str, ...]] = {
     "a worse candidate": ("worse", "much-worse", "late-worse"),
     "a worse candidate on days that share a shock": ("stormy-at-margin", "stormy-worse"),
     "a failing candidate": ("errors", "failing"),
+    "a refusing candidate": ("refuses",),
     "a broken traffic split": ("split",),
     "an outage each day, of the candidate or of both sides": ("outage", "outage-of-both"),
     "an equal or better candidate": ("equal", "better", "drifting", "bursty", "late-labels"),

@@ -112,6 +112,24 @@ def _few(look: Look) -> bool:
     return _changed(look, look.frame.filter(number % kept == 0))
 
 
+def _refused(look: Look, these: pl.Expr) -> bool:
+    refusal = {"status": pl.lit(400, pl.Int16), "score": pl.lit(None, pl.Float64)}
+    refusal |= dict.fromkeys(("features", "keys"), pl.lit("{}"))
+    columns = [pl.when(these).then(value).otherwise(name).alias(name) for name, value in refusal.items()]
+    return _changed(look, look.frame.with_columns(columns))
+
+
+def _nearly_all_refused(look: Look) -> bool:
+    """By both sides, as many as ``_few`` leaves out."""
+    number = pl.col("keys").str.json_path_match("$.number").cast(pl.Int64)
+    return _refused(look, number % _KEPT[sample.phase_of(look.state)] != 0)
+
+
+def _candidate_refuses(look: Look) -> bool:
+    """Every second request that it gets, and stable answers."""
+    return _refused(look, _from_the_candidate() & (pl.col("request_id").hash(seed=2) % 2 == 0))
+
+
 _KEPT = {"bootstrap": 34, "shadow": 9, "canary 20 %": 12, "canary 50 %": 28, "confirm": 11}
 
 
@@ -287,6 +305,15 @@ FAULTS = (
     Fault("evidence from the future", _BLIND, True, None, _edited(_of_the_future)),
     Fault("evidence about something else", _BLIND, True, None, _edited(_about_something_else)),
     Fault("too few requests", _BLIND, True, _few, at_servers=True),
+    Fault("nearly all requests are refused", _BLIND, True, _nearly_all_refused, at_servers=True),
+    Fault(
+        "the candidate refuses what stable answers",
+        "no step forward; it is rolled back and held",
+        True,
+        _candidate_refuses,
+        at_servers=True,
+        phases=sample.PHASES[1:4],
+    ),
     Fault("cluster does not do what Git says", _BLIND, True, _not_applied, at_servers=True),
     Fault(
         "half the planned traffic arrives",

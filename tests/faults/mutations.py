@@ -62,6 +62,22 @@ MUTATIONS = (
         ("metrics: too few requests",),
     ),
     Mutation(
+        "answered requests alone count",
+        "documents/evidence.py",
+        "Arm.answered",
+        "self.asked - self.errors",
+        "self.n",
+        ("metrics: nearly all requests are refused",),
+    ),
+    Mutation(
+        "refusals of what stable answered",
+        "evidence/rows.py",
+        "refused_alone",
+        "alone=alone",
+        "alone=pl.lit(False)",
+        ("metrics: the candidate refuses what stable answers",),
+    ),
+    Mutation(
         "age of the evidence",
         _GUARDS,
         "_hours_between",

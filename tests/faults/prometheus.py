@@ -64,6 +64,8 @@ class Scraped(ScriptedPrometheus):
             self._count_minute(state.task, row)
             if row["status"] >= 500:
                 metrics.count_failures(row["route"], "model", 1, row["latency_ms"], moment)
+            elif row["status"] >= 400:
+                metrics.count_refusal(row["route"], 1)
             else:
                 metrics.count_answers(row["route"], 1, 0, row["latency_ms"], moment)
         self.clock, self.counts = now.timestamp(), self._rows()

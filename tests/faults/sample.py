@@ -61,6 +61,7 @@ online:
     rules:
       - *split
       - {metric: error_rate, role: limit, limit: 0.2, minimum_n: 30}
+      - {metric: refusal_rate, role: guardrail, margin: 0.2, minimum_n: 30}
       - *parity
       - *latency
       - &loss {metric: log_loss, role: guardrail, margin: 0.5, minimum_n: 30}
@@ -89,11 +90,20 @@ def policy() -> GatePolicy:
 
 @cache
 def policy_of_servers() -> GatePolicy:
-    """The same stages, asked only what servers can count themselves: no labels, no features, no pairs."""
-    online = policy().online
+    """
+    The same stages, asked only what servers can count themselves: no labels, no features, no pairs. So the shadow asks
+    for the shares that both sides refuse.
+    """
+    online, metrics = policy().online, ("split", "error_rate", "refusal_rate", "latency")
+    refusals = [rule for rule in online.stages["canary"].rules if rule.metric == "refusal_rate"]
     counted = {
         name: stage.model_copy(
-            update={"rules": tuple(rule for rule in stage.rules if rule.metric in ("split", "error_rate", "latency"))}
+            update={
+                "rules": (
+                    *(rule for rule in stage.rules if rule.metric in metrics),
+                    *(refusals if name == "shadow" else ()),
+                )
+            }
         )
         for name, stage in online.stages.items()
     }

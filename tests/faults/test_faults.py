@@ -21,6 +21,8 @@ QUICK = (
     ("metrics: NaN", ("canary 20 %", 1, "built")),
     ("metrics: traffic stops", ("confirm", 1, "log")),
     ("metrics: too few requests", ("bootstrap", 1, "log")),
+    ("metrics: nearly all requests are refused", ("canary 20 %", 1, "prometheus")),
+    ("metrics: the candidate refuses what stable answers", ("shadow", 1, "log")),
     ("metrics: two series", ("canary 50 %", 1, "prometheus")),
     ("metrics: source slow", ("shadow", 1, "prometheus")),
     ("metrics: an outage of what both sides share", ("canary 50 %", 1, "log")),
