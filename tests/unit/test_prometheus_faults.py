@@ -120,6 +120,37 @@ def test_good_answers_pass(scripted: ScriptedPrometheus) -> None:
     assert all(f'task="{found.task}"' in one.query and one.n for one in found.sources)
 
 
+def test_of_a_sampled_log_the_share_that_was_refused_alone_is_taken(scripted: ScriptedPrometheus) -> None:
+    """The servers refused 40, the join knows of 4: three of these were the candidate's alone."""
+    named = {"task": "toy", "environment": "dev", "rollout": "r0004-b", "stage": "canary", "step": "0"}
+    now = datetime.now(UTC)
+    points = {"joined_now_seconds": now.timestamp(), "refusals": 4, "refusals_alone": 3}
+
+    def refusing(kind: str, document: dict[str, Any]) -> Any:
+        result = document["data"]["result"]
+        if kind == "joined":
+            result += [
+                {
+                    "metric": {**named, "__name__": f"sluice_{name}", **({"route": "candidate"} if index else {})}
+                    | {"since": iso(datetime.fromtimestamp(HOUR_AGO, UTC))},
+                    "value": [now.timestamp(), repr(value)],
+                }
+                for index, (name, value) in enumerate(points.items())
+            ]
+        for one in result if kind == "counts" else ():
+            labels = one["metric"]
+            if (labels.get("status"), labels.get("route"), labels["digest"]) == ("4xx", "candidate", B):
+                one["value"][1] = "40"
+        return document
+
+    scripted.fault = refusing
+    found = PrometheusSource(PrometheusApi(scripted.url)).read(state(), POLICY, applied_of(state()), now)
+    assert found.problems == ()
+    arm = found.candidate
+    assert arm is not None
+    assert (arm.n, arm.refused, arm.refused_alone, arm.errors, arm.answered) == (340, 40, 30, 30, 300)
+
+
 def on(kind: str, change: Any) -> Fault:
     """The fault that changes the result of one kind of query."""
 
