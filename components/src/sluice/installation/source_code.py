@@ -18,7 +18,8 @@ from importlib.machinery import ModuleSpec
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 
-from sluice.content import digest_of_bytes
+from sluice.content import digest_of_bytes, digest_of_file
+from sluice.installation.data_files import data_files
 
 _PLATFORM = frozenset(
     {"sluice", "sluice_cluster", "sluice_local", "sluice_pipelines", "sluice_serving", "sluice_steps"}
@@ -29,15 +30,18 @@ _INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 def reached_sources(modules: Iterable[str] = (), texts: Iterable[str] = ()) -> dict[str, str]:
     """
-    Digests of the sources of ``modules``, of what ``texts`` of Python import, and of all that these import, by name.
+    Digests of the sources of ``modules``, of what ``texts`` of Python import, of all that these import, by name, and of
+    the files that these read, by package and path.
 
-    What is imported by a name that is computed is not seen.
+    What is imported or read by a name that is computed is not seen.
     """
     texts = list(texts)
     starts = {*modules, *(name for text in texts for name in _imports(text, ""))}
     tops = {name.partition(".")[0] for name in starts if not _is_ours(name)}
     roots = {top for top in tops if _is_installed(top) and not _is_required(top)}
     waiting, digests, visited = sorted(starts), dict[str, str](), set[str]()
+    sources: list[tuple[str | bytes, dict[str, Path]]] = [(text, {}) for text in texts]
+    packages: dict[str, Path] = {}
     while waiting:
         name = waiting.pop()
         if name in visited:
@@ -51,7 +55,16 @@ def reached_sources(modules: Iterable[str] = (), texts: Iterable[str] = ()) -> d
         if path.suffix == ".py":
             package = name if path.name == "__init__.py" else name.rpartition(".")[0]
             waiting += [package, *_imports(data, package)]
-    return digests
+            sources.append((data, folders := _folders(package, path.parent) or {name: path.parent}))
+            packages |= folders if package else {}
+    files = {key: file for source, folders in sources for key, file in data_files(source, folders, packages).items()}
+    return digests | {key: digest_of_file(file) for key, file in files.items()}
+
+
+def _folders(package: str, folder: Path) -> dict[str, Path]:
+    """Of a package and of all that it is in."""
+    parents, names = [folder, *folder.parents], list(_prefixes(package))[::-1] if package else []
+    return dict(zip(names, parents, strict=False))
 
 
 def _source_of(name: str, roots: set[str]) -> Path | None:
@@ -117,11 +130,20 @@ def _imports(text: str | bytes, package: str) -> Iterator[str]:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield from _prefixes(alias.name)
+        elif isinstance(node, ast.Call):
+            yield from _named_package(node)
         elif isinstance(node, ast.ImportFrom) and (package or not node.level):
             base = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
             module = ".".join([*base, *([node.module] if node.module else [])])
             yield from _prefixes(module)
             yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def _named_package(call: ast.Call) -> Iterator[str]:
+    """Of ``importlib.resources.files("a.b")``."""
+    name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+    if name == "files" and len(call.args) == 1 and isinstance(call.args[0], ast.Constant):
+        yield from _prefixes(str(call.args[0].value))
 
 
 def _prefixes(name: str) -> Iterator[str]:
