@@ -18,6 +18,7 @@ from sluice.features.materialize import materialize, read_marks
 from sluice.features.parity import FeatureHistory, offline_cells
 from sluice.features.publish import publish_tables
 from sluice.features.store import historical, plan_of
+from sluice.features.tables import code_of_tables, known_code
 from tests.support.servers import Server, redis_server, running, s3_server, use_s3
 from tests.support.tiny_task import TASK, read_examples
 
@@ -114,6 +115,7 @@ def test_an_object_store_that_is_away_or_refuses_leaves_the_online_store_as_it_w
     settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     [done] = materialize(TASK, _REPO, settings, _NOW - timedelta(days=1), tables=True)
+    assert known_code(settings["SLUICE_FEATURES"]) == code_of_tables(TASK)
     server = s3_server()
     use_s3(monkeypatch, server)
     with pytest.raises(Unavailable, match=r"applied\.json: cannot be read"):

@@ -33,12 +33,12 @@ from sluice.feedback.join import Join
 from sluice.feedback.store_source import StoreSource
 from sluice.gates.online import judge_look
 from sluice.gates.policy import parse_policy
-from sluice.models.bundle import BundleManifest
+from sluice.models.bundle import BundleManifest, Provenance
 from sluice.object_store import open_location
 from sluice.release.file import render_release
 from tests.support.collector import V1, Post, call
 from tests.support.patience import url_of, wait_until
-from tests.support.release import state_in
+from tests.support.release import evidence_of, state_in
 from tests.support.servers import Server, redis_server, running, s3_bucket
 from tests.support.shop_visits import REPO, SHOPS, TASK, write_online_bundle
 from tests.support.tiny_bundle import FEATURES, ZERO
@@ -253,6 +253,27 @@ def test_other_definitions_than_the_models_compare_nothing() -> None:
     history = FeatureHistory.at(TASK, REPO, "s3://features/tiny")
     with pytest.raises(BadArtifact, match=f"feature service shop_visits: is sha256:.* here, the model wants {ZERO}"):
         recheck_cells(pl.DataFrame(), other, history)
+
+
+def test_tables_of_other_code_than_the_frames_are_compared_with_nothing(tmp_path: Path) -> None:
+    history = FeatureHistory.at(TASK, REPO, str(tmp_path))
+    provenance = Provenance(data="d", frame="f", recipe="r", code="c", tables="t1", window=("", ""))
+    features = FEATURES.model_copy(update={"service_digest": history.plan.digest})
+    rows = pl.DataFrame({"keys": ["{}"] * 9})
+
+    def found(tables: str | None, mark: str) -> Cells:
+        (tmp_path / "tables.json").write_text(mark)
+        made_from = provenance.model_copy(update={"tables": tables})
+        manifest = BundleManifest.model_construct(features=features, provenance=made_from)
+        return recheck_cells(rows.with_columns(as_of=pl.lit(None, pl.String)), manifest, history)
+
+    others = found("t1", '{"code": "t2"}')
+    assert others == Cells(compared=0, different=0, excluded=9 * WIDTH, other_tables=True)
+    evidence = evidence_of(state := state_in("confirm"), cells=others)
+    verdict, text = parity_of(evidence, state)
+    assert (verdict, text[:49]) == (Verdict.INCONCLUSIVE, "the feature tables were built by other code than ")
+    for tables, mark in (("t1", '{"code": "t1"}'), ("t1", "{}"), ("t1", "torn"), (None, '{"code": "t2"}')):
+        assert found(tables, mark) == Cells(compared=0, different=0, excluded=9 * WIDTH)
 
 
 def test_tables_that_cannot_be_read_leave_the_document_as_it_was(place: Place) -> None:

@@ -35,6 +35,7 @@ _CASES: list[_Case] = [
             ({"cells": Cells(compared=900, different=0, excluded=901)}, _I),
             ({"cells": Cells(compared=0, different=0, excluded=9)}, _I),
             ({"cells": Cells(compared=0, different=0)}, _I),
+            ({"cells": Cells(compared=0, different=0, excluded=9, other_tables=True)}, _I),
         ],
     ),
     (

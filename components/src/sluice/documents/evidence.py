@@ -293,6 +293,8 @@ class Cells(FiniteDocument):
     it is not known what it had."""
     worst: str | None = None
     """The feature with most differences."""
+    other_tables: bool = Field(default=False, exclude_if=not_)
+    """Whether the tables were built by other code than those of the model's training frame: then none is compared."""
 
     @model_validator(mode="after")
     def _counts_agree(self) -> Cells:

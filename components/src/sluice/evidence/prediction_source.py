@@ -191,4 +191,5 @@ def _sources(
 
 def _parity(state: ReleaseState, cells: Cells) -> str:
     left_out = f"; {cells.excluded} more cells cannot be compared" if cells.excluded else ""
+    left_out += ", for the tables are built by other code than its frame's" if cells.other_tables else ""
     return f"a sample of what {_subject(state)} was served, read again offline{left_out}"

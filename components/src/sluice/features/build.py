@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from pydantic import Field
 
 from sluice.content import write_json, written_whole
 from sluice.data.span import content_digest, read_record, read_span
@@ -15,7 +16,7 @@ from sluice.errors import BadInput
 from sluice.features.manifest import Feature, FeatureManifest
 from sluice.features.plan import FeaturePlan, refuse_known_later
 from sluice.features.store import historical, install_definitions, plan_of, service_views
-from sluice.features.tables import origin_of_tables, task_tables, write_tables
+from sluice.features.tables import code_of_tables, origin_of_tables, task_tables, write_tables
 from sluice.tasks.task import Task
 
 FRAME_FILE = "frame.parquet"
@@ -32,6 +33,8 @@ class FrameRecord(FrozenDocument):
     span: str
     """Digest of the span that it was made of."""
     service_digest: str
+    tables: str | None = Field(default=None, exclude_if=lambda code: code is None)
+    """``code_of_tables`` of what it was joined with; frames of before do not say."""
     rows: int
     unlabelled: int
     """Rows of the span that are left out because no label ever comes."""
@@ -66,6 +69,7 @@ def build_features(task: Task, span_dir: Path, repo: Path, store: Path, out: Pat
         digest=content_digest(frame),
         span=read_record(span_dir).digest,
         service_digest=plan.digest,
+        tables=code_of_tables(task),
         rows=frame.height,
         unlabelled=span.height - frame.height,
         window=(iso(task.splits.train), iso(task.splits.live)),

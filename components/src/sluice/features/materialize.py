@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import sys
 import tempfile
@@ -39,7 +40,7 @@ from sluice.features.plan import StoredView, refuse_known_later
 from sluice.features.publish import messages
 from sluice.features.store import plan_of
 from sluice.features.table_contract import MOMENT
-from sluice.features.tables import table_rows, task_tables
+from sluice.features.tables import TABLES_MARK, code_of_tables, table_rows, task_tables
 from sluice.object_store import NoSuchObject, ObjectLocation, open_location
 from sluice.tasks.task import Task, load_task
 
@@ -193,11 +194,15 @@ def _publish_tables(task: Task, views: tuple[StoredView, ...], until: datetime, 
     end = min(until, task.splits.end)
     if end <= task.splits.train:
         raise BadInput(f"until {iso(until)}", f"lies before {iso(task.splits.train)}", "choose a later time")
+    tables, mark = task_tables(task, end, views), root / TABLES_MARK
+    with contextlib.suppress(NoSuchObject):
+        mark.delete()  # until all of them are there
     with tempfile.TemporaryDirectory(prefix="sluice-tables-") as scratch:
-        for name, table in task_tables(task, end, views).items():
+        for name, table in tables.items():
             path = Path(scratch) / f"{name}.parquet"
             table.write_parquet(path, compression="zstd", compression_level=1)
             (root / "offline" / path.name).write(path)
+        mark.write(json.dumps({"code": code_of_tables(task)}).encode())
 
 
 def _publish_registry(repo: Path, environment: Mapping[str, str], root: ObjectLocation) -> None:

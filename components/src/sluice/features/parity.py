@@ -19,7 +19,7 @@ from sluice.features.plan import FeaturePlan, StoredView
 from sluice.features.publish import publish_tables
 from sluice.features.store import historical, plan_of
 from sluice.features.table_contract import MOMENT
-from sluice.features.tables import table_rows
+from sluice.features.tables import known_code, table_rows
 from sluice.tasks.task import Task
 
 _TIME = "event_time"
@@ -79,6 +79,10 @@ class FeatureHistory:
     def plan(self) -> FeaturePlan:
         """Of the task's feature service."""
         return plan_of(self.feast, self.task.feature_service)
+
+    def code(self) -> str | None:
+        """Digest of the code that built the tables, where that is known; errors as of ``known_code``."""
+        return known_code(self.address or str(self.folder.parent))
 
     def fetch(self, view: StoredView, requests: pl.DataFrame) -> None:
         """Copy what the requests can see of a view's table; errors as of ``table_rows``."""

@@ -17,13 +17,14 @@ from sluice.errors import BadInput, SluiceError, one_line
 from sluice.features.plan import StoredView
 from sluice.features.table_contract import MOMENT, TableContract
 from sluice.installation.source_code import reached_sources
-from sluice.object_store import open_location
+from sluice.object_store import NoSuchObject, open_location
 from sluice.tasks.task import Task
 
 if TYPE_CHECKING:
     from pyarrow.dataset import Dataset, Expression
 
-_MARK = "tables.json"
+TABLES_MARK = "tables.json"
+"""Beside the folder of the tables: what they were made of."""
 _ROOT: ContextVar[str | None] = ContextVar("tables", default=None)
 
 
@@ -53,28 +54,49 @@ def table_path(definitions: str, name: str) -> str:
 
 def origin_of_tables(task: Task, end: datetime) -> dict[str, str]:
     """What the feature tables of ``[train, end)`` are made of: raw files, window, and all code that builds them."""
-    code = getattr(task.read_feature_tables, "__code__", None)
-    sources = reached_sources(task.modules)
     return {
         "source": digest_of_files(task.source_files()),
         "from": task.splits.train.isoformat(),
         "to": end.isoformat(),
-        "code": digest_of_value([digest_of_file(Path(code.co_filename)) if code else "unknown", sources]),
+        "code": code_of_tables(task),
     }
+
+
+def code_of_tables(task: Task) -> str:
+    """Digest of all code that builds the task's feature tables: what a value in them means hangs on it."""
+    code = getattr(task.read_feature_tables, "__code__", None)
+    return digest_of_value(
+        [digest_of_file(Path(code.co_filename)) if code else "unknown", reached_sources(task.modules)]
+    )
+
+
+def known_code(root: str) -> str | None:
+    """
+    ``code_of_tables`` as whoever wrote the tables below ``root`` left it there; ``None`` where nobody did.
+
+    Raises:
+        Unavailable: the store does not answer.
+    """
+    try:
+        mark = json.loads((open_location(root) / TABLES_MARK).read())
+    except (NoSuchObject, ValueError):
+        return None
+    code = mark.get("code") if isinstance(mark, dict) else None
+    return code if isinstance(code, str) else None
 
 
 def has_tables(store: Path, made_of: Mapping[str, str]) -> bool:
     """Whether ``write_tables`` finished in this store with tables of this origin."""
-    return bool(read_mark(store / _MARK) == dict(made_of))
+    return bool(read_mark(store / TABLES_MARK) == dict(made_of))
 
 
 def write_tables(tables: Mapping[str, pl.DataFrame], store: Path, made_of: Mapping[str, str]) -> None:
     """Write each table to ``store/offline/<name>.parquet``, then their origin: it is missing after an interruption."""
-    (store / _MARK).unlink(missing_ok=True)
+    (store / TABLES_MARK).unlink(missing_ok=True)
     for name, table in tables.items():
         with written_whole(store / "offline" / f"{name}.parquet") as beside:
             table.write_parquet(beside, compression="zstd", compression_level=1)
-    write_json(store / _MARK, dict(made_of))
+    write_json(store / TABLES_MARK, dict(made_of))
 
 
 def task_tables(task: Task, end: datetime, views: Iterable[StoredView]) -> dict[str, pl.DataFrame]:

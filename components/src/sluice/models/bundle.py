@@ -46,6 +46,8 @@ class Provenance(FrozenDocument):
     frame: str
     recipe: str
     code: str
+    tables: str | None = Field(default=None, exclude_if=lambda code: code is None)
+    """Of the code that built the feature tables of the frame; bundles of before do not say."""
     window: tuple[str, str]
 
 

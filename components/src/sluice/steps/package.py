@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,7 @@ def provenance_of(task: Task, recipe: Recipe, code: str, evaluation: Path) -> Pr
         frame=digest_in(evaluation / "frame.json"),
         recipe=digest_of_value(recipe.model_dump(mode="json")),
         code=code,
+        tables=json.loads((evaluation / "frame.json").read_bytes()).get("tables"),
         window=(task.splits.train.isoformat(), task.splits.tune.isoformat()),
     )
 

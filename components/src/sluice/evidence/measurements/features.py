@@ -36,11 +36,13 @@ def _cells_to_points(evidence: Evidence) -> Iterator[DataPoint]:
     if evidence.cells:
         for name in ("compared", "different", "excluded"):
             yield DataPoint(f"cells_{name}", {}, getattr(evidence.cells, name))
+        yield DataPoint("cells_other_tables", {}, int(evidence.cells.other_tables))
 
 
 def _cells_from_points(points: PointIndex) -> Part:
     total, different, excluded = (points.count(f"cells_{name}") for name in ("compared", "different", "excluded"))
-    cells = Cells(compared=total, different=different, excluded=excluded)
+    others = bool(points.count("cells_other_tables"))
+    cells = Cells(compared=total, different=different, excluded=excluded, other_tables=others)
     return {"cells": cells if total or excluded else None}
 
 

@@ -10,10 +10,18 @@ from sluice.gates.rule_kind import Question, RuleKind
 _WHY = "none was served yet, or who joins predictions with labels was given no feature store"
 
 
+_OTHERS = (
+    "the feature tables were built by other code than those of the candidate's training frame, so nothing says that "
+    "what is served is what it was trained on: train again, or build the tables by that code"
+)
+
+
 def _judge(question: Question) -> tuple[Reason, ...]:
     cells = question.evidence.cells
     if cells is None or cells.compared + cells.excluded == 0:
         return (no_evidence(question, "parity", f"no served cell was read again offline: {_WHY}"),)
+    if cells.other_tables:
+        return (no_evidence(question, "parity", _OTHERS),)
     if cells.compared < cells.excluded:
         return (no_evidence(question, "parity", _too_few(cells)),)
     worst = f", most of all {cells.worst!r}" if cells.different and cells.worst else ""
@@ -37,7 +45,8 @@ KIND = RuleKind(
     metric="parity",
     about="Share of served feature cells that differ from the candidate's own training path, asked for the same "
     "requests at the same moments. Requests whose offline row reached the online store only later are left out; "
-    "INCONCLUSIVE where these are more than the others.",
+    "INCONCLUSIVE where these are more than the others, and where the tables are of other code than those of its "
+    "training frame.",
     unit="share of cells",
     judge=_judge,
     roles=("quality",),
