@@ -276,6 +276,30 @@ def test_a_broken_split_passes_no_policy_that_does_not_ask_for_it() -> None:
     assert {one.end for one in ends} == {"timed out"}
 
 
+def busy(**online: Any) -> GatePolicy:
+    """Errors alone, looked at every hour; no effect is above the one that is stated, so no history is asked for."""
+    rules = [{"metric": "error_rate", "role": "limit", "limit": 0.01, "stop_at": 30}]
+    stage = {"minimum_n": 1500, "soak_hours": 3, "maximum_hours": 6, "rules": rules}
+    hourly = {"block_hours": None, "look_every_hours": 1, "evidence_hours": 6, "canary": None}
+    return shaped(shadow=stage, confirm=stage, **hourly, **online)
+
+
+def test_an_outage_of_a_busy_service_neither_promotes_nor_holds() -> None:
+    (outage,) = worlds_named(["outage"])
+    ends = {}
+    for effect in (1.0, 1000.0):
+        policy = busy(design_effect=effect)
+        ends[effect] = play(SimulatedTraffic(outage, scale_of(policy, 100_000), 3, 27), policy)
+    assert (ends[1.0].end, ends[1.0].held, ends[1.0].hours) == ("rolled back", True, 1.0)  # by request
+    assert (ends[1000.0].end, ends[1000.0].held, ends[1000.0].stage) == ("timed out", False, "shadow")
+
+
+def test_a_failing_model_is_out_of_a_busy_service_within_three_looks() -> None:
+    (failing,), policy = worlds_named(["failing"]), busy(design_effect=1000.0)
+    found = [play(SimulatedTraffic(failing, scale_of(policy, 100_000), 3, number), policy) for number in range(3)]
+    assert all((one.end, one.held) == ("rolled back", True) and one.hours <= 3 for one in found)
+
+
 def test_looking_every_hour_promotes_no_bad_one() -> None:
     often = scale_of(POLICY, 900, look_hours=1)
     assert share(outcomes("worse", 6, scale=often), "promoted") == 0
