@@ -18,6 +18,9 @@ from sluice.documents.evidence import (
     Imputed,
     LabelDelays,
     LossBlock,
+    MinuteCounts,
+    Minutes,
+    MinuteSums,
     Moments,
     Pairs,
     Share,
@@ -43,6 +46,10 @@ _BLOCK = LossBlock(
 )
 
 
+_SUMS = MinuteSums(counts=1250.0, values=3.0, products=6.0)
+_MINUTES = MinuteCounts(minutes=200, requests=490, errors=3, sums=_SUMS, failing=1, path_requests=10, path_errors=9)
+
+
 def _full() -> Evidence:
     """Evidence in which nothing is left out."""
     delays = LabelDelays(counts=(0,) * len(LABEL_DELAY_BOUNDS_S) + (500,), seconds=2e9)
@@ -55,7 +62,15 @@ def _full() -> Evidence:
         strata=(_STRATUM,),
         pairs=Pairs(shift=_M, loss=_M, agreement=Share(n=500, hits=490)),
         cells=Cells(compared=900, different=1, worst="speed"),
-        timings=Timings(candidate=_M, stable=_M, difference=_M, candidate_bins=_BINS, stable_bins=_BINS),
+        timings=Timings(
+            candidate=_M,
+            stable=_M,
+            difference=_M,
+            candidate_bins=_BINS,
+            stable_bins=_BINS,
+            candidate_minutes=_SUMS,
+            stable_minutes=_SUMS,
+        ),
         slices={
             "colour=red": SliceEvidence(
                 candidate=Share(n=90, hits=1), stable=Share(n=90, hits=1), strata=(_STRATUM,), pairs=_M
@@ -65,6 +80,7 @@ def _full() -> Evidence:
         block_hours=HOURS,
         blocks=(_BLOCK,),
         history=history(),
+        minutes=Minutes(candidate=_MINUTES, stable=_MINUTES, both_failing=1),
     )
 
 
@@ -104,7 +120,19 @@ def test_the_sample_leaves_nothing_out_and_passes() -> None:
     assert not empty
     assert all(full.__dict__[name] not in ((), {}) for name in ("slices", "sources", "strata", "skew"))
     assert refusals(full, STATE, POLICY, NOW) == ()
-    kinds = {"slices", "timings", "strata", "pairs", "candidate", "skew", "sources", "cells", "split", "applied"}
+    kinds = {
+        "slices",
+        "timings",
+        "minutes",
+        "strata",
+        "pairs",
+        "candidate",
+        "skew",
+        "sources",
+        "cells",
+        "split",
+        "applied",
+    }
     assert kinds <= {at[0] for at in NUMBERS}
     assert {"candidate", "stable", "strata", "slices", "sources"} <= {at[0] for at in MOMENTS}
 
