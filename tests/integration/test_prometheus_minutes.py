@@ -88,16 +88,16 @@ def _is_ready(url: str) -> bool:
         return False
 
 
-def reading(api: PrometheusApi, *, marked: bool = True) -> MinuteReading:
+def reading(api: PrometheusApi, *, marked: bool = True, at_a_time: int = 2 * 86400) -> MinuteReading:
     api.begin()
     routes = {"candidate": "candidate", "stable": "stable"} if marked else None
     digests = {"candidate": B, "stable": A}
-    return MinuteReading(api, {"task": "toy"}, digests, routes, BEGIN, BEGIN + 60 * MINUTES)
+    return MinuteReading(api, {"task": "toy"}, digests, routes, BEGIN, BEGIN + 60 * MINUTES, at_a_time)
 
 
-@pytest.mark.parametrize("marked", [True, False])
-def test_each_minute_is_counted_once(api: PrometheusApi, marked: bool) -> None:
-    sums = reading(api, marked=marked).sums()
+@pytest.mark.parametrize(("marked", "at_a_time"), [(True, 2 * 86400), (False, 2 * 86400), (True, 600), (True, 420)])
+def test_each_minute_is_counted_once(api: PrometheusApi, marked: bool, at_a_time: int) -> None:
+    sums = reading(api, marked=marked, at_a_time=at_a_time).sums()
     assert sums is not None
     minutes: Minutes = minutes_of(sums)
     assert minutes.both_failing == len(_PATH)
@@ -112,8 +112,11 @@ def test_each_minute_is_counted_once(api: PrometheusApi, marked: bool) -> None:
     assert millisecond_sums(sums)["candidate_minutes"].products == pytest.approx(20 * (35 * 40 + 5 * 60), rel=1e-6)
 
 
-def test_one_query_of_modest_size(api: PrometheusApi) -> None:
-    asked = reading(api)
-    asked.sums()
-    assert len(api.queries) == 1
-    assert api.queries[0][1] <= 6  # two sides, three numbers each
+def test_queries_are_few_and_small(api: PrometheusApi) -> None:
+    reading(api).sums()
+    assert [n for _, n in api.queries if n > 6] == []  # two sides, three numbers each
+    assert 1 <= len(api.queries) <= 2
+    month = MinuteReading(api, {}, {}, None, BEGIN - 90 * 86400, BEGIN)
+    assert 15 <= len(list(month.windows)) <= 16
+    assert max(seconds for _, seconds in month.windows) < 2 * 86400
+    assert list(MinuteReading(api, {}, {}, None, BEGIN - 100, BEGIN).windows) == []

@@ -1,12 +1,16 @@
 """
-Failures and latency by minute, from a Prometheus in one query: what each counter grew by in each minute, summed there
-over servers, minutes without growth left out. A server that began anew counts from nothing; one seen for the first time
-is left out of its first minute. How often servers are scraped does not matter: growth is seen at the next scrape.
+Failures and latency by minute, from a Prometheus: what each counter grew by in each minute, summed there over servers,
+minutes without growth left out. It is asked about two days at a time, which costs it little however long a stage is.
+
+A server that began anew counts from nothing; one seen for the first time is left out of its first minute. How often
+servers are scraped does not matter: growth is seen at the next scrape.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +23,7 @@ from sluice.prometheus.server_counts import selector
 
 _MINUTE = 60
 _LONGEST = 30 * 86400
-"""Seconds that are asked about at most: an answer of two sides is some two megabytes then."""
+"""Seconds that are asked about at most."""
 _NAMES = "sluice_requests_total|sluice_request_latency_seconds_sum"
 _OWN = ("digest", "route", "status")
 
@@ -41,13 +45,20 @@ class MinuteReading:
     routes: Mapping[str, str] | None
     begin: float
     end: float
+    at_a_time: int = 2 * 86400
+    """Seconds of one query, whole minutes."""
 
     @property
-    def query(self) -> str:
-        """For the growth in each minute; empty where no minute is over."""
-        seconds = int(min(self.end - self.begin, _LONGEST)) - _MINUTE
-        if seconds < _MINUTE:
-            return ""
+    def windows(self) -> Iterator[tuple[float, int]]:
+        """Ends and lengths of the times that are asked about, newest first; none where no minute is over."""
+        first, end = max(self.begin, self.end - _LONGEST) + _MINUTE, self.end
+        while end - first >= _MINUTE:
+            begin = (math.ceil(end / self.at_a_time) - 1) * self.at_a_time
+            yield end, int(end - max(begin + 1, first))  # the minute that ends as a window begins is the one's before
+            end = begin
+
+    def query(self, seconds: int) -> str:
+        """For the growth in each minute of so many seconds."""
         counters = selector(_NAMES, self.matchers)
         growth = f"{counters} - {counters} offset 1m"
         labels = ",".join((*self.matchers, *_OWN))
@@ -60,10 +71,9 @@ class MinuteReading:
         Raises:
             BadAnswer: no answer, or one that breaks a rule.
         """
-        if not self.query:
-            return None
         table: dict[int, Floats] = {}
-        for one in self.api.matrix(self.query, self.end, self.matchers):
+        answers = (self.api.matrix(self.query(seconds), end, self.matchers) for end, seconds in self.windows)
+        for one in itertools.chain.from_iterable(answers):
             side = self._side(one.labels)
             status = one.labels.get("status")
             if side is None or status == "4xx":  # whose fault a refusal is, only a join can tell
