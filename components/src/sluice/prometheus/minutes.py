@@ -9,7 +9,6 @@ servers are scraped does not matter: growth is seen at the next scrape.
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -53,7 +52,7 @@ class MinuteReading:
         """Ends and lengths of the times that are asked about, newest first; none where no minute is over."""
         first, end = max(self.begin, self.end - _LONGEST) + _MINUTE, self.end
         while end - first >= _MINUTE:
-            begin = (math.ceil(end / self.at_a_time) - 1) * self.at_a_time
+            begin = (end - self.at_a_time) // _MINUTE * _MINUTE
             yield end, int(end - max(begin + 1, first))  # the minute that ends as a window begins is the one's before
             end = begin
 
