@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tests.support.cluster.argo_cd import then_argo_cd_is_calm_for_three_syncs
+from tests.support.cluster.argo_cd import refresh, then_argo_cd_is_calm_for_three_syncs
+from tests.support.cluster.kubectl import apply, get, kubectl
 from tests.support.cluster.promotion import Promotion, Requests, broken
 from tests.support.cluster.restart import can_restart, restart
 from tests.support.cluster.store import Bundles
@@ -73,3 +74,62 @@ def test_killing_gateway_controller_and_repository_server_changes_no_outcome(
     assert user.failures, "the gateway was never away"
     assert not [each for each in user.failures if not gateway_away.explain(each[0])]
     then_argo_cd_is_calm_for_three_syncs()
+
+
+_NOWHERE = "sluice-test-nowhere"
+_WEBHOOK = {
+    "apiVersion": "admissionregistration.k8s.io/v1",
+    "kind": "ValidatingWebhookConfiguration",
+    "metadata": {"name": _NOWHERE},
+    "webhooks": [
+        {
+            "name": "nowhere.sluice.dev",
+            "clientConfig": {"url": "https://127.0.0.1:9/"},
+            "rules": [
+                {
+                    "apiGroups": ["serving.kserve.io"],
+                    "apiVersions": ["v1beta1"],
+                    "operations": ["CREATE", "UPDATE"],
+                    "resources": ["inferenceservices"],
+                }
+            ],
+            "namespaceSelector": {"matchLabels": {"sluice.dev/environment": "dev"}},
+            "failurePolicy": "Fail",
+            "sideEffects": "None",
+            "admissionReviewVersions": ["v1"],
+            "timeoutSeconds": 1,
+        }
+    ],
+}
+"""Stands for KServe's own while its controller is down: whatever is applied to an InferenceService is refused."""
+
+
+@pytest.mark.timeout(900)
+def test_a_rollback_while_webhooks_are_down_loses_no_request(
+    promotion: Promotion, bundles: Bundles, gateway: str, dev: str
+) -> None:
+    promotion.propose(bundles.first)
+    promotion.look()
+    promotion.propose(bundles.second)
+    assert promotion.look().candidate_weight == 50
+    user, left = Requests(gateway), []
+    user.start()
+
+    def half_a_minute_without() -> None:
+        time.sleep(30)
+        left.append(sorted(each["metadata"]["name"] for each in get("-n", dev, "inferenceservice")["items"]))
+        kubectl("delete", "validatingwebhookconfiguration", _NOWHERE, "--ignore-not-found")
+        refresh("sluice-dev", "normal")
+
+    apply([_WEBHOOK])
+    try:
+        promotion.meanwhile = half_a_minute_without
+        back = promotion.roll_back()
+    finally:
+        kubectl("delete", "validatingwebhookconfiguration", _NOWHERE, "--ignore-not-found")
+    user.stop()
+    assert (back.stable, back.candidate, back.stable_weight) == (bundles.first, None, 100)
+    assert left[0] == ["tiny-candidate", "tiny-stable"], "its server stays while the route is not read back"
+    assert not user.failures
+    made = [decision.action for decision in promotion.gitops.decisions()][-2:]
+    assert made == ["rollback", "remove-server"]

@@ -96,7 +96,8 @@ class Dev:
 
         def settled() -> bool:
             try:
-                applied, _ = read_back(KubernetesCluster(), "sluice-dev", "sluice-dev", "tiny", digest_by_proxy)
+                about = "sluice-dev", "sluice-dev", "tiny", digest_by_proxy, snapshot.state.answering
+                applied, _ = read_back(KubernetesCluster(), *about)
             except NotApplied as error:
                 raise Refused(str(error)) from error
             return applied.commit == snapshot.commit and snapshot.state.is_applied(applied)
@@ -263,6 +264,8 @@ def test_jobs_of_the_gate_alone_promote_and_take_back(environment: Dev, bundles:
         assert (back["stage"], back["action"], back["verdict"]) == ("shadow", "rollback", "FAIL")
         state = dev.gitops.snapshot().state
         assert (state.stable, state.candidate, bool(state.held(bundles.failing))) == (bundles.second, None, True)
+        assert dev.decided()["action"] == "remove-server"
+        assert len(get("-n", "sluice-dev", "inferenceservice")["items"]) == 1
         seen = get("-n", "sluice-dev", "configmap", "gate-seen")["data"]
         assert seen == {"commit": dev.gitops.snapshot().commit}, "it remembers, and no sync made it forget"
     finally:

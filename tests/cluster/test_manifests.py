@@ -15,7 +15,7 @@ from tests.support.cluster.checkout import ENVIRONMENTS, ROOT, TRIAL, Checkout, 
 from tests.support.cluster.kubectl import Refused, apply, render
 from tests.support.release import state_in
 
-NEVER_PAUSED = ("empty", "bootstrap", "stable")
+NEVER_PAUSED = ("empty", "bootstrap", "drain", "stable")
 STATES: dict[str, dict[str, Any]] = {stage: {"stage": stage} for stage in STAGES}
 STATES |= {f"{stage}, paused": {"stage": stage, "paused": True} for stage in STAGES if stage not in NEVER_PAUSED}
 """Every shape that a release file can have."""

@@ -53,7 +53,7 @@ def behind(directory: Path, minutes: int) -> Trial:
     made = roll_back(world.gitops, "complaints", "kim", iso(begun - timedelta(minutes=minutes)))
     last = world.gitops.decisions()[-1]
     problems = ledger_problems(world.gitops)
-    if last != made or world.gitops.snapshot().state.stage != "stable":
+    if last != made or world.gitops.snapshot().state.stage != "drain":
         problems.append("the last decision is not the last in the ledger")
     world.propose("e", begun + timedelta(minutes=1))
     wrong = int(world.gitops.snapshot().state.candidate == state.candidate)

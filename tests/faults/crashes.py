@@ -26,7 +26,7 @@ from tests.faults.play import STEPS, World, play
 from tests.faults.registry import SEED, Row, Trial
 
 _GROUPS: Mapping[str, tuple[str, ...]] = {
-    "deciding": ("sluice.rollout.advance", "sluice.gates.", "sluice.documents.state"),
+    "deciding": ("sluice.rollout.advance", "sluice.rollout.drain", "sluice.gates.", "sluice.documents.state"),
     "writing the commit": (
         "sluice.gitops.writer",
         "sluice.ledger.record",

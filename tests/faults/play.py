@@ -28,6 +28,7 @@ from sluice.operations.operator import add_hold, release_hold, roll_back
 from sluice.predictions.log import LogWriter, read_lines, window_frame, window_path, write_window
 from sluice.predictions.windows import list_windows
 from sluice.rollout.advance import look, propose
+from sluice.rollout.drain import remove_server
 from tests.faults import sample
 
 
@@ -95,8 +96,18 @@ class World:
     def walk(self, candidate: str) -> None:
         """Go on with this candidate's rollout, to its end; another one that is going on is another step's."""
         state = self.gitops.snapshot().state
-        if state.rollout is None or state.candidate != candidate:
-            return
+        if state.candidate == candidate:
+            self._walk(state)
+        self.drain()
+
+    def drain(self) -> None:
+        """Take the server of a rollout that is over away, when what serves is read back as its end said."""
+        if self.gitops.snapshot().state.leftover:
+            applied = self.sync()
+            self.gitops.commit(lambda fresh: remove_server(fresh, applied, fresh.state.since or ""))
+            self.sync()
+
+    def _walk(self, state: ReleaseState) -> None:
         moment = self.position(state)
         if moment > moment_of(state.since or ""):
             state = self.look(self.sync(), moment)
@@ -105,7 +116,6 @@ class World:
             self.send(moment)
             moment += sample.LOOK
             state = self.look(applied, moment)
-        self.sync()
 
     def propose(self, name: str, moment: datetime, *, passed: bool = True) -> None:
         """Propose a candidate; the same proposal twice is one decision."""
@@ -140,6 +150,7 @@ def _person(reason: str, act: Callable[[GitOps, str], object]) -> Step:
     def step(world: World) -> None:
         if not world.said(reason):
             act(world.gitops, reason)
+        world.drain()
 
     return step
 

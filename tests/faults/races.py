@@ -64,7 +64,7 @@ def two_promotions(directory: Path, index: int) -> Trial:
         for k, name in enumerate("bc")
     ]
     actions = sorted(words[2] for words in _answers(children))
-    made = world.gitops.decisions()[2:]
+    made = world.gitops.decisions()[3:]
     problems = ledger_problems(world.gitops)
     if actions != ["refuse", "start-shadow"]:
         problems.append(f"the two ended as {actions}")

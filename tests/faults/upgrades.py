@@ -48,6 +48,7 @@ def upgraded(directory: Path, name: str, end: str) -> Trial:
     else:
         late = sample.BEGIN + timedelta(hours=100)
         world.look(world.sync(), late)
+        world.drain()
     after, made = dict(world.gitops.records()), [one.id for one in world.gitops.decisions()]
     lost = lost_or_doubled(made[: len(begun)], begun) + sum(after.get(path) != text for path, text in before.items())
     state = world.gitops.snapshot().state

@@ -95,7 +95,7 @@ def test_with_git_down_the_state_here_is_rolled_back_at_once(gitops: GitOps) -> 
     up = _down(gitops)
     _broken(gitops)
     state = gitops.serving_snapshot().state
-    assert (state.stable, state.candidate, state.stage) == (A, None, "stable")
+    assert (state.stable, state.candidate, state.stage) == (A, None, "drain")
     found = status_of(gitops)
     assert (found["stable"], found["held"], found["break_glass"]["digest"]) == (A, [B], B)
     assert any("Git does not know it yet" in line for line in describe(found))
@@ -145,7 +145,7 @@ def test_a_remote_that_refuses_writing_changes_nothing_here(gitops: GitOps) -> N
         assert gitops.glass.pending_record() is not None
     hook.unlink()
     _look(gitops, 5)
-    assert gitops.snapshot().state.stage == "stable"
+    assert gitops.snapshot().state.stage == "drain"
     assert len(_rollbacks(gitops)) == 1
 
 
@@ -159,7 +159,7 @@ def test_nothing_advances_while_a_record_stands(gitops: GitOps) -> None:
         return look(snapshot, passing(snapshot.state, _day(5)), _day(5), {})
 
     assert gitops.commit(decide) is None
-    assert seen == ["stable"]
+    assert seen == ["drain"]
     assert git(Path(gitops.remote), "rev-list", "--count", f"{before}..main").strip() == b"1"
 
 
@@ -173,7 +173,7 @@ def test_glass_broken_while_a_look_is_being_written_goes_first(gitops: GitOps) -
         return look(snapshot, passing(snapshot.state, _day(5)), _day(5), {})
 
     assert gitops.commit(decide) is None
-    assert stages == ["canary", "stable"]
+    assert stages == ["canary", "drain"]
     assert gitops.snapshot().state.held(B) is not None
 
 

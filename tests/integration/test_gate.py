@@ -17,6 +17,8 @@ import pytest
 from sluice.documents.event_time import iso, moment_of
 from sluice.documents.evidence import Evidence
 from sluice.documents.state import Applied, ReleaseState
+from sluice.gitops.writer import GitOps
+from sluice.operations.ledger import verify
 from sluice.prometheus.source import PrometheusSource
 from sluice.rollout.advance import look
 from sluice_cluster.api import KubernetesCluster
@@ -27,7 +29,7 @@ from tests.support.cluster_documents import Cluster, rolled_out, unready
 from tests.support.gate import DOWN, gate_of, write_kubeconfig
 from tests.support.prometheus_town import POLICY_TEXT as POLICY
 from tests.support.prometheus_town import Town, town_in
-from tests.support.release import LATE, NOW, SINCE, A, C, arm, evidence_of, state_in
+from tests.support.release import LATE, NOW, SINCE, A, B, C, arm, evidence_of, state_in
 from tests.support.release_repository import repository_in
 
 QUICK = POLICY.replace("look_every_hours: 1", "look_every_hours: 0.0001\n  evidence_hours: 1")
@@ -70,7 +72,7 @@ def test_what_is_not_in_effect_promotes_nothing_and_still_ends_in_time(case: str
     after = gitops.snapshot()
     assert (told["action"], told["verdict"], told["commit"]) == ("time-out", "INCONCLUSIVE", after.commit)
     assert (after.state.stable, after.state.candidate, after.state.holds) == (state.stable, None, ())
-    assert after.state.stage == ("empty" if stage == "bootstrap" else "stable")
+    assert after.state.stage == ("empty" if stage == "bootstrap" else "drain")
 
 
 @dataclass(frozen=True)
@@ -228,6 +230,49 @@ def test_what_differs_from_git_between_rollouts_is_told_refreshed_and_alarms_whe
     assert told["alarm"] == (told["difference"] if minutes > 15 else None)
     assert cluster.refreshed == ["sluice-dev"]
     assert (told["action"], told["commit"], gitops.snapshot().commit) == ("wait", before, before)
+
+
+def _drained(gitops: GitOps, cluster: Cluster) -> dict[str, Any]:
+    """A look half an hour after a rollout's end, when Argo CD has synced the newest commit."""
+    cluster.app["status"]["sync"]["revision"] = gitops.snapshot().commit
+    return gate_of(gitops, cluster, iso(moment_of(SINCE) + timedelta(minutes=30))).look()
+
+
+def _candidate_never_came_up(cluster: Cluster) -> None:
+    cluster.served["candidate-0"] = B
+    pod = copy.deepcopy(cluster.all_pods[0])
+    pod["metadata"]["name"] = "candidate-0"
+    cluster.all_pods.append(pod)
+    cluster.deployments["tiny-candidate-predictor"] = rolled_out("ReplicaSetUpdated")
+    unready(cluster, "candidate", "CrashLoopBackOff")
+
+
+@pytest.mark.parametrize("case", ["the route stayed at 50/50", "copies are still made", "the sync failed"])
+def test_the_candidates_server_stays_until_the_end_of_its_rollout_is_read_back(case: str, tmp_path: Path) -> None:
+    state = state_in("drain", task="tiny")
+    gitops, cluster = repository_in(tmp_path, state, POLICY), Cluster(state, SINCE)
+    DIFFERENCES[case][0](cluster)
+    told = _drained(gitops, cluster)
+    assert (told["action"], told["alarm"], gitops.snapshot().state) == ("wait", told["difference"], state)
+    assert cluster.refreshed == ["sluice-dev"]
+
+    cluster = Cluster(state, SINCE)
+    _candidate_never_came_up(cluster)
+    told = _drained(gitops, cluster)
+    after = gitops.snapshot().state
+    assert (told["action"], told["candidate"], told["alarm"]) == ("remove-server", None, None)
+    assert (after.stage, after.stable, after.leftover) == ("stable", A, None)
+    again = _drained(gitops, Cluster(after, SINCE))
+    assert (again["action"], len(gitops.decisions())) == ("wait", 1)
+    verify(gitops).require_intact()
+
+
+def test_a_sync_of_before_the_rollouts_end_takes_no_server_away(tmp_path: Path) -> None:
+    state = state_in("drain", task="tiny")
+    gitops, cluster = repository_in(tmp_path, state, POLICY), Cluster(state, SINCE)
+    told = gate_of(gitops, cluster, NOW).look()
+    assert (told["action"], told["reasons"][0]["rule"], told["difference"]) == ("wait", "drain", None)
+    assert gitops.snapshot().state == state
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ def test_the_log_reads_like_a_release_history(gitops: GitOps) -> None:
 def test_the_tip_says_what_the_decisions_say(gitops: GitOps) -> None:
     _play(gitops)
     snapshot, decisions = gitops.snapshot(), gitops.decisions()
-    assert (snapshot.state.stage, snapshot.state.stable) == ("stable", B)
+    assert (snapshot.state.stage, snapshot.state.stable) == ("drain", B)
     assert snapshot.state.held(C) is not None
     assert decisions[-1].after == snapshot.state.model_dump(mode="json")
     assert all(one.after == two.before for one, two in itertools.pairwise(decisions))
@@ -262,7 +262,7 @@ def test_people_can_roll_back_hold_and_lift(gitops: GitOps) -> None:
     with pytest.raises(Refused, match="is being served"):
         add_hold(gitops, A, "no", "kim", _day(3))
     gitops.commit(_propose(B, 3))
-    assert roll_back(gitops, "audit", "kim", _day(4)).after["stage"] == "stable"
+    assert roll_back(gitops, "audit", "kim", _day(4)).after["stage"] == "drain"
     release_hold(gitops, B, "mended", "kim", _day(5))
     with pytest.raises(Refused, match="is not held"):
         release_hold(gitops, B, "mended", "kim", _day(5))

@@ -16,7 +16,8 @@ from sluice.gates.policy import parse_policy
 from sluice.gitops.writer import GitOps, Snapshot
 from sluice.release.file import render_holds, render_release, renderings
 from sluice.rollout.advance import look, propose
-from tests.support.release import GOOD, A, B, C, failing, passing, sample_checkout, state_in
+from sluice.rollout.drain import remove_server
+from tests.support.release import GOOD, A, B, C, applied_of, failing, passing, sample_checkout, state_in
 
 ROOT = Path(__file__).parents[2]
 RELEASE = "manifests/overlays/dev/release/kustomization.yaml"
@@ -62,7 +63,7 @@ def _digests(objects: list[dict[str, Any]]) -> dict[str, str]:
 
 def _assert_objects_say(objects: list[dict[str, Any]], state: ReleaseState) -> None:
     task = state.task
-    served = {f"{task}-stable": state.stable, f"{task}-candidate": state.candidate}
+    served = {f"{task}-stable": state.stable, f"{task}-candidate": state.candidate or state.leftover}
     assert _digests(objects) == {name: digest for name, digest in served.items() if digest}
     routes = _of(objects, "HTTPRoute")
     assert set(routes) == (set() if state.stage == "empty" else {task})
@@ -100,6 +101,11 @@ def test_every_commit_of_a_release_renders_what_git_decided(tmp_path: Path) -> N
     for candidate in (A, None, B, None, None, None, None, C):
         step(candidate)
     step(None, failing)
+    removed = gitops.commit(
+        lambda snapshot: remove_server(snapshot, applied_of(snapshot.state), "2020-02-01T00:00:00Z")
+    )
+    assert removed is not None
+    commits.append(removed.commit)
     stages = []
     for number, commit in enumerate(commits):
         gitops.export(tmp_path / str(number), commit)
@@ -110,13 +116,14 @@ def test_every_commit_of_a_release_renders_what_git_decided(tmp_path: Path) -> N
     assert stages == [
         "empty0",
         "bootstrap0",
-        "stable0",
+        "drain0",
         "shadow0",
         "canary0",
         "canary1",
         "confirm0",
-        "stable0",
+        "drain0",
         "shadow0",
+        "drain0",
         "stable0",
     ]
 
@@ -127,9 +134,9 @@ def gitops_empty() -> ReleaseState:
 
 
 @pytest.mark.parametrize("paused", [False, True])
-@pytest.mark.parametrize("stage", ["bootstrap", "shadow", "preview", "canary", "confirm", "stable"])
+@pytest.mark.parametrize("stage", ["bootstrap", "shadow", "preview", "canary", "confirm", "drain", "stable"])
 def test_the_task_names_the_objects(tmp_path: Path, stage: str, *, paused: bool) -> None:
-    state = state_in(stage, task="two-words", paused=paused and stage not in ("bootstrap", "stable"))
+    state = state_in(stage, task="two-words", paused=paused and stage not in ("bootstrap", "drain", "stable"))
     shutil.copytree(ROOT / "manifests", tmp_path / "manifests")
     (tmp_path / "manifests/overlays/dev/release/kustomization.yaml").write_bytes(render_release(state))
     objects = _render(tmp_path / "manifests/overlays/dev")
@@ -158,6 +165,7 @@ def _older_checkout(tmp_path: Path) -> Path:
     shutil.copy(ROOT / "kustomization.yaml", checkout)
     strategies = checkout / "manifests/strategies"
     shutil.rmtree(strategies / "blue-green")
+    shutil.rmtree(strategies / "drain")
     for name, former in BEFORE.items():
         shutil.rmtree(strategies / former)
         (strategies / name).rename(strategies / former)
@@ -172,13 +180,18 @@ def test_a_repository_is_written_with_the_strategies_that_it_has_and_goes_back_t
         written = gitops.commit(decide)
         assert written is not None
         gitops.export(tmp_path / exported, written.commit)
-        _assert_objects_say(_render(tmp_path / exported), ReleaseState.model_validate(written.decision.after))
         release = yaml.safe_load((tmp_path / exported / RELEASE).read_text())
-        return str(release["components"][0]).rpartition("/")[2]
+        strategy = str(release["components"][0]).rpartition("/")[2]
+        state = ReleaseState.model_validate(written.decision.after)
+        _assert_objects_say(_render(tmp_path / exported), without_leftover(state) if strategy == "plain" else state)
+        return strategy
 
     def person(*command: str) -> None:
         author = ("-c", "user.name=kim", "-c", "user.email=kim@localhost")
         subprocess.run(["git", *author, *command], cwd=tmp_path, capture_output=True, check=True)
+
+    def without_leftover(state: ReleaseState) -> ReleaseState:
+        return state.model_copy(update={"arms": state.rivals})
 
     days = [f"2020-01-0{day}T00:00:00Z" for day in range(1, 8)]
     assert strategy_of(lambda seen: propose(seen, A, GOOD, {}, {}, days[0]), "bootstrap") == "first"
@@ -189,7 +202,7 @@ def test_a_repository_is_written_with_the_strategies_that_it_has_and_goes_back_t
     person("-C", str(work), "commit", "-m", "strategies of today")
     person("-C", str(work), "push", "origin", "HEAD:main")
     assert strategy_of(lambda seen: propose(seen, B, GOOD, {}, {}, days[2]), "shadow") == "shadow"
-    assert strategy_of(lambda seen: look(seen, failing(seen.state, days[3]), days[3], {}), "back") == "stable"
+    assert strategy_of(lambda seen: look(seen, failing(seen.state, days[3]), days[3], {}), "back") == "drain"
     person("-C", str(work), "pull", "--rebase", "origin", "main")
     person("-C", str(work), "checkout", "HEAD~3", "--", RELEASE)  # the file as the older version had left it
     person("-C", str(work), "commit", "-am", "back by hand")
@@ -197,7 +210,7 @@ def test_a_repository_is_written_with_the_strategies_that_it_has_and_goes_back_t
     snapshot = gitops.snapshot()
     gitops.export(tmp_path / "by-hand", snapshot.commit)
     assert b"strategies/plain" in (tmp_path / "by-hand" / RELEASE).read_bytes()
-    _assert_objects_say(_render(tmp_path / "by-hand"), snapshot.state)
+    _assert_objects_say(_render(tmp_path / "by-hand"), without_leftover(snapshot.state))
     assert snapshot.state.stable == A
 
 
@@ -245,7 +258,7 @@ def _with_option(tmp_path: Path, option: str, state: ReleaseState, *more: str) -
 
 
 @pytest.mark.parametrize("option", ["kserve-canary", "knative"])
-@pytest.mark.parametrize("stage", ["bootstrap", "canary", "confirm", "stable"])
+@pytest.mark.parametrize("stage", ["bootstrap", "canary", "confirm", "drain", "stable"])
 def test_one_service_with_a_split_of_its_own_says_what_git_decided(tmp_path: Path, option: str, stage: str) -> None:
     state = state_in(stage, task="toy")
     objects = _render(_with_option(tmp_path, option, state))

@@ -62,7 +62,7 @@ def _tip(gitops: GitOps) -> str:
 
 def test_a_confirmed_model_goes_from_dev_to_prod_by_one_commit_each(town: Environments) -> None:
     confirmed = town.release(A)
-    commit = _tip(town.dev)
+    commit = town.dev.trail().commit_of(confirmed.id)
     made = town.promote(town.staging)
     assert made.decision is not None
     assert (made.decision.environment, made.decision.action, made.forbidden) == ("staging", "bootstrap", False)
@@ -71,7 +71,7 @@ def test_a_confirmed_model_goes_from_dev_to_prod_by_one_commit_each(town: Enviro
     assert made.decision.evidence == evaluation()
     assert made.decision.reasons[0].rule == "promoted"
     assert town.staging.snapshot().state.candidate == A
-    assert git_as_kim("rev-list", "--count", f"{commit}..main", cwd=town.remote) == "1"
+    assert git_as_kim("rev-list", "--count", f"{commit}..main", cwd=town.remote) == "2", "housekeeping"
     town.confirm(town.staging)
     first = town.promote(town.prod)
     assert first.decision is not None

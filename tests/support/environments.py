@@ -12,7 +12,8 @@ from sluice.documents.verdict import Decision
 from sluice.gitops.writer import GitOps, Snapshot
 from sluice.operations.promote import Promotion, promote
 from sluice.rollout.advance import look, propose
-from tests.support.release import GOOD, POLICY_TEXT, passing
+from sluice.rollout.drain import remove_server
+from tests.support.release import GOOD, POLICY_TEXT, applied_of, passing
 
 ROOT = Path(__file__).parents[2]
 
@@ -69,10 +70,11 @@ class Environments:
         return written.decision
 
     def confirm(self, gitops: GitOps) -> Decision:
-        """Look until the candidate is stable; returns the decision that confirmed it."""
+        """Look until the candidate is stable, and its server of before is gone; returns what confirmed it."""
         made = self.look(gitops)
         while gitops.snapshot().state.rollout:
             made = self.look(gitops)
+        gitops.commit(lambda snapshot: remove_server(snapshot, applied_of(snapshot.state), made.now))
         return made
 
     def release(self, digest: str, evidence: dict[str, Any] | None = None) -> Decision:

@@ -62,6 +62,7 @@ online:
 """
 POLICY: GatePolicy = parse_policy(POLICY_TEXT, "policy")
 STAGES = ("bootstrap", "shadow", "canary", "confirm")
+_RESTING = ("empty", "drain", "stable")
 _ROOT = Path(__file__).parents[2]
 
 
@@ -82,22 +83,23 @@ def sample_checkout() -> Path:
 
 
 def state_in(stage: str, step: int = 0, **changed: Any) -> ReleaseState:
-    """A state of ``stage``; the candidate is B, stable is A where there is one."""
+    """A state of ``stage``; the candidate, or what is left of it, is B, stable is A where there is one."""
     weight = {"canary": (10, 50)[step]}.get(stage, 100 if stage in ("bootstrap", "confirm") else 0)
     served = stage != "empty"
     values = {
         "task": "toy",
         "environment": "dev",
         "sequence": 4,
-        "rollout": None if stage in ("empty", "stable") else "r0004-b",
+        "rollout": None if stage in _RESTING else "r0004-b",
         "stage": stage,
         "step": step,
         "since": SINCE if served else None,
         "stable": None if stage in ("empty", "bootstrap") else A,
-        "candidate": None if stage in ("empty", "stable") else B,
+        "candidate": None if stage in _RESTING else B,
         "stable_weight": 100 - weight if served else 0,
         "candidate_weight": weight,
         "mirror_percent": 100 if stage == "shadow" else 0,
+        "arms": ({"role": "leftover", "digest": B},) if stage == "drain" else (),
     }
     return ReleaseState.model_validate(values | changed)
 

@@ -131,7 +131,7 @@ def test_it_decides_again_after_a_lost_race(gitops: GitOps, tmp_path: Path) -> N
 
     with pytest.raises(Refused, match="no longer waits"):
         approve(Loses(Path(gitops.remote), "dev"), "looks right", "kim", january(5))
-    assert gitops.snapshot().state.stage == "stable"
+    assert gitops.snapshot().state.stage == "drain"
 
 
 def test_another_pause_is_not_the_one_that_was_seen(gitops: GitOps, tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_a_stage_that_the_policy_lost_cannot_be_approved(gitops: GitOps, tmp_pat
     assert "the policy has no such stage" in "\n".join(describe(status_of(gitops)))
     ended = look_on(gitops, 5)
     assert ended
-    assert (ended.decision.action, gitops.snapshot().state.stage) == ("time-out", "stable")
+    assert (ended.decision.action, gitops.snapshot().state.stage) == ("time-out", "drain")
 
 
 @pytest.mark.parametrize(("reason", "by"), [("", "kim"), ("two\nlines", "kim"), ("right", ""), ("x" * 501, "kim")])
@@ -241,7 +241,7 @@ def test_status_says_who_is_waited_for_and_until_when(gitops: GitOps) -> None:
         f"for evidence, not before {january(7)}, at most until {january(10)}" in line for line in describe(found)
     )
     roll_back(gitops, "audit", "kim", january(7))
-    assert status_of(gitops)["waits"] is None
+    assert status_of(gitops)["waits"]["for"].startswith("the route: ")
 
 
 def test_the_command_exits_with_0_2_and_3(gitops: GitOps) -> None:

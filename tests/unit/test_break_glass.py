@@ -13,7 +13,7 @@ from sluice.gitops.break_glass import BreakGlass, Glass, break_glass, decision_o
 from tests.support.release import NOW, SINCE, A, B, C, snapshot_of, state_in
 
 D = "sha256:" + "d" * 64
-STATES = [state_in(stage) for stage in ("empty", "bootstrap", "shadow", "canary", "confirm", "stable")]
+STATES = [state_in(stage) for stage in ("empty", "bootstrap", "shadow", "canary", "confirm", "drain", "stable")]
 
 
 def _record(digest: str, *earlier: str) -> BreakGlass:
@@ -50,7 +50,7 @@ def test_without_a_record_git_is_right() -> None:
 
 def test_a_candidate_leaves_its_stable_alone() -> None:
     after = effective(state_in("canary"), _record(B, C))
-    assert (after.stage, after.stable, after.candidate, after.stable_weight) == ("stable", A, None, 100)
+    assert (after.stage, after.stable, after.candidate, after.stable_weight) == ("drain", A, None, 100)
 
 
 def test_a_promoted_one_is_replaced_by_the_best_earlier_model_that_is_not_held() -> None:

@@ -176,7 +176,7 @@ def test_status_tells_the_last_decision_of_each_stage(gitops: GitOps) -> None:
     add_hold(gitops, C, "[/b] audit", "kim", NOW)
     found = status_of(gitops)
     assert (found["stable"], found["candidate"], found["held"]) == (B, None, [C])
-    assert (found["stage"], found["stable_weight"], found["commit"]) == ("stable", 100, gitops.snapshot().commit)
+    assert (found["stage"], found["stable_weight"], found["commit"]) == ("drain", 100, gitops.snapshot().commit)
     last = {stage: made["action"] for stage, made in found["decisions"].items()}
     assert last["offline"] == "start-shadow"
     assert (last["shadow"], last["canary"], last["confirm"]) == ("set-weight", "promote", "confirm")

@@ -40,19 +40,19 @@ _MAKE = {"PASS": passing, "FAIL": failing, "INCONCLUSIVE": unclear}
 @pytest.mark.parametrize(
     ("stage", "step", "verdict", "action", "after", "weights", "held"),
     [
-        ("bootstrap", 0, "PASS", "confirm", "stable", (100, 0), False),
+        ("bootstrap", 0, "PASS", "confirm", "drain", (100, 0), False),
         ("bootstrap", 0, "FAIL", "rollback", "empty", (0, 0), True),
         ("bootstrap", 0, "INCONCLUSIVE", "wait", "bootstrap", (0, 100), False),
         ("shadow", 0, "PASS", "set-weight", "canary", (90, 10), False),
-        ("shadow", 0, "FAIL", "rollback", "stable", (100, 0), True),
+        ("shadow", 0, "FAIL", "rollback", "drain", (100, 0), True),
         ("shadow", 0, "INCONCLUSIVE", "wait", "shadow", (100, 0), False),
         ("canary", 0, "PASS", "set-weight", "canary", (50, 50), False),
-        ("canary", 0, "FAIL", "rollback", "stable", (100, 0), True),
+        ("canary", 0, "FAIL", "rollback", "drain", (100, 0), True),
         ("canary", 0, "INCONCLUSIVE", "wait", "canary", (90, 10), False),
         ("canary", 1, "PASS", "promote", "confirm", (0, 100), False),
-        ("canary", 1, "FAIL", "rollback", "stable", (100, 0), True),
-        ("confirm", 0, "PASS", "confirm", "stable", (100, 0), False),
-        ("confirm", 0, "FAIL", "rollback", "stable", (100, 0), True),
+        ("canary", 1, "FAIL", "rollback", "drain", (100, 0), True),
+        ("confirm", 0, "PASS", "confirm", "drain", (100, 0), False),
+        ("confirm", 0, "FAIL", "rollback", "drain", (100, 0), True),
         ("confirm", 0, "INCONCLUSIVE", "wait", "confirm", (0, 100), False),
     ],
 )
@@ -64,6 +64,7 @@ def test_every_stage_and_verdict(  # noqa: PLR0917  one argument a column of the
     assert (advice.action, advice.verdict, advice.after.stage) == (action, verdict, after)
     assert (advice.after.stable_weight, advice.after.candidate_weight) == weights
     assert (advice.after.held(B) is not None) == held
+    assert advice.after.leftover == (B if after == "drain" else None)
     assert (advice.after == state) == (action == "wait")
 
 
@@ -72,7 +73,7 @@ def test_time_runs_out_and_nothing_is_held(stage: str) -> None:
     state = state_in(stage)
     advice = advance(state, unclear(state), POLICY, LATE)
     assert (advice.action, advice.verdict) == ("time-out", Verdict.INCONCLUSIVE)
-    assert advice.after.stage == ("empty" if stage == "bootstrap" else "stable")
+    assert advice.after.stage == ("empty" if stage == "bootstrap" else "drain")
     assert advice.after.holds == ()
     assert advice.reasons[-1].rule == "maximum_hours"
     assert "timed out" in advice.reasons[-1].text

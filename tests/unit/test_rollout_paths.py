@@ -78,7 +78,7 @@ def test_a_rollout_takes_the_stages_of_its_policy(policy: GatePolicy, path: list
         state = advice.after
         taken.append(f"{advice.action} {state.candidate_weight}")
     assert taken == path
-    assert (state.stable, state.stage) == (B, "stable")
+    assert (state.stable, state.stage) == (B, "drain")
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_stable_keeps_its_share_in_confirm_until_the_candidate_is_stable(canary:
     while state.rollout:
         action, state = forward(state, policy, NOW)
         weights.append((action, state.stage, state.stable_weight, state.candidate_weight))
-    assert weights[-2:] == [("promote", "confirm", 5, 95), ("confirm", "stable", 100, 0)]
+    assert weights[-2:] == [("promote", "confirm", 5, 95), ("confirm", "drain", 100, 0)]
     assert (state.stable, state.candidate) == (B, None)
 
 
@@ -328,7 +328,7 @@ def test_with_stable_lost_nothing_is_promoted_and_the_deadline_brings_it_back(st
         assert (advice.action, advice.after) == ("wait", state)
         assert _rules(advice)["stable-lost"] == "INCONCLUSIVE"
         over = asked(make, 72)
-        assert (over.action, over.after.stage, over.after.stable, over.after.holds) == ("time-out", "stable", A, ())
+        assert (over.action, over.after.stage, over.after.stable, over.after.holds) == ("time-out", "drain", A, ())
     failed = asked(failing, 24)
     assert (failed.action, failed.after.stable, failed.after.stable_weight) == ("rollback", A, 100)
     (lost,) = [reason for reason in failed.reasons if reason.rule == "stable-lost"]
@@ -386,7 +386,7 @@ def test_both_sides_lost_is_a_step_that_is_not_applied() -> None:
 def test_a_stage_that_a_new_policy_lost_ends_the_rollout(state: ReleaseState, policy: GatePolicy, name: str) -> None:
     evidence = seen("PASS", state, NOW)
     advice = advance(state, evidence, policy, NOW)
-    assert (advice.action, advice.verdict, advice.after.stage) == ("time-out", Verdict.INCONCLUSIVE, "stable")
+    assert (advice.action, advice.verdict, advice.after.stage) == ("time-out", Verdict.INCONCLUSIVE, "drain")
     assert (advice.after.stable, advice.after.holds, _rules(advice)) == (A, (), {"policy": "INCONCLUSIVE"})
     assert f"the policy has no {name} any more" in advice.reasons[0].text
     made = decided(state, evidence, policy, "sha256:1", NOW, {})

@@ -179,7 +179,7 @@ def test_without_a_person_nothing_leaves_a_stage_that_asks_for_one(policy: GateP
         turn += 1
         terms = terms_of(walk.state.model_copy(update={"stage": stage}), policy)
         assert terms
-        went_on = walk.state.stage not in (stage, "stable") or walk.state.stable == B
+        went_on = walk.state.stage not in (stage, "drain") or walk.state.stable == B
         left_alone += [stage] if terms.approval and went_on else []
     assert turn > 0
     assert left_alone == []
@@ -193,9 +193,9 @@ _HOURS = st.sampled_from([12.0, 72.0, 1e300])
 
 @st.composite
 def _states(draw: st.DrawFn) -> ReleaseState:
-    stage = draw(st.sampled_from(["empty", "bootstrap", "shadow", "preview", "canary", "confirm", "stable"]))
+    stage = draw(st.sampled_from(["empty", "bootstrap", "shadow", "preview", "canary", "confirm", "drain", "stable"]))
     step = draw(st.integers(0, 1)) if stage == "canary" else 0
-    paused = stage not in ("empty", "bootstrap", "stable") and draw(st.booleans())
+    paused = stage not in ("empty", "bootstrap", "drain", "stable") and draw(st.booleans())
     since = None if stage == "empty" else draw(_MOMENTS)
     return state_in(stage, step, paused=paused, since=since, sequence=draw(st.integers(0, 10**6)))
 

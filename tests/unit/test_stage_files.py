@@ -101,7 +101,7 @@ def test_a_strategy_of_stages_that_there_are_is_one_line(tmp_path: Path) -> None
         ["set-weight", "canary"],
         ["set-weight", "canary"],
         ["promote", "confirm"],
-        ["confirm", "stable"],
+        ["confirm", "drain"],
     ]
     assert rollout["stable"].startswith("sha256:bb")
     assert _changed(copy) == {"registry.py"}
@@ -112,7 +112,7 @@ def test_a_stage_is_one_file_and_its_lines_in_the_registry(tmp_path: Path) -> No
         tmp_path,
         {
             "import PREVIEW, BlueGreenStage\n": "import PREVIEW, BlueGreenStage\nfrom sluice.stages.half import HALF\n",
-            "CANARY, CONFIRM, STABLE)": "CANARY, HALF, CONFIRM, STABLE)",
+            "CANARY, CONFIRM, DRAIN": "CANARY, HALF, CONFIRM, DRAIN",
             "    confirm: ConfirmStage\n": "    confirm: ConfirmStage\n    half: OnlineStage | None = None\n",
             "section import PolicyModel\n": "section import OnlineStage, PolicyModel\n",
             '    Strategy("canary", (': '    Strategy("a/b", (HALF, CONFIRM)),\n    Strategy("canary", (',
@@ -130,6 +130,6 @@ def test_a_stage_is_one_file_and_its_lines_in_the_registry(tmp_path: Path) -> No
             f"toy dev: {digest} answers 50 %, as stable does  PASS",
         ],
         ["promote", "confirm", [["stable", 0], ["candidate", 100]], "toy dev: half 50 -> 100 %, old side warm  PASS"],
-        ["confirm", "stable", [["stable", 100]], f"toy dev: {digest} confirmed as stable  PASS"],
+        ["confirm", "drain", [["stable", 100], ["leftover", 0]], f"toy dev: {digest} confirmed as stable  PASS"],
     ]
     assert _changed(copy) == {"registry.py", "half.py"}

@@ -11,6 +11,7 @@ Where an option has one InferenceService split by itself, ``sluice_cluster.one_s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -37,7 +38,14 @@ class ReadBack(NamedTuple):
     synced: tuple[Sync, ...]
 
 
-def read_back(cluster: Cluster, application: str, namespace: str, task: str, ask: Asking | None = None) -> ReadBack:
+def read_back(
+    cluster: Cluster,
+    application: str,
+    namespace: str,
+    task: str,
+    ask: Asking | None = None,
+    answering: Sequence[str] = SIDES,
+) -> ReadBack:
     """
     What is in effect for one task in one environment. A side that is lost serves no digest.
 
@@ -47,6 +55,7 @@ def read_back(cluster: Cluster, application: str, namespace: str, task: str, ask
         namespace: of the environment.
         task: names the route and, with ``-stable`` and ``-candidate``, the services; or the one service that splits.
         ask: how a pod is asked for its digest; by default at its own address.
+        answering: the sides whose servers are asked; of the others it is only read what is sent to them.
 
     Raises:
         NotApplied: a sync is under way or failed, a gateway has not taken the route over, or pods are not ready or
@@ -59,7 +68,7 @@ def read_back(cluster: Cluster, application: str, namespace: str, task: str, ask
     else:
         weights, mirror = split_of(cluster.routes(namespace), task)
         names = {side: f"{task}-{side}" for side in SIDES}
-        digests = {side: _service(cluster, document, namespace, name, asking) for side, name in names.items()}
+        digests = {side: _service(cluster, document, namespace, names[side], asking) for side in answering}
         sides = Split(digests, {side: weights.get(f"{name}-predictor", 0) for side, name in names.items()})
     applied = Applied(
         commit=commit,

@@ -2,7 +2,7 @@
 One look at one environment from inside its cluster: what ``make run`` does after each window of traffic.
 
     repository ─┬─ a rollout ──► approval merged, or: read back ─► evidence ─► look ─┬─► at most one commit
-                └─ none ───────► read back ─► what the environment before confirmed ─┘
+                └─ none ───────► read back ─► housekeeping, or what the environment before confirmed ─┘
 
 Where the effect is not what Git says, Argo CD is asked to compare them now, in every stage.
 
@@ -35,6 +35,7 @@ from sluice.operations.promote import promote
 from sluice.operations.why import run_of
 from sluice.release.snapshot import Snapshot
 from sluice.rollout.advance import decided, look
+from sluice.rollout.drain import WAITS, remove_server
 from sluice.rollout.effect import judge_effect
 from sluice.rollout.watch import watch
 from sluice.stages.stage import SIDES
@@ -104,7 +105,8 @@ class Gate:
         effect, hindrance = self._read_back(state)
         difference = self._compare(state, effect, hindrance)
         if state.rollout is None:
-            return self._promote(snapshot) | self._watch(snapshot, effect, hindrance, difference)
+            done = self._drain(snapshot, effect) if state.leftover else self._promote(snapshot)
+            return done | self._watch(snapshot, effect, hindrance, difference)
         return self._judge(snapshot, effect, hindrance) | difference
 
     def _judge(self, snapshot: Snapshot, effect: ReadBack, hindrance: str | None) -> dict[str, Any]:
@@ -148,6 +150,21 @@ class Gate:
         alarm = "; ".join(filter(None, (difference["alarm"], *failed))) or None
         return difference | {"watch": _plain(reasons), "alarm": alarm}
 
+    def _drain(self, snapshot: Snapshot, effect: ReadBack) -> dict[str, Any]:
+        """
+        Take the server of a rollout that is over away, where a sync of its end is what was read back.
+
+        Until then nothing is proposed from here either: another model would take the server's place while requests may
+        still be sent to it.
+        """
+
+        def decide(fresh: Snapshot) -> Decision | None:
+            return remove_server(fresh, effect.applied, iso(self.clock())) if fresh.state == snapshot.state else None
+
+        if self._is_in_stage(snapshot.state, effect.applied.commit) and (write := self.gitops.commit(decide)):
+            return _message(write.commit, snapshot.state, **_words(write.decision), **_put(write.decision))
+        return _message(snapshot.commit, snapshot.state, snapshot.state.stage, WAITS)
+
     def _promote(self, snapshot: Snapshot) -> dict[str, Any]:
         """Propose what the environment before this one confirmed, where the policy names one."""
         if snapshot.policy.promote_from is None:
@@ -176,15 +193,16 @@ class Gate:
         """What is in effect, or nothing and why that is not known; between rollouts nothing waits for it."""
         end = time.monotonic() + (self.patience_s if state.rollout else 0)
         while True:
-            effect, hindrance = self._read_once(state.task)
+            effect, hindrance = self._read_once(state)
             is_lost = any(getattr(state, side) and not getattr(effect.applied, side) for side in SIDES)
             if not is_lost or time.monotonic() >= end:
                 return effect, hindrance
             time.sleep(min(_PAUSE_SECONDS, self.patience_s))
 
-    def _read_once(self, task: str) -> tuple[ReadBack, str | None]:
+    def _read_once(self, state: ReleaseState) -> tuple[ReadBack, str | None]:
+        about = self._application, self.namespace, state.task, self.ask, state.answering
         try:
-            return read_back(self.cluster, self._application, self.namespace, task, self.ask), None
+            return read_back(self.cluster, *about), None
         except NotApplied as error:
             return _NOTHING, str(error)
 

@@ -75,7 +75,7 @@ class Reconciler:
         """
         snapshot = self.gitops.serving_snapshot()
         state = snapshot.state
-        digests = [digest for digest in (state.stable, state.candidate) if digest]
+        digests = [digest for digest in (state.stable, state.candidate, state.leftover) if digest]
         self.problems = self._start_missing(state, digests)
         if not self.problems:
             routes = self._routes(snapshot.commit, state)

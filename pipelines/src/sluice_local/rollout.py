@@ -27,6 +27,7 @@ from sluice.gitops.writer import Snapshot
 from sluice.models.bundle import BundleManifest, load_bundle
 from sluice.predictions.windows import list_windows
 from sluice.rollout.advance import Advice, advance, look
+from sluice.rollout.drain import remove_server
 from sluice_local.world import LocalWorld
 
 LOOKS = "looks.jsonl"
@@ -34,15 +35,21 @@ LOOKS = "looks.jsonl"
 
 def walk_rollout(world: LocalWorld, record: Path, *, interrupt: bool) -> None:
     """
-    Go on with the rollout that Git says is going on, to its end; does nothing when there is none.
+    Go on with the rollout that Git says is going on, to its end, and take the server that it leaves over away; does
+    nothing where neither is there.
 
     Started again after a kill, it first looks again at the last whole window: if the decision on it was committed
     before the kill, Git has moved on and the look is about the next stage; if not, it decides the same now.
     """
-    walk = _Walk(world, record, interrupt=interrupt)
     snapshot = world.gitops.snapshot()
-    if snapshot.state.rollout is None:
-        return
+    if snapshot.state.rollout:
+        _walk(_Walk(world, record, interrupt=interrupt), snapshot)
+    if world.gitops.snapshot().state.leftover:
+        _take_server_away(world)
+
+
+def _walk(walk: _Walk, snapshot: Snapshot) -> None:
+    world = walk.world
     moment = walk.position(snapshot.state)
     world.events.emit("step", name="start serving")
     world.publisher.reset(moment)
@@ -57,6 +64,12 @@ def walk_rollout(world: LocalWorld, record: Path, *, interrupt: bool) -> None:
         walk.send(snapshot.state, moment, end)
         moment = end
         snapshot = walk.look(applied, moment)
+
+
+def _take_server_away(world: LocalWorld) -> None:
+    """One commit, at the event time of the rollout's end, when what serves is as that said."""
+    applied = world.reconciler.sync()
+    world.gitops.commit(lambda fresh: remove_server(fresh, applied, fresh.state.since or ""))
     world.reconciler.sync()
 
 

@@ -17,6 +17,7 @@ from sluice.documents.verdict import Decision
 from sluice.gitops.writer import GitOps, Snapshot
 from sluice.operations.operator import roll_back
 from sluice.rollout.advance import look, propose
+from sluice.rollout.drain import remove_server
 from sluice_cluster.api import KubernetesCluster
 from sluice_cluster.applied import read_back
 from sluice_cluster.cluster import NotApplied, Resource
@@ -110,6 +111,11 @@ class Promotion:
 
         return self._commit(decide)
 
+    def roll_back(self) -> Applied:
+        """A person ends the rollout; returns what is in effect then."""
+        now = self._now()
+        return self._settle(lambda: roll_back(self.gitops, "complaints", "kim", now))
+
     def _commit(self, decide: Any) -> Applied:
         return self._settle(lambda: self.gitops.commit(decide))
 
@@ -122,7 +128,10 @@ class Promotion:
         state = snapshot.state
         found: Applied = wait_until(f"{state.stage} is in effect", lambda: self._in_effect(snapshot), self.patience)
         self.seconds.append((f"{state.stage}{state.step}", round(time.monotonic() - started, 1)))
-        return found
+        if state.leftover is None:
+            return found
+        now = self._now()
+        return self._commit(lambda snapshot: remove_server(snapshot, found, now))
 
     def _in_effect(self, snapshot: Snapshot) -> Applied:
         applied = self.applied()
@@ -132,7 +141,8 @@ class Promotion:
 
     def applied(self) -> Applied:
         """What the cluster says."""
+        about = "sluice-dev", "sluice-dev", "tiny", digest_by_proxy, self.gitops.snapshot().state.answering
         try:
-            return read_back(self.cluster, "sluice-dev", "sluice-dev", "tiny", digest_by_proxy).applied
+            return read_back(self.cluster, *about).applied
         except NotApplied as error:
             raise Refused(str(error)) from error

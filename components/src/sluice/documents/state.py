@@ -8,6 +8,7 @@ What is released in one environment, as Git holds it.
     preview     yes     yes        100 / 0   0       blue/green before the switch
     canary      yes     yes        sum 100   0
     confirm     yes     yes        0 / 100   0       the old side stays warm, and may keep up to 20 (holdback)
+    drain       yes     –          100 / 0   0       the rollout is over, the candidate's server still runs (leftover)
     stable      yes     –          100 / 0   0
 
 What a stage looks like is said by its file in ``sluice.stages``. Any stage of a rollout but bootstrap may be
@@ -40,7 +41,16 @@ from sluice.documents.event_time import Moment
 from sluice.documents.model import FrozenDocument, first_violation
 from sluice.errors import BadArtifact
 from sluice.stages.registry import STAGES
-from sluice.stages.stage import CANDIDATE_ROLE, SIDES, STABLE_ROLE, Percent, RolloutArm, Traffic, arm_in
+from sluice.stages.stage import (
+    CANDIDATE_ROLE,
+    LEFTOVER_ROLE,
+    SIDES,
+    STABLE_ROLE,
+    Percent,
+    RolloutArm,
+    Traffic,
+    arm_in,
+)
 
 _DIGEST = r"^sha256:[0-9a-f]{64}$"
 Digest = Annotated[str, Field(pattern=_DIGEST)]
@@ -201,6 +211,21 @@ class ReleaseState(FrozenDocument):
         return self.arm(CANDIDATE_ROLE).digest
 
     @property
+    def leftover(self) -> str | None:
+        """Digest of the candidate's server of a rollout that is over: it goes once the route was read back."""
+        return self.arm(LEFTOVER_ROLE).digest
+
+    @property
+    def answering(self) -> tuple[str, ...]:
+        """The sides whose servers are read back: not a leftover's, which may never have come up."""
+        return (STABLE_ROLE,) if self.leftover else SIDES
+
+    @property
+    def rivals(self) -> Traffic:
+        """The arms without a leftover."""
+        return tuple(arm for arm in self.arms if arm.role != LEFTOVER_ROLE)
+
+    @property
     def stable_weight(self) -> int:
         """Percent of the requests that stable answers."""
         return self.arm(STABLE_ROLE).weight
@@ -240,14 +265,24 @@ class ReleaseState(FrozenDocument):
         return ReleaseState.model_validate(fields | {"sequence": self.sequence + 1} | changes)
 
     def settled(self, stable: str | None, now: str, holds: tuple[Hold, ...]) -> ReleaseState:
-        """The state between rollouts that follows this one: one stable model, or none."""
-        arms = (RolloutArm(role=STABLE_ROLE, digest=stable, weight=100),) if stable else ()
-        stage = "stable" if stable else "empty"
+        """The state between rollouts that follows this one: one stable model, or none; a candidate's server stays."""
+        left = self.candidate or self.leftover
+        leftover = (RolloutArm(role=LEFTOVER_ROLE, digest=left),) if left else ()
+        arms = (RolloutArm(role=STABLE_ROLE, digest=stable, weight=100), *leftover) if stable else ()
+        stage = ("drain" if left else "stable") if stable else "empty"
         return self.successor(rollout=None, stage=stage, step=0, since=now, arms=arms, paused=False, holds=holds)
+
+    def drained(self, now: str) -> ReleaseState:
+        """The state that follows once nothing is sent to the leftover any more: without it."""
+        return self.successor(stage="stable", since=now, arms=(self.arm(STABLE_ROLE),))
 
     def is_applied(self, applied: Applied) -> bool:
         """Whether what was read back is what this state says: digests, weights and mirror."""
-        return self.arms == applied.arms
+        return self.rivals == self.asked_of(applied).arms
+
+    def asked_of(self, applied: Applied) -> Applied:
+        """What was read back of the arms: whether a leftover still serves does not matter, what it is sent does."""
+        return applied.model_copy(update={"candidate": None}) if self.leftover else applied
 
 
 def contradiction(state: ReleaseState) -> tuple[str, str] | None:
@@ -259,8 +294,8 @@ def contradiction(state: ReleaseState) -> tuple[str, str] | None:
     weights = tuple(state.arm(role).weight for role in roles)
     presence = {role: state.arm(role).digest is not None for role in roles}
     extreme = next((arm for arm in reversed(arms) if not 0 < arm.weight < 100), None)
-    twin = next((pair for pair in combinations(arms, 2) if pair[0].digest == pair[1].digest), None)
-    held_role = next((arm.role for arm in arms if state.held(arm.digest or "")), None)
+    twin = next((pair for pair in combinations(state.rivals, 2) if pair[0].digest == pair[1].digest), None)
+    held_role = next((arm.role for arm in state.rivals if state.held(arm.digest or "")), None)
     malformed = next((arm.role for arm in arms if arm.digest and not re.fullmatch(_DIGEST, arm.digest)), None)
     rules = (
         (sum(weights) == (100 if stage.roles else 0), "weights", f"{weights} do not add up to 100"),

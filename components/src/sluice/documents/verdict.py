@@ -70,11 +70,11 @@ class Decision(FrozenDocument):
     task: str
     environment: str
     stage: str
-    """propose, offline, bootstrap, shadow, preview, canary, confirm, hold, rollback."""
+    """propose, offline, bootstrap, shadow, preview, canary, confirm, drain, hold, rollback."""
     action: str
     """
     What follows: refuse, bootstrap, start-shadow, start-preview, set-weight, promote, confirm, pause, approve,
-    time-out, rollback, hold, release-hold, wait.
+    time-out, rollback, remove-server, hold, release-hold, wait.
     """
     verdict: Verdict
     candidate: str | None

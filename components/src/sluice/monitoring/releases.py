@@ -95,10 +95,12 @@ def _values(snapshot: Snapshot, decisions: list[Decision]) -> Iterator[tuple[str
     for name, moment in (("since", state.since), ("deadline", deadline_of(state, snapshot.policy))):
         if moment:
             yield f"{name}_seconds", (), moment_of(moment).timestamp()
-    weights = dict.fromkeys(SIDES, 0) | {arm.role: arm.weight for arm in state.arms} | {"mirror": state.mirror_percent}
+    weights = (
+        dict.fromkeys(SIDES, 0) | {arm.role: arm.weight for arm in state.rivals} | {"mirror": state.mirror_percent}
+    )
     for side, percent in weights.items():
         yield "weight_percent", (side,), percent
-    for arm in state.arms:
+    for arm in state.rivals:
         yield "digest", (arm.role, str(arm.digest)), 1
     yield "paused", (), state.paused
     yield "holds", (), len(state.holds)

@@ -8,6 +8,7 @@ from rich.markup import escape
 
 from sluice.gitops.writer import GitOps, Snapshot
 from sluice.operations.expectation import expected_end
+from sluice.rollout.drain import WAITS
 from sluice.rollout.terms import deadline_of, soaked_at, terms_of
 
 
@@ -17,9 +18,10 @@ def status_of(gitops: GitOps) -> dict[str, Any]:
 
     Keys: ``environment, task, commit, stage, since, stable, candidate`` (digests ``sha256:…`` or null),
     ``stable_weight, candidate_weight, mirror_percent`` (percent), ``held`` (digests), ``holds``, ``waits`` (null
-    between rollouts, else ``for``: approval or evidence, ``until``: the event time at which the stage times out, or
-    null, ``not_before``: the end of its soak, or null, and ``expected``: the event time by which a shadow has probably
-    shown that an equal candidate is no worse, or null), ``freezes`` (the policy's: first, last, reason),
+    between rollouts, else ``for``: approval, evidence, or the route where a rollout is over and its candidate's server
+    runs on, ``until``: the event time at which the stage times out, or null, ``not_before``: the end of its soak, or
+    null, and ``expected``: the event time by which a shadow has probably shown that an equal candidate is no worse, or
+    null), ``freezes`` (the policy's: first, last, reason),
     ``decisions`` (the last one of each stage: id, action, verdict, candidate, now), ``promoted_from`` (by side, stable
     and candidate: the environment that it was promoted from, with the decision and the commit that confirmed it there;
     left out where a pipeline run proposed it) and ``break_glass`` (a rollback that Git does not know yet, or null;
@@ -66,6 +68,8 @@ def _origins(gitops: GitOps, snapshot: Snapshot) -> dict[str, dict[str, str]]:
 
 def _waits(gitops: GitOps, snapshot: Snapshot) -> dict[str, str | None] | None:
     state, policy = snapshot.state, snapshot.policy
+    if state.leftover:
+        return {"for": f"the route: {WAITS}", "until": None, "not_before": None, "expected": None}
     if state.rollout is None:
         return None
     if terms_of(state, policy) is None:

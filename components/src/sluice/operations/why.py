@@ -13,6 +13,7 @@ from sluice.documents.verdict import Decision
 from sluice.errors import BadInput
 from sluice.gitops.writer import GitOps
 from sluice.ledger.trail import Step, Trail
+from sluice.rollout.drain import WAITS
 from sluice.rollout.message import short
 
 _Match = TypeVar("_Match")
@@ -149,6 +150,8 @@ def _situation(state: ReleaseState, digest: str | None) -> str:
     if digest and digest == state.candidate:
         waits = ", and waits for approval" if state.paused else ""
         return f"the candidate in {state.stage}, with {state.candidate_weight} % of the traffic{waits}"
+    if digest and digest == state.leftover:
+        return f"not released; {WAITS}"
     return "not released and not held"
 
 

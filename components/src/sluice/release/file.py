@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from sluice.documents.state import Hold, ReleaseState, refusal
 from sluice.errors import BadArtifact
 from sluice.stages.registry import STAGES
-from sluice.stages.stage import SIDES
+from sluice.stages.stage import CANDIDATE_ROLE, LEFTOVER_ROLE, SIDES
 from sluice.strict_yaml import read_yaml
 
 _FIX = "restore the file from its last commit; only Sluice writes it"
@@ -67,8 +67,9 @@ def _literals(state: ReleaseState) -> dict[str, str]:
     values = {key: value for key, value in state.model_dump().items() if key not in ("holds", _PAUSED, _ARMS)}
     plain = {key.replace("_", "-"): "" if value is None else str(value) for key, value in values.items()}
     plain |= {_PAUSED: "true"} if state.paused else {}
-    others = [arm.model_dump() for arm in state.arms if arm.role not in SIDES]
+    others = [arm.model_dump() for arm in state.rivals if arm.role not in SIDES]
     plain |= {_ARMS: json.dumps(others)} if others else {}
+    plain |= {CANDIDATE_ROLE: state.leftover} if state.leftover else {}  # what the candidate's server goes on serving
     return plain | {f"{side}-bundle": plain[side].replace(":", "-") for side in SIDES}
 
 
@@ -105,6 +106,8 @@ def state_of_literals(values: Mapping[str, str], name: str, holds: tuple[Hold, .
         fields |= {_ARMS: json.loads(values[_ARMS])} if _ARMS in values else {}
     except ValueError as error:
         raise BadArtifact(f"{name}: {_ARMS}", f"is not JSON ({error})", _FIX) from error
+    if (stage := STAGES.get(values["stage"])) and LEFTOVER_ROLE in stage.roles:
+        fields |= {CANDIDATE_ROLE: None, _ARMS: [{"role": LEFTOVER_ROLE, "digest": fields[CANDIDATE_ROLE]}]}
     try:
         return ReleaseState.model_validate(fields | {"holds": holds})
     except ValidationError as error:

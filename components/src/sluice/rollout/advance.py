@@ -8,7 +8,8 @@ The rollout as pure functions: from a state and evidence to the next state.
     any stage ─ out of time ──► back to stable (or empty), no hold
     any stage ─ INCONCLUSIVE ─► wait, nothing is written
 
-``sluice.stages`` says what each stage is, and which strategies there are.
+After each end, but to empty, the candidate's server is still there (``sluice.rollout.drain``). ``sluice.stages`` says
+what each stage is, and which strategies there are.
 """
 
 from __future__ import annotations

@@ -22,9 +22,10 @@ def judge_effect(state: ReleaseState, applied: Applied) -> Reason:
     """
     if state.is_applied(applied):
         return Reason.plain("applied", Verdict.PASS, "the servers and the weights are as Git says")
-    roles = tuple(dict.fromkeys((*SIDES, *(arm.role for arm in state.arms))))
+    applied = state.asked_of(applied)
+    roles = tuple(dict.fromkeys((*SIDES, *(arm.role for arm in state.rivals))))
     absent = [role for role in roles if state.arm(role).digest != arm_in(role, applied.arms).digest]
-    planned, actual = _shares(state.arms, roles), _shares(applied.arms, roles)
+    planned, actual = _shares(state.rivals, roles), _shares(applied.arms, roles)
     differences = [
         f"{key} is {actual[key]}, decided was {planned[key]}" for key in planned if actual[key] != planned[key]
     ]

@@ -1,8 +1,10 @@
 """
 What stages and strategies there are: one more of either is its own line here.
 
-    no stable ─► bootstrap ──────────────────────────────────────────────────────┬─► stable
+    no stable ─► bootstrap ──────────────────────────────────────────────────────┬─► drain ─► stable
     stable ────► shadow ─► canary step 0 … n, or preview (blue/green) ─► confirm ─┘
+
+A rollout that goes back drains too.
 
 A stage that the policy speaks of by a key of its own has a line among the sections too.
 """
@@ -17,13 +19,13 @@ from sluice.stages.bootstrap import BOOTSTRAP
 from sluice.stages.canary import CANARY, CanaryStage
 from sluice.stages.confirm import CONFIRM, ConfirmStage
 from sluice.stages.preview import PREVIEW, BlueGreenStage
-from sluice.stages.resting import EMPTY, STABLE
+from sluice.stages.resting import DRAIN, EMPTY, STABLE
 from sluice.stages.section import PolicyModel
 from sluice.stages.shadow import SHADOW, ShadowStage
 from sluice.stages.stage import RolloutStage
 
 STAGES: dict[str, RolloutStage[Any]] = {
-    stage.name: stage for stage in (EMPTY, BOOTSTRAP, SHADOW, PREVIEW, CANARY, CONFIRM, STABLE)
+    stage.name: stage for stage in (EMPTY, BOOTSTRAP, SHADOW, PREVIEW, CANARY, CONFIRM, DRAIN, STABLE)
 }
 
 

@@ -18,6 +18,11 @@ from sluice.stages.section import TimedStage
 Percent = Annotated[int, Field(ge=0, le=100)]
 SIDES = STABLE_ROLE, CANDIDATE_ROLE = "stable", "candidate"
 """Roles of a rollout with two arms."""
+LEFTOVER_ROLE = "leftover"
+"""
+Of the candidate's server once its rollout has ended. Nothing is sent to it; it runs until the route was read back,
+since requests are lost where the server goes and the route stays.
+"""
 PolicySection = TypeVar("PolicySection", bound=TimedStage)
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from sluice.documents.evaluation import Evaluation, VariantMeasurement
 from sluice.documents.verdict import Decision, Reason, Verdict
 from sluice.errors import BadArtifact
+from sluice.rollout.drain import HOUSEKEEPING
 from sluice.tasks.recipe import Recipe
 
 _FIX = "remove the file, or run again to write it anew"
@@ -136,10 +137,11 @@ def _shared_out(chapters: Sequence[ReportChapter], decisions: Sequence[Decision]
     """
     Each chapter's decisions, by the name of the run that they are about.
 
-    A decision that names no run (a person's hold or rollback) goes to the last chapter so far about its candidate.
+    A decision that names no run (a person's hold or rollback) goes to the last chapter so far about its candidate;
+    housekeeping is in the ledger alone.
     """
     mine: list[list[Decision]] = [[] for _ in chapters]
-    for decision in decisions:
+    for decision in (each for each in decisions if each.action != HOUSEKEEPING):
         fitting = [index for index, chapter in enumerate(chapters) if decision.run.get("name") == chapter.slug]
         if not fitting and decision.candidate:
             fitting = [
