@@ -327,6 +327,22 @@ MUTATIONS = (
         ("downgrade: files of a newer version",),
     ),
     Mutation(
+        "a server that goes by a commit of its own",
+        _STATE,
+        "ReleaseState.settled",
+        "left = self.candidate or self.leftover",
+        "left = None",
+        ("cluster: the prune of a rollout's end alone was brought about",),
+    ),
+    Mutation(
+        "a server that stays until the route is read back",
+        "rollout/drain.py",
+        "remove_server",
+        " or reason.verdict is not Verdict.PASS",
+        "",
+        ("cluster: the route of a rollback waits",),
+    ),
+    Mutation(
         "records against their commits",
         "operations/ledger.py",
         "verify",
