@@ -3,7 +3,8 @@ Many writers, one repository: ``python -m tests.bench.git_race [--writers 16] [-
 
 Races in one run: all on one environment; each on its own; the same without a line to stand in (a ``file://`` remote,
 as every remote on another machine is); and as a peer the loop that scripts use: fetch, commit, push, and again after
-a random pause. Prints a table; asserts that what landed is in the history once.
+a random pause. Prints a table, and what the writers without a line take as a share of what the peer's do; asserts that
+what landed is in the history once.
 """
 
 from __future__ import annotations
@@ -65,9 +66,13 @@ class Race:
     doubled: int
     wall: float
 
+    def within(self, share: float) -> float:
+        """Seconds in which this share of the promotions ended."""
+        return sorted(self.seconds)[int(share * (len(self.seconds) - 1))]
+
     def row(self) -> str:
         """A row of the table."""
-        p50, p99 = (sorted(self.seconds)[int(share * (len(self.seconds) - 1))] for share in (0.5, 0.99))
+        p50, p99 = self.within(0.5), self.within(0.99)
         counts = f"{self.landed:6} {self.refused:7} {self.lost:4} {self.doubled:7}"
         times = f"{p50:7.2f} {p99:7.2f} {max(self.seconds):7.2f} {self.wall:7.1f}"
         return f"{self.name:34} {counts} {times} {len(self.seconds) / self.wall:6.1f}"
@@ -128,6 +133,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--writers", type=int, default=16)
     parser.add_argument("--each", type=int, default=25)
+    parser.add_argument("--only", action="store_true", help="only those two")
     asked = parser.parse_args()
     races: list[Callable[[Path], Race]] = [
         lambda folder: ours(folder, asked.writers, asked.each, apart=False, url=False),
@@ -135,11 +141,18 @@ def main() -> None:
         lambda folder: ours(folder, asked.writers, asked.each, apart=False, url=True),
         lambda folder: peer(folder, asked.writers, asked.each),
     ]
+    without_a_line, naive = races[2:]
+    found: dict[Callable[[Path], Race], Race] = {}
+    races = races[2:] if asked.only else races
     random.shuffle(races)
     _say(f"{asked.writers} writers x {asked.each}, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n{_HEAD}")
     for run in races:
         with tempfile.TemporaryDirectory(prefix="sluice-race-") as folder:
-            _say(f"{run(Path(folder)).row()}   load {os.getloadavg()[0]:.1f}")
+            found[run] = run(Path(folder))
+            _say(f"{found[run].row()}   load {os.getloadavg()[0]:.1f}")
+    line_less, peers = found[without_a_line], found[naive]
+    shares = f"wall {line_less.wall / peers.wall:.2f}, p99 {line_less.within(0.99) / peers.within(0.99):.2f}"
+    _say(f"without a line, as a share of the peer: {shares}, refused {line_less.refused} against {peers.refused}")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ decision record. Killed before it, nothing happened; killed after it, all of it 
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from sluice.content import digest_of_bytes
 from sluice.documents.verdict import Decision
 from sluice.errors import BadArtifact, Busy
 from sluice.git.command import GitFailed, create_bare
+from sluice.git.pace import Pace
 from sluice.git.repository import UnreachableError
 from sluice.git.turn import in_turn
 from sluice.gitops.break_glass import Glass, decision_of, effective
@@ -37,8 +37,8 @@ from sluice.rollout.message import commit_message
 
 __all__ = ["CommittedDecision", "GitOps", "Snapshot", "UnreachableError"]
 
-ATTEMPTS = 40
-"""Lost races before the writer gives up."""
+LONGEST_SECONDS = 300.0
+"""In which every race was lost, before the writer gives up; however many races these were."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class GitOps(ReleaseReader):
         remote: path or URL of the repository that Argo CD (or its stand-in) follows.
         environment: which overlay.
         clone: where the private bare copy lives; by default beside a local remote.
-        seed: of the waiting times after a lost race.
+        seed: of the waiting times between lost races.
         patience_s: as of ``Clone``: for when the state here matters more than the newest one.
     """
 
@@ -71,7 +71,7 @@ class GitOps(ReleaseReader):
         patience_s: float | None = None,
     ) -> None:
         super().__init__(remote, environment, clone, patience_s)
-        self._jitter = random.Random(seed)  # noqa: S311  spreads retries, no secret
+        self._pace = Pace(seed)
         self.glass = Glass(self.clone.directory.with_name("break-glass") / f"{environment}.json")
 
     def seed(self, checkout: Path, now: str = "2013-01-01T00:00:00Z") -> str:
@@ -116,7 +116,7 @@ class GitOps(ReleaseReader):
         Raises:
             BadInput: the repository cannot be read or written.
             BadArtifact: the release file or the holds were edited into nonsense, or the history was rewritten.
-            Busy: other writers won every race.
+            Busy: other writers won every race for ``LONGEST_SECONDS``.
         """
         with in_turn(self.remote):
             return self._raced(decide, self.reconcile)
@@ -147,19 +147,30 @@ class GitOps(ReleaseReader):
     def _raced(
         self, decide: Callable[[Snapshot], Decision | None], before: Callable[[], object]
     ) -> CommittedDecision | None:
-        for attempt in range(ATTEMPTS):
+        end, pause, lost = time.monotonic() + LONGEST_SECONDS, self._pace.first(), ""
+        while True:
+            time.sleep(pause)
+            start = time.monotonic()
             before()
             snapshot = self.snapshot()
-            decision = decide(snapshot)
-            if decision is None:
-                return None
-            start = time.monotonic()
-            if commit := self._write(snapshot, decision):
-                return commit
-            # newcomers step back for as long as several writes take, and who has lost often hardly waits
-            elapsed = time.monotonic() - start
-            time.sleep(self._jitter.uniform(0, min(10.0, elapsed * max(0.5, 12 - 3 * attempt))))
-        raise Busy(self.remote, f"other writers were first {ATTEMPTS} times", "try again when they are done")
+            written = self._found(snapshot.commit, lost)
+            if written is None:
+                decision = decide(snapshot)
+                written, lost = (self._write(snapshot, decision), decision.id) if decision else (None, "")
+            if written or not lost:
+                self._pace.won()
+                return written
+            if time.monotonic() > end:
+                rule = f"other writers were first for {LONGEST_SECONDS:g} s"
+                raise Busy(self.remote, rule, "try again when they are done")
+            pause = self._pace.lost(time.monotonic() - start)
+
+    def _found(self, tip: str, decision_id: str) -> CommittedDecision | None:
+        """The decision whose race was lost, where another writer made the same."""
+        if not decision_id:
+            return None
+        with self.clone.lock():
+            return self._known(tip, decision_id)
 
     def _write(self, snapshot: Snapshot, decision: Decision) -> CommittedDecision | None:
         with self.clone.lock():
@@ -181,7 +192,7 @@ class GitOps(ReleaseReader):
                 if known := self._known(self.fetch(), decision.id):
                     return known
                 raise self.unreachable("written", failed) from failed
-            return CommittedDecision(commit, decision) if landed else self._known(self.fetch(), decision.id)
+            return CommittedDecision(commit, decision) if landed else None
 
     def _known(self, tip: str, decision_id: str) -> CommittedDecision | None:
         commit = read_trail(self.clone, tip).commit_of(decision_id)
