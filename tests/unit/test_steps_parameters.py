@@ -121,7 +121,9 @@ def test_a_policy_may_be_json_on_one_line_and_what_the_form_makes_of_yaml_is_tol
     made = settled({"policy": line})
     assert parse_policy(made.policy.encode(), "it") == parse_policy(text.encode(), "it")
     for lost in (" ".join(text.split()), text.replace("\n", ""), "dev"):
-        with pytest.raises(BadInput, match=r"parameter policy: is neither .*; write it as JSON on one line"):
+        with pytest.raises(
+            BadInput, match=r"parameter policy: is neither .*; write it as JSON on one line .*gate-policy.yaml"
+        ):
             settled({"policy": lost})
     with pytest.raises(BadInput, match="surprise"):
         settled({"policy": line.replace("{", '{"surprise": 1, ', 1)})
@@ -144,6 +146,19 @@ def test_a_refusal_says_what_the_parameter_is_since_the_form_does_not() -> None:
         TrainingParameters.parse(GIVEN | {"checkpoint_every": 0})
     with pytest.raises(BadInput, match="; choose of bundles, checkpoint_every, "):
         TrainingParameters.parse(GIVEN | {"surprise": 0})
+
+
+def test_a_policy_may_be_the_name_of_a_file_in_the_image(tmp_path: Path) -> None:
+    text = (Path(GIVEN["overlays"]) / "dev/gate-policy.yaml").read_text()
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/strict-policy.yaml").write_text(text + "# strict\n")
+    made = settled({"overlays": str(tmp_path), "policy": " strict-policy.yaml"})
+    assert made.policy.endswith("# strict\n")
+    with pytest.raises(BadInput, match=r"dev/lax\.yaml: cannot be read .*\(here: strict-policy\.yaml\)"):
+        settled({"overlays": str(tmp_path), "policy": "lax.yaml"})
+    for outside in ("../dev/strict-policy.yaml", "/etc/passwd", "strict"):
+        with pytest.raises(BadInput, match="nor the name of a file"):
+            settled({"overlays": str(tmp_path), "policy": outside})
 
 
 def test_a_policy_of_another_task_is_refused() -> None:

@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from sluice.documents.event_time import moment_of
 from sluice.errors import BadInput
 from sluice.gates.policy import parse_policy
+from sluice.release.snapshot import POLICY
 from sluice.retraining.triggers import TriggerLimits
 from sluice.tasks.recipe import Recipe
 from sluice.tasks.task import load_recipe, load_task
@@ -28,6 +29,8 @@ _REMOTE = re.compile(r"(ssh|https|file)://[^\s?#]+|[\w.-]+@[\w.-]+:[^\s]+")
 _STORE = re.compile(r"(s3|gs|abfss?|file)://[^\s?#]+")
 _SECRET = re.compile(r"://[^/]*:[^/]*@")
 _LINE = "the dashboard's form keeps no line breaks"
+POLICY_NAME = re.compile(r"[A-Za-z0-9][\w-]*(\.[\w-]+)*\.ya?ml")
+"""``policy`` as the name of a file instead of a text."""
 _Document = TypeVar("_Document", bound=BaseModel)
 
 
@@ -76,14 +79,15 @@ def _recipe(text: str) -> str:
 
 
 def _policy(text: str) -> str:
-    if text:
+    if text and not POLICY_NAME.fullmatch(text.strip()):
         try:
             parse_policy(text.encode(), "parameter policy")
         except BadInput as error:
             if "\n" in text or text.lstrip().startswith("{"):
                 raise
-            rule = "is neither JSON nor YAML of several lines"
-            raise BadInput("parameter policy", rule, f"write it as JSON on one line: {_LINE}") from error
+            rule = "is neither JSON nor YAML of several lines, nor the name of a file"
+            fix = f"write it as JSON on one line ({_LINE}), or name a file of the image such as {POLICY}"
+            raise BadInput("parameter policy", rule, fix) from error
     return text
 
 
@@ -212,8 +216,8 @@ class CandidateParameters(TaskParameters):
     """
     policy: Annotated[str, AfterValidator(_policy)] = ""
     """
-    gate policy as JSON on one line (the dashboard's form keeps no line breaks), or as YAML; empty is the repository's,
-    or without one the image's.
+    gate policy as JSON on one line (the dashboard's form keeps no line breaks), or as YAML, or the name of a file that
+    the image has beside the environment's gate-policy.yaml; empty is the repository's, or without one the image's.
     """
     production: Annotated[str, Field(pattern=rf"^({STABLE}|{_DIGEST})?$")] = STABLE
     """digest to compare with, sha256:...; stable is the repository's, empty is none."""

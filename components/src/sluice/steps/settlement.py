@@ -19,7 +19,7 @@ from sluice.installation import code_digest
 from sluice.models.store import read_bundle
 from sluice.object_store import is_remote, open_location
 from sluice.release.snapshot import POLICY
-from sluice.steps.parameters import STABLE, CandidateParameters, parse_recipe
+from sluice.steps.parameters import POLICY_NAME, STABLE, CandidateParameters, parse_recipe
 from sluice.steps.repository import open_repository
 from sluice.tasks.task import load_task, task_modules
 
@@ -95,19 +95,27 @@ def _is_writable(folder: Path) -> bool:
 
 def _released(parameters: CandidateParameters) -> tuple[str, str]:
     """Text of the policy, and digest of production or nothing."""
-    production, environment = parameters.production, parameters.environment
+    production, environment, given = parameters.production, parameters.environment, _given_policy(parameters)
     if not parameters.gitops:
         path = Path(parameters.overlays) / environment / POLICY
-        return parameters.policy or _text(path), "" if production == STABLE else production
+        return given or _text(path), "" if production == STABLE else production
     repository = open_repository(parameters.gitops, environment)
     snapshot = repository.snapshot(repository.require_writable())
     text = repository.file(f"manifests/overlays/{environment}/{POLICY}", snapshot.commit) or b""
-    return parameters.policy or text.decode(), (snapshot.state.stable or "") if production == STABLE else production
+    return given or text.decode(), (snapshot.state.stable or "") if production == STABLE else production
+
+
+def _given_policy(parameters: CandidateParameters) -> str:
+    """The text of parameter policy; of a name, the file's that the image has."""
+    text = parameters.policy
+    named = POLICY_NAME.fullmatch(text.strip())
+    return _text(Path(parameters.overlays) / parameters.environment / named[0]) if named else text
 
 
 def _text(path: Path) -> str:
     try:
         return path.read_text("utf-8")
     except OSError as error:
-        fix = "name an environment that the image has, or give parameter policy or gitops"
+        there = ", ".join(sorted(one.name for one in path.parent.glob("*policy*.y*ml"))) or "none"
+        fix = f"name an environment or a policy that the image has (here: {there}), or give parameter policy or gitops"
         raise BadInput(str(path), f"cannot be read ({error.strerror})", fix) from error
