@@ -12,11 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from sluice.errors import SluiceError
 from sluice.git.command import git
 from sluice.gitops.writer import GitOps
+from sluice.operations.ledger import verify
+from sluice.operations.operator import add_hold
 from sluice.rollout.advance import look, propose
 from tests.support.command import SLUICE, sluice
-from tests.support.release import GOOD, A, B, passing
+from tests.support.release import GOOD, NOW, A, B, C, passing
 
 ROOT = Path(__file__).parents[2]
 OVERLAY = "manifests/overlays/dev"
@@ -102,11 +105,38 @@ def test_a_file_that_was_spoilt_by_hand_stops_everything_by_name(home: Path, tmp
         lambda work: (work / path).write_bytes(text) if text is not None else _gone(work / path),
     )
     tip = _tip(home)
-    for command in (["status"], ["rollback", "--reason", "why not"]):
+    refused = ["status"], ["approve" if path == POLICY else "rollback", "--reason", "why not"]
+    for command in refused:
         done = _sluice(home, *command)
         assert rule in _refusal(done)
         assert path in done.stderr
     assert _tip(home) == tip
+
+
+@pytest.mark.parametrize("text", [b"kind: 2:00\n", None], ids=["spoilt", "gone"])
+@pytest.mark.parametrize("how", [[], ["--break-glass"]], ids=["by commit", "break-glass"])
+def test_a_person_goes_back_and_holds_without_a_policy_that_can_be_read(
+    home: Path, tmp_path: Path, text: bytes | None, how: list[str]
+) -> None:
+    gitops = GitOps(home / "gitops.git", "dev")
+    gitops.snapshot()
+    _edit(
+        home,
+        tmp_path / "work",
+        lambda work: (work / POLICY).write_bytes(text) if text is not None else _gone(work / POLICY),
+    )
+    with pytest.raises(SluiceError, match=r"gate-policy\.yaml"):
+        gitops.commit(lambda snapshot: look(snapshot, passing(snapshot.state, NOW), NOW, {}))
+    done = _sluice(home, "rollback", "--reason", "users complain", *how, COLUMNS="500")
+    assert done.returncode == 0, done.stderr
+    held = add_hold(gitops, C, "slow", "kim", NOW)
+    assert [(one.rule, one.verdict) for one in held.reasons] == [("person", "PASS"), ("policy", "INCONCLUSIVE")]
+    assert "gate-policy.yaml" in held.reasons[1].text
+    assert (held.after["stage"], held.after["stable"], held.before["holds"][0]["digest"]) == ("drain", A, B)
+    assert how or "policy: it cannot be read, and a person needs none" in done.stdout
+    with pytest.raises(SluiceError, match=r"gate-policy\.yaml"):
+        gitops.snapshot()
+    verify(gitops).require_intact()
 
 
 def _gone(path: Path) -> None:

@@ -154,6 +154,7 @@ def test_a_policy_may_be_the_name_of_a_file_in_the_image(tmp_path: Path) -> None
     (tmp_path / "dev/strict-policy.yaml").write_text(text + "# strict\n")
     made = settled({"overlays": str(tmp_path), "policy": " strict-policy.yaml"})
     assert made.policy.endswith("# strict\n")
+    assert settled({"policy": text}).policy == text
     with pytest.raises(BadInput, match=r"dev/lax\.yaml: cannot be read .*\(here: strict-policy\.yaml\)"):
         settled({"overlays": str(tmp_path), "policy": "lax.yaml"})
     for outside in ("../dev/strict-policy.yaml", "/etc/passwd", "strict"):

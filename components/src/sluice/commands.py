@@ -46,7 +46,8 @@ _PATIENCE_S = 5.0
 
 
 def _show_decision(decision: Decision, as_json: bool, line: str) -> None:
-    show(decision.model_dump(mode="json"), as_json, [escape(line)])
+    unread = [f"policy: {reason.text}" for reason in decision.reasons if reason.rule == "policy"]
+    show(decision.model_dump(mode="json"), as_json, [escape(text) for text in (line, *unread)])
 
 
 @app.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sluice.documents.state import ReleaseState
@@ -39,6 +39,16 @@ class ReleaseReader(Repository):
             raise BadInput(f"environment {environment!r}", "is not a name", "use small letters, digits and hyphens")
         self.environment = environment
         self._last: Snapshot | None = None
+        self._needs_policy = True
+
+    @contextlib.contextmanager
+    def without_policy(self) -> Iterator[None]:
+        """Snapshots that are read in the block have an ``UnreadablePolicy`` where the policy cannot be read."""
+        before, self._needs_policy, self._last = self._needs_policy, False, None
+        try:
+            yield
+        finally:
+            self._needs_policy, self._last = before, None
 
     def snapshot(self, commit: str | None = None) -> Snapshot:
         """
@@ -165,7 +175,7 @@ class ReleaseReader(Repository):
             if not any(files.values()):
                 thing = f"environment {self.environment!r}"
                 raise BadInput(thing, "is not in the GitOps repository", self._known_ones(commit))
-            self._last = parse_snapshot(self.environment, commit, files)
+            self._last = parse_snapshot(self.environment, commit, files, needs_policy=self._needs_policy)
         return self._last
 
     def _known_ones(self, commit: str) -> str:

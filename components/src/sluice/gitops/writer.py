@@ -102,7 +102,8 @@ class GitOps(ReleaseReader):
         record = self.glass.pending_record()
         if record is None:
             return self.snapshot()
-        known = self.last_known()
+        with self.without_policy():
+            known = self.last_known()
         return replace(known, state=effective(known.state, record))
 
     def commit(self, decide: Callable[[Snapshot], Decision | None]) -> CommittedDecision | None:
@@ -140,7 +141,8 @@ class GitOps(ReleaseReader):
             record = self.glass.pending_record()
             if record is None:
                 return None
-            commit = self._raced(lambda snapshot: decision_of(record, snapshot), lambda: None)
+            with self.without_policy():
+                commit = self._raced(lambda snapshot: decision_of(record, snapshot), lambda: None)
             self.glass.remove()
             return commit
 

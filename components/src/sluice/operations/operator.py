@@ -63,7 +63,8 @@ def break_the_glass(gitops: GitOps, reason: str, by: str, now: str) -> BreakGlas
     """
     for name, text in (("reason", reason), ("by", by)):
         check_text(name, text)
-    known = gitops.last_known(ask=True)
+    with gitops.without_policy():
+        known = gitops.last_known(ask=True)
     about = known.state.candidate or known.state.stable
     run, earlier = run_of(gitops, gitops.trail(known.commit), about), earlier_models(gitops, known)
     record = break_glass(known.state, known.commit, earlier, run, reason=reason, by=by, at=now)
@@ -145,6 +146,8 @@ def commit_word(gitops: GitOps, stage: str, action: str, change: StateChange, ev
     """
     Commit what a person decided; ``change`` is asked again about the fresh state after a lost race.
 
+    A policy that cannot be read keeps no person from it, unless ``change`` asks it; the decision says so.
+
     Args:
         evidence: at least ``reason``, ``by`` and ``now`` (event time of the decision).
 
@@ -166,13 +169,24 @@ def commit_word(gitops: GitOps, stage: str, action: str, change: StateChange, ev
             action=action,
             verdict=Verdict.PASS,
             candidate=about,
-            reasons=(Reason.plain("person", Verdict.PASS, f"{evidence['by']}: {evidence['reason']}"),),
+            reasons=(_said(f"{evidence['by']}: {evidence['reason']}"), *_without_policy(snapshot)),
             now=str(evidence["now"]),
             policy_digest=snapshot.policy_digest,
             run=run_of(gitops, gitops.trail(snapshot.commit), about) if action in _OF_A_RUN else {},
         )
 
-    return gitops.record(decide)
+    with gitops.without_policy():
+        return gitops.record(decide)
+
+
+def _said(text: str) -> Reason:
+    return Reason.plain("person", Verdict.PASS, text)
+
+
+def _without_policy(snapshot: Snapshot) -> tuple[Reason, ...]:
+    problem = snapshot.policy_problem
+    text = f"it cannot be read, and a person needs none: {problem}"
+    return (Reason.plain("policy", Verdict.INCONCLUSIVE, text),) if problem else ()
 
 
 def check_text(name: str, text: str) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn, cast
 
 from sluice.content import digest_of_bytes
 from sluice.documents.state import ReleaseState
-from sluice.errors import BadArtifact, BadInput
+from sluice.errors import BadArtifact, BadInput, SluiceError
 from sluice.gates.policy import GatePolicy, parse_policy
 from sluice.release.file import parse_holds, parse_release
 from sluice.release.mode import options_of, require_expressible
@@ -16,6 +17,16 @@ from sluice.release.mode import options_of, require_expressible
 OVERLAYS, STRATEGY_MANIFESTS = "manifests/overlays", "manifests/strategies"
 RELEASE, HOLDS, POLICY = "release/kustomization.yaml", "release/holds.yaml", "gate-policy.yaml"
 OVERLAY = "kustomization.yaml"
+
+
+class UnreadablePolicy:
+    """In the policy's place where a person goes back all the same; asked anything, it is refused as it was read."""
+
+    def __init__(self, error: SluiceError) -> None:
+        self.error = error
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise self.error
 
 
 @dataclass(frozen=True)
@@ -26,6 +37,12 @@ class Snapshot:
     state: ReleaseState
     policy: GatePolicy
     policy_digest: str
+
+    @property
+    def policy_problem(self) -> SluiceError | None:
+        """Why the policy cannot be read, for who does without."""
+        policy: object = self.policy
+        return policy.error if isinstance(policy, UnreadablePolicy) else None
 
 
 def overlay_of(environment: str) -> str:
@@ -44,18 +61,31 @@ def inputs_of(environment: str) -> tuple[str, ...]:
     return (*paths_of(environment), f"{overlay_of(environment)}/{OVERLAY}")
 
 
-def parse_snapshot(environment: str, commit: str, files: Mapping[str, bytes | None]) -> Snapshot:
+def parse_snapshot(
+    environment: str, commit: str, files: Mapping[str, bytes | None], *, needs_policy: bool = True
+) -> Snapshot:
     """
     The snapshot in an environment's files.
 
     Args:
         files: by path, those of ``inputs_of``; ``None`` where there is none.
+        needs_policy: without it a policy that cannot be read is an ``UnreadablePolicy``.
 
     Raises:
         BadInput: the policy is wrong, another environment's, or has a stage that the overlay's options cannot render.
         BadArtifact: a file is missing, or was edited into nonsense.
     """
     path = paths_of(environment)[2]
+    try:
+        return _parsed(environment, commit, files, path)
+    except SluiceError as error:
+        if needs_policy:
+            raise
+        state = parse_state(environment, files.get)
+        return Snapshot(commit, state, cast("GatePolicy", UnreadablePolicy(error)), digest_of_bytes(files[path] or b""))
+
+
+def _parsed(environment: str, commit: str, files: Mapping[str, bytes | None], path: str) -> Snapshot:
     text = present(files[path], path)
     policy = parse_policy(text, path)
     state = parse_state(environment, files.get)
