@@ -68,6 +68,13 @@ def test_what_it_would_leave_out_is_refused(options: tuple[str, ...], says: str)
         require_expressible(POLICY, options, "policy", "overlay")
 
 
+def test_rules_of_a_preview_want_a_host_for_it() -> None:
+    asking = policy_with(blue_green={"rules": [{"metric": "error_rate", "role": "limit", "limit": 0.1}]})
+    assert _is_expressible(asking, ("kserve-canary",))
+    with pytest.raises(BadInput, match=r"online.blue_green.rules: asks of a preview, which Knative's revisions have"):
+        require_expressible(asking, ("knative",), "policy", "overlay")
+
+
 @pytest.mark.parametrize("option", ["knative", "kserve-canary"])
 def test_nothing_is_committed_that_the_overlay_cannot_render(tmp_path: Path, option: str) -> None:
     shutil.copytree(sample_checkout(), tmp_path / "checkout")

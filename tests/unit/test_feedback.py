@@ -237,6 +237,12 @@ def test_digest_and_time_say_which_side_a_prediction_was_on() -> None:
     ]
 
 
+def test_what_a_preview_answers_is_told_apart_from_what_users_get_after_the_switch() -> None:
+    states = [state_in("preview", since=iso(NOON)), state_in("confirm", since=iso(NOON + HOUR), sequence=5)]
+    found = attribute_rows(window_frame([at(0.5, A), at(0.6, B), at(1.5, B)]), states, 1)
+    assert found["route"].to_list() == ["stable", "preview", "candidate"]
+
+
 def test_what_was_marked_on_its_way_keeps_its_mark() -> None:
     assert sides([at(0.5, B, route="candidate", rollout="r9")]) == [("candidate", "r9", "12:00")]
 

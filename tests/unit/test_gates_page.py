@@ -22,7 +22,7 @@ from sluice.stages.shadow import ShadowStage
 PAGE = (Path(__file__).parents[2] / "docs" / "gates.md").read_text()
 
 
-JUDGED = tuple(name for name, stage in STAGES.items() if stage.judge == "rules")
+JUDGED = tuple(name for name, stage in STAGES.items() if stage.judge in ("rules", "servers"))
 
 
 def _row(kind: RuleKind) -> str:

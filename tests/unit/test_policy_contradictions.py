@@ -103,6 +103,31 @@ def test_a_confirm_that_might_never_end_is_refused_or_keeps_a_share_at_stable(
     assert kept.online.confirm.holdback == 5
 
 
+@pytest.mark.parametrize(
+    ("rule", "key", "text"),
+    [
+        ("metric: split, role: quality", "metric", "split cannot be asked in preview"),
+        ("metric: log_loss, role: guardrail, margin: 0.1", "metric", "log_loss cannot be asked in preview"),
+        ("metric: label_coverage, role: quality, limit: 0.9", "metric", "label_coverage cannot be asked in preview"),
+        ("metric: agreement, role: limit, limit: 0.9", "metric", "agreement cannot be asked in preview"),
+        ("metric: latency, role: guardrail, relative_margin: 1", "role", "answers other requests than a preview"),
+        ("metric: error_rate, role: deterioration, margin: 0.1", "role", "answers other requests than a preview"),
+    ],
+)
+def test_a_preview_is_asked_only_what_it_can_answer_alone(rule: str, key: str, text: str) -> None:
+    begin, end = POLICY.index("  canary:"), POLICY.index("  confirm:")
+    confirm = POLICY[end:].replace("confirm:\n", "confirm:\n    holdback: 5\n")
+
+    def with_rule(rule: str) -> bytes:
+        return f"{POLICY[:begin]}  blue_green: {{maximum_hours: 72, rules: [{{{rule}}}]}}\n{confirm}".encode()
+
+    with pytest.raises(BadInput) as caught:
+        parse_policy(with_rule(rule), "P")
+    assert caught.value.thing.endswith(f"blue_green.rules.0.{key}")
+    assert text in caught.value.rule
+    parse_policy(with_rule("metric: error_rate, role: limit, limit: 0.1"), "P")
+
+
 def test_a_confirm_that_asks_for_what_the_canary_saw_is_good() -> None:
     parse_policy(POLICY.replace(COVERAGE, f"{LOSS}, minimum_n: 6000").encode(), "P")
 

@@ -235,6 +235,19 @@ def test_confirm_looks_back_to_the_canary_for_labels() -> None:
     assert sum(found.stable.delays.counts) == 150
 
 
+def test_what_a_preview_was_asked_counts_there_and_never_after_the_switch() -> None:
+    since = (START + timedelta(minutes=100)).isoformat().replace("+00:00", "Z")
+    users = [_row(k, "stable", A) for k in range(100)]
+    checks = [_row(k, "preview", B, request_id=f"check{k}", status=500 * (k < 5)) for k in range(40)]
+    seen = _collect([*users, *checks], state_in("preview")).candidate
+    assert seen is not None
+    assert (seen.n, seen.errors) == (40, 5)
+    rows = [*users, *checks, *(_row(k, "candidate", B) for k in range(100, 160))]
+    confirm = _collect(rows, state_in("confirm", since=since)).candidate
+    assert confirm is not None
+    assert (confirm.n, confirm.errors, confirm.due, confirm.labelled) == (60, 0, 60, 60)
+
+
 def test_a_changed_unit_shows_as_skew() -> None:
     rows = _shadow(300)
     for row in rows:

@@ -26,6 +26,7 @@ from tests.support.release import (
     B,
     C,
     applied_of,
+    arm,
     evidence_of,
     failing,
     passing,
@@ -159,6 +160,39 @@ def test_a_preview_is_not_switched_on_anything_else(changed: dict[str, Any], rul
     assert (advice.action, advice.verdict) == ("wait", Verdict.INCONCLUSIVE)
     assert _rules(advice)[rule] == "INCONCLUSIVE"
     assert advance(state, evidence, policy, LATE).action == "time-out"
+
+
+ASKED = policy_with(blue_green={"rules": [{"metric": "error_rate", "role": "limit", "limit": 0.1}]})
+
+
+@pytest.mark.parametrize(
+    ("n", "errors", "last", "action", "rule"),
+    [
+        (400, 0, NOW, "promote", "error_rate"),
+        (400, 400, NOW, "rollback", "error_rate"),
+        (29, 0, NOW, "wait", "minimum_n"),
+        (0, 0, None, "wait", "minimum_n"),
+        (400, 0, _after(1), "wait", "flow"),
+    ],
+    ids=["answered", "failed", "too few", "nobody asked", "nobody asked lately"],
+)
+def test_rules_of_a_preview_are_asked_of_the_requests_to_it(
+    n: int, errors: int, last: str | None, action: str, rule: str
+) -> None:
+    state = state_in("preview")
+    asked = arm(B, n, errors=errors).model_copy(update={"last": last, "first": None})
+    evidence = evidence_of(state, now=NOW, split=(4000, n)).model_copy(update={"candidate": asked})
+    advice = advance(state, evidence, ASKED, NOW)
+    wanted = {"promote": "PASS", "rollback": "FAIL", "wait": "INCONCLUSIVE"}[action]
+    assert (advice.action, _rules(advice).get(rule), _rules(advice).get("applied")) == (action, wanted, "PASS")
+    assert bool(advice.after.held(B)) == (action == "rollback")
+
+
+def test_rules_of_a_preview_read_no_evidence_that_has_a_problem() -> None:
+    state = state_in("preview")
+    evidence = evidence_of(state, now=NOW).model_copy(update={"problems": ("prometheus: is silent",)})
+    advice = advance(state, evidence, ASKED, NOW)
+    assert (advice.action, _rules(advice)) == ("wait", {"evidence.problem": "INCONCLUSIVE"})
 
 
 @pytest.mark.parametrize("hours", [{"soak_hours": 73}, {"maximum_hours": 5}])

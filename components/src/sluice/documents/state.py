@@ -255,6 +255,14 @@ class ReleaseState(FrozenDocument):
         """The route on which the candidate's answers are logged and counted."""
         return "shadow" if self.is_mirrored else CANDIDATE_ROLE
 
+    @property
+    def joined_route(self) -> str:
+        """
+        The route that a join gives the candidate's answers: as ``candidate_route``, but ``preview`` where no user's
+        request is planned for it, so that no later stage counts what it was asked before.
+        """
+        return "preview" if self.candidate and not self.candidate_share else self.candidate_route
+
     def held(self, digest: str) -> Hold | None:
         """The hold on a digest, if there is one."""
         return next((hold for hold in self.holds if hold.digest == digest), None)

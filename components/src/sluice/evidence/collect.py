@@ -91,7 +91,7 @@ def evidence_about(state: ReleaseState, applied: Applied, now: str, parts: Itera
 
 
 def _by_side(rows: pl.DataFrame, state: ReleaseState) -> dict[str, pl.DataFrame]:
-    candidate = of_route(rows, state.candidate_route, state.candidate)
+    candidate = of_route(rows, state.joined_route, state.candidate)
     return {"candidate": candidate, "stable": of_route(rows, "stable", state.stable)}
 
 

@@ -63,7 +63,7 @@ def _frame(history: Sequence[ReleaseState]) -> pl.DataFrame:
         {
             "s_start": times,
             "s_rollout": [rows[time].rollout for time in times],
-            "s_route": [rows[time].candidate_route for time in times],
+            "s_route": [rows[time].joined_route for time in times],
             "s_stable": [rows[time].stable for time in times],
             "s_candidate": [rows[time].candidate for time in times],
         },

@@ -42,12 +42,13 @@ def policy_contradictions(online: Online) -> Iterator[Contradiction]:
             yield Contradiction((name, "maximum_hours"), text, "let it be at least look_every_hours")
     yield from _of_blocks(online)
     for name, stage in online.stages.items():
+        key = str(STAGES[name].section)
         if stage.looks is not None and stage.maximum_hours / stage.looks < every:
             text = f"asks for {stage.looks} looks in {stage.maximum_hours:g} hours, and looks every {every:g}"
             most = int(stage.maximum_hours / every)
-            yield Contradiction((name, "looks"), text, f"ask for at most {most}" if most > 1 else "leave it out")
+            yield Contradiction((key, "looks"), text, f"ask for at most {most}" if most > 1 else "leave it out")
         for contradiction in (*_stage_contradictions(name, stage), *_endless(online, name, stage)):
-            yield contradiction._replace(at=(name, *contradiction.at))
+            yield contradiction._replace(at=(key, *contradiction.at))
 
 
 def _of_blocks(online: Online) -> Iterator[Contradiction]:
@@ -79,6 +80,12 @@ def _stage_contradictions(name: str, stage: OnlineStage) -> Iterator[Contradicti
 def _endless(online: Online, name: str, section: OnlineStage) -> Iterator[Contradiction]:
     """Rules that compare with a stable side that answers nothing in this stage, and not enough in those before."""
     stage = STAGES[name]
+    if not stage.has_traffic:
+        for index, rule in enumerate(section.rules):
+            if rule.role in COMPARING:
+                text = f"compares with stable, which answers other requests than a {name}"
+                yield Contradiction(("rules", index, "role"), text, "use limit, or ask it where both answer users")
+        return
     if stage.mirrors or any(arm_in(STABLE_ROLE, traffic).weight for traffic in stage.steps(section)):
         return
     for index, rule in enumerate(section.rules):

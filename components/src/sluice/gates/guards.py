@@ -50,6 +50,17 @@ def irregular_flow(evidence: Evidence, state: ReleaseState, policy: GatePolicy, 
     return tuple(Reason.plain("flow", Verdict.INCONCLUSIVE, text) for text in texts)
 
 
+def silent_preview(evidence: Evidence, policy: GatePolicy, now: str) -> tuple[Reason, ...]:
+    """INCONCLUSIVE where nobody asked the preview lately: what it answered before says little of what it is now."""
+    last = evidence.candidate.last if evidence.candidate else None
+    age = _hours_between(moment_of(last), moment_of(now)) if last else None
+    if age is None or age <= policy.online.oldest_hours:
+        return ()  # not asked at all, it has too few requests for any rule
+    limit = f"at most {policy.online.oldest_hours:g} are allowed"
+    text = f"the newest request to the preview is {age:g} hours old, {limit}"
+    return (Reason.plain("flow", Verdict.INCONCLUSIVE, text),)
+
+
 def _silent_sides(evidence: Evidence, state: ReleaseState, policy: GatePolicy, now: str) -> Iterator[str]:
     for role in SIDES:
         arm, planned = evidence.arms.get(role), state.arm(role)

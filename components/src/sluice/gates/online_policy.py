@@ -57,6 +57,7 @@ class Online(StageSections, LookTiming):
 
     @property
     def stages(self) -> dict[str, OnlineStage]:
-        """The stages whose rules judge traffic, by name, in order."""
-        sections = {name: stage.section_of(self) for name, stage in STAGES.items() if stage.judge == "rules"}
-        return {name: section for name, section in sections.items() if section}
+        """The stages whose rules judge requests, by name, in order."""
+        asking = (stage for stage in STAGES.values() if stage.judge in ("rules", "servers"))
+        sections = {stage.name: stage.section_of(self) for stage in asking}
+        return {name: section for name, section in sections.items() if section and section.rules}

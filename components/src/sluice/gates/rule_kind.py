@@ -92,8 +92,8 @@ class RuleKind:
     judge: Judge
     """One reason, or one a slice; INCONCLUSIVE, named, where the evidence lacks what it needs."""
     roles: tuple[OnlineRole, ...]
-    needs: Literal["mirrors", "whole_rollout"] | None = None
-    """What a stage must have of it: both sides' answers to one request, or labels of the whole rollout."""
+    needs: Literal["has_traffic", "mirrors", "whole_rollout"] | None = None
+    """What a stage must have: requests of users, both sides' answers to one of them, or labels of the whole rollout."""
     direction: Direction = "lower"
     """Which way is good."""
     relative: tuple[OnlineRole, ...] = ()
@@ -124,7 +124,7 @@ class RuleKind:
     @property
     def stages(self) -> tuple[str, ...]:
         """The stages in which it can be asked."""
-        stages = (stage for stage in STAGES.values() if stage.judge == "rules")
+        stages = (stage for stage in STAGES.values() if stage.judge in ("rules", "servers"))
         return tuple(stage.name for stage in stages if self.needs is None or getattr(stage, self.needs))
 
     def takes(self, role: str) -> frozenset[str]:

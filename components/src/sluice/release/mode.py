@@ -17,6 +17,8 @@ from sluice.strict_yaml import read_yaml
 _OPTIONS = "/options/"
 _NO_MIRROR: Mapping[str, str] = {"kserve-canary": "KServe's spec.canary", "knative": "Knative's canaryTrafficPercent"}
 """Options under which one InferenceService splits by itself, by what: neither can copy requests."""
+_NO_PREVIEW: Mapping[str, str] = {"knative": "Knative's revisions"}
+"""Options under which the candidate has no host of its own."""
 _APART = (("kserve-canary", "knative"), ("keda", "knative"))
 """Options of which one would be ignored beside the other."""
 
@@ -56,8 +58,13 @@ def _broken(
             rule = f"has both options {one} and {other}, and {other} would leave {one} without effect"
             yield f"{overlay_path}: components", rule, "keep one of them"
     mirrors = [stage.section for stage in STAGES.values() if stage.mirrors and stage.section_of(policy.online)]
+    asked = [STAGES[name] for name in policy.online.stages]
+    previews = [stage.section for stage in asked if not stage.has_traffic]
     for option in options:
         for key in mirrors if option in _NO_MIRROR else ():
             rule = f"mirrors requests, which {_NO_MIRROR[option]} cannot (option {option} in {overlay_path})"
             fix = f"leave {key} out, so that a rollout begins with canary or blue_green, or take the option out"
             yield f"{policy_path}: online.{key}", rule, fix
+        for key in previews if option in _NO_PREVIEW else ():
+            rule = f"asks of a preview, which {_NO_PREVIEW[option]} have not (option {option} in {overlay_path})"
+            yield f"{policy_path}: online.{key}.rules", rule, "leave them out, or take the option out"

@@ -12,7 +12,7 @@ from sluice.documents.verdict import Reason, Verdict
 from sluice.gates.freeze import Freeze, frozen_hours, standing
 from sluice.gates.policy import GatePolicy
 from sluice.stages.registry import STAGES, strategy_at
-from sluice.stages.section import OnlineRule, OnlineStage
+from sluice.stages.section import OnlineRule
 
 _MOST_FREEZES = 100
 """One after the other, each within what the one before added to a stage; more are as good as no end."""
@@ -44,7 +44,8 @@ def terms_of(state: ReleaseState, policy: GatePolicy) -> Terms | None:
     section = stage.section_of(policy.online)
     if section is None or strategy_at(stage, policy.online) is None:
         return None
-    rules = section.rules if stage.judge == "rules" and isinstance(section, OnlineStage) else ()
+    asked = policy.online.stages.get(stage.name)
+    rules = asked.rules if asked else ()
     soak_hours, approval = (section.soak_hours, section.approval) if stage.has_pause else (0, False)
     return Terms(soak_hours, section.maximum_hours, approval, rules, policy.freeze)
 

@@ -1,25 +1,23 @@
-"""Blue/green before the switch: the candidate is started beside stable, and no request reaches it."""
+"""Blue/green before the switch: the candidate is started beside stable, and asked on a host of its own alone."""
 
 from __future__ import annotations
 
 from pydantic import Field
 
-from sluice.stages.section import Hours, TimedStage
+from sluice.stages.section import OnlineRule, OnlineStage
 from sluice.stages.stage import RolloutStage, split
 
 
-class BlueGreenStage(TimedStage):
+class BlueGreenStage(OnlineStage):
     """
-    The candidate is started beside stable without any traffic, then answers everything at once; ``confirm`` is the
-    window in which the old side is kept warm.
+    The candidate is started beside stable and no user's request reaches it, then it answers everything at once;
+    ``confirm`` is the window in which the old side is kept warm.
     """
 
-    soak_hours: Hours = 0
-    """Event hours from the start of its servers to the switch, at least."""
-    maximum_hours: float = Field(gt=0)
-    """Event hours after which servers that never became ready end the rollout: timed out."""
-    approval: bool = False
-    """A person must approve the switch."""
+    minimum_n: int = Field(default=30, ge=30)
+    """Requests to the preview before any verdict but FAIL, where there are rules."""
+    rules: tuple[OnlineRule, ...] = ()
+    """What is asked of the requests to the preview; without any its servers must say its digest, that is all."""
 
 
 PREVIEW = RolloutStage[BlueGreenStage](

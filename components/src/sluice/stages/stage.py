@@ -76,8 +76,8 @@ class RolloutStage(Generic[PolicySection]):
         section: key of its terms in the policy's ``online``; ``None`` where no policy speaks of it.
         steps: how traffic goes, step by step, by its section of the policy.
         has_pause: whether it may soak, and wait for a person.
-        judge: what a look asks: the section's rules, whether requests failed, or the servers alone, where no request
-            reaches the candidate. ``None`` between rollouts.
+        judge: what a look asks: the section's rules; whether requests failed; or the servers, where no user's request
+            reaches the candidate, and what rules the section has. ``None`` between rollouts.
         whole_rollout: whether labels count of all requests that the rollout's arms answered, not of this stage's only.
         action: what a decision that begins it is called.
         subject: what that decision's commit says; ``{who}``: the candidate, ``{was}`` and ``{weight}``: its percent
@@ -106,6 +106,11 @@ class RolloutStage(Generic[PolicySection]):
     def section_of(self, online: BaseModel) -> PolicySection | None:
         """Its section of a policy's ``online``; ``None`` where the policy has no such stage."""
         return getattr(online, self.section, None) if self.section else None
+
+    @property
+    def has_traffic(self) -> bool:
+        """Whether requests of users, or copies of them, are planned for the candidate."""
+        return self.judge != "servers"
 
     @property
     def renderings(self) -> tuple[str | None, ...]:

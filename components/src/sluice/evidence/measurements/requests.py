@@ -39,7 +39,7 @@ def _arm(rows: pl.DataFrame, refusals: pl.DataFrame) -> dict[str, Any]:
 def _foreign(rows: StageRows) -> int:
     """Answers on either route by a digest that is not released there."""
     state, answered = rows.state, rows.live.filter(pl.col("digest").is_not_null(), ~refused())
-    released = {"stable": state.stable, state.candidate_route: state.candidate}
+    released = {"stable": state.stable, state.joined_route: state.candidate}
     return sum(
         answered.filter(pl.col("route") == route, pl.col("digest") != (digest or "")).height
         for route, digest in released.items()
@@ -53,7 +53,7 @@ def _recent(rows: StageRows) -> Part:
 
 
 def _split(rows: StageRows, live: pl.DataFrame) -> tuple[int, int]:
-    route = rows.state.candidate_route
+    route = rows.state.joined_route
     first = live.filter(pl.col("route") == "stable")["request_id"]
     second = live.filter(pl.col("route") == route)["request_id"]
     if rows.state.is_mirrored:

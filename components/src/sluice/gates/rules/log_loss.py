@@ -122,6 +122,7 @@ KIND = RuleKind(
     unit="nats a request",
     judge=_judge,
     roles=("success", "guardrail", "deterioration"),
+    needs="has_traffic",
     sliced=True,
     planned=True,
     pooled=True,

@@ -35,6 +35,7 @@ KIND = RuleKind(
     unit="share",
     judge=_judge,
     roles=("quality",),
+    needs="has_traffic",
     direction="lower",
     limits=None,
     counted=False,
