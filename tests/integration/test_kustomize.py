@@ -21,6 +21,7 @@ from tests.support.release import GOOD, A, B, C, applied_of, failing, passing, s
 
 ROOT = Path(__file__).parents[2]
 RELEASE = "manifests/overlays/dev/release/kustomization.yaml"
+EVERY_PATH = {"type": "PathPrefix", "value": "/"}
 SCRAPED = {"scrape": "true", "path": "/metrics", "port": "8080"}
 needs_kubectl = pytest.mark.skipif(
     shutil.which("kubectl") is None,
@@ -33,7 +34,7 @@ def _render(directory: Path) -> list[dict[str, Any]]:
     done = subprocess.run(["kubectl", "kustomize", directory], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr == "", "kustomize warns"
-    for sentinel in ("set-by-release", "setbyrelease", "999999"):
+    for sentinel in ("set-by-release", "setbyrelease", "setbyenvironment", "999999"):
         assert sentinel not in done.stdout
     return [document for document in yaml.safe_load_all(done.stdout) if document]
 
@@ -66,6 +67,7 @@ def _assert_objects_say(objects: list[dict[str, Any]], state: ReleaseState) -> N
     served = {f"{task}-stable": state.stable, f"{task}-candidate": state.candidate or state.leftover}
     assert _digests(objects) == {name: digest for name, digest in served.items() if digest}
     routes = _of(objects, "HTTPRoute")
+    _assert_preview(routes.pop(f"{task}-preview", None), state)
     assert set(routes) == (set() if state.stage == "empty" else {task})
     for route in routes.values():
         (rule,) = route["spec"]["rules"]
@@ -80,6 +82,14 @@ def _assert_objects_say(objects: list[dict[str, Any]], state: ReleaseState) -> N
         shadow = {"group": "", "kind": "Service", "name": f"{task}-candidate-predictor", "port": 80}
         wanted = {"backendRef": shadow, "percent": state.mirror_percent}
         assert mirrors == ([wanted] if state.mirror_percent else [])
+
+
+def _assert_preview(route: dict[str, Any] | None, state: ReleaseState) -> None:
+    """The candidate has a host of its own before the switch, and at no other time."""
+    backend = {"group": "", "kind": "Service", "name": f"{state.task}-candidate-predictor", "port": 80, "weight": 100}
+    host, rule = "preview-flights.dev.example.com", {"matches": [{"path": EVERY_PATH}], "backendRefs": [backend]}
+    spec = route and {key: route["spec"][key] for key in ("hostnames", "rules")}
+    assert spec == ({"hostnames": [host], "rules": [rule]} if state.stage == "preview" else None)
 
 
 def test_every_commit_of_a_release_renders_what_git_decided(tmp_path: Path) -> None:
@@ -141,7 +151,7 @@ def test_the_task_names_the_objects(tmp_path: Path, stage: str, *, paused: bool)
     (tmp_path / "manifests/overlays/dev/release/kustomization.yaml").write_bytes(render_release(state))
     objects = _render(tmp_path / "manifests/overlays/dev")
     _assert_objects_say(objects, state)
-    assert set(_of(objects, "HTTPRoute")) == {"two-words"}
+    assert set(_of(objects, "HTTPRoute")) == {"two-words", *(["two-words-preview"] if stage == "preview" else [])}
 
 
 @pytest.mark.parametrize("stage", ["bootstrap", "shadow", "preview", "canary", "confirm", "stable"])
@@ -151,7 +161,8 @@ def test_a_release_file_of_an_older_version_builds_the_same_objects(tmp_path: Pa
     for text in renderings(state_in(stage)):
         (tmp_path / "manifests/overlays/dev/release/kustomization.yaml").write_bytes(text)
         written.append(_render(tmp_path / "manifests/overlays/dev"))
-    assert all(objects == written[0] for objects in written)
+    former = [each for each in written[0] if each["metadata"]["name"] != "toy-preview"]
+    assert all(objects == former for objects in written[1:]), "but for a host that they did not have"
 
 
 BEFORE = {"bootstrap": "first", "stable": "plain", "canary": "weighted"}
@@ -164,8 +175,8 @@ def _older_checkout(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "manifests", checkout / "manifests")
     shutil.copy(ROOT / "kustomization.yaml", checkout)
     strategies = checkout / "manifests/strategies"
-    shutil.rmtree(strategies / "blue-green")
-    shutil.rmtree(strategies / "drain")
+    for name in ("preview", "blue-green", "drain"):
+        shutil.rmtree(strategies / name)
     for name, former in BEFORE.items():
         shutil.rmtree(strategies / former)
         (strategies / name).rename(strategies / former)
@@ -280,6 +291,20 @@ def test_one_service_with_a_split_of_its_own_says_what_git_decided(tmp_path: Pat
         assert model["args"] == [f"--digest={B}", "--model_name=toy", "--role=candidate"]
         assert model["storageUri"] == f"sluice+s3://models/toy/{B.replace(':', '-')}"
         assert model["readinessProbe"]["httpGet"]["path"] == f"/-/serves/{B}"
+
+
+@pytest.mark.parametrize(("option", "hosts"), [("kserve-canary", ["preview-flights.dev.example.com"]), ("knative", [])])
+def test_one_service_has_a_preview_where_its_candidate_has_a_service(
+    tmp_path: Path, option: str, hosts: list[str]
+) -> None:
+    objects = _render(_with_option(tmp_path, option, state_in("preview", task="toy")))
+    routes = list(_of(objects, "HTTPRoute").values())
+    assert [name for route in routes for name in route["spec"]["hostnames"]] == hosts
+    (service,) = _of(objects, "InferenceService").values()
+    assert service["metadata"]["name"] == "toy"
+    backends = [ref["name"] for route in routes for ref in route["spec"]["rules"][0]["backendRefs"]]
+    predictors = [f"toy-{each['predictor']['name']}-predictor" for each in service["spec"].get("canary", [])]
+    assert backends == predictors, "as KServe calls the Service of each canary"
 
 
 @pytest.mark.parametrize("option", ["kserve-canary", "knative"])

@@ -23,8 +23,8 @@ class BlueGreenStage(OnlineStage):
 PREVIEW = RolloutStage[BlueGreenStage](
     name="preview",
     weights=(100, 0),
-    manifests="blue-green",
-    manifests_before=("weighted",),
+    manifests="preview",
+    manifests_before=("blue-green", "weighted"),
     section="blue_green",
     steps=lambda _: (split(0),),
     judge="servers",
