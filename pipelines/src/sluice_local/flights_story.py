@@ -41,4 +41,5 @@ STORY = Story(
         Chapter(4, "wrong-unit", "Fine offline, broken while serving", WRONG_UNIT),
         Chapter(5, "again", "The same digest is proposed again", again="wrong-unit"),
     ),
+    more="Blue/green, not played here: sluice simulate manifests/overlays/staging/gate-policy.yaml --rollouts 20",
 )

@@ -48,6 +48,8 @@ def play(workspace: Workspace, story_name: str, fresh: bool) -> None:
         console.print(line, highlight=False)
     console.print(f"\nReport: file://{page}", highlight=False)
     console.print(f"Ask on: sluice status · sluice why DIGEST · git --git-dir {workspace.gitops} log", highlight=False)
+    if story.more:
+        console.print(story.more, highlight=False)
 
 
 def write_report(workspace: Workspace, story_name: str) -> Path:

@@ -41,13 +41,17 @@ class Chapter:
 
 @dataclass(frozen=True)
 class Story:
-    """Chapters for one task and environment; ``feature_repo`` and ``checkout`` (manifests) default to ours."""
+    """
+    Chapters for one task and environment; ``feature_repo`` and ``checkout`` (manifests) default to ours. ``more`` is a
+    line at the end.
+    """
 
     task: str
     environment: str
     chapters: tuple[Chapter, ...]
     feature_repo: str | None = None
     checkout: str | None = None
+    more: str = ""
 
 
 def ending_of(workspace: Workspace, chapter: Chapter) -> Path:
