@@ -1,5 +1,6 @@
 """
-A promotion that only jobs of the gate's CronJob decide, on what a Prometheus scrapes from the servers that users asked.
+Promotions that only jobs of the gate's CronJob decide, on what a Prometheus scrapes: from the servers that users asked,
+and from a join of their answers with labels.
 
     SLUICE_TEST_HOST   an address of this machine that pods reach; 10.244.0.1. A Git host (sshd) and a Prometheus listen
                        on it while the test runs.
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,10 +34,13 @@ from sluice_cluster.applied import read_back
 from sluice_cluster.cluster import NotApplied
 from tests.support.cluster.argo_cd import followed, refresh
 from tests.support.cluster.checkout import Checkout, with_option, write_checkout
+from tests.support.cluster.feedback import LabellingUser, use_join
 from tests.support.cluster.kubectl import Refused, apply, get, kubectl, wait_until
+from tests.support.cluster.promotion import HOST as DEV_HOST
 from tests.support.cluster.promotion import Requests, digest_by_proxy
+from tests.support.cluster.serving import ask
 from tests.support.cluster.store import Bundles
-from tests.support.release import GOOD
+from tests.support.release import GOOD, state_in
 from tests.support.ssh_host import SshHost, ssh_host_in
 
 pytestmark = pytest.mark.timeout(900)
@@ -70,6 +74,27 @@ online:
       - {metric: error_rate, role: limit, limit: 0.3}
   confirm: {minimum_n: 30, maximum_hours: 1, rules: [{metric: error_rate, role: limit, limit: 0.3}]}
 """
+BLUE_GREEN = (
+    POLICY[: POLICY.index("  shadow:")]
+    + """
+  label_maturity_hours: 0.001
+  blue_green:
+    maximum_hours: 1
+    rules: [{metric: error_rate, role: limit, limit: 0.3}]
+  confirm:
+    holdback: 20
+    minimum_n: 30
+    maximum_hours: 1
+    rules:
+      - {metric: label_coverage, role: quality, limit: 0.5}
+      - {metric: log_loss, role: guardrail, margin: 0.4}
+"""
+)
+PREVIEW_HOST = f"preview-{DEV_HOST}"
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 @dataclass
@@ -84,7 +109,7 @@ class Dev:
 
     def propose(self, digest: str) -> None:
         """As the training pipeline does; waits until it is in effect."""
-        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        now = _now()
         assert self.gitops.commit(lambda snapshot: propose(snapshot, digest, GOOD, {}, {}, now)) is not None
         self.settle()
 
@@ -146,7 +171,7 @@ class Dev:
 
 
 class Targets(threading.Thread):
-    """Tells a Prometheus where the model servers are; Debian's has no discovery of Kubernetes built in."""
+    """Tells a Prometheus where servers and exposition are; Debian's has no discovery of Kubernetes built in."""
 
     def __init__(self, file: Path) -> None:
         super().__init__(daemon=True)
@@ -155,7 +180,8 @@ class Targets(threading.Thread):
     def run(self) -> None:
         while not self._end.wait(1):
             with contextlib.suppress(Refused):
-                pods = get("-n", "sluice-dev", "pods", "-l", "app.kubernetes.io/name=model-server")["items"]
+                names = "app.kubernetes.io/name in (model-server, exposition)"
+                pods = get("-n", "sluice-dev", "pods", "-l", names)["items"]
                 found = [f"{pod['status']['podIP']}:8080" for pod in pods if pod["status"].get("podIP")]
                 write_json(self._file, [{"targets": found, "labels": {"namespace": "sluice-dev"}}])
 
@@ -167,7 +193,7 @@ class Targets(threading.Thread):
 
 @contextlib.contextmanager
 def prometheus_in(folder: Path) -> Iterator[str]:
-    """A Prometheus that is told where the model servers are; its URL for pods."""
+    """A Prometheus that is told where servers and exposition are; its URL for pods."""
     if shutil.which("prometheus") is None:
         pytest.skip("NOT CHECKED: the binary `prometheus` is absent; Debian: apt-get install prometheus")
     folder.mkdir()
@@ -175,7 +201,8 @@ def prometheus_in(folder: Path) -> Iterator[str]:
         listener.bind((HOST, 0))
         port = listener.getsockname()[1]
     targets = folder / "targets.json"
-    job = {"job_name": "sluice", "file_sd_configs": [{"files": [str(targets)], "refresh_interval": "5s"}]}
+    job: dict[str, Any] = {"job_name": "sluice", "honor_labels": True}
+    job["file_sd_configs"] = [{"files": [str(targets)], "refresh_interval": "5s"}]
     every = {"scrape_interval": f"{SCRAPE_SECONDS}s", "scrape_timeout": "2s"}
     (folder / "prometheus.yml").write_text(yaml.safe_dump({"global": every, "scrape_configs": [job]}))
     command = ["prometheus", f"--config.file={folder / 'prometheus.yml'}", "--log.level=warn"]
@@ -203,12 +230,34 @@ def _answers(port: int) -> bool:
 @pytest.fixture
 def environment(bundles: Bundles, gateway: str, dev: str, tmp_path: Path) -> Iterator[Dev]:
     """Argo CD follows a repository; pods reach it by ssh with a deploy key, and a Prometheus scrapes the servers."""
+    with _followed_gate(tmp_path, lambda _: None) as found:
+        yield found
+
+
+@pytest.fixture
+def labelled(bundles: Bundles, gateway: str, dev: str, tmp_path: Path) -> Iterator[Dev]:
+    """The same with one model stable, blue/green for the next ones, and a join that tells the gate what labels say."""
+    state = state_in("stable", task="tiny", environment="dev", stable=bundles.first, since=_now())
+
+    def change(checkout: Checkout) -> None:
+        checkout.release(state)
+        use_join(checkout)
+        (checkout.overlay("dev") / "gate-policy.yaml").write_text(BLUE_GREEN)
+
+    with _followed_gate(tmp_path, change, SLUICE_PROMETHEUS_JOINED="true") as found:
+        found.settle()
+        yield found
+
+
+@contextlib.contextmanager
+def _followed_gate(tmp_path: Path, change: Callable[[Checkout], None], **settings: str) -> Iterator[Dev]:
     repository = tmp_path / "gitops.git"
     with contextlib.ExitStack() as stack:
         host = stack.enter_context(ssh_host_in(tmp_path / "host", HOST))
         url = stack.enter_context(prometheus_in(tmp_path / "prometheus"))
         checkout = write_checkout(tmp_path / "checkout")
-        _use_gate(checkout, {"SLUICE_REPOSITORY": host.url(repository), "SLUICE_PROMETHEUS_URL": url})
+        _use_gate(checkout, {"SLUICE_REPOSITORY": host.url(repository), "SLUICE_PROMETHEUS_URL": url} | settings)
+        change(checkout)
         apply([_secret(host)])
         gitops = stack.enter_context(followed(checkout, repository))
         try:
@@ -221,7 +270,8 @@ def _use_gate(checkout: Checkout, settings: dict[str, str]) -> None:
     """Dev has the option, with settings of its own; the schedule is years away, so that each look is the test's."""
     overlay = checkout.overlay("dev")
     document = yaml.safe_load((with_option(checkout, "gate", "dev") / "kustomization.yaml").read_text())
-    settings |= {"SLUICE_PROMETHEUS_SCRAPE_SECONDS": str(SCRAPE_SECONDS), "SLUICE_PROMETHEUS_JOINED": "false"}
+    settings = {"SLUICE_PROMETHEUS_JOINED": "false"} | settings
+    settings |= {"SLUICE_PROMETHEUS_SCRAPE_SECONDS": str(SCRAPE_SECONDS)}
     changed = [{"op": "replace", "path": f"/data/{key}", "value": value} for key, value in settings.items()]
     document["patches"] = [
         {"target": {"kind": "ConfigMap", "name": "gate"}, "patch": yaml.safe_dump(changed)},
@@ -275,3 +325,45 @@ def test_jobs_of_the_gate_alone_promote_and_take_back(environment: Dev, bundles:
     assert not user.failures
     evidence = [made.evidence for made in dev.gitops.decisions() if made.stage in ("shadow", "canary", "confirm")]
     assert all(one["sources"] for one in evidence if "sources" in one)
+
+
+def _checked(gateway: str) -> set[str]:
+    """Ask the preview, once its servers were scraped and what they answer counts; which digests answered."""
+    time.sleep(6 * SCRAPE_SECONDS)
+    return {ask(gateway, host=PREVIEW_HOST) for _ in range(60)}
+
+
+def test_blue_green_waits_for_its_preview_to_be_asked_and_labels_decide(
+    labelled: Dev, bundles: Bundles, gateway: str
+) -> None:
+    dev, user = labelled, LabellingUser(gateway, DEV_HOST)
+    user.start()
+    try:
+        dev.propose(bundles.second)
+        assert dev.gitops.snapshot().state.stage == "preview"
+        waiting = dev.look()
+        assert (waiting["stage"], waiting["action"], waiting["cluster"]) == ("preview", "wait", None)
+        before = len(user.answers)
+        assert _checked(gateway) == {bundles.second}
+        switched = dev.decided()
+        assert (switched["stage"], switched["action"]) == ("preview", "promote")
+        assert set(user.answers[:before]) == {bundles.first}, "users did not meet it before the switch"
+        with pytest.raises(OSError, match="404"):
+            ask(gateway, host=PREVIEW_HOST)
+        confirmed = dev.decided()
+        assert (confirmed["stage"], confirmed["action"]) == ("confirm", "confirm")
+        assert dev.gitops.snapshot().state.stable == bundles.second
+
+        user.wrong = bundles.third
+        dev.propose(bundles.third)
+        assert _checked(gateway) == {bundles.third}
+        assert dev.decided()["action"] == "promote"
+        back = dev.decided()
+        assert (back["stage"], back["action"]) == ("confirm", "rollback")
+        assert [one["rule"] for one in back["reasons"] if one["verdict"] == "FAIL"] == ["log_loss"]
+        state = dev.gitops.snapshot().state
+        assert (state.stable, bool(state.held(bundles.third))) == (bundles.second, True)
+    finally:
+        user.stop()
+        print("\nseconds:", {key: [round(one, 1) for one in value] for key, value in dev.seconds.items()})  # noqa: T201
+    assert not user.failures

@@ -1,4 +1,4 @@
-"""Both sides ready and only stable asked."""
+"""Both sides ready, users ask only stable, and a host of its own leads to the candidate."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.support.cluster.checkout import Checkout, in_trial
 from tests.support.cluster.kubectl import Object, get
-from tests.support.cluster.serving import ask, given_a_release, weights
+from tests.support.cluster.serving import HOST, ask, given_a_release, weights
 from tests.support.cluster.store import Bundles
 
 
@@ -18,6 +18,7 @@ def test_a_preview_runs_both_sides_and_asks_only_stable(
     assert weights(trial) == {"stable": 100, "candidate": 0}
     assert not _copies_requests(trial)
     assert {ask(gateway) for _ in range(50)} == {bundles.first}
+    assert {ask(gateway, host=f"preview-{HOST}") for _ in range(20)} == {bundles.second}
     pods = _pods(trial)
     assert {pod["metadata"]["labels"]["sluice.dev/role"] for pod in pods} == {"stable", "candidate"}
     given_a_release(checkout, gateway, in_trial("preview", **two, paused=True))

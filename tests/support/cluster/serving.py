@@ -37,7 +37,7 @@ def predict(gateway: str, row: dict[str, Any], headers: dict[str, str] | None = 
     return post(gateway + PREDICT, {"instances": [row]}, {"Host": HOST, **(headers or {})})
 
 
-def ask(gateway: str, version: str = "v1", host: str = HOST) -> str:
+def ask(gateway: str, version: str = "v1", host: str = HOST, **headers: str) -> str:
     """The digest that answers one request through the gateway."""
     if version == "v1":
         path, question = PREDICT, dict[str, Any](instances=[ROW])
@@ -45,7 +45,7 @@ def ask(gateway: str, version: str = "v1", host: str = HOST) -> str:
         kinds = {"amount": "FP64", "visits": "INT64", "colour": "BYTES"}
         inputs = [{"name": k, "datatype": kinds[k], "shape": [1], "data": [v]} for k, v in ROW.items()]
         path, question = "/v2/models/tiny/infer", {"inputs": inputs}
-    status, text = post(gateway + path, question, {"Host": host})
+    status, text = post(gateway + path, question, {"Host": host, **headers})
     if status != HTTPStatus.OK:
         raise OSError(f"{status}: {text}")
     document = json.loads(text)
