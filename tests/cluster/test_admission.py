@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from sluice.documents.state import Hold
+from sluice.documents.state import Hold, ReleaseState
 from tests.support.cluster.api_server import accepted
 from tests.support.cluster.checkout import Checkout, in_trial
 from tests.support.cluster.kubectl import Object, Refused, apply, render
-from tests.support.release import A, B, C
+from tests.support.release import A, B, C, state_in
 
 Change = Callable[[Object], Any]
 PINNED = "example.com/any@" + A
@@ -93,6 +93,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
         "bypasses transformer",
     ),
     "canary that never starts": (canary(0), "never starts"),
+    "a strategy in Knative mode": (annotate(deploymentMode="Knative"), "Knative mode ignores deploymentStrategy"),
     "keda in Knative mode": (
         annotate(deploymentMode="Knative", autoscalerClass="keda"),
         "ignores autoscalerClass: keda",
@@ -122,7 +123,9 @@ ACCEPTED: dict[str, Change] = {
     "canary in Standard mode": canary(),
     "dark canary with a server": canary(0, minReplicas=1),
     "canaryTrafficPercent in Knative mode": all_of(
-        predictor(canaryTrafficPercent=10), annotate(deploymentMode="Knative", autoscalerClass="kpa")
+        predictor(canaryTrafficPercent=10),
+        annotate(deploymentMode="Knative", autoscalerClass="kpa"),
+        lambda s: s["spec"]["predictor"].pop("deploymentStrategy"),
     ),
     "keda in Standard mode": all_of(annotate(autoscalerClass="keda"), predictor(maxReplicas=4)),
 }
@@ -176,6 +179,16 @@ def test_a_route_without_a_host_is_refused(route: Object) -> None:
     del route["spec"]["hostnames"]
     with pytest.raises(Refused, match="every team's requests"):
         accepted([route])
+
+
+def test_prod_has_two_servers_of_each_side(checkout: Checkout, installed: list[str]) -> None:
+    objects = render(checkout.release(state_in("canary", task="tiny", environment="prod")))
+    services = [each for each in objects if each["kind"] == "InferenceService"]
+    checkout.release(ReleaseState.empty("tiny", "prod"))
+    assert accepted(services) == len(services)
+    predictor(minReplicas=1)(services[0])
+    with pytest.raises(Refused, match="two servers of each side"):
+        accepted(services[:1])
 
 
 def test_a_typing_error_is_refused(service: Object) -> None:

@@ -12,7 +12,9 @@ import yaml
 
 from tests.support.cluster.checkout import ENVIRONMENTS, Checkout, in_trial
 from tests.support.cluster.kubectl import apply, get, kubectl, wait_until
+from tests.support.cluster.promotion import Requests
 from tests.support.cluster.serving import (
+    HOST,
     answered,
     ask,
     given_a_release,
@@ -70,6 +72,30 @@ def test_pods_run_restricted_and_say_which_digest_is_loaded(
     assert json.loads(kubectl("get", "--raw", proxy + bundles.first))["served"] == [bundles.first]
     with pytest.raises(AssertionError, match=r"409|conflict"):
         kubectl("get", "--raw", proxy + bundles.second)
+
+
+def test_the_only_server_of_a_side_starts_anew_and_no_request_fails(
+    checkout: Checkout, bundles: Bundles, gateway: str, trial: str
+) -> None:
+    given_a_stable_release(checkout, gateway, bundles.first)
+    deployment = ("deployment", "tiny-stable-predictor")
+    strategy = get("-n", trial, *deployment)["spec"]["strategy"]
+    assert strategy["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+    user = Requests(gateway, HOST)
+    user.start()
+    try:
+        kubectl("-n", trial, "rollout", "restart", *deployment)
+        kubectl("-n", trial, "rollout", "status", *deployment, "--timeout=150s")
+        wait_until("the old server is gone", lambda: len(_pods(trial)) == 1, 60)
+    finally:
+        user.stop()
+    assert not user.failures
+    assert user.answers[bundles.first]
+
+
+def _pods(namespace: str) -> list[Any]:
+    found: list[Any] = get("-n", namespace, "pods")["items"]
+    return found
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from tests.support.release import GOOD, A, B, C, applied_of, failing, passing, s
 ROOT = Path(__file__).parents[2]
 RELEASE = "manifests/overlays/dev/release/kustomization.yaml"
 EVERY_PATH = {"type": "PathPrefix", "value": "/"}
+SURGE = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
 SCRAPED = {"scrape": "true", "path": "/metrics", "port": "8080"}
 needs_kubectl = pytest.mark.skipif(
     shutil.which("kubectl") is None,
@@ -52,6 +53,7 @@ def _digests(objects: list[dict[str, Any]]) -> dict[str, str]:
         assert metadata["annotations"]["serving.kserve.io/autoscalerClass"] == "none"
         assert metadata["labels"]["networking.kserve.io/visibility"] == "cluster-local"
         assert predictor["minReplicas"] == 1
+        assert predictor["deploymentStrategy"] == SURGE
         arguments = dict(argument.removeprefix("--").split("=", 1) for argument in predictor["model"]["args"])
         task = name.rpartition("-")[0]
         assert arguments["model_name"] == task
@@ -260,7 +262,7 @@ def test_two_strategies_at_once_do_not_build(tmp_path: Path) -> None:
 
 def _with_option(tmp_path: Path, option: str, state: ReleaseState, *more: str) -> Path:
     shutil.copytree(ROOT / "manifests", tmp_path / "manifests")
-    overlay = tmp_path / "manifests/overlays/dev"
+    overlay = tmp_path / "manifests/overlays" / state.environment
     (overlay / "release/kustomization.yaml").write_bytes(render_release(state))
     path = overlay / "kustomization.yaml"
     options = "".join(f"../../options/{each}, " for each in (option, *more))
@@ -281,6 +283,7 @@ def test_one_service_with_a_split_of_its_own_says_what_git_decided(tmp_path: Pat
     if option == "knative":
         assert service["metadata"]["annotations"]["serving.kserve.io/deploymentMode"] == "Knative"
         assert predictor.get("canaryTrafficPercent") == (state.candidate_weight if both else None)
+        assert "deploymentStrategy" not in predictor, "Knative would ignore it"
         assert predictor["model"]["args"][0] == f"--digest={state.candidate or state.stable}"
         return
     assert predictor["model"]["args"][0] == f"--digest={state.stable or state.candidate}"
@@ -305,6 +308,20 @@ def test_one_service_has_a_preview_where_its_candidate_has_a_service(
     backends = [ref["name"] for route in routes for ref in route["spec"]["rules"][0]["backendRefs"]]
     predictors = [f"toy-{each['predictor']['name']}-predictor" for each in service["spec"].get("canary", [])]
     assert backends == predictors, "as KServe calls the Service of each canary"
+
+
+@pytest.mark.parametrize("option", ["gate", "kserve-canary"])
+def test_prod_has_two_servers_of_each_side_and_a_drain_leaves_one(tmp_path: Path, option: str) -> None:
+    objects = _render(_with_option(tmp_path, option, state_in("confirm", environment="prod")))
+    specs = [each["spec"] for each in _of(objects, "InferenceService").values()]
+    predictors = [spec["predictor"] for spec in specs]
+    predictors += [canary["predictor"] for spec in specs for canary in spec.get("canary", [])]
+    assert [each["minReplicas"] for each in predictors] == [2, 2]
+    budgets = _of(objects, "PodDisruptionBudget")
+    assert {name: budgets[name]["spec"]["maxUnavailable"] for name in ("stable", "candidate")} == {
+        "stable": 1,
+        "candidate": 1,
+    }
 
 
 @pytest.mark.parametrize("option", ["kserve-canary", "knative"])

@@ -49,9 +49,9 @@ def broken(state: ReleaseState, now: str) -> Evidence:
 class Requests(threading.Thread):
     """A user who asks all the time and remembers what answered."""
 
-    def __init__(self, gateway: str) -> None:
+    def __init__(self, gateway: str, host: str = HOST) -> None:
         super().__init__(daemon=True)
-        self._gateway, self._end = gateway, threading.Event()
+        self._gateway, self._host, self._end = gateway, host, threading.Event()
         self.answers: Counter[str] = Counter()
         self.failures: list[tuple[float, str]] = []
         """When, on the monotonic clock, and why."""
@@ -59,7 +59,7 @@ class Requests(threading.Thread):
     def run(self) -> None:
         while not self._end.wait(0.05):
             try:
-                self.answers[ask(self._gateway, host=HOST)] += 1
+                self.answers[ask(self._gateway, host=self._host)] += 1
             except OSError as error:
                 self.failures.append((time.monotonic(), str(error)))
 
