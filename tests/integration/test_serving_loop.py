@@ -102,6 +102,10 @@ def test_a_release_goes_from_git_to_answers_and_into_windows(workspace: Workspac
         repeated = pl.read_parquet(traffic.window(START, end, state))
         assert repeated.drop("latency_ms").equals(pl.read_parquet(again).drop("latency_ms"))
 
+        state = commit_state(gitops, **STAGES["preview"])
+        assert state.is_applied(reconciler.sync())
+        check_preview(traffic.window(end - timedelta(minutes=15), end, state), first, second)
+
         state = commit_state(gitops, **STAGES["canary"])
         assert state.is_applied(reconciler.sync())
         check_canary(traffic.window(end, end + timedelta(hours=1), state), first, second)
@@ -145,6 +149,14 @@ def check_shadow(path: Path, workspace: Workspace, first: str, second: str) -> N
     served = frame.filter(pl.col("route") == "stable")
     assert served["score"].to_list() == pytest.approx(offline.tolist(), abs=1e-9)
     assert served["missing"].to_list() == [sum(value is None for value in row.values()) for row in rows]
+
+
+def check_preview(path: Path, first: str, second: str) -> None:
+    frame = pl.read_parquet(path)
+    assert frame.group_by("route", "digest", "status", "rollout").len().sort("route").rows() == [
+        ("preview", second, 200, "r1", 20),
+        ("stable", first, 200, "r1", 20),
+    ]
 
 
 def check_canary(path: Path, first: str, second: str) -> None:

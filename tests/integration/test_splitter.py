@@ -66,12 +66,16 @@ class Bench:
         both = {"stable": self.urls["stable"], "candidate": self.urls["candidate"], "commit": "c1", "rollout": "r1"}
         ask(self.url, "/-/routes", "PUT", Routes(**(both | routes)).model_dump())
 
-    def send(self, ids: list[str], body: bytes = b"{}", timeout_s: float = 20) -> tuple[list[Answer], list[float]]:
+    def send(
+        self, ids: list[str], body: bytes = b"{}", timeout_s: float = 20, host: str | None = None
+    ) -> tuple[list[Answer], list[float]]:
         """Answers and seconds, in the order of the ids, 16 at once."""
-        return asyncio.run(self._send(ids, body, timeout_s))
+        return asyncio.run(self._send(ids, body, timeout_s, host))
 
-    async def _send(self, ids: list[str], body: bytes, timeout_s: float) -> tuple[list[Answer], list[float]]:
-        client = Client(self.url)
+    async def _send(
+        self, ids: list[str], body: bytes, timeout_s: float, host: str | None
+    ) -> tuple[list[Answer], list[float]]:
+        client = Client(self.url, host)
         waiting, answers, taken = iter(range(len(ids))), [Answer(0, {}, b"")] * len(ids), [0.0] * len(ids)
 
         async def worker() -> None:
@@ -130,6 +134,15 @@ def test_requests_are_split_by_weight_and_an_id_keeps_its_side(bench: Bench) -> 
     assert {tuple(row[1:]) for row in bench.seen("candidate")} == {("candidate", "r1")}
     counts = ask(bench.url, "/-/counts")
     assert counts["stable.requests"] + counts["candidate.requests"] == 3600
+
+
+def test_a_host_of_its_own_leads_to_a_candidate_that_no_user_reaches(bench: Bench) -> None:
+    bench.route(stable_weight=100)
+    assert set(arms(bench.send(["a", "b"])[0])) == {"stable"}
+    assert set(arms(bench.send(["a", "b"], host="preview-localhost")[0])) == {"candidate"}
+    for after in ({"candidate_weight": 100}, {"stable_weight": 100, "mirror_percent": 50}):
+        bench.route(**after)
+        assert {answer.status for answer in bench.send(["a"], host="preview-localhost")[0]} == {503}
 
 
 def test_another_rollout_draws_another_sample(bench: Bench) -> None:

@@ -104,6 +104,7 @@ def commit_state(gitops: GitOps, **changed: Any) -> ReleaseState:
 
 STAGES: dict[str, dict[str, Any]] = {
     "shadow": {"stage": "shadow", "rollout": "r1", "stable_weight": 100, "candidate_weight": 0, "mirror_percent": 100},
+    "preview": {"stage": "preview", "rollout": "r1", "stable_weight": 100, "candidate_weight": 0, "mirror_percent": 0},
     "canary": {"stage": "canary", "rollout": "r1", "stable_weight": 70, "candidate_weight": 30, "mirror_percent": 0},
     "stable": {"stage": "stable", "rollout": None, "stable_weight": 100, "candidate_weight": 0, "mirror_percent": 0},
 }

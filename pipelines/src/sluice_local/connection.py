@@ -119,13 +119,14 @@ class Client:
 
     Args:
         url: ``http://host:port``.
+        host: what the header of that name says, where it is not the server's own.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, host: str | None = None) -> None:
         address = urlsplit(url)
         self.url = url
         self._host, self._port = address.hostname or "127.0.0.1", address.port or 80
-        self._netloc = address.netloc.encode()
+        self._netloc = (host or address.netloc).encode()
         self._idle: list[_Connection] = []
 
     async def request(

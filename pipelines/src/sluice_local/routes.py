@@ -34,6 +34,11 @@ class Routes(BaseModel):
         within = _share(self.rollout, "split", request_id) * total < self.candidate_weight
         return "candidate" if within else "stable"
 
+    @property
+    def preview(self) -> ArmName | None:
+        """The side that answers on a host of its own: the candidate, as long as no user's request reaches it."""
+        return "candidate" if self.candidate and not (self.candidate_weight or self.mirror_percent) else None
+
     def mirrored(self, request_id: str) -> bool:
         """Whether the candidate gets a copy of a request that stable answers."""
         if self.mirror_percent == 0 or self.candidate is None or self.arm(request_id) != "stable":

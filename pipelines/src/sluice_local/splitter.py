@@ -8,7 +8,8 @@ Stand-in for the gateway: splits requests by weight and mirrors copies, as an HT
     GET /-/idle      answers once no mirrored request is waiting or under way
     GET /-/counts    requests, failures and dropped copies by side
 
-Everything else goes to a backend, with ``x-sluice-route`` and ``x-sluice-rollout`` set. Copies leave the request's path
+Everything else goes to a backend, with ``x-sluice-route`` and ``x-sluice-rollout`` set; where the host begins with
+``preview-``, to a candidate that gets no user's request. Copies leave the request's path
 through a bounded queue: a hung candidate costs its own copies, never an answer.
 """
 
@@ -41,6 +42,7 @@ TIMEOUT_S = 10.0
 MIRROR_TIMEOUT_S = 3.0
 MIRROR_QUEUE = 512
 MIRROR_WORKERS = 16
+PREVIEW_HOST = b"preview-"
 _OURS = frozenset(
     {b"host", b"connection", b"content-length", b"transfer-encoding", b"x-request-id"}
     | {b"x-sluice-route", b"x-sluice-rollout"}
@@ -86,7 +88,8 @@ class Splitter:
     async def _forward(self, scope: Scope, body: bytes, send: Send) -> None:
         headers: Headers = scope["headers"]
         request_id = dict(headers).get(b"x-request-id", b"").decode("latin-1") or uuid.uuid4().hex
-        arm = self.routes.arm(request_id)
+        is_preview = dict(headers).get(b"host", b"").startswith(PREVIEW_HOST)
+        arm = self.routes.preview if is_preview else self.routes.arm(request_id)
         client = self._client(arm)
         if arm is None or client is None:
             self.counts["unrouted"] += 1

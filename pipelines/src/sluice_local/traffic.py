@@ -28,6 +28,9 @@ TICK = timedelta(minutes=30)
 CONCURRENCY = 16
 TIMEOUT_S = 15.0
 _IDLE_TIMEOUT_S = 300.0
+PREVIEW_HOST = "preview-localhost"
+CHECKS = 100
+"""Requests of a window that a preview is asked too: the loop's synthetic checks."""
 
 
 class Publisher(Protocol):
@@ -105,7 +108,10 @@ class TrafficReplay:
         before = log_sizes(self._logs)
         requests = self._requests(start, end)
         failures = asyncio.run(self._send(requests, start, mirrors=routes.mirror_percent > 0))
-        lines = expected_lines(read_lines(self._logs, before), requests, failures, routes)
+        checks = requests[:CHECKS] if routes.preview else []
+        unchecked = asyncio.run(self._check(checks))
+        logged = list(read_lines(self._logs, before))
+        lines = [*expected_lines(logged, requests, failures, routes), *checked_lines(logged, checks, unchecked, routes)]
         write_window(path, window_frame(lines))
         return path
 
@@ -142,6 +148,15 @@ class TrafficReplay:
                 answered += len(batch)
                 if self.progress is not None:
                     self.progress(answered, len(requests))
+        finally:
+            client.close()
+        return failures
+
+    async def _check(self, checks: Sequence[_Request]) -> dict[str, _Failure]:
+        """Ask the preview; the failures by request id."""
+        client, failures = Client(self.splitter_url, PREVIEW_HOST), dict[str, _Failure]()
+        try:
+            await self._send_tick(client, checks, failures)
         finally:
             client.close()
         return failures
@@ -221,6 +236,26 @@ def expected_lines(
         if routes.mirrored(request.request_id):
             copy = by_route.get((request.request_id, "shadow"))
             yield copy or _failed(request, "shadow", routes.rollout, _Failure(503, 0.0))
+
+
+def checked_lines(
+    lines: Iterable[Mapping[str, Any]],
+    checks: Iterable[_Request],
+    failures: Mapping[str, _Failure],
+    routes: Routes,
+) -> Iterator[Mapping[str, Any]]:
+    """As ``expected_lines``, of what the preview was asked; its route is ``preview``, as a join has it."""
+    answered = {
+        line["request_id"]: line
+        for line in lines
+        if (line["rollout"], line["route"]) == (routes.rollout, routes.preview)
+    }
+    for request in checks:
+        failure, line = failures.get(request.request_id), answered.get(request.request_id)
+        if line is None or (failure is not None and line["status"] < 400):
+            yield _failed(request, "preview", routes.rollout, failure or _Failure(503, 0.0))
+        else:
+            yield {**line, "route": "preview"}
 
 
 def _failed(request: _Request, route: str, rollout: str, failure: _Failure) -> Mapping[str, Any]:
