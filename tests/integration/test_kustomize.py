@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -350,6 +351,26 @@ def test_one_word_points_servers_at_a_collector(tmp_path: Path) -> None:
     assert {"configMapRef": {"name": "features", "optional": True}} in join["envFrom"]
     policy = _of(objects, "ConfigMap")["environment"]["data"]["gate-policy.yaml"]
     assert parse_policy(policy.encode(), "policy").environment == "dev"
+
+
+def test_one_word_and_what_the_page_adds_have_a_preview_asked(tmp_path: Path) -> None:
+    overlay = _with_option(tmp_path, "preview-checks", state_in("preview"))
+    page = (ROOT / "docs/gitops.md").read_text()
+    (told,) = [each for each in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "preview-checks" in each]
+    path = overlay / "kustomization.yaml"
+    path.write_text(path.read_text().replace("configMapGenerator:\n", told))
+    (overlay / "requests.jsonl").write_text("{}\n")
+    objects = _render(overlay)
+    pod = _of(objects, "CronJob")["preview-checks"]["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    mounted = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    maps = {volume["name"]: volume["configMap"]["name"] for volume in pod["volumes"] if "configMap" in volume}
+    keys = {mounted[name]: set(_of(objects, "ConfigMap")[of]["data"]) for name, of in maps.items()}
+    paths = [argument.partition("=")[2] for argument in container["command"] if "=/etc/" in argument]
+    assert "host" in keys[paths[0]]
+    assert {"stage", "task"} <= keys[paths[1]]
+    folder, _, name = paths[2].rpartition("/")
+    assert {name, container["env"][0]["valueFrom"]["configMapKeyRef"]["key"]} == keys[folder]
 
 
 def _scraped(objects: list[dict[str, Any]]) -> dict[str, tuple[dict[str, str], dict[str, str]]]:
