@@ -62,11 +62,11 @@ online:
 """
 
 
-def seed_workspace(workspace: Workspace) -> GitOps:
+def seed_workspace(workspace: Workspace, policy: bytes = LENIENT_POLICY) -> GitOps:
     """A GitOps repository where nothing is released yet."""
     overlay = workspace.home / "checkout" / "manifests" / "overlays" / "dev"
     (overlay / "release").mkdir(parents=True)
-    (overlay / "gate-policy.yaml").write_bytes(LENIENT_POLICY)
+    (overlay / "gate-policy.yaml").write_bytes(policy)
     (overlay / "release" / "kustomization.yaml").write_bytes(render_release(ReleaseState.empty("tiny", "dev")))
     (overlay / "release" / "holds.yaml").write_bytes(render_holds(()))
     (workspace.home / "checkout" / "kustomization.yaml").write_text("resources: []\n")

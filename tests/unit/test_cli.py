@@ -21,7 +21,7 @@ def sluice(*arguments: str, home: Path, columns: int = 200) -> subprocess.Comple
 @pytest.mark.parametrize(
     "command",
     [
-        *("run", "simulate", "status", "why", "report", "rollback", "decide", "gate", "promote", "approve"),
+        *("run", "simulate", "status", "why", "report", "rollback", "decide", "gate", "promote", "approve", "propose"),
         *("hold list", "hold add", "hold release", "ledger verify", "ledger accept"),
     ],
 )
@@ -38,7 +38,7 @@ def test_examples_of_all_commands_are_a_line_each_on_a_narrow_terminal(tmp_path:
     lines = [line.rstrip() for line in sluice("--help", home=tmp_path, columns=80).stdout.splitlines()]
     first = lines.index(" Examples:") + 1
     examples = lines[first : lines.index("", first)]
-    assert len(examples) == 8
+    assert len(examples) == 9
     assert all(line.startswith("   sluice ") for line in examples)
 
 
@@ -59,6 +59,7 @@ def test_help_lists_every_command(tmp_path: Path) -> None:
         "report",
         "ledger verify",
         "promote --env staging",
+        "propose . --env dev",
     ],
 )
 def test_without_a_history_a_command_says_what_to_do(command: str, tmp_path: Path) -> None:
@@ -70,7 +71,7 @@ def test_without_a_history_a_command_says_what_to_do(command: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    "command", ["rollback", "hold add sha256:00", "why", "frobnicate", "status --nope", "decide", "promote"]
+    "command", ["rollback", "hold add sha256:00", "why", "frobnicate", "status --nope", "decide", "promote", "propose"]
 )
 def test_a_wrong_call_is_refused_by_name(command: str, tmp_path: Path) -> None:
     done = sluice(*command.split(), home=tmp_path)

@@ -73,6 +73,19 @@ def card_json(
     }
 
 
+def evaluation_in_card(card: Mapping[str, Any]) -> Evaluation:
+    """
+    The evaluation that a card was made of, without what it leaves out: what is about production.
+
+    Raises:
+        ValidationError, KeyError, TypeError: it is no such card.
+    """
+    holdout = {key: card["holdout"][key] for key in ("window", "n", "positives", "bootstrap")}
+    fields = ("metrics", "baselines", "best_baseline", "teacher", "slices", "curves")
+    model = {"model": card["model"]["variant"], "threshold": card["model"]["threshold"], "production": None}
+    return Evaluation.model_validate({**holdout, **model, **{field: card[field] for field in fields}})
+
+
 def card_html(card: Mapping[str, Any]) -> str:
     """One self-contained page of ``card_json``'s card: no script, no network, every value escaped."""
     environment = jinja2.Environment(

@@ -76,6 +76,7 @@ def evaluate(
     *,
     seed: int,
     pairs: Path | None = None,
+    threshold: float | None = None,
 ) -> Evaluation:
     """
     Evaluate ``variant`` on split test: over all rows, by slice, against baselines, teacher and production.
@@ -89,6 +90,7 @@ def evaluate(
         ladder_dir: holds ``scores.parquet`` with a column ``variant``.
         production: the stable bundle, or ``None`` while nothing is served.
         pairs: receives what candidate and production said of each row, where both can be measured.
+        threshold: the candidate's, where it is settled already.
 
     Raises:
         BadInput: the ladder has no such variant.
@@ -96,7 +98,8 @@ def evaluate(
     """
     needed = ("label_time", *production.manifest.features.names) if production else ()
     holdout = read_holdout(frame_dir, "test", (*slice_columns(frame_dir), *needed))
-    bench = _bench(holdout, read_holdout(frame_dir, "tune"), (teacher_dir, ladder_dir), variant, production, seed)
+    tune, folders = read_holdout(frame_dir, "tune"), (teacher_dir, ladder_dir)
+    bench = _bench(holdout, tune, folders, variant, production, seed, threshold)
     whole = {role: bench.performance(role) for role in bench.models}
     baselines = {role: model for role, model in whole.items() if role.startswith("baseline:") and model}
     best = max(baselines, key=lambda role: baselines[role].values.get("auc", -1.0), default=None)
@@ -136,7 +139,13 @@ def _histories(bench: _Bench, production: str) -> tuple[tuple[LossHistory, ...],
 
 
 def _bench(
-    test: Holdout, tune: Holdout, folders: tuple[Path, Path], variant: str, production: Bundle | None, seed: int
+    test: Holdout,
+    tune: Holdout,
+    folders: tuple[Path, Path],
+    variant: str,
+    production: Bundle | None,
+    seed: int,
+    threshold: float | None,
 ) -> _Bench:
     teacher_dir, ladder_dir = folders
     ladder, ladder_tune = (read_scores(ladder_dir / "scores.parquet", rows) for rows in (test, tune))
@@ -148,6 +157,8 @@ def _bench(
     if TEACHER in ladder:
         scores[_TEACHER], tuning[_TEACHER] = ladder[TEACHER], ladder_tune[TEACHER]
     thresholds = {role: best_threshold(tune.labels, tuning[role]) for role in scores}
+    if threshold is not None:
+        thresholds[_CANDIDATE] = threshold
     if production:
         columns = test.frame.select(production.manifest.features.names)
         scores[_PRODUCTION], thresholds[_PRODUCTION] = production.predict(columns), production.manifest.threshold

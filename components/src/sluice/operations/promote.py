@@ -58,7 +58,7 @@ class Origin:
 @dataclass(frozen=True)
 class Promotion:
     """
-    What came of asking for a promotion.
+    What came of a proposal, or of asking for a promotion.
 
     Attributes:
         decision: the proposal as it is in Git: a rollout's start, or a refusal with its reasons, which may be of an
@@ -70,6 +70,13 @@ class Promotion:
     decision: Decision | None
     text: str
     forbidden: bool
+
+    @classmethod
+    def of(cls, decision: Decision) -> Promotion:
+        """What a decision in Git says."""
+        refused = [reason for reason in decision.reasons if reason.verdict is not Verdict.PASS]
+        why = "".join(f"; {reason.verdict} by {reason.rule}: {reason.text}" for reason in refused[:1])
+        return cls(decision, f"{decision.action}: {decision.candidate}{why}", forbidden=decision.action == "refuse")
 
 
 def promote(gitops: GitOps, now: str, again: tuple[str, str] | None = None) -> Promotion:
@@ -107,10 +114,7 @@ def promote(gitops: GitOps, now: str, again: tuple[str, str] | None = None) -> P
     commit = gitops.commit(decide)
     if commit is None:
         return outcome[0]
-    decision = commit.decision
-    refused = [reason for reason in decision.reasons if reason.verdict is not Verdict.PASS]
-    why = "".join(f"; {reason.verdict} by {reason.rule}: {reason.text}" for reason in refused[:1])
-    return Promotion(decision, f"{decision.action}: {decision.candidate}{why}", forbidden=decision.action == "refuse")
+    return Promotion.of(commit.decision)
 
 
 def _sources(gitops: GitOps, here: Snapshot) -> list[GitOps]:
@@ -224,10 +228,10 @@ def _proposal(here: Snapshot, origin: Origin, again: tuple[str, str] | None, now
     reasons += [Reason.plain("person", Verdict.PASS, ": ".join(again))] if again else []
     provenance = {"environment": origin.environment, "decision": origin.decision, "commit": origin.commit}
     run = {**origin.run, "promoted_from": provenance}
-    return propose(here, origin.digest, [*reasons, *_offline_reasons(origin, here)], origin.evidence, run, now)
+    return propose(here, origin.digest, [*reasons, *_reasons_of(origin, here)], origin.evidence, run, now)
 
 
-def _offline_reasons(origin: Origin, here: Snapshot) -> list[Reason]:
+def _reasons_of(origin: Origin, here: Snapshot) -> list[Reason]:
     """
     What this environment's offline rules say of the evaluation that the digest was proposed with.
 
@@ -240,6 +244,11 @@ def _offline_reasons(origin: Origin, here: Snapshot) -> list[Reason]:
     except ValidationError:
         text = f"no offline evaluation of {short(origin.digest)} is on record in {origin.environment}"
         return [Reason.plain("evaluation", Verdict.INCONCLUSIVE, text)]
+    return offline_reasons(evaluation, here)
+
+
+def offline_reasons(evaluation: Evaluation, here: Snapshot) -> list[Reason]:
+    """What an environment's offline rules say of an evaluation, and how its ``production`` is the model here."""
     return [*judge(evaluation, here.policy), *_production(evaluation, here.policy, here.state.stable)]
 
 

@@ -1,0 +1,47 @@
+"""The evaluation of a bundle that is there already, on a frame: it reads the rows as it will read requests."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from sluice.documents.evaluation import Evaluation
+from sluice.evaluation.evaluate import evaluate
+from sluice.evaluation.holdout import read_holdout
+from sluice.tasks.task import Task
+from sluice.training.baselines import baseline_scores
+from sluice.training.frame import encoded_splits, prepared_frame
+
+if TYPE_CHECKING:
+    from sluice.models.bundle import Bundle
+
+
+def evaluate_bundle(task: Task, frame_dir: Path, bundle: Bundle, production: Bundle | None) -> Evaluation:
+    """
+    Judge a bundle on split test, beside baselines that learn from split train and beside production.
+
+    It has no teacher here, keeps the threshold that it serves with, and is asked about the raw frame.
+
+    Raises:
+        BadInput, BadArtifact: the frame cannot be read, has an empty split, or lacks a feature.
+    """
+    manifest = bundle.manifest
+    prepared = prepared_frame(frame_dir, manifest.recipe)
+    names = manifest.features.names
+    parts = [read_holdout(frame_dir, split, names).frame for split in ("tune", "test")]
+    scores = [part.select("example_id", "split", _scores(bundle, part)) for part in parts]
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        pl.concat(scores).write_parquet(folder / "scores.parquet")
+        splits = encoded_splits(prepared, manifest.encoder)
+        baselines = baseline_scores(prepared, splits, manifest.encoder, task.baseline_keys)
+        baselines.write_parquet(folder / "baselines.parquet")
+        seed, threshold = manifest.recipe.seed, manifest.threshold
+        return evaluate(task, frame_dir, folder, folder, manifest.variant, production, seed=seed, threshold=threshold)
+
+
+def _scores(bundle: Bundle, rows: pl.DataFrame) -> pl.Series:
+    return pl.Series(bundle.manifest.variant, bundle.predict(rows.select(bundle.manifest.features.names)))
