@@ -240,12 +240,12 @@ def write_frame(directory: Path) -> None:
     rng, day = np.random.default_rng(3), np.arange(n) * 60 // n
     store = directory.parent / "out"
     scores = load_bundle(next(store.glob("sha256-*"))).predict(rows.select(names))
-    frame = rows.with_columns(
+    frame = rows.with_columns(day=pl.Series(day)).with_columns(
         example_id=pl.format("row-{}", pl.int_range(n)),
         label=pl.Series((rng.random(n) < scores).astype(np.int8)),
         split=pl.Series(np.where(day < 20, "train", np.where(day < 40, "tune", "test"))),
         slice_colour=pl.col("colour"),
-        event_time=pl.datetime(2024, 1, 1, time_zone="UTC") + pl.duration(days=pl.Series(day)),
+        event_time=pl.datetime(2024, 1, 1, time_zone="UTC") + pl.duration(days="day"),
         shop=pl.lit("a"),
         hour=pl.lit(7),
     )
