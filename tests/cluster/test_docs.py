@@ -25,6 +25,7 @@ from sluice.rollout.advance import propose
 from tests.support.cluster.argo_cd import given_argo_cd, then_argo_cd_is_calm
 from tests.support.cluster.checkout import ENVIRONMENTS, ROOT, Checkout, write_checkout
 from tests.support.cluster.kubectl import Object, Refused, apply, get, kubectl, namespaces, wait_until
+from tests.support.cluster.pages import Block, blocks, commands
 from tests.support.release import GOOD
 from tests.support.tiny_bundle import write_tiny_bundle
 
@@ -33,6 +34,7 @@ NOT_HERE = {
     r"^jq .*signed.json": "as cosign",
     r"^ssh-keyscan ": "it asks the Git host",
     r"job[ /]look|cronjob gate": "the option gate; test_gate.py",
+    r"^sluice propose": "tests/integration/test_propose.py; it wants a bundle",
     r"^sluice run": "minutes; tests/integration/test_story.py",
     r"^sluice (decide|gate)": "tests/unit and test_gate.py run it with files of theirs",
     r"^git .*push --force": "tests/integration/test_rewritten.py rewrites a history and takes it back",
@@ -46,36 +48,6 @@ PLACEHOLDER = re.compile(r"<[a-zA-Z][a-zA-Z ]*>|…")
 IGNORED = {"Event", "EndpointSlice", "Endpoints", "Lease", "Node", "Pod", "PodMetrics", "NodeMetrics", "CSINode"}
 """Kinds that a cluster changes by itself."""
 PLACES = ("argocd", "kserve", "default", "kube-system")
-
-
-@dataclass(frozen=True)
-class Block:
-    """A fenced block."""
-
-    section: str
-    language: str
-    text: str
-
-
-def blocks(document: str) -> list[Block]:
-    """The fenced blocks of a document, in order."""
-    section, language, lines, found = "", None, list[str](), []
-    for line in (ROOT / "docs" / document).read_text().splitlines():
-        if line.startswith("```"):
-            if language is not None:
-                found.append(Block(section, language, "\n".join(lines)))
-            language, lines = (line[3:].strip(), []) if language is None else (None, [])
-        elif language is not None:
-            lines.append(line)
-        elif line.startswith("## "):
-            section = line[3:]
-    return found
-
-
-def commands(block: Block) -> list[str]:
-    """The commands of a block, a continued line as one."""
-    joined = re.sub(r"\\\n\s*", "", block.text) if block.language in ("", "sh", "bash") else ""
-    return [line.strip() for line in joined.splitlines() if line.strip() and not line.strip().startswith("#")]
 
 
 def inline(document: str) -> list[str]:
@@ -133,7 +105,7 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
         ours_there = yaml.safe_load((ROOT / f"manifests/argocd/settings/{file}.yaml").read_text())["data"]
         forget = json.dumps({"data": dict.fromkeys(ours_there)})  # an earlier test may have set them
         kubectl("-n", "argocd", "patch", "configmap", name, "--type=merge", "-p", forget)
-    checkout = write_checkout(tmp_path / "checkout")
+    checkout = write_checkout(tmp_path / "checkout", images=False)
     (tmp_path / "home").mkdir()
     followed, repository = GitOps(tmp_path / "followed.git", "dev"), GitOps(tmp_path / "home/gitops.git", "dev")
     followed.seed(checkout.root)
@@ -157,6 +129,8 @@ def filled(digest: str, repository: str) -> dict[str, str]:
     """What a reader writes in place of each placeholder."""
     return {
         "ssh://git@github.com/sluice-ml/sluice.git": repository,
+        "ghcr.io/sluice-ml/serving@sha256:<hex>": os.environ.get("SLUICE_TEST_SERVING_IMAGE", ""),
+        "ghcr.io/sluice-ml/steps@sha256:<hex>": os.environ.get("SLUICE_TEST_STEPS_IMAGE", ""),
         "sha256-<hex>": digest.replace(":", "-"),
         "sha256:<prefix>": digest[:15],
         "sha256:…": digest,

@@ -29,6 +29,14 @@ def test_named_files_exist(page: Path) -> None:
     assert not missing
 
 
+def test_everything_is_applied_in_the_same_way() -> None:
+    manifests = (ROOT / "manifests").rglob("*.yaml")
+    texts = {path.name: path.read_text() for path in (*PAGES, *manifests, ROOT / "kustomization.yaml")}
+    applied = [line for text in texts.values() for line in re.findall(r"kubectl apply [^`\n]*-k[^`\n]*", text)]
+    assert len(applied) > 8
+    assert [line for line in applied if "--server-side" not in line] == []
+
+
 def test_make_targets_in_the_readme_exist() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = set(re.findall(r"(?:^|`)make ([a-z-]+)", (ROOT / "README.md").read_text(), re.MULTILINE))

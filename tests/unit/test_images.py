@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from sluice.installation.images import main as name_images
 from sluice.release.file import render_release
 from sluice_steps.image import IMAGES, image
 from tests.support.release import state_in
@@ -84,6 +85,49 @@ def test_a_digest_replaces_the_tag(tmp_path: Path) -> None:
     file = tmp_path / "kustomization.yaml"  # as `kustomize edit set image` leaves it
     file.write_text(f"images:\n- digest: {digest}\n  name: sluice/steps\n  newName: ghcr.io/somebody/steps\n")
     assert image("steps", file) == f"ghcr.io/somebody/steps@{digest}"
+
+
+def test_one_command_names_digests_and_leaves_the_rest_as_it_is(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "manifests", tmp_path / "manifests")
+    shutil.copy(ROOT / "kustomization.yaml", tmp_path)
+    path = tmp_path / "manifests/images/kustomization.yaml"
+    digests = [f"sha256:{letter * 64}" for letter in "abc"]
+    given = [f"serving=registry:5000/our/serving:0.1.0@{digests[0]}", f"steps=ghcr.io/ours/steps@{digests[1]}"]
+    assert name_images([*given, "--file", str(path)]) == 0
+    images = {each["name"]: each for each in yaml.safe_load(path.read_text())["images"]}
+    assert images["sluice/serving"] == {
+        "name": "sluice/serving",
+        "newName": "registry:5000/our/serving",
+        "digest": digests[0],
+    }
+    assert images["sluice/steps"]["digest"] == digests[1]
+    assert images["sluice/steps-gpu"]["newTag"], "another image's name begins with the same letters"
+    assert "# named by pipelines only" in path.read_text()
+    assert name_images([f"steps=ghcr.io/ours/steps@{digests[2]}", "--file", str(path)]) == 0
+    assert path.read_text().count("digest:") == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["serving=ghcr.io/ours/serving:0.1.0"], "has no digest"),
+        (["serving"], "names no reference"),
+        ([f"server=ghcr.io/ours/serving@sha256:{'a' * 64}"], "name one of: serving, steps, steps-gpu"),
+        ([f"serving=ghcr.io/ours/serving@sha256:{'a' * 64}", "--file", "nowhere.yaml"], "is not there"),
+    ],
+)
+def test_an_image_that_is_none_is_refused_in_one_line(
+    arguments: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "manifests/images/kustomization.yaml"
+    file.parent.mkdir(parents=True)
+    shutil.copy(ROOT / "manifests/images/kustomization.yaml", file)
+    monkeypatch.chdir(tmp_path)
+    assert name_images(arguments) == 2
+    told = capsys.readouterr().err
+    assert says in told
+    assert len(told.splitlines()) == 1
+    assert file.read_bytes() == (ROOT / "manifests/images/kustomization.yaml").read_bytes()
 
 
 def test_the_workflow_builds_every_image_that_runs_and_pins_it() -> None:

@@ -44,11 +44,12 @@ class Checkout:
         return overlay
 
 
-def write_checkout(root: Path) -> Checkout:
+def write_checkout(root: Path, *, images: bool = True) -> Checkout:
     """Copy manifests; replace images by the tests', the task by the tiny one, and name the tests' store."""
     shutil.copytree(ROOT / "manifests", root / "manifests")
     shutil.copy(ROOT / "kustomization.yaml", root)
-    _use_images(root / "manifests/images/kustomization.yaml")
+    if images:
+        _use_images(root / "manifests/images/kustomization.yaml")
     store = f"- {{name: model-storage, behavior: merge, literals: [AWS_ENDPOINT_URL=http://store.{STORE}.svc:9000]}}\n"
     for environment in ENVIRONMENTS:
         overlay = root / "manifests/overlays" / environment
