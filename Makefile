@@ -29,8 +29,8 @@ test: $(READY)  ## all tests, a file at a time on each processor
 
 test-cluster: $(READY)  ## the manifests, images and a whole promotion on the cluster that KUBECONFIG names
 	@test -n "$$KUBECONFIG" || { echo "KUBECONFIG is unset: name the cluster to test on"; exit 2; }
-	@$(BIN)/pytest -m cluster tests/cluster/test_docs.py
-	@$(BIN)/pytest -m cluster --numprocesses 2 --ignore tests/cluster/test_docs.py tests/cluster
+	@$(BIN)/pytest -m cluster tests/cluster/test_docs.py tests/cluster/test_quickstart.py
+	@$(BIN)/pytest -m cluster --numprocesses 2 --ignore tests/cluster/test_docs.py --ignore tests/cluster/test_quickstart.py tests/cluster
 
 check: $(READY)  ## lint, format, types, import arrows, compiled pipelines, published schemas
 	$(BIN)/ruff check .

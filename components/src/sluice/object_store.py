@@ -76,6 +76,7 @@ def _s3(environment: Mapping[str, str]) -> FileSystem:
         request_timeout=_READ_SECONDS,
         retry_strategy=AwsStandardS3RetryStrategy(max_attempts=_ATTEMPTS),
         allow_delayed_open=True,  # a small object is one request
+        allow_bucket_creation=True,  # by ``make_bucket`` alone; nothing else asks for a folder
     )
 
 
@@ -140,6 +141,11 @@ class ObjectLocation:
             stream = self.files.open_output_stream(self.path)
             stream.write(data)
             stream.close()
+
+    def make_bucket(self) -> None:
+        """Make the bucket, or the container, that this is in; one that is there is left as it is."""
+        with self.refusals("made"):
+            self.files.create_dir(self.path.partition("/")[0] if is_remote(self.address) else self.path)
 
     def delete(self) -> None:
         """Remove the object; raises ``NoSuchObject`` where there is none."""

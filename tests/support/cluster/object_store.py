@@ -35,7 +35,11 @@ class Store(BaseHTTPRequestHandler):
         data = self.rfile.read(int(length)) if length else b"".join(self._chunks())
         if "x-amz-decoded-content-length" in self.headers:
             data = b"".join(_pieces(data))
-        path = self.roots[-1] / self._key
+        path = self.roots[-1] / self._key.rstrip("/")
+        if "/" not in self._key.rstrip("/"):  # a bucket
+            path.mkdir(parents=True, exist_ok=True)
+            self._say(200, b"")
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(f".{path.name}.{id(self)}")
         beside.write_bytes(data)

@@ -3,14 +3,20 @@ The bundle store: a folder, or object storage (``s3://BUCKET/PREFIX``, ``gs://â€
 
 A bundle lies at ``<store>/sha256-<hex>/``. Object storage has no rename: the manifest is written last, and a bundle
 without its manifest is none.
+
+    python -m sluice.models.store DIRECTORY STORE [--make-bucket]     every bundle in a directory into a store
 """
 
 from __future__ import annotations
 
+import argparse
+import os
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from sluice.errors import BadInput, SluiceError
 from sluice.models.bundle import MANIFEST, Bundle, load_bundle, write_bundle
 from sluice.models.fetch import PREFIX, fetch_bundle
 from sluice.object_store import is_remote, open_location
@@ -61,3 +67,28 @@ def store_bundle(bundle: Bundle, store: str, environment: Mapping[str, str]) -> 
 
 def _address(store: str, digest: str) -> str:
     return f"{PREFIX}{store.removeprefix(PREFIX).rstrip('/')}/{digest.replace(':', '-')}"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; one line a bundle, or one line that says what is wrong."""
+    parser = argparse.ArgumentParser(description="Put every bundle in a directory into a store.")
+    parser.add_argument("directory", type=Path, help="holds bundles, sha256-<hex>/")
+    parser.add_argument("store", help="folder or URL, such as s3://models/TASK")
+    parser.add_argument("--make-bucket", action="store_true", help="make the store's bucket first, if it is not there")
+    options = parser.parse_args(argv)
+    try:
+        bundles = [load_bundle(path) for path in sorted(options.directory.glob("sha256-*"))]
+        if not bundles:
+            raise BadInput(str(options.directory), "holds no bundle, sha256-â€¦", "name a folder of bundles")
+        if options.make_bucket:
+            open_location(options.store).make_bucket()
+        for bundle in bundles:
+            sys.stdout.write(f"{bundle.digest} in {store_bundle(bundle, options.store, os.environ)}\n")
+    except SluiceError as error:
+        sys.stderr.write(f"store: {error}\n")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
