@@ -143,14 +143,6 @@ def test_the_workflow_builds_every_image_that_runs_and_pins_it() -> None:
         assert set(value.split()) <= set(extras)
 
 
-def test_what_the_workflow_runs_is_pinned_by_commit() -> None:
-    used = [step["uses"] for job in jobs().values() for step in job["steps"] if "uses" in step]
-    assert used
-    assert [action for action in used if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", action)] == []
-    said = re.findall(r"uses: \S+@[0-9a-f]{40} # v\d+\.\d+\.\d+$", WORKFLOW.read_text(), re.MULTILINE)
-    assert len(said) == len(used), "each pin says which version it is"
-
-
 def test_an_image_is_signed_after_its_scan_and_verified_before_it_is_pinned() -> None:
     build = [str(step) for step in jobs()["build"]["steps"]]
     order = [next(i for i, step in enumerate(build) if word in step) for word in ("sbom", "exit-code", "cosign sign")]
