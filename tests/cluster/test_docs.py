@@ -34,6 +34,7 @@ NOT_HERE = {
     r"^jq .*signed.json": "as cosign",
     r"^ssh-keyscan ": "it asks the Git host",
     r"job[ /]look|cronjob gate": "the option gate; test_gate.py",
+    r"^sluice apply": "tests/cluster/test_quickstart.py",
     r"^sluice propose": "tests/integration/test_propose.py; it wants a bundle",
     r"^sluice run": "minutes; tests/integration/test_story.py",
     r"^sluice (decide|gate)": "tests/unit and test_gate.py run it with files of theirs",

@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import subprocess
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ from tests.support.cluster.checkout import ROOT
 from tests.support.cluster.kubectl import Refused, get, kubectl, namespaces, wait_until
 from tests.support.cluster.online_features import NEEDS_REDIS
 from tests.support.cluster.pages import blocks, commands
+from tests.support.cluster.serving import post
 
 pytestmark = NEEDS_REDIS
 NOT_HERE = r"^(kind|docker|curl -fsSL https://github.com/kserve) |envoy-gateway-system port-forward"
@@ -124,6 +126,27 @@ def answer(checkout: Path, gateway: str) -> dict[str, Any]:
     return found
 
 
+class User(threading.Thread):
+    """Asks all the time what the page asks, and counts the statuses."""
+
+    def __init__(self, gateway: str) -> None:
+        super().__init__(daemon=True)
+        self.url, self.end = f"{gateway}/v1/models/flights:predict", threading.Event()
+        self.statuses: Counter[int] = Counter()
+        (ask,) = [each for each in section("quickstart.md", "A prediction") if each.startswith("curl")]
+        self.document = json.loads(re.findall(r"-d '(.*)'", ask)[0])
+        self.headers = dict(header.split(": ") for header in re.findall(r"-H '([^']*)'", ask))
+
+    def run(self) -> None:
+        while not self.end.wait(0.05):
+            try:
+                status, _ = post(self.url, self.document, self.headers)
+            except OSError:
+                status = 0
+            self.statuses[status] += 1
+
+
+@pytest.mark.timeout(1500)
 def test_the_pages_lead_to_predictions_a_canary_and_a_prod(checkout: Path, gateway: str) -> None:
     canary = parse_release((checkout / "manifests/quickstart/canary/release/kustomization.yaml").read_bytes(), "canary")
     first, second = canary.stable, canary.candidate
@@ -155,6 +178,16 @@ def test_the_pages_lead_to_predictions_a_canary_and_a_prod(checkout: Path, gatew
     for command in steps[3:]:
         type_in(checkout, command, gateway)
     wait_until("stable alone answers", lambda: answer(checkout, gateway)["digest"] == first, 30)
+    user = User(gateway)
+    user.start()
+    for step in ("canary", "stable"):
+        type_in(checkout, f"sluice apply manifests/quickstart/{step}", gateway)
+    user.end.set()
+    user.join(30)
+    assert set(user.statuses) == {200}, "the waves kept requests from servers that are not there"
+    services = get("-n", "sluice-dev", "inferenceservice")["items"]
+    assert [each["metadata"]["name"] for each in services] == ["flights-stable"]
+
     for command in section("quickstart.md", "Remove"):
         type_in(checkout, command, gateway)
     assert not namespaces().keys() & {"sluice-quickstart", "sluice-dev"}

@@ -21,7 +21,20 @@ def sluice(*arguments: str, home: Path, columns: int = 200) -> subprocess.Comple
 @pytest.mark.parametrize(
     "command",
     [
-        *("run", "simulate", "status", "why", "report", "rollback", "decide", "gate", "promote", "approve", "propose"),
+        *(
+            "run",
+            "simulate",
+            "status",
+            "why",
+            "report",
+            "rollback",
+            "decide",
+            "gate",
+            "promote",
+            "approve",
+            "propose",
+            "apply",
+        ),
         *("hold list", "hold add", "hold release", "ledger verify", "ledger accept"),
     ],
 )

@@ -1,10 +1,18 @@
-"""The command that this package adds to ``sluice``: ``gate``."""
+"""The commands that this package adds to ``sluice``: ``gate`` and ``apply``."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sluice.errors import BadInput
+from sluice.terminal import release_history
 
 
 def gate() -> None:
@@ -31,3 +39,42 @@ def gate() -> None:
     if alarm := message["alarm"]:
         thing, fix = f"environment {settings.environment}", "see SluiceGateFails in docs/runbook.md"
         raise Alarm(thing, f"is not as it should be: {alarm}", fix)
+
+
+def apply(
+    directory: Annotated[
+        Path | None, typer.Argument(metavar="DIRECTORY", help="A kustomization; left out, the environment's overlay.")
+    ] = None,
+    env: Annotated[str | None, typer.Option("--env", help="Environment, as in manifests/overlays/<env>.")] = None,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds for the servers of one wave to get ready.")] = 600,
+) -> None:
+    """
+    Apply an environment by hand, wave by wave as Argo CD does: a route moves when the servers that it names are ready.
+
+    With SLUICE_REPOSITORY the overlay is that of its newest commit, else that of the current directory. It asks the
+    cluster of kubectl's context. Exits with 1 when a server does not get ready, and leaves the route as it is then.
+
+    Example: sluice apply --env dev
+
+    Example: sluice apply manifests/quickstart/canary
+    """
+    from sluice.release.snapshot import overlay_of
+    from sluice_cluster.waves import apply_in_waves
+
+    if (directory is None) == (env is None):
+        raise BadInput("sluice apply", "takes a directory or an environment", "give one of DIRECTORY and --env")
+
+    def say(line: str) -> None:
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path()
+        if env is not None and os.environ.get("SLUICE_REPOSITORY"):
+            root = Path(scratch) / "checkout"
+            say(f"commit {release_history(env).export(root)}")
+        overlay = directory if env is None or directory is not None else root / overlay_of(env)
+        if overlay is None or not (overlay / "kustomization.yaml").is_file():
+            fix = "run this in a checkout, set SLUICE_REPOSITORY, or name a directory"
+            raise BadInput(str(overlay), "has no kustomization.yaml", fix)
+        apply_in_waves(overlay, timeout, say)
