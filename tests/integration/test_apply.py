@@ -18,7 +18,7 @@ import pytest
 
 from sluice.errors import Unavailable
 from sluice_cluster import waves as module
-from sluice_cluster.waves import apply_in_waves, waited_for, waves
+from sluice_cluster.waves import apply_in_waves, hindrance, waves
 from tests.support import command as commands
 
 ROOT = Path(__file__).parents[2]
@@ -173,7 +173,7 @@ READY = {"type": "Ready", "status": "True"}
     ],
 )
 def test_ready_is_what_argo_cds_health_check_calls_so(found: dict[str, Any], waits: str) -> None:
-    assert waited_for(found) == waits
+    assert hindrance(found) == waits
 
 
 def test_objects_without_a_wave_come_first() -> None:

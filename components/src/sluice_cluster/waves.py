@@ -33,7 +33,7 @@ def waves(objects: Sequence[Manifest]) -> list[list[Manifest]]:
     return [[each for each in objects if _turn(each) == turn] for turn in turns]
 
 
-def waited_for(service: Manifest) -> str:
+def hindrance(service: Manifest) -> str:
     """What an InferenceService still needs to serve its newest spec by all its pods; empty where nothing."""
     status = service.get("status", {})
     conditions = [each for each in status.get("conditions", []) if each["type"] != "Stopped"]
@@ -83,7 +83,7 @@ def _name(manifest: Manifest) -> str:
 def _wait(service: Manifest, timeout_s: float) -> None:
     metadata, end = service["metadata"], time.monotonic() + timeout_s
     get = ("-n", metadata["namespace"], "get", "inferenceservice", metadata["name"], "-o", "json")
-    while missing := waited_for(json.loads(_kubectl(*get))):
+    while missing := hindrance(json.loads(_kubectl(*get))):
         if time.monotonic() > end:
             rule = f"is not ready after {timeout_s:g} s, waits for {missing}"
             fix = "see its pods; no route and no later wave was applied, so requests go as before"

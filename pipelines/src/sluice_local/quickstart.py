@@ -60,7 +60,7 @@ def frame_of_flights(folder: Path) -> Path:
     return frame
 
 
-def trained(recipe: Recipe, frame: Path, folder: Path) -> Bundle:
+def bundle_of(recipe: Recipe, frame: Path, folder: Path) -> Bundle:
     """A recipe's bundle, by the steps of the pipeline."""
     places = {name: folder / recipe.name / name for name in ("teacher", "ladder", "selection")}
     inputs, evaluation = {"frame": frame, **places}, folder / recipe.name / "evaluation"
@@ -98,7 +98,7 @@ def main() -> int:
     """Entry point."""
     with tempfile.TemporaryDirectory() as scratch:
         frame = frame_of_flights(Path(scratch))
-        first, second = (trained(recipe, frame, Path(scratch)) for recipe in RECIPES)
+        first, second = (bundle_of(recipe, frame, Path(scratch)) for recipe in RECIPES)
         write_quickstart(first, second, MANIFESTS / "quickstart")
     sys.stdout.write(f"{first.digest}\n{second.digest}\n")
     return 0
