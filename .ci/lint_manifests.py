@@ -121,7 +121,8 @@ def write_pods(target: Path) -> tuple[int, list[str]]:
         shutil.copytree(ROOT / "manifests", checkout / "manifests")
         _pin(checkout / "manifests/images/kustomization.yaml")
         rendered = [(name, render(directory)) for name, directory in combinations(checkout)]
-    (storage,) = [each for _, objects in rendered for each in objects if each["kind"] == "ClusterStorageContainer"]
+    every = [each for _, objects in rendered for each in objects]
+    storage = next(each for each in every if each["kind"] == "ClusterStorageContainer")
     unchecked = []
     for name, objects in rendered:
         unchecked += [f"{name}: {each['kind']}" for each in objects if each["kind"] not in KNOWN | EXPANDED | STRICT]

@@ -126,7 +126,7 @@ def test_images_of_others_are_pinned_and_pods_are_restricted() -> None:
     objects = rendered(QUICKSTART / "store")
     images = {name: container(objects, kind, name)["image"] for kind, name in WORKLOADS}
     assert images["store"].startswith("docker.io/chrislusf/seaweedfs:4.48@sha256:")
-    assert images["redis"].startswith("docker.io/valkey/valkey:8.1.")
+    assert images["redis"].startswith("docker.io/valkey/valkey:8.1-alpine@sha256:")
     assert images["models"] == images["features"]
     for kind, name in WORKLOADS:
         context = container(objects, kind, name)["securityContext"]
