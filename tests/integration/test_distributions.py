@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from sluice.installation.source_code import reached_sources
+
 ROOT = Path(__file__).parents[2]
 UV = str(Path(sys.executable).with_name("uv"))
 LINKED = {
@@ -124,3 +126,17 @@ def test_a_console_script_answers(installed: Path, tmp_path: Path, command: list
     printed = run_in(installed, tmp_path, script, *command[1:])
     assert [word for word in says if word not in printed] == []
     assert os.listdir(tmp_path) == []  # noqa: PTH208  nothing was written
+
+
+def test_the_platforms_own_tasks_have_the_same_sources_in_a_checkout_and_in_an_image(
+    installed: Path, tmp_path: Path
+) -> None:
+    """Or a model that was trained in one is refused by the servers of the other."""
+    modules = ["sluice.tasks.flights", "sluice.tasks.flights_on_demand"]
+    code = "import json, sys; from sluice.installation.source_code import reached_sources as reached; "
+    printed = run_in(
+        installed, tmp_path, installed / "bin/python", "-c", f"{code}print(json.dumps(reached({modules})))"
+    )
+    found = json.loads(printed)
+    assert found == reached_sources(modules)
+    assert {*modules, "sluice.tasks.flights_tables"} <= found.keys()

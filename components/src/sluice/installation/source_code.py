@@ -70,7 +70,9 @@ def _folders(package: str, folder: Path) -> dict[str, Path]:
 def _source_of(name: str, roots: set[str]) -> Path | None:
     """The file of a module, where it is one that nobody gives a version."""
     top = name.partition(".")[0]
-    if not name or top in sys.stdlib_module_names or _is_ours(name) or (_is_installed(top) and top not in roots):
+    if not name or top in sys.stdlib_module_names or _is_ours(name):
+        return None
+    if top not in _PLATFORM and _is_installed(top) and top not in roots:  # our own tasks count in an image too
         return None
     spec = _spec(name)
     if spec is None or not spec.origin or not Path(spec.origin).is_file():
