@@ -27,7 +27,7 @@ def test_an_empty_document_is_nothing() -> None:
         (b"a: 2013-99-99\n", "month must be in 1..12"),
         (b"? [a]\n: 1\n", "unhashable key"),
         (b"a: !!python/object/apply:os.system [id]\n", "could not determine a constructor"),
-        (b"\x9c\x00", "invalid start byte"),
+        (b"\x9c\x00", "invalid leading UTF-8 octet"),
         (b"--- 1\n--- 2\n", "expected a single document"),
         (b"#" * ((1 << 20) + 1), "larger than"),
         (b"[" + b"x," * 20_001 + b"]", "more than 20000 values"),

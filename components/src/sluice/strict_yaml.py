@@ -14,6 +14,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import yaml
+from yaml.composer import Composer
 
 _MOST_BYTES = 1 << 20
 _MOST_NODES = 20_000
@@ -36,10 +37,14 @@ _CORE = {
 _Resolvers = Mapping[str, Sequence[tuple[str, re.Pattern[str]]]]
 
 
-class _CoreLoader(yaml.SafeLoader):
-    """YAML 1.2's core schema."""
+class _CoreLoader(Composer, yaml.CSafeLoader):
+    """YAML 1.2's core schema; libyaml finds the words, PyYAML's own scanner would take most of the time."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+
+    def __init__(self, text: bytes | str) -> None:
+        yaml.CSafeLoader.__init__(self, text)
+        Composer.__init__(self)
 
 
 for _name, (_firsts, _form) in _CORE.items():
@@ -47,14 +52,14 @@ for _name, (_firsts, _form) in _CORE.items():
 _CoreLoader.add_implicit_resolver(_DATE, dict(yaml.SafeLoader.yaml_implicit_resolvers["2"])[_DATE], _DIGITS)
 
 
-def _number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
+def _number(loader: yaml.CSafeLoader, node: yaml.ScalarNode) -> float:
     text = str(loader.construct_scalar(node))
     if node.tag == f"{_TAG}int":
         return int(text, 0) if text[:2] in {"0o", "0x"} else int(text)
     return float(text.replace(".", "") if text[-1:].isalpha() else text)
 
 
-def _date(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> str:
+def _date(loader: yaml.CSafeLoader, node: yaml.ScalarNode) -> str:
     """As it is written, where the calendar has it."""
     loader.construct_yaml_timestamp(node)
     return str(node.value)
@@ -74,7 +79,7 @@ class _ClearLoader(_CoreLoader):
 
     def compose_scalar_node(self, anchor: dict[str, yaml.Node]) -> yaml.ScalarNode:
         """As PyYAML does; what is neither quoted nor called a text is looked at."""
-        event: yaml.ScalarEvent = self.peek_event()  # type: ignore[no-untyped-call]
+        event: yaml.ScalarEvent = self.peek_event()  # type: ignore[assignment]
         if not event.style and event.tag in {None, "!", *_NOT_TEXT}:
             _require_clear(event.value, event.start_mark.line + 1 if event.start_mark else 1)
         return super().compose_scalar_node(anchor)
@@ -115,7 +120,7 @@ def line_of(text: bytes, keys: Sequence[str | int]) -> int:
 
     Keys that come by way of an alias or a merge key are found where they are written.
     """
-    node, mark = yaml.compose(text, yaml.SafeLoader), None
+    node, mark = yaml.compose(text, yaml.CSafeLoader), None
     for key in keys:
         place = _below(node, key)
         if place is None:
@@ -157,7 +162,7 @@ def _require_clear(text: str, line: int) -> None:
     before = _tag(text, yaml.SafeLoader.yaml_implicit_resolvers)
     if before not in _NOT_TEXT and not re.fullmatch("[-+]?0[0-9]+", text):
         return
-    older, newer = yaml.safe_load(text), yaml.load(text, _CoreLoader)  # noqa: S506  a safe one
+    older, newer = yaml.load(text, yaml.CSafeLoader), yaml.load(text, _CoreLoader)  # noqa: S506  a safe one
     if repr(older) == repr(newer):  # NaN is no equal of itself
         return
     spellings = " or ".join(json.dumps(value, default=str, ensure_ascii=False) for value in (older, newer))
