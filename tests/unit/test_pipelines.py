@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import pkgutil
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from sluice.steps.parameters import TrainingParameters
 from sluice.training.train_job import placement_of, training_runtime
 from sluice_pipelines.accelerators import ALLOWED, devices
 from sluice_pipelines.catalogue import CATALOGUE
-from sluice_pipelines.compile import COMPILED, MANIFESTS, PAGE, ROOT, main
+from sluice_pipelines.compile import COMPILED, MANIFESTS, PAGE, main
 from sluice_steps.check import check
 from sluice_steps.image import image
 from sluice_steps.step import PipelineStep
@@ -32,9 +31,14 @@ ON_DEVICES = {"train", "compress"}
 """Steps that train: the teacher; the student and the quantization-aware one."""
 
 
+def documents(path: Path) -> list[Any]:
+    return list(yaml.load_all(path.read_text("utf-8"), yaml.CSafeLoader))
+
+
+@functools.cache
 def document(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Pipeline spec, and platform settings by executor."""
-    spec, platform = yaml.safe_load_all((COMPILED / f"{name}.yaml").read_text("utf-8"))
+    spec, platform = documents(COMPILED / f"{name}.yaml")
     return spec, platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
 
 
@@ -239,9 +243,8 @@ def test_an_accelerator_that_is_not_listed_or_too_many_are_refused(
 
 
 def test_pipelines_for_other_devices_are_compiled_elsewhere(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "sluice_pipelines.compile", "--accelerator", "nvidia-l4", "--count", "2", "--into"]
-    subprocess.run([*command, str(tmp_path)], cwd=ROOT, check=True, capture_output=True)
-    _, platform = yaml.safe_load_all((tmp_path / "training-gpu.yaml").read_text("utf-8"))
+    assert main(["--accelerator", "nvidia-l4", "--count", "2", "--into", str(tmp_path)]) == 0
+    _, platform = documents(tmp_path / "training-gpu.yaml")
     train = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-train"]
     assert train["nodeSelector"]["labels"] == ALLOWED["nvidia-l4"].node_selector
 
@@ -249,11 +252,11 @@ def test_pipelines_for_other_devices_are_compiled_elsewhere(tmp_path: Path) -> N
 def test_a_version_is_named_by_what_it_runs() -> None:
     kinds = []
     for path in sorted(MANIFESTS.glob("[!k]*.yaml")):
-        pipeline, version = yaml.safe_load_all(path.read_text("utf-8"))
+        pipeline, version = documents(path)
         kinds += [pipeline["kind"], version["kind"]]
         assert version["spec"]["pipelineName"] == pipeline["metadata"]["name"]
         assert version["metadata"]["name"].startswith(f"{pipeline['metadata']['name']}-")
-        spec, platform = yaml.safe_load_all((COMPILED / path.name).read_text("utf-8"))
+        spec, platform = documents(COMPILED / path.name)
         assert version["spec"]["pipelineSpec"]["root"] == spec["root"]
         assert version["spec"]["platformSpec"] == platform
     assert kinds == ["Pipeline", "PipelineVersion"] * len(CATALOGUE)

@@ -47,7 +47,7 @@ class _Node:
 
 def draw(compiled: Path) -> str:
     """The SVG; equal files give equal drawings."""
-    spec = next(yaml.safe_load_all(compiled.read_text("utf-8")))
+    spec = next(yaml.load_all(compiled.read_text("utf-8"), yaml.CSafeLoader))
     root = _node(spec, spec["pipelineInfo"]["name"], spec["root"]["dag"])
     width, height = _WIDTH + 2 * _PAD * root.depth + 120, root.height + 2 * _PAD
     body = "".join(_elements(root, _PAD, _PAD, width - _PAD))

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kfp import kubernetes
+from kfp.dsl.structures import ResourceSpec
 
 from sluice_pipelines.accelerators import Devices
 from sluice_steps.image import image
@@ -75,8 +76,11 @@ def _all_tries(need: Need) -> str:
 
 
 def _sized(task: Any, size: Size) -> None:
-    task.set_cpu_request(size.cpu[0]).set_cpu_limit(size.cpu[1])
-    task.set_memory_request(size.memory[0]).set_memory_limit(size.memory[1])
+    # KFP's own setters look through the whole stack for a caller's name: most of the time to compile a pipeline
+    (cpu, most_cpu), (memory, most_memory) = size.cpu, size.memory
+    task.container_spec.resources = ResourceSpec(
+        cpu_request=cpu, cpu_limit=most_cpu, memory_request=memory, memory_limit=most_memory
+    )
 
 
 def _on_devices(task: Any, devices: Devices) -> None:

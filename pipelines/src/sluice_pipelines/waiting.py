@@ -10,7 +10,7 @@ import yaml
 
 def device_needs(compiled: Path) -> list[str]:
     """One line for people for each kind of device that steps of a compiled pipeline ask for."""
-    spec, platform = (*yaml.safe_load_all(compiled.read_text("utf-8")), {})[:2]
+    spec, platform = (*yaml.load_all(compiled.read_text("utf-8"), yaml.CSafeLoader), {})[:2]
     settings = platform.get("platforms", {}).get("kubernetes", {}).get("deploymentSpec", {}).get("executors", {})
     steps: dict[tuple[str, str], list[str]] = {}
     for label, executor in spec["deploymentSpec"]["executors"].items():
