@@ -38,7 +38,7 @@ def _render(directory: Path) -> list[dict[str, Any]]:
     assert done.stderr == "", "kustomize warns"
     for sentinel in ("set-by-release", "setbyrelease", "setbyenvironment", "999999"):
         assert sentinel not in done.stdout
-    return [document for document in yaml.safe_load_all(done.stdout) if document]
+    return [document for document in yaml.load_all(done.stdout, yaml.CSafeLoader) if document]
 
 
 def _of(objects: list[dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]:

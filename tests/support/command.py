@@ -9,8 +9,10 @@ from __future__ import annotations
 import atexit
 import functools
 import gc
+import importlib
 import json
 import os
+import pkgutil
 import subprocess
 import sys
 import tempfile
@@ -42,8 +44,8 @@ def _source() -> subprocess.Popen[str]:
     """The process that commands are forked from; it ends when its input does."""
     clean = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
     command = [sys.executable, "-m", "tests.support.command"]
-    pipe = subprocess.PIPE
-    source = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=_ROOT, env=clean)
+    pipe, alone = subprocess.PIPE, {"OPENBLAS_NUM_THREADS": "1"}
+    source = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=_ROOT, env=clean | alone)
     atexit.register(source.communicate)
     return source
 
@@ -81,9 +83,12 @@ def _text(stream: IO[bytes]) -> str:
 
 
 if __name__ == "__main__":
+    import sluice.operations
     import sluice_local.command  # noqa: F401
     from sluice.cli import main
 
+    for operation in pkgutil.iter_modules(sluice.operations.__path__, "sluice.operations."):
+        importlib.import_module(operation.name)  # what a command imports only when it is called
     assert len(list(Path("/proc/self/task").iterdir())) == 1, "a fork copies one thread alone"
     gc.freeze()  # a fork shares what nobody touches
     if _fork_at_each_line():

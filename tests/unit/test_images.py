@@ -51,7 +51,7 @@ def rendered(directory: Path) -> set[str]:
     """The images that a kustomization names."""
     done = subprocess.run(["kubectl", "kustomize", directory], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return {found for document in yaml.safe_load_all(done.stdout) for found in images_in(document)}
+    return {found for document in yaml.load_all(done.stdout, yaml.CSafeLoader) for found in images_in(document)}
 
 
 def kustomization_with(root: Path, option: str | None) -> Path:
