@@ -21,6 +21,7 @@ from sluice.operations.operator import add_hold, break_the_glass, release_hold, 
 from sluice.operations.status import describe, status_of
 from sluice.rollout.advance import look, propose
 from tests.support.command import sluice
+from tests.support.copies import copy_of
 from tests.support.release import GOOD, A, B, C, passing, sample_checkout, unclear
 
 ROOT = Path(__file__).parents[2]
@@ -51,14 +52,17 @@ def _look(gitops: GitOps, day: int, make: object = passing) -> None:
 @pytest.fixture
 def gitops(tmp_path: Path) -> GitOps:
     """A is stable, B in the canary at 10 %."""
-    made = GitOps(tmp_path / "home" / "gitops.git", "dev")
+    return GitOps(copy_of(_canary, tmp_path / "home") / "gitops.git", "dev")
+
+
+def _canary(home: Path) -> None:
+    made = GitOps(home / "gitops.git", "dev")
     made.seed(sample_checkout())
     made.commit(_propose(A, 1))
     _look(made, 2)
     made.commit(_propose(B, 3))
     _look(made, 4)
     assert made.snapshot().state.stage == "canary"
-    return made
 
 
 @pytest.fixture

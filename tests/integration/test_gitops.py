@@ -19,6 +19,7 @@ from sluice.gitops.writer import GitOps, Snapshot
 from sluice.operations.operator import add_hold, release_hold, roll_back
 from sluice.operations.why import why
 from sluice.rollout.advance import look, propose
+from tests.support.copies import copy_of
 from tests.support.release import BAD, GOOD, A, B, C, failing, passing, sample_checkout
 
 ROOT = Path(__file__).parents[2]
@@ -49,9 +50,11 @@ for _ in range(20):
 
 @pytest.fixture
 def gitops(tmp_path: Path) -> GitOps:
-    made = GitOps(tmp_path / "gitops.git", "dev")
-    made.seed(sample_checkout())
-    return made
+    return GitOps(copy_of(_seeded, tmp_path) / "gitops.git", "dev")
+
+
+def _seeded(folder: Path) -> None:
+    GitOps(folder / "gitops.git", "dev").seed(sample_checkout())
 
 
 def _day(number: int) -> str:

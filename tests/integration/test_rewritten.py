@@ -20,6 +20,7 @@ from sluice.operations.ledger import verify
 from sluice.operations.operator import accept_history, add_hold
 from sluice.rollout.advance import propose
 from tests.support.command import sluice
+from tests.support.copies import copy_of
 from tests.support.release import GOOD, A, sample_checkout
 
 NOW = "2020-03-01T00:00:00Z"
@@ -36,13 +37,16 @@ def _digest(number: int) -> str:
 @pytest.fixture
 def gitops(tmp_path: Path) -> GitOps:
     """Four decisions."""
-    made = GitOps(tmp_path / "home" / "gitops.git", "dev")
+    return GitOps(copy_of(_decided, tmp_path / "home") / "gitops.git", "dev")
+
+
+def _decided(home: Path) -> None:
+    made = GitOps(home / "gitops.git", "dev")
     made.seed(sample_checkout())
     made.commit(_propose)
     for number in range(3):
         add_hold(made, _digest(number), "audit", "kim", NOW)
     made.snapshot()
-    return made
 
 
 @pytest.fixture

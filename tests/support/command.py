@@ -83,11 +83,11 @@ def _text(stream: IO[bytes]) -> str:
 
 
 if __name__ == "__main__":
-    import sluice.operations
     import sluice_local.command  # noqa: F401
+    from sluice import operations
     from sluice.cli import main
 
-    for operation in pkgutil.iter_modules(sluice.operations.__path__, "sluice.operations."):
+    for operation in pkgutil.iter_modules(operations.__path__, "sluice.operations."):
         importlib.import_module(operation.name)  # what a command imports only when it is called
     assert len(list(Path("/proc/self/task").iterdir())) == 1, "a fork copies one thread alone"
     gc.freeze()  # a fork shares what nobody touches

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from sluice.gitops.writer import GitOps, Snapshot
 from sluice.operations.promote import Promotion, promote
 from sluice.rollout.advance import look, propose
 from sluice.rollout.drain import remove_server
+from tests.support.copies import copy_of
 from tests.support.release import GOOD, POLICY_TEXT, applied_of, passing
 
 ROOT = Path(__file__).parents[2]
@@ -39,6 +42,14 @@ def write_chained_checkout(folder: Path) -> Path:
     return folder
 
 
+@functools.cache
+def _seeded(checkout: Path) -> Callable[[Path], None]:
+    def seed(home: Path) -> None:
+        GitOps(home / "gitops.git", "dev").seed(checkout)
+
+    return seed
+
+
 class Environments:
     """One repository and its environments."""
 
@@ -46,7 +57,7 @@ class Environments:
         self.folder = folder
         self.remote = folder / "home/gitops.git"
         self.dev, self.staging, self.prod = (GitOps(self.remote, name) for name in ("dev", "staging", "prod"))
-        self.dev.seed(checkout)
+        copy_of(_seeded(checkout), self.remote.parent)
         self.day = 0
 
     def now(self) -> str:

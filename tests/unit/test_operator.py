@@ -14,6 +14,7 @@ from sluice.operations.operator import add_hold, break_the_glass, release_hold, 
 from sluice.operations.status import describe, status_of
 from sluice.release.snapshot import paths_of
 from sluice.rollout.advance import look, propose
+from tests.support.copies import copy_of
 from tests.support.release import GOOD, A, B, C, failing, passing, sample_checkout
 
 ROOT = Path(__file__).parents[2]
@@ -23,10 +24,13 @@ NOW = "2026-01-01T00:00:00Z"
 @pytest.fixture
 def gitops(tmp_path: Path) -> GitOps:
     """A is stable."""
-    made = GitOps(tmp_path / "gitops.git", "dev")
+    return GitOps(copy_of(_promoted, tmp_path) / "gitops.git", "dev")
+
+
+def _promoted(folder: Path) -> None:
+    made = GitOps(folder / "gitops.git", "dev")
     made.seed(sample_checkout())
     _promote(made, A, 1)
-    return made
 
 
 def _promote(gitops: GitOps, digest: str, day: int) -> None:
