@@ -22,6 +22,7 @@ from sluice.operations.status import describe, status_of
 from sluice.rollout.advance import look, propose
 from tests.support.command import sluice
 from tests.support.copies import copy_of
+from tests.support.forked import AS_A_WRITER
 from tests.support.release import GOOD, A, B, C, passing, sample_checkout, unclear
 
 ROOT = Path(__file__).parents[2]
@@ -291,7 +292,7 @@ def test_killed_anywhere_on_the_way_to_git_it_is_written_once(
 
 def test_two_that_reconcile_at_once_write_it_once(gitops: GitOps) -> None:
     _broken(gitops)
-    code = "import sys; from pathlib import Path; from sluice.gitops.writer import GitOps; "
+    code = AS_A_WRITER + "import sys; from pathlib import Path; from sluice.gitops.writer import GitOps; "
     code += "GitOps(Path(sys.argv[1]), 'dev').reconcile()"
     racers = [subprocess.Popen([sys.executable, "-c", code, gitops.remote]) for _ in range(4)]
     assert [racer.wait() for racer in racers] == [0] * 4

@@ -20,11 +20,14 @@ from sluice.operations.operator import add_hold, release_hold, roll_back
 from sluice.operations.why import why
 from sluice.rollout.advance import look, propose
 from tests.support.copies import copy_of
+from tests.support.forked import AS_A_WRITER
 from tests.support.release import BAD, GOOD, A, B, C, failing, passing, sample_checkout
 
 ROOT = Path(__file__).parents[2]
 RELEASE = "manifests/overlays/dev/release/kustomization.yaml"
-WRITER = """
+WRITER = (
+    AS_A_WRITER
+    + """
 import sys
 from pathlib import Path
 from sluice.errors import Refused
@@ -38,6 +41,7 @@ for digest in digests:
     except Refused:
         pass
 """
+)
 
 MAKER = """
 import sys

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,10 +16,10 @@ import pytest
 from sluice.child_process import ChildServer
 from sluice.workspace import bundle_directory
 from tests.support.patience import url_of
+from tests.support.prometheus_town import FAILING_PREDICTOR
 from tests.support.tiny_bundle import write_tiny_bundle
 from tests.support.trace_receiver import Received, receiver
 
-SERVER = Path(__file__).parents[1] / "support/failing_predictor.py"
 CURSED = 1313
 GOOD = {"amount": 1.5, "visits": 3, "colour": "red"}
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -55,7 +54,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
     """All that a server said of its whole life; the last spans leave when it ends."""
     home = tmp_path_factory.mktemp("observed")
     digest = write_tiny_bundle(home)
-    command = [sys.executable, str(SERVER), str(CURSED), "--bundle", str(bundle_directory(home, digest))]
+    command = [*FAILING_PREDICTOR, str(CURSED), "--bundle", str(bundle_directory(home, digest))]
     command += ["--digest", digest, "--model_name", "tiny", "--http_port", "0", "--role", "candidate", "--json_log"]
     command += ["--release", str(home / "release")]
     publish(home / "release", "r0004-b", "7")

@@ -21,6 +21,7 @@ from sluice.training.checkpoint import CheckpointStore, identity_of
 from sluice.training.distribution import tf_config
 from sluice.training.frame import encoded_splits, prepared_frame, reduced_manifest
 from sluice.training.loop import PREEMPTED
+from tests.support.forked import AS_A_TRAINING
 from tests.support.patience import wait_until
 from tests.support.servers import s3_bucket
 from tests.support.tiny_training import RECIPE, sample, write_frame
@@ -31,7 +32,9 @@ EVERY = 25
 CHECKPOINTS = "s3://training/two"
 TOLERANCE = 1e-5
 """Largest difference of a weight: the sums of gradients are cut into pieces where they are shared."""
-ONE_PROCESS = """
+ONE_PROCESS = (
+    AS_A_TRAINING
+    + """
 import json, os, signal, sys
 from pathlib import Path
 import tensorflow as tf
@@ -69,6 +72,7 @@ told = {"code": code, "unfinished": unfinished, "lines": lines, "refused": refus
         "single": single.tune_auc, "bfloat16": bfloat16.tune_auc}
 (out / "told.json").write_text(json.dumps(told))
 """
+)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """
 The real model server on a model that gives no number for some instances, or takes none of some.
 
-    python failing_predictor.py AMOUNTS[/REFUSED] <arguments of sluice_serving.predictor>
+    python -m tests.support.failing_predictor AMOUNTS[/REFUSED] <arguments of sluice_serving.predictor>
 
 AMOUNTS is a comma-separated list: an instance whose ``amount`` is one of them makes its whole request fail; one whose
 ``amount`` is in REFUSED has it refused.

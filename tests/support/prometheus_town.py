@@ -73,7 +73,7 @@ ODD = 1414.0
 """An amount that the candidate refuses."""
 REFUSED = 1e39
 """An amount that no server takes."""
-_SERVER = Path(__file__).with_name("failing_predictor.py")
+FAILING_PREDICTOR = (sys.executable, "-m", "tests.support.failing_predictor")
 _TYPES = {"amount": pl.Float64, "visits": pl.Int64, "colour": pl.String}
 TASK: Task = dataclasses.replace(
     tiny_task.TASK, entity_keys=(), request_inputs=_TYPES, slices=(Slice("colour", "colour"),)
@@ -174,7 +174,7 @@ class Town:
     def start(self, role: str) -> None:
         """Start a model server; one that ended comes back on its port."""
         digest = self.digests[role]
-        command = [sys.executable, str(_SERVER), f"{CURSED}/{ODD}" if role == "candidate" else ""]
+        command = [*FAILING_PREDICTOR, f"{CURSED}/{ODD}" if role == "candidate" else ""]
         command += ["--bundle", str(self.workspace.bundle(digest)), "--digest", digest, "--model_name", "tiny"]
         command += ["--http_port", str(self.ports.get(role, 0)), "--role", role, "--seldon_names"]
         command += self.log_arguments(role)

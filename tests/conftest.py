@@ -1,0 +1,5 @@
+"""For all tests: servers share their imports."""
+
+from tests.support import forked
+
+forked.install()

@@ -1,0 +1,198 @@
+"""
+Python processes that begin with slow imports, forked from one that has made them already.
+
+``install`` lets ``subprocess`` do so for processes that run one of our modules, or a program whose first line asks for
+it. Such a process is all that a started one is: a child of ours with arguments, environment, folder and streams of its
+own, which can be killed and waited for. Only its imports, seconds of a processor each time, are made once.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import functools
+import gc
+import importlib
+import json
+import os
+import runpy
+import socket
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+_SERVING = (
+    "sluice_serving.server",
+    "sluice_serving.metrics",
+    "sluice_serving.shipping",
+    "sluice_serving.collector",
+    "sluice.features.reader",
+    "sluice.feedback.join",
+    "sluice.gitops.writer",
+    "sluice.operations.operator",
+    "ai_edge_litert.interpreter",
+)
+_TRAINING = (
+    "tests.support.keras_import",
+    "sluice.training.teacher",
+    "sluice.training.worker",
+    "tests.support.tiny_task",
+)
+_MODULES = {
+    "sluice_serving.predictor": _SERVING,
+    "sluice_serving.collector": _SERVING,
+    "sluice.feedback.join": _SERVING,
+    "sluice.monitoring.releases": _SERVING,
+    "sluice.prometheus.exposition": _SERVING,
+    "sluice_local.splitter": _SERVING,
+    "tests.faults.writer": _SERVING,
+    "tests.support.failing_predictor": _SERVING,
+    "tests.support.race_writer": _SERVING,
+    "sluice.training.worker": _TRAINING,
+}
+"""What is started → what is imported before."""
+AS_A_WRITER, AS_A_TRAINING = "# forked as a writer\n", "# forked as a training\n"
+_PROGRAMS = {AS_A_WRITER: _SERVING, AS_A_TRAINING: _TRAINING}
+"""First line of a program given by ``-c`` → what is imported before."""
+_ROOT = Path(__file__).parents[2]
+_SUBREAPER = 36
+_LARGEST = 1 << 20
+_fork_exec = subprocess._fork_exec  # type: ignore[attr-defined]
+
+
+def install() -> None:
+    """From now on, in this process."""
+    subprocess._fork_exec = _start  # type: ignore[attr-defined]
+
+
+def _start(*arguments: Any) -> int:
+    """As ``fork_exec``."""
+    args, _, _, _, cwd, env, *rest = arguments
+    words = [os.fsdecode(word) for word in args]
+    variables = _variables(env)
+    imports = _imports(words)
+    if not imports or _is_read_at_the_start(variables):
+        return int(_fork_exec(*arguments))
+    request = {"words": words, "env": variables, "cwd": os.fsdecode(cwd or Path.cwd()), "session": bool(rest[9])}
+    streams = [number if given == -1 else given for number, given in enumerate((rest[0], rest[3], rest[5]))]
+    return _fork(imports, request, streams)
+
+
+def _variables(env: Any) -> dict[str, str]:
+    pairs = dict(os.environ) if env is None else dict(os.fsdecode(pair).split("=", 1) for pair in env)
+    return {name: value for name, value in pairs.items() if name != "PYTEST_CURRENT_TEST"}
+
+
+def _imports(words: list[str]) -> tuple[str, ...]:
+    """What is imported before; nothing where a process has to be started."""
+    if words[0] != sys.executable or len(words) < 3:
+        return ()
+    first_line = words[2].partition("\n")[0] + "\n"
+    return {"-m": _MODULES.get(words[2], ()), "-c": _PROGRAMS.get(first_line, ())}.get(words[1], ())
+
+
+def _is_read_at_the_start(variables: Mapping[str, str]) -> bool:
+    """Whether Python, or Keras, would start in another way than it did here."""
+    ours = ("PYTHON", "KERAS_")
+    names = {name for name in {*variables, *os.environ} if name.startswith(ours)} - {"PYTHONUNBUFFERED"}
+    return any(variables.get(name) != os.environ.get(name) for name in names)
+
+
+def _fork(imports: tuple[str, ...], request: dict[str, Any], streams: list[int]) -> int:
+    """The id of a new child of ours."""
+    source, adopt = _source(imports), ctypes.CDLL(None).prctl
+    adopt(_SUBREAPER, 1, 0, 0, 0)  # what loses its parent now becomes ours
+    try:
+        socket.send_fds(source, [json.dumps(request).encode()], streams)
+        return int(source.recv(32))
+    finally:
+        adopt(_SUBREAPER, 0, 0, 0, 0)
+
+
+@functools.cache
+def _source(imports: tuple[str, ...]) -> socket.socket:
+    """Leads to the process that is forked; it ends when this is closed."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    command = [sys.executable, "-m", "tests.support.forked", str(theirs.fileno()), *imports]
+    env = _variables(None) | {"OPENBLAS_NUM_THREADS": "1"}  # its threads would not be forked
+    process = subprocess.Popen(command, pass_fds=[theirs.fileno()], cwd=_ROOT, env=env)
+    theirs.close()
+
+    def end() -> None:
+        ours.close()
+        process.wait()
+
+    atexit.register(end)
+    return ours
+
+
+def _fork_at_each_request(requests: socket.socket) -> dict[str, Any] | None:
+    """In a process that was asked for: what it shall be; None in the first one, when nobody is left to ask."""
+    while True:
+        message, streams, _, _ = socket.recv_fds(requests, _LARGEST, 3)
+        if not message:
+            return None
+        reading, writing = os.pipe()
+        if not (between := os.fork()):
+            child = os.fork()
+            if not child:
+                for number, stream in enumerate(streams):
+                    os.dup2(stream, number)
+                for descriptor in (*streams, reading, writing, requests.fileno()):
+                    os.close(descriptor)
+                request: dict[str, Any] = json.loads(message)
+                return request
+            os.write(writing, b"%d" % child)
+            os._exit(0)
+        os.waitpid(between, 0)
+        requests.send(os.read(reading, 32))
+        for descriptor in (*streams, reading, writing):
+            os.close(descriptor)
+
+
+def _run(request: dict[str, Any]) -> NoReturn:
+    """As ``python -m`` would, to the end of the process."""
+    if request["session"]:
+        os.setsid()
+    os.environ.clear()
+    os.environ.update(request["env"])
+    os.chdir(request["cwd"])
+    kind, name, *arguments = request["words"][1:]
+    sys.path[0], sys.argv = request["cwd"], [kind, *arguments]
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(write_through="PYTHONUNBUFFERED" in request["env"])  # type: ignore[union-attr]
+    code: Any = 0
+    try:
+        if kind == "-c":
+            exec(compile(name, "<string>", "exec"), {"__name__": "__main__"})  # noqa: S102  as Python does
+        else:
+            sys.modules.pop(name, None)
+            runpy.run_module(name, run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        code = end.code or 0
+    except BaseException:  # noqa: BLE001  as Python does
+        traceback.print_exc()
+        code = 1
+    if not isinstance(code, int):
+        sys.stderr.write(f"{code}\n")
+        code = 1
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    for module in sys.argv[2:]:
+        importlib.import_module(module)
+    threads = {(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()}
+    assert threads <= {"python", "jemalloc_bg_thd", "polars-ooc-clea"}, f"a fork would miss {threads}"
+    gc.freeze()  # a fork shares what nobody touches
+    asked = _fork_at_each_request(socket.socket(fileno=int(sys.argv[1])))
+    if asked is not None:
+        _run(asked)
