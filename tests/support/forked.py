@@ -36,6 +36,18 @@ _SERVING = (
     "sluice.operations.operator",
     "ai_edge_litert.interpreter",
 )
+_COMMANDS = (
+    "sluice_local.command",
+    "sluice.operations.approve",
+    "sluice.operations.decide",
+    "sluice.operations.ledger_report",
+    "sluice.operations.promote",
+    "sluice.operations.status",
+    "sluice.operations.why",
+    "sluice.simulation.command",
+    "sluice_cluster.gate",
+    "typer.rich_utils",
+)
 _TRAINING = (
     "tests.support.keras_import",
     "sluice.training.teacher",
@@ -55,8 +67,8 @@ _MODULES = {
     "sluice.training.worker": _TRAINING,
 }
 """What is started → what is imported before."""
-AS_A_WRITER, AS_A_TRAINING = "# forked as a writer\n", "# forked as a training\n"
-_PROGRAMS = {AS_A_WRITER: _SERVING, AS_A_TRAINING: _TRAINING}
+AS_A_COMMAND, AS_A_WRITER, AS_A_TRAINING = (f"# forked as a {kind}\n" for kind in ("command", "writer", "training"))
+_PROGRAMS = {AS_A_COMMAND: _COMMANDS, AS_A_WRITER: _SERVING, AS_A_TRAINING: _TRAINING}
 """First line of a program given by ``-c`` → what is imported before."""
 _ROOT = Path(__file__).parents[2]
 _SUBREAPER = 36
@@ -96,10 +108,9 @@ def _imports(words: list[str]) -> tuple[str, ...]:
 
 
 def _is_read_at_the_start(variables: Mapping[str, str]) -> bool:
-    """Whether Python, or Keras, would start in another way than it did here."""
-    ours = ("PYTHON", "KERAS_")
-    names = {name for name in {*variables, *os.environ} if name.startswith(ours)} - {"PYTHONUNBUFFERED"}
-    return any(variables.get(name) != os.environ.get(name) for name in names)
+    """Whether they ask Python, or Keras, to start in another way than it did here."""
+    names = {name for name in variables if name.startswith(("PYTHON", "KERAS_"))} - {"PYTHONUNBUFFERED"}
+    return any(variables[name] != os.environ.get(name) for name in names)
 
 
 def _fork(imports: tuple[str, ...], request: dict[str, Any], streams: list[int]) -> int:
@@ -154,6 +165,16 @@ def _fork_at_each_request(requests: socket.socket) -> dict[str, Any] | None:
             os.close(descriptor)
 
 
+def _open_streams(is_buffered: bool) -> None:
+    """Those of the process that is forked know whether theirs was a file."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        before = getattr(sys, name)
+        mode, lines = ("w" if number else "r"), (1 if number == 2 or not is_buffered else -1)
+        stream = open(number, mode, lines, before.encoding, before.errors, closefd=False)  # noqa: SIM115
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+
+
 def _run(request: dict[str, Any]) -> NoReturn:
     """As ``python -m`` would, to the end of the process."""
     if request["session"]:
@@ -163,8 +184,7 @@ def _run(request: dict[str, Any]) -> NoReturn:
     os.chdir(request["cwd"])
     kind, name, *arguments = request["words"][1:]
     sys.path[0], sys.argv = request["cwd"], [kind, *arguments]
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(write_through="PYTHONUNBUFFERED" in request["env"])  # type: ignore[union-attr]
+    _open_streams(is_buffered="PYTHONUNBUFFERED" not in request["env"])
     code: Any = 0
     try:
         if kind == "-c":
