@@ -37,6 +37,7 @@ class Screen:
             TextColumn("{task.fields[detail]}"),
             TimeElapsedColumn(),
             console=console,
+            auto_refresh=console.is_terminal,
             transient=True,
         )
         self._task: TaskID = self.progress.add_task("starting", chapter="", detail="", total=None)
