@@ -189,7 +189,7 @@ def test_every_step_is_what_advance_says_of_the_validated_document(name: str) ->
 
 
 def ends(world: World, policy: GatePolicy, *, every_look: bool) -> tuple[list[Outcome], int]:
-    """How five rollouts end, and how often the rules were asked."""
+    """How two rollouts end, and how often the rules were asked."""
     asked = 0
 
     def counted(state: ReleaseState, evidence: Evidence, asking: GatePolicy, now: str) -> Advice:
@@ -198,7 +198,7 @@ def ends(world: World, policy: GatePolicy, *, every_look: bool) -> tuple[list[Ou
         return advance(state, evidence, asking, now)
 
     scale = scale_of(policy, 900)
-    return [play(SimulatedTraffic(world, scale, 8, n), policy, counted, every_look=every_look) for n in range(5)], asked
+    return [play(SimulatedTraffic(world, scale, 8, n), policy, counted, every_look=every_look) for n in range(2)], asked
 
 
 LEFT_OUT = [
@@ -443,11 +443,11 @@ def test_an_unknown_world_is_named() -> None:
 def test_equal_seeds_give_equal_figures_on_any_number_of_cores() -> None:
     worlds = worlds_named(("equal", "worse"))
     tables = [
-        simulate(POLICY, worlds, SCALE, rollouts=60, seed=seed, cores=cores) for seed, cores in ((5, 1), (5, 2), (6, 1))
+        simulate(POLICY, worlds, SCALE, rollouts=20, seed=seed, cores=cores) for seed, cores in ((5, 1), (5, 2), (6, 1))
     ]
     assert tables[0] == tables[1]
     assert tables[0] != tables[2]
-    assert [one.rollouts for one in tables[0][Rival("sluice")]] == [60, 60]
+    assert [one.rollouts for one in tables[0][Rival("sluice")]] == [20, 20]
 
 
 def test_the_order_of_asking_changes_no_request() -> None:
