@@ -23,6 +23,7 @@ from sluice.workspace import Workspace
 from sluice_local.reconciler import Reconciler
 from sluice_local.traffic import TrafficReplay
 from tests.support import tiny_task
+from tests.support.forked import prepare
 from tests.support.patience import wait_until
 from tests.support.release_repository import STAGES, commit_state, seed_workspace
 from tests.support.tiny_bundle import FEATURES, tiny_rows, write_tiny_bundle
@@ -62,6 +63,7 @@ TASK: Task = dataclasses.replace(
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Iterator[Workspace]:
+    prepare("sluice_serving.predictor")
     before = children_of(os.getpid())
     yield Workspace(tmp_path / "home")
     assert set(children_of(os.getpid())) <= set(before)

@@ -73,12 +73,18 @@ _PROGRAMS = {AS_A_COMMAND: _COMMANDS, AS_A_WRITER: _SERVING, AS_A_TRAINING: _TRA
 _ROOT = Path(__file__).parents[2]
 _SUBREAPER = 36
 _LARGEST = 1 << 20
+_one_at_a_time = threading.Lock()
 _fork_exec = subprocess._fork_exec  # type: ignore[attr-defined]
 
 
 def install() -> None:
     """From now on, in this process."""
     subprocess._fork_exec = _start  # type: ignore[attr-defined]
+
+
+def prepare(module: str) -> None:
+    """Let what ``module`` is forked from be there, for who counts processes afterwards."""
+    _source(_MODULES[module])
 
 
 def _start(*arguments: Any) -> int:
@@ -115,13 +121,15 @@ def _is_read_at_the_start(variables: Mapping[str, str]) -> bool:
 
 def _fork(imports: tuple[str, ...], request: dict[str, Any], streams: list[int]) -> int:
     """The id of a new child of ours."""
-    source, adopt = _source(imports), ctypes.CDLL(None).prctl
-    adopt(_SUBREAPER, 1, 0, 0, 0)  # what loses its parent now becomes ours
-    try:
-        socket.send_fds(source, [json.dumps(request).encode()], streams)
-        return int(source.recv(32))
-    finally:
-        adopt(_SUBREAPER, 0, 0, 0, 0)
+    adopt = ctypes.CDLL(None).prctl
+    with _one_at_a_time:
+        source = _source(imports)
+        adopt(_SUBREAPER, 1, 0, 0, 0)  # what loses its parent now becomes ours
+        try:
+            socket.send_fds(source, [json.dumps(request).encode()], streams)
+            return int(source.recv(32))
+        finally:
+            adopt(_SUBREAPER, 0, 0, 0, 0)
 
 
 @functools.cache
