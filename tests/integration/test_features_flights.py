@@ -76,8 +76,8 @@ def _departures(start: datetime, end: datetime) -> pl.DataFrame:
 
 def test_sampled_rows_equal_a_recomputation_from_what_had_happened(frame: pl.DataFrame) -> None:
     """The last days of the frame, when the histories are long, one row in fifty of a shuffled sample."""
-    late = frame.filter(pl.col("event_time") >= _night(2, 4)).sort("example_id").sample(40, seed=11, shuffle=True)
-    early = frame.filter(pl.col("event_time") < _night(1, 5)).sample(5, seed=3)
+    late = frame.filter(pl.col("event_time") >= _night(2, 4)).sort("example_id").sample(20, seed=11, shuffle=True)
+    early = frame.filter(pl.col("event_time") < _night(1, 5)).sample(3, seed=3)
     checked = 0
     for row in pl.concat([late, early]).iter_rows(named=True):
         for name, expected in features_by_hand(row, ("1", "2")).items():
@@ -85,7 +85,7 @@ def test_sampled_rows_equal_a_recomputation_from_what_had_happened(frame: pl.Dat
             same = found == expected or (found is not None and found == pytest.approx(expected, rel=1e-12))
             assert same, (row["example_id"], name, found, expected)
             checked += found is not None
-    assert checked > 1000
+    assert checked > 500
 
 
 def test_as_many_rows_come_out_as_went_in(built: Path, frame: pl.DataFrame) -> None:

@@ -34,10 +34,12 @@ RECIPE = STORY.chapters[0].recipe
 class Pods:
     """Runs steps one after the other; artifacts live in a storage, and a pod's disk goes with the pod."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, before: Pods | None = None) -> None:
         self._storage, self._disk, self._number = root / "storage", root / "disk", 0
         self.values: dict[str, Any] = {}
-        self._metadata: dict[str, dict[str, Any]] = {}
+        self._metadata: dict[str, dict[str, Any]] = dict(before._metadata) if before else {}
+        if before:
+            shutil.copytree(before._storage, self._storage)
 
     def run(self, step: PipelineStep, **given: Any) -> Any:
         """Parameters and input artifacts by name from earlier steps, unless given; returns what the step returns."""
@@ -84,14 +86,7 @@ def _artifact(kind: Any, name: str, path: Path, metadata: dict[str, Any]) -> dsl
     return made
 
 
-@pytest.mark.parametrize("released", [False, True], ids=["nowhere", "to a repository"])
-def test_a_training_needs_no_disk_but_its_own(
-    released: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pods, gitops = Pods(tmp_path), tmp_path / "gitops.git"
-    if released:
-        GitOps(gitops, "dev").seed(ROOT / "tests/support/tiny_checkout")
-    places = {"gitops": str(gitops), "bundles": f"file://{tmp_path}/bundles"} if released else {}
+def _begin(pods: Pods, **places: str) -> None:
     pods.values = {
         **dict.fromkeys(("policy", "gitops", "bundles", "now", "run", "source", "checkpoints", "record"), ""),
         "task": STORY.task,
@@ -106,7 +101,27 @@ def test_a_training_needs_no_disk_but_its_own(
         **places,
     }
     pods.values |= pods.run(check, job_name="by-hand", job_id="1")._asdict()
-    for step in (ingest, validate, build_features, train, compress, select, evaluate):
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Pods:
+    """After the steps that know of no release."""
+    pods = Pods(tmp_path_factory.mktemp("trained"))
+    _begin(pods)
+    for step in (ingest, validate, build_features, train, compress):
+        pods.run(step)
+    return pods
+
+
+@pytest.mark.parametrize("released", [False, True], ids=["nowhere", "to a repository"])
+def test_a_training_needs_no_disk_but_its_own(
+    released: bool, trained: Pods, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pods, gitops = Pods(tmp_path, trained), tmp_path / "gitops.git"
+    if released:
+        GitOps(gitops, "dev").seed(ROOT / "tests/support/tiny_checkout")
+    _begin(pods, **({"gitops": str(gitops), "bundles": f"file://{tmp_path}/bundles"} if released else {}))
+    for step in (select, evaluate):
         pods.run(step)
     assert pods.run(gate) == (True, "")
     pods.values["digest"] = pods.run(bundle)

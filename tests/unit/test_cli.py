@@ -109,7 +109,7 @@ def test_an_error_is_one_short_line_of_letters_whatever_is_in_it() -> None:
     assert str(BadInput("é → 1", "is", "ok")) == "é → 1: is; ok"
 
 
-@pytest.mark.parametrize("command", ["status", "status --json", "simulate no-such.yaml", "hold list", "--help"])
+@pytest.mark.parametrize("command", ["status", "status --json", "simulate no-such.yaml", "--help"])
 def test_a_closed_stream_is_named_and_never_a_crash(command: str, tmp_path: Path) -> None:
     variables = {"SLUICE_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
 
