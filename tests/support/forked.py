@@ -61,7 +61,6 @@ _MODULES = {
     "sluice.monitoring.releases": _SERVING,
     "sluice.prometheus.exposition": _SERVING,
     "sluice_local.splitter": _SERVING,
-    "tests.faults.writer": _SERVING,
     "tests.support.failing_predictor": _SERVING,
     "tests.support.race_writer": _SERVING,
     "sluice.training.worker": _TRAINING,
