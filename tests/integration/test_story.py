@@ -26,7 +26,7 @@ from tests.support.tiny_run import (
     worker_log,
 )
 
-KILLS = int(os.environ.get("SLUICE_KILLS", "3"))
+KILLS = int(os.environ.get("SLUICE_KILLS", "5"))
 SEED = int(os.environ.get("SLUICE_KILL_SEED", "1"))
 
 
