@@ -106,7 +106,8 @@ def _sides(question: Question) -> tuple[_Failures | None, _Failures | None]:
 def _failures(arm: Arm | None, counts: MinuteCounts | None, online: Online) -> _Failures | None:
     if arm is None:
         return None
-    n, errors = (arm.asked - counts.path_requests, arm.errors - counts.path_errors) if counts else (arm.asked, arm.errors)
+    path = (counts.path_requests, counts.path_errors) if counts else (0, 0)
+    n, errors = arm.asked - path[0], arm.errors - path[1]
     return _Failures(n, errors, failures_effect(counts, n, errors, online)) if n else None
 
 
