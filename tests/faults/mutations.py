@@ -89,7 +89,7 @@ MUTATIONS = (
         "a side that fell silent",
         "rollout/look.py",
         "_flow",
-        "return irregular_flow(evidence, state, policy, now)",
+        "return () if has_failed else irregular_flow(evidence, state, policy, now)",
         "return ()",
         ("metrics: the candidate falls silent",),
     ),

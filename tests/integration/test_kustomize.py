@@ -18,7 +18,7 @@ from sluice.gitops.writer import GitOps, Snapshot
 from sluice.release.file import render_holds, render_release, renderings
 from sluice.rollout.advance import look, propose
 from sluice.rollout.drain import remove_server
-from tests.support.release import GOOD, A, B, C, applied_of, failing, passing, sample_checkout, state_in
+from tests.support.release import GOOD, A, B, C, applied_of, failing, passing, sample_checkout, state_in, unclear
 
 ROOT = Path(__file__).parents[2]
 RELEASE = "manifests/overlays/dev/release/kustomization.yaml"
@@ -207,7 +207,7 @@ def test_a_repository_is_written_with_the_strategies_that_it_has_and_goes_back_t
     def without_leftover(state: ReleaseState) -> ReleaseState:
         return state.model_copy(update={"arms": state.rivals})
 
-    days = [f"2020-01-0{day}T00:00:00Z" for day in range(1, 8)]
+    days, late = [f"2020-01-0{day}T00:00:00Z" for day in range(1, 8)], "2020-03-01T00:00:00Z"
     assert strategy_of(lambda seen: propose(seen, A, GOOD, {}, {}, days[0]), "bootstrap") == "first"
     assert strategy_of(lambda seen: look(seen, passing(seen.state, days[1]), days[1], {}), "stable") == "plain"
     person("clone", str(gitops.remote), str(work))
@@ -216,7 +216,7 @@ def test_a_repository_is_written_with_the_strategies_that_it_has_and_goes_back_t
     person("-C", str(work), "commit", "-m", "strategies of today")
     person("-C", str(work), "push", "origin", "HEAD:main")
     assert strategy_of(lambda seen: propose(seen, B, GOOD, {}, {}, days[2]), "shadow") == "shadow"
-    assert strategy_of(lambda seen: look(seen, failing(seen.state, days[3]), days[3], {}), "back") == "drain"
+    assert strategy_of(lambda seen: look(seen, unclear(seen.state, late), late, {}), "back") == "drain"  # time is over
     person("-C", str(work), "pull", "--rebase", "origin", "main")
     person("-C", str(work), "checkout", "HEAD~3", "--", RELEASE)  # the file as the older version had left it
     person("-C", str(work), "commit", "-am", "back by hand")

@@ -97,7 +97,7 @@ def test_what_git_says_is_exposed(town: Town) -> None:
         found[name, stage, side] = float(row["value"][1])
     stages = {stage: value for (name, stage, _), value in found.items() if name == "sluice_release_stage"}
     assert [stage for stage, value in stages.items() if value] == ["shadow"]
-    assert len(stages) == 7
+    assert len(stages) == 8
     weights = {side: value for (name, _, side), value in found.items() if name == "sluice_release_weight_percent"}
     assert weights == {"stable": 100, "candidate": 0, "mirror": 100}
     assert found["sluice_release_holds", "", ""] == 1

@@ -287,5 +287,5 @@ def test_tables_that_cannot_be_read_leave_the_document_as_it_was(place: Place) -
     place.s3.kill()
     done = place.join(place.settings["SLUICE_FEATURES"])
     assert (done.returncode, place.output.read_bytes()) == (1, before)
-    assert done.stderr.startswith("join: s3://features/tiny/offline/shops.parquet: cannot be read")
+    assert done.stderr.startswith("join: s3://features/tiny/tables.json: cannot be read")
     assert len(done.stderr.splitlines()) == 1

@@ -19,7 +19,7 @@ from sluice.models.bundle import Bundle, load_bundle
 from sluice.models.store import main, read_bundle
 from sluice.release.file import parse_holds, parse_release
 from sluice.tasks.flights import TASK
-from sluice_local.quickstart import releases, write_quickstart
+from sluice_local.flights_quickstart import releases, write_quickstart
 from tests.support.servers import Server, running, s3_server, use_s3
 from tests.support.tiny_bundle import write_tiny_bundle
 
@@ -66,7 +66,7 @@ def test_each_step_serves_models_that_are_there(bundles: dict[str, Bundle]) -> N
 
 
 def test_todays_features_feed_the_models(bundles: dict[str, Bundle], tmp_path: Path) -> None:
-    """When this fails: ``python -m sluice_local.quickstart``."""
+    """When this fails: ``python -m sluice_local.flights_quickstart``."""
     feast = install_definitions(FEATURE_REPO, tmp_path / "store", TASK.known_later)
     plan = plan_of(feast, TASK.feature_service)
     for bundle in bundles.values():

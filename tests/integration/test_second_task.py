@@ -22,9 +22,9 @@ def _sources() -> list[Path]:
 
 
 def _may_know(path: Path) -> bool:
-    """The reference task itself, its story, and the one line that makes it the default of ``sluice run``."""
+    """The reference task itself, its stories, and the one line that makes it the default of ``sluice run``."""
     own = path.parent.name == "tasks" and path.name.startswith("flights")
-    return own or path.name == "flights_story.py"
+    return own or path.name in {"flights_story.py", "flights_quickstart.py"}
 
 
 def test_no_source_but_the_task_itself_knows_its_subject() -> None:
@@ -45,10 +45,12 @@ def test_the_second_task_is_promoted_and_confirmed(ended: Ended) -> None:
     assert told == [
         ("offline", "bootstrap", "PASS"),
         ("bootstrap", "confirm", "PASS"),
+        ("drain", "remove-server", "PASS"),
         ("offline", "start-shadow", "PASS"),
         ("shadow", "set-weight", "PASS"),
         ("canary", "promote", "PASS"),
         ("confirm", "confirm", "PASS"),
+        ("drain", "remove-server", "PASS"),
         ("propose", "refuse", "FAIL"),
     ]
     assert {made.task for made in decisions} == {"tiny"}
@@ -66,7 +68,7 @@ def test_status_names_what_is_served(ended: Ended) -> None:
     assert (status["task"], status["stage"], status["candidate"], status["held"]) == ("tiny", "stable", None, [])
     assert status["stable"] == ending["candidate"]
     assert re.fullmatch(r"sha256:[0-9a-f]{64}", status["stable"])
-    assert set(status["decisions"]) == {"offline", "bootstrap", "shadow", "canary", "confirm", "propose"}
+    assert set(status["decisions"]) == {"offline", "bootstrap", "shadow", "canary", "confirm", "drain", "propose"}
 
 
 @pytest.mark.parametrize("as_json", [False, True])

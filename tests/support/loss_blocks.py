@@ -21,7 +21,15 @@ def history(variance: float = 0.0004, **changed: Any) -> LossHistory:
         names=("residual",), slopes=(0.5,), means=(0.0,), mean_error=variance / 240, variance=variance / 4
     )
     document = LossHistory(
-        stable=A, hours=HOURS, blocks=60, mean_count=400, variance=variance, design_effect=18, adjustment=adjustment
+        stable=A,
+        hours=HOURS,
+        blocks=60,
+        mean_count=400,
+        variance=variance,
+        design_effect=18,
+        adjustment=adjustment,
+        shift_variance=variance,
+        same_variance=variance,
     )
     return document.model_copy(update=changed)
 

@@ -42,7 +42,15 @@ _IMPUTED = Imputed(every=_M, rectifier=_M)
 _STRATUM = Stratum(window=SINCE, candidate=_M, stable=_M, candidate_imputed=_IMPUTED, stable_imputed=_IMPUTED)
 
 _BLOCK = LossBlock(
-    start=SINCE, requests=500, labelled=400, weight=400, difference=3.0, sampling=0.1, covariates={"residual": 0.2}
+    start=SINCE,
+    requests=500,
+    labelled=400,
+    weight=400,
+    difference=3.0,
+    sampling=0.1,
+    covariates={"residual": 0.2},
+    shift=20.0,
+    same=480,
 )
 
 

@@ -161,7 +161,7 @@ def test_of_a_quiet_service_ten_minutes_are_looked_at() -> None:
 
 def test_a_path_that_always_fails_says_nothing() -> None:
     reason = said(Hours().fail(*SIDES, minutes=slice(0, 360)).evidence())
-    assert (reason.verdict, reason.text) == (Verdict.INCONCLUSIVE, "no request reached the candidate")
+    assert (reason.verdict, reason.text) == (Verdict.INCONCLUSIVE, "no request was the candidate's to answer")
 
 
 def test_a_stable_side_that_fails_a_little_excuses_no_candidate_that_is_down() -> None:

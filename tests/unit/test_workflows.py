@@ -15,7 +15,7 @@ from tests.support.cluster.pages import script
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yaml"))
-TESTS = yaml.safe_load((ROOT / ".github/workflows/tests.yaml").read_text())
+(TESTS,) = (yaml.safe_load(path.read_text()) for path in WORKFLOWS if path.stem == "tests")
 PAGE_CALL = re.compile(r"tests\.support\.cluster\.pages (\S+)((?:\s+(?:\\\n\s*)?\"[^\"]+\")+)")
 
 

@@ -105,8 +105,8 @@ class Gate:
         effect, hindrance = self._read_back(state)
         difference = self._compare(state, effect, hindrance)
         if state.rollout is None:
-            done = self._drain(snapshot, effect) if state.leftover else self._promote(snapshot)
-            return done | self._watch(snapshot, effect, hindrance, difference)
+            outcome = self._drain(snapshot, effect) if state.leftover else self._promote(snapshot)
+            return outcome | self._watch(snapshot, effect, hindrance, difference)
         return self._judge(snapshot, effect, hindrance) | difference
 
     def _judge(self, snapshot: Snapshot, effect: ReadBack, hindrance: str | None) -> dict[str, Any]:

@@ -94,11 +94,13 @@ def _wait(service: Manifest, timeout_s: float) -> None:
 def _unnamed(objects: Sequence[Manifest]) -> Iterator[str]:
     """Remove what serves in the namespace of these objects and is not among them; yields what it was."""
     namespaces = {each["metadata"]["name"] for each in objects if each["kind"] == "Namespace"}
-    named = {(each["metadata"].get("namespace"), each["metadata"]["name"]) for each in objects if _serves(each)}
+    names = {(each["metadata"].get("namespace"), each["metadata"]["name"]) for each in objects if _serves(each)}
     for namespace in sorted(namespaces):
-        found = json.loads(_kubectl("-n", namespace, "get", "inferenceservice", "-l", _SERVERS, "-o", "json"))["items"]
-        for name in (each["metadata"]["name"] for each in found):
-            if (namespace, name) not in named:
+        running = json.loads(_kubectl("-n", namespace, "get", "inferenceservice", "-l", _SERVERS, "-o", "json"))[
+            "items"
+        ]
+        for name in (each["metadata"]["name"] for each in running):
+            if (namespace, name) not in names:
                 _kubectl("-n", namespace, "delete", "inferenceservice", name)
                 yield f"InferenceService/{name}"
 

@@ -96,7 +96,7 @@ def evaluate(
         BadInput: the ladder has no such variant.
         BadArtifact: the frame or the scores are unreadable, incomplete, or lack a feature that production needs.
     """
-    needed = ("label_time", *production.manifest.features.names) if production else ()
+    needed = (*(("label_time",) if pairs else ()), *production.manifest.features.names) if production else ()
     holdout = read_holdout(frame_dir, "test", (*slice_columns(frame_dir), *needed))
     tune, folders = read_holdout(frame_dir, "tune"), (teacher_dir, ladder_dir)
     bench = _bench(holdout, tune, folders, variant, production, seed, threshold)

@@ -54,10 +54,10 @@ def collect_evidence(
     """
     rows = with_labels(decoded(predictions, profiles, slices, carried or {}), labels, now)
     live = rows.filter(pl.col("event_time") >= moment_of(state.since)) if state.since else rows.clear()
-    asked = _by_side(live, state)
+    requests = _by_side(live, state)
     if state.is_mirrored:
-        asked["candidate"] = refused_alone(asked["candidate"], asked["stable"], slices)
-    sides = _not_refused(asked)
+        requests["candidate"] = refused_alone(requests["candidate"], requests["stable"], slices)
+    sides = _not_refused(requests)
     stage_rows = StageRows(
         state=state,
         due=now - timedelta(hours=label_maturity_hours),
@@ -65,7 +65,7 @@ def collect_evidence(
         recent=now - timedelta(hours=recent_hours) if recent_hours else None,
         live=live,
         served=sides,
-        refused={side: part.filter(refused()) for side, part in asked.items()},
+        refused={side: part.filter(refused()) for side, part in requests.items()},
         cohort=_not_refused(_by_side(_of_rollout(rows) if STAGES[state.stage].whole_rollout else live, state)),
         pairs=_pairs(of_route(live, "shadow", state.candidate), sides["stable"], slices),
         profiles=profiles,

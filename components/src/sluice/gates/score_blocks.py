@@ -46,11 +46,11 @@ def score_measurement(question: Question, what: str) -> MeasuredInterval | str:
 
 
 def _block_sums(metric: str, blocks: tuple[LossBlock, ...]) -> BlockSums | None:
-    judged = [getattr(block, _SUMS[metric]) for block in blocks]
-    if None in judged:
+    sums = [getattr(block, _SUMS[metric]) for block in blocks]
+    if None in sums:
         return None
     counts = np.array([float(block.requests) for block in blocks])
-    return BlockSums(counts, np.array(judged, dtype=np.float64), np.zeros((len(blocks), 0)), ())
+    return BlockSums(counts, np.array(sums, dtype=np.float64), np.zeros((len(blocks), 0)), ())
 
 
 def _history(question: Question, sums: BlockSums) -> BlockHistory | None:

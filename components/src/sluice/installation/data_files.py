@@ -28,10 +28,10 @@ def data_files(source: str | bytes, folders: Mapping[str, Path], packages: Mappi
     except (SyntaxError, ValueError):
         return {}
     paths = sorted({path for node in nodes for path in _paths(node)})
-    named = {path: packages[path] for path in paths if path in packages}
+    known = {path: packages[path] for path in paths if path in packages}
     return {
         f"{name}/{file.relative_to(folder).as_posix()}": file
-        for name, folder in {**folders, **named}.items()
+        for name, folder in {**folders, **known}.items()
         for path in paths
         for file in _files(folder / path)
     }

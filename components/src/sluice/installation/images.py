@@ -32,8 +32,8 @@ def with_images(text: str, references: Mapping[str, str]) -> str:
         if not parts:
             raise BadInput(f"image {image}={reference}", "has no digest", "write NAME@sha256:<64 hex digits>")
         fields = f"  newName: {parts['name']}\n  digest: {parts['digest']}\n"
-        text, found = re.subn(_FIELDS.format(re.escape(image)), rf"\g<1>{fields}", text)
-        if not found:
+        text, places = re.subn(_FIELDS.format(re.escape(image)), rf"\g<1>{fields}", text)
+        if not places:
             known = ", ".join(re.findall(r"- name: sluice/([\w-]+)", text))
             raise BadInput(f"image {image!r}", "is none of the manifests'", f"name one of: {known}")
     return text

@@ -58,8 +58,8 @@ def _broken(
             rule = f"has both options {one} and {other}, and {other} would leave {one} without effect"
             yield f"{overlay_path}: components", rule, "keep one of them"
     mirrors = [stage.section for stage in STAGES.values() if stage.mirrors and stage.section_of(policy.online)]
-    asked = [STAGES[name] for name in policy.online.stages]
-    previews = [stage.section for stage in asked if not stage.has_traffic]
+    judging = [STAGES[name] for name in policy.online.stages]
+    previews = [stage.section for stage in judging if not stage.has_traffic]
     for option in options:
         for key in mirrors if option in _NO_MIRROR else ():
             rule = f"mirrors requests, which {_NO_MIRROR[option]} cannot (option {option} in {overlay_path})"

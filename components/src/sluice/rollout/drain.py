@@ -26,7 +26,7 @@ def remove_server(snapshot: Snapshot, applied: Applied, now: str) -> Decision | 
         state,
         state.drained(now),
         evidence,
-        id=identify(state.stage, [state.model_dump(mode="json"), snapshot.commit]),
+        id=identify(state.stage, [state.model_dump(mode="json")]),
         stage=state.stage,
         action=HOUSEKEEPING,
         verdict=reason.verdict,

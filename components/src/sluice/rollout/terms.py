@@ -44,8 +44,8 @@ def terms_of(state: ReleaseState, policy: GatePolicy) -> Terms | None:
     section = stage.section_of(policy.online)
     if section is None or strategy_at(stage, policy.online) is None:
         return None
-    asked = policy.online.stages.get(stage.name)
-    rules = asked.rules if asked else ()
+    judging = policy.online.stages.get(stage.name)
+    rules = judging.rules if judging else ()
     soak_hours, approval = (section.soak_hours, section.approval) if stage.has_pause else (0, False)
     return Terms(soak_hours, section.maximum_hours, approval, rules, policy.freeze)
 

@@ -35,8 +35,8 @@ def _by_minute(rows: pl.DataFrame) -> tuple[Floats, Floats]:
     """The minutes, (M,), and of each the requests, the failures and the milliseconds together, (3, M)."""
     minute = pl.col("event_time").dt.timestamp("us") // _MINUTE_US
     sums = rows.group_by(minute=minute).agg(n=pl.len(), errors=failed().sum(), ms=pl.col("latency_ms").sum())
-    found = sums.sort("minute").to_numpy().astype(np.float64)
-    return found[:, 0], found[:, 1:].T
+    table = sums.sort("minute").to_numpy().astype(np.float64)
+    return table[:, 0], table[:, 1:].T
 
 
 MEASUREMENT = Measurement(

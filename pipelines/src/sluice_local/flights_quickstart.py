@@ -1,7 +1,7 @@
 """
 Make the models of ``manifests/quickstart`` and the releases of its three steps.
 
-    python -m sluice_local.quickstart     minutes; when the features' definitions or a bundle's format have changed
+    python -m sluice_local.flights_quickstart   minutes; when feature definitions or a bundle's format have changed
 
 Another machine may round otherwise and get other digests; what is served is what this wrote.
 """
@@ -88,9 +88,9 @@ def write_quickstart(first: Bundle, second: Bundle, quickstart: Path) -> None:
 def releases(first: str, second: str) -> tuple[ReleaseState, ...]:
     """What each step of the quickstart serves."""
     stable = ReleaseState.empty(TASK.name, "dev").settled(first, _SINCE, ())
-    began = stable.model_dump() | {"candidate": second, "rollout": f"r0002-{short(second)}"}
-    shadow = began | {"sequence": 2, "stage": "shadow", "mirror_percent": 100}
-    canary = began | {"sequence": 3, "stage": "canary", "stable_weight": 90, "candidate_weight": 10}
+    rollout = stable.model_dump() | {"candidate": second, "rollout": f"r0002-{short(second)}"}
+    shadow = rollout | {"sequence": 2, "stage": "shadow", "mirror_percent": 100}
+    canary = rollout | {"sequence": 3, "stage": "canary", "stable_weight": 90, "candidate_weight": 10}
     return stable, *map(ReleaseState.model_validate, (shadow, canary))
 
 
