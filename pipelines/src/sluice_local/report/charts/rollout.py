@@ -18,6 +18,7 @@ _NAMES = {
     "log_loss": "log loss, candidate minus stable (lower is better)",
     "errors": "failed answers",
     "error_rate": "share of failed answers",
+    "refusal_rate": "share of refused requests, candidate minus stable",
     "skew": "farthest served feature from its training profile (divergence, 0 to 1)",
     "parity": "share of feature cells that differ online and offline",
     "freshness": "share of answers made with a missing or stale feature",
