@@ -13,6 +13,7 @@ from sluice.documents.event_time import iso, moment_of
 from sluice.documents.evidence import ABOUT, SIDES, Arm, Cells, Evidence, Source
 from sluice.documents.state import Applied, ReleaseState
 from sluice.evidence.measurements.measurement import Part, SideRows, StageRows
+from sluice.evidence.measurements.minutes import minute_sums
 from sluice.evidence.measurements.registry import merged, part_of_rows
 from sluice.evidence.rows import Types, decoded, of_route, refused, refused_alone, slice_column, with_labels
 from sluice.stages.registry import STAGES
@@ -66,6 +67,7 @@ def collect_evidence(
         live=live,
         served=sides,
         refused={side: part.filter(refused()) for side, part in requests.items()},
+        by_minute=minute_sums(sides),
         cohort=_not_refused(_by_side(_of_rollout(rows) if STAGES[state.stage].whole_rollout else live, state)),
         pairs=_pairs(of_route(live, "shadow", state.candidate), sides["stable"], slices),
         profiles=profiles,

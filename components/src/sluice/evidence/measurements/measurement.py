@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -41,6 +41,8 @@ class StageRows:
     """Of the stage, what each side refused, alone or not."""
     cohort: SideRows
     """What losses are compared on: as ``served``, in confirm canary and confirm together."""
+    by_minute: Sequence[float]
+    """Summed columns of ``sluice.evidence.minutes``, of ``served``."""
     pairs: pl.DataFrame
     """
     In shadow, a row a request that both answered: the candidate's columns, stable's ``score_s, loss_s, latency_ms_s``,

@@ -7,16 +7,16 @@ import polars as pl
 
 from sluice.arrays import Floats
 from sluice.documents.evidence import SIDES
-from sluice.evidence.measurements.measurement import Measurement, Part, StageRows
+from sluice.evidence.measurements.measurement import Measurement, Part, SideRows, StageRows
 from sluice.evidence.minutes import TEN, minute_columns, minutes_of
 from sluice.evidence.rows import failed
 
 _MINUTE_US = 60_000_000
 
 
-def minute_sums(rows: StageRows) -> list[float]:
-    """Summed columns of ``sluice.evidence.minutes``, of the stage's requests."""
-    sides = [_by_minute(rows.served[side]) for side in SIDES]
+def minute_sums(served: SideRows) -> list[float]:
+    """Summed columns of ``sluice.evidence.minutes``."""
+    sides = [_by_minute(served[side]) for side in SIDES]
     minutes = np.unique(np.concatenate([places for places, _ in sides]))
     table = np.zeros((3, len(SIDES), minutes.size))
     for number, (places, values) in enumerate(sides):
@@ -28,7 +28,7 @@ def minute_sums(rows: StageRows) -> list[float]:
 
 def _from_rows(rows: StageRows) -> Part:
     present = [side for side in SIDES if getattr(rows.state, side)]
-    return {"minutes": minutes_of(minute_sums(rows), present)}
+    return {"minutes": minutes_of(rows.by_minute, present)}
 
 
 def _by_minute(rows: pl.DataFrame) -> tuple[Floats, Floats]:

@@ -10,7 +10,6 @@ import polars as pl
 from sluice.documents.event_time import iso
 from sluice.documents.evidence import SIDES, Evidence, Timings
 from sluice.evidence.measurements.measurement import Measurement, Part, StageRows
-from sluice.evidence.measurements.minutes import minute_sums
 from sluice.evidence.measurements.points import DataPoint, PointIndex
 from sluice.evidence.minutes import millisecond_sums
 from sluice.evidence.moments import histogram, moments
@@ -76,7 +75,7 @@ def _timings(rows: StageRows) -> Part:
         difference=moments(rows.pairs["latency_ms"] - rows.pairs["latency_ms_s"]),
         candidate_bins=histogram(timed[0]),
         stable_bins=histogram(timed[1]),
-        **millisecond_sums(minute_sums(rows)),
+        **millisecond_sums(rows.by_minute),
     )
     return {"timings": timings}
 
