@@ -37,7 +37,7 @@ from tests.support.cluster.store import Bundles, fill_store
 FOLLOWED = ("test_faults.py", "test_gate.py", "test_promotion.py", "test_tenancy.py")
 """Their environments are the shipped ones, and Argo CD has them. The others release in one of the tests' own."""
 
-ASK_ONLY = ("test_manifests.py", "test_steps.py", "test_train_on_nodes.py")
+ASK_ONLY = ("test_manifests.py", "test_run_note.py", "test_steps.py", "test_train_on_nodes.py")
 """Their tests leave the environments as they are. They come first, while ``test_faults.py`` kills the gateway."""
 
 
@@ -86,6 +86,15 @@ def shared(tmp_path_factory: pytest.TempPathFactory, testrun_uid: str) -> Path:
     path = tmp_path_factory.getbasetemp().parent / f"cluster-{testrun_uid}"
     path.mkdir(exist_ok=True)
     return path
+
+
+@pytest.fixture(scope="session")
+def image() -> str:
+    """The steps' image as the nodes have it."""
+    reference = os.environ.get("SLUICE_TEST_STEPS_IMAGE", "")
+    if not reference:
+        pytest.skip("NOT CHECKED: SLUICE_TEST_STEPS_IMAGE names no image of the steps")
+    return reference
 
 
 @pytest.fixture(scope="session")

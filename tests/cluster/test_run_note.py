@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import uuid
 from collections.abc import Iterator
@@ -27,15 +26,6 @@ HERE = "/s3/given/evaluation"
 """Where KFP's launcher leaves what it fetched from there."""
 DEV = default_policy()
 NOW = "2026-01-01T00:00:00Z"
-
-
-@pytest.fixture(scope="module")
-def image() -> str:
-    """The steps' image as the node has it."""
-    reference = os.environ.get("SLUICE_TEST_STEPS_IMAGE", "")
-    if not reference:
-        pytest.skip("NOT CHECKED: SLUICE_TEST_STEPS_IMAGE names no image of the steps")
-    return reference
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Iterator
 
@@ -34,15 +33,6 @@ def namespace() -> Iterator[str]:
     wait_until("the service account is there", lambda: get("-n", name, "serviceaccount", "default"))
     yield name
     kubectl("delete", "namespace", name, "--wait=false")
-
-
-@pytest.fixture(scope="module")
-def image() -> str:
-    """The steps' image as the node has it."""
-    reference = os.environ.get("SLUICE_TEST_STEPS_IMAGE", "")
-    if not reference:
-        pytest.skip("NOT CHECKED: SLUICE_TEST_STEPS_IMAGE names no image of the steps")
-    return reference
 
 
 @pytest.mark.parametrize(("pipeline", "step"), STEPS)
