@@ -62,7 +62,7 @@ def apply_in_waves(directory: Path, timeout_s: float, say: Callable[[str], None]
     for wave in waves(objects):
         _kubectl("apply", "--server-side", "-f", "-", stdin=yaml.safe_dump_all(wave))
         say(f"applied {', '.join(_name(each) for each in wave)}")
-        servers = [each for each in wave if each["kind"] == "InferenceService"]
+        servers = [each for each in wave if _serves(each)]
         for each in servers:
             _wait(each, timeout_s)
         if servers:
@@ -96,10 +96,8 @@ def _unnamed(objects: Sequence[Manifest]) -> Iterator[str]:
     namespaces = {each["metadata"]["name"] for each in objects if each["kind"] == "Namespace"}
     names = {(each["metadata"].get("namespace"), each["metadata"]["name"]) for each in objects if _serves(each)}
     for namespace in sorted(namespaces):
-        running = json.loads(_kubectl("-n", namespace, "get", "inferenceservice", "-l", _SERVERS, "-o", "json"))[
-            "items"
-        ]
-        for name in (each["metadata"]["name"] for each in running):
+        listed = json.loads(_kubectl("-n", namespace, "get", "inferenceservice", "-l", _SERVERS, "-o", "json"))
+        for name in (each["metadata"]["name"] for each in listed["items"]):
             if (namespace, name) not in names:
                 _kubectl("-n", namespace, "delete", "inferenceservice", name)
                 yield f"InferenceService/{name}"
