@@ -96,8 +96,9 @@ def evaluate(
         BadInput: the ladder has no such variant.
         BadArtifact: the frame or the scores are unreadable, incomplete, or lack a feature that production needs.
     """
-    needed = (*(("label_time",) if pairs else ()), *production.manifest.features.names) if production else ()
-    holdout = read_holdout(frame_dir, "test", (*slice_columns(frame_dir), *needed))
+    needed = production.manifest.features.names if production else ()
+    times = ("label_time",) if production and pairs else ()
+    holdout = read_holdout(frame_dir, "test", (*slice_columns(frame_dir), *times, *needed))
     tune, folders = read_holdout(frame_dir, "tune"), (teacher_dir, ladder_dir)
     bench = _bench(holdout, tune, folders, variant, production, seed, threshold)
     whole = {role: bench.performance(role) for role in bench.models}

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 
 from sluice.arrays import Floats, Ints
 from sluice.documents.loss_history import LossHistory
+from sluice.evaluation.intervals import ScoredModel
 from sluice.evaluation.metrics import calibration_covariates, log_losses
 from sluice.gates.blocks import shortest_length, sums_by_length
 from sluice.gates.loss_history import loss_history
 
 
-class Decider(Protocol):
-    """A model's (n,) finite scores, and the score from which it decides positive."""
-
-    @property
-    def scores(self) -> Floats: ...
-
-    @property
-    def threshold(self) -> float: ...
-
-
 def loss_histories(
-    labels: Ints, hours: Floats, candidate: Decider, production: Decider, stable: str
+    labels: Ints, hours: Floats, candidate: ScoredModel, production: ScoredModel, stable: str
 ) -> tuple[tuple[LossHistory, ...], float | None]:
     """
     A history for each length of ``LENGTHS_HOURS`` of which there are blocks enough, and the shortest that will do.
@@ -32,7 +21,7 @@ def loss_histories(
     Args:
         labels: (n,) 0 or 1.
         hours: (n,) hours since the holdout began.
-        candidate, production: scores and threshold of each.
+        candidate, production: of (n,) scores each.
         stable: production's digest.
     """
     end = float(hours.max(initial=0.0))

@@ -68,6 +68,13 @@ def interval_reason(question: Question, metric: str, measurement: MeasuredInterv
     )
 
 
+def reason_of(question: Question, metric: str, measurement: MeasuredInterval | str) -> Reason:
+    """Of an interval, or of the sentence that says why there is none."""
+    if isinstance(measurement, str):
+        return no_evidence(question, metric, measurement)
+    return interval_reason(question, metric, measurement)
+
+
 def share_reason(
     question: Question,
     metric: str,

@@ -7,7 +7,7 @@ import math
 from sluice.documents.evidence import Share
 from sluice.documents.verdict import Reason
 from sluice.gates.rates import proportion_interval
-from sluice.gates.reasons import MeasuredInterval, interval_reason, no_evidence
+from sluice.gates.reasons import MeasuredInterval, no_evidence, reason_of
 from sluice.gates.rule_kind import Question, RuleKind
 from sluice.gates.score_blocks import requests_count, score_measurement
 from sluice.gates.sequential import Interval
@@ -19,9 +19,7 @@ def _judge(question: Question) -> tuple[Reason, ...]:
         return (no_evidence(question, "agreement", "no request was decided by both sides"),)
     what = f"{same.hits} of {same.n} requests were decided the same by both sides"
     measurement = _of_requests(question, same, what) if requests_count(question) else _of_blocks(question, same, what)
-    if isinstance(measurement, str):
-        return (no_evidence(question, "agreement", measurement),)
-    return (interval_reason(question, "agreement", measurement),)
+    return (reason_of(question, "agreement", measurement),)
 
 
 def _of_blocks(question: Question, same: Share, what: str) -> MeasuredInterval | str:

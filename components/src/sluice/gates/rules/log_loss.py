@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from sluice.documents.evidence import Imputed, Moments, Stratum
 from sluice.documents.verdict import Reason
 from sluice.gates.loss_blocks import block_measurement, effect_of, history_of_pair
-from sluice.gates.reasons import MeasuredInterval, interval_reason, no_evidence
+from sluice.gates.reasons import MeasuredInterval, interval_reason, no_evidence, reason_of
 from sluice.gates.rule_kind import ARM_N, Question, RuleKind
 from sluice.gates.sequential import MeanEstimate, SampleMoments, prediction_powered_mean, stratified_difference
 from sluice.gates.slices import by_slice
@@ -19,10 +19,7 @@ def _judge(question: Question) -> tuple[Reason, ...]:
     if question.rule.per_slice:
         return _by_slice(question)
     if history_of_pair(question) or question.online.design_effect is None:
-        measurement = block_measurement(question)
-        if isinstance(measurement, str):
-            return (no_evidence(question, "log_loss", measurement),)
-        return (interval_reason(question, "log_loss", measurement),)
+        return (reason_of(question, "log_loss", block_measurement(question)),)
     effect = question.online.design_effect
     return _paired(question, effect) if question.state.is_mirrored else _stratified(question, effect)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sluice.documents.verdict import Reason
-from sluice.gates.reasons import MeasuredInterval, interval_reason, no_evidence
+from sluice.gates.reasons import MeasuredInterval, reason_of
 from sluice.gates.rule_kind import ARM_N, Question, RuleKind
 from sluice.gates.score_blocks import requests_count, score_measurement
 from sluice.gates.sequential import MeanEstimate
@@ -13,9 +13,7 @@ _WHAT = "mean distance of the paired scores"
 
 def _judge(question: Question) -> tuple[Reason, ...]:
     measurement = _of_requests(question) if requests_count(question) else score_measurement(question, _WHAT)
-    if isinstance(measurement, str):
-        return (no_evidence(question, "score_shift", measurement),)
-    return (interval_reason(question, "score_shift", measurement),)
+    return (reason_of(question, "score_shift", measurement),)
 
 
 def _of_requests(question: Question) -> MeasuredInterval | str:
