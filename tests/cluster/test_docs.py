@@ -40,6 +40,7 @@ NOT_HERE = {
     r"^sluice (decide|gate)": "tests/unit and test_gate.py run it with files of theirs",
     r"^git .*push --force": "tests/integration/test_rewritten.py rewrites a history and takes it back",
     r"sluice-releases": "test_monitoring.py",
+    r"^curl -H 'Host: preview-": "there is a preview in that stage alone; test_gate.py asks it",
     r"deploy/collector": "the option collector; test_collector.py",
 }
 """Commands that are not run here, and why or where they are."""
