@@ -26,7 +26,7 @@ OPTIONS = sorted(path.parent.name for path in (ROOT / "manifests/options").glob(
 def test_everything_is_installed_as_rendered(checkout: Checkout, installed: list[str]) -> None:
     once = len(render(checkout.root / "manifests/cluster"))
     empty = [checkout.release(ReleaseState.empty("tiny", environment)) for environment in (*ENVIRONMENTS, TRIAL)]
-    assert len(installed) == once + sum(len(render(overlay)) for overlay in empty) == 13 + 4 * 14
+    assert len(installed) == once + sum(len(render(overlay)) for overlay in empty) == 17 + 4 * 14
 
 
 def test_the_top_of_the_checkout_applies(checkout: Checkout, installed: list[str]) -> None:
@@ -46,7 +46,7 @@ def test_every_stage_applies_in_every_environment(
     checkout: Checkout, installed: list[str], environment: str, state: str
 ) -> None:
     wanted = _in(state, environment)
-    extra = {"empty": 0, "bootstrap": 2, "stable": 2}.get(wanted.stage, 3)
+    extra = {"empty": 0, "bootstrap": 2, "stable": 2, "preview": 4}.get(wanted.stage, 3)
     assert accepted(render(checkout.release(wanted))) == 14 + extra
 
 

@@ -6,6 +6,7 @@ import http.client
 import json
 import math
 import time
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
 
@@ -14,7 +15,10 @@ def answer_of(port: int, path: str, **parameters: str) -> Any:
     """The data of an answer of its HTTP API."""
     connection = http.client.HTTPConnection(f"127.0.0.1:{port}", timeout=20)
     connection.request("GET", f"/api/v1/{path}?{urlencode(parameters)}")
-    document = json.loads(connection.getresponse().read())
+    answer = connection.getresponse()
+    if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        raise ConnectionError("Prometheus listens, and still reads what it kept")
+    document = json.loads(answer.read())
     assert document["status"] == "success", document
     return document["data"]
 
