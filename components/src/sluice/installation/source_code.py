@@ -68,9 +68,9 @@ def _folders(package: str, folder: Path) -> dict[str, Path]:
 
 
 def _source_of(name: str, roots: set[str]) -> Path | None:
-    """The file of a module, where it is one that nobody gives a version."""
+    """The file of a module, where it is one that nobody gives a version; never who starts us."""
     top = name.partition(".")[0]
-    if not name or top in sys.stdlib_module_names or _is_ours(name):
+    if not name or top == "__main__" or top in sys.stdlib_module_names or _is_ours(name):
         return None
     if top not in _PLATFORM and _is_installed(top) and top not in roots:  # our own tasks count in an image too
         return None
