@@ -141,6 +141,7 @@ def test_online_reads_equal_the_offline_join_cell_by_cell(
     found = offline_cells(FeatureHistory.of_store(WINTER, store), requests, manifest.names)
     offline = found.cells
     online = pl.DataFrame(served, schema=offline.schema)
+    assert any(found.as_of)
     for mine, theirs in zip(held, found.as_of, strict=True):
         assert theirs.items() <= mine.items(), "a row past its time to live is not found again"
     different = [name for name in manifest.names if not online[name].eq_missing(offline[name]).all()]

@@ -104,6 +104,7 @@ def _flipped(text: bytes, place: int, bit: int) -> bytes:
 def test_a_changed_byte_anywhere_is_found_and_named(played: GitOps) -> None:
     history = played.history()
     assert not list(examine(history))
+    assert history.records
     for path, text in history.records.items():
         for place in {*range(0, len(text), 23), len(text) - 1}:
             broken = dict(history.records) | {path: _flipped(text, place, 1 << place % 8)}

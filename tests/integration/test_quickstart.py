@@ -69,8 +69,7 @@ def test_todays_features_feed_the_models(bundles: dict[str, Bundle], tmp_path: P
     """When this fails: ``python -m sluice_local.flights_quickstart``."""
     feast = install_definitions(FEATURE_REPO, tmp_path / "store", TASK.known_later)
     plan = plan_of(feast, TASK.feature_service)
-    for bundle in bundles.values():
-        assert bundle.manifest.features.service_digest == plan.digest
+    assert {bundle.manifest.features.service_digest for bundle in bundles.values()} == {plan.digest}
 
 
 def test_releases_are_written_beside_the_models(tmp_path: Path) -> None:

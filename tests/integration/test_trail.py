@@ -95,6 +95,7 @@ def test_a_trail_that_was_damaged_is_made_again(played: GitOps, tmp_path: Path, 
 def test_a_step_is_found_by_any_beginning_and_no_other_is(played: GitOps) -> None:
     trail = played.trail()
     identities = [made.id for made in played.decisions()]
+    assert len(set(identities)) > 1
     for identity in identities:
         assert [step.decision for step in trail.matching("dev", identity)] == [identity]
         assert trail.commit_of(identity) is not None

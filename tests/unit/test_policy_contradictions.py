@@ -129,7 +129,8 @@ def test_a_preview_is_asked_only_what_it_can_answer_alone(rule: str, key: str, t
 
 
 def test_a_confirm_that_asks_for_what_the_canary_saw_is_good() -> None:
-    parse_policy(POLICY.replace(COVERAGE, f"{LOSS}, minimum_n: 6000").encode(), "P")
+    online = parse_policy(POLICY.replace(COVERAGE, f"{LOSS}, minimum_n: 6000").encode(), "P").online
+    assert [rule.minimum_n for rule in online.confirm.rules] == [6000]
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,7 @@ def test_every_rollout_ends_in_time_and_promotes_only_what_passed_every_stage(
         walk.look(kinds[turn % len(kinds)])
         turn += 1
         assert HOLD in walk.state.holds
+    assert turn > 0
     looks = walk.policy.online.look_every_hours
     assert walk.hours < sum(stages.values()) + looks * len(stages) + 1e-6
     if walk.state.stable == B:
