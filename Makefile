@@ -27,7 +27,7 @@ test: export PYTHONDONTWRITEBYTECODE =   # each of the processes would compile t
 # Tests wait for servers and scrapes two fifths of their time.
 WORKERS ?= $(shell echo $$((2 * $$(nproc))))
 test: $(READY)  ## all tests, a file at a time in each of twice as many processes as processors
-	@$(BIN)/pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder --ignore tests/cluster
 
 test-cluster: $(READY)  ## the manifests, images and a whole promotion on the cluster that KUBECONFIG names
 	@test -n "$$KUBECONFIG" || { echo "KUBECONFIG is unset: name the cluster to test on"; exit 2; }

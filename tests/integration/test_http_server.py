@@ -8,6 +8,7 @@ import json
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -239,14 +240,15 @@ def test_who_leaves_in_the_middle_is_not_mourned(running: Running, capfd: pytest
     assert capfd.readouterr().err == ""
 
 
-def ask_until_told(port: int, path: str, pause_s: float, results: list[Any]) -> None:
-    """One request after the other on one connection, until an answer says that it is the last."""
+def ask_until_told(port: int, path: str, pause_s: float, answers: Counter[int], results: list[Any]) -> None:
+    """One request after the other on one connection, until an answer says that it is the last; counts answers."""
     client = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     try:
         while True:
             client.request("GET", path)
             response = client.getresponse()
             response.read()
+            answers[threading.get_ident()] += 1
             if response.getheader("connection") == "close":
                 break
             time.sleep(pause_s)
@@ -259,11 +261,12 @@ def ask_until_told(port: int, path: str, pause_s: float, results: list[Any]) -> 
 
 @pytest.mark.parametrize(("path", "pause_s"), [("/", 0), ("/", 0.05), ("/", 0.2), ("/slow", 0)])
 def test_the_end_loses_no_request_of_a_busy_connection(path: str, pause_s: float) -> None:
-    running, results = Running(), list[Any]()
-    clients = [threading.Thread(target=ask_until_told, args=(running.port, path, pause_s, results)) for _ in range(16)]
+    running, answers, results = Running(), Counter[int](), list[Any]()
+    asking = running.port, path, pause_s, answers, results
+    clients = [threading.Thread(target=ask_until_told, args=asking) for _ in range(16)]
     for client in clients:
         client.start()
-    time.sleep(0.6)
+    wait_until("all are busy", lambda: min(counts := [*answers.values()], default=0) > 1 and len(counts) == 16)
     took = running.end()
     for client in clients:
         client.join(30)
@@ -274,8 +277,10 @@ def test_the_end_loses_no_request_of_a_busy_connection(path: str, pause_s: float
 def test_the_end_answers_whoever_waits_to_be_accepted() -> None:
     running = Running()
     loop = running.server.servers[0].get_loop()
+    busy = threading.Event()
     loop.call_soon_threadsafe(loop.remove_reader, running.listener.fileno())  # as when it is too busy to accept
-    time.sleep(0.1)
+    loop.call_soon_threadsafe(busy.set)
+    assert busy.wait(20)
     clients = [running.connect() for _ in range(8)]
     for client in clients:
         client.sendall(head())
