@@ -21,9 +21,12 @@ from sluice.models.encoder import Encoder
 from sluice.models.runtime import LiteRTScorer
 from sluice.tasks.recipe import Recipe
 from sluice.training.frame import prepared_frame
+from tests.support.forked import AS_A_TRAINING
 from tests.support.tiny_training import RECIPE, sample, write_frame
 
-STEP = """
+STEP = (
+    AS_A_TRAINING
+    + """
 import sys
 from pathlib import Path
 from sluice.compression.ladder import build_ladder
@@ -34,12 +37,14 @@ frame, out, recipe = Path(sys.argv[1]), Path(sys.argv[2]), Recipe.model_validate
 train_teacher(frame, recipe, out / "teacher", ("shop",))
 build_ladder(frame, out / "teacher", recipe, out / "ladder")
 """
+)
 
 
-def start_step(frame: Path, out: Path, recipe: Recipe, hash_seed: str) -> subprocess.Popen[str]:
+def start_step(frame: Path, out: Path, recipe: Recipe, **variables: str) -> subprocess.Popen[str]:
+    """Forked, unless ``variables`` ask Python to start in another way."""
     return subprocess.Popen(
         [sys.executable, "-c", STEP, str(frame), str(out), recipe.model_dump_json()],
-        env=os.environ | {"PYTHONHASHSEED": hash_seed},
+        env=os.environ | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -53,9 +58,9 @@ def frame(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def runs(frame: Path, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, str, str]]:
-    """(outputs, standard output, standard error) of the same step run twice, with different hash seeds."""
+    """(outputs, standard output, standard error) of the same step: in a fresh Python, and with another hash seed."""
     outs = [tmp_path_factory.mktemp(f"run{number}") for number in (1, 2)]
-    steps = [start_step(frame, out, RECIPE, seed) for out, seed in zip(outs, ("1", "2"), strict=True)]
+    steps = [start_step(frame, outs[0], RECIPE, PYTHONHASHSEED="1"), start_step(frame, outs[1], RECIPE)]
     said = [step.communicate() for step in steps]
     assert [step.returncode for step in steps] == [0, 0], said
     return [(out, *lines) for out, lines in zip(outs, said, strict=True)]
@@ -154,7 +159,7 @@ def test_a_damaged_teacher_is_refused(runs: list[tuple[Path, str, str]], frame: 
 
 
 def test_sigterm_in_the_middle_leaves_nothing(frame: Path, tmp_path: Path) -> None:
-    step = start_step(frame, tmp_path / "out", RECIPE.model_copy(update={"epochs": 500, "learning_rate": 1e-7}), "0")
+    step = start_step(frame, tmp_path / "out", RECIPE.model_copy(update={"epochs": 500, "learning_rate": 1e-7}))
     assert step.stdout is not None
     assert step.stdout.readline().startswith("epoch 1/500")
     step.send_signal(signal.SIGTERM)
