@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from sluice.git.command import create_bare, git
 from sluice.gitops.writer import GitOps
@@ -35,6 +36,8 @@ def git(*arguments):
     return subprocess.run(["git", "-C", work, "-c", "user.name=x", "-c", "user.email=x@localhost", *arguments],
                           capture_output=True, text=True)
 subprocess.run(["git", "clone", "--quiet", remote, work], check=True, capture_output=True)
+print("ready", flush=True)
+sys.stdin.read()
 for number in range(int(count)):
     made, started = f"canary-{name}-{number:03d}", time.perf_counter()
     for attempt in range(400):
@@ -78,14 +81,24 @@ class Race:
         return f"{self.name:34} {counts} {times} {len(self.seconds) / self.wall:6.1f}"
 
 
+def _stream(pipe: IO[bytes] | None) -> IO[bytes]:
+    assert pipe is not None
+    return pipe
+
+
 _HEAD = f"{'race':34} landed refused lost doubled   p50 s   p99 s   max s  wall s   /s"
 
 
 def race(name: str, remote: Path, commands: list[list[str]]) -> Race:
-    """Run the writers at once, then hold what they say against the history."""
+    """Start the writers at once, when all of them have their clones, then hold what they say against the history."""
+    pipe, waiting = subprocess.PIPE, os.environ | {"SLUICE_RACE_WAITS": "1"}
+    writers = [subprocess.Popen(command, stdin=pipe, stdout=pipe, env=waiting) for command in commands]
+    for writer in writers:
+        _stream(writer.stdout).readline()
     started = time.perf_counter()
-    writers = [subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ) for command in commands]
-    rows = [json.loads(line) for writer in writers for line in writer.communicate()[0].splitlines()]
+    for writer in writers:
+        _stream(writer.stdin).close()
+    rows = [json.loads(line) for writer in writers for line in _stream(writer.stdout)]
     wall = time.perf_counter() - started
     shown = git(remote, "log", "--format=%(trailers:key=Sluice-Decision,valueonly,separator=%x20)", "main").decode()
     kept = Counter(shown.split())

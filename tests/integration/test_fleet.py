@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -171,6 +174,55 @@ def test_racing_writers_land_every_promotion_once(remote: Path, tmp_path: Path, 
         assert verify(model).is_intact
     assert sorted(kept) == sorted(wanted)
     assert {row["ended"] for row in rows} <= set(git(remote, "log", "--format=%H", "main").decode().split())
+
+
+def test_a_lost_race_costs_few_processes_and_one_reads_for_all_tries(
+    remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls, real = tmp_path / "calls", shutil.which("git")
+    wrapper = tmp_path / "bin" / "git"
+    wrapper.parent.mkdir()
+    wrapper.write_text(f'#!/bin/sh\necho "$2" >> {calls}\nexec {real} "$@"\n')
+    wrapper.chmod(0o755)
+    one, other = (GitOps(f"file://{remote}", ONE, clone=tmp_path / name) for name in ("one", "other"))
+    path, tries = os.environ["PATH"], 0
+
+    def decide(snapshot: Snapshot) -> Decision:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            monkeypatch.setenv("PATH", path)
+            other.commit(lambda there: promotion(there, "first"))
+            monkeypatch.setenv("PATH", f"{wrapper.parent}:{path}")
+        return promotion(snapshot, "second")
+
+    other.commit(lambda there: promotion(there, "before"))
+    one.commit(lambda here: promotion(here, "one's own"))  # what it saw last is its own push, which it did not fetch
+    other.commit(lambda there: promotion(there, "since"))
+    monkeypatch.setenv("PATH", f"{wrapper.parent}:{path}")
+    assert one.commit(decide)
+    assert tries == 2
+    twice = dict.fromkeys(("fetch", "log", "fast-import", "push"), 2)
+    assert Counter(calls.read_text().split()) == {"cat-file": 1, **twice}
+
+
+def test_a_copy_that_was_replaced_between_two_tries_is_read_anew(remote: Path, tmp_path: Path) -> None:
+    one, same = (GitOps(f"file://{remote}", ONE, clone=tmp_path / "clone") for _ in range(2))
+    tips: list[str] = []
+
+    def decide(snapshot: Snapshot) -> Decision:
+        tips.append(snapshot.commit)
+        if len(tips) == 1:
+            GitOps(remote, TWO).commit(lambda there: promotion(there, "other"))
+            with same.clone.lock():
+                same.clone.replace()
+            git(same.clone.directory, "repack", "-a", "-d", "--quiet")
+        return promotion(snapshot, "mine")
+
+    written = one.commit(decide)
+    assert written
+    assert len(set(tips)) == 2
+    assert git(remote, "rev-parse", "main").decode().strip() == written.commit
 
 
 def test_a_writer_that_was_killed_in_line_holds_nobody_up(remote: Path, tmp_path: Path) -> None:

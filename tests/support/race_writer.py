@@ -2,11 +2,13 @@
 One writer of a race: ``python -m tests.support.race_writer REMOTE ENVIRONMENT CLONE NAME COUNT``.
 
 Prints a JSON line for each promotion: its id, how it ended (the commit, or the one-line refusal), and how long it took.
+With ``SLUICE_RACE_WAITS`` it says first that it is ready, and starts when its standard input ends.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 import zlib
@@ -44,6 +46,11 @@ def promotion(snapshot: Snapshot, name: str) -> Decision:
 def main(remote: str, environment: str, clone: str, name: str, count: str) -> None:
     """Make ``count`` promotions, one after the other."""
     gitops = GitOps(remote, environment, clone=Path(clone), seed=zlib.crc32(name.encode()))
+    if "SLUICE_RACE_WAITS" in os.environ:
+        gitops.snapshot()
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
+        sys.stdin.read()
     for number in range(int(count)):
         made, started = f"{name}-{number:03d}", time.perf_counter()
         try:

@@ -35,6 +35,12 @@ def test_a_busy_repository_is_tried_less_often_and_who_lost_often_waits_for_less
     assert mean(40) < mean(8) < mean(4)
 
 
+def test_a_try_that_was_stuck_makes_nobody_wait_for_minutes() -> None:
+    pace = Pace()
+    waits = [pace.lost(60.0) for _ in range(20)]
+    assert 2 < max(waits) < 32
+
+
 @dataclass
 class _Writer:
     first: Callable[[], float]

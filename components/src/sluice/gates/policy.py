@@ -6,6 +6,7 @@ What the roles of its rules ask is said in ``sluice.gates.roles``.
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import Annotated, Literal
@@ -106,9 +107,10 @@ class GatePolicy(PolicyModel):
         return self
 
 
+@functools.lru_cache(maxsize=8)
 def parse_policy(text: bytes, name: str) -> GatePolicy:
     """
-    The policy in ``text``; ``name`` is how messages call it.
+    The policy in ``text``; ``name`` is how messages call it. A text that was parsed before is not parsed again.
 
     Raises:
         BadInput: not YAML, an unknown key, a missing one, a value out of range, or rules that contradict each other or

@@ -30,6 +30,8 @@ _STALE_SECONDS = 5.0
 _ANSWER_SECONDS = 60.0
 _MAIN = "refs/heads/main"
 _PENDING = "refs/sluice/pending"
+_NEAR = 32
+"""Commits that are looked through one by one before git is asked for all of them."""
 _TIDY = "00"
 """One commit in 256 is the occasion to pack what the others left."""
 _LOST_RACE = ("fetch first", "non-fast-forward", "cannot lock ref", "failed to update ref", "reference already exists")
@@ -51,6 +53,7 @@ class Clone:
     def __init__(self, remote: str, directory: Path, patience_s: float | None = None) -> None:
         self.remote, self.directory, self._patience_s = remote, directory, patience_s
         self._reader: Reader | None = None
+        self._keeps_reader = False
         self.is_held = False
         """Whether this process may write; else it only reads what is here."""
 
@@ -60,11 +63,24 @@ class Clone:
         self.directory.parent.mkdir(parents=True, exist_ok=True)
         with self.directory.with_suffix(".lock").open("w") as lock:
             self.is_held = self._locked(lock)
+            if self._reader and self._reader.is_of_another(self.directory):
+                self._close()
             try:
                 yield
             finally:
                 self.is_held = False
-                self._close()
+                if not self._keeps_reader:
+                    self._close()
+
+    @contextlib.contextmanager
+    def one_reader(self) -> Iterator[None]:
+        """All locks that are held in the block, one after the other, read through one process of git."""
+        self._keeps_reader = True
+        try:
+            yield
+        finally:
+            self._keeps_reader = False
+            self._close()
 
     @contextlib.contextmanager
     def without_lock(self) -> Iterator[None]:
@@ -152,11 +168,23 @@ class Clone:
 
     def descends(self, tip: str, ancestor: str) -> bool:
         """Whether ``ancestor`` is ``tip`` or in its history."""
+        if ancestor in self._newest_ones(tip):
+            return True
         try:
             self.run("merge-base", "--is-ancestor", ancestor, tip)
         except GitFailed:  # no, or there is no such commit here
             return False
         return True
+
+    def _newest_ones(self, tip: str) -> Iterator[str]:
+        """``tip`` and the first parents before it, a few: they are read without a further process."""
+        for _ in range(_NEAR):
+            yield tip
+            commit = self._objects([tip])[0]
+            head, _, parent = (commit.data if commit else b"").partition(b"\nparent ")
+            if not parent or b"\n" in head:  # only the tree stands before the first parent
+                return
+            tip = parent.partition(b"\n")[0].decode()
 
     @property
     def _memory(self) -> Path:

@@ -130,11 +130,19 @@ class Reader:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._inode = directory.stat().st_ino
         command = ["git", f"--git-dir={directory}", "cat-file", "--batch"]
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, env=environment(), stdin=pipe, stdout=pipe, stderr=pipe)
         streams = (self._process.stdin, self._process.stdout, self._process.stderr)
         self._questions, self._answers, self._complaints = (cast("IO[bytes]", stream) for stream in streams)
+
+    def is_of_another(self, directory: Path) -> bool:
+        """Whether it answers from a folder that is there no more, or that another one took the place of."""
+        try:
+            return directory.stat().st_ino != self._inode
+        except OSError:
+            return True
 
     def close(self) -> None:
         """End the process."""

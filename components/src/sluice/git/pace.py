@@ -11,6 +11,8 @@ from __future__ import annotations
 import random
 
 _MOST_SLOTS = 16.0
+_LONGEST_SLOT = 2.0
+"""Seconds: a try that was stuck tells nothing of how long the next one takes."""
 _OLD = 4
 """Lost races after which a writer waits for half as long."""
 
@@ -34,7 +36,7 @@ class Pace:
     def lost(self, seconds: float) -> float:
         """Seconds until the next try, after one that took ``seconds`` and lost."""
         self._losses += 1
-        self._slots, self._seconds = min(_MOST_SLOTS, 2 * self._slots), seconds
+        self._slots, self._seconds = min(_MOST_SLOTS, 2 * self._slots), min(seconds, _LONGEST_SLOT)
         return self._share() / (1 + self._losses / _OLD)
 
     def won(self) -> None:

@@ -119,7 +119,7 @@ class GitOps(ReleaseReader):
             BadArtifact: the release file or the holds were edited into nonsense, or the history was rewritten.
             Busy: other writers won every race for ``LONGEST_SECONDS``.
         """
-        with in_turn(self.remote):
+        with in_turn(self.remote), self.clone.one_reader():
             return self._raced(decide, self.reconcile)
 
     def record(self, decide: Callable[[Snapshot], Decision]) -> Decision:
