@@ -41,6 +41,7 @@ class Hours:
         random = np.random.default_rng(seed)
         self.n = np.full((2, 360), float(each))
         self.errors = np.stack([random.binomial(each, one, 360) for one in (rate, stable)]).astype(np.float64)
+        self.refused = np.zeros((2, 360))
         self.ms: Floats = random.normal(3 * each, 1.5 * np.sqrt(each), (2, 360))
 
     def fail(self, *sides: str, minutes: slice = slice(100, 101), share: float = 1.0) -> Hours:
@@ -49,10 +50,20 @@ class Hours:
             self.errors[row, minutes] = np.round(share * self.n[row, minutes])
         return self
 
+    def refuse(self, *sides: str, minutes: slice = slice(200, 201), share: float = 1.0) -> Hours:
+        for side in sides:
+            row = SIDES.index(side)
+            self.refused[row, minutes] = np.round(share * self.n[row, minutes])
+        return self
+
     def evidence(self, bins: Histogram | None = None, **changed: Any) -> Evidence:
-        sums = minute_columns(self.n, self.errors, self.ms, np.arange(360) // 10).sum(axis=1).tolist()
+        asked, ten = self.n + self.refused, np.arange(360) // 10
+        sums = minute_columns(self.n, self.errors, self.ms, asked, self.refused, ten).sum(axis=1).tolist()
+        counts = {"errors": self.errors, "refused": self.refused}
         arms = {
-            side: arm(digest, int(self.n[row].sum())).model_copy(update={"errors": int(self.errors[row].sum())})
+            side: arm(digest, int(asked[row].sum())).model_copy(
+                update={name: int(table[row].sum()) for name, table in counts.items()}
+            )
             for row, (side, digest) in enumerate(zip(SIDES, (B, A), strict=True))
         }
         means = {
@@ -271,3 +282,49 @@ def test_rows_are_cut_at_minutes() -> None:
 def test_a_stop_that_means_nothing_is_refused(rule: str, text: str) -> None:
     with pytest.raises(BadInput, match=text):
         policy_with("canary", rule)
+
+
+# -- refusals ---------------------------------------------------------------------------------------------------------
+
+REFUSALS = "metric: refusal_rate, role: deterioration, margin: 0.002"
+
+
+def test_a_burst_of_refusals_is_one_event() -> None:
+    burst = said(Hours().refuse("candidate", minutes=slice(200, 203)).evidence(), REFUSALS)
+    assert burst.verdict is Verdict.PASS  # not shown worse: three minutes are three events
+    assert "420 of 50820 requests were refused (" in burst.text
+    assert "of a minute telling as much as one)" in burst.text
+    spread = said(Hours().refuse("candidate", minutes=slice(0, 360), share=0.0083).evidence(), REFUSALS)
+    assert spread.verdict is Verdict.FAIL  # 360 of 50,760, all day
+    assert "telling" not in spread.text
+
+
+@pytest.mark.parametrize("sides", [("stable",), ("candidate", "stable")])
+def test_a_burst_at_stable_shows_nobody_better(sides: tuple[str, ...]) -> None:
+    rule = "metric: refusal_rate, role: guardrail, margin: 0.001"
+    hours = Hours().refuse("candidate", minutes=slice(0, 360), share=0.0083).refuse(*sides, minutes=slice(50, 52))
+    assert said(hours.evidence(), rule).verdict is Verdict.INCONCLUSIVE
+
+
+def test_who_refuses_in_every_minute_is_not_excused_by_clients_who_always_err() -> None:
+    hours = Hours().refuse("candidate", minutes=slice(0, 360), share=0.06)
+    hours.refuse("stable", minutes=slice(0, 360), share=0.03)
+    assert said(hours.evidence(), REFUSALS).verdict is Verdict.FAIL
+
+
+def test_refusals_that_nobody_counted_by_minute_wait() -> None:
+    evidence = Hours().refuse("candidate").evidence(minutes=None)
+    assert said(evidence, REFUSALS).verdict is Verdict.INCONCLUSIVE
+    assert "count" in said(evidence, REFUSALS).text
+    assert said(evidence, REFUSALS, design_effect=1.0).verdict is not Verdict.INCONCLUSIVE
+    nothing = Hours().evidence(minutes=None)
+    assert said(nothing, REFUSALS).verdict is Verdict.PASS
+
+
+def test_minutes_with_more_refusals_than_there_were_are_refused() -> None:
+    evidence = Hours().refuse("candidate").evidence()
+    assert evidence.candidate is not None
+    fewer = evidence.candidate.model_copy(update={"refused": 3})
+    reason = said(evidence.model_copy(update={"candidate": fewer}), REFUSALS)
+    assert reason.verdict is Verdict.INCONCLUSIVE
+    assert "50540 requests, 140 of them refused" in reason.text

@@ -231,6 +231,23 @@ class MinuteSums(FiniteDocument):
     """Σ x · n."""
 
 
+class RefusalCounts(FiniteDocument):
+    """One arm's refusals by minute, in all minutes that have a request."""
+
+    minutes: Count
+    requests: Count
+    """With those refused."""
+    refused: Count
+    sums: MinuteSums
+    """Of ``refused``."""
+
+    @model_validator(mode="after")
+    def _counts_agree(self) -> RefusalCounts:
+        if self.refused > self.requests:
+            raise ValueError(f"refused is {self.refused}, of {self.requests} requests")
+        return self
+
+
 class MinuteCounts(FiniteDocument):
     """One arm's requests by minute, those of minutes in which both sides failed apart."""
 
@@ -245,6 +262,8 @@ class MinuteCounts(FiniteDocument):
     path_requests: Count = 0
     path_errors: Count = 0
     """In the minutes in which both sides failed."""
+    refusals: RefusalCounts | None = Field(default=None, exclude_if=_is_none)
+    """``None`` where nothing was refused, and in documents that count refusals by request alone."""
 
     @model_validator(mode="after")
     def _counts_agree(self) -> MinuteCounts:

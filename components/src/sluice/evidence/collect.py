@@ -67,7 +67,7 @@ def collect_evidence(
         live=live,
         served=sides,
         refused={side: part.filter(refused()) for side, part in requests.items()},
-        by_minute=minute_sums(sides),
+        by_minute=minute_sums(requests),
         cohort=_not_refused(_by_side(_of_rollout(rows) if STAGES[state.stage].whole_rollout else live, state)),
         pairs=_pairs(of_route(live, "shadow", state.candidate), sides["stable"], slices),
         profiles=profiles,

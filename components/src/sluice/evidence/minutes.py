@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sluice.arrays import Floats, Ints
-from sluice.documents.evidence import SIDES, MinuteCounts, Minutes, MinuteSums
+from sluice.documents.evidence import SIDES, MinuteCounts, Minutes, MinuteSums, RefusalCounts
 from sluice.evidence.moments import rounded
 
 _SHARE, _LEAST = 0.1, 2
@@ -17,7 +17,7 @@ _ALIKE = 0.5
 """A fault is shared where stable fails at least half as much as the candidate."""
 TEN = 10
 """Minutes in which a shared fault is looked for too: of a quiet service one alone may hold one request."""
-_SIDE = 12
+_SIDE = 18
 COLUMNS = 1 + 2 * _SIDE
 """Of ``minute_columns``: how many there are."""
 
@@ -34,22 +34,28 @@ def _shared(requests: Floats, errors: Floats) -> NDArray[np.bool_]:
     return np.asarray(both & alike)
 
 
-def minute_columns(requests: Floats, errors: Floats, milliseconds: Floats, ten: Ints) -> Floats:
+def minute_columns(
+    requests: Floats, errors: Floats, milliseconds: Floats, asked: Floats, refused: Floats, ten: Ints
+) -> Floats:
     """
     What adds up over minutes, (``COLUMNS``, M).
 
     Args:
         requests, errors, milliseconds: (2, M), of candidate and stable; milliseconds are sums.
+        asked, refused: (2, M), all requests and those of them that were refused. What both sides refuse in a minute
+            stays in it: clients who err are always there, so it would excuse a side that refuses more.
         ten: (M,) number of the ten minutes that each is in, from 0.
     """
     failing = _failing(requests, errors)
     longer = _shared(_summed(ten, requests), _summed(ten, errors))
     both = _shared(requests, errors) | (longer[ten] & np.logical_or.reduce(errors > 0))
     columns = [both]
-    for n, x, ms, fails in zip(requests, errors, milliseconds, failing & ~both, strict=True):
+    sides = zip(requests, errors, milliseconds, failing & ~both, asked, refused, strict=True)
+    for n, x, ms, fails, of, refusals in sides:
         alone = ~both & (n > 0)
         inside, wrong = n * alone, x * alone
         columns += [alone, inside, wrong, inside**2, wrong**2, inside * wrong, fails, n * both, x * both]
+        columns += [of > 0, of, refusals, of * of, refusals * refusals, of * refusals]
         columns += [n * n, ms * ms, n * ms]
     return np.stack(columns).astype(np.float64)
 
@@ -83,7 +89,14 @@ def _counts(one: Sequence[float]) -> MinuteCounts:
     minutes, requests, errors, _, _, _, failing, path_requests, path_errors = map(round, one[:9])
     counts: dict[str, Any] = {"minutes": minutes, "requests": requests, "errors": errors, "failing": failing}
     path = {"path_requests": path_requests, "path_errors": path_errors}
-    return MinuteCounts(**counts, **path, sums=_sums(one[3:6]))
+    return MinuteCounts(**counts, **path, sums=_sums(one[3:6]), refusals=_refusals(one[9:15]))
+
+
+def _refusals(columns: Sequence[float]) -> RefusalCounts | None:
+    minutes, requests, refused = map(round, columns[:3])
+    if not refused:
+        return None
+    return RefusalCounts(minutes=minutes, requests=requests, refused=refused, sums=_sums(columns[3:]))
 
 
 def _sums(one: Sequence[float]) -> MinuteSums:

@@ -12,10 +12,13 @@ two hundred that are spread over the day as much as two hundred.
 
 from __future__ import annotations
 
-from sluice.documents.evidence import Arm, Evidence, MinuteCounts, Minutes, MinuteSums, Moments
+from typing import NamedTuple
+
+from sluice.documents.evidence import Arm, Evidence, MinuteCounts, Minutes, MinuteSums, Moments, RefusalCounts
 from sluice.gates.online_policy import Online
 from sluice.gates.rule_kind import Question
 
+_WORDS = 1.05
 NOT_COUNTED = "the evidence counts requests, not minutes: let what collects it be as new as the gate, or state a "
 NOT_COUNTED += "design_effect"
 
@@ -30,11 +33,27 @@ def minutes_problem(evidence: Evidence) -> str | None:
         if arm and counts and not _add_up(arm, counts):
             told = f"{counts.requests + counts.path_requests} requests, {counts.errors + counts.path_errors} of them"
             return f"the minutes have {told} failed; the totals are {arm.asked} and {arm.errors}"
+        if arm and counts and (refusals := counts.refusals) and not _refusals_add_up(arm, refusals):
+            told = f"{refusals.requests} requests, {refusals.refused} of them refused"
+            return f"the minutes have {told}; the totals are {arm.n} and {arm.refused}"
     return None
 
 
 def _add_up(arm: Arm, counts: MinuteCounts) -> bool:
     return counts.requests + counts.path_requests <= arm.asked and counts.errors + counts.path_errors <= arm.errors
+
+
+def _refusals_add_up(arm: Arm, counts: RefusalCounts) -> bool:
+    return counts.requests <= arm.n and counts.refused <= arm.refused
+
+
+class _Hits(NamedTuple):
+    """Of what is counted in minutes: requests, and those of them that failed, or that were refused."""
+
+    minutes: int
+    requests: int
+    hits: int
+    sums: MinuteSums
 
 
 def failures_effect(counts: MinuteCounts | None, n: int, errors: int, online: Online) -> float:
@@ -46,13 +65,24 @@ def failures_effect(counts: MinuteCounts | None, n: int, errors: int, online: On
     """
     if counts is None:
         return online.design_effect or 1.0
-    rest, wrong = n - counts.requests, errors - counts.errors
+    return _hits_effect(_Hits(counts.minutes, counts.requests, counts.errors, counts.sums), n, errors, online)
+
+
+def refusals_effect(counts: RefusalCounts | None, n: int, refused: int, online: Online) -> float:
+    """The same of refusals."""
+    if counts is None:
+        return (online.design_effect or 1.0) if refused else 1.0
+    return _hits_effect(_Hits(counts.minutes, counts.requests, counts.refused, counts.sums), n, refused, online)
+
+
+def _hits_effect(counts: _Hits, n: int, hits: int, online: Online) -> float:
+    rest, wrong = n - counts.requests, hits - counts.hits
     sums = MinuteSums(
         counts=counts.sums.counts + rest**2,
         values=counts.sums.values + wrong**2,
         products=counts.sums.products + rest * wrong,
     )
-    share = errors / n if n else 0.0
+    share = hits / n if n else 0.0
     if share == 1:
         return _at_most(online, _whole_minutes(sums, n))
     return _at_most(online, _effect(sums, counts.minutes + (rest > 0), n, share, share * (1 - share)))
@@ -91,3 +121,8 @@ def path_remark(minutes: Minutes) -> str:
     """What is left out of a comparison because both sides failed together."""
     both = minutes.both_failing
     return f"; {both} minutes in which both sides failed blame the path and are left out" if both else ""
+
+
+def worth(effect: float) -> str:
+    """How little a request tells, where that is worth a word."""
+    return f" ({effect:.3g} of a minute telling as much as one)" if effect >= _WORDS else ""

@@ -25,6 +25,11 @@ _LONGEST = 30 * 86400
 """Seconds that are asked about at most."""
 _NAMES = "sluice_requests_total|sluice_request_latency_seconds_sum"
 _OWN = ("digest", "route", "status")
+_ROWS: Mapping[str | None, list[int]] = {None: [2], "5xx": [0, 1, 3], "4xx": [3, 4]}
+"""
+Arguments of ``minute_columns`` that a status counts for; the sum of latencies has none. Whose fault a refusal is, only
+a join can tell: here it is no failure.
+"""
 
 
 @dataclass(frozen=True)
@@ -75,19 +80,19 @@ class MinuteReading:
         for one in itertools.chain.from_iterable(answers):
             side = self._side(one.labels)
             status = one.labels.get("status")
-            if side is None or status == "4xx":  # whose fault a refusal is, only a join can tell
+            if side is None:
                 continue
-            rows = [2] if status is None else [0, 1] if status == "5xx" else [0]
+            rows = _ROWS.get(status, [0, 3])
             scale = 1000 if status is None else 1
             for moment, value in one.samples:
-                minute = table.setdefault(round(moment / _MINUTE), np.zeros((3, len(SIDES))))
+                minute = table.setdefault(round(moment / _MINUTE), np.zeros((5, len(SIDES))))
                 minute[rows, side] += scale * value
         if not table:
             return None
         minutes = np.array(sorted(table))
-        requests, errors, milliseconds = np.stack([table[minute] for minute in minutes.tolist()], axis=2)
+        rows = np.stack([table[minute] for minute in minutes.tolist()], axis=2)
         ten = np.unique((minutes - 1) // TEN, return_inverse=True)[1]  # a sample is of the minute that it ends
-        sums: list[float] = minute_columns(requests, errors, milliseconds, ten).sum(axis=1).tolist()
+        sums: list[float] = minute_columns(*rows, ten=ten).sum(axis=1).tolist()
         return sums
 
     def _side(self, labels: Mapping[str, str]) -> int | None:

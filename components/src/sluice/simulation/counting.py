@@ -288,8 +288,10 @@ def _minutes(at: LabelTimes, arms: Sequence[_ArmRequests], when: Floats, look_ho
     tens = math.ceil(each / TEN)
     of_window = np.minimum((60 * when - 60 * look_hours * (at.window + at.first)).astype(np.int64), each - 1)
     place, size = at.window * each + of_window, BLOCK * each
-    table = np.zeros((3, len(arms), size))
+    table = np.zeros((5, len(arms), size))
     for number, arm in enumerate(arms):
+        table[3, number] = np.bincount(place[arm.members], minlength=size)
+        table[4, number] = np.bincount(place[arm.members & arm.refuses], minlength=size)
         mine = arm.members & (arm.fails | ~arm.refuses)
         minute = place[mine]
         table[0, number] = np.bincount(minute, minlength=size)
@@ -297,7 +299,7 @@ def _minutes(at: LabelTimes, arms: Sequence[_ArmRequests], when: Floats, look_ho
         if len(arm.milliseconds):
             table[2, number] = np.bincount(minute, arm.milliseconds[mine], size)
     window, minute = np.divmod(np.arange(size), each)
-    columns = minute_columns(table[0], table[1], table[2], window * tens + minute // TEN)
+    columns = minute_columns(*table, ten=window * tens + minute // TEN)
     return np.asarray(columns.reshape(COLUMNS, BLOCK, each).sum(axis=2))
 
 

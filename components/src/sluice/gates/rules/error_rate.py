@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from sluice.documents.evidence import Arm, MinuteCounts
 from sluice.documents.verdict import Reason, Verdict
-from sluice.gates.minutes import NOT_COUNTED, failures_effect, minutes_problem, path_remark
+from sluice.gates.minutes import NOT_COUNTED, failures_effect, minutes_problem, path_remark, worth
 from sluice.gates.online_policy import Online
 from sluice.gates.rates import proportion_interval
 from sluice.gates.reasons import MeasuredInterval, against_stable, interval_reason, no_evidence
@@ -22,7 +22,6 @@ from sluice.gates.sequential import Interval
 from sluice.gates.slices import by_slice
 
 _METRIC = "error_rate"
-_WORDS = 1.05
 
 
 def _judge(question: Question) -> tuple[Reason, ...]:
@@ -112,17 +111,12 @@ def _failures(arm: Arm | None, counts: MinuteCounts | None, online: Online) -> _
 
 
 def _measurement(question: Question, candidate: _Failures, stable: _Failures | None, alpha: float) -> MeasuredInterval:
-    what = f"{candidate.errors} of {candidate.n} answers failed{_worth(candidate)}"
+    what = f"{candidate.errors} of {candidate.n} answers failed{worth(candidate.effect)}"
     if stable is None:
         return MeasuredInterval(candidate.interval(alpha), candidate.n, what, alpha)
-    what = f"{what}, {stable.errors} of {stable.n} of stable's{_worth(stable)}"
+    what = f"{what}, {stable.errors} of {stable.n} of stable's{worth(stable.effect)}"
     ours, theirs = candidate.interval(alpha / 2), stable.interval(alpha / 2)
     return against_stable(question, ours, theirs, n=candidate.n + stable.n, what=what, alpha=alpha)
-
-
-def _worth(side: _Failures) -> str:
-    """Worth a word where it changes something."""
-    return f" ({side.effect:.3g} of a minute telling as much as one)" if side.effect >= _WORDS else ""
 
 
 KIND = RuleKind(
