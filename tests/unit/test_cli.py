@@ -34,6 +34,7 @@ def sluice(*arguments: str, home: Path, columns: int = 200) -> subprocess.Comple
             "approve",
             "propose",
             "apply",
+            "settle",
         ),
         *("hold list", "hold add", "hold release", "ledger verify", "ledger accept"),
     ],

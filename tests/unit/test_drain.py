@@ -9,7 +9,7 @@ import pytest
 
 from sluice.documents.state import ReleaseState
 from sluice.errors import BadArtifact, Refused
-from sluice.operations.operator import add_hold, roll_back
+from sluice.operations.operator import add_hold, roll_back, settle
 from sluice.operations.status import describe, status_of
 from sluice.operations.why import why
 from sluice.release.file import parse_release, render_release, renderings
@@ -64,10 +64,27 @@ def test_a_promotion_leaves_the_server_that_answered_until_the_route_moved() -> 
     assert not after.is_applied(applied_of(after, stable_weight=0, candidate=B, candidate_weight=100))
 
 
-def test_the_next_rollout_takes_the_place_of_a_leftover() -> None:
-    made = propose(snapshot_of(state_in("drain")), C, GOOD, {}, {}, NOW)
-    after = ReleaseState.model_validate(made.after)
-    assert (after.stage, after.candidate, after.leftover) == ("shadow", C, None)
+@pytest.mark.parametrize("candidate", [B, C])
+def test_nothing_is_proposed_while_requests_may_be_sent_to_a_leftover(candidate: str) -> None:
+    made = propose(snapshot_of(state_in("drain")), candidate, GOOD, {}, {}, NOW)
+    assert (made.action, made.reasons[0].rule, made.after) == ("refuse", "one-rollout", made.before)
+    assert "the server of bbbbbbbbbbbb still runs" in made.reasons[0].text
+
+
+def test_a_person_settles_where_no_gate_looks_and_only_what_was_read_back(tmp_path: Path) -> None:
+    gitops = repository_in(tmp_path, state_in("drain", task="tiny"), POLICY_FILE)
+    state = gitops.snapshot().state
+    assert "sluice settle --env dev" in "\n".join(describe(status_of(gitops)))
+    sent = applied_of(state, stable_weight=50, candidate_weight=50)
+    with pytest.raises(Refused, match="candidate_weight is 50, decided was 0"):
+        settle(gitops, sent, "no gate", "kim", NOW)
+    assert gitops.snapshot().state == state
+    made = settle(gitops, applied_of(state), "no gate", "kim", NOW)
+    assert (made.action, made.candidate) == ("remove-server", B)
+    assert (gitops.snapshot().state.stage, gitops.snapshot().state.leftover) == ("stable", None)
+    assert commit_message(made).startswith("tiny dev: the candidate's server of bbbbbbbbbbbb taken away  PASS\n")
+    with pytest.raises(Refused, match="no server of a rollout that is over runs"):
+        settle(gitops, applied_of(state), "no gate", "kim", NOW)
 
 
 def test_the_file_names_the_server_as_the_candidates_for_kustomize() -> None:

@@ -1,4 +1,4 @@
-"""The commands that this package adds to ``sluice``: ``gate`` and ``apply``."""
+"""The commands that this package adds to ``sluice``: ``gate``, ``apply`` and ``settle``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from sluice.errors import BadInput
-from sluice.terminal import release_history
+from sluice.terminal import EnvironmentOption, JsonOption, ReasonOption, clock, release_history, show, who
 
 
 def gate() -> None:
@@ -78,3 +78,27 @@ def apply(
             fix = "run this in a checkout, set SLUICE_REPOSITORY, or name a directory"
             raise BadInput(str(overlay), "has no kustomization.yaml", fix)
         apply_in_waves(overlay, timeout, say)
+
+
+def settle(
+    reason: ReasonOption,
+    env: EnvironmentOption = "dev",
+    namespace: Annotated[str | None, typer.Option(help="Of the environment; sluice-<env> when left out.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """
+    Let the server of a rollout that is over be taken away, in one commit; for environments that no gate looks at.
+
+    It asks the cluster of kubectl's context whether the route names stable alone and stable serves what Git says. Exits
+    with 3 where that is not so, or no such server runs; apply the environment afterwards.
+
+    Example: sluice settle --env dev --reason "no gate here"
+    """
+    from sluice.operations.operator import settle as end
+    from sluice_cluster.by_hand import read_by_hand
+
+    history = release_history(env)
+    with history.without_policy():
+        state = history.snapshot().state
+    decision = end(history, read_by_hand(state, namespace or f"sluice-{env}"), reason, who(), clock())
+    show(decision.model_dump(mode="json"), as_json, [f"{decision.candidate} is not released any more; now stable"])

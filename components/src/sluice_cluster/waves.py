@@ -58,9 +58,9 @@ def apply_in_waves(directory: Path, timeout_s: float, say: Callable[[str], None]
         BadInput: kubectl is missing, the kustomization does not build, or the API server refuses an object.
         Unavailable: a server does not get ready in time; what comes after it was not applied.
     """
-    objects = [each for each in yaml.safe_load_all(_kubectl("kustomize", str(directory))) if each]
+    objects = [each for each in yaml.safe_load_all(kubectl("kustomize", str(directory))) if each]
     for wave in waves(objects):
-        _kubectl("apply", "--server-side", "-f", "-", stdin=yaml.safe_dump_all(wave))
+        kubectl("apply", "--server-side", "-f", "-", stdin=yaml.safe_dump_all(wave))
         say(f"applied {', '.join(_name(each) for each in wave)}")
         servers = [each for each in wave if _serves(each)]
         for each in servers:
@@ -83,7 +83,7 @@ def _name(manifest: Manifest) -> str:
 def _wait(service: Manifest, timeout_s: float) -> None:
     metadata, end = service["metadata"], time.monotonic() + timeout_s
     get = ("-n", metadata["namespace"], "get", "inferenceservice", metadata["name"], "-o", "json")
-    while missing := hindrance(json.loads(_kubectl(*get))):
+    while missing := hindrance(json.loads(kubectl(*get))):
         if time.monotonic() > end:
             rule = f"is not ready after {timeout_s:g} s, waits for {missing}"
             fix = "see its pods; no route and no later wave was applied, so requests go as before"
@@ -96,10 +96,10 @@ def _unnamed(objects: Sequence[Manifest]) -> Iterator[str]:
     namespaces = {each["metadata"]["name"] for each in objects if each["kind"] == "Namespace"}
     names = {(each["metadata"].get("namespace"), each["metadata"]["name"]) for each in objects if _serves(each)}
     for namespace in sorted(namespaces):
-        listed = json.loads(_kubectl("-n", namespace, "get", "inferenceservice", "-l", _SERVERS, "-o", "json"))
+        listed = json.loads(kubectl("-n", namespace, "get", "inferenceservice", "-l", _SERVERS, "-o", "json"))
         for name in (each["metadata"]["name"] for each in listed["items"]):
             if (namespace, name) not in names:
-                _kubectl("-n", namespace, "delete", "inferenceservice", name)
+                kubectl("-n", namespace, "delete", "inferenceservice", name)
                 yield f"InferenceService/{name}"
 
 
@@ -107,7 +107,13 @@ def _serves(manifest: Manifest) -> bool:
     return bool(manifest["kind"] == "InferenceService")
 
 
-def _kubectl(*arguments: str, stdin: str | None = None) -> str:
+def kubectl(*arguments: str, stdin: str | None = None) -> str:
+    """
+    Standard output of kubectl, as the person who calls this.
+
+    Raises:
+        BadInput: there is none, or it ends with an error.
+    """
     try:
         done = subprocess.run(["kubectl", *arguments], input=stdin, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sluice.documents.state import Hold, ReleaseState
+from sluice.documents.state import Applied, Hold, ReleaseState
 from sluice.documents.verdict import Decision, Reason, Verdict, identify
 from sluice.errors import BadInput, Refused
 from sluice.git.clone import HistoryRewrittenError
@@ -15,6 +15,8 @@ from sluice.gitops.writer import GitOps, Snapshot
 from sluice.operations.good_models import earlier_models
 from sluice.operations.why import run_of
 from sluice.rollout.advance import back
+from sluice.rollout.drain import DRAIN, HOUSEKEEPING
+from sluice.rollout.effect import judge_effect
 
 _LONGEST = 500
 StateChange = Callable[[Snapshot], tuple[str | None, ReleaseState]]
@@ -70,6 +72,31 @@ def break_the_glass(gitops: GitOps, reason: str, by: str, now: str) -> BreakGlas
     record = break_glass(known.state, known.commit, earlier, run, reason=reason, by=by, at=now)
     gitops.glass.write(record)
     return record
+
+
+def settle(gitops: GitOps, applied: Applied, reason: str, by: str, now: str) -> Decision:
+    """
+    Take the server of a rollout that is over away, as a gate would; for environments that no gate looks at.
+
+    Args:
+        applied: what was read back: the route names stable alone, and stable serves what it should.
+
+    Raises:
+        BadInput: the reason is not plain text.
+        Refused: no such server runs, or requests may still be sent to it.
+    """
+
+    def change(snapshot: Snapshot) -> tuple[str | None, ReleaseState]:
+        state, thing = snapshot.state, f"settle in {gitops.environment}"
+        if state.leftover is None:
+            raise Refused(thing, "no server of a rollout that is over runs", "see `sluice status`")
+        effect = judge_effect(state, applied)
+        if effect.verdict is not Verdict.PASS:
+            raise Refused(thing, effect.text, "bring about what Git says (`sluice apply`), then again")
+        return state.leftover, state.drained(now)
+
+    evidence = {"applied": applied.model_dump(mode="json"), "reason": reason, "by": by, "now": now}
+    return commit_word(gitops, DRAIN, HOUSEKEEPING, change, evidence)
 
 
 def accept_history(gitops: GitOps, reason: str, by: str, now: str, given_up: str | None = None) -> Decision:

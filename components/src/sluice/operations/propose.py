@@ -41,7 +41,7 @@ _SAME = ("model", "threshold", "window", "n", "positives", "metrics")
 """What an evaluation and the card of the bundle that it is about agree in."""
 _FIXES = {
     "hold": "lift it with `sluice hold release`, or propose another",
-    "one-rollout": "wait for its end, or end it with `sluice rollback`",
+    "one-rollout": "wait for its end; `sluice status` says what it waits for, and what ends it",
     "bootstrap": "set bootstrap.allowed in the policy",
     "freeze": "propose it afterwards",
 }

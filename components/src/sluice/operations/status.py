@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from sluice.gitops.writer import GitOps, Snapshot
 from sluice.operations.expectation import expected_end
-from sluice.rollout.drain import WAITS
+from sluice.rollout.drain import DRAIN, WAITS
 from sluice.rollout.terms import deadline_of, soaked_at, terms_of
 
 
@@ -69,18 +69,21 @@ def _origins(gitops: GitOps, snapshot: Snapshot) -> dict[str, dict[str, str]]:
 def _waits(gitops: GitOps, snapshot: Snapshot) -> dict[str, str | None] | None:
     state, policy = snapshot.state, snapshot.policy
     if state.leftover:
-        return {"for": f"the route: {WAITS}", "until": None, "not_before": None, "expected": None}
+        return _wait(f"the route: {WAITS}")
     if state.rollout is None:
         return None
     if terms_of(state, policy) is None:
-        return {"for": "its end: the policy has no such stage", "until": None, "not_before": None, "expected": None}
-    soaking = None if state.paused else soaked_at(state, policy)
-    return {
-        "for": "approval" if state.paused else "evidence",
-        "until": deadline_of(state, policy),
-        "not_before": soaking,
-        "expected": _expected(gitops, snapshot),
-    }
+        return _wait("its end: the policy has no such stage")
+    until, expected = deadline_of(state, policy), _expected(gitops, snapshot)
+    if state.paused:
+        return _wait("approval", until, expected=expected)
+    return _wait("evidence", until, soaked_at(state, policy), expected)
+
+
+def _wait(
+    reason: str, until: str | None = None, not_before: str | None = None, expected: str | None = None
+) -> dict[str, str | None]:
+    return {"for": reason, "until": until, "not_before": not_before, "expected": expected}
 
 
 def _expected(gitops: GitOps, snapshot: Snapshot) -> str | None:
@@ -102,6 +105,8 @@ def describe(status: dict[str, Any]) -> list[str]:
     ]
     if waits := status["waits"]:
         lines.append(f"  waits      {_waiting(waits)}")
+    if status["stage"] == DRAIN:
+        lines.append(f"             where no gate looks, end it: `sluice settle --env {status['environment']}`")
     lines += [
         f"  frozen     from {freeze['first']} to {freeze['last']}  ({escape(freeze['reason'])})"
         for freeze in status["freezes"]

@@ -7,6 +7,8 @@ from sluice.documents.verdict import Decision, Verdict, identify
 from sluice.release.snapshot import Snapshot
 from sluice.rollout.effect import judge_effect
 
+DRAIN = "drain"
+"""The stage that waits for it."""
 HOUSEKEEPING = "remove-server"
 """Its action: no step of a rollout, and no end of one."""
 WAITS = "the candidate's server is taken away when the route was read back"
