@@ -1,7 +1,8 @@
 """
 What a server counts about its own answers, for a Prometheus that decides between two digests.
 
-    sluice_requests_total{task,digest,route,status,cause}       instances asked about: 2xx, 4xx and 5xx
+    sluice_requests_total{task,digest,route,status,cause}       instances asked about: 2xx, 4xx and 5xx; a POST to a
+                                                                path or model that is none here is a 4xx of one
     sluice_request_latency_seconds{task,digest,route}           of answers and of failures of ours, in the gate's bins
     sluice_request_latency_squared_seconds_total{…}             squares of the same, for their variance
     sluice_features_stale_total{task,digest,route}              answers that lacked a feature, or had one past its time

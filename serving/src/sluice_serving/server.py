@@ -29,6 +29,7 @@ from kserve.errors import ModelNotFound, ModelNotReady
 from kserve.protocol.rest.server import RESTServer, metrics_handler
 from kserve.protocol.rest.v1_endpoints import V1Endpoints
 from kserve.protocol.rest.v2_endpoints import V2Endpoints
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
@@ -42,6 +43,8 @@ from sluice_serving import tracing
 Version = Literal["v1", "v2"]
 _GRACE_S = 5
 """For what is under way at the end; with what is then left to ship, less than a pod's grace of 30 s."""
+
+_NOWHERE = {404: "path: is not one of this server's; see GET /v1/models", 405: "method: is none of this path; POST it"}
 
 
 @dataclass(frozen=True)
@@ -147,9 +150,8 @@ class StrictRESTServer(RESTServer):  # type: ignore[misc]  # kserve has no types
         """``POST /v1/models/<m>:predict`` and ``POST /v2/models/<m>/infer``."""
         name: str = request.path_params["model_name"]
         version: Version = "v1" if request.url.path.startswith("/v1/") else "v2"
-        if not await self.dataplane.model_ready(name, disable_predictor_health_check=True):
-            raise ModelNotReady(name)
         headers, start = headers_of(request), time.perf_counter()
+        await self._require_ready(name, headers, start)
         try:
             with tracing.request(headers):
                 body = await bounded_body(request, headers)
@@ -161,6 +163,37 @@ class StrictRESTServer(RESTServer):  # type: ignore[misc]  # kserve has no types
             self.dataplane.model_registry.get_model(name).predictor.fail(headers, error, start)
             raise
         return Response(answer, media_type="application/json")
+
+    async def _require_ready(self, name: str, headers: Mapping[str, str], start: float) -> None:
+        """
+        A name that nobody serves here is the caller's, or of the road: refused. A model that is not ready is ours.
+
+        Raises:
+            ModelNotFound, ModelNotReady: counted and logged as such.
+        """
+        try:
+            if await self.dataplane.model_ready(name, disable_predictor_health_check=True):
+                return
+        except ModelNotFound:
+            self._count_unknown("model", headers, 404, start)
+            raise
+        error = ModelNotReady(name)
+        for predictor in self._predictors():
+            predictor.fail(headers, error, start)
+        raise error
+
+    async def _unknown(self, request: Request, error: Exception) -> Response:
+        """A path or method that is none; what asks for a score by one is a request that got none."""
+        status = error.status_code if isinstance(error, HTTPException) else 404
+        if request.method == "POST" and status in _NOWHERE:
+            self._count_unknown("path", headers_of(request), status, time.perf_counter())
+        return Response(orjson.dumps({"error": _NOWHERE.get(status, "refused")}), status, None, "application/json")
+
+    def _count_unknown(self, thing: str, headers: Mapping[str, str], status: int, start: float) -> None:
+        """The name itself becomes no label and no line of a log: it may be anything."""
+        for predictor in self._predictors():
+            error = BadRequest(thing, "is not served here", "see GET /v1/models", status, part="envelope")
+            predictor.refuse(headers, error, start)
 
     def _descriptions(self) -> list[dict[str, Any]]:
         return [predictor.describe() for predictor in self._predictors()]
@@ -205,6 +238,7 @@ class StrictRESTServer(RESTServer):  # type: ignore[misc]  # kserve has no types
         super()._add_exception_handlers(app)
         app.add_exception_handler(BadRequest, refuse)
         app.add_exception_handler(ModelNotFound, _not_found)
+        app.add_exception_handler(HTTPException, self._unknown)
         app.add_exception_handler(SluiceError, _failure)
         app.add_exception_handler(Exception, _failed)
 
