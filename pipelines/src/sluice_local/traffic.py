@@ -17,6 +17,7 @@ from sluice.documents.event_time import iso
 from sluice.documents.state import ReleaseState
 from sluice.errors import BadInput
 from sluice.predictions.log import log_sizes, read_lines, window_frame, window_path, write_window
+from sluice.tasks.answers import examples_of
 from sluice.tasks.task import Task
 from sluice.workspace import Workspace
 from sluice_local.connection import Answer, Client, Unreachable
@@ -126,9 +127,9 @@ class TrafficReplay:
         return routes
 
     def _requests(self, start: datetime, end: datetime) -> list[_Request]:
-        examples = self.task.read_examples(start, end).unique("example_id", keep="first", maintain_order=True)
-        examples = examples.sort("event_time", "example_id")
         names = [*self.task.entity_keys, *self.task.request_inputs]
+        examples = examples_of(self.task, start, end, ("example_id", "event_time", *names))
+        examples = examples.unique("example_id", keep="first", maintain_order=True).sort("event_time", "example_id")
         rows = examples.select(names).iter_rows(named=True)
         identity = examples.select("example_id", pl.col("event_time").dt.convert_time_zone("UTC")).iter_rows()
         return [_Request(name, moment, keys) for (name, moment), keys in zip(identity, rows, strict=True)]

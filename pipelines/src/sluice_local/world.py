@@ -9,11 +9,11 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
-from sluice.content import digest_of_files
 from sluice.features.publish import FeaturePublisher
 from sluice.gitops.writer import GitOps
 from sluice.installation import FEATURE_REPO, INSTALLATION
 from sluice.predictions.windows import list_windows
+from sluice.tasks.answers import source_digest
 from sluice.tasks.task import Task, load_task
 from sluice.workspace import Workspace
 from sluice_local.events import LoopEvents
@@ -63,7 +63,7 @@ class LocalWorld:
     @cached_property
     def source(self) -> str:
         """Digest of the task's raw files."""
-        return digest_of_files(self.task.source_files())
+        return source_digest(self.task)
 
     @cached_property
     def publisher(self) -> FeaturePublisher:

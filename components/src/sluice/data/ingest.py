@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from sluice.content import digest_of_files
 from sluice.data.span import SpanRecord, content_digest, type_name, write_span
 from sluice.documents.event_time import iso
-from sluice.errors import BadInput, Refused, SluiceError, one_line
+from sluice.errors import BadInput, Refused, one_line
+from sluice.tasks.answers import MEND, examples_of, source_digest
 from sluice.tasks.request_limits import LARGEST_FLOAT, LARGEST_INT, LONGEST_TEXT
 from sluice.tasks.task import EXAMPLE_COLUMNS, Slice, Splits, Task
 
 SPLITS = ("train", "tune", "test")
-_MEND = "mend read_examples of the task or its source"
 
 
 def ingest(task: Task, out: Path) -> SpanRecord:
@@ -37,8 +35,8 @@ def ingest(task: Task, out: Path) -> SpanRecord:
     """
     splits = task.splits
     check_slices(task)
-    source = _source_digest(task)
-    examples = _examples(task)
+    source = source_digest(task)
+    examples = examples_of(task, task.splits.train, task.splits.live)
     check_columns(task, examples)
     examples = with_one_zero(examples)
     distinct = examples.unique(maintain_order=True)
@@ -94,10 +92,10 @@ def check_columns(task: Task, examples: pl.DataFrame) -> None:
         )
     for name in expected:
         if name not in examples.columns:
-            raise BadInput(f"source of task {task.name!r}", f"gives no column {name!r}", _MEND)
+            raise BadInput(f"source of task {task.name!r}", f"gives no column {name!r}", MEND)
         if examples.schema[name] != expected[name]:
             actual = type_name(examples.schema[name])
-            raise BadInput(f"column {name!r} of task {task.name!r}", f"has type {actual}, not {expected[name]}", _MEND)
+            raise BadInput(f"column {name!r} of task {task.name!r}", f"has type {actual}, not {expected[name]}", MEND)
     if later := sorted(task.known_later & (set(examples.columns) - EXAMPLE_COLUMNS.keys())):
         raise Refused(
             f"column {later[0]!r} of task {task.name!r}",
@@ -115,16 +113,14 @@ def check_rows(task: Task, examples: pl.DataFrame) -> None:
     """
     source, splits = f"source of task {task.name!r}", task.splits
     if examples.is_empty():
-        raise BadInput(source, f"has no rows from {iso(splits.train)} to {iso(splits.live)}", _MEND)
+        raise BadInput(source, f"has no rows from {iso(splits.train)} to {iso(splits.live)}", MEND)
     inside = examples["event_time"].is_between(splits.train, splits.live, closed="left").fill_null(value=False)
     if not inside.all():
         example_id, moment = examples.filter(~inside).select("example_id", "event_time").row(0)
-        raise BadInput(
-            source, f"gives example {example_id!r} at {moment}, outside the window that was asked for", _MEND
-        )
+        raise BadInput(source, f"gives example {example_id!r} at {moment}, outside the window that was asked for", MEND)
     repeated = examples.filter(examples["example_id"].is_null() | examples["example_id"].is_duplicated())
     if not repeated.is_empty():
-        raise BadInput(source, f"gives two different rows with the id {repeated['example_id'].sort()[0]!r}", _MEND)
+        raise BadInput(source, f"gives two different rows with the id {repeated['example_id'].sort()[0]!r}", MEND)
     labels = examples["label"].drop_nulls()
     if not labels.is_between(0, 1).all():
         rule = f"gives labels from {labels.min()!r} to {labels.max()!r}"
@@ -147,7 +143,7 @@ def check_requests(task: Task, examples: pl.DataFrame) -> None:
         odd, rule = _beyond_limits(column)
         if len(odd):
             where = f"in {len(odd)} of {len(column)} rows, for example {odd[0]!s:.60}"
-            raise BadInput(f"column {name!r} of task {task.name!r}", f"{rule} {where}, which no server takes", _MEND)
+            raise BadInput(f"column {name!r} of task {task.name!r}", f"{rule} {where}, which no server takes", MEND)
 
 
 def _beyond_limits(column: pl.Series) -> tuple[pl.Series, str]:
@@ -207,45 +203,3 @@ def _no_slice(task: Task, part: Slice, error: BaseException) -> BadInput:
 
 def _slice(task: Task, part: Slice) -> str:
     return f"slice {part.name!r} of task {task.name!r}"
-
-
-def _examples(task: Task) -> pl.DataFrame:
-    name = f"read_examples of task {task.name!r}"
-    examples = _said_by_task(name, lambda: task.read_examples(task.splits.train, task.splits.live))
-    if not isinstance(examples, pl.DataFrame):
-        kind = type(examples)
-        fix = {"pandas": "give pl.from_pandas(frame)", "polars": "collect it"}.get(kind.__module__.partition(".")[0])
-        raise BadInput(name, f"gives {kind.__module__}.{kind.__qualname__}, no polars.DataFrame", fix or _MEND)
-    return examples
-
-
-def _source_digest(task: Task) -> str:
-    name = f"source_files of task {task.name!r}"
-    files = _said_by_task(name, task.source_files)
-    if not isinstance(files, Mapping) or not files or not all(isinstance(path, Path) for path in files.values()):
-        raise BadInput(name, "gives no paths by name", "give at least one: their digest is the identity of the data")
-    try:
-        return digest_of_files(files)
-    except OSError as error:
-        raise BadInput(
-            str(error.filename), f"cannot be read ({error.strerror})", "install or restore the source"
-        ) from error
-
-
-def _said_by_task(name: str, ask: Callable[[], Any]) -> Any:
-    """
-    What a function of the task gives: it is somebody else's, so all that it raises is input.
-
-    Raises:
-        BadInput: it raises; says what and where.
-    """
-    try:
-        return ask()
-    except SluiceError:
-        raise
-    except (Exception, pl.exceptions.PanicException) as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        place = [frame for frame in frames if "site-packages" not in frame.filename][-1]
-        where = f"{Path(place.filename).name}, line {place.lineno}"
-        rule = f"raises {type(error).__name__} in {where} ({one_line(error, 200)})"
-        raise BadInput(name, rule, _MEND) from error

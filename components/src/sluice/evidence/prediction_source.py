@@ -19,6 +19,7 @@ from sluice.evidence.rows import decoded
 from sluice.models.bundle import BundleManifest
 from sluice.predictions.log import first_answers
 from sluice.predictions.windows import ROW_SCHEMA, list_windows, read_window
+from sluice.tasks.answers import examples_of
 from sluice.tasks.task import Slice, Task
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ class WindowLog:
 
     def labels(self, _state: ReleaseState, now: datetime, /) -> pl.DataFrame:
         """From the task's recorded examples."""
-        return self.task.read_examples(self.task.splits.live, now).select("example_id", "label", "label_time")
+        columns = ("example_id", "label", "label_time")
+        return examples_of(self.task, self.task.splits.live, now, columns).select(columns)
 
 
 @dataclass

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sluice.content import digest_of_file, digest_of_files, digest_of_value, write_json, written_whole
-from sluice.errors import BadInput, SluiceError, one_line
+from sluice.content import digest_of_file, digest_of_value, write_json, written_whole
+from sluice.errors import BadInput
 from sluice.features.plan import StoredView
 from sluice.features.table_contract import MOMENT, TableContract
 from sluice.installation.source_code import reached_sources
 from sluice.object_store import NoSuchObject, open_location
+from sluice.tasks.answers import feature_tables_of, source_digest
 from sluice.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def table_path(definitions: str, name: str) -> str:
 def origin_of_tables(task: Task, end: datetime) -> dict[str, str]:
     """What the feature tables of ``[train, end)`` are made of: raw files, window, and all code that builds them."""
     return {
-        "source": digest_of_files(task.source_files()),
+        "source": source_digest(task),
         "from": task.splits.train.isoformat(),
         "to": end.isoformat(),
         "code": code_of_tables(task),
@@ -108,12 +109,7 @@ def task_tables(task: Task, end: datetime, views: Iterable[StoredView]) -> dict[
     """
     mend = "mend read_feature_tables of the task or its source"
     source = f"read_feature_tables of task {task.name!r}"
-    try:
-        tables: Any = task.read_feature_tables(task.splits.train, end)
-    except SluiceError:
-        raise
-    except Exception as error:
-        raise BadInput(source, f"fails ({type(error).__name__}: {one_line(error, 160)})", mend) from error
+    tables: Any = feature_tables_of(task, end)
     if not isinstance(tables, Mapping):
         raise BadInput(source, f"gives a {type(tables).__name__}, not tables by the names of their views", mend)
     for name, table in tables.items():

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from sluice.content import digest_of_files, digest_of_value
+from sluice.content import digest_of_value
 from sluice.documents.event_time import iso
 from sluice.errors import BadInput
 from sluice.gates.policy import parse_policy
@@ -21,6 +21,7 @@ from sluice.object_store import is_remote, open_location
 from sluice.release.snapshot import POLICY
 from sluice.steps.parameters import POLICY_NAME, STABLE, CandidateParameters, parse_recipe
 from sluice.steps.repository import open_repository
+from sluice.tasks.answers import source_digest
 from sluice.tasks.task import load_task, task_modules
 
 PROBE = ".sluice-check"
@@ -56,7 +57,7 @@ def settle(parameters: CandidateParameters, job: tuple[str, str]) -> SettledPara
     task = load_task(parameters.task)
     recipe = parse_recipe(parameters.recipe) or task.recipe
     now = parameters.now or iso(datetime.now(UTC).replace(microsecond=0))
-    source = parameters.source or digest_of_files(task.source_files())
+    source = parameters.source or source_digest(task)
     policy, production = _released(parameters)
     about = parse_policy(policy.encode(), "gate policy")
     if (about.task, about.environment) != (task.name, parameters.environment):
