@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.console import Console
@@ -44,6 +46,7 @@ app.command()(propose)
 ledger = typer.Typer(no_args_is_help=True, help="The decisions, each chained to the one before it.")
 app.add_typer(ledger, name="ledger")
 
+_Played = TypeVar("_Played")
 _PATIENCE_S = 5.0
 """How long an incident waits for Git before it goes on with what was last seen."""
 
@@ -221,39 +224,52 @@ def simulate(
 
     Example: sluice simulate POLICY.yaml --replay pairs.parquet --hours 720
     """
+    of_replay = bool(part or margin_sd is not None or hours is not None or contiguous)
+    _require_one_way_to_simulate(replay, of_worlds=bool(world or compare), of_replay=of_replay)
     if replay:
-        if world or compare:
-            raise BadInput("--replay", "plays its own days", "leave out --world and --compare")
         from sluice.simulation import replay_command
 
         options = replay_command.ReplayOptions(rollouts, seed, look_every, hours, margin_sd, part, contiguous)
         replay_command.run(policy, replay, options, write, as_json=as_json)
         return
-    if part or margin_sd is not None or hours is not None or contiguous:
-        raise BadInput("--slice, --margin-sd, --hours, --contiguous", "are of a replay", "give --replay PAIRS")
-    from sluice.charts import need_charts
     from sluice.simulation import command
 
-    if write:
-        need_charts()
-    try:
-        simulated = command.played(
-            policy,
-            world or (),
-            rollouts=rollouts,
-            seed=seed,
-            requests_a_day=requests_a_day,
-            look_hours=look_every,
-            comparing=compare,
-            page=write,
-            console=Console(stderr=True),
-        )
-    except KeyboardInterrupt:
-        sys.stderr.write("sluice: interrupted; nothing was written\n")
-        raise typer.Exit(130) from None
+    played = partial(
+        command.played,
+        policy,
+        world or (),
+        rollouts=rollouts,
+        seed=seed,
+        requests_a_day=requests_a_day,
+        look_hours=look_every,
+        comparing=compare,
+        page=write,
+        console=Console(stderr=True),
+    )
+    simulated = _uninterrupted(played, write)
     if write:
         command.write(simulated, write)
     command.show(simulated, as_json=as_json)
+
+
+def _require_one_way_to_simulate(replay: Path | None, *, of_worlds: bool, of_replay: bool) -> None:
+    if replay and of_worlds:
+        raise BadInput("--replay", "plays its own days", "leave out --world and --compare")
+    if of_replay and not replay:
+        raise BadInput("--slice, --margin-sd, --hours, --contiguous", "are of a replay", "give --replay PAIRS")
+
+
+def _uninterrupted(played: Callable[[], _Played], write: Path | None) -> _Played:
+    """What was played; ends with 130 where somebody does not wait for it. A page needs charts, which is said before."""
+    if write:
+        from sluice.charts import need_charts
+
+        need_charts()
+    try:
+        return played()
+    except KeyboardInterrupt:
+        sys.stderr.write("sluice: interrupted; nothing was written\n")
+        raise typer.Exit(130) from None
 
 
 @app.command()

@@ -23,6 +23,7 @@ from sluice.simulation.worlds import TrafficScale, World
 NAMES = ("residual", "residual_logit")
 """Columns of the covariates' sums, in order."""
 HISTORY_DAYS = 60
+"""Of the candidate's evaluation; of a replay at most half of all days."""
 _HISTORIES = 16
 """Candidates of one world were evaluated on so many different pasts."""
 _PAST = 1 << 30

@@ -32,6 +32,7 @@ from sluice.gates.blocks import (
 )
 from sluice.gates.rule_kind import ARM_N
 from sluice.gates.sequential import critical_value
+from sluice.simulation.blocks import HISTORY_DAYS
 from sluice.simulation.pairs import LabelledPairs
 from sluice.simulation.summary import Proportion, wilson
 
@@ -40,8 +41,6 @@ TRUTHS = {"equal": 0.0, "half the margin": 0.5, "at the margin": 1.0, "twice the
 PER_REQUEST, BLOCKS, SHARED = "per request", "blocks", "blocks, adjusted and shared"
 RULES = (PER_REQUEST, BLOCKS, SHARED)
 MEAN_RUN_DAYS = 3
-HISTORY_DAYS = 60
-"""Days of history, or half of all where there are fewer."""
 HORIZON_DAYS = 30
 """Days of which a contiguous rollout's truth is the mean."""
 _DAY_HOURS = 24

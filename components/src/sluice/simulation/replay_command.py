@@ -13,9 +13,9 @@ from rich.console import Console
 from sluice.errors import BadInput
 from sluice.gates.blocks import FIRST_LOOK
 from sluice.gates.policy import GatePolicy, read_policy
+from sluice.simulation.blocks import HISTORY_DAYS
 from sluice.simulation.pairs import LabelledPairs, read_pairs
 from sluice.simulation.replay import (
-    HISTORY_DAYS,
     MEAN_RUN_DAYS,
     TRUTHS,
     RuleSummary,

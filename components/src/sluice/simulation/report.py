@@ -93,7 +93,7 @@ class Simulated:
     def notes(self) -> list[str]:
         """What the figures cannot show: that nothing was asked."""
         found = [
-            f"{world.name}: not played, since the policy asks nothing of {world.needs}; such a model is promoted"
+            f"{world.name}: not played, since the policy asks nothing of {world.needs}; {self._unasked(world)}"
             for world in WORLDS
             if world.needs and world.needs not in self.scale.asked
         ]
@@ -105,6 +105,12 @@ class Simulated:
                     f"{summary.world}: {percent(summary.timed_out.share)} run out of time; more hours or a wider margin"
                 )
         return found
+
+    def _unasked(self, world: World) -> str:
+        """What becomes of such a model, as far as the policy's other rules can see it."""
+        if world.refusals and self.scale.shadow_fails_refusals:
+            return "the shadow's error_rate counts what such a model alone refuses, and no later stage does"
+        return "such a model is promoted"
 
 
 def rows_of(summaries: Sequence[Summary]) -> list[tuple[str, ...]]:

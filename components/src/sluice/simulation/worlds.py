@@ -136,6 +136,8 @@ class TrafficScale:
     """Metrics that some stage asks of."""
     sliced: frozenset[str] = frozenset()
     """Stages that ask of every slice."""
+    shadow_fails_refusals: bool = False
+    """Whether a stage with a mirror asks error_rate, in which what the candidate alone refuses is a failure."""
 
     @property
     def asks_latency(self) -> bool:
@@ -165,6 +167,7 @@ def scale_of(policy: GatePolicy, requests_a_day: float, look_hours: float | None
         requests_a_day=requests_a_day,
         asked=frozenset(rule.metric for _, rule in rules),
         sliced=frozenset(name for name, rule in rules if rule.per_slice),
+        shadow_fails_refusals=any(rule.metric == "error_rate" and STAGES[name].mirrors for name, rule in rules),
     )
 
 
