@@ -19,9 +19,10 @@ from sluice.gitops.writer import GitOps, Snapshot
 from sluice.operations.operator import add_hold, release_hold, roll_back
 from sluice.operations.why import why
 from sluice.rollout.advance import look, propose
+from sluice.rollout.drain import remove_server
 from tests.support.copies import copy_of
 from tests.support.forked import AS_A_WRITER
-from tests.support.release import BAD, GOOD, A, B, C, failing, passing, sample_checkout
+from tests.support.release import BAD, GOOD, A, B, C, applied_of, failing, passing, sample_checkout
 
 ROOT = Path(__file__).parents[2]
 RELEASE = "manifests/overlays/dev/release/kustomization.yaml"
@@ -74,16 +75,23 @@ def _look(make: object, day: int) -> Callable[[Snapshot], Decision | None]:
     return lambda snapshot: look(snapshot, make(snapshot.state, _day(day)), _day(day), {})  # type: ignore[operator]
 
 
+def _drain(gitops: GitOps, day: int) -> None:
+    gitops.commit(lambda snapshot: remove_server(snapshot, applied_of(snapshot.state), _day(day)))
+
+
 def _play(gitops: GitOps) -> None:
     """A first model, a challenger that is promoted, one that is refused offline, one that breaks and is held."""
     gitops.commit(_propose(A, 1))
     gitops.commit(_look(passing, 2))
+    _drain(gitops, 2)
     gitops.commit(_propose(B, 3))
     for day in range(4, 8):
         gitops.commit(_look(passing, day))
+    _drain(gitops, 7)
     gitops.commit(_propose(C, 8, BAD))
     gitops.commit(_propose(C, 9))
     gitops.commit(_look(failing, 10))
+    _drain(gitops, 10)
     gitops.commit(_propose(C, 11))
 
 
@@ -98,17 +106,20 @@ def test_the_log_reads_like_a_release_history(gitops: GitOps) -> None:
         "flights dev: manifests and gate policy, nothing released yet",
         f"flights dev: first model {a} answers 100 %  PASS",
         f"flights dev: {a} confirmed as stable  PASS",
+        f"flights dev: the candidate's server of {a} taken away  PASS",
         f"flights dev: {b} shadows 100 %  PASS",
         "flights dev: canary 0 -> 10 %  PASS",
         "flights dev: canary 10 -> 50 %  PASS",
         "flights dev: canary 50 -> 100 %, old side warm  PASS",
         f"flights dev: {b} confirmed as stable  PASS",
+        f"flights dev: the candidate's server of {b} taken away  PASS",
         f"flights dev: {c} refused  FAIL",
         f"flights dev: {c} shadows 100 %  PASS",
         f"flights dev: {c} rolled back and held in shadow, stable is {b}  FAIL",
+        f"flights dev: the candidate's server of {c} taken away  PASS",
         f"flights dev: {c} refused  FAIL",
     ]
-    body = git(Path(gitops.remote), "log", "-1", "--format=%B", "main~1").decode()
+    body = git(Path(gitops.remote), "log", "-1", "--format=%B", "main~2").decode()
     assert "FAIL          error_rate: 400 of 4000 answers failed" in body
     assert f"Sluice-Candidate: {C}" in body
 
@@ -116,12 +127,12 @@ def test_the_log_reads_like_a_release_history(gitops: GitOps) -> None:
 def test_the_tip_says_what_the_decisions_say(gitops: GitOps) -> None:
     _play(gitops)
     snapshot, decisions = gitops.snapshot(), gitops.decisions()
-    assert (snapshot.state.stage, snapshot.state.stable) == ("drain", B)
+    assert (snapshot.state.stage, snapshot.state.stable) == ("stable", B)
     assert snapshot.state.held(C) is not None
     assert decisions[-1].after == snapshot.state.model_dump(mode="json")
     assert all(one.after == two.before for one, two in itertools.pairwise(decisions))
     names = [path.rpartition("/")[2] for path, _ in gitops.records()]
-    assert names[:3] == ["0001-offline-bootstrap.json", "0002-bootstrap-confirm.json", "0003-offline-start-shadow.json"]
+    assert names[:3] == ["0001-offline-bootstrap.json", "0002-bootstrap-confirm.json", "0003-drain-remove-server.json"]
 
 
 def test_equal_decisions_give_equal_commits_whatever_git_config_says(
@@ -268,8 +279,10 @@ def test_people_can_roll_back_hold_and_lift(gitops: GitOps) -> None:
         roll_back(gitops, "no", "kim", _day(3))
     with pytest.raises(Refused, match="is being served"):
         add_hold(gitops, A, "no", "kim", _day(3))
+    _drain(gitops, 3)
     gitops.commit(_propose(B, 3))
     assert roll_back(gitops, "audit", "kim", _day(4)).after["stage"] == "drain"
+    _drain(gitops, 4)
     release_hold(gitops, B, "mended", "kim", _day(5))
     with pytest.raises(Refused, match="is not held"):
         release_hold(gitops, B, "mended", "kim", _day(5))

@@ -178,6 +178,7 @@ def test_what_ended_here_before_waits_for_a_person(town: Environments, end: str)
     else:
         town.day += 5
         assert town.look(town.staging, unclear).action == "time-out"
+        town.drain(town.staging)
         made = town.promote(town.staging)
         assert (made.decision, made.forbidden) == (None, True)
         assert "--again" in made.text

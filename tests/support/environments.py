@@ -85,8 +85,13 @@ class Environments:
         made = self.look(gitops)
         while gitops.snapshot().state.rollout:
             made = self.look(gitops)
-        gitops.commit(lambda snapshot: remove_server(snapshot, applied_of(snapshot.state), made.now))
+        self.drain(gitops)
         return made
+
+    def drain(self, gitops: GitOps) -> None:
+        """Let the server of a rollout that is over be taken away."""
+        today = f"2020-01-{self.day:02d}T00:00:00Z"
+        gitops.commit(lambda snapshot: remove_server(snapshot, applied_of(snapshot.state), today))
 
     def release(self, digest: str, evidence: dict[str, Any] | None = None) -> Decision:
         """Propose in dev and confirm; returns the decision that confirmed it."""
