@@ -217,7 +217,12 @@ def test_what_redis_holds_and_no_table_says_is_found(place: Place) -> None:
     place.delivered()
     state = place.state(begin)
     evidence = place.evidence()
-    assert evidence.cells == cells_of(20, different=5)
+    assert evidence.cells
+    (cell,) = evidence.cells.wrong
+    assert (cell.feature, cell.view, cell.different) == ("visits", "shops", 5)
+    assert cell.example
+    assert cell.example.endswith("is what training would read")
+    assert evidence.cells.model_copy(update={"wrong": ()}) == cells_of(20, different=5)
     verdict, text = parity_of(evidence, state)
     assert verdict is Verdict.FAIL
     assert text.startswith("5 of 60 served feature cells differ")

@@ -13,6 +13,7 @@ from sluice.documents.event_time import iso
 from sluice.documents.evidence import Cells
 from sluice.evidence.recheck import compare_cells
 from sluice.features.parity import OfflineCells
+from tests.support.rules import spoken
 from tests.support.tiny_task import TASK
 
 MOMENT = datetime(2024, 4, 6, tzinfo=UTC)
@@ -65,8 +66,24 @@ def test_the_worst_feature_is_the_one_that_differs_most() -> None:
 
     found = compare_cells(served, ["x", "y"], TASK, read)
     assert (found.compared, found.different, found.worst) == (6, 4, "y")
+    assert [(each.feature, each.different, each.view) for each in found.wrong] == [("y", 3, None), ("x", 1, None)]
     assert asked[0].columns == ["event_time", *TASK.entity_keys, *TASK.request_inputs]
     assert asked[0]["event_time"].to_list() == [MOMENT] * 3
+
+
+def test_the_worst_cells_are_told_with_their_view_and_one_example_and_no_text() -> None:
+    wide = [f"f{number}" for number in range(9)]
+    served = _served([{"name": "Ann", "x": 1.5} | dict.fromkeys(wide, 0)] * 2)
+    offline = _offline({"name": ["Bea"] * 2, "x": [None, 1.5], **{each: [0.0, 1.0] for each in wide}})
+    names = ["name", "x", *wide]
+    found = compare_cells(served, names, TASK, lambda _: offline, {"name": "people", "x": "stays"})
+    assert (found.different, len(found.wrong)) == (2 + 1 + 9, 5)
+    assert [each.feature for each in found.wrong] == ["name", "f0", "f1", "f2", "f3"]
+    (reason,) = spoken("canary", "metric: parity, role: quality, limit: 0.001", cells=found)
+    told = "'name' of people in 2, for example a text was served, a text is what training would read; 'f0' in 1, for "
+    assert f"most of all {told}example 0 was served, 1 is what training would read; 'f1'" in reason.text
+    assert "Ann" not in found.model_dump_json()
+    assert "Bea" not in found.model_dump_json()
 
 
 @pytest.mark.parametrize(

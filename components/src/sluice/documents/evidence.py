@@ -28,6 +28,9 @@ LABEL_DELAY_BOUNDS_S: tuple[int, ...] = tuple(
 )
 """Upper ends of the bins of a label's delay: a minute to thirty days."""
 
+WORST_CELLS = 5
+"""Features that evidence names where their served cells differ."""
+
 SIDES = ("candidate", "stable")
 """The arms."""
 ABOUT = ("task", "environment", "rollout", "stage", "step", "since")
@@ -302,6 +305,17 @@ class Source(FiniteDocument):
     """Rows or samples that answered."""
 
 
+class WrongCells(FiniteDocument):
+    """Served cells of one feature that differ from the offline read."""
+
+    feature: str
+    different: Count
+    view: str | None = None
+    """The feature view that owns it, or ``request``; ``None`` where who counted does not say."""
+    example: str | None = None
+    """One of them: served, and as the training path makes it. Of texts only that they are, since these may be names."""
+
+
 class Cells(FiniteDocument):
     """Served feature cells against the same cells read offline."""
 
@@ -312,6 +326,8 @@ class Cells(FiniteDocument):
     it is not known what it had."""
     worst: str | None = None
     """The feature with most differences."""
+    wrong: tuple[WrongCells, ...] = Field(default=(), max_length=WORST_CELLS, exclude_if=not_)
+    """The features with most differences, the worst first."""
     other_tables: bool = Field(default=False, exclude_if=not_)
     """Whether the tables were built by other code than those of the model's training frame: then none is compared."""
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -18,7 +17,7 @@ from typing import Any
 import polars as pl
 
 from sluice.documents.event_time import moment_of
-from sluice.documents.evidence import Cells
+from sluice.documents.evidence import WORST_CELLS, Cells, WrongCells
 from sluice.errors import BadArtifact
 from sluice.features.parity import FeatureHistory, OfflineCells, offline_cells
 from sluice.models.bundle import BundleManifest
@@ -49,7 +48,8 @@ def recheck_cells(rows: pl.DataFrame, manifest: BundleManifest, history: Feature
         offline = offline_cells(history, requests, features.names)
         return OfflineCells(as_trained(offline.cells, manifest.recipe), offline.as_of)
 
-    return compare_cells(rows, features.names, history.task, read)
+    views = {feature.name: feature.view for feature in features.features}
+    return compare_cells(rows, features.names, history.task, read, views)
 
 
 def _are_others(ours: str | None, theirs: str | None) -> bool:
@@ -58,7 +58,11 @@ def _are_others(ours: str | None, theirs: str | None) -> bool:
 
 
 def compare_cells(
-    rows: pl.DataFrame, names: Sequence[str], task: Task, read: Callable[[pl.DataFrame], OfflineCells]
+    rows: pl.DataFrame,
+    names: Sequence[str],
+    task: Task,
+    read: Callable[[pl.DataFrame], OfflineCells],
+    views: Mapping[str, str] | None = None,
 ) -> Cells:
     """
     Count the cells that differ.
@@ -68,6 +72,7 @@ def compare_cells(
         names: the model's features.
         task: says which keys and inputs a request carries.
         read: reads the cells of requests offline, as of their event time; it is not asked about none.
+        views: of the features, by name.
     """
     carried = (*task.entity_keys, *task.request_inputs)
     request_keys = [json.loads(row or "{}") for row in rows["keys"]]
@@ -84,11 +89,35 @@ def compare_cells(
     moments = [{view: moment_of(text) for view, text in json.loads(row).items()} for row in comparable["as_of"]]
     vectors = zip(comparable["features"], offline.cells.to_dicts(), moments, offline.as_of, strict=True)
     pairs = [(json.loads(online), row) for online, row, then, now in vectors if not _came_later(then, now)]
-    wrong = Counter(name for online, row in pairs for name in names if not _same(online.get(name), row[name]))
-    worst = min(wrong, key=lambda name: (-wrong[name], name)) if wrong else None
-    total = len(names) * len(pairs)
-    excluded = len(names) * rows.height - total
-    return Cells(compared=total, different=sum(wrong.values()), excluded=excluded, worst=worst)
+    wrong, total = _wrong_cells(pairs, names, views or {}), len(names) * len(pairs)
+    different, excluded = sum(each.different for each in wrong), len(names) * rows.height - total
+    worst = wrong[0].feature if wrong else None
+    return Cells(compared=total, different=different, excluded=excluded, worst=worst, wrong=wrong[:WORST_CELLS])
+
+
+def _wrong_cells(
+    pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], names: Sequence[str], views: Mapping[str, str]
+) -> tuple[WrongCells, ...]:
+    """By feature, the worst first."""
+    wrong: dict[str, list[tuple[Any, Any]]] = {}
+    for online, row in pairs:
+        for name in names:
+            if not _same(online.get(name), row[name]):
+                wrong.setdefault(name, []).append((online.get(name), row[name]))
+    return tuple(
+        WrongCells(feature=name, different=len(cells), view=views.get(name), example=_example(*cells[0]))
+        for name, cells in sorted(wrong.items(), key=lambda each: (-len(each[1]), each[0]))
+    )
+
+
+def _example(online: Any, offline: Any) -> str:
+    return f"{_shown(online)} was served, {_shown(offline)} is what training would read"
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    return f"{value:.7g}" if isinstance(value, float | int) else "a text"
 
 
 def _came_later(online: Mapping[str, datetime], offline: Mapping[str, datetime]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sluice.data.divergence import divergence
-from sluice.documents.evidence import Cells, Evidence
+from sluice.documents.evidence import Cells, Evidence, WrongCells
 from sluice.evidence.measurements.measurement import Measurement, Part, StageRows
 from sluice.evidence.measurements.points import DataPoint, PointIndex
 from sluice.evidence.moments import rounded
@@ -37,12 +37,17 @@ def _cells_to_points(evidence: Evidence) -> Iterator[DataPoint]:
         for name in ("compared", "different", "excluded"):
             yield DataPoint(f"cells_{name}", {}, getattr(evidence.cells, name))
         yield DataPoint("cells_other_tables", {}, int(evidence.cells.other_tables))
+        for each in evidence.cells.wrong:
+            yield DataPoint("cells_wrong", {"feature": each.feature}, each.different)
 
 
 def _cells_from_points(points: PointIndex) -> Part:
     total, different, excluded = (points.count(f"cells_{name}") for name in ("compared", "different", "excluded"))
     others = bool(points.count("cells_other_tables"))
-    cells = Cells(compared=total, different=different, excluded=excluded, other_tables=others)
+    names = points.values_of("feature", "cells_wrong")
+    wrong = [WrongCells(feature=name, different=points.count("cells_wrong", feature=name)) for name in names]
+    worst = tuple(sorted(wrong, key=lambda each: -each.different))
+    cells = Cells(compared=total, different=different, excluded=excluded, other_tables=others, wrong=worst)
     return {"cells": cells if total or excluded else None}
 
 

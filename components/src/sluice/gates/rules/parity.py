@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sluice.documents.evidence import Cells
+from sluice.documents.evidence import Cells, WrongCells
 from sluice.documents.verdict import Reason
 from sluice.gates.reasons import no_evidence, share_reason
 from sluice.gates.rule_kind import Question, RuleKind
@@ -24,13 +24,24 @@ def _judge(question: Question) -> tuple[Reason, ...]:
         return (no_evidence(question, "parity", _OTHERS),)
     if cells.compared < cells.excluded:
         return (no_evidence(question, "parity", _too_few(cells)),)
-    worst = f", most of all {cells.worst!r}" if cells.different and cells.worst else ""
+    worst = f", most of all {_worst(cells)}" if cells.different and (cells.wrong or cells.worst) else ""
     left_out = f"; {cells.excluded} more cannot be compared" if cells.excluded else ""
     text = (
         f"{cells.different} of {cells.compared} served feature cells differ from the training path's{worst}{left_out}"
     )
     share = cells.different / cells.compared
     return (share_reason(question, "parity", share, cells.compared, text),)
+
+
+def _worst(cells: Cells) -> str:
+    """The features that differ most, with how many cells of each, its view and an example where these are known."""
+    return "; ".join(map(_named, cells.wrong)) or repr(cells.worst)
+
+
+def _named(wrong: WrongCells) -> str:
+    view = f" of {wrong.view}" if wrong.view else ""
+    example = f", for example {wrong.example}" if wrong.example else ""
+    return f"{wrong.feature!r}{view} in {wrong.different}{example}"
 
 
 def _too_few(cells: Cells) -> str:
