@@ -146,7 +146,7 @@ def test_a_stated_design_effect_counts_requests_for_less() -> None:
     ("changed", "text"),
     [
         ({"history": history(stable=C)}, "another pair of models"),
-        ({"history": history(hours=24)}, "the history has blocks of 24 h, the policy of 12 h"),
+        ({"history": history(hours=24)}, "the history has blocks of 24 h, the rollout of 12 h"),
         ({"history": None}, "no history says"),
     ],
 )
@@ -191,7 +191,7 @@ def _lost(evidence: Evidence) -> Evidence:
     ("broken", "text"),
     [
         (_without_blocks, "the evidence counts requests alone"),
-        (lambda one: one.model_copy(update={"block_hours": 24}), "blocks of 24 h, the policy of 12 h"),
+        (lambda one: one.model_copy(update={"block_hours": 24}), "blocks of 24 h, the rollout of 12 h"),
         (_twice, "has a block twice"),
         (_moved, "does not begin where blocks of this stage do"),
         (_lost, "the blocks have 3600 pairs, 3600 with labels; the totals are 4000 and 4000"),

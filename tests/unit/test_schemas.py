@@ -71,7 +71,7 @@ def test_keys_carry_the_words_of_the_code() -> None:
 @pytest.mark.parametrize(
     ("name", "document"),
     [
-        ("release-state", state_in("canary", paused=True).model_dump(mode="json")),
+        ("release-state", state_in("canary", paused=True, block_hours=6.0).model_dump(mode="json")),
         (
             "evidence",
             in_blocks(

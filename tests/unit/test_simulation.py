@@ -161,6 +161,24 @@ def test_a_history_is_of_other_days_than_the_rollout() -> None:
         assert 20 < history.design_effect < 80  # 18 by day, long-run and widened
 
 
+def test_a_policy_without_a_length_is_played_by_the_one_of_its_history() -> None:
+    policy = POLICY.model_copy(update={"online": POLICY.online.model_copy(update={"block_hours": None})})
+    played: dict[str, list[float]] = {}
+    for world in worlds_named(["equal", "stormy"]):
+        traffic = [SimulatedTraffic(world, SCALE, 5, number) for number in (1, 2)]
+        lengths = [LossBlocks.of(one, policy.online, STABLE).length for one in traffic]
+        played[world.name] = [length.hours for length in lengths if length]
+        seen: set[float | None] = set()
+
+        def decide(state: ReleaseState, evidence: Evidence, policy: GatePolicy, now: str, seen: Any = seen) -> Advice:
+            seen.add(evidence.block_hours)
+            return advance(state, evidence, policy, now)
+
+        play(traffic[0], policy, decide)
+        assert seen == {played[world.name][0]}
+    assert played == {"equal": [6, 6], "stormy": [24, 24]}  # in a storm whole days are one shock
+
+
 def test_blocks_that_are_no_whole_windows_are_refused() -> None:
     online = POLICY.online.model_copy(update={"block_hours": 7})
     (world,) = worlds_named(["equal"])

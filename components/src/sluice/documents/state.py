@@ -130,6 +130,10 @@ def _arms_of(sides: dict[str, Any]) -> Traffic:
     return tuple(arm for arm in every if arm.digest or arm.weight or arm.mirror)
 
 
+_OVER: dict[str, Any] = {"paused": False, "block_hours": None}
+"""What a rollout leaves behind where it ends."""
+
+
 class ReleaseState(FrozenDocument):
     """The release file and the holds of one environment."""
 
@@ -149,6 +153,10 @@ class ReleaseState(FrozenDocument):
     paused: bool = False
     """The stage passed and waits for a person: ``sluice approve``."""
     holds: tuple[Hold, ...] = ()
+    block_hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        default=None, exclude_if=lambda hours: hours is None
+    )
+    """Length of the rollout's blocks of event time, as its history had it; ``None`` where the policy names one."""
 
     @classmethod
     def empty(cls, task: str, environment: str) -> ReleaseState:
@@ -278,7 +286,7 @@ class ReleaseState(FrozenDocument):
         leftover = (RolloutArm(role=LEFTOVER_ROLE, digest=left),) if left else ()
         arms = (RolloutArm(role=STABLE_ROLE, digest=stable, weight=100), *leftover) if stable else ()
         stage = ("drain" if left else "stable") if stable else "empty"
-        return self.successor(rollout=None, stage=stage, step=0, since=now, arms=arms, paused=False, holds=holds)
+        return self.successor(rollout=None, stage=stage, step=0, since=now, arms=arms, **_OVER, holds=holds)
 
     def drained(self, now: str) -> ReleaseState:
         """The state that follows once nothing is sent to the leftover any more: without it."""
@@ -322,6 +330,7 @@ def contradiction(state: ReleaseState) -> tuple[str, str] | None:
         ),
         (any(arm.mirror for arm in arms) == stage.mirrors, "mirror_percent", _presence(stage.name, stage.mirrors)),
         ((state.rollout is not None) == rollout, "rollout", _presence(stage.name, rollout)),
+        (state.block_hours is None or rollout, "block_hours", _presence(stage.name, False)),
         (state.since is not None or not stage.roles, "since", _presence(stage.name, True)),
         (state.step == 0 or stage.weights is None, "step", f"is {state.step}, stage {stage.name} has no steps"),
         (twin is None, twin[1].role if twin else "", f"is the {twin[0].role} digest" if twin else ""),

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from sluice.documents.evidence import Evidence
 from sluice.documents.loss_history import LossHistory
-
-_HISTORIES = TypeAdapter(tuple[LossHistory, ...])
+from sluice.gates.block_length import HISTORIES
 
 
 def with_history(evidence: Evidence, evaluation: Mapping[str, Any]) -> Evidence:
@@ -34,5 +33,5 @@ def recorded_history(evaluation: Mapping[str, Any], hours: float | None) -> Loss
     Raises:
         ValidationError: what is recorded is no history.
     """
-    histories = _HISTORIES.validate_python(evaluation.get("histories", ()))
+    histories = HISTORIES.validate_python(evaluation.get("histories", ()))
     return next((history for history in histories if history.hours == hours), None)

@@ -16,6 +16,7 @@ from sluice.documents.evidence import Cells, Evidence, Source
 from sluice.documents.state import Applied, ReleaseState
 from sluice.evidence.collect import collect_evidence
 from sluice.evidence.rows import decoded
+from sluice.gates.block_length import block_hours_of
 from sluice.models.bundle import BundleManifest
 from sluice.predictions.log import first_answers
 from sluice.predictions.windows import ROW_SCHEMA, list_windows, read_window
@@ -115,7 +116,7 @@ class PredictionSource:
             subject.profiles,
             now=now,
             label_maturity_hours=policy.online.label_maturity_hours,
-            block_hours=policy.online.block_hours,
+            block_hours=block_hours_of(policy.online, state),
             recent_hours=policy.online.oldest_hours,
             cells=cells,
             slices=slices,

@@ -16,7 +16,7 @@ No interval is NaN at both ends, which every role reads as INCONCLUSIVE (``sluic
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import NamedTuple
@@ -88,18 +88,23 @@ def block_sums(block: Ints, judged: Floats, covariates: Mapping[str, Floats], bl
 
 
 def sums_by_length(
-    hours: Floats, end: float, judged: Floats, covariates: Mapping[str, Floats]
+    hours: Floats,
+    end: float,
+    judged: Floats,
+    covariates: Mapping[str, Floats],
+    tried: Sequence[float] = LENGTHS_HOURS,
 ) -> dict[float, BlockSums]:
     """
-    The same requests in blocks of each of ``LENGTHS_HOURS`` of which there are enough for a history.
+    The same requests in blocks of each of these lengths of which there are enough for a history.
 
     Args:
         hours: (n,) since the first block began.
         end: hours until the end; a part of a block is none.
         judged, covariates: as of ``block_sums``.
+        tried: lengths in hours.
     """
     lengths: dict[float, BlockSums] = {}
-    for length in LENGTHS_HOURS:
+    for length in tried:
         blocks = int(end // length)
         if blocks >= MINIMUM_HISTORY:
             whole = hours < blocks * length

@@ -53,7 +53,7 @@ def policy_contradictions(online: Online) -> Iterator[Contradiction]:
 
 def _of_blocks(online: Online) -> Iterator[Contradiction]:
     """A block that the policy names itself and that is too long for a stage which compares losses in its own time."""
-    if "block_hours" not in online.model_fields_set or online.design_effect is not None:
+    if online.block_hours is None or online.design_effect is not None:
         return
     needed = FIRST_LOOK * online.block_hours + online.label_maturity_hours
     for name, stage in online.stages.items():

@@ -32,7 +32,7 @@ from sluice.gates.sequential import Interval
 def history_of_pair(question: Question) -> LossHistory | None:
     """The history in the evidence, if it is of the model that is stable here and of blocks as the policy wants them."""
     history = question.evidence.history
-    fits = history and history.stable == question.state.stable and history.hours == question.online.block_hours
+    fits = history and history.stable == question.state.stable and history.hours == question.block_hours
     return history if fits else None
 
 
@@ -71,7 +71,7 @@ def block_measurement(question: Question) -> MeasuredInterval | str:
     """The interval over the blocks that count; a sentence where there is none."""
     if problem := blocks_problem(question):
         return problem
-    blocks, hours = countable(question), question.online.block_hours
+    blocks, hours = countable(question), question.block_hours
     document = history_of_pair(question)
     names = document.adjustment.names if document and document.adjustment else ()
     sums = _sums(blocks, names if all(set(names) <= block.covariates.keys() for block in blocks) else ())
@@ -116,7 +116,7 @@ def _missing_history(question: Question) -> str:
         return "no history says how far requests of one time depend on each other"
     if history.stable != question.state.stable:
         return "the history in the evidence is of another pair of models"
-    return f"the history has blocks of {history.hours:g} h, the policy of {question.online.block_hours:g} h"
+    return f"the history has blocks of {history.hours:g} h, the rollout of {question.block_hours:g} h"
 
 
 def _sums(blocks: Sequence[LossBlock], names: tuple[str, ...]) -> BlockSums:
@@ -133,13 +133,13 @@ def _sums(blocks: Sequence[LossBlock], names: tuple[str, ...]) -> BlockSums:
 
 def blocks_problem(question: Question) -> str | None:
     """Why the blocks of the evidence cannot be judged by, in a sentence."""
-    evidence, wanted = question.evidence, question.online.block_hours
+    evidence, wanted = question.evidence, question.block_hours
     if evidence.block_hours is None:
         return (
             "the evidence counts requests alone: let what collects it be as new as the gate, or state a design_effect"
         )
     if evidence.block_hours != wanted:
-        return f"the evidence has blocks of {evidence.block_hours:g} h, the policy of {wanted:g} h"
+        return f"the evidence has blocks of {evidence.block_hours:g} h, the rollout of {wanted:g} h"
     return _contradiction(evidence, mirrored=question.state.is_mirrored)
 
 

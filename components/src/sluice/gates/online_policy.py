@@ -25,8 +25,11 @@ class LookTiming(PolicyModel):
     """Age from which evidence is too old to be read; by default the time between two looks."""
     label_maturity_hours: float = Field(default=6, ge=0)
     """Age at which a request's label counts as due."""
-    block_hours: float = Field(default=24, gt=0)
-    """Length of a block of event time: losses are compared by block, since requests of one time are not independent."""
+    block_hours: float | None = Field(default=None, gt=0)
+    """
+    Length of a block of event time: losses are compared by block, since requests of one time are not independent. Left
+    out, it is the shortest that depends little on its neighbours in the history of the pair, and a day without one.
+    """
     design_effect: float | None = Field(default=None, ge=1)
     """
     How many requests tell as much as one that is independent of all others, for a model without a history of blocks;

@@ -10,6 +10,7 @@ from sluice.documents.event_time import moment_of
 from sluice.documents.evidence import Evidence
 from sluice.documents.state import ReleaseState
 from sluice.documents.verdict import Reason
+from sluice.gates.block_length import block_hours_of
 from sluice.gates.blocks import TUNED_AT
 from sluice.gates.group_sequential import boundaries
 from sluice.gates.online_policy import Online
@@ -65,6 +66,11 @@ class Question(NamedTuple):
     def block_critical(self, number: int, alpha: float) -> float:
         """As ``critical``, of a mean of ``number`` blocks of event time."""
         return self.critical(number, alpha, TUNED_AT)
+
+    @property
+    def block_hours(self) -> float:
+        """Length of the rollout's blocks of event time."""
+        return block_hours_of(self.online, self.state)
 
     @property
     def look(self) -> int:

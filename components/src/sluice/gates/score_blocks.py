@@ -26,7 +26,7 @@ def score_measurement(question: Question, what: str) -> MeasuredInterval | str:
     """The interval over the blocks that are over; a sentence where there is none."""
     if problem := blocks_problem(question):
         return problem
-    hours = question.online.block_hours
+    hours = question.block_hours
     blocks = whole_blocks(question.evidence, timedelta(hours=hours))
     sums = _block_sums(question.rule.metric, blocks)
     if sums is None:

@@ -12,6 +12,7 @@ from sluice.documents.event_time import iso, moment_of
 from sluice.documents.loss_history import LossHistory
 from sluice.documents.state import ReleaseState
 from sluice.evidence.history import recorded_history
+from sluice.gates.block_length import block_hours_of
 from sluice.gates.loss_history import block_history
 from sluice.gates.online_policy import Online
 from sluice.gates.planning import BETA, blocks_needed
@@ -29,7 +30,7 @@ def expected_end(state: ReleaseState, online: Online, evaluation: Mapping[str, A
         evaluation: as it was recorded with the proposal.
     """
     section = online.stages.get(state.stage)
-    history = _history(evaluation, online.block_hours)
+    history = _history(evaluation, block_hours_of(online, state))
     if section is None or state.since is None or not STAGES[state.stage].mirrors or section.looks is not None:
         return None
     if history is None or history.stable != state.stable:
@@ -37,7 +38,7 @@ def expected_end(state: ReleaseState, online: Online, evaluation: Mapping[str, A
     blocks = [_blocks(history, rule, online) for rule in section.rules if _shows(rule)]
     if not blocks:
         return None
-    hours = max(section.soak_hours, max(blocks) * online.block_hours + online.label_maturity_hours)
+    hours = max(section.soak_hours, max(blocks) * block_hours_of(online, state) + online.label_maturity_hours)
     return iso(moment_of(state.since) + timedelta(hours=hours))
 
 

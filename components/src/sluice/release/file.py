@@ -21,7 +21,7 @@ from sluice.strict_yaml import read_yaml
 
 _FIX = "restore the file from its last commit; only Sluice writes it"
 _STRATEGIES = "../../../strategies"
-_PAUSED, _ARMS = "paused", "arms"
+_PAUSED, _ARMS, _BLOCK_HOURS = "paused", "arms", "block-hours"
 """Written only where it is so: a file of an older version without the key reads, and stays, byte for byte the same."""
 _TEXTS = ("task", "environment", "rollout", "stage", "since", "stable", "candidate")
 _NUMBERS = ("sequence", "step", "stable-weight", "candidate-weight", "mirror-percent")
@@ -102,6 +102,7 @@ def state_of_literals(values: Mapping[str, str], name: str, holds: tuple[Hold, .
     fields: dict[str, Any] = {key: values[key] or None for key in _TEXTS}
     fields |= {key.replace("-", "_"): _number(values[key], f"{name}: {key}") for key in _NUMBERS}
     fields |= {_PAUSED: _PAUSED in values}
+    fields |= {"block_hours": _hours(values[_BLOCK_HOURS], f"{name}: {_BLOCK_HOURS}")} if _BLOCK_HOURS in values else {}
     try:
         fields |= {_ARMS: json.loads(values[_ARMS])} if _ARMS in values else {}
     except ValueError as error:
@@ -131,7 +132,7 @@ def _read_literals(document: dict[str, Any], name: str) -> dict[str, str]:
     except (KeyError, TypeError, ValueError) as error:
         raise BadArtifact(f"{name}: configMapGenerator", "is not one ConfigMap of key=value literals", _FIX) from error
     required = {*_TEXTS, *_NUMBERS, *_BUNDLES}
-    _only(values, required | {_PAUSED, _ARMS}, name)
+    _only(values, required | {_PAUSED, _ARMS, _BLOCK_HOURS}, name)
     if values.get(_PAUSED, "true") != "true":
         raise BadArtifact(f"{name}: {_PAUSED}", f"is 'true' or absent, got {values[_PAUSED]!r}", _FIX)
     if missing := sorted(required - set(values)):
@@ -191,3 +192,10 @@ def _number(text: str, name: str) -> int:
     if not (text.isascii() and text.isdigit()):
         raise BadArtifact(name, f"is not a whole number, got {text!r}", _FIX)
     return int(text)
+
+
+def _hours(text: str, name: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise BadArtifact(name, f"is no number of hours, got {text!r}", _FIX) from error

@@ -22,6 +22,7 @@ from sluice.content import digest_of_value
 from sluice.documents.evidence import Evidence
 from sluice.documents.state import Hold, ReleaseState
 from sluice.documents.verdict import Decision, Reason, Verdict, identify, overall, unanimous
+from sluice.gates.block_length import DAY_HOURS, BlockLength, chosen_length
 from sluice.gates.policy import GatePolicy
 from sluice.release.snapshot import Snapshot
 from sluice.rollout.drain import WAITS
@@ -74,7 +75,11 @@ def propose(
     reasons = (broken,) if broken else tuple(offline_reasons)
     verdict = unanimous(reason.verdict for reason in reasons)
     accepted = verdict is Verdict.PASS
-    action, after = start(state, candidate, snapshot.policy, now) if accepted else ("refuse", state)
+    length = chosen_length(snapshot.policy.online, evidence, state.stable) if accepted else None
+    action, after = start(state, candidate, snapshot.policy, now, length) if accepted else ("refuse", state)
+    if length:
+        text = f"losses are compared by blocks of {length.hours:g} h: {length.why}"
+        reasons = (*reasons, Reason.plain("block_hours", Verdict.PASS, text))
     evidence_digest = digest_of_value(dict(evidence))
     identity = [state.task, state.environment, candidate, evidence_digest, snapshot.policy_digest, now, run.get("id")]
     return Decision.between(
@@ -193,11 +198,20 @@ def forward(state: ReleaseState, policy: GatePolicy, now: str) -> tuple[str, Rel
     return move.stage.action, _state_after(state, move, now)
 
 
-def start(state: ReleaseState, candidate: str, policy: GatePolicy, now: str) -> tuple[str, ReleaseState]:
-    """The action and the state that an accepted proposal leads to."""
+def start(
+    state: ReleaseState, candidate: str, policy: GatePolicy, now: str, length: BlockLength | None = None
+) -> tuple[str, ReleaseState]:
+    """
+    The action and the state that an accepted proposal leads to.
+
+    Args:
+        length: of the rollout's blocks, where the policy names none; a day is not written down.
+    """
     move = beginning(policy.online, first_model=state.stable is None)
     rollout = f"r{state.sequence + 1:04d}-{short(candidate)}"
-    return move.stage.action, _state_after(state, move, now, rollout, candidate)
+    hours = length.hours if length and length.hours != DAY_HOURS else None
+    after = _state_after(state, move, now, rollout, candidate)
+    return move.stage.action, after.model_copy(update={"block_hours": hours})
 
 
 def _state_after(

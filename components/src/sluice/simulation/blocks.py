@@ -12,7 +12,8 @@ from sluice.arrays import Floats
 from sluice.documents.evidence import LossBlock
 from sluice.documents.loss_history import LossHistory
 from sluice.errors import BadInput
-from sluice.gates.blocks import BlockHistory, BlockSums, block_sums
+from sluice.gates.block_length import DAY_HOURS, BlockLength, length_of_history
+from sluice.gates.blocks import LENGTHS_HOURS, BlockHistory, BlockSums, shortest_length, sums_by_length
 from sluice.gates.loss_history import block_history, loss_history
 from sluice.gates.online_policy import Online
 from sluice.simulation.counting import unchecked
@@ -67,11 +68,16 @@ class LossBlocks(NamedTuple):
     windows: int
     """Windows between two looks in a block."""
     history: LossHistory | None
+    length: BlockLength | None = None
+    """Where the policy names none."""
 
     @classmethod
     def of(cls, traffic: SimulatedTraffic, online: Online, stable: str) -> LossBlocks:
         """As a policy wants them."""
-        return cls(windows_a_block(online.block_hours, traffic.scale.look_hours), history_for(traffic, online, stable))
+        history, look_hours = history_for(traffic, online, stable), traffic.scale.look_hours
+        hours = online.block_hours or (history.hours if history else DAY_HOURS)
+        length = BlockLength(hours, "as the history has it") if online.block_hours is None else None
+        return cls(windows_a_block(hours, look_hours), history, length)
 
 
 def windows_a_block(policy_hours: float, look_hours: float) -> int:
@@ -153,7 +159,8 @@ def history_for(traffic: SimulatedTraffic, online: Online, stable: str) -> LossH
     """
     What the candidate's evaluation would say; ``None`` where the policy states a design effect: that is played then.
 
-    Evaluations are of other days of the same world, ``HISTORY_DAYS`` of them.
+    Evaluations are of other days of the same world, ``HISTORY_DAYS`` of them. Where the policy names no length, it is
+    the shortest that will do of those that are whole windows.
     """
     if online.design_effect is not None:
         return None
@@ -173,18 +180,23 @@ def _arrays(history: LossHistory) -> BlockHistory:
 
 @lru_cache(maxsize=512)
 def _history(
-    world: World, scale: TrafficScale, seed: int, number: int, hours: float, stable: str
+    world: World, scale: TrafficScale, seed: int, number: int, hours: float | None, stable: str
 ) -> LossHistory | None:
-    past = SimulatedTraffic(world, scale, seed, _PAST + number)
-    blocks = int(24 * HISTORY_DAYS / hours)
-    requests = past.span(0, round(blocks * hours / scale.look_hours))
+    past, end = SimulatedTraffic(world, scale, seed, _PAST + number), 24 * HISTORY_DAYS
+    requests = past.span(0, round(end / scale.look_hours))
     people = past.population(shadow=True)
     ours, theirs = (
         requests.candidate_fails | requests.candidate_refuses,
         requests.stable_fails | requests.stable_refuses,
     )
     both = ~ours & ~theirs & np.isfinite(requests.label_at)
-    row, place = requests.row[both], (requests.at[both] // hours).astype(np.int64)
+    row, at = requests.row[both], requests.at[both]
     difference = people.candidate_losses[row] - people.stable_losses[row] + past.shift(requests.window[both])
-    sums = block_sums(place, difference, {name: values[row] for name, values in people.covariates.items()}, blocks)
-    return loss_history(sums, hours, float(difference.var()), stable)
+    covariates = {name: values[row] for name, values in people.covariates.items()}
+    tried = (hours,) if hours else tuple(one for one in LENGTHS_HOURS if (one / scale.look_hours) % 1 == 0)
+    lengths = sums_by_length(at, end, difference, covariates, tried)
+    documents = (loss_history(sums, length, float(difference.var()), stable) for length, sums in lengths.items())
+    histories = {document.hours: document for document in documents if document}
+    if not histories:
+        return None
+    return histories[length_of_history(list(histories.values()), shortest_length(lengths)).hours]

@@ -158,7 +158,7 @@ def _log_loss(look: Look, rule: OnlineRule, stage: OnlineStage, online: Online) 
     alpha = rule.alpha or online.alpha
     effect = look.history.design_effect if look.history else online.design_effect or 1.0
     if look.blocks and look.history and not rule.per_slice:
-        over = int((look.hours - online.label_maturity_hours) // online.block_hours)
+        over = int((look.hours - online.label_maturity_hours) // look.history.hours)
         return _by_block(look.blocks.countable(over), look.history, margin, alpha)
     if not look.mirrored:
         return ANYTHING if rule.per_slice else _stratified(look, margin, needed, alpha, effect)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sluice.errors import BadInput
+from sluice.gates.block_length import DAY_HOURS
 from sluice.gates.blocks import FIRST_LOOK, shortest_length
 from sluice.gates.loss_history import block_history, loss_history
 from sluice.gates.planning import BETA, blocks_needed, reachable_margin
@@ -71,7 +72,7 @@ def plan_shadow(policy_path: Path, pairs_path: Path, part: str | None = None) ->
     pairs = read_pairs(pairs_path, part)
     lengths = lengths_of(pairs)
     shortest = shortest_length(lengths)
-    hours = shortest or policy.online.block_hours
+    hours = shortest or policy.online.block_hours or DAY_HOURS
     variance = float(pairs.difference.var())
     document = loss_history(lengths[hours], hours, variance, None) if hours in lengths and variance > 0 else None
     if document is None:

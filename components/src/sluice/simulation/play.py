@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 from sluice.documents.evidence import Evidence
 from sluice.documents.state import ReleaseState
 from sluice.evidence.minutes import candidate_counts
+from sluice.gates.block_length import BlockLength
 from sluice.gates.policy import GatePolicy
 from sluice.rollout.advance import Advice, advance, start
 from sluice.simulation.blocks import LossBlocks, block_table
@@ -50,7 +51,7 @@ def play(
         every_look: ask ``decide`` at looks too at which surely nothing is decided (``idle``).
     """
     watch, blocks = Watch(traffic, policy.online.label_maturity_hours), LossBlocks.of(traffic, policy.online, STABLE)
-    state, hours, look = first_state(policy), traffic.scale.look_hours, 0
+    state, hours, look = first_state(policy, blocks.length), traffic.scale.look_hours, 0
     stretches: list[Stretch] = []
     stage = Stretch(0, 0, _road(state, traffic))
     while state.rollout is not None:
@@ -83,11 +84,11 @@ def unattended(policy: GatePolicy) -> GatePolicy:
     return policy.model_copy(update={"online": policy.online.model_copy(update=agreed)})
 
 
-def first_state(policy: GatePolicy) -> ReleaseState:
+def first_state(policy: GatePolicy, length: BlockLength | None = None) -> ReleaseState:
     """The state that an accepted proposal leads to, where a model is stable."""
     empty = ReleaseState.empty(policy.task, policy.environment)
     stable = empty.settled(STABLE, clock(0), ()).model_copy(update={"sequence": 0})
-    return start(stable, CANDIDATE, policy, clock(0))[1]
+    return start(stable, CANDIDATE, policy, clock(0), length)[1]
 
 
 def _look(state: ReleaseState, view: Glance, traffic: SimulatedTraffic, look: int, blocks: LossBlocks) -> Look:

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from sluice.errors import BadInput
+from sluice.gates.block_length import DAY_HOURS
 from sluice.gates.blocks import FIRST_LOOK
 from sluice.gates.policy import GatePolicy, read_policy
 from sluice.simulation.blocks import HISTORY_DAYS
@@ -134,6 +135,9 @@ def replay_pairs(policy_path: Path, pairs_path: Path, options: ReplayOptions) ->
     policy, digest = read_policy(policy_path)
     terms = shadow_terms(policy, options)
     pairs = read_pairs(pairs_path, options.part)
+    shortest = shortest_block(pairs)
+    if policy.online.block_hours is None and shortest and _cuts_a_day(shortest):
+        terms = replace(terms, block_hours=shortest)
     table = day_table(pairs, terms)
     spread = influence_spread(table)
     if not spread > 0:
@@ -155,7 +159,7 @@ def replay_pairs(policy_path: Path, pairs_path: Path, options: ReplayOptions) ->
         first_hour=pairs.first_hour,
         spread=spread,
         in_time=_in_time(pairs, terms),
-        block_hours=shortest_block(pairs),
+        block_hours=shortest,
         rollouts=len(draws.days),
         rules=replay(table, terms, draws),
     )
@@ -198,11 +202,15 @@ def shadow_terms(policy: GatePolicy, options: ReplayOptions) -> ShadowTerms:
 
 
 def _block_hours(policy: GatePolicy) -> float:
-    hours = policy.online.block_hours
-    if (24 / hours) % 1:
+    hours = policy.online.block_hours or DAY_HOURS
+    if not _cuts_a_day(hours):
         rule = f"is {hours:g}, and days are replayed whole"
         raise BadInput("block_hours", rule, "replay a policy whose blocks cut a day evenly: 24, 12, 8, 6, …")
     return hours
+
+
+def _cuts_a_day(hours: float) -> bool:
+    return (_DAY_HOURS / hours) % 1 == 0
 
 
 def run(policy_path: Path, pairs_path: Path, options: ReplayOptions, page: Path | None, *, as_json: bool) -> None:
