@@ -59,6 +59,8 @@ simulate: $(READY)  ## play the shipped policy against known worlds; rewrites do
 	$(BIN)/sluice simulate $(POLICY) --compare --rollouts 500 --write docs/simulation.md
 	$(BIN)/sluice simulate $(POLICY) $(REPLAY)/flights.parquet
 	$(BIN)/sluice simulate $(POLICY) $(REPLAY)/two-hours-late.parquet --margin-sd 2
+	$(BIN)/sluice simulate $(POLICY) $(REPLAY)/flights.parquet --compare --rollouts 500
+	$(BIN)/sluice simulate $(POLICY) $(REPLAY)/two-hours-late.parquet --margin-sd 2 --compare --rollouts 500
 
 REPORT ?= docs/reliability.md
 reliability: $(READY)  ## break the release on purpose, row by row; rewrites docs/reliability.md (FULL=1: longer)

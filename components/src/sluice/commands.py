@@ -225,11 +225,13 @@ def simulate(
     Example: sluice simulate POLICY.yaml --replay pairs.parquet --hours 720
     """
     of_replay = bool(part or margin_sd is not None or hours is not None or contiguous)
-    _require_one_way_to_simulate(replay, of_worlds=bool(world or compare), of_replay=of_replay)
+    _require_one_way_to_simulate(replay, of_worlds=bool(world), of_replay=of_replay)
+    if compare and contiguous:
+        raise BadInput("--compare", "draws days again, for other tools wait longer", "leave out --contiguous")
     if replay:
         from sluice.simulation import replay_command
 
-        options = replay_command.ReplayOptions(rollouts, seed, look_every, hours, margin_sd, part, contiguous)
+        options = replay_command.ReplayOptions(rollouts, seed, look_every, hours, margin_sd, part, contiguous, compare)
         replay_command.run(policy, replay, options, write, as_json=as_json)
         return
     from sluice.simulation import command
@@ -254,7 +256,7 @@ def simulate(
 
 def _require_one_way_to_simulate(replay: Path | None, *, of_worlds: bool, of_replay: bool) -> None:
     if replay and of_worlds:
-        raise BadInput("--replay", "plays its own days", "leave out --world and --compare")
+        raise BadInput("--replay", "plays its own days", "leave out --world")
     if of_replay and not replay:
         raise BadInput("--slice, --margin-sd, --hours, --contiguous", "are of a replay", "give --replay PAIRS")
 

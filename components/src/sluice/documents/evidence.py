@@ -204,7 +204,15 @@ class LossBlock(FiniteDocument):
     sampling: float = Field(default=0.0, ge=0)
     """Variance of ``difference`` that comes from arms that answered different requests."""
     covariates: dict[str, float] = {}
-    """Sums over the same pairs of what stable and the labels say alone, by name."""
+    """
+    Sums of what stable and the labels say alone, by name: over the same pairs, else of stable's means in each window,
+    weighted as ``difference``.
+    """
+    products: dict[str, float] = Field(default={}, exclude_if=not_)
+    """
+    As ``sampling``, of stable's arm: covariances of its loss with a covariate, ``loss*NAME``, and of two covariates,
+    ``NAME*NAME``; where arms answered different requests.
+    """
     shift: float | None = Field(default=None, ge=0, exclude_if=_is_none)
     """Sum of the distances of both scores, in shadow."""
     same: Count | None = Field(default=None, exclude_if=_is_none)

@@ -6,9 +6,31 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from sluice.documents.event_time import Moment
 from sluice.documents.model import FiniteDocument
 
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 Variance = Annotated[float, Field(ge=0)]
+
+
+def product_name(first: str, second: str) -> str:
+    """How blocks call what two covariates, or the loss and one, have in common."""
+    return f"{first}*{second}"
+
+
+class ArmVariances(FiniteDocument):
+    """Of one request, where arms answer different requests: what their sampling adds."""
+
+    candidate: Variance
+    """Of the candidate's loss."""
+    stable: Variance
+    """Of stable's."""
+    adjusted: Variance
+    """Of stable's loss plus slopes · covariates."""
 
 
 class LossAdjustment(FiniteDocument):
@@ -21,6 +43,8 @@ class LossAdjustment(FiniteDocument):
     """Variance of slopes · means: how well history knows them."""
     variance: Variance
     """Of an adjusted influence, long-run and widened."""
+    arms: ArmVariances | None = Field(default=None, exclude_if=_is_none)
+    """``None`` in histories of before: then nothing is adjusted where arms answer different requests."""
 
     @model_validator(mode="after")
     def _one_a_name(self) -> LossAdjustment:
@@ -49,3 +73,6 @@ class LossHistory(FiniteDocument):
     """As ``variance``, of the mean distance of both scores."""
     same_variance: Variance | None = None
     """As ``variance``, of the share of requests that both decide alike."""
+    first: Moment | None = Field(default=None, exclude_if=_is_none)
+    last: Moment | None = Field(default=None, exclude_if=_is_none)
+    """Beginning and end of the time that it is of; ``None`` where nobody says."""

@@ -106,12 +106,13 @@ def evaluate(
     best = max(baselines, key=lambda role: baselines[role].values.get("auc", -1.0), default=None)
     candidate = whole.get(_CANDIDATE)
     digest = production.digest if production else None
-    histories, block_hours = _histories(bench, digest) if digest else ((), None)
+    window = iso(task.splits.test), iso(task.splits.live)
+    histories, block_hours = _histories(bench, digest, window) if digest else ((), None)
     if pairs and bench.models.keys() >= {_CANDIDATE, _PRODUCTION}:
         write_pairs(pairs, holdout, bench.models[_PRODUCTION].scores, bench.models[_CANDIDATE].scores)
     return Evaluation(
         model=variant,
-        window=(iso(task.splits.test), iso(task.splits.live)),
+        window=window,
         n=holdout.n,
         positives=int(holdout.labels.sum()),
         threshold=bench.models[_CANDIDATE].threshold if candidate else 0.5,
@@ -130,13 +131,13 @@ def evaluate(
     )
 
 
-def _histories(bench: _Bench, production: str) -> tuple[tuple[LossHistory, ...], float | None]:
+def _histories(bench: _Bench, production: str, window: tuple[str, str]) -> tuple[tuple[LossHistory, ...], float | None]:
     ours, theirs = (bench.models.get(role) for role in (_CANDIDATE, _PRODUCTION))
     if not ours or not theirs:
         return (), None
     moments = bench.holdout.frame["event_time"].dt.epoch("us").to_numpy() / 3.6e9
     hours = moments - 24 * np.floor(moments.min() / 24)
-    return loss_histories(bench.holdout.labels, hours, ours, theirs, production)
+    return loss_histories(bench.holdout.labels, hours, ours, theirs, production, window)
 
 
 def _bench(

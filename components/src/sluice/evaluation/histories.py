@@ -9,11 +9,16 @@ from sluice.documents.loss_history import LossHistory
 from sluice.evaluation.intervals import ScoredModel
 from sluice.evaluation.metrics import calibration_covariates, log_losses
 from sluice.gates.blocks import shortest_length, sums_by_length
-from sluice.gates.loss_history import loss_history
+from sluice.gates.loss_history import ArmLosses, loss_history
 
 
 def loss_histories(
-    labels: Ints, hours: Floats, candidate: ScoredModel, production: ScoredModel, stable: str
+    labels: Ints,
+    hours: Floats,
+    candidate: ScoredModel,
+    production: ScoredModel,
+    stable: str,
+    window: tuple[str, str] | None = None,
 ) -> tuple[tuple[LossHistory, ...], float | None]:
     """
     A history for each length of ``LENGTHS_HOURS`` of which there are blocks enough, and the shortest that will do.
@@ -23,16 +28,22 @@ def loss_histories(
         hours: (n,) hours since the holdout began.
         candidate, production: of (n,) scores each.
         stable: production's digest.
+        window: moments at which the holdout begins and ends.
     """
     end = float(hours.max(initial=0.0))
-    difference = log_losses(labels, candidate.scores) - log_losses(labels, production.scores)
+    ours, theirs = (log_losses(labels, model.scores) for model in (candidate, production))
+    difference = ours - theirs
     covariates = calibration_covariates(labels.astype(np.float64), production.scores)
     lengths = sums_by_length(hours, end, difference, covariates)
     shift = sums_by_length(hours, end, np.abs(candidate.scores - production.scores), {})
     alike = (candidate.scores >= candidate.threshold) == (production.scores >= production.threshold)
     same = sums_by_length(hours, end, alike.astype(np.float64), {})
     variance = float(difference.var(ddof=1)) if difference.size > 1 else 0.0
+    requests = ArmLosses(ours, theirs, covariates)
     histories = (
-        loss_history(sums, length, variance, stable, (shift[length], same[length])) for length, sums in lengths.items()
+        loss_history(sums, length, variance, stable, (shift[length], same[length]), requests)
+        for length, sums in lengths.items()
     )
-    return tuple(history for history in histories if history), shortest_length(lengths)
+    times = dict(zip(("first", "last"), window, strict=True)) if window else {}
+    whole = tuple(history.model_copy(update=times) for history in histories if history)
+    return whole, shortest_length(lengths)

@@ -62,6 +62,8 @@ class BlockSums:
     covariates: Floats
     names: tuple[str, ...]
     sampling: Floats | None = None
+    adjusted_sampling: Floats | None = None
+    """(..., K) the same of ``judged`` less slopes · covariates; ``None`` where that is not known."""
 
     def at(self, blocks: Ints) -> BlockSums:
         """The blocks of these numbers, (..., K); of one rollout's sums."""
@@ -291,7 +293,7 @@ def plain_intervals(
         alpha: two-sided error over all looks.
         critical: by default of every look; of stages of fixed looks another one.
     """
-    floor = _expected_variance(sums, history, history.variance)
+    floor = _expected_variance(sums, history, history.variance, sums.sampling)
     return _sequence(sums.judged, sums.counts, floor, margin, _critical_values(sums, alpha, critical))
 
 
@@ -300,7 +302,7 @@ def block_intervals(
 ) -> BlockIntervals:
     """The interval to decide by, and what it is made of; arguments as of ``plain_intervals``."""
     adjustment = history.adjustment
-    if adjustment is None or not set(adjustment.names) <= set(sums.names):
+    if adjustment is None or not _adjustable(sums, adjustment):
         plain = plain_intervals(history, sums, margin, alpha, critical)
         return BlockIntervals(plain, plain, None, np.zeros(plain.low.shape, dtype=bool), sums.names)
     plain = plain_intervals(history, sums, margin, alpha / 2, critical)
@@ -308,6 +310,11 @@ def block_intervals(
     shared, apart = _in_common(plain, adjusted)
     left_out = tuple(name for name in sums.names if name not in adjustment.names)
     return BlockIntervals(shared, plain, adjusted, apart, left_out)
+
+
+def _adjustable(sums: BlockSums, adjustment: Adjustment) -> bool:
+    known = sums.sampling is None or sums.adjusted_sampling is not None
+    return known and set(adjustment.names) <= set(sums.names)
 
 
 def _adjusted_bounds(
@@ -318,15 +325,15 @@ def _adjusted_bounds(
     judged = sums.judged - surprise @ adjustment.slopes
     # The error of history's means does not change from look to look, so it takes a fixed quantile.
     more = NormalDist().inv_cdf(1 - alpha / 2) * float(np.sqrt(adjustment.mean_error))
-    floor = _expected_variance(sums, history, adjustment.variance)
+    floor = _expected_variance(sums, history, adjustment.variance, sums.adjusted_sampling)
     return _sequence(judged, sums.counts, floor, margin, _critical_values(sums, alpha, critical), more)
 
 
-def _expected_variance(sums: BlockSums, history: BlockHistory, variance: float) -> Floats:
+def _expected_variance(sums: BlockSums, history: BlockHistory, variance: float, sampling: Floats | None) -> Floats:
     """Of the sum of the judged after each block, (..., K), as history has it, and as arms that were split add to it."""
-    if sums.sampling is None:
+    if sampling is None:
         return np.arange(1, sums.counts.shape[-1] + 1) * variance * history.mean_count**2
-    return np.asarray((variance * sums.counts**2 + sums.sampling).cumsum(axis=-1))
+    return np.asarray((variance * sums.counts**2 + sampling).cumsum(axis=-1))
 
 
 def _critical_values(sums: BlockSums, alpha: float, critical: Critical) -> Floats:

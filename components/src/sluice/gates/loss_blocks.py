@@ -9,13 +9,15 @@ Candidate's loss against stable's with a block of event time as the unit, as far
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
 
 from sluice.documents.event_time import moment_of
 from sluice.documents.evidence import Evidence, LossBlock
-from sluice.documents.loss_history import LossHistory
+from sluice.documents.loss_history import LossAdjustment, LossHistory
+from sluice.gates.adjustment import adjusted_sampling, left_out
 from sluice.gates.blocks import (
     MINIMUM_HISTORY,
     BlockIntervals,
@@ -43,7 +45,7 @@ def effect_of(question: Question) -> float | None:
     if question.online.design_effect is not None:
         return question.online.design_effect
     blocks, pairs = countable(question), question.evidence.pairs.loss
-    own = history_of(_sums(blocks, ()))
+    own = history_of(block_sums_of(blocks))
     return design_effect(own, pairs.variance) if own and pairs else None
 
 
@@ -73,20 +75,23 @@ def block_measurement(question: Question) -> MeasuredInterval | str:
         return problem
     blocks, hours = countable(question), question.block_hours
     document = history_of_pair(question)
-    names = document.adjustment.names if document and document.adjustment else ()
-    sums = _sums(blocks, names if all(set(names) <= block.covariates.keys() for block in blocks) else ())
-    history = block_history(document) if document else history_of(_sums(blocks, ()))
+    reason = left_out(question, document, blocks)
+    adjustment = document.adjustment if document and not reason else None
+    sums = block_sums_of(blocks, adjustment)
+    history = block_history(document) if document else history_of(sums)
     if history is None:
         have = f"{len(blocks)} of {MINIMUM_HISTORY} blocks of {hours:g} h are in"
         return f"{_missing_history(question)}, and {have}: state a design_effect, or wait"
     if not blocks:
         return f"no block of {hours:g} h is over with its labels due"
+    history = history if adjustment else replace(history, adjustment=None)
+    what = f"{_WHAT[question.state.is_mirrored]}, {len(blocks)} blocks of {hours:g} h"
     intervals = block_intervals(history, sums, _margin(question), question.alpha, question.block_critical)
     ends = (end[-1] for end in intervals.shared)
     return MeasuredInterval(
         Interval(*(float(end) for end in ends)),
         sum(block.labelled for block in blocks),
-        f"{_WHAT[question.state.is_mirrored]}, {len(blocks)} blocks of {hours:g} h{_remark(intervals)}",
+        what + _remark(intervals, adjustment, reason),
         question.alpha,
         blocks=len(blocks),
         history=history,
@@ -102,12 +107,12 @@ def _margin(question: Question) -> float:
     return sign * (question.rule.margin or 0.0)
 
 
-def _remark(intervals: BlockIntervals) -> str:
-    if intervals.adjusted is None:
-        return ""
+def _remark(intervals: BlockIntervals, adjustment: LossAdjustment | None, reason: str) -> str:
+    if adjustment is None:
+        return f", not adjusted: {reason}"
     if bool(intervals.apart[-1]):
         return ", not adjusted: history's answer and this rollout's do not meet, so the world may have moved"
-    return ", adjusted by history"
+    return f", adjusted by history for stable's {' and '.join(adjustment.names)}"
 
 
 def _missing_history(question: Question) -> str:
@@ -119,15 +124,20 @@ def _missing_history(question: Question) -> str:
     return f"the history has blocks of {history.hours:g} h, the rollout of {question.block_hours:g} h"
 
 
-def _sums(blocks: Sequence[LossBlock], names: tuple[str, ...]) -> BlockSums:
+def block_sums_of(blocks: Sequence[LossBlock], adjustment: LossAdjustment | None = None) -> BlockSums:
+    """As arrays, with the covariates of an adjustment that ``left_out`` does not leave out."""
+    names = adjustment.names if adjustment else ()
     covariates = [[block.covariates[name] for name in names] for block in blocks]
     sampling = np.array([block.sampling for block in blocks])
+    is_split = bool(sampling.any())
+    less = np.array([adjusted_sampling(block, adjustment) for block in blocks]) if adjustment and is_split else None
     return BlockSums(
         counts=np.array([block.weight for block in blocks]),
         judged=np.array([block.difference for block in blocks]),
         covariates=np.array(covariates, dtype=np.float64).reshape(len(blocks), len(names)),
         names=names,
-        sampling=sampling if sampling.any() else None,
+        sampling=sampling if is_split else None,
+        adjusted_sampling=less,
     )
 
 

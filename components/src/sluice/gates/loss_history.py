@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import numpy as np
 
-from sluice.documents.loss_history import LossAdjustment, LossHistory
+from sluice.arrays import Floats
+from sluice.documents.loss_history import ArmVariances, LossAdjustment, LossHistory
 from sluice.gates.blocks import Adjustment, BlockHistory, BlockSums, history_of
+
+
+class ArmLosses(NamedTuple):
+    """Of each request, (n,)."""
+
+    candidate: Floats
+    stable: Floats
+    covariates: Mapping[str, Floats]
 
 
 def loss_history(
@@ -14,6 +26,7 @@ def loss_history(
     request_variance: float,
     stable: str | None,
     scores: tuple[BlockSums, BlockSums] | None = None,
+    requests: ArmLosses | None = None,
 ) -> LossHistory | None:
     """
     What (K,) blocks of one length say; ``None`` where they say nothing (``history_of``).
@@ -21,6 +34,7 @@ def loss_history(
     Args:
         scores: the same blocks' distances of both scores, and requests that both decide alike.
         request_variance: of one request's difference; the design effect is held against it.
+        requests: of each request, for what arms' sampling adds.
         stable: digest of the model that was compared with.
     """
     history = history_of(sums)
@@ -34,7 +48,7 @@ def loss_history(
         mean_count=_rounded(history.mean_count),
         variance=_rounded(history.variance),
         design_effect=_rounded(design_effect(history, request_variance)),
-        adjustment=_document_of(adjustment) if adjustment else None,
+        adjustment=_document_of(adjustment, requests) if adjustment else None,
         left_out=history.left_out,
         shift_variance=_variance(scores[0]) if scores else None,
         same_variance=_variance(scores[1]) if scores else None,
@@ -61,14 +75,22 @@ def block_history(document: LossHistory) -> BlockHistory:
     return BlockHistory(document.blocks, document.mean_count, document.variance, adjustment, document.left_out)
 
 
-def _document_of(adjustment: Adjustment) -> LossAdjustment:
+def _document_of(adjustment: Adjustment, requests: ArmLosses | None) -> LossAdjustment:
     return LossAdjustment(
         names=adjustment.names,
         slopes=tuple(map(_rounded, adjustment.slopes.tolist())),
         means=tuple(map(_rounded, adjustment.means.tolist())),
         mean_error=_rounded(adjustment.mean_error),
         variance=_rounded(adjustment.variance),
+        arms=_arms(adjustment, requests) if requests else None,
     )
+
+
+def _arms(adjustment: Adjustment, requests: ArmLosses) -> ArmVariances:
+    slopes = zip(adjustment.names, adjustment.slopes, strict=True)
+    less = requests.stable + sum(slope * requests.covariates[name] for name, slope in slopes)
+    columns = {"candidate": requests.candidate, "stable": requests.stable, "adjusted": less}
+    return ArmVariances(**{name: _rounded(float(values.var())) for name, values in columns.items()})
 
 
 def _rounded(value: float) -> float:

@@ -10,19 +10,18 @@ from numpy.typing import NDArray
 
 from sluice.arrays import Floats
 from sluice.documents.evidence import LossBlock
-from sluice.documents.loss_history import LossHistory
+from sluice.documents.loss_history import LossAdjustment, LossHistory
 from sluice.errors import BadInput
+from sluice.evidence.measurements.blocks import COVARIATES, PLACES, PRODUCTS
 from sluice.gates.block_length import DAY_HOURS, BlockLength, length_of_history
 from sluice.gates.blocks import LENGTHS_HOURS, BlockHistory, BlockSums, shortest_length, sums_by_length
-from sluice.gates.loss_history import block_history, loss_history
+from sluice.gates.loss_history import ArmLosses, block_history, loss_history
 from sluice.gates.online_policy import Online
 from sluice.simulation.counting import unchecked
 from sluice.simulation.traffic import SimulatedTraffic
 from sluice.simulation.watch import Glance
 from sluice.simulation.worlds import TrafficScale, World
 
-NAMES = ("residual", "residual_logit")
-"""Columns of the covariates' sums, in order."""
 HISTORY_DAYS = 60
 """Of the candidate's evaluation; of a replay at most half of all days."""
 _HISTORIES = 16
@@ -47,8 +46,10 @@ class BlockTable(NamedTuple):
     shift: Floats
     same: Floats
     covariates: Floats
+    products: Floats
+    """(K, 5), in the order of ``PRODUCTS``."""
 
-    def countable(self, until: int) -> BlockSums:
+    def countable(self, until: int, adjustment: LossAdjustment | None) -> BlockSums:
         """Those before block ``until`` that may be judged, as ``sluice.gates.loss_blocks.countable`` has them."""
         first = int(self.number.size > 0 and self.number[0] < 0)
         fit = first + np.flatnonzero((self.number[first:] < until) & (self.weight[first:] > 0))
@@ -56,10 +57,17 @@ class BlockTable(NamedTuple):
         return BlockSums(
             counts=self.weight[fit],
             judged=self.difference[fit],
-            covariates=self.covariates[fit] if paired else self.covariates[fit][:, :0],
-            names=NAMES if paired else (),
+            covariates=self.covariates[fit],
+            names=COVARIATES,
             sampling=None if paired else self.sampling[fit],
+            adjusted_sampling=None if paired or adjustment is None else self._adjusted(adjustment)[fit],
         )
+
+    def _adjusted(self, adjustment: LossAdjustment) -> Floats:
+        slopes = dict(zip(adjustment.names, adjustment.slopes, strict=True))
+        first, second = (slopes.get(name, 0.0) for name in COVARIATES)
+        more = self.products @ np.array([2 * first, 2 * second, first**2, 2 * first * second, second**2])
+        return np.asarray((self.sampling + more).clip(0))
 
 
 class LossBlocks(NamedTuple):
@@ -111,7 +119,8 @@ def block_table(glance: Glance, first: int, a_block: int, *, mirrored: bool) -> 
     np.add.at(sums, place, columns)
     some = sums[:, 0] > 0
     requests, labelled, weight, difference, sampling, shift, same = sums[some, :7].T
-    return BlockTable(numbers[some], requests, labelled, weight, difference, sampling, shift, same, sums[some, 7:])
+    surprise, products = sums[some, 7:9], sums[some, 9:]
+    return BlockTable(numbers[some], requests, labelled, weight, difference, sampling, shift, same, surprise, products)
 
 
 def _paired(changing: Floats, fixed: Floats) -> Floats:
@@ -132,7 +141,12 @@ def _of_arms(changing: Floats, fixed: Floats) -> Floats:
     requests = fixed[:, 0] - fixed[:, 1] + fixed[:, 6] - fixed[:, 7] - fixed[:, 19] - fixed[:, 21]
     labelled = np.where(usable, n.sum(axis=1), 0.0)
     columns = [requests, labelled, weight, weight * (means[:, 0] - means[:, 1]), weight**2 * errors]
-    return np.column_stack([*columns, np.zeros((len(weight), 2 + len(NAMES)))])
+    surprise = changing[:, 21:23] / n[:, 1:]
+    means = np.column_stack([means[:, 1], surprise])  # of stable's loss and covariates
+    common = (changing[:, 23:] / n[:, 1:] - (means[:, PLACES[0]] * means[:, PLACES[1]])) / (n[:, 1:] - 1)
+    return np.column_stack(
+        [*columns, np.zeros((len(weight), 2)), weight[:, None] * surprise, weight[:, None] ** 2 * common]
+    )
 
 
 def documents_of(table: BlockTable, starts: list[str], *, mirrored: bool) -> tuple[LossBlock, ...]:
@@ -149,9 +163,10 @@ def documents_of(table: BlockTable, starts: list[str], *, mirrored: bool) -> tup
             sampling=sampling,
             shift=shift if mirrored else None,
             same=int(same) if mirrored else None,
-            covariates=dict(zip(NAMES, covariates, strict=True)) if mirrored else {},
+            covariates=dict(zip(COVARIATES, covariates, strict=True)),
+            products={} if mirrored else dict(zip(PRODUCTS, products, strict=True)),
         )
-        for start, requests, labelled, weight, difference, sampling, shift, same, covariates in rows
+        for start, requests, labelled, weight, difference, sampling, shift, same, covariates, products in rows
     )
 
 
@@ -191,11 +206,14 @@ def _history(
     )
     both = ~ours & ~theirs & np.isfinite(requests.label_at)
     row, at = requests.row[both], requests.at[both]
-    difference = people.candidate_losses[row] - people.stable_losses[row] + past.shift(requests.window[both])
     covariates = {name: values[row] for name, values in people.covariates.items()}
+    losses = people.candidate_losses[row] + past.shift(requests.window[both])
+    each = ArmLosses(losses, people.stable_losses[row], covariates)
+    difference = each.candidate - each.stable
+    variance = float(difference.var())
     tried = (hours,) if hours else tuple(one for one in LENGTHS_HOURS if (one / scale.look_hours) % 1 == 0)
     lengths = sums_by_length(at, end, difference, covariates, tried)
-    documents = (loss_history(sums, length, float(difference.var()), stable) for length, sums in lengths.items())
+    documents = (loss_history(sums, length, variance, stable, None, each) for length, sums in lengths.items())
     histories = {document.hours: document for document in documents if document}
     if not histories:
         return None

@@ -126,12 +126,12 @@ class BlockCounts(NamedTuple):
     """
     The windows of one block on one road.
 
-    ``changing``: (BLOCK, delays, 23), row d as a look knows it d windows after the window began; expected losses are
-    left out in shadow, sums of stable's covariates elsewhere. ``fixed``: (BLOCK, ``STILL`` + those of
-    ``sluice.evidence.minutes``). ``bins``: (BLOCK, 2, bins),
-    latencies of both arms. ``slices``: (BLOCK, delays, SLICES, 6), sums of the losses of candidate and stable, or
-    of pairs and nothing. ``shares``: (BLOCK, SLICES, 4), requests and errors of each arm. The last three are empty
-    where the policy does not ask.
+    ``changing``: (BLOCK, delays, 28), row d as a look knows it d windows after the window began; expected losses are
+    left out in shadow. The last seven are sums of stable's covariates (of pairs in shadow, else of what stable
+    answered) and, 0 in shadow, of the products loss · covariate and covariate · covariate. ``fixed``: (BLOCK,
+    ``STILL`` + those of ``sluice.evidence.minutes``). ``bins``: (BLOCK, 2, bins), latencies of both arms. ``slices``:
+    (BLOCK, delays, SLICES, 6), sums of the losses of candidate and stable, or of pairs and nothing. ``shares``:
+    (BLOCK, SLICES, 4), requests and errors of each arm. The last three are empty where the policy does not ask.
     """
 
     changing: Floats
@@ -219,7 +219,7 @@ def block_counts(traffic: SimulatedTraffic, block: int, road: Road, at: LabelTim
     changing = [column for arm in arms for column in _arm(at, arm, requests.row, imputing=not road.shadow)]
     difference = difference + shift[both]
     changing += _sums(at.known[both], difference, BLOCK * at.delays)
-    changing += [_count(at.known[both], values[rows], BLOCK * at.delays) for values in people.covariates.values()]
+    changing += _surprise(at, both if road.shadow else arms[1].good, requests.row, people, alone=road.shadow)
     fixed = [column for arm in arms for column in _fixed(at, arm, requests.stale)]
     fixed += _pairs(at, both, requests, people)
     fixed += [column for arm in arms for column in _refusals(at, arm)]
@@ -244,6 +244,18 @@ def _sums(at: Whole, values: Floats, size: int) -> list[Floats]:
 
 def _count(at: Whole, weights: Floats | Flags | None, size: int) -> Floats:
     return np.bincount(at, weights, size).astype(np.float64, copy=False)
+
+
+def _surprise(at: LabelTimes, good: Whole, row: Whole, people: Population, *, alone: bool) -> list[Floats]:
+    """Sums of the covariates; and of products, but where they are ``alone``."""
+    rows, place, size = row[good], at.known[good], BLOCK * at.delays
+    loss, *surprise = (values[rows] for values in (people.stable_losses, *people.covariates.values()))
+    sums = [_count(place, values, size) for values in surprise]
+    if alone:
+        return [*sums, *[np.zeros(size)] * 5]
+    first, second = surprise
+    products = (loss * first, loss * second, first * first, first * second, second * second)
+    return [*sums, *(_count(place, values, size) for values in products)]
 
 
 def _arm(at: LabelTimes, arm: _ArmRequests, row: Whole, *, imputing: bool) -> list[Floats]:

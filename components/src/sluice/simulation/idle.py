@@ -17,6 +17,7 @@ import numpy as np
 from sluice.arrays import Floats
 from sluice.documents.evidence import LATENCY_BOUNDS_MS, MinuteCounts
 from sluice.documents.loss_history import LossHistory
+from sluice.gates.adjustment import narrowing
 from sluice.gates.blocks import FIRST_LOOK, BlockSums, block_intervals
 from sluice.gates.minutes import failures_effect
 from sluice.gates.online_policy import Online
@@ -55,7 +56,7 @@ class Look(NamedTuple):
     """Since the stage began."""
     tally: Tally
     strata: Floats
-    """(windows, 23): as ``Counted.changing``, of the cohort."""
+    """(windows, 28): as ``Counted.changing``, of the cohort."""
     bins: Floats
     slices: Floats
     """(SLICES, 6), of requests that both answered."""
@@ -159,7 +160,8 @@ def _log_loss(look: Look, rule: OnlineRule, stage: OnlineStage, online: Online) 
     effect = look.history.design_effect if look.history else online.design_effect or 1.0
     if look.blocks and look.history and not rule.per_slice:
         over = int((look.hours - online.label_maturity_hours) // look.history.hours)
-        return _by_block(look.blocks.countable(over), look.history, margin, alpha)
+        history = _played(look, look.history, alpha)
+        return _by_block(look.blocks.countable(over, history.adjustment), history, margin, alpha)
     if not look.mirrored:
         return ANYTHING if rule.per_slice else _stratified(look, margin, needed, alpha, effect)
     if not rule.per_slice:
@@ -168,6 +170,15 @@ def _log_loss(look: Look, rule: OnlineRule, stage: OnlineStage, online: Online) 
     strata = [_paired(Sums(*row), margin, needed, alpha, effect) for row in rows]
     passing = bool(strata) and all(can.passing for can in strata)
     return Can(passing=passing, failing=any(can.failing for can in strata))
+
+
+def _played(look: Look, history: LossHistory, alpha: float) -> LossHistory:
+    """The history without an adjustment that ``sluice.gates.adjustment`` leaves out."""
+    ours, theirs = look.tally.candidate.loss.n, look.tally.stable.loss.n
+    if look.mirrored or history.adjustment is None or not ours + theirs:
+        return history
+    wide = narrowing(history, history.adjustment, ours / (ours + theirs), alpha) >= 1
+    return history.model_copy(update={"adjustment": None}) if wide else history
 
 
 def _by_block(sums: BlockSums, history: LossHistory, margin: float, alpha: float) -> Can:

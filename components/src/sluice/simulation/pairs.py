@@ -35,6 +35,7 @@ class LabelledPairs:
         first_hour: UTC hour at which a day begins: the hour with fewest requests.
         day: (n,) day of each request, from 0.
         event_hours, label_hours: (n,) hours from the beginning of that day to the request, and to its label.
+        stable: (n,) stable's loss.
         difference: (n,) candidate's loss minus stable's.
         covariates: (n,) values each, of stable and the label alone.
     """
@@ -44,6 +45,7 @@ class LabelledPairs:
     day: Ints
     event_hours: Floats
     label_hours: Floats
+    stable: Floats
     difference: Floats
     covariates: Mapping[str, Floats]
 
@@ -68,18 +70,20 @@ def read_pairs(path: Path, part: str | None = None) -> LabelledPairs:
     kind = _kind(frame, path)
     _require_known(frame, path, kind)
     values = {name: _finite(frame, path, name) for name in frame.columns if name in kind or name.startswith(COVARIATE)}
-    losses = kind == LOSSES
+    has_losses = kind == LOSSES
     for name in kind:
-        _require_range(path, name, values[name], losses=losses)
+        _require_range(path, name, values[name], losses=has_losses)
     covariates = {name.removeprefix(COVARIATE): values[name] for name in values if name.startswith(COVARIATE)}
-    if losses:
-        return _by_day(frame, values["candidate_loss"] - values["stable_loss"], covariates)
+    if has_losses:
+        stable = values["stable_loss"]
+        return _by_day(frame, stable, values["candidate_loss"] - stable, covariates)
     label, stable = values["label"].astype(np.int64), values["stable_score"]
-    difference = log_losses(label, values["candidate_score"]) - log_losses(label, stable)
+    losses = log_losses(label, stable)
+    difference = log_losses(label, values["candidate_score"]) - losses
     calibration = calibration_covariates(values["label"], stable)
     for name in calibration.keys() & covariates.keys():
         raise BadInput(f"{path}: column {COVARIATE}{name}", "is made of the scores already", "leave it out")
-    return _by_day(frame, difference, calibration | covariates)
+    return _by_day(frame, losses, difference, calibration | covariates)
 
 
 def _read(path: Path) -> pl.DataFrame:
@@ -181,7 +185,7 @@ def _require_range(path: Path, name: str, values: Floats, *, losses: bool) -> No
         raise BadInput(where, rule, "give probabilities, or losses")
 
 
-def _by_day(frame: pl.DataFrame, difference: Floats, covariates: Mapping[str, Floats]) -> LabelledPairs:
+def _by_day(frame: pl.DataFrame, stable: Floats, difference: Floats, covariates: Mapping[str, Floats]) -> LabelledPairs:
     event, label = (frame[name].dt.epoch("us").to_numpy().astype(np.float64) / 3.6e9 for name in TIMES)
     quietest = int(np.bincount((event % _DAY_HOURS).astype(np.int64), minlength=_DAY_HOURS).argmin())
     start = np.floor((event - quietest) / _DAY_HOURS) * _DAY_HOURS + quietest
@@ -189,4 +193,4 @@ def _by_day(frame: pl.DataFrame, difference: Floats, covariates: Mapping[str, Fl
     days = int(day.max()) + 1
     if days > _MOST_DAYS:
         raise BadInput("column event_time", f"spans {days:,} days, more than {_MOST_DAYS:,}", "check its unit")
-    return LabelledPairs(days, quietest, day, event - start, label - start, difference, covariates)
+    return LabelledPairs(days, quietest, day, event - start, label - start, stable, difference, covariates)

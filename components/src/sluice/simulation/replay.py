@@ -144,8 +144,10 @@ class RuleSummary:
     """Median to the end, running out of time with it."""
     requests: float
     """Median to the end."""
-    miscoverage: Proportion
-    """Rollouts whose interval excluded the truth at some look, up to the last."""
+    miscoverage: Proportion | None
+    """Rollouts whose interval excluded the truth at some look, up to the last; ``None`` of a rule without one."""
+    exposed: float = 0.0
+    """Median of the requests that users got the candidate's answer to: none in a shadow."""
 
 
 def day_table(pairs: LabelledPairs, terms: ShadowTerms) -> DayTable:

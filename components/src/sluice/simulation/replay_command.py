@@ -16,8 +16,10 @@ from sluice.gates.blocks import FIRST_LOOK
 from sluice.gates.policy import GatePolicy, read_policy
 from sluice.simulation.blocks import HISTORY_DAYS
 from sluice.simulation.pairs import LabelledPairs, read_pairs
+from sluice.simulation.peers import PEERS
 from sluice.simulation.replay import (
     MEAN_RUN_DAYS,
+    SHARED,
     TRUTHS,
     RuleSummary,
     ShadowTerms,
@@ -28,11 +30,27 @@ from sluice.simulation.replay import (
     resampled_draws,
     shortest_block,
 )
+from sluice.simulation.replay_peers import peers_on_replay
 from sluice.simulation.report import grid, interval, markdown, percent, require_page, rewrite
 from sluice.simulation.sizes import require_sizes
 
-HEADINGS = ("truth", "rule", "promoted", "rolled back", "out of time", "wrong (95 %)", "days", "requests", "missed")
-"""Days and requests as median to the end; missed: the interval excluded the truth at some look."""
+HEADINGS = (
+    "truth",
+    "rule",
+    "promoted",
+    "rolled back",
+    "out of time",
+    "wrong (95 %)",
+    "days",
+    "requests",
+    "exposed",
+    "missed",
+)
+"""
+Days, requests and those that users got the candidate's answer to as median to the end; missed: the interval excluded
+the truth at some look.
+"""
+COMPARED = ("truth", "candidate", "sluice, shadow", *(peer.name for peer in PEERS))
 _DAY_HOURS = 24
 _MOST_HOURS = 8784
 _WIDE = 140
@@ -49,6 +67,8 @@ class ReplayOptions:
     margin_sd: float | None = None
     part: str | None = None
     contiguous: bool = False
+    comparing: bool = False
+    """Other tools' rules too."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +89,7 @@ class Replay:
     """Shortest block that depends little on its neighbours, of the lengths tried."""
     rollouts: int
     rules: tuple[RuleSummary, ...]
+    peers: tuple[RuleSummary, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """All figures as plain JSON."""
@@ -88,7 +109,7 @@ class Replay:
             "shadow": asdict(self.terms),
             "truths": {name: margins * self.terms.margin for name, margins in TRUTHS.items()},
             "rules": [asdict(one) for one in self.rules],
-        }
+        } | ({"peers": [asdict(one) for one in self.peers]} if self.peers else {})
 
     def preamble(self) -> str:
         """One line that says what was played."""
@@ -162,6 +183,7 @@ def replay_pairs(policy_path: Path, pairs_path: Path, options: ReplayOptions) ->
         block_hours=shortest,
         rollouts=len(draws.days),
         rules=replay(table, terms, draws),
+        peers=peers_on_replay(pairs, table, policy, terms, draws, options.seed) if options.comparing else (),
     )
 
 
@@ -216,7 +238,7 @@ def _cuts_a_day(hours: float) -> bool:
 def run(policy_path: Path, pairs_path: Path, options: ReplayOptions, page: Path | None, *, as_json: bool) -> None:
     """Play, write into ``page`` where there is one, and print."""
     if page:
-        require_page(page, _mark(pairs_path.stem))
+        require_page(page, _mark(pairs_path.stem, comparing=options.comparing))
     result = replay_pairs(policy_path, pairs_path, options)
     if page:
         write(result, page)
@@ -233,18 +255,40 @@ def show(result: Replay, *, as_json: bool) -> None:
         console = Console(width=_WIDE)
     console.print(result.preamble(), highlight=False)
     console.print(grid(HEADINGS, rows_of(result.rules), "How the shadow ends"))
+    if result.peers:
+        console.print(grid(COMPARED, compared_rows(result), "Wrong decisions · days · exposed"))
     for line in result.notes():
         console.print(line, highlight=False)
 
 
 def write(result: Replay, page: Path) -> None:
-    """Put the table between the marks ``replay-<name>`` of ``page``."""
-    parts = (f"{result.preamble()}.", markdown(HEADINGS, rows_of(result.rules)), *result.notes())
-    rewrite(page, _mark(result.name), "\n" + "\n\n".join(parts) + "\n")
+    """Put the table between the marks ``replay-<name>`` of ``page``, or ``replay-<name>-compare``."""
+    if result.peers:
+        parts = [f"{result.preamble()}.", markdown(COMPARED, compared_rows(result))]
+    else:
+        parts = [f"{result.preamble()}.", markdown(HEADINGS, rows_of(result.rules)), *result.notes()]
+    rewrite(page, _mark(result.name, comparing=bool(result.peers)), "\n" + "\n\n".join(parts) + "\n")
 
 
-def _mark(name: str) -> str:
-    return f"replay-{name}"
+def _mark(name: str, *, comparing: bool) -> str:
+    return f"replay-{name}-compare" if comparing else f"replay-{name}"
+
+
+def compared_rows(result: Replay) -> list[tuple[str, ...]]:
+    """The cells under ``COMPARED``: a row a truth; each rule's share of wrong decisions, median days, and exposed."""
+    rules = (*(one for one in result.rules if one.rule == SHARED), *result.peers)
+    return [
+        (
+            truth,
+            "bad" if margins >= 1 else "good",
+            *(
+                f"{percent(one.wrong.share)} · {one.days:.2g} · {one.exposed:,.0f}"
+                for one in rules
+                if one.truth == truth
+            ),
+        )
+        for truth, margins in TRUTHS.items()
+    ]
 
 
 def rows_of(rules: tuple[RuleSummary, ...]) -> list[tuple[str, ...]]:
@@ -259,7 +303,8 @@ def rows_of(rules: tuple[RuleSummary, ...]) -> list[tuple[str, ...]]:
             interval(one.wrong),
             f"{one.days:.2g}",
             f"{one.requests:,.0f}",
-            interval(one.miscoverage),
+            f"{one.exposed:,.0f}",
+            interval(one.miscoverage) if one.miscoverage else "–",
         )
         for one in rules
     ]

@@ -121,7 +121,7 @@ class Glance(NamedTuple):
 
     @property
     def strata(self) -> Floats:
-        """(windows, 23): ``changing`` of the cohort."""
+        """(windows, 28): ``changing`` of the cohort."""
         return self.live.changing if len(self.cohort) == 1 else np.concatenate([one.changing for one in self.cohort])
 
 

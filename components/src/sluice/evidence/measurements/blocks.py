@@ -12,6 +12,7 @@ import polars as pl
 from sluice.arrays import Floats, Ints
 from sluice.documents.event_time import iso, moment_of
 from sluice.documents.evidence import SIDES, Evidence, LossBlock
+from sluice.documents.loss_history import product_name
 from sluice.evaluation.metrics import calibration_covariates
 from sluice.evidence.measurements.losses import strata_by
 from sluice.evidence.measurements.measurement import Measurement, Part, StageRows
@@ -23,6 +24,11 @@ _HOUR = timedelta(hours=1)
 _SUMS = ("weight", "difference", "sampling")
 _COUNTS = ("requests", "labelled")
 _SCORES = ("shift", "same")
+COVARIATES = ("residual", "residual_logit")
+"""Of ``calibration_covariates``."""
+PLACES = (np.array([0, 0, 1, 1, 2]), np.array([1, 2, 1, 2, 2]))
+"""Of each product in the covariances of the loss and the covariates."""
+PRODUCTS = tuple(product_name(*(("loss", *COVARIATES)[place] for place in pair)) for pair in zip(*PLACES, strict=True))
 
 
 def _from_rows(rows: StageRows) -> Part:
@@ -77,17 +83,20 @@ def _of_arms(rows: StageRows, since: datetime) -> Iterator[LossBlock]:
     for side in cohort.values():
         for block, n in side.group_by("block").len().iter_rows():
             requests[block] = requests.get(block, 0) + n
-    strata: dict[str, list[tuple[float, float, float, int]]] = {}
+    strata: dict[str, list[tuple[float, ...]]] = {}
     losses = [moments_by(side, ["block", "window"], "loss") for side in cohort.values()]
-    for (block, _), stratum in strata_by(*losses):
+    surprises = _surprises(cohort["stable"])
+    for (block, window), stratum in strata_by(*losses):
         ours, theirs = stratum.candidate, stratum.stable
         weight = ours.n * theirs.n / (ours.n + theirs.n)
         sampling = weight**2 * (ours.variance / ours.n + theirs.variance / theirs.n)
         one = (weight, weight * (ours.mean - theirs.mean), sampling, ours.n + theirs.n)
-        strata.setdefault(block, []).append(one)
+        surprise = _weighted(surprises[block, window], weight)
+        strata.setdefault(block, []).append((*one, *surprise))
     for block in sorted(requests, key=int):
-        columns = zip(*strata.get(block, [(0.0, 0.0, 0.0, 0)]), strict=True)
-        weight, difference, sampling, labelled = (sum(column) for column in columns)
+        columns = zip(*strata.get(block, [(0.0,) * (4 + len(COVARIATES) + len(PRODUCTS))]), strict=True)
+        weight, difference, sampling, labelled, *more = (sum(column) for column in columns)
+        sums = dict(zip((*COVARIATES, *PRODUCTS), map(rounded, more), strict=True))
         yield LossBlock(
             start=iso(since + int(block) * rows.block),
             requests=requests[block],
@@ -95,7 +104,31 @@ def _of_arms(rows: StageRows, since: datetime) -> Iterator[LossBlock]:
             weight=rounded(weight),
             difference=rounded(difference),
             sampling=rounded(sampling),
+            covariates={name: sums[name] for name in COVARIATES},
+            products={name: sums[name] for name in PRODUCTS},
         )
+
+
+def _surprises(stable: pl.DataFrame) -> dict[tuple[str, str], Floats]:
+    """
+    Stable's loss and covariates on the requests that it answered, (n, 3) by block and window.
+
+    It says nothing of the requests that went to the candidate, but in a window chance alone decided which went where.
+    """
+    labels = stable.filter(pl.col("loss").is_not_null()).sort("block", "window", maintain_order=True)
+    surprise = calibration_covariates(labels["label"].to_numpy(), labels["score"].to_numpy())
+    columns = np.column_stack([labels["loss"].to_numpy(), *(surprise[name] for name in COVARIATES)])
+    groups, first = {}, 0
+    for block, window, n in labels.group_by("block", "window", maintain_order=True).len().iter_rows():
+        groups[block, window] = columns[first : first + n]
+        first += n
+    return groups
+
+
+def _weighted(columns: Floats, weight: float) -> list[float]:
+    """Weighted means of the covariates, and what they and the loss have in common, in the order of ``PRODUCTS``."""
+    common = weight**2 * np.cov(columns, rowvar=False) / len(columns)
+    return [*(weight * columns[:, 1:].mean(axis=0)).tolist(), *common[PLACES].tolist()]
 
 
 def _to_points(evidence: Evidence) -> Iterator[DataPoint]:
@@ -108,8 +141,9 @@ def _to_points(evidence: Evidence) -> Iterator[DataPoint]:
         for name in _SCORES:
             if (value := getattr(block, name)) is not None:
                 yield DataPoint(f"block_{name}", labels, value)
-        for name, value in block.covariates.items():
-            yield DataPoint("block_covariate", labels | {"feature": name}, value)
+        for kind in ("covariate", "product"):
+            for name, value in getattr(block, f"{kind}s").items():
+                yield DataPoint(f"block_{kind}", labels | {"feature": name}, value)
 
 
 def _from_points(points: PointIndex) -> Part:
@@ -121,12 +155,16 @@ def _from_points(points: PointIndex) -> Part:
 
 
 def _block(points: PointIndex, start: str) -> LossBlock:
-    names = points.values_of("feature", "block_covariate", window=start)
-    covariates = {name: points.value("block_covariate", window=start, feature=name) or 0.0 for name in names}
+    covariates, products = (_named(points, f"block_{kind}", start) for kind in ("covariate", "product"))
     counts: Mapping[str, Any] = {name: points.count(f"block_{name}", window=start) for name in _COUNTS}
     sums: Mapping[str, Any] = {name: points.value(f"block_{name}", window=start) or 0.0 for name in _SUMS}
     scores: Mapping[str, Any] = {name: points.value(f"block_{name}", window=start) for name in _SCORES}
-    return LossBlock(start=start, **counts, **sums, **scores, covariates=covariates)
+    return LossBlock(start=start, **counts, **sums, **scores, covariates=covariates, products=products)
+
+
+def _named(points: PointIndex, series: str, start: str) -> dict[str, float]:
+    names = points.values_of("feature", series, window=start)
+    return {name: points.value(series, window=start, feature=name) or 0.0 for name in names}
 
 
 MEASUREMENT = Measurement(

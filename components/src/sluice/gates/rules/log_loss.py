@@ -35,11 +35,22 @@ def _by_slice(question: Question) -> tuple[Reason, ...]:
         pairs = {name: part.pairs for name, part in slices.items() if part.pairs}
         counts = {name: one.n for name, one in pairs.items()}
         return by_slice(
-            question, "log_loss", counts, lambda name, alpha: _of_pairs(question, pairs[name], alpha, effect)
+            question,
+            "log_loss",
+            counts,
+            lambda name, at: _plainly(question, _of_pairs(question, pairs[name], at, effect)),
         )
     strata = {name: _samples(part.strata) for name, part in slices.items()}
     sizes = {name: _size(one) for name, one in strata.items()}
-    return by_slice(question, "log_loss", sizes, lambda name, at: _of_strata(question, strata[name], at, effect))
+    return by_slice(
+        question, "log_loss", sizes, lambda name, at: _plainly(question, _of_strata(question, strata[name], at, effect))
+    )
+
+
+def _plainly(question: Question, measurement: MeasuredInterval) -> MeasuredInterval:
+    if not history_of_pair(question):
+        return measurement
+    return measurement._replace(what=f"{measurement.what}, not adjusted: history knows no slopes of a slice")
 
 
 def _paired(question: Question, effect: float) -> tuple[Reason, ...]:
