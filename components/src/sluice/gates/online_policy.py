@@ -9,6 +9,8 @@ blue/green are all one shape. ``sluice.stages`` has the sections, one a stage, a
 
 from __future__ import annotations
 
+from operator import not_
+
 from pydantic import Field, model_validator
 
 from sluice.stages.registry import STAGES, STRATEGIES, StageSections, strategy_of
@@ -36,6 +38,16 @@ class LookTiming(PolicyModel):
     1 says that they are independent. Left out, such a model waits for blocks of its own. Of failures and latency, how
     many do so at most; left out, their evidence must have minutes.
     """
+
+    reserve: float = Field(default=0, ge=0, lt=1, exclude_if=not_)
+    """
+    Share of a ``log_loss`` guardrail's margin that a PASS by blocks leaves free: the weeks to come may be worse than
+    any that history and the rollout have seen.
+    """
+
+    def margin_to_show(self, margin: float) -> float:
+        """What a PASS by blocks keeps, of a guardrail with this margin."""
+        return (1 - self.reserve) * margin
 
     @property
     def oldest_hours(self) -> float:

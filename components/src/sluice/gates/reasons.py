@@ -126,7 +126,8 @@ def _outlook(question: Question, measurement: MeasuredInterval) -> str:
         return ""
     beta = rule.beta or BETA
     if measurement.history:
-        blocks = blocks_needed(measurement.history, rule.margin, measurement.alpha, beta)
+        margin = question.online.margin_to_show(rule.margin)
+        blocks = blocks_needed(measurement.history, margin, measurement.alpha, beta)
         return f"; an equal candidate shows it by {blocks} blocks in {1 - beta:.0%} of rollouts"
     if measurement.variance is None:
         return ""

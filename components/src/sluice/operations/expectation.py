@@ -55,5 +55,5 @@ def _shows(rule: OnlineRule) -> bool:
 
 
 def _blocks(history: LossHistory, rule: OnlineRule, online: Online) -> int:
-    margin, alpha, beta = rule.margin or 0.0, rule.alpha or online.alpha, rule.beta or BETA
+    margin, alpha, beta = online.margin_to_show(rule.margin or 0.0), rule.alpha or online.alpha, rule.beta or BETA
     return blocks_needed(block_history(history), margin, alpha, beta)

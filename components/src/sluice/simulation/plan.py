@@ -79,7 +79,7 @@ def plan_shadow(policy_path: Path, pairs_path: Path, part: str | None = None) ->
         rule = f"says nothing of blocks of {hours:g} h: {pairs.days} days, variance {variance:g}"
         raise BadInput(str(pairs_path), rule, "give more days of two unlike models")
     history = block_history(document)
-    needed = blocks_needed(history, terms.margin, terms.alpha, BETA)
+    needed = blocks_needed(history, policy.online.margin_to_show(terms.margin), terms.alpha, BETA)
     in_a_week = int((_WEEK_HOURS - terms.maturity_hours) // hours)
     return ShadowPlan(
         pairs=pairs.day.size,
@@ -92,7 +92,9 @@ def plan_shadow(policy_path: Path, pairs_path: Path, part: str | None = None) ->
         beta=BETA,
         margin=terms.margin,
         hours=needed * hours + terms.maturity_hours,
-        margin_in_a_week=reachable_margin(history, in_a_week, terms.alpha, BETA) if in_a_week >= FIRST_LOOK else None,
+        margin_in_a_week=reachable_margin(history, in_a_week, terms.alpha, BETA) / (1 - policy.online.reserve)
+        if in_a_week >= FIRST_LOOK
+        else None,
     )
 
 

@@ -64,6 +64,8 @@ class ShadowTerms:
     """Length of a block; a day has a whole number of them."""
     maturity_hours: float
     """Time after a block's end at which it counts; labels that come later are in none."""
+    reserve: float = 0.0
+    """Share of the margin that a PASS by blocks leaves free."""
 
     @property
     def looks(self) -> int:
@@ -272,7 +274,7 @@ def _play(table: DayTable, terms: ShadowTerms, draws: Draws) -> dict[tuple[str, 
         plain, shared = _by_block(table, terms, draws, shift, histories)
         looks = terms.look_of_block(np.arange(1, plain.low.shape[1] + 1))
         for rule, bounds in ((BLOCKS, plain), (SHARED, shared)):
-            ends[name, rule] = _ends(bounds, looks, target, arrived, terms)
+            ends[name, rule] = _ends(bounds, looks, target, arrived, terms, reserve=terms.reserve)
     return ends
 
 
@@ -328,18 +330,21 @@ def _by_block(
     return plain, shared
 
 
-def _ends(bounds: Bounds, looks: Ints, truth: float, arrived: Floats, terms: ShadowTerms) -> _Ends:
+def _ends(
+    bounds: Bounds, looks: Ints, truth: float, arrived: Floats, terms: ShadowTerms, *, reserve: float = 0.0
+) -> _Ends:
     """
     The guardrail at each look: PASS when none of the interval is above the margin, FAIL when all of it is.
 
     Args:
         looks: (K,) look of each column of ``bounds``.
         arrived: (R, L, 4) sums until each look.
+        reserve: share of the margin that a PASS leaves free.
     """
-    pairs, requests = arrived[:, looks - 1, 0], arrived[..., 3]
+    pairs, requests, allowed = arrived[:, looks - 1, 0], arrived[..., 3], (1 - reserve) * terms.margin
     enough = (pairs >= terms.minimum_n) & (requests[:, looks - 1] >= terms.minimum_requests)
     enough &= looks * terms.look_hours >= terms.soak_hours
-    passed, failed = (bounds.high <= terms.margin) & enough, bounds.low > terms.margin
+    passed, failed = (bounds.high <= allowed) & enough, bounds.low > terms.margin
     over = passed | failed
     decided, first = over.any(axis=1), over.argmax(axis=1) if looks.size else np.zeros(len(over), dtype=np.int64)
     rows = np.arange(len(over))

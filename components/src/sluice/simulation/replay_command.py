@@ -220,6 +220,7 @@ def shadow_terms(policy: GatePolicy, options: ReplayOptions) -> ShadowTerms:
         maximum_hours=hours,
         block_hours=_block_hours(policy),
         maturity_hours=policy.online.label_maturity_hours,
+        reserve=policy.online.reserve,
     )
 
 

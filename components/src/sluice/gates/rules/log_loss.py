@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sluice.documents.evidence import Imputed, Moments, Stratum
-from sluice.documents.verdict import Reason
+from sluice.documents.verdict import Reason, Verdict
 from sluice.gates.loss_blocks import block_measurement, effect_of, history_of_pair
 from sluice.gates.reasons import MeasuredInterval, interval_reason, no_evidence, reason_of
 from sluice.gates.rule_kind import ARM_N, Question, RuleKind
@@ -19,9 +19,19 @@ def _judge(question: Question) -> tuple[Reason, ...]:
     if question.rule.per_slice:
         return _by_slice(question)
     if history_of_pair(question) or question.online.design_effect is None:
-        return (reason_of(question, "log_loss", block_measurement(question)),)
+        return (_with_reserve(question, reason_of(question, "log_loss", block_measurement(question))),)
     effect = question.online.design_effect
     return _paired(question, effect) if question.state.is_mirrored else _stratified(question, effect)
+
+
+def _with_reserve(question: Question, reason: Reason) -> Reason:
+    """A PASS by blocks leaves the policy's reserve of the margin free."""
+    allowed = question.online.margin_to_show(question.rule.margin or 0.0)
+    passes = reason.verdict is Verdict.PASS and question.rule.role == "guardrail"
+    if not passes or reason.high is None or reason.high <= allowed:
+        return reason
+    text = f"{reason.text}; the reserve of {question.online.reserve:.0%} leaves {allowed:g} to show"
+    return reason.model_copy(update={"verdict": Verdict.INCONCLUSIVE, "text": text})
 
 
 def _by_slice(question: Question) -> tuple[Reason, ...]:
