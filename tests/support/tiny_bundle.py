@@ -14,6 +14,7 @@ from sluice.data.divergence import profile_of
 from sluice.features.manifest import Feature, FeatureManifest
 from sluice.models.bundle import BundleManifest, Provenance, write_bundle
 from sluice.models.encoder import CategoryCode, Encoder, NumericCode
+from sluice.models.runtime import FORMATS, FormatName
 from sluice.tasks.recipe import Recipe
 
 ZERO = "sha256:" + "0" * 64
@@ -28,7 +29,16 @@ _MODEL = (
     "8KLuuvnU0xe5vw/oRzjGK45Ra9u10e58jG8BmzDvnzhGu9v16iZakjNFPBVul5e4/QbHc2dZkz913vf1Y4FrWedv2wj8D2Et/oKc"
     "VnL6D2Sej3BSzoSaejELq4pf/QdCU70l"
 )
-"""LiteRT, compressed: relu([x, -x]) times fixed weights, float32 (1, 7) to (1, 1)."""
+TINY_MODEL = zlib.decompress(base64.b64decode(_MODEL))
+"""LiteRT: relu([x, -x]) times fixed weights, float32 (1, 7) to (1, 1)."""
+_ONNX = (
+    "eNpVzr9qwlAUx/H701t7+fmHeKdOHTJmcMlSHAzEoSClQ8duSUisYK4lrRgfxU59ksQHiNBH8pROHc5wPl84HGOsmv+AQ6K2cH7/OV/z"
+    "XhbCWWT+YLlzWfIZDKmTevNxh2/0OCIyi8rXL/l2T0tUxIFILY6+fszL0t6sq+T9LViaiYGHGIfVw6V7ipQ6t0qp6Ot0WhRFEYVh2Iov"
+    "ZMTP0lUrrZHWSovEm2D8dyJd6UvXNa/T309HpIEdULFnblOh4z9CrKm8aTwhk81s51w9K7de/wrsNDft"
+)
+ONNX_MODEL = zlib.decompress(base64.b64decode(_ONNX))
+"""The same network as ONNX."""
+MODELS: Mapping[FormatName, bytes] = {"litert": TINY_MODEL, "onnx": ONNX_MODEL}
 
 FEATURES = FeatureManifest(
     service="shop_visits",
@@ -65,6 +75,8 @@ def write_tiny_bundle(
     cursed: float | None = None,
     service_digest: str = ZERO,
     beside: Mapping[str, bytes] = {},
+    *,
+    kind: FormatName = "litert",
 ) -> str:
     """
     Write the bundle, with more files ``beside`` the model, and return its digest; another threshold, feature service or
@@ -77,6 +89,7 @@ def write_tiny_bundle(
         amount = _ENCODER.columns[0].model_copy(update={"mean": cursed, "deviation": 5e-324})
         encoder = Encoder(columns=(amount, *_ENCODER.columns[1:]))
     manifest = BundleManifest(
+        format=kind,
         task="tiny",
         variant="student_f32",
         recipe=Recipe(name="tiny-recipe", description="for tests", features=FEATURES.names),
@@ -86,4 +99,4 @@ def write_tiny_bundle(
         provenance=Provenance(data=ZERO, frame=ZERO, recipe=ZERO, code=ZERO, window=("2020-01-01", "2020-02-01")),
         profiles={"amount": profile_of(pl.Series("amount", [float(i) for i in range(100)]))},
     )
-    return write_bundle(store, manifest, {"model.tflite": zlib.decompress(base64.b64decode(_MODEL)), **beside})
+    return write_bundle(store, manifest, {FORMATS[kind].file: MODELS[kind], **beside})

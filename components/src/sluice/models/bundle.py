@@ -3,9 +3,9 @@ Content-addressed bundles: everything that serving needs, in one directory whose
 
     sha256-<hex>/
         bundle.json     the manifest, canonical JSON; its digest is the bundle's
-        model.tflite    and other files, each with its digest in the manifest
+        model.tflite    or model.onnx, as the manifest's format says, and other files, each with its digest there
 
-A bundle holds data only (LiteRT, JSON, HTML): nothing that runs when it is loaded.
+A bundle holds data only (LiteRT or ONNX, JSON, HTML): nothing that runs when it is loaded.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 from pydantic import Field, ValidationError, field_validator
 
@@ -29,13 +29,13 @@ from sluice.documents.model import FiniteDocument, FrozenDocument, first_violati
 from sluice.errors import BadArtifact
 from sluice.features.manifest import FeatureManifest
 from sluice.models.encoder import Columns, Encoder
-from sluice.models.runtime import LiteRTScorer
+from sluice.models.runtime import FORMATS, FormatName, Scorer
 from sluice.tasks.recipe import Recipe
 from sluice.workspace import bundle_directory
 
 MANIFEST = "bundle.json"
-MODEL = "model.tflite"
-ALLOWED = frozenset({".tflite", ".json", ".html"})
+MODEL = FORMATS["litert"].file
+ALLOWED = frozenset({".tflite", ".onnx", ".json", ".html"})
 """Kinds of files that a bundle may hold: none of them can run code when it is read."""
 
 
@@ -54,7 +54,7 @@ class Provenance(FrozenDocument):
 class BundleManifest(FiniteDocument):
     """What ``bundle.json`` says. It holds no clock times and no latencies: equal inputs give equal digests."""
 
-    format: Literal["litert"] = "litert"
+    format: FormatName = "litert"
     task: str
     variant: str
     recipe: Recipe
@@ -75,6 +75,11 @@ class BundleManifest(FiniteDocument):
             _check_name(name)
         return files
 
+    @property
+    def model(self) -> str:
+        """Name of the model's file."""
+        return FORMATS[self.format].file
+
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
@@ -86,14 +91,14 @@ class Bundle:
     files: Mapping[str, bytes]
 
     @cached_property
-    def _scorer(self) -> LiteRTScorer:
-        scorer = LiteRTScorer(self.files[MODEL])
+    def _scorer(self) -> Scorer:
+        scorer = FORMATS[self.manifest.format].load(self.files[self.manifest.model])
         if scorer.width != self.manifest.encoder.width:
             rule = f"takes {scorer.width} columns, the encoder gives {self.manifest.encoder.width}"
-            raise BadArtifact(str(self.directory / MODEL), rule, "build the bundle again")
+            raise BadArtifact(str(self.directory / self.manifest.model), rule, "build the bundle again")
         return scorer
 
-    def scorer(self) -> LiteRTScorer:
+    def scorer(self) -> Scorer:
         """The model, ready to score; made once."""
         return self._scorer
 
@@ -109,7 +114,7 @@ def write_bundle(store: Path, manifest: BundleManifest, files: Mapping[str, byte
     Args:
         store: the directory that holds bundles.
         manifest: without ``files``; they are filled in here.
-        files: contents by name; ``model.tflite`` is one of them.
+        files: contents by name; the model's (``manifest.model``) is one of them, and the only one of a model.
 
     Returns:
         The bundle's digest.
@@ -117,8 +122,8 @@ def write_bundle(store: Path, manifest: BundleManifest, files: Mapping[str, byte
     Raises:
         BadArtifact: no model, a file of a kind that is not allowed, or a damaged bundle of this digest in the store.
     """
-    if MODEL not in files:
-        raise BadArtifact("bundle", f"has no {MODEL}", "add the exported model")
+    if manifest.model not in files:
+        raise BadArtifact("bundle", f"has no {manifest.model}", "add the exported model")
     for name in files:
         _checked_name(name)
     sealed = manifest.model_copy(update={"files": {name: digest_of_bytes(data) for name, data in files.items()}})
@@ -206,8 +211,8 @@ def _check_listing(directory: Path, names: set[str], manifest: BundleManifest) -
         _refuse(directory / name, "is not in the manifest")
     for name in sorted(due - names):
         _refuse(directory / name, "is in the manifest but missing")
-    if MODEL not in manifest.files:
-        _refuse(directory / MODEL, "is not in the manifest: a bundle needs a model")
+    if manifest.model not in manifest.files:
+        _refuse(directory / manifest.model, "is not in the manifest: a bundle needs a model")
 
 
 def _read(path: Path) -> bytes:
@@ -228,8 +233,8 @@ def parse_manifest(path: Path, document: bytes) -> BundleManifest:
     """
     try:
         value: Any = json.loads(document)
-        if isinstance(value, dict) and value.get("format") != "litert":
-            _refuse(path, f"has unknown format {value.get('format')!r}, only 'litert' is allowed")
+        if isinstance(value, dict) and value.get("format") not in FORMATS:
+            _refuse(path, f"has unknown format {value.get('format')!r}, none of {', '.join(FORMATS)}")
         return BundleManifest.model_validate_json(document)
     except ValidationError as error:
         key, rule, _ = first_violation(error)
