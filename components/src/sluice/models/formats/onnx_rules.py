@@ -41,7 +41,7 @@ _ONE_BY_ONE = """
     Softplus Sqrt Tanh
 """
 _KEEP_WIDTH = frozenset(_ONE_BY_ONE.split())
-_JOIN_WIDTH = frozenset({"Add", "Sub", "Mul", "Div"})
+_JOIN_WIDTH = frozenset({"Add", "Sub", "Mul", "Div", "Less", "LessOrEqual", "Greater", "GreaterOrEqual"})
 _GRAPHS = (5, 10, 11, 12, 13, 14)
 """Numbers of the kinds of attributes that hold a graph, a sparse tensor or a type (AttributeProto.AttributeType)."""
 
@@ -240,6 +240,9 @@ def _width_after(node: Any, walk: _Walk) -> int | None:
         dims = walk.constants[node.input[1]].dims
         row = math.prod(dims) == 1 or (math.prod(dims) == width and dims[-1] == width)
         return width if len(dims) <= 2 and row else None
+    if node.op_type == "Where" and len(node.input) == 3 and node.input[1] in walk.constants:
+        alike = width is not None and width == walk.widths.get(node.input[2])
+        return width if alike and math.prod(walk.constants[node.input[1]].dims) == 1 else None
     if node.op_type == "Concat" and any(each.name == "axis" and each.i in (1, -1) for each in node.attribute):
         widths = [walk.widths.get(each) for each in node.input]
         return sum(each for each in widths if each) if all(widths) else None
