@@ -1,9 +1,13 @@
 """
-From named feature values to the numbers that a network takes: fitted once on the train split, shipped in the bundle.
+From named feature values to the numbers that a model takes: fitted once on the train split, shipped in the bundle.
 
 A numeric feature becomes its standardized value (after a signed logarithm where its tails are heavy), a
 piecewise-linear code over its quantiles (Gorishniy, Rubachev, Babenko 2022, "On Embeddings for Numerical Features in
 Tabular Deep Learning", section 3.2.1) and, where train has gaps, a missing flag. A string becomes a one-hot code.
+
+Trees take numbers as they are, with NaN where one is missing: a split asks for order alone, and learns where missing
+values go. Strings are one-hot for them too: integer codes would put categories into an order that means nothing, and
+leave no place for one that train never saw.
 """
 
 from __future__ import annotations
@@ -40,6 +44,7 @@ _ROUNDING = 2.0**-50
 _LEAST = 1e-300
 """Divisor whose inverse is finite."""
 _SQUARES_OVERFLOW = 1e150
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 class NumericCode(FiniteDocument):
@@ -86,6 +91,21 @@ class CategoryCode(FiniteDocument):
         return len(self.categories) + int(self.other)
 
 
+class RawCode(FiniteDocument):
+    """One number in, the same out as float32, NaN where it is missing; beyond float32 it is the largest one."""
+
+    kind: Literal["raw"] = "raw"
+    name: str
+
+    @property
+    def width(self) -> int:
+        """Columns that it takes."""
+        return 1
+
+
+FeatureCode = NumericCode | RawCode | CategoryCode
+
+
 class _OneHot(NamedTuple):
     """Where the columns of a category lie."""
 
@@ -110,6 +130,7 @@ class _Plan:
     low: Floats
     high: Floats
     flags: npt.NDArray[np.intp]
+    raw: tuple[str, ...]
     categories: tuple[_OneHot, ...]
 
 
@@ -117,15 +138,26 @@ class Encoder(FiniteDocument):
     """
     The fitted code of every feature, in the manifest's order.
 
-    Columns of the result: all standardized values, all bins, all flags, then the one-hot codes.
+    Columns of the result: all standardized values, all bins, all flags, all raw values, then the one-hot codes.
     """
 
-    columns: tuple[Annotated[NumericCode | CategoryCode, Field(discriminator="kind")], ...] = Field(min_length=1)
+    columns: tuple[Annotated[FeatureCode, Field(discriminator="kind")], ...] = Field(min_length=1)
 
     @cached_property
     def width(self) -> int:
         """Columns of the result."""
         return sum(column.width for column in self.columns)
+
+    @property
+    def dense(self) -> bool:
+        """Whether every column has a number in every row: what a network needs."""
+        return not self._plan.raw
+
+    @property
+    def one_hot(self) -> Mapping[str, slice]:
+        """Columns of the result by name of a string."""
+        widths = {column.name: column.width for column in self.columns}
+        return {place.name: slice(place.first, place.first + widths[place.name]) for place in self._plan.categories}
 
     @cached_property
     def plain(self) -> npt.NDArray[np.intp]:
@@ -149,11 +181,14 @@ class Encoder(FiniteDocument):
             BadInput: a feature is absent, not a number where one is due, or columns differ in length.
         """
         plan = self._plan
-        numbers = _numbers(columns, plan.names)
-        rows = len(numbers) if plan.names else len(columns[plan.categories[0].name])
+        numbers = _numbers(columns, (*plan.names, *plan.raw))
+        rows = len(numbers) if plan.names or plan.raw else len(columns[plan.categories[0].name])
         out = np.zeros((rows, self.width), np.float32)
         for start in range(0, rows, _BLOCK):
-            _encode_numbers(plan, numbers[start : start + _BLOCK], out[start : start + _BLOCK])
+            _encode_numbers(plan, numbers[start : start + _BLOCK, : len(plan.names)], out[start : start + _BLOCK])
+        if plan.raw:
+            first = len(plan.source) + len(plan.flags)
+            out[:, first : first + len(plan.raw)] = np.clip(numbers[:, len(plan.names) :], -_LARGEST, _LARGEST)
         for name, first, places, other in plan.categories:
             positions = _places(columns, name, places, other)
             if len(positions) != rows:
@@ -175,6 +210,17 @@ def fit_encoder(train: pl.DataFrame, manifest: FeatureManifest) -> Encoder:
     if train.is_empty():
         raise BadInput("split 'train'", "has no rows", "widen the train window")
     return Encoder(columns=tuple(_fit_column(train, feature) for feature in manifest.features))
+
+
+def fit_raw_encoder(train: pl.DataFrame, manifest: FeatureManifest) -> Encoder:
+    """
+    The code that trees take: of ``train`` it learns the categories of strings alone.
+
+    Raises:
+        BadInput: as of ``fit_encoder``.
+    """
+    columns = fit_encoder(train, manifest).columns
+    return Encoder(columns=tuple(each if each.kind == "category" else RawCode(name=each.name) for each in columns))
 
 
 def _fit_column(train: pl.DataFrame, feature: Feature) -> NumericCode | CategoryCode:
@@ -238,8 +284,9 @@ def _signed_log(values: Floats) -> Floats:
     return signed
 
 
-def _plan(columns: Sequence[NumericCode | CategoryCode]) -> _Plan:
+def _plan(columns: Sequence[FeatureCode]) -> _Plan:
     numeric = [column for column in columns if isinstance(column, NumericCode)]
+    raw = tuple(column.name for column in columns if isinstance(column, RawCode))
     bins = [
         (index, low, 1.0 / max(high - low, _LEAST))
         for index, column in enumerate(numeric)
@@ -257,11 +304,12 @@ def _plan(columns: Sequence[NumericCode | CategoryCode]) -> _Plan:
         low=np.array([-_CLIP] * len(numeric) + [0.0] * len(bins), np.float64),
         high=np.array([_CLIP] * len(numeric) + [1.0] * len(bins), np.float64),
         flags=np.array(flags, np.intp),
-        categories=_category_places(columns, len(affine) + len(flags)),
+        raw=raw,
+        categories=_category_places(columns, len(affine) + len(flags) + len(raw)),
     )
 
 
-def _category_places(columns: Sequence[NumericCode | CategoryCode], first: int) -> tuple[_OneHot, ...]:
+def _category_places(columns: Sequence[FeatureCode], first: int) -> tuple[_OneHot, ...]:
     categories = []
     for column in columns:
         if isinstance(column, CategoryCode):
@@ -273,6 +321,8 @@ def _category_places(columns: Sequence[NumericCode | CategoryCode], first: int) 
 
 def _numbers(columns: Columns, names: Sequence[str]) -> Floats:
     """The numeric features as they came, float64, shape (rows, len(names)); missing is NaN."""
+    if not names:
+        return np.empty((0, 0))
     try:
         if isinstance(columns, pl.DataFrame):
             frame = columns.select(pl.col(name).cast(pl.Float64) for name in names)

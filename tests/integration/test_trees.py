@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import lightgbm
 import numpy as np
+import polars as pl
 import pytest
 import xgboost
 
 from sluice.arrays import Floats, Floats32
+from sluice.child_process import ChildServer
+from sluice.data.divergence import profile_of
 from sluice.errors import BadArtifact, BadInput
+from sluice.features.manifest import Feature, FeatureManifest
+from sluice.models.bundle import BundleManifest, Provenance, write_bundle
+from sluice.models.encoder import Encoder, RawCode
 from sluice.models.formats.onnx import OnnxScorer
 from sluice.models.trees.ensemble import LEAF, TreeEnsemble
 from sluice.models.trees.export import TOLERANCE, checked_export, export_trees
 from sluice.models.trees.lightgbm_text import read_lightgbm
 from sluice.models.trees.xgboost_json import read_xgboost
+from sluice.tasks.recipe import Recipe
+from sluice.workspace import bundle_directory
+from tests.support.patience import url_of
 
 WIDTH = 4
 Label = Callable[[Floats32], Any]
@@ -346,3 +359,53 @@ def test_an_ensemble_says_where_it_is_from() -> None:
 def test_equal_models_give_equal_files() -> None:
     first, second = (export_trees(read_lightgbm(_plain())) for _ in range(2))
     assert first == second
+
+
+NAMES = ("a", "b", "c", "d")
+
+
+def _bundle(store: Path, ensemble: TreeEnsemble, beside: Mapping[str, bytes]) -> str:
+    zero = "sha256:" + "0" * 64
+    features = tuple(Feature(name=name, dtype="float", view="request") for name in NAMES)
+    manifest = BundleManifest(
+        format="onnx",
+        task="trees",
+        variant="trees",
+        recipe=Recipe(name="trees", description="for tests", features=NAMES),
+        features=FeatureManifest(
+            service="trees", service_digest=zero, entity_keys=("key",), request_inputs=(), features=features
+        ),
+        encoder=Encoder(columns=tuple(RawCode(name=name) for name in NAMES)),
+        threshold=0.5,
+        provenance=Provenance(data=zero, frame=zero, recipe=zero, code=zero, window=("2020-01-01", "2020-02-01")),
+        profiles={name: profile_of(pl.Series(name, [0.0, 1.0])) for name in NAMES},
+    )
+    return write_bundle(store, manifest, {"model.onnx": export_trees(ensemble), **beside})
+
+
+def test_the_real_server_answers_every_row_as_the_library(tmp_path: Path) -> None:
+    booster = XGBOOST["binary"]()
+    document = bytes(booster.save_raw("json"))
+    ensemble = read_xgboost(document)
+    rows = np.concatenate([_features(), _trying(ensemble, infinite=False)])
+    digest = _bundle(tmp_path / "bundles", ensemble, {"trees.json": document})
+    directory = bundle_directory(tmp_path / "bundles", digest)
+    command = [sys.executable, "-m", "sluice_serving.predictor", "--bundle", str(directory), "--digest", digest]
+    child = ChildServer([*command, "--model_name", "trees", "--http_port", "0"], tmp_path / "server.log")
+    try:
+        connection = http.client.HTTPConnection(urlsplit(url_of(child)).netloc, timeout=60)
+        scores: list[float] = []
+        for start in range(0, len(rows), 500):
+            part = [
+                {name: None if np.isnan(value) else float(value) for name, value in zip(NAMES, row, strict=True)}
+                for row in rows[start : start + 500]
+            ]
+            body = json.dumps({"instances": part}).encode()
+            connection.request("POST", "/v1/models/trees:predict", body, {"content-type": "application/json"})
+            answer = json.loads(connection.getresponse().read())
+            scores += [each["score"] for each in answer["predictions"]]
+    finally:
+        child.stop()
+    expected = booster.predict(xgboost.DMatrix(rows, nthread=1))
+    assert len(scores) == len(rows)
+    assert np.abs(np.array(scores) - expected).max() <= TOLERANCE
