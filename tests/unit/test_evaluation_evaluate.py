@@ -16,10 +16,11 @@ from sluice.evaluation.evaluate import evaluate
 from sluice.evaluation.holdout import read_holdout, read_scores
 from sluice.evaluation.intervals import DayResamples, ScoredModel, measure
 from sluice.evaluation.measure import measure_ladder
-from sluice.evaluation.metrics import METRICS, exact_metrics, log_losses
 from sluice.evaluation.select import select_variant
 from sluice.gates.policy import SelectPolicy
 from sluice.simulation.pairs import read_pairs
+from sluice.targets.probabilities import exact_metrics, log_losses
+from sluice.targets.registry import BINARY
 from tests.support.evaluation import (
     DAYS,
     ROWS_A_DAY,
@@ -31,6 +32,7 @@ from tests.support.evaluation import (
     write_slow_signal,
 )
 
+METRICS = [metric.name for metric in BINARY.metrics]
 HALF = DAYS * ROWS_A_DAY
 
 
@@ -102,6 +104,7 @@ def test_runs_against_production_are_as_long_as_the_days_of_the_difference_depen
     holdout = read_holdout(tmp_path, "test", ("signal", "slice_shop"))
     ours = read_scores(tmp_path / "scores.parquet", holdout)["student_int8"]
     theirs = production().predict(holdout.frame.select("signal"))
+    ours = ours[:, 0]
     more = log_losses(holdout.labels, ours) - log_losses(holdout.labels, theirs)
     resamples = DayResamples.draw(holdout.days, [more], 1)
     models = [ScoredModel.of("model", scores, 0.4) for scores in (ours, theirs)]

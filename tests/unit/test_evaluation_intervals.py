@@ -8,7 +8,7 @@ import pytest
 from sluice.documents.evaluation import Estimate
 from sluice.evaluation.day_runs import best_length, days_in_runs, effective_runs, mean_run_days
 from sluice.evaluation.intervals import RESAMPLES, DayResamples, ScoredModel, measure
-from sluice.evaluation.metrics import exact_metrics, log_losses
+from sluice.targets.probabilities import exact_metrics, log_losses
 
 
 def _world(seed: int, days: int, tilt: float = 0.6) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

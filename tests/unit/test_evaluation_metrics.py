@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sluice.evaluation.curves import confusion, curves, wilson
-from sluice.evaluation.metrics import best_threshold, bins_of_equal_mass, exact_metrics
+from sluice.targets.curves import confusion, curves, wilson
+from sluice.targets.probabilities import best_threshold, bins_of_equal_mass, exact_metrics
 from sluice.training.curve import auc
 
 

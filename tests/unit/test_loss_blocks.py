@@ -16,7 +16,6 @@ from sluice.documents.state import Applied
 from sluice.documents.verdict import Reason, Verdict
 from sluice.evaluation.histories import loss_histories
 from sluice.evaluation.intervals import ScoredModel
-from sluice.evaluation.metrics import calibration_covariates, log_losses
 from sluice.evidence.collect import collect_evidence
 from sluice.evidence.history import with_history
 from sluice.evidence.measurements.points import PointIndex
@@ -25,6 +24,7 @@ from sluice.gates.blocks import MINIMUM_HISTORY, BlockSums, block_intervals
 from sluice.gates.loss_history import block_history
 from sluice.gates.online import judge_look
 from sluice.gates.policy import GatePolicy
+from sluice.targets.probabilities import calibration_covariates, log_losses
 from tests.support.loss_blocks import HOURS, history, in_blocks
 from tests.support.release import A, B, C, evidence_of, state_in
 from tests.support.rules import policy_with

@@ -16,7 +16,6 @@ from typer.testing import CliRunner
 from sluice.commands import app
 from sluice.documents.verdict import Verdict
 from sluice.errors import BadInput
-from sluice.evaluation.metrics import calibration_covariates
 from sluice.gates.roles import verdict_of
 from sluice.gates.sequential import mean_interval
 from sluice.installation import MANIFESTS
@@ -37,6 +36,7 @@ from sluice.simulation.replay import (
     resampled_draws,
 )
 from sluice.simulation.replay_command import Replay, ReplayOptions, replay_pairs
+from sluice.targets.probabilities import calibration_covariates
 
 _POLICY = MANIFESTS / "overlays" / "dev" / "gate-policy.yaml"
 _COMMITTED = Path(__file__).parents[1] / "replay_pairs"

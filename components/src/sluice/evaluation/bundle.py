@@ -10,7 +10,7 @@ import polars as pl
 
 from sluice.documents.evaluation import Evaluation
 from sluice.evaluation.evaluate import evaluate
-from sluice.evaluation.holdout import read_holdout
+from sluice.evaluation.holdout import prediction_column, read_holdout
 from sluice.tasks.task import Task
 from sluice.training.baselines import baseline_scores
 from sluice.training.frame import encoded_splits, prepared_frame
@@ -29,9 +29,9 @@ def evaluate_bundle(task: Task, frame_dir: Path, bundle: Bundle, production: Bun
         BadInput, BadArtifact: the frame cannot be read, has an empty split, or lacks a feature.
     """
     manifest = bundle.manifest
-    prepared = prepared_frame(frame_dir, manifest.recipe)
+    prepared = prepared_frame(frame_dir, manifest.recipe, task.target)
     names = manifest.features.names
-    parts = [read_holdout(frame_dir, split, names).frame for split in ("tune", "test")]
+    parts = [read_holdout(frame_dir, split, names, task.target).frame for split in ("tune", "test")]
     scores = [part.select("example_id", "split", _scores(bundle, part)) for part in parts]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -44,4 +44,5 @@ def evaluate_bundle(task: Task, frame_dir: Path, bundle: Bundle, production: Bun
 
 
 def _scores(bundle: Bundle, rows: pl.DataFrame) -> pl.Series:
-    return pl.Series(bundle.manifest.variant, bundle.predict(rows.select(bundle.manifest.features.names)))
+    predictions = bundle.predict(rows.select(bundle.manifest.features.names))
+    return prediction_column(bundle.manifest.variant, predictions.reshape(rows.height, -1))

@@ -15,7 +15,6 @@ from typing import Any
 import jinja2
 
 from sluice.documents.evaluation import Estimate, Evaluation, SliceEvaluation, VariantMeasurement
-from sluice.evaluation.metrics import METRICS
 from sluice.tasks.recipe import Recipe
 from sluice.tasks.task import Task
 
@@ -69,7 +68,7 @@ def card_json(
         "teacher": evaluation.teacher.model_dump(mode="json", exclude={"digest"}) if evaluation.teacher else None,
         "slices": [part.model_dump(mode="json", exclude={"versus_production"}) for part in evaluation.slices],
         "ladder": [rung.model_dump(mode="json", include=set(_UNTIMED)) for rung in measurements],
-        "curves": evaluation.curves.model_dump(mode="json"),
+        "curves": evaluation.curves.model_dump(mode="json") if evaluation.curves else None,
     }
 
 
@@ -133,7 +132,7 @@ def _weakest(slices: Sequence[SliceEvaluation]) -> SliceEvaluation | None:
 
 
 def _plain(metrics: Mapping[str, Estimate]) -> dict[str, Any]:
-    return {name: metrics[name].model_dump() for name in METRICS if name in metrics}
+    return {name: metrics[name].model_dump() for name in _TITLES if name in metrics}
 
 
 def _number(value: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,18 +11,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from sluice.arrays import Ints
-from sluice.documents.evaluation import Confusion, Curves, Evaluation, Peer, SliceEvaluation
+from sluice.arrays import Floats, Ints
+from sluice.documents.evaluation import Evaluation, Peer, SliceEvaluation
 from sluice.documents.event_time import iso
 from sluice.documents.loss_history import LossHistory
 from sluice.errors import BadInput
-from sluice.evaluation.curves import confusion, curves
 from sluice.evaluation.histories import loss_histories
 from sluice.evaluation.holdout import Holdout, read_holdout, read_scores, slice_columns, unusable
 from sluice.evaluation.intervals import DayResamples, Performance, ScoredModel, measure
-from sluice.evaluation.metrics import best_threshold, log_losses
 from sluice.evaluation.pairs import write_pairs
 from sluice.evaluation.select import TEACHER
+from sluice.targets.kind import Pictures, TargetKind
+from sluice.targets.yardstick import Yardstick
 from sluice.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class _Bench:
         problems: why another one cannot.
     """
 
+    yardstick: Yardstick
     holdout: Holdout
     resamples: DayResamples
     beside_production: DayResamples
@@ -52,13 +54,16 @@ class _Bench:
         """This model on all rows or some; ``None`` when it cannot be measured."""
         model = self.models.get(role)
         resamples = self.beside_production if role == _PRODUCTION else self.resamples
-        return measure(self.holdout.labels, model, resamples, rows) if model else None
+        return self._measure(model, resamples, rows) if model else None
 
     def rival(self, candidate: Performance | None, rows: Ints | None = None) -> Performance | None:
         """The candidate on the resampled days that production is measured on."""
         if self.beside_production is self.resamples or not candidate:
             return candidate
-        return measure(self.holdout.labels, self.models[_CANDIDATE], self.beside_production, rows)
+        return self._measure(self.models[_CANDIDATE], self.beside_production, rows)
+
+    def _measure(self, model: ScoredModel, resamples: DayResamples, rows: Ints | None) -> Performance:
+        return measure(self.holdout.labels, model, resamples, rows, self.yardstick)
 
     def bootstrap(self, seed: int) -> dict[str, int | float]:
         """How days were drawn."""
@@ -98,32 +103,35 @@ def evaluate(
     """
     needed = production.manifest.features.names if production else ()
     times = ("label_time",) if production and pairs else ()
-    holdout = read_holdout(frame_dir, "test", (*slice_columns(frame_dir), *times, *needed))
-    tune, folders = read_holdout(frame_dir, "tune"), (teacher_dir, ladder_dir)
-    bench = _bench(holdout, tune, folders, variant, production, seed, threshold)
+    yardstick, target = task.yardstick, task.target
+    holdout = read_holdout(frame_dir, "test", (*slice_columns(frame_dir), *times, *needed), target)
+    tune, folders = read_holdout(frame_dir, "tune", target=target), (teacher_dir, ladder_dir)
+    bench = _bench(yardstick, (holdout, tune), folders, variant, production, seed, threshold)
     whole = {role: bench.performance(role) for role in bench.models}
     baselines = {role: model for role, model in whole.items() if role.startswith("baseline:") and model}
-    best = max(baselines, key=lambda role: baselines[role].values.get("auc", -1.0), default=None)
+    best = _hardest(baselines, yardstick)
     candidate = whole.get(_CANDIDATE)
     digest = production.digest if production else None
     window = iso(task.splits.test), iso(task.splits.live)
     histories, block_hours = _histories(bench, digest, window) if digest else ((), None)
     if pairs and bench.models.keys() >= {_CANDIDATE, _PRODUCTION}:
-        write_pairs(pairs, holdout, bench.models[_PRODUCTION].scores, bench.models[_CANDIDATE].scores)
+        write_pairs(pairs, holdout, bench.models[_PRODUCTION].predictions, bench.models[_CANDIDATE].predictions)
     return Evaluation(
         model=variant,
         window=window,
+        target=target.model_dump(mode="json"),
+        task_metrics=tuple(own.document for own in yardstick.own),
+        loss=yardstick.metrics.loss if yardstick.own_loss else None,
         n=holdout.n,
-        positives=int(holdout.labels.sum()),
-        threshold=bench.models[_CANDIDATE].threshold if candidate else 0.5,
+        positives=target.positives(holdout.labels),
+        threshold=bench.models[_CANDIDATE].threshold if candidate else target.unknown_threshold,
         metrics=candidate.estimates() if candidate else {},
         slices=tuple(_slices(bench, best)),
         baselines=tuple(_peer(role.partition(":")[2], model, candidate) for role, model in baselines.items()),
         best_baseline=best.partition(":")[2] if best else None,
         teacher=_peer(TEACHER, whole.get(_TEACHER), candidate),
         production=_peer(_PRODUCTION, whole.get(_PRODUCTION), bench.rival(candidate), digest) if production else None,
-        curves=_curves(bench.models.get(_CANDIDATE), holdout.labels),
-        confusion=_confusion(bench.models.get(_CANDIDATE), holdout.labels),
+        **_pictures(bench)._asdict(),
         bootstrap=bench.bootstrap(seed),
         histories=histories,
         block_hours=block_hours,
@@ -137,19 +145,31 @@ def _histories(bench: _Bench, production: str, window: tuple[str, str]) -> tuple
         return (), None
     moments = bench.holdout.frame["event_time"].dt.epoch("us").to_numpy() / 3.6e9
     hours = moments - 24 * np.floor(moments.min() / 24)
-    return loss_histories(bench.holdout.labels, hours, ours, theirs, production, window)
+    return loss_histories(bench.yardstick, bench.holdout.labels, hours, ours, theirs, production, window)
+
+
+def _hardest(baselines: Mapping[str, Performance], yardstick: Yardstick) -> str | None:
+    """The role of the baseline that ranks highest; those that cannot be ranked come last."""
+    metric = yardstick.metrics.find(yardstick.metrics.ranking)
+    sign = 1.0 if metric and metric.higher else -1.0
+
+    def rank(role: str) -> float:
+        value = baselines[role].values.get(yardstick.metrics.ranking)
+        return -math.inf if value is None else sign * value
+
+    return max(baselines, key=rank, default=None)
 
 
 def _bench(
-    test: Holdout,
-    tune: Holdout,
+    yardstick: Yardstick,
+    holdouts: tuple[Holdout, Holdout],
     folders: tuple[Path, Path],
     variant: str,
     production: Bundle | None,
     seed: int,
     threshold: float | None,
 ) -> _Bench:
-    teacher_dir, ladder_dir = folders
+    (test, tune), (teacher_dir, ladder_dir), target = holdouts, folders, yardstick.target
     ladder, ladder_tune = (read_scores(ladder_dir / "scores.parquet", rows) for rows in (test, tune))
     plain, plain_tune = (read_scores(teacher_dir / "baselines.parquet", rows) for rows in (test, tune))
     if variant not in ladder:
@@ -158,20 +178,30 @@ def _bench(
     tuning = {_CANDIDATE: ladder_tune[variant], **{f"baseline:{name}": plain_tune[name] for name in plain}}
     if TEACHER in ladder:
         scores[_TEACHER], tuning[_TEACHER] = ladder[TEACHER], ladder_tune[TEACHER]
-    thresholds = {role: best_threshold(tune.labels, tuning[role]) for role in scores}
+    thresholds = {role: _threshold(target, tune, tuning[role]) for role in scores}
     if threshold is not None:
         thresholds[_CANDIDATE] = threshold
     if production:
         columns = test.frame.select(production.manifest.features.names)
-        scores[_PRODUCTION], thresholds[_PRODUCTION] = production.predict(columns), production.manifest.threshold
-    problems = {role: text for role in scores if (text := unusable(_label(role, variant), scores[role]))}
-    models = {role: ScoredModel.of(role, scores[role], thresholds[role]) for role in scores if role not in problems}
-    return _Bench(test, *_draws(test, models, seed), models, tuple(problems.values()))
+        scores[_PRODUCTION] = production.predict(columns).reshape(test.n, -1)
+        thresholds[_PRODUCTION] = production.manifest.threshold
+    problems = {role: text for role in scores if (text := unusable(_label(role, variant), scores[role], target))}
+    models = {
+        role: ScoredModel.of(role, scores[role], thresholds[role], yardstick) for role in scores if role not in problems
+    }
+    return _Bench(yardstick, test, *_draws(yardstick, test, models, seed), models, tuple(problems.values()))
 
 
-def _draws(test: Holdout, models: Mapping[str, ScoredModel], seed: int) -> tuple[DayResamples, DayResamples]:
-    """In runs as long as the candidate's log loss asks for, and as its difference to production's does too."""
-    losses = [log_losses(test.labels, models[role].scores) for role in (_CANDIDATE, _PRODUCTION) if role in models]
+def _threshold(target: TargetKind, tune: Holdout, predictions: Floats) -> float | None:
+    return target.unknown_threshold if unusable("", predictions, target) else target.threshold(tune.labels, predictions)
+
+
+def _draws(
+    yardstick: Yardstick, test: Holdout, models: Mapping[str, ScoredModel], seed: int
+) -> tuple[DayResamples, DayResamples]:
+    """In runs as long as the candidate's loss asks for, and as its difference to production's does too."""
+    roles = [role for role in (_CANDIDATE, _PRODUCTION) if role in models]
+    losses = [yardstick.losses(test.labels, models[role].predictions) for role in roles]
     alone = DayResamples.draw(test.days, losses[:1] if _CANDIDATE in models else (), seed)
     if len(losses) < 2:
         return alone, alone
@@ -199,6 +229,9 @@ def _slices(bench: _Bench, best: str | None) -> Iterator[SliceEvaluation]:
             for value in sorted(values.unique().to_list()):
                 rows = np.flatnonzero((values == value).to_numpy())
                 yield _slice(bench, best, (column.removeprefix("slice_"), value), rows)
+    target = bench.yardstick.target
+    for value, rows in target.slices(bench.holdout.labels):
+        yield _slice(bench, best, (target.slice_name or target.kind, value), rows)
 
 
 def _slice(bench: _Bench, best: str | None, name: tuple[str, str], rows: Ints) -> SliceEvaluation:
@@ -216,7 +249,7 @@ def _slice(bench: _Bench, best: str | None, name: tuple[str, str], rows: Ints) -
         slice=name[0],
         value=name[1],
         n=rows.size,
-        positives=int(bench.holdout.labels[rows].sum()),
+        positives=bench.yardstick.target.positives(bench.holdout.labels[rows]),
         metrics=candidate.estimates() if candidate else {},
         versus_production=differences["production"],
         versus_baseline=differences["baseline"],
@@ -224,11 +257,7 @@ def _slice(bench: _Bench, best: str | None, name: tuple[str, str], rows: Ints) -
     )
 
 
-def _curves(model: ScoredModel | None, labels: Ints) -> Curves:
-    return (
-        curves(labels, model.scores, model.threshold) if model else Curves(roc=(), precision_recall=(), reliability=())
-    )
-
-
-def _confusion(model: ScoredModel | None, labels: Ints) -> Confusion | None:
-    return confusion(labels, model.scores, model.threshold) if model else None
+def _pictures(bench: _Bench) -> Pictures:
+    model, target = bench.models.get(_CANDIDATE), bench.yardstick.target
+    predictions, threshold = (model.predictions, model.threshold) if model else (None, None)
+    return target.pictures(bench.holdout.labels, predictions, threshold)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from sluice.arrays import Floats, Ints
+from sluice.arrays import Floats
 from sluice.documents.loss_history import LossHistory
 from sluice.evaluation.intervals import ScoredModel
-from sluice.evaluation.metrics import calibration_covariates, log_losses
 from sluice.gates.blocks import shortest_length, sums_by_length
 from sluice.gates.loss_history import ArmLosses, loss_history
+from sluice.targets.kind import LabelCodes
+from sluice.targets.yardstick import Yardstick
 
 
 def loss_histories(
-    labels: Ints,
+    yardstick: Yardstick,
+    labels: LabelCodes,
     hours: Floats,
     candidate: ScoredModel,
     production: ScoredModel,
@@ -24,22 +26,23 @@ def loss_histories(
     A history for each length of ``LENGTHS_HOURS`` of which there are blocks enough, and the shortest that will do.
 
     Args:
-        labels: (n,) 0 or 1.
+        labels: (n, ...) as the target's kind has them.
         hours: (n,) hours since the holdout began.
-        candidate, production: of (n,) scores each.
+        candidate, production: of (n, k') predictions each.
         stable: production's digest.
         window: moments at which the holdout begins and ends.
     """
     end = float(hours.max(initial=0.0))
-    ours, theirs = (log_losses(labels, model.scores) for model in (candidate, production))
-    difference = ours - theirs
-    covariates = calibration_covariates(labels.astype(np.float64), production.scores)
+    ours, theirs = candidate.predictions, production.predictions
+    target = yardstick.target
+    covariates = target.covariates(labels, theirs)
+    requests = ArmLosses(yardstick.losses(labels, ours), yardstick.losses(labels, theirs), covariates)
+    difference = requests.candidate - requests.stable
     lengths = sums_by_length(hours, end, difference, covariates)
-    shift = sums_by_length(hours, end, np.abs(candidate.scores - production.scores), {})
-    alike = (candidate.scores >= candidate.threshold) == (production.scores >= production.threshold)
+    shift = sums_by_length(hours, end, target.shift(ours, theirs), {})
+    alike = target.agreement(ours, theirs, (candidate.threshold, production.threshold))
     same = sums_by_length(hours, end, alike.astype(np.float64), {})
     variance = float(difference.var(ddof=1)) if difference.size > 1 else 0.0
-    requests = ArmLosses(ours, theirs, covariates)
     histories = (
         loss_history(sums, length, variance, stable, (shift[length], same[length]), requests)
         for length, sums in lengths.items()

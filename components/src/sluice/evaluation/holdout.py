@@ -10,6 +10,8 @@ import polars as pl
 
 from sluice.arrays import Floats, Ints
 from sluice.errors import BadArtifact, one_line
+from sluice.targets.kind import LabelCodes, TargetKind
+from sluice.targets.registry import BINARY
 
 _NEEDED = ("example_id", "event_time", "label", "split")
 
@@ -21,12 +23,12 @@ class Holdout:
 
     Attributes:
         frame: its rows, in the frame's order, with the columns that were asked for.
-        labels: (n,) 0 or 1.
+        labels: (n, ...) as the target's kind has them.
         days: (n,) code of the row's UTC day, from 0.
     """
 
     frame: pl.DataFrame
-    labels: Ints
+    labels: LabelCodes
     days: Ints
 
     @property
@@ -35,12 +37,13 @@ class Holdout:
         return self.frame.height
 
 
-def read_holdout(frame_dir: Path, split: str, columns: Sequence[str] = ()) -> Holdout:
+def read_holdout(frame_dir: Path, split: str, columns: Sequence[str] = (), target: TargetKind = BINARY) -> Holdout:
     """
     The rows of ``split`` in ``frame_dir/frame.parquet``, with identity, time, label and ``columns``.
 
     Raises:
-        BadArtifact: the frame cannot be read, lacks a column, or has no row of this split.
+        BadArtifact: the frame cannot be read, lacks a column, has no row of this split, or has labels that are none
+            of the target's.
     """
     path = frame_dir / "frame.parquet"
     known = _columns_of(path)
@@ -50,9 +53,17 @@ def read_holdout(frame_dir: Path, split: str, columns: Sequence[str] = ()) -> Ho
     frame = pl.scan_parquet(path).select(selection).filter(pl.col("split") == split).collect()
     if frame.is_empty():
         raise BadArtifact(str(path), f"has no row of split {split!r}", "widen the split's window")
-    labels = frame["label"].cast(pl.Int64).to_numpy()
+    labels = _codes(path, frame["label"], target)
     days = frame["event_time"].dt.date().rank("dense").cast(pl.Int64).to_numpy() - 1
     return Holdout(frame, labels, days)
+
+
+def _codes(path: Path, labels: pl.Series, target: TargetKind) -> LabelCodes:
+    fault = target.label_fault(labels.drop_nulls())
+    if fault or labels.null_count():
+        rule = fault.rule if fault else f"{labels.null_count()} null labels"
+        raise BadArtifact(str(path), f"has {rule}", "build the features again")
+    return target.codes(labels)
 
 
 def slice_columns(frame_dir: Path) -> tuple[str, ...]:
@@ -62,9 +73,10 @@ def slice_columns(frame_dir: Path) -> tuple[str, ...]:
 
 def read_scores(path: Path, holdout: Holdout) -> dict[str, Floats]:
     """
-    Every model's scores in ``path`` (columns example_id, split, one a model), aligned with the holdout: (n,) each.
+    Every model's predictions in ``path`` (columns example_id, split, one a model), aligned with the holdout.
 
-    Scores come as they are, finite or not.
+    Returns:
+        (n, k') each, as they are, finite or not: a column of numbers is (n, 1), one of polars' Array(Float64, k') more.
 
     Raises:
         BadArtifact: the file cannot be read, a row has no scores, or has them twice.
@@ -76,13 +88,32 @@ def read_scores(path: Path, holdout: Holdout) -> dict[str, Floats]:
     if lacking or aligned.height != holdout.n:
         observed = f"has no scores for {lacking} of {holdout.n} rows" if lacking else "has rows twice"
         raise BadArtifact(str(path), observed, "run the stage that wrote it again")
-    return {name: aligned[name].cast(pl.Float64).fill_null(float("nan")).to_numpy() for name in names}
+    return {name: predictions_in(aligned[name]) for name in names}
 
 
-def unusable(name: str, scores: Floats) -> str | None:
-    """One sentence when some scores are no probabilities; else None."""
-    bad = int((~((scores >= 0) & (scores <= 1))).sum())
-    return f"{bad} of {scores.size} scores of {name} are not probabilities (NaN or outside 0 to 1)." if bad else None
+def predictions_in(column: pl.Series) -> Floats:
+    """(n, k') what a column of numbers or of arrays of numbers holds; nulls are NaN."""
+    if isinstance(column.dtype, pl.Array):
+        width = column.dtype.size
+        flat = column.fill_null(pl.lit([None] * width, pl.Array(pl.Float64, width))) if column.null_count() else column
+        return predictions_in(flat.explode()).reshape(-1, width)
+    return column.cast(pl.Float64).fill_null(float("nan")).to_numpy().reshape(-1, 1)
+
+
+def prediction_column(name: str, predictions: Floats) -> pl.Series:
+    """The column of predictions (n, k') that ``predictions_in`` reads."""
+    if predictions.shape[1] == 1:
+        return pl.Series(name, predictions[:, 0], pl.Float64)
+    return pl.Series(name, predictions, pl.Array(pl.Float64, predictions.shape[1]))
+
+
+def unusable(name: str, predictions: Floats, target: TargetKind = BINARY) -> str | None:
+    """One sentence when some of (n, k') are no predictions, or of another width; else None."""
+    width = len(target.columns)
+    if predictions.shape[1] != width:
+        return f"Each score of {name} has {predictions.shape[1]} numbers, those of a {target.kind} target {width}."
+    bad = int((~target.are_predictions(predictions)).sum())
+    return f"{bad} of {len(predictions)} scores of {name} are not {target.noun}." if bad else None
 
 
 def _columns_of(path: Path) -> list[str]:

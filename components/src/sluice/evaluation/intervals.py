@@ -6,41 +6,36 @@ drawn with replacement, as many as there are (cluster bootstrap; Cameron, Gelbac
 depend on each other (``day_runs``). A resample is a vector of day counts, so each metric needs only per-day sums: all
 resamples of a histogram are one matrix product ``(R, D) @ (D, bins)``.
 
-Scores are binned for the resamples alone; the value itself is exact, and the resampled deviations are laid around it.
-Ranking metrics lose nothing that matters by 200 bins of equal mass. Percentile intervals of few clusters are too
+The value itself is exact, and the resampled deviations are laid around it: a kind of target may be coarser in resamples
+(ranking metrics, by bins of scores). Percentile intervals of few clusters are too
 narrow, so deviations are stretched by sqrt(K / (K - 1)) * t / z (Hesterberg 2015, "What teachers should know about
 the bootstrap", section 3.2.1), K the independent days that the days are worth.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sluice.arrays import Floats, Ints
 from sluice.documents.evaluation import Estimate
 from sluice.evaluation.day_runs import days_in_runs, effective_runs, mean_run_days
-from sluice.evaluation.metrics import (
-    ECE_BINS,
-    METRICS,
-    auc_of_counts,
-    average_precision_of_counts,
-    bins_of_equal_mass,
-    ece_of_sums,
-    exact_metrics,
-    log_losses,
-)
+from sluice.targets.kind import LabelCodes, Outcomes
+from sluice.targets.metric import Metric
+from sluice.targets.sums import DaySums
+from sluice.targets.yardstick import Yardstick
 
 RESAMPLES = 400
-SCORE_BINS = 200
 MINIMUM_DAYS = 5
 """With fewer days there is no interval, and a value without an interval is not reported."""
 MINIMUM_RUNS = 3
 """The same of what the days are worth: those of a slice may be few and neighbours."""
+_BINARY = Yardstick()
+_Value = TypeVar("_Value", float, Floats)
+_EstimateOf = Callable[[Metric, float, Floats, int, float], "Estimate | None"]
 _UNDEFINED_SHARE = 0.05
 """A metric that is undefined in more than this share of the resamples has too few rows of one class."""
 _Z = 1.959964
@@ -86,17 +81,25 @@ class DayResamples:
 
 @dataclass(frozen=True)
 class ScoredModel:
-    """One model's answers on all rows: ``scores`` (n,) finite probabilities, ``bins`` (n,) their groups by rank."""
+    """One model's answers on all rows: ``predictions`` (n, k') that are some, ``groups`` of its target's kind."""
 
     name: str
-    scores: Floats
-    threshold: float
-    bins: Ints
+    predictions: Floats
+    threshold: float | None
+    groups: Ints | None
 
     @classmethod
-    def of(cls, name: str, scores: Floats, threshold: float) -> ScoredModel:
-        """Bin the scores once for all slices."""
-        return cls(name, scores, threshold, bins_of_equal_mass(scores, SCORE_BINS))
+    def of(cls, name: str, predictions: Floats, threshold: float | None, yardstick: Yardstick = _BINARY) -> ScoredModel:
+        """Group the rows once for all slices; predictions (n,) are one column."""
+        columns = predictions.reshape(len(predictions), -1)
+        return cls(name, columns, threshold, yardstick.target.groups(columns))
+
+    def outcomes(self, labels: LabelCodes, rows: Ints | None = None) -> Outcomes:
+        """Of all rows, or of some (indices)."""
+        if rows is None:
+            return Outcomes(labels, self.predictions, self.threshold, self.groups)
+        groups = None if self.groups is None else self.groups[rows]
+        return Outcomes(labels[rows], self.predictions[rows], self.threshold, groups, whole=False)
 
 
 @dataclass(frozen=True)
@@ -109,120 +112,85 @@ class Performance:
     """Independent days that ``days`` are worth."""
     values: dict[str, float]
     draws: dict[str, Floats]
+    metrics: Mapping[str, Metric]
 
     def estimates(self) -> dict[str, Estimate]:
         """Values with intervals; a metric that has either not is left out."""
-        return self._estimates(self.values, self.draws, lowest=0.0)
+        return self._estimates(self.values, self.draws, _estimate_of_metric)
 
     def minus(self, peer: Performance) -> dict[str, Estimate]:
-        """Differences to a peer on the same rows and the same resampled days."""
-        shared = [name for name in METRICS if name in self.values and name in peer.values]
-        values = {name: self.values[name] - peer.values[name] for name in shared}
-        draws = {name: self.draws[name] - peer.draws[name] for name in shared}
-        return self._estimates(values, draws, lowest=-np.inf)
+        """Differences to a peer on the same rows and the same resampled days; of the distances to a metric's best."""
+        shared = [name for name in self.values if name in peer.values]
+        values = {name: self._cost(name, self.values) - self._cost(name, peer.values) for name in shared}
+        draws = {name: self._cost(name, self.draws) - self._cost(name, peer.draws) for name in shared}
+        return self._estimates(values, draws, _estimate_of_difference)
+
+    def _cost(self, name: str, values: Mapping[str, _Value]) -> _Value:
+        best = self.metrics[name].best
+        return values[name] if best is None else abs(values[name] - best)
 
     def _estimates(
-        self, values: Mapping[str, float], draws: Mapping[str, Floats], lowest: float
+        self, values: Mapping[str, float], draws: Mapping[str, Floats], estimate_of: _EstimateOf
     ) -> dict[str, Estimate]:
         if self.days < MINIMUM_DAYS or self.runs < MINIMUM_RUNS:
             return {}
         estimates = {
-            name: _estimate(name, value, draws[name], n=self.n, runs=self.runs, lowest=lowest)
+            name: estimate_of(self.metrics[name], value, draws[name], self.n, self.runs)
             for name, value in values.items()
         }
         return {name: estimate for name, estimate in estimates.items() if estimate is not None}
 
 
-def measure(labels: Ints, model: ScoredModel, resamples: DayResamples, rows: Ints | None = None) -> Performance:
+def measure(
+    labels: LabelCodes,
+    model: ScoredModel,
+    resamples: DayResamples,
+    rows: Ints | None = None,
+    yardstick: Yardstick = _BINARY,
+) -> Performance:
     """
     One model on all rows, or on ``rows`` (indices).
 
     Args:
-        labels: (n,) 0 or 1, aligned with the model's scores and the resamples' days.
+        labels: (n, ...) as the target's kind has them, aligned with the model's predictions and the resamples' days.
     """
-    selection = slice(None) if rows is None else rows
-    truth, scores, days = labels[selection], model.scores[selection], resamples.codes[selection]
-    by_day = _DaySums(days, resamples)
-    hits, misses = by_day.counts(model.bins[selection], truth)
-    draws = {
-        "auc": auc_of_counts(hits, misses),
-        "pr_auc": average_precision_of_counts(hits, misses),
-        "log_loss": _mean(by_day, log_losses(truth, scores)),
-        "ece": _ece(by_day, truth, scores),
-        **_at_threshold(by_day, truth, scores >= model.threshold),
-    }
+    outcomes = model.outcomes(labels, rows)
+    days = resamples.codes if rows is None else resamples.codes[rows]
+    metrics = {metric.name: metric for metric in yardstick.metrics.known if outcomes.whole or not metric.whole}
+    values = {name: value for name, value in yardstick.exact(outcomes).items() if name in metrics}
+    draws = yardstick.resampled(outcomes, DaySums(days, resamples.weights))
     present = np.unique(days)
-    runs = effective_runs(present, resamples.mean_run)
-    return Performance(truth.size, present.size, runs, exact_metrics(truth, scores, model.threshold), draws)
+    return Performance(len(days), present.size, effective_runs(present, resamples.mean_run), values, draws, metrics)
 
 
-class _DaySums:
-    """Sums by day and group, and the same sums in every resample."""
-
-    def __init__(self, days: Ints, resamples: DayResamples) -> None:
-        self._days, self._number, self._weights = days, resamples.days, resamples.weights
-        self._narrow = resamples.weights.astype(np.float32)
-
-    def resample(self, groups: Ints, size: int, values: Ints | Floats) -> Floats:
-        """(R, size): the values summed by group, each day taken as often as it was drawn."""
-        cells = np.bincount(self._days * size + groups, weights=values, minlength=self._number * size)
-        return _product(self._weights, cells.reshape(self._number, size))
-
-    def counts(self, bins: Ints, truth: Ints) -> tuple[Floats, Floats]:
-        """(R, SCORE_BINS) positives and negatives by bin. Counts below 2**24 are exact in float32, at half the cost."""
-        width = 2 * SCORE_BINS
-        cells = np.bincount(self._days * width + truth * SCORE_BINS + bins, minlength=self._number * width)
-        table = cells.reshape(self._number, width).astype(np.float32)
-        counts = _product(self._narrow, table).astype(np.float64)
-        return counts[:, SCORE_BINS:], counts[:, :SCORE_BINS]
-
-    def total(self, values: Ints | Floats) -> Floats:
-        """(R,): the values summed."""
-        sums = np.bincount(self._days, weights=values, minlength=self._number)
-        return _product(self._weights, sums[:, np.newaxis])[:, 0]
+def _estimate_of_metric(metric: Metric, value: float, draws: Floats, n: int, runs: float) -> Estimate | None:
+    ends = _ends(value, draws, runs)
+    if ends is None:
+        return None
+    low, high, resampled = ends
+    if metric.noisy:
+        low = _without_noise(value, resampled, value - low)
+    return _estimate(value, (low, high), metric.bounds, n)
 
 
-def _product(left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
-    """
-    (R, D) times (D, b) in one thread.
-
-    These products are small: BLAS threads that wait for a busy core cost ten times what they save, and their number
-    would decide the last bits.
-    """
-    product: NDArray[Any] = np.einsum("rd,db->rb", left, right)
-    return product
+def _estimate_of_difference(metric: Metric, value: float, draws: Floats, n: int, runs: float) -> Estimate | None:
+    ends = _ends(value, draws, runs)
+    return _estimate(value, ends[:2], (-metric.span, metric.span), n) if ends else None
 
 
-def _mean(by_day: _DaySums, values: Floats) -> Floats:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return by_day.total(values) / by_day.total(np.ones(values.size))
-
-
-def _ece(by_day: _DaySums, truth: Ints, scores: Floats) -> Floats:
-    groups = bins_of_equal_mass(scores, ECE_BINS)
-    ones = np.ones(scores.size)
-    return ece_of_sums(*(by_day.resample(groups, ECE_BINS, values) for values in (ones, scores, truth)))
-
-
-def _at_threshold(by_day: _DaySums, truth: Ints, flagged: np.ndarray) -> dict[str, Floats]:
-    hits = by_day.total(truth * flagged)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return {"precision": hits / by_day.total(flagged.astype(np.float64)), "recall": hits / by_day.total(truth)}
-
-
-def _estimate(name: str, value: float, draws: Floats, *, n: int, runs: float, lowest: float) -> Estimate | None:
+def _ends(value: float, draws: Floats, runs: float) -> tuple[float, float, float] | None:
+    """Both ends of the interval, and the mean of the resamples; ``None`` where too few of these are defined."""
     usable = draws[np.isfinite(draws)]
     if usable.size < (1 - _UNDEFINED_SHARE) * draws.size:
         return None
     # Around their own mean, which takes out the binning.
     low, high = value + _stretch(runs) * (np.quantile(usable, (0.025, 0.975)) - usable.mean())
-    if name == "ece" and lowest == 0:
-        low = _without_noise(value, float(usable.mean()), value - low)
-    if name != "log_loss":
-        high, low = min(high, 1.0), max(low, -1.0)
-    low = max(low, lowest)
-    low, high = min(low, value), max(high, value)
-    return Estimate(value=_round(value), low=_round(low), high=_round(high), n=n)
+    return float(low), float(high), float(usable.mean())
+
+
+def _estimate(value: float, ends: tuple[float, float], bounds: tuple[float, float], n: int) -> Estimate:
+    low, high = max(ends[0], bounds[0]), min(ends[1], bounds[1])
+    return Estimate(value=_round(value), low=_round(min(low, value)), high=_round(max(high, value)), n=n)
 
 
 def _without_noise(value: float, resampled: float, below: float) -> float:

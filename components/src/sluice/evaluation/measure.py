@@ -11,35 +11,44 @@ from sluice.documents.evaluation import VariantMeasurement
 from sluice.errors import BadArtifact
 from sluice.evaluation.holdout import Holdout, read_holdout, read_scores, unusable
 from sluice.evaluation.intervals import DayResamples, Performance, ScoredModel, measure
-from sluice.evaluation.metrics import best_threshold, log_losses
 from sluice.evaluation.select import TEACHER
+from sluice.targets.yardstick import Yardstick
+
+_BINARY = Yardstick()
 
 
-def measure_ladder(frame_dir: Path, ladder_dir: Path, seed: int) -> tuple[VariantMeasurement, ...]:
+def measure_ladder(
+    frame_dir: Path, ladder_dir: Path, seed: int, yardstick: Yardstick = _BINARY
+) -> tuple[VariantMeasurement, ...]:
     """
     Quality of every variant in ``ladder_dir`` on split tune, beside the size and latency that the ladder recorded.
 
-    A variant whose scores are no probabilities has no metrics; it cannot be selected then.
+    A variant whose scores are no predictions has no metrics; it cannot be selected then.
 
     Raises:
         BadArtifact: ``ladder.json`` or ``scores.parquet`` is unreadable or incomplete.
     """
-    holdout = read_holdout(frame_dir, "tune")
+    target = yardstick.target
+    holdout = read_holdout(frame_dir, "tune", target=target)
     scores = read_scores(ladder_dir / "scores.parquet", holdout)
     rungs = _read_ladder(ladder_dir / "ladder.json")
     if missing := [rung["name"] for rung in rungs if rung["name"] not in scores]:
         raise BadArtifact(str(ladder_dir / "scores.parquet"), f"has no column {missing[0]!r}", "build the ladder again")
-    usable = {rung["name"]: scores[rung["name"]] for rung in rungs if not unusable(rung["name"], scores[rung["name"]])}
-    losses = (log_losses(holdout.labels, values) for values in usable.values())
+    names = [rung["name"] for rung in rungs]
+    usable = {name: scores[name] for name in names if not unusable(name, scores[name], target)}
+    losses = (yardstick.losses(holdout.labels, values) for values in usable.values())
     resamples = DayResamples.draw(holdout.days, losses, seed)
-    models = {name: _performance(name, values, holdout, resamples) for name, values in usable.items()}
+    models = {name: _performance(name, values, holdout, resamples, yardstick) for name, values in usable.items()}
     teacher = models.get(TEACHER)
     return tuple(_measurement(rung, models.get(rung["name"]), teacher) for rung in rungs)
 
 
-def _performance(name: str, scores: Floats, holdout: Holdout, resamples: DayResamples) -> Performance:
-    threshold = best_threshold(holdout.labels, scores)
-    return measure(holdout.labels, ScoredModel.of(name, scores, threshold), resamples)
+def _performance(
+    name: str, predictions: Floats, holdout: Holdout, resamples: DayResamples, yardstick: Yardstick
+) -> Performance:
+    threshold = yardstick.target.threshold(holdout.labels, predictions)
+    model = ScoredModel.of(name, predictions, threshold, yardstick)
+    return measure(holdout.labels, model, resamples, yardstick=yardstick)
 
 
 def _measurement(rung: dict[str, Any], model: Performance | None, teacher: Performance | None) -> VariantMeasurement:

@@ -13,13 +13,13 @@ from collections.abc import Iterable, Mapping
 
 from sluice.documents.evaluation import Estimate, Evaluation, Peer, SliceEvaluation
 from sluice.documents.verdict import Reason, Verdict
-from sluice.gates.policy import HIGHER_IS_BETTER, GatePolicy, Metric, OfflineRule
+from sluice.gates.policy import HIGHER_IS_BETTER, GatePolicy, MetricName, OfflineRule
 from sluice.gates.roles import margin_bound, verdict_of
 from sluice.gates.sequential import Interval
 
 _ALPHA = 0.05
 """Error of an evaluation's intervals."""
-_WORDS: Mapping[Metric, str] = {
+_WORDS: Mapping[MetricName, str] = {
     "auc": "AUC",
     "pr_auc": "PR-AUC",
     "log_loss": "log loss",

@@ -23,7 +23,7 @@ from sluice.gates.roles import OfflineRole
 from sluice.stages.section import CONTRADICTION, PolicyModel
 from sluice.strict_yaml import line_of, read_yaml
 
-Metric = Literal["auc", "pr_auc", "log_loss", "ece", "precision", "recall"]
+MetricName = Literal["auc", "pr_auc", "log_loss", "ece", "precision", "recall"]
 HIGHER_IS_BETTER = frozenset({"auc", "pr_auc", "precision", "recall"})
 Margin = Annotated[float, Field(ge=0, le=1)]
 
@@ -37,7 +37,7 @@ class OfflineRule(PolicyModel):
     metric itself. An interval that ends exactly on the bound keeps it: PASS as guardrail and limit, not yet success.
     """
 
-    metric: Metric
+    metric: MetricName
     role: OfflineRole
     against: Literal["production", "best-baseline", "teacher"] | None = None
     """The peer; ``None`` only for ``limit``. A rule against production passes while production is empty."""
@@ -63,7 +63,7 @@ class OfflineRule(PolicyModel):
 class SelectPolicy(PolicyModel):
     """Which rung of the ladder ships: the smallest file that is not worse than the teacher by more than ``margin``."""
 
-    metric: Metric = "log_loss"
+    metric: MetricName = "log_loss"
     margin: Margin = 0.01
     maximum_latency_p99_us: float = Field(default=5000.0, gt=0)
 

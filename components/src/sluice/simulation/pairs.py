@@ -11,7 +11,7 @@ import polars as pl
 
 from sluice.arrays import Floats, Ints
 from sluice.errors import BadInput, one_line
-from sluice.evaluation.metrics import calibration_covariates, log_losses
+from sluice.targets.probabilities import calibration_covariates, log_losses
 
 SCORES = ("label", "stable_score", "candidate_score")
 LOSSES = ("stable_loss", "candidate_loss")

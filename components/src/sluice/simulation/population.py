@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sluice.arrays import Floats
-from sluice.evaluation.metrics import calibration_covariates
+from sluice.targets.probabilities import calibration_covariates
 
 SIZE = 1 << 16
 CLIP = 1e-7

@@ -18,17 +18,20 @@ from typing import Any, TypeVar
 import polars as pl
 
 from sluice.errors import BadInput, one_line
+from sluice.targets.kind import TargetKind
+from sluice.targets.registry import BINARY
+from sluice.targets.yardstick import OwnMetric, Yardstick
 from sluice.tasks.recipe import Recipe
 
 _Loaded = TypeVar("_Loaded")
-EXAMPLE_COLUMNS = {
+EXAMPLE_COLUMNS: Mapping[str, pl.DataType | type[pl.DataType]] = {
     "example_id": pl.String,
     "event_time": pl.Datetime("us", "UTC"),
     "label_time": pl.Datetime("us", "UTC"),
     "label": pl.Int8,
 }
-"""Columns that every span has: identity, time of the prediction, time at which the label is known, the label (0 or
-1; null where none ever comes)."""
+"""Columns that every span has: identity, time of the prediction, time at which the label is known, the label (of the
+type that the task's target says; null where none ever comes)."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,9 @@ class Task:
         recipe: the default candidate.
         nullable: entity keys and request inputs that may be null, in rows and in requests. What is read by a null key
             is missing; others of these are refused, for a request without them gets no score.
+        target: the kind of the label, and all that follows from it (``sluice.targets``).
+        metrics: metrics of its own, beside those of the target's kind.
+        loss: the name of one of them that is the loss, instead of the kind's.
     """
 
     name: str
@@ -116,11 +122,25 @@ class Task:
     splits: Splits
     recipe: Recipe
     nullable: frozenset[str] = frozenset()
+    target: TargetKind = BINARY
+    metrics: tuple[OwnMetric, ...] = ()
+    loss: str | None = None
+
+    @property
+    def yardstick(self) -> Yardstick:
+        """What its models are measured by."""
+        return Yardstick(self.target, self.metrics, self.loss)
+
+    @property
+    def example_columns(self) -> Mapping[str, pl.DataType | type[pl.DataType]]:
+        """``EXAMPLE_COLUMNS`` with the label of its kind."""
+        return {**EXAMPLE_COLUMNS, "label": self.target.label_type}
 
     @property
     def modules(self) -> tuple[str, ...]:
         """Names of the modules that its functions are in."""
-        functions = (self.source_files, self.read_examples, self.read_feature_tables)
+        own = (function for metric in self.metrics for function in (metric.values, metric.weights) if function)
+        functions = (self.source_files, self.read_examples, self.read_feature_tables, *own)
         return tuple(sorted({_module_of(function) for function in functions}))
 
 

@@ -13,6 +13,8 @@ from sluice.arrays import Floats32
 from sluice.errors import BadInput, one_line
 from sluice.features.manifest import FeatureManifest
 from sluice.models.encoder import Encoder
+from sluice.targets.kind import TargetKind
+from sluice.targets.registry import BINARY
 from sluice.tasks.recipe import Recipe
 
 FRAME = "frame.parquet"
@@ -60,7 +62,7 @@ def reduced_manifest(frame_dir: Path, recipe: Recipe) -> FeatureManifest:
     return manifest.model_copy(update={"features": tuple(by_name[name] for name in recipe.features)})
 
 
-def prepared_frame(frame_dir: Path, recipe: Recipe) -> pl.DataFrame:
+def prepared_frame(frame_dir: Path, recipe: Recipe, target: TargetKind = BINARY) -> pl.DataFrame:
     """
     The frame after the recipe's transforms, sorted by event time and example id.
 
@@ -68,14 +70,15 @@ def prepared_frame(frame_dir: Path, recipe: Recipe) -> pl.DataFrame:
 
     Raises:
         BadInput: the frame cannot be read or lacks a column; a transform is no expression over its columns, or
-            changes a column that identifies rows; a split is empty; a label is missing; train has one class.
+            changes a column that identifies rows; a split is empty; a label is missing or none of the target's; train
+            has labels that nothing can be learnt from.
     """
     manifest = reduced_manifest(frame_dir, recipe)
     frame = _read(frame_dir / FRAME, (*_IDENTITY, "label", *manifest.names))
     frame = _transform(frame, recipe.transform, "transform", (*_IDENTITY, "label"), pl.lit(value=True))
     frame = _transform(frame, recipe.train_transform, "train_transform", _IDENTITY, pl.col("split") == "train")
     frame = frame.sort("event_time", "example_id")
-    _check_labels(frame)
+    _check_labels(frame, target)
     return frame
 
 
@@ -127,16 +130,15 @@ def _transform(
         raise BadInput(f"recipe {field}", f"cannot be evaluated ({reason})", "mend the SQL expression") from error
 
 
-def _check_labels(frame: pl.DataFrame) -> None:
-    labels = frame.select("split", label=pl.col("label").cast(pl.Float64))
+def _check_labels(frame: pl.DataFrame, target: TargetKind) -> None:
     for name in SPLITS:
-        values = labels.filter(pl.col("split") == name)["label"]
-        if values.is_empty():
+        labels = frame.filter(pl.col("split") == name)["label"]
+        if labels.is_empty():
             raise BadInput(f"split {name!r}", "has no rows", "widen its window")
-        if values.null_count():
+        if labels.null_count():
             raise BadInput(f"split {name!r}: column 'label'", "has nulls", "drop rows without label")
-        if not values.is_in([0.0, 1.0]).all():
-            rule = f"has values from {values.min()!r} to {values.max()!r}"
-            raise BadInput(f"split {name!r}: column 'label'", rule, "let read_examples of the task give 0 or 1")
-        if name == "train" and values.n_unique() < 2:
-            raise BadInput("split 'train'", f"has one class only (label {values[0]:.0f})", "widen the train window")
+        if fault := target.label_fault(labels):
+            raise BadInput(f"split {name!r}: column 'label'", f"has {fault.rule}", fault.fix)
+    train = frame.filter(pl.col("split") == "train")["label"]
+    if fault := target.split_fault(train):
+        raise BadInput("split 'train'", f"has {fault.rule}", fault.fix)

@@ -13,12 +13,12 @@ from sluice.arrays import Floats, Ints
 from sluice.documents.event_time import iso, moment_of
 from sluice.documents.evidence import SIDES, Evidence, LossBlock
 from sluice.documents.loss_history import product_name
-from sluice.evaluation.metrics import calibration_covariates
 from sluice.evidence.measurements.losses import strata_by
 from sluice.evidence.measurements.measurement import Measurement, Part, StageRows
 from sluice.evidence.measurements.pairs import decided_alike
 from sluice.evidence.measurements.points import DataPoint, PointIndex
 from sluice.evidence.moments import moments_by, rounded
+from sluice.targets.probabilities import calibration_covariates
 
 _HOUR = timedelta(hours=1)
 _SUMS = ("weight", "difference", "sampling")

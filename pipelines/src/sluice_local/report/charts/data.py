@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sluice.charts import Specification, channel, chart, mark
-from sluice.evaluation.curves import wilson
+from sluice.targets.curves import wilson
 from sluice_local.report.charts import Section, chart_of
 from sluice_local.report.inputs import ReportChapter
 from sluice_local.report.wording import count, moment, share

@@ -1,5 +1,5 @@
 """
-Metrics and thresholds of binary classifiers, from counts by score: one formula serves the exact value and every
+Metrics and thresholds of probabilities of yes or no, from counts by score: one formula serves the exact value and every
 resample.
 
 Shapes: ``labels`` (n,) of 0 and 1; ``scores`` (n,) float64 probabilities; counts (..., b) by ascending score.
@@ -12,8 +12,10 @@ from __future__ import annotations
 import numpy as np
 
 from sluice.arrays import Floats, Ints
+from sluice.targets.sums import Summation, ratio
 
-METRICS = ("auc", "pr_auc", "log_loss", "ece", "precision", "recall")
+SCORE_BINS = 200
+"""Scores are binned for resamples alone: ranking metrics lose nothing that matters by so many bins of equal mass."""
 ECE_BINS = 15
 """Bins of the calibration error: equal in rows, not in width, so that no bin is judged by a handful of rows."""
 CLIP = 1e-7
@@ -42,7 +44,7 @@ def auc_of_counts(positives: Floats, negatives: Floats) -> Floats:
     """
     below = np.cumsum(negatives, axis=-1) - negatives / 2
     pairs = positives.sum(axis=-1) * negatives.sum(axis=-1)
-    return _ratio((positives * below).sum(axis=-1), pairs)
+    return ratio((positives * below).sum(axis=-1), pairs)
 
 
 def average_precision_of_counts(positives: Floats, negatives: Floats) -> Floats:
@@ -58,12 +60,12 @@ def average_precision_of_counts(positives: Floats, negatives: Floats) -> Floats:
     hits = np.cumsum(positives[..., ::-1], axis=-1)
     alarms = hits + np.cumsum(negatives[..., ::-1], axis=-1)
     precision = np.divide(hits, alarms, out=np.zeros_like(hits), where=alarms > 0)
-    return _ratio((positives[..., ::-1] * precision).sum(axis=-1), positives.sum(axis=-1))
+    return ratio((positives[..., ::-1] * precision).sum(axis=-1), positives.sum(axis=-1))
 
 
 def ece_of_sums(counts: Floats, score_sums: Floats, label_sums: Floats) -> Floats:
     """Expected calibration error: mean over rows of |mean score - observed rate| of the row's bin; (..., bins) each."""
-    return _ratio(np.abs(score_sums - label_sums).sum(axis=-1), counts.sum(axis=-1))
+    return ratio(np.abs(score_sums - label_sums).sum(axis=-1), counts.sum(axis=-1))
 
 
 def log_losses(labels: Ints, scores: Floats) -> Floats:
@@ -80,7 +82,7 @@ def bins_of_equal_mass(scores: Floats, bins: int) -> Ints:
 
 
 def exact_metrics(labels: Ints, scores: Floats, threshold: float) -> dict[str, float]:
-    """Every metric of ``METRICS`` that is defined on these rows. Scores must be finite."""
+    """Every metric of a binary target that is defined on these rows. Scores must be finite."""
     if not labels.size:
         return {}
     _, positives, negatives = counts_by_score(labels, scores)
@@ -127,12 +129,19 @@ def _ece(labels: Ints, scores: Floats) -> float:
 def _at_threshold(labels: Ints, scores: Floats, threshold: float) -> tuple[float, float]:
     flagged = scores >= threshold
     hits = float(labels[flagged].sum())
-    return float(_ratio(np.float64(hits), np.float64(flagged.sum()))), float(_ratio(np.float64(hits), labels.sum()))
+    return float(ratio(np.float64(hits), np.float64(flagged.sum()))), float(ratio(np.float64(hits), labels.sum()))
 
 
-def _ratio(top: Floats | np.float64, bottom: Floats | np.float64) -> Floats:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.true_divide(top, bottom))
+def resampled_ece(scores: Floats, labels: Ints, sums: Summation) -> Floats:
+    """(...,) the calibration error by these sums; the bins are those of the rows themselves."""
+    groups = bins_of_equal_mass(scores, ECE_BINS)
+    ones = np.ones(scores.size)
+    return ece_of_sums(*(sums.by(groups, ECE_BINS, values) for values in (ones, scores, labels)))
+
+
+def sigmoid(logits: Floats) -> Floats:
+    """The logistic function, without overflow."""
+    return np.where(logits >= 0, 1.0, np.exp(np.minimum(logits, 0))) / (1.0 + np.exp(-np.abs(logits)))
 
 
 def calibration_covariates(label: Floats, score: Floats) -> dict[str, Floats]:

@@ -1,4 +1,4 @@
-"""Points to draw: ROC, precision against recall, reliability."""
+"""Points to draw: ROC, precision against recall, reliability, values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from sluice.arrays import Floats, Ints
 from sluice.documents.evaluation import CalibrationBin, Confusion, Curves
-from sluice.evaluation.metrics import ECE_BINS, bins_of_equal_mass, counts_by_score
+from sluice.targets.probabilities import ECE_BINS, bins_of_equal_mass, counts_by_score
 
 _POINTS = 200
 _Z = 1.959964
@@ -26,7 +26,7 @@ def curves(labels: Ints, scores: Floats, threshold: float) -> Curves:
     distinct, positives, negatives = counts_by_score(labels, scores)
     hits, misses = np.cumsum(positives[::-1]), np.cumsum(negatives[::-1])
     if not (hits.size and hits[-1] and misses[-1]):
-        return Curves(roc=(), precision_recall=(), reliability=_reliability(labels, scores))
+        return Curves(roc=(), precision_recall=(), reliability=reliability(labels, scores))
     recall, fall_out = hits / hits[-1], misses / misses[-1]
     above_all = 1.0 if distinct[-1] < 1 else math.nextafter(distinct[-1], math.inf)
     thresholds = np.r_[above_all, distinct[::-1]]
@@ -38,7 +38,7 @@ def curves(labels: Ints, scores: Floats, threshold: float) -> Curves:
         roc=_points(x, y, places),
         roc_thresholds=tuple(thresholds[places].tolist()),
         precision_recall=_points(recall, hits / (hits + misses), _spread(recall)),
-        reliability=_reliability(labels, scores),
+        reliability=reliability(labels, scores),
     )
 
 
@@ -63,7 +63,8 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
     return max(centre - half, 0.0), min(centre + half, 1.0)
 
 
-def _reliability(labels: Ints, scores: Floats) -> tuple[CalibrationBin, ...]:
+def reliability(labels: Ints, scores: Floats) -> tuple[CalibrationBin, ...]:
+    """The bars of a reliability curve; shapes as in ``curves``."""
     groups = bins_of_equal_mass(scores, ECE_BINS)
     return tuple(_bar(labels[groups == group], scores[groups == group]) for group in np.unique(groups))
 
