@@ -10,7 +10,8 @@ import polars as pl
 
 from sluice.documents.evaluation import Evaluation
 from sluice.evaluation.evaluate import evaluate
-from sluice.evaluation.holdout import prediction_column, read_holdout
+from sluice.evaluation.holdout import read_holdout
+from sluice.targets.predictions import prediction_column
 from sluice.tasks.task import Task
 from sluice.training.baselines import baseline_scores
 from sluice.training.frame import encoded_splits, prepared_frame

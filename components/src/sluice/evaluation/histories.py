@@ -41,10 +41,10 @@ def loss_histories(
     lengths = sums_by_length(hours, end, difference, covariates)
     shift = sums_by_length(hours, end, target.shift(ours, theirs), {})
     alike = target.agreement(ours, theirs, (candidate.threshold, production.threshold))
-    same = sums_by_length(hours, end, alike.astype(np.float64), {})
+    same = sums_by_length(hours, end, alike.astype(np.float64), {}) if alike is not None else {}
     variance = float(difference.var(ddof=1)) if difference.size > 1 else 0.0
     histories = (
-        loss_history(sums, length, variance, stable, (shift[length], same[length]), requests)
+        loss_history(sums, length, variance, stable, (shift[length], same.get(length)), requests)
         for length, sums in lengths.items()
     )
     times = dict(zip(("first", "last"), window, strict=True)) if window else {}

@@ -11,6 +11,7 @@ import polars as pl
 from sluice.arrays import Floats, Ints
 from sluice.errors import BadArtifact, one_line
 from sluice.targets.kind import LabelCodes, TargetKind
+from sluice.targets.predictions import predictions_in
 from sluice.targets.registry import BINARY
 
 _NEEDED = ("example_id", "event_time", "label", "split")
@@ -89,22 +90,6 @@ def read_scores(path: Path, holdout: Holdout) -> dict[str, Floats]:
         observed = f"has no scores for {lacking} of {holdout.n} rows" if lacking else "has rows twice"
         raise BadArtifact(str(path), observed, "run the stage that wrote it again")
     return {name: predictions_in(aligned[name]) for name in names}
-
-
-def predictions_in(column: pl.Series) -> Floats:
-    """(n, k') what a column of numbers or of arrays of numbers holds; nulls are NaN."""
-    if isinstance(column.dtype, pl.Array):
-        width = column.dtype.size
-        flat = column.fill_null(pl.lit([None] * width, pl.Array(pl.Float64, width))) if column.null_count() else column
-        return predictions_in(flat.explode()).reshape(-1, width)
-    return column.cast(pl.Float64).fill_null(float("nan")).to_numpy().reshape(-1, 1)
-
-
-def prediction_column(name: str, predictions: Floats) -> pl.Series:
-    """The column of predictions (n, k') that ``predictions_in`` reads."""
-    if predictions.shape[1] == 1:
-        return pl.Series(name, predictions[:, 0], pl.Float64)
-    return pl.Series(name, predictions, pl.Array(pl.Float64, predictions.shape[1]))
 
 
 def unusable(name: str, predictions: Floats, target: TargetKind = BINARY) -> str | None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import polars as pl
 
 from sluice.arrays import Floats
-from sluice.evaluation.holdout import Holdout, prediction_column
+from sluice.evaluation.holdout import Holdout
+from sluice.targets.predictions import prediction_column
 
 _SLICE = "slice_"
 

@@ -25,14 +25,14 @@ def loss_history(
     hours: float,
     request_variance: float,
     stable: str | None,
-    scores: tuple[BlockSums, BlockSums] | None = None,
+    scores: tuple[BlockSums, BlockSums | None] | None = None,
     requests: ArmLosses | None = None,
 ) -> LossHistory | None:
     """
     What (K,) blocks of one length say; ``None`` where they say nothing (``history_of``).
 
     Args:
-        scores: the same blocks' distances of both scores, and requests that both decide alike.
+        scores: the same blocks' distances of both scores, and requests that both decide alike, where that can be told.
         request_variance: of one request's difference; the design effect is held against it.
         requests: of each request, for what arms' sampling adds.
         stable: digest of the model that was compared with.
@@ -51,7 +51,7 @@ def loss_history(
         adjustment=_document_of(adjustment, requests) if adjustment else None,
         left_out=history.left_out,
         shift_variance=_variance(scores[0]) if scores else None,
-        same_variance=_variance(scores[1]) if scores else None,
+        same_variance=_variance(scores[1]) if scores and scores[1] else None,
     )
 
 

@@ -41,6 +41,8 @@ _METRICS = (
 class Binary(TargetKind):
     """One class or the other; predictions are (n, 1) probabilities of the positive one."""
 
+    shares = ("auc", "pr_auc", "ece", "precision", "recall")
+    numbers = ("log_loss",)
     kind: Literal["binary"] = "binary"
 
     @property
@@ -50,6 +52,8 @@ class Binary(TargetKind):
 
     def label_fault(self, labels: pl.Series) -> Fault | None:
         """Anything but 0 and 1."""
+        if not labels.dtype.is_numeric():
+            return Fault(f"labels of type {labels.dtype}, not 0 and 1", "say in Task.target of which kind they are")
         if labels.cast(pl.Float64).is_in([0.0, 1.0]).all():
             return None
         rule = f"labels from {labels.min()!r} to {labels.max()!r}"
@@ -94,6 +98,11 @@ class Binary(TargetKind):
         return ("score",)
 
     @property
+    def answer_words(self) -> str:
+        """For the card."""
+        return "a probability"
+
+    @property
     def noun(self) -> str:
         """Between 0 and 1."""
         return "probabilities (NaN or outside 0 to 1)"
@@ -109,7 +118,7 @@ class Binary(TargetKind):
         return _METRICS
 
     @property
-    def loss(self) -> str:
+    def loss_metric(self) -> str:
         """In nats."""
         return "log_loss"
 
@@ -117,6 +126,11 @@ class Binary(TargetKind):
     def ranking(self) -> str:
         """A baseline need not be calibrated to be hard to beat."""
         return "auc"
+
+    @property
+    def headline(self) -> tuple[str, ...]:
+        """How it ranks, its loss, how honest it is."""
+        return ("auc", "log_loss", "ece")
 
     def losses(self, labels: LabelCodes, predictions: Floats) -> Floats:
         """The log loss of each row."""
@@ -156,8 +170,8 @@ class Binary(TargetKind):
         return 0.5
 
     def constant(self, labels: LabelCodes) -> Floats:
-        """The base rate."""
-        return np.array([float(labels.mean())])
+        """The base rate, in the numbers that a network is trained on: of 32 bits."""
+        return np.array([float(labels.astype(np.float32).mean())])
 
     def pictures(self, labels: LabelCodes, predictions: Floats | None, threshold: float | None) -> Pictures:
         """ROC, precision against recall, reliability, and the four counts."""

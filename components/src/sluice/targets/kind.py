@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -23,8 +23,24 @@ from sluice.targets.metric import Metric
 from sluice.targets.sums import RowSums, Summation
 
 LabelCodes = NDArray[Any]
+_LONGEST_NAME = 100
 PRIOR_ROWS = 20.0
 """Weight of all rows' constant in a group's, in rows: small groups lean on it."""
+
+
+def checked_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """
+    Names of classes or labels, as they are.
+
+    Raises:
+        ValueError: one is empty, too long, not printable, or there twice.
+    """
+    for name in names:
+        if not name.strip() or len(name) > _LONGEST_NAME or not name.isprintable():
+            raise ValueError(f"{name!r:.60} is no name of 1 to {_LONGEST_NAME} printable characters")
+        if names.count(name) > 1:
+            raise ValueError(f"{name!r:.60} is there twice")
+    return names
 
 
 class Fault(NamedTuple):
@@ -71,6 +87,10 @@ class Pictures(NamedTuple):
 class TargetKind(FrozenDocument):
     """One kind of target."""
 
+    shares: ClassVar[tuple[str, ...]] = ()
+    """Names of metrics from 0 to 1 that the kind can have, ``<n>`` and ``<name>`` for a number and a name in them."""
+    numbers: ClassVar[tuple[str, ...]] = ()
+    """The same of all others."""
     kind: str
 
     # Labels
@@ -126,6 +146,11 @@ class TargetKind(FrozenDocument):
 
     @property
     @abstractmethod
+    def answer_words(self) -> str:
+        """What a model answers with, for people."""
+
+    @property
+    @abstractmethod
     def noun(self) -> str:
         """What predictions are, in the plural: "probabilities (NaN or outside 0 to 1)" follows "are not"."""
 
@@ -142,13 +167,18 @@ class TargetKind(FrozenDocument):
 
     @property
     @abstractmethod
-    def loss(self) -> str:
+    def loss_metric(self) -> str:
         """The metric that is the mean of ``losses``: default in policies."""
 
     @property
     @abstractmethod
     def ranking(self) -> str:
         """The metric that says which baseline is the best."""
+
+    @property
+    @abstractmethod
+    def headline(self) -> tuple[str, ...]:
+        """Three metrics that stand for all where there is little room."""
 
     @abstractmethod
     def losses(self, labels: LabelCodes, predictions: Floats) -> Floats:
@@ -221,8 +251,8 @@ class TargetKind(FrozenDocument):
     @abstractmethod
     def agreement(
         self, ours: Floats, theirs: Floats, thresholds: tuple[float | None, float | None]
-    ) -> NDArray[np.bool_]:
-        """(n,) whether two models would do the same."""
+    ) -> NDArray[np.bool_] | None:
+        """(n,) whether two models would do the same; ``None`` where nobody can say."""
 
     @abstractmethod
     def covariates(self, labels: LabelCodes, predictions: Floats) -> Mapping[str, Floats]:

@@ -40,6 +40,11 @@ class Metric(FrozenDocument):
         return (-math.inf if self.low is None else self.low, math.inf if self.high is None else self.high)
 
     @property
+    def heading(self) -> str:
+        """Its title above a column."""
+        return self.title[:1].upper() + self.title[1:]
+
+    @property
     def span(self) -> float:
         """The largest difference of two."""
         low, high = self.bounds

@@ -10,6 +10,7 @@ a dictionary: no value is made up.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sluice.arrays import Floats, Ints
 from sluice.targets.sums import Summation, ratio
@@ -72,6 +73,11 @@ def log_losses(labels: Ints, scores: Floats) -> Floats:
     """The log loss of each row in nats, (n,)."""
     clipped = np.clip(scores, CLIP, 1 - CLIP)
     return -np.log(np.where(labels == 1, clipped, 1 - clipped))
+
+
+def are_shares(values: Floats) -> NDArray[np.bool_]:
+    """(n,) whether every number of a row (n, k) is from 0 to 1."""
+    return np.asarray(((values >= 0) & (values <= 1)).all(axis=1))
 
 
 def bins_of_equal_mass(scores: Floats, bins: int) -> Ints:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sluice.arrays import Floats
 from sluice.documents.evaluation import TaskMetric
 from sluice.errors import BadInput, one_line
 from sluice.targets.kind import LabelCodes, Outcomes, TargetKind
-from sluice.targets.metric import OWN, Metric, MetricList
-from sluice.targets.registry import BINARY
+from sluice.targets.metric import OWN, MetricList
+from sluice.targets.registry import BINARY, metric_list
 from sluice.targets.sums import RowSums, Summation, ratio
 
 _MEND = "let it give a finite number for each row"
 
-RowValues = Callable[[LabelCodes, Floats], Floats]
+RowValues = Callable[[LabelCodes, Floats], NDArray[Any]]
 """Of labels (n,) or (n, k) and predictions (n, k'): (n,) finite."""
 
 
@@ -47,11 +49,6 @@ class OwnMetric:
         """
         if not self.name.isidentifier() or not self.name.islower():
             raise BadInput(f"own metric {self.name!r}", "is no name of small letters, digits and _", "rename it")
-
-    @property
-    def metric(self) -> Metric:
-        """As documents and policies know it."""
-        return Metric(**self.document.model_dump(), low=None)
 
     @property
     def document(self) -> TaskMetric:
@@ -89,9 +86,8 @@ class Yardstick:
     @property
     def metrics(self) -> MetricList:
         """The kind's, then the task's own."""
-        loss = self.target.loss if self.own_loss is None else OWN + self.own_loss
-        own = (metric.metric for metric in self.own)
-        return MetricList((*self.target.metrics, *own), loss, self.target.ranking)
+        loss = None if self.own_loss is None else OWN + self.own_loss
+        return metric_list(self.target, (own.document for own in self.own), loss)
 
     def losses(self, labels: LabelCodes, predictions: Floats) -> Floats:
         """(n,) the loss of each row."""
@@ -108,7 +104,7 @@ class Yardstick:
         return {**self.target.resampled(outcomes, sums), **self._own_means(outcomes, sums)}
 
     def _own_means(self, outcomes: Outcomes, sums: Summation) -> dict[str, Floats]:
-        return {own.metric.name: _mean(own, outcomes, sums) for own in self.own}
+        return {own.document.name: _mean(own, outcomes, sums) for own in self.own}
 
 
 def _mean(own: OwnMetric, outcomes: Outcomes, sums: Summation) -> Floats:
