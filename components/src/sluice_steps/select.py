@@ -7,6 +7,7 @@ from sluice_steps.step import MIDDLE, Need, step
 
 @step(Need(MIDDLE, retries=2))
 def select(
+    task: str,
     policy: str,
     recipe: str,
     frame: dsl.Input[dsl.Dataset],
@@ -22,7 +23,12 @@ def select(
 
     with exit_on_error():
         variant = run(
-            Path(frame.path), Path(ladder.path), policy, Recipe.model_validate_json(recipe).seed, Path(selection.path)
+            task,
+            Path(frame.path),
+            Path(ladder.path),
+            policy,
+            Recipe.model_validate_json(recipe).seed,
+            Path(selection.path),
         )
     selection.metadata.update(variant=variant.name)
     return variant.name

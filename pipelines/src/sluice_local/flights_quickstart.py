@@ -67,7 +67,7 @@ def bundle_of(recipe: Recipe, frame: Path, folder: Path) -> Bundle:
     train_teacher(frame, recipe, places["teacher"], TASK.baseline_keys)
     build_ladder(frame, places["teacher"], recipe, places["ladder"])
     policy = (MANIFESTS / "overlays/dev/gate-policy.yaml").read_text("utf-8")
-    select(frame, places["ladder"], policy, recipe.seed, places["selection"])
+    select(TASK.name, frame, places["ladder"], policy, recipe.seed, places["selection"])
     evaluate(TASK.name, recipe, "", "", inputs, evaluation)
     code = code_digest(FEATURE_REPO, task_modules(TASK.name))
     return package(TASK.name, recipe.model_dump_json(), code, (frame, evaluation), folder / "bundles")

@@ -9,9 +9,9 @@ from __future__ import annotations
 import functools
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from sluice.content import digest_of_bytes
@@ -22,10 +22,18 @@ from sluice.gates.online_policy import Online
 from sluice.gates.roles import OfflineRole
 from sluice.stages.section import CONTRADICTION, PolicyModel
 from sluice.strict_yaml import line_of, read_yaml
+from sluice.targets.metric import LOSS, MetricList
+from sluice.targets.registry import METRIC_SCHEMA, is_share, known_metric
 
-MetricName = Literal["auc", "pr_auc", "log_loss", "ece", "precision", "recall"]
-HIGHER_IS_BETTER = frozenset({"auc", "pr_auc", "precision", "recall"})
-Margin = Annotated[float, Field(ge=0, le=1)]
+MetricName = Annotated[str, AfterValidator(known_metric), WithJsonSchema(METRIC_SCHEMA)]
+Margin = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+def _require_narrow(metric: str, margin: float) -> None:
+    if margin > 1 and is_share(metric):
+        raise PydanticCustomError(
+            CONTRADICTION, "{rule}", {"at": ("margin",), "rule": f"{margin:g} is above 1, and {metric} is a share"}
+        )
 
 
 class OfflineRule(PolicyModel):
@@ -57,15 +65,21 @@ class OfflineRule(PolicyModel):
             raise ValueError("role 'limit' needs 'limit', and no other role takes it")
         if (self.role == "limit") == (self.against is not None):
             raise ValueError("every role but 'limit' needs 'against'")
+        _require_narrow(self.metric, self.margin)
         return self
 
 
 class SelectPolicy(PolicyModel):
     """Which rung of the ladder ships: the smallest file that is not worse than the teacher by more than ``margin``."""
 
-    metric: MetricName = "log_loss"
+    metric: MetricName = LOSS
     margin: Margin = 0.01
     maximum_latency_p99_us: float = Field(default=5000.0, gt=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SelectPolicy:
+        _require_narrow(self.metric, self.margin)
+        return self
 
 
 class BootstrapPolicy(PolicyModel):
@@ -107,14 +121,39 @@ class GatePolicy(PolicyModel):
         return self
 
 
+class MetricProblem(NamedTuple):
+    """A metric that a target does not have: where a policy names it, and what to name instead."""
+
+    keys: tuple[str | int, ...]
+    rule: str
+    fix: str
+
+    @property
+    def key(self) -> str:
+        """For people."""
+        return ".".join(map(str, self.keys))
+
+
+def metric_problem(policy: GatePolicy, metrics: MetricList) -> MetricProblem | None:
+    """The first metric of the policy that is none of ``metrics``."""
+    places: list[tuple[tuple[str | int, ...], str]] = [(("select", "metric"), policy.select.metric)]
+    places += [(("offline", place, "metric"), rule.metric) for place, rule in enumerate(policy.offline)]
+    for keys, name in places:
+        if metrics.find(name) is None:
+            return MetricProblem(keys, f"the task has no metric {name!r}", f"choose from {', '.join(metrics.names)}")
+    return None
+
+
 @functools.lru_cache(maxsize=8)
-def parse_policy(text: bytes, name: str) -> GatePolicy:
+def parse_policy(text: bytes, name: str, metrics: MetricList | None = None) -> GatePolicy:
     """
-    The policy in ``text``; ``name`` is how messages call it. A text that was parsed before is not parsed again.
+    The policy in ``text``; ``name`` is how messages call it, ``metrics`` those of its task where that is known. What was
+    parsed before is not parsed again.
 
     Raises:
-        BadInput: not YAML, an unknown key, a missing one, a value out of range, or rules that contradict each other or
-            could never be kept; the first problem is named with its line and what to write instead.
+        BadInput: not YAML, an unknown key, a missing one, a value out of range, rules that contradict each other or
+            could never be kept, or a metric that the task does not have; the first problem is named with its line and
+            what to write instead.
     """
     try:
         # By way of JSON, where a list may stand for a tuple, to be strict: `margin: true` is not 1.
@@ -122,7 +161,7 @@ def parse_policy(text: bytes, name: str) -> GatePolicy:
     except (ValueError, TypeError) as error:
         raise BadInput(name, str(error), "mend the file") from error
     try:
-        return GatePolicy.model_validate_json(document, strict=True)
+        policy = GatePolicy.model_validate_json(document, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         context = first.get("ctx", {}) if first["type"] == CONTRADICTION else {}
@@ -131,6 +170,9 @@ def parse_policy(text: bytes, name: str) -> GatePolicy:
         rule = first["msg"].removeprefix("Value error, ")
         fix = context.get("fix", "see docs/gates.md for the keys and their ranges")
         raise BadInput(f"{name}, line {line_of(text, keys)}: {key}", rule, fix) from error
+    if metrics and (problem := metric_problem(policy, metrics)):
+        raise BadInput(f"{name}, line {line_of(text, problem.keys)}: {problem.key}", problem.rule, problem.fix)
+    return policy
 
 
 def read_policy(path: Path) -> tuple[GatePolicy, str]:

@@ -59,7 +59,7 @@ def settle(parameters: CandidateParameters, job: tuple[str, str]) -> SettledPara
     now = parameters.now or iso(datetime.now(UTC).replace(microsecond=0))
     source = parameters.source or source_digest(task)
     policy, production = _released(parameters)
-    about = parse_policy(policy.encode(), "gate policy")
+    about = parse_policy(policy.encode(), "gate policy", task.yardstick.metrics)
     if (about.task, about.environment) != (task.name, parameters.environment):
         rule = f"is for {about.task} {about.environment}, the run is for {task.name} {parameters.environment}"
         raise BadInput("gate policy", rule, "give parameter policy, or name another task or environment")

@@ -9,12 +9,13 @@ from typing import NamedTuple
 
 from sluice.charts import BOUND, GUIDE, NOTE, Specification, by_verdict, channel, chart, mark, row_names
 from sluice.documents.evaluation import Estimate, SliceEvaluation
-from sluice.gates.policy import HIGHER_IS_BETTER
+from sluice.targets.metric import LOSS, Metric
+from sluice.targets.registry import metrics_of
 from sluice_local.report.charts import ChartRow, Section, chart_of
 from sluice_local.report.inputs import ReportChapter
 from sluice_local.report.wording import count, interval, metric_name, number, signed
 
-_RULE = re.compile(r"^\w+ (?P<metric>\w+) vs production\[(?P<place>.+)\]$")
+_RULE = re.compile(r"^\w+ (?P<metric>\S+) vs production\[(?P<place>.+)\]$")
 
 
 class SliceLine(NamedTuple):
@@ -35,19 +36,23 @@ def forests(chapter: ReportChapter, width: int) -> Iterator[Specification]:
     evaluation, reasons = chapter.evaluation, chapter.offline.reasons if chapter.offline else ()
     slices = evaluation.slices if evaluation else ()
     rules = [(match, reason) for reason in reasons if (match := _RULE.match(reason.rule))]
-    metric = rules[0][0]["metric"] if rules else "log_loss"
+    if not evaluation:
+        return
+    metrics = metrics_of(evaluation)
+    metric = metrics.find(rules[0][0]["metric"] if rules else LOSS) or metrics.known[0]
     verdicts = {match["place"]: reason.verdict.value for match, reason in rules}
-    versus = any(metric in part.versus_production for part in slices)
-    metric = metric if versus else "auc"
+    versus = any(metric.name in part.versus_production for part in slices)
+    metric = metric if versus else metrics.find(metrics.ranking) or metric
     estimates = [(part, _estimate(part, metric, versus)) for part in slices]
     parts = [SliceLine(part, value, verdicts.get(f"{part.slice}={part.value}")) for part, value in estimates if value]
-    if not evaluation or not parts:
+    if not parts or not (versus or metric.name in evaluation.metrics):
         return
-    reference = 0.0 if versus else evaluation.metrics[metric].value
+    reference = 0.0 if versus else evaluation.metrics[metric.name].value
     bound = next((reason.bound for _, reason in rules if versus and reason.bound is not None), None)
     domain = _domain([part.estimate for part in parts], [reference, reference if bound is None else bound])
-    title = f"gain in {metric_name(metric)} over production" if versus else metric_name(metric)
-    axis = {"title": f"{title} (right is better)", "grid": True, "tickCount": 4}
+    title = f"gain in {metric_name(metric.name)} over production" if versus else metric_name(metric.name)
+    side = "right" if versus or metric.higher else "left"
+    axis = {"title": f"{title} ({side} is better)", "grid": True, "tickCount": 4}
     x = channel("value:Q", axis=axis, scale={"nice": False, "zero": False, "domain": domain})
     tall = {"y": 0, "y2": {"value": "height"}}
     guides = [mark("rule", GUIDE, [{"value": reference}], color="var(--faint)", **tall)]
@@ -57,9 +62,9 @@ def forests(chapter: ReportChapter, width: int) -> Iterator[Specification]:
         yield {**picture, "description": f"{title}, by {name}", "title": name.replace("_", " ").capitalize()}
 
 
-def _estimate(part: SliceEvaluation, metric: str, versus: bool) -> Estimate | None:
-    estimate = (part.versus_production if versus else part.metrics).get(metric)
-    return -estimate if estimate and versus and metric not in HIGHER_IS_BETTER else estimate
+def _estimate(part: SliceEvaluation, metric: Metric, versus: bool) -> Estimate | None:
+    estimate = (part.versus_production if versus else part.metrics).get(metric.name)
+    return -estimate if estimate and versus and not metric.higher else estimate
 
 
 def _domain(estimates: Sequence[Estimate], guides: Sequence[float]) -> tuple[float, float]:

@@ -7,7 +7,8 @@ from typing import Any
 
 from sluice.charts import GUIDE, Rows, Specification, channel, chart, mark, row_names
 from sluice.documents.evaluation import Estimate
-from sluice.gates.policy import HIGHER_IS_BETTER
+from sluice.targets.metric import MetricList
+from sluice.targets.registry import BINARY, metric_list, metrics_of
 from sluice_local.report.charts import Section, chart_of
 from sluice_local.report.inputs import ReportChapter
 from sluice_local.report.wording import interval, metric_name, signed, size
@@ -21,14 +22,17 @@ def variants(chapter: ReportChapter, width: int) -> Iterator[Specification]:
     Each line is one way to store the model: a dot further right is closer to (or better than) the teacher, with its
     95 % interval; shorter bars are a smaller file and a quicker answer. The blue one ships.
     """
-    metrics = [name for name in ("log_loss", "auc") if any(name in item.versus_teacher for item in chapter.variants)]
-    if not metrics:
+    metrics = _metrics(chapter)
+    choice = (metrics.loss, metrics.ranking)
+    metric = next((name for name in choice if any(name in item.versus_teacher for item in chapter.variants)), None)
+    if metric is None:
         return
-    metric, selection = metrics[0], chapter.selection.name if chapter.selection else None
+    higher = any(known.higher for known in metrics.known if known.name == metric)
+    selection = chapter.selection.name if chapter.selection else None
     rows: list[dict[str, Any]] = []
     for each in chapter.variants:
         gain = each.versus_teacher.get(metric, Estimate(value=0, low=0, high=0, n=0))
-        gain = gain if metric in HIGHER_IS_BETTER else -gain
+        gain = gain if higher else -gain
         ends, latency = interval(gain.low, gain.high, difference=True), f"{each.latency_p50_us:.0f} µs"
         hint = f"{each.name}: {size(each.bytes)}, {signed(gain.value)} ({ends}), p50 {latency} a row"
         row = {"name": each.name, "hint": hint, "colour": "var(--other)", **gain.model_dump()}
@@ -58,3 +62,8 @@ def _bars(rows: Rows, field: str, words: str, title: str, lines: Specification) 
     ]
     y = channel("name:N", axis=None, sort=None)
     return chart("", rows, layers, {**lines, "title": title}, y=y, color="colour")
+
+
+def _metrics(chapter: ReportChapter) -> MetricList:
+    """Those of the chapter's evaluation; a run that has none yet says nothing of its target."""
+    return metrics_of(chapter.evaluation) if chapter.evaluation else metric_list(BINARY)
