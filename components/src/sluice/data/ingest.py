@@ -23,14 +23,14 @@ def ingest(task: Task, out: Path) -> SpanRecord:
     """
     Read the examples of ``[splits.train, splits.live)`` and write ``out/examples.parquet`` and ``out/span.json``.
 
-    Columns: ``EXAMPLE_COLUMNS``, the entity keys, the request inputs, and ``split`` (train, tune or test).
+    Columns: the task's ``example_columns``, the entity keys, the request inputs, and ``split`` (train, tune or test).
     Rows that equal another row in every column are dropped before the split; sorted by (event_time, example_id).
     The same source gives the same digest.
 
     Raises:
         BadInput: a slice cannot be evaluated, the source cannot be read or gives no frame, a source file or column is
             missing, a type is wrong, an event time lies outside the window, two different rows share an id, a label is
-            neither 0 nor 1, or a server would refuse what a row is asked by.
+            none of the task's target, or a server would refuse what a row is asked by.
         Refused: the task reads a column that is known only later.
     """
     splits = task.splits
@@ -84,7 +84,7 @@ def check_columns(task: Task, examples: pl.DataFrame) -> None:
         Refused: a column is known only later.
     """
     keys = dict.fromkeys(task.entity_keys, pl.String)
-    expected: Mapping[str, Any] = {**EXAMPLE_COLUMNS, **task.request_inputs, **keys}
+    expected: Mapping[str, Any] = {**task.example_columns, **task.request_inputs, **keys}
     if unknown := sorted(task.nullable - {*task.request_inputs, *keys}):
         rule = f"names {unknown[0]!r}, which is neither an entity key nor a request input"
         raise BadInput(
@@ -106,7 +106,7 @@ def check_columns(task: Task, examples: pl.DataFrame) -> None:
 
 def check_rows(task: Task, examples: pl.DataFrame) -> None:
     """
-    Require at least one row, one row an id, labels of 0 and 1, and event times in ``[splits.train, splits.live)``.
+    Require at least one row, one row an id, labels of the target, and event times in ``[splits.train, splits.live)``.
 
     Raises:
         BadInput: one of these does not hold.
@@ -121,10 +121,8 @@ def check_rows(task: Task, examples: pl.DataFrame) -> None:
     repeated = examples.filter(examples["example_id"].is_null() | examples["example_id"].is_duplicated())
     if not repeated.is_empty():
         raise BadInput(source, f"gives two different rows with the id {repeated['example_id'].sort()[0]!r}", MEND)
-    labels = examples["label"].drop_nulls()
-    if not labels.is_between(0, 1).all():
-        rule = f"gives labels from {labels.min()!r} to {labels.max()!r}"
-        raise BadInput(source, rule, "ask a question of yes or no: a label is 0 or 1, or null where none ever comes")
+    if fault := task.target.label_fault(examples["label"].drop_nulls()):
+        raise BadInput(source, f"gives {fault.rule}", fault.fix)
 
 
 def check_requests(task: Task, examples: pl.DataFrame) -> None:
@@ -167,6 +165,9 @@ def check_slices(task: Task) -> None:
     known = {*EXAMPLE_COLUMNS, "split", *task.entity_keys, *task.request_inputs, *task.recipe.features}
     names = [part.name for part in task.slices]
     for part in task.slices:
+        if part.name == task.target.slice_name:
+            rule = f"has the name of the slices that a {task.target.kind} target has by itself"
+            raise BadInput(_slice(task, part), rule, "rename it")
         if not part.name.isidentifier() or names.count(part.name) > 1:
             rule = "is there twice" if names.count(part.name) > 1 else "is no name"
             raise BadInput(_slice(task, part), rule, "name each slice once, with letters, digits and _")

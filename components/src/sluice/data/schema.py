@@ -15,6 +15,8 @@ from sluice.data.divergence import divergence, profile_of
 from sluice.data.span import type_name
 from sluice.documents.model import FrozenDocument, first_violation
 from sluice.errors import BadInput
+from sluice.targets.kind import TargetKind
+from sluice.targets.registry import BINARY
 
 Order = tuple[tuple[str, str], ...]
 
@@ -22,6 +24,7 @@ _CLOSED_DOMAIN = 64
 _WITH_TIME = 0.95
 """Rank correlation with event time from which a number is a clock of its own."""
 _NOT_COMPARED = frozenset({"example_id", "event_time", "label_time", "split"})
+_WITHOUT_BINS = ("datetime", "date", "time", "list")
 _PATTERNS = (r"^[0-9]+$", r"^[A-Z]+$", r"^[A-Z0-9]+$", r"^[A-Za-z0-9_.:|/+-]+$")
 
 
@@ -72,21 +75,21 @@ class Schema(FrozenDocument):
     features: dict[str, FeatureRule]
 
 
-def infer_schema(frame: pl.DataFrame) -> Schema:
+def infer_schema(frame: pl.DataFrame, target: TargetKind = BINARY) -> Schema:
     """
     A schema that ``frame`` satisfies, with room: a first draft for people to edit and commit.
 
     Ranges get a tenth of their width on both sides (none below 0 for values that are never negative), presence 5
     points. Strings of at most 64 values that repeat get a domain, others a pattern and a length. With splits train
     and test in the column ``split``, ``max_divergence`` is twice what lies between them, at least 0.05; without, 0.1.
-    A number that goes with event time is not compared.
+    A number that goes with event time is not compared. The label's domain is that of its target, where it has one.
 
     Raises:
         BadInput: the frame has no rows.
     """
     if frame.is_empty():
         raise BadInput("schema", "cannot be inferred from no rows", "give a span with rows")
-    features = {column.name: _infer_rule(column, frame) for column in frame}
+    features = {column.name: _infer_rule(column, frame, target) for column in frame}
     return Schema(features=features, unique=tuple(name for name in ("example_id",) if name in frame.columns))
 
 
@@ -120,18 +123,18 @@ def _require_pattern(pattern: str) -> None:
 
 def is_compared(name: str, rule: FeatureRule) -> bool:
     """Whether a distance between spans says something about this column."""
-    return name not in _NOT_COMPARED and not rule.type.startswith(("datetime", "date", "time")) and rule.pattern is None
+    return name not in _NOT_COMPARED and not rule.type.startswith(_WITHOUT_BINS) and rule.pattern is None
 
 
-def _infer_rule(column: pl.Series, frame: pl.DataFrame) -> FeatureRule:
+def _infer_rule(column: pl.Series, frame: pl.DataFrame, target: TargetKind) -> FeatureRule:
     present = column.drop_nulls()
     share = len(present) / len(column)
     bounds: dict[str, object] = {
         "type": type_name(column.dtype),
         "presence": 1.0 if share == 1 else max(0.0, math.floor(100 * share - 5) / 100),
     }
-    if column.name == "label":
-        bounds["domain"] = (0, 1)
+    if column.name == "label" and target.domain:
+        bounds["domain"] = target.domain
     elif column.dtype == pl.String:
         bounds |= _string_bounds(present)
     elif column.dtype.is_numeric():

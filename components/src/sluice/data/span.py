@@ -51,7 +51,8 @@ def content_digest(frame: pl.DataFrame) -> str:
 
     Encoding: canonical JSON of the format, the number of rows and the sorted (name, type) pairs; then for every
     column in that order the packed bits of its nulls and its values, little-endian (floats with one NaN; strings
-    as lengths followed by UTF-8). Parquet writers, polars versions and compression leave it alone.
+    as lengths followed by UTF-8; lists of strings as lengths followed by their strings as a column). Parquet writers,
+    polars versions and compression leave it alone.
 
     Raises:
         BadInput: a column of a type that has no encoding here.
@@ -69,6 +70,11 @@ def content_digest(frame: pl.DataFrame) -> str:
 
 def _value_blocks(column: pl.Series) -> list[bytes]:
     dtype = column.dtype
+    if dtype == pl.List(pl.String):
+        lengths = column.list.len().fill_null(_NULL_LENGTH).to_numpy()
+        inner = column.filter(column.list.len() > 0).explode()
+        nulls = np.packbits(inner.is_null().to_numpy()).tobytes()
+        return [lengths.astype("<u4").tobytes(), nulls, *_value_blocks(inner)]
     if dtype == pl.String:
         lengths = column.str.len_bytes().fill_null(_NULL_LENGTH).to_numpy()
         return [lengths.astype("<u4").tobytes(), (column.fill_null("").str.join("").item() or "").encode()]

@@ -17,6 +17,7 @@ from sluice.data.span import read_record, read_span, type_name
 from sluice.data.statistics import Statistics, statistics
 from sluice.documents.model import FrozenDocument
 from sluice.errors import BadInput
+from sluice.targets.kind import TargetKind
 from sluice.tasks.task import Task
 
 BASELINE, FRESH = "train", "test"
@@ -67,7 +68,7 @@ def validate(task: Task, span_dir: Path, out: Path) -> ValidationReport:
     profiles = _profiles(splits, schema)
     anomalies = [
         *find_anomalies(frame, schema, None, window=(task.splits.train, task.splits.live)),
-        *_class_anomalies(frame),
+        *_class_anomalies(frame, task.target),
         *_fresh_anomalies(splits, schema, profiles),
     ]
     report = ValidationReport(
@@ -134,14 +135,15 @@ def _fresh_anomalies(
     return [*anomalies, *find_distances(splits[FRESH], schema, profiles)]
 
 
-def _class_anomalies(frame: pl.DataFrame) -> Iterator[Anomaly]:
+def _class_anomalies(frame: pl.DataFrame, target: TargetKind) -> Iterator[Anomaly]:
     """Splits in which nothing could be learnt, chosen or judged, since all labels are one."""
     for (name,), rows in frame.select("split", "label").drop_nulls().group_by("split", maintain_order=True):
         labels = rows["label"].unique()
         if len(labels) == 1:
-            text = f"Split {name!r} has {rows.height} labels, all of them {labels[0]}."
+            only = labels.to_list()[0]
+            text = f"Split {name!r} has {rows.height} labels, all of them {only}."
             yield Anomaly(
-                feature=f"split={name}", rule="classes", observed=f"only {labels[0]}", expected="0 and 1", text=text
+                feature=f"split={name}", rule="classes", observed=f"only {only}", expected=target.variety, text=text
             )
 
 
