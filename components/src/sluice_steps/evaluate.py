@@ -24,12 +24,14 @@ def evaluate(
     """
     Judge the selected variant on the untouched holdout; ``production`` is a bundle's digest, or empty.
 
-    ``quality`` is the ROC curve and the confusion matrix at the chosen threshold, ``page`` the model card.
+    ``quality`` is the ROC curve and the confusion matrix at the chosen threshold, or by class, where the kind of target
+    has them; ``page`` is the model card.
     """
     from pathlib import Path
 
     from sluice.evaluation.card import card_html
     from sluice.steps.error_boundary import exit_on_error
+    from sluice.steps.evaluate import confusion_table
     from sluice.steps.evaluate import evaluate as judge
     from sluice.steps.package import card_of, provenance_of
     from sluice.steps.patience import patiently
@@ -47,8 +49,8 @@ def evaluate(
         Path(artifact.path).touch()  # KFP's local cache takes an artifact without a file for lost
     for name, estimate in result.metrics.items():
         metrics.log_metric(name, estimate.value)
-    if points := result.curves.roc:
-        false_alarms, hits = (list(share) for share in zip(*points, strict=True))
+    if result.curves and result.curves.roc:
+        false_alarms, hits = (list(share) for share in zip(*result.curves.roc, strict=True))
         quality.log_roc_curve(false_alarms, hits, list(result.curves.roc_thresholds))
-    if result.confusion:
-        quality.log_confusion_matrix(["negative", "positive"], result.confusion.rows)
+    if table := confusion_table(result):
+        quality.log_confusion_matrix(*table)

@@ -14,22 +14,17 @@ from typing import Any
 
 import jinja2
 
-from sluice.documents.evaluation import Estimate, Evaluation, SliceEvaluation, VariantMeasurement
+from sluice.documents.evaluation import Evaluation, SliceEvaluation, TaskMetric, VariantMeasurement
+from sluice.evaluation.card_pictures import PICTURES, across, calibration_dots, up
+from sluice.targets.metric import Metric
+from sluice.targets.registry import metric_list, metrics_of, target_of
 from sluice.tasks.recipe import Recipe
 from sluice.tasks.task import Task
 
 FEW_ROWS = 500
 """Slices of fewer rows are listed as hardly known."""
-_TITLES = {
-    "auc": "AUC",
-    "pr_auc": "PR-AUC",
-    "log_loss": "Log loss",
-    "ece": "Calibration error",
-    "precision": "Precision",
-    "recall": "Recall",
-}
-_SIDE = 200
-"""Of the card's pictures, in units of their SVG paths; y grows downwards."""
+_OF_THE_KIND = ("target", "task_metrics", "loss")
+_BINARY = {"kind": "binary"}
 _UNTIMED = ("name", "parameters", "bytes", "gzip_bytes", "metrics", "versus_teacher")
 
 
@@ -56,19 +51,20 @@ def card_json(
         "provenance": dict(provenance),
         "intended_use": _intended_use(task),
         "limits": list(_limits(task, evaluation)),
+        **evaluation.model_dump(mode="json", include=set(_OF_THE_KIND)),
         "holdout": {
             "window": list(evaluation.window),
             "n": evaluation.n,
-            "positives": evaluation.positives,
+            **evaluation.model_dump(mode="json", include={"positives"}),
             "bootstrap": {key: value for key, value in evaluation.bootstrap.items() if "production" not in key},
         },
-        "metrics": _plain(evaluation.metrics),
+        "metrics": _plain(evaluation),
         "baselines": [peer.model_dump(mode="json", exclude={"digest"}) for peer in evaluation.baselines],
         "best_baseline": evaluation.best_baseline,
         "teacher": evaluation.teacher.model_dump(mode="json", exclude={"digest"}) if evaluation.teacher else None,
         "slices": [part.model_dump(mode="json", exclude={"versus_production"}) for part in evaluation.slices],
         "ladder": [rung.model_dump(mode="json", include=set(_UNTIMED)) for rung in measurements],
-        "curves": evaluation.curves.model_dump(mode="json") if evaluation.curves else None,
+        **evaluation.model_dump(mode="json", include={"curves", "pictures"}),
     }
 
 
@@ -79,10 +75,12 @@ def evaluation_in_card(card: Mapping[str, Any]) -> Evaluation:
     Raises:
         ValidationError, KeyError, TypeError: it is no such card.
     """
-    holdout = {key: card["holdout"][key] for key in ("window", "n", "positives", "bootstrap")}
-    fields = ("metrics", "baselines", "best_baseline", "teacher", "slices", "curves")
+    holdout = {key: card["holdout"][key] for key in ("window", "n", "bootstrap")}
+    holdout["positives"] = card["holdout"].get("positives")
+    fields = ("metrics", "baselines", "best_baseline", "teacher", "slices")
     model = {"model": card["model"]["variant"], "threshold": card["model"]["threshold"], "production": None}
-    return Evaluation.model_validate({**holdout, **model, **{field: card[field] for field in fields}})
+    more = {key: card[key] for key in (*_OF_THE_KIND, "curves", "pictures") if key in card}
+    return Evaluation.model_validate({**holdout, **model, **more, **{field: card[field] for field in fields}})
 
 
 def card_html(card: Mapping[str, Any]) -> str:
@@ -92,19 +90,35 @@ def card_html(card: Mapping[str, Any]) -> str:
     )
     environment.filters.update(number=_number, interval=_interval, thousands=_thousands)
     template = environment.from_string((resources.files(__package__) / "card.html.j2").read_text(encoding="utf-8"))
+    target = target_of(card.get("target", _BINARY))
+    own = [TaskMetric.model_validate(metric) for metric in card.get("task_metrics", ())]
+    metrics = metric_list(target, own, card.get("loss"))
+    curves = card.get("curves")
     return template.render(
         card=card,
-        titles=_TITLES,
+        titles={metric.name: metric.heading for metric in metrics.known if not metric.whole},
+        parts={metric.name: metric.heading for metric in metrics.known if metric.whole},
+        headline={name: metric.heading for name in target.headline if (metric := metrics.find(name))},
+        ranked={name: metric.heading for name in target.headline[:2] if (metric := metrics.find(name))},
+        lower=_sentence_of([metric.title for metric in metrics.known if not (metric.higher or metric.whole)]),
+        loss=metrics.find("loss"),
         few_rows=FEW_ROWS,
-        roc=_roc_path(card["curves"]["roc"]),
-        calibration=_calibration_dots(card["curves"]["reliability"]),
+        roc=_roc_path(curves["roc"]) if curves else "",
+        calibration=calibration_dots(curves["reliability"]) if curves else None,
+        pictures=[PICTURES[picture["picture"]](picture) for picture in card.get("pictures", ())],
     )
+
+
+def _sentence_of(titles: Sequence[str]) -> str:
+    """``Log loss and calibration error``."""
+    words = " and ".join(filter(None, (", ".join(titles[:-1]), titles[-1])))
+    return words[:1].upper() + words[1:]
 
 
 def _intended_use(task: Task) -> str:
     inputs = ", ".join([*task.entity_keys, *task.request_inputs])
     return (
-        f"{task.question} The model answers this, and nothing else, with a probability, "
+        f"{task.question} The model answers this, and nothing else, with {task.target.answer_words}, "
         f"from what is known at the moment of the request ({inputs}, and the features stored for these keys)."
     )
 
@@ -116,23 +130,32 @@ def _limits(task: Task, evaluation: Evaluation) -> tuple[str, ...]:
         f"It learned from {start} to {end} (end excluded). What changes later is for the online gate to notice.",
         f"Quality was measured on {evaluation.n:,} rows of {first} to {last} (end excluded), none of them trained on.",
     ]
-    if weakest := _weakest(evaluation.slices):
+    rank = _rank(evaluation)
+    if weakest := _weakest(evaluation.slices, rank):
         known.append(
-            f"It is weakest in slice {weakest.slice}={weakest.value}: AUC {weakest.metrics['auc'].value:.3f} "
-            f"({weakest.n:,} rows)."
+            f"It is weakest in slice {weakest.slice}={weakest.value}: {rank.title} "
+            f"{weakest.metrics[rank.name].value:.3f} ({weakest.n:,} rows)."
         )
     if few := [f"{part.slice}={part.value} ({part.n})" for part in evaluation.slices if part.n < FEW_ROWS]:
         known.append(f"Little is known about slices of fewer than {FEW_ROWS} rows: {', '.join(few)}.")
     return tuple(known)
 
 
-def _weakest(slices: Sequence[SliceEvaluation]) -> SliceEvaluation | None:
-    known = [part for part in slices if part.n >= FEW_ROWS and "auc" in part.metrics]
-    return min(known, key=lambda part: (part.metrics["auc"].value, part.slice, part.value), default=None)
+def _rank(evaluation: Evaluation) -> Metric:
+    """The metric by which slices are compared."""
+    metrics = metrics_of(evaluation)
+    return next(metric for metric in metrics.known if metric.name == metrics.ranking)
 
 
-def _plain(metrics: Mapping[str, Estimate]) -> dict[str, Any]:
-    return {name: metrics[name].model_dump() for name in _TITLES if name in metrics}
+def _weakest(slices: Sequence[SliceEvaluation], rank: Metric) -> SliceEvaluation | None:
+    known = [part for part in slices if part.n >= FEW_ROWS and rank.name in part.metrics]
+    sign = 1.0 if rank.higher else -1.0
+    return min(known, key=lambda part: (sign * part.metrics[rank.name].value, part.slice, part.value), default=None)
+
+
+def _plain(evaluation: Evaluation) -> dict[str, Any]:
+    names, metrics = (metric.name for metric in metrics_of(evaluation).known), evaluation.metrics
+    return {name: metrics[name].model_dump() for name in names if name in metrics}
 
 
 def _number(value: float) -> str:
@@ -149,20 +172,4 @@ def _interval(estimate: Mapping[str, float]) -> str:
 
 def _roc_path(points: Sequence[Sequence[float]]) -> str:
     """The SVG path of a ROC curve; empty without points."""
-    return " ".join(f"{'L' if index else 'M'}{_across(x)} {_up(y)}" for index, (x, y) in enumerate(points))
-
-
-def _calibration_dots(bars: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """One dot with its interval for each bar of the reliability curve."""
-    return [
-        {"x": _across(bar["mean_score"]), "y": _up(bar["rate"]), "low": _up(bar["low"]), "high": _up(bar["high"])}
-        for bar in bars
-    ]
-
-
-def _across(share: float) -> str:
-    return f"{share * _SIDE:.1f}"
-
-
-def _up(share: float) -> str:
-    return f"{(1 - share) * _SIDE:.1f}"
+    return " ".join(f"{'L' if index else 'M'}{across(x)} {up(y)}" for index, (x, y) in enumerate(points))

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sluice.content import write_json
-from sluice.documents.evaluation import Evaluation
+from sluice.documents.evaluation import ConfusionTable, Evaluation
 from sluice.evaluation.evaluate import evaluate as evaluate_variant
 from sluice.models.store import read_bundle
 from sluice.steps.select import SELECTION, VARIANTS, selected
@@ -70,6 +70,14 @@ def evaluate(
     write_json(out / INPUTS, {**before, **{name: str(path) for name, path in inputs.items()}})
     write_json(out / EVALUATION, result.model_dump(mode="json"))
     return result
+
+
+def confusion_table(evaluation: Evaluation) -> tuple[list[str], list[list[int]]] | None:
+    """Names of the classes, and rows by label, each by decision; ``None`` where the target has no classes."""
+    if evaluation.confusion:
+        return ["negative", "positive"], evaluation.confusion.rows
+    tables = (picture for picture in evaluation.pictures if isinstance(picture, ConfusionTable))
+    return next(((list(table.classes), [list(row) for row in table.rows]) for table in tables), None)
 
 
 def pass_on(span: Path, validation: Path, frame: Path) -> None:

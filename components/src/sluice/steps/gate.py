@@ -99,7 +99,7 @@ def digest_in(record: Path) -> str:
 def _decision(snapshot: Snapshot, result: Evaluation, run: dict[str, Any], now: str) -> Decision:
     state = snapshot.state
     reasons = judge(result, snapshot.policy)
-    evidence = result.model_dump(mode="json", exclude={"curves"})
+    evidence = result.model_dump(mode="json", exclude={"curves", "pictures"})
     evidence_digest = digest_of_value(evidence)
     verdict = unanimous(reason.verdict for reason in reasons)
     identity = [state.task, state.environment, run["id"], evidence_digest, snapshot.policy_digest]

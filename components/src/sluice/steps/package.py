@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from sluice.content import canonical_json, digest_of_value
 from sluice.data.divergence import FeatureProfile, profile_of
 from sluice.documents.evaluation import Evaluation, VariantMeasurement
+from sluice.errors import BadInput
 from sluice.evaluation.card import card_html, card_json
 from sluice.features.manifest import FeatureManifest
 from sluice.models.bundle import MODEL, Bundle, BundleManifest, Provenance, load_bundle, write_bundle
@@ -71,8 +72,11 @@ def provenance_of(task: Task, recipe: Recipe, code: str, evaluation: Path) -> Pr
 
 def _manifest(task: Task, recipe: Recipe, code: str, frame: Path, evaluation: Path) -> BundleManifest:
     result = Evaluation.model_validate_json((evaluation / EVALUATION).read_bytes())
-    train = prepared_frame(frame, recipe).filter(pl.col("split") == "train")
+    train = prepared_frame(frame, recipe, task.target).filter(pl.col("split") == "train")
     features = FeatureManifest.model_validate_json((evaluation / MANIFEST).read_bytes())
+    if result.threshold is None:
+        rule = f"has no threshold, which a bundle says to its server: {task.target.kind} models cannot be served yet"
+        raise BadInput(f"target of task {task.name!r}", rule, "evaluate it, and release it by other means")
     return BundleManifest(
         task=task.name,
         variant=selected(evaluation),

@@ -7,14 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from sluice.arrays import Floats
+from sluice.arrays import Floats, Ints
 from sluice.errors import BadInput
 from sluice.models.encoder import Encoder
 from sluice.models.runtime import sigmoid
+from sluice.targets.kind import TargetKind
+from sluice.targets.predictions import prediction_column
+from sluice.targets.registry import BINARY
 from sluice.training.frame import EncodedSplit
 
-_PRIOR_ROWS = 20.0
-"""Weight of the base rate in a group's rate, in rows: small groups lean on it."""
 _RIDGE = 1.0
 _ITERATIONS = 25
 _CONVERGED = 1e-8
@@ -35,34 +36,47 @@ def baseline_scores(
     Returns:
         example_id, split, and float64 columns ``prior``, ``rate`` (where there are keys), ``logistic``.
     """
-    train = splits["train"]
-    prior = float(train.y.mean())
-    rows = frame.filter(pl.col("split") != "train")
-    scores = {"prior": np.full(rows.height, prior)}
-    if keys:
-        scores["rate"] = _rate(frame, rows, keys, prior)
+    table, train = plain_baselines(frame, keys), splits["train"]
     beta = _logistic(train, encoder)
     by_split = pl.concat(
         pl.DataFrame({"example_id": part.ids, "logistic": sigmoid(_design(part, encoder) @ beta).round(12)})
         for name, part in splits.items()
         if name != "train"
     )
-    table = rows.select("example_id", "split").with_columns(pl.Series(name, score) for name, score in scores.items())
     return table.join(by_split, on="example_id", how="left", maintain_order="left", validate="1:1")
 
 
-def _rate(frame: pl.DataFrame, rows: pl.DataFrame, keys: Sequence[str], prior: float) -> Floats:
+def plain_baselines(frame: pl.DataFrame, keys: Sequence[str], target: TargetKind = BINARY) -> pl.DataFrame:
+    """
+    What the labels of split train say without any model, for the rows of tune and test.
+
+    Args:
+        frame: the prepared frame.
+        keys: columns whose combinations give ``rate``; none leaves that baseline out.
+
+    Returns:
+        example_id, split, ``prior`` (the target's constant) and ``rate`` (its constant by group), as predictions.
+    """
     for key in keys:
         if key not in frame.columns:
             raise BadInput(f"baseline key {key!r}", "is not a column of the frame", "mend the task's baseline_keys")
-    groups = (
-        frame.filter(pl.col("split") == "train")
-        .group_by(keys)
-        .agg(late=pl.col("label").cast(pl.Float64).sum(), n=pl.len())
-        .select(*keys, rate=(pl.col("late") + _PRIOR_ROWS * prior) / (pl.col("n") + _PRIOR_ROWS))
-    )
-    rates = rows.select(keys).join(groups, on=keys, how="left", maintain_order="left", nulls_equal=True)
-    return rates["rate"].fill_null(prior).to_numpy()
+    train, rows = frame.filter(pl.col("split") == "train"), frame.filter(pl.col("split") != "train")
+    labels = target.codes(train["label"])
+    prior = target.constant(labels)
+    scores = {"prior": np.tile(prior, (rows.height, 1))}
+    if keys:
+        groups = train.select(keys).unique(maintain_order=True).with_row_index("group")
+        train_groups, row_groups = (_groups(part, keys, groups) for part in (train, rows))
+        by_group = target.by_group(labels, train_groups, groups.height)
+        scores["rate"] = np.vstack([by_group, prior])[row_groups]
+    columns = (prediction_column(name, score) for name, score in scores.items())
+    return rows.select("example_id", "split").with_columns(columns)
+
+
+def _groups(part: pl.DataFrame, keys: Sequence[str], groups: pl.DataFrame) -> Ints:
+    """(n,) the group of each row; one beyond the last where there is none."""
+    found = part.select(keys).join(groups, on=keys, how="left", maintain_order="left", nulls_equal=True)["group"]
+    return found.cast(pl.Int64).fill_null(groups.height).to_numpy()
 
 
 def _logistic(train: EncodedSplit, encoder: Encoder) -> Floats:

@@ -10,7 +10,7 @@ from sluice.documents.evaluation import Estimate
 from sluice.documents.verdict import Decision, Reason, Verdict
 from sluice.tasks.recipe import Recipe
 from sluice_local.report.inputs import LookRecord, ReportChapter
-from sluice_local.report.peers import PeerRow, cell, peer_rows
+from sluice_local.report.peers import PeerRow, cell, comparison, peer_rows
 from sluice_local.report.wording import action_name, clock, count, interval, metric_name, number, signed, size
 
 _ORDER = {Verdict.FAIL: 0, Verdict.INCONCLUSIVE: 1, Verdict.PASS: 2}
@@ -38,6 +38,8 @@ class ChapterView:
     recipe: tuple[str, ...]
     changes: tuple[tuple[str, str, str], ...]
     tiles: tuple[Tile, ...]
+    columns: dict[str, str]
+    """Names and headings of what models are compared by."""
     peers: tuple[PeerRow, ...]
     offline: Decision | None
     offline_reasons: tuple[Reason, ...]
@@ -59,6 +61,7 @@ def chapter_view(chapter: ReportChapter) -> ChapterView:
         recipe=_recipe_words(chapter.recipe),
         changes=_changes(chapter.recipe),
         tiles=_tiles(chapter),
+        columns=comparison(evaluation).columns,
         peers=peer_rows(evaluation) if evaluation else (),
         offline=offline,
         offline_reasons=tuple(ranked[:unfolded]),
@@ -108,13 +111,15 @@ def _changes(recipe: Recipe | None) -> tuple[tuple[str, str, str], ...]:
 
 def _tiles(chapter: ReportChapter) -> tuple[Tile, ...]:
     evaluation, tiles = chapter.evaluation, []
-    if evaluation and (auc := evaluation.metrics.get("auc")):
-        tiles.append(Tile("AUC on untouched data", number(auc.value), f"95 % interval {interval(auc.low, auc.high)}"))
+    names = comparison(evaluation)
+    if evaluation and (own := evaluation.metrics.get(names.first.name)):
+        ends = f"95 % interval {interval(own.low, own.high)}"
+        tiles.append(Tile(f"{names.first.heading} on untouched data", number(own.value), ends))
         best = next((peer for peer in evaluation.baselines if peer.name == evaluation.best_baseline), None)
         for peer, name in ((best, "best baseline"), (evaluation.production, "production")):
-            if peer and (gain := peer.difference.get("auc")):
+            if peer and (gain := names.gain(peer)):
                 note = f"{interval(gain.low, gain.high, difference=True)}" + (f" · {peer.name}" if peer is best else "")
-                tiles.append(Tile(f"AUC gain over {name}", signed(gain.value), note))
+                tiles.append(Tile(f"{names.first.heading} gain over {name}", signed(gain.value), note))
     selection = chapter.selection.name if chapter.selection else None
     if variant := next((item for item in chapter.variants if item.name == selection), None):
         note = f"{variant.name}, {variant.latency_p50_us:.0f} µs a row"
