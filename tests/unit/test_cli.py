@@ -33,6 +33,7 @@ def sluice(*arguments: str, home: Path, columns: int = 200) -> subprocess.Comple
             "promote",
             "approve",
             "propose",
+            "import",
             "apply",
             "settle",
         ),
@@ -52,7 +53,7 @@ def test_examples_of_all_commands_are_a_line_each_on_a_narrow_terminal(tmp_path:
     lines = [line.rstrip() for line in sluice("--help", home=tmp_path, columns=80).stdout.splitlines()]
     first = lines.index(" Examples:") + 1
     examples = lines[first : lines.index("", first)]
-    assert len(examples) == 9
+    assert len(examples) == 10
     assert all(line.startswith("   sluice ") for line in examples)
 
 

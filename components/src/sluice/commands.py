@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from sluice.errors import BadInput, SluiceError
+from sluice.imports import import_
 from sluice.proposals import propose
 from sluice.terminal import EnvironmentOption, JsonOption, MomentOption, ReasonOption, clock, release_history, show, who
 from sluice.workspace import Workspace
@@ -35,6 +36,7 @@ app = typer.Typer(
     "  sluice why sha256:4f1c                why this model is where it is\n"
     "  sluice simulate POLICY                what a policy would do in known worlds\n"
     "  sluice propose DIRECTORY --env dev    propose a model that you have\n"
+    "  sluice import MODEL --task T …        take a model trained elsewhere\n"
     "  sluice promote --env staging          propose what dev has confirmed\n"
     "  sluice approve --reason 'looks right' let a paused rollout go on\n"
     "  sluice rollback --reason 'odd scores' back to the last good model\n"
@@ -43,6 +45,7 @@ app = typer.Typer(
 hold = typer.Typer(no_args_is_help=True, help="Digests that no automation may promote.")
 app.add_typer(hold, name="hold")
 app.command()(propose)
+app.command("import")(import_)
 ledger = typer.Typer(no_args_is_help=True, help="The decisions, each chained to the one before it.")
 app.add_typer(ledger, name="ledger")
 

@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from sluice.models.bundle import Bundle
 
 
-def evaluate_bundle(task: Task, frame_dir: Path, bundle: Bundle, production: Bundle | None) -> Evaluation:
+def evaluate_bundle(
+    task: Task, frame_dir: Path, bundle: Bundle, production: Bundle | None, *, own_threshold: bool = True
+) -> Evaluation:
     """
     Judge a bundle on split test, beside baselines that learn from split train and beside production.
 
-    It has no teacher here, keeps the threshold that it serves with, and is asked about the raw frame.
+    It has no teacher here, keeps the threshold that it serves with unless ``own_threshold`` is off (then one is chosen
+    on split tune), and is asked about the raw frame.
 
     Raises:
         BadInput, BadArtifact: the frame cannot be read, has an empty split, or lacks a feature.
@@ -40,7 +43,7 @@ def evaluate_bundle(task: Task, frame_dir: Path, bundle: Bundle, production: Bun
         splits = encoded_splits(prepared, manifest.encoder)
         baselines = baseline_scores(prepared, splits, manifest.encoder, task.baseline_keys)
         baselines.write_parquet(folder / "baselines.parquet")
-        seed, threshold = manifest.recipe.seed, manifest.threshold
+        seed, threshold = manifest.recipe.seed, manifest.threshold if own_threshold else None
         return evaluate(task, frame_dir, folder, folder, manifest.variant, production, seed=seed, threshold=threshold)
 
 

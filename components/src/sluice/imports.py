@@ -1,0 +1,86 @@
+"""The command that makes a candidate of a model that was trained elsewhere."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from sluice.terminal import JsonOption, MomentOption, clock, release_history, show, who
+from sluice.workspace import Workspace
+
+
+def import_(
+    model: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MODEL", help="ONNX, LiteRT, .keras, SavedModel, or XGBoost's or LightGBM's text or JSON."
+        ),
+    ],
+    task: Annotated[str, typer.Option(metavar="NAME|MODULE:ATTRIBUTE", help="The task that it is for.")],
+    frame: Annotated[Path, typer.Option(help="Directory of the features step: the rows that it is evaluated on.")],
+    out: Annotated[Path, typer.Option(help="Folder that gets its bundle and its evaluation.")],
+    spec: Annotated[
+        Path | None, typer.Option(help="YAML: its inputs in order, and what its answer means; see docs/import.md.")
+    ] = None,
+    answers: Annotated[
+        Path | None, typer.Option(help="Parquet, example_id and score: what it said elsewhere; it has to say so here.")
+    ] = None,
+    env: Annotated[str | None, typer.Option("--env", help="Propose it there too, as `sluice propose` does.")] = None,
+    bundles: Annotated[
+        str | None,
+        typer.Option(envvar="SLUICE_MODELS", help="With --env: folder or URL that servers fetch from."),
+    ] = None,
+    now: MomentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """
+    Make a candidate of a model that was trained elsewhere: checked, evaluated on the holdout, in a bundle.
+
+    Nothing is unpickled, and nothing is written before all of it has passed. With --env it exits with 3 when a rule
+    forbids the proposal.
+
+    Example: sluice import m.onnx --task T --frame F --out O --spec S
+
+    Example: sluice import m.json --task T --frame F --out O --env dev
+    """
+    from sluice.operations.import_model import import_model, read_spec
+    from sluice.operations.propose import EvaluationPlace, propose_bundle
+    from sluice.tasks.task import load_task
+
+    made = import_model(load_task(task), model, read_spec(spec), frame, out, answers)
+    estimates = made.evaluation.metrics
+    worth = ", ".join(f"{name} {estimates[name].value:.3f}" for name in ("auc", "log_loss") if name in estimates)
+    lines = [
+        f"{made.kind} → {made.bundle}",
+        f"on {made.evaluation.n} rows of the holdout: {worth or 'nothing measured'}",
+    ]
+    told = {
+        "bundle": str(made.bundle),
+        "digest": made.digest,
+        "kind": made.kind,
+        "evaluation": str(out / "evaluation.json"),
+    }
+    if env is None:
+        show(
+            told,
+            as_json,
+            [escape(line) for line in (*lines, f"next: sluice propose {made.bundle} --env ENV --frame {frame}")],
+        )
+        return
+    here = "" if os.environ.get("SLUICE_REPOSITORY") else str(Workspace.from_environment().bundles)
+    place = EvaluationPlace(frame=frame, task=task)
+    store = here if bundles is None else bundles
+    proposal = propose_bundle(release_history(env), str(made.bundle), store, place, who(), now or clock())
+    decision = proposal.decision.model_dump(mode="json") if proposal.decision else None
+    show(
+        told | {"proposal": asdict(proposal) | {"decision": decision}},
+        as_json,
+        [escape(x) for x in (*lines, proposal.text)],
+    )
+    if proposal.forbidden:
+        raise typer.Exit(3)

@@ -1,0 +1,1 @@
+"""Models that were trained elsewhere: what a file is, and what of it may be read."""

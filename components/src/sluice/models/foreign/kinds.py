@@ -1,0 +1,127 @@
+"""What kind of model a file or folder holds, by its content; what could run code when it is read is named, not read."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from sluice.errors import BadInput
+
+Kind = Literal["onnx", "litert", "keras", "savedmodel", "lightgbm", "xgboost"]
+MOST_BYTES = 1 << 30
+_EXPORT = "export it as ONNX in your own process, see docs/import.md"
+_PICKLED = "is a pickle, which runs code when it is read"
+_FIXES = {
+    "a PyTorch model": "torch.onnx.export(model, …, 'model.onnx') in your own process, see docs/import.md",
+    "a pickle": "scikit-learn by skl2onnx.to_onnx(…), XGBoost and LightGBM by save_model(…), see docs/import.md",
+}
+_COMPRESSED = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"\x78\x01": "zlib",
+    b"\x78\x5e": "zlib",
+    b"\x78\x9c": "zlib",
+    b"\x78\xda": "zlib",
+    b"\x04\x22\x4d\x18": "lz4",
+    b"\x28\xb5\x2f\xfd": "zstd",
+}
+_OTHERS = {
+    b"\x89HDF\r\n": ("an HDF5 file", "save it by model.save('model.keras')"),
+    b"CBM1": ("CatBoost's own format", "save it by save_model('model.onnx', format='onnx')"),
+    b"\x93NUMPY": ("a NumPy array", "give the model, not its weights"),
+    b"<?xml": ("XML", _EXPORT),
+}
+_OLD_PICKLE = re.compile(rb"\A(?:[(\]}]|c[\w.]+\n[\w.]+\n)")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model as it was given: a file's content, or the folder of a SavedModel."""
+
+    path: Path
+    kind: Kind
+    data: bytes
+
+
+def read_source(path: Path) -> Source:
+    """
+    The model at ``path``.
+
+    Raises:
+        BadInput: it is not there, too large, a pickle (plain, compressed or zipped), or of no kind known here.
+    """
+    try:
+        if path.is_dir():
+            return _folder(path)
+        if path.stat().st_size > MOST_BYTES:
+            raise BadInput(str(path), f"is larger than {MOST_BYTES >> 20} MiB", "give a smaller model")
+        data = path.read_bytes()
+    except OSError as error:
+        raise BadInput(str(path), f"cannot be read ({error.strerror})", "name a model's file or folder") from error
+    return Source(path, _kind(path, data), data)
+
+
+def _folder(path: Path) -> Source:
+    if not (path / "saved_model.pb").is_file():
+        raise BadInput(str(path), "is a folder without saved_model.pb", "name a SavedModel, or a model's file")
+    return Source(path, "savedmodel", b"")
+
+
+def _kind(path: Path, data: bytes) -> Kind:
+    _refuse_pickle(path, data)
+    if data[4:8] == b"TFL3":
+        return "litert"
+    if data.startswith(b"PK"):
+        return _zipped(path)
+    if data.startswith(b"tree\n"):
+        return "lightgbm"
+    if data.lstrip()[:1] == b"{":
+        return _json(path, data)
+    for head, (what, fix) in _OTHERS.items():
+        if data.startswith(head):
+            raise BadInput(str(path), f"is {what}, which cannot be imported", fix)
+    if path.suffix != ".onnx" and not data.startswith(b"\x08"):  # field 1 of ModelProto, ir_version, comes first
+        kinds = "ONNX, LiteRT, .keras, SavedModel, or XGBoost's or LightGBM's text or JSON"
+        raise BadInput(str(path), f"is no model of a known kind ({kinds})", _EXPORT)
+    return "onnx"
+
+
+def _refuse_pickle(path: Path, data: bytes) -> None:
+    protocol = data[:1] == b"\x80" and data[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
+    old = _OLD_PICKLE.match(data) and data.rstrip().endswith(b".")
+    if protocol or old:
+        raise BadInput(str(path), _PICKLED, _FIXES["a pickle"])
+    for head, name in _COMPRESSED.items():
+        if data.startswith(head):
+            rule = f"is compressed by {name}, as joblib does with a pickle, which runs code when it is read"
+            raise BadInput(str(path), rule, _FIXES["a pickle"])
+
+
+def _zipped(path: Path) -> Kind:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise BadInput(str(path), f"is a damaged zip file ({error})", "save the model again") from error
+    names = {entry.filename for entry in entries}
+    if any(name.endswith((".pkl", ".pickle", ".joblib")) for name in names):
+        raise BadInput(str(path), f"holds a pickle, as PyTorch saves it: it {_PICKLED}", _FIXES["a PyTorch model"])
+    if sum(entry.file_size for entry in entries) > MOST_BYTES:
+        raise BadInput(str(path), f"unpacks to more than {MOST_BYTES >> 20} MiB", "give a smaller model")
+    if not {"config.json", "model.weights.h5"} <= names:
+        raise BadInput(str(path), "is a zip file that is no .keras model", _EXPORT)
+    return "keras"
+
+
+def _json(path: Path, data: bytes) -> Kind:
+    if b'"learner"' in data:
+        return "xgboost"
+    if b'"tree_info"' in data:
+        return "lightgbm"
+    if b"learner" in data[:64]:
+        raise BadInput(str(path), "is XGBoost's binary form (UBJSON)", "save it by save_model('model.json')")
+    raise BadInput(str(path), "is JSON of neither XGBoost nor LightGBM", "save it by save_model('model.json')")
