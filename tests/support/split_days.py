@@ -10,7 +10,6 @@ import polars as pl
 
 from sluice.arrays import Floats, Ints
 from sluice.evaluation.day_runs import days_in_runs
-from sluice.evaluation.metrics import calibration_covariates, log_losses
 from sluice.gates.blocks import (
     BlockHistory,
     BlockSums,
@@ -20,6 +19,7 @@ from sluice.gates.blocks import (
     history_of,
     plain_intervals,
 )
+from sluice.targets.probabilities import calibration_covariates, log_losses
 
 HOURS, DAYS = 12, 15
 

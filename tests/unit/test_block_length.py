@@ -20,6 +20,7 @@ from sluice.gates.policy import GatePolicy
 from sluice.release.file import parse_release, render_release
 from sluice.release.snapshot import Snapshot
 from sluice.rollout.advance import back, forward, propose
+from sluice.targets.yardstick import Yardstick
 from tests.support.loss_blocks import history
 from tests.support.release import A, B, C
 from tests.support.rules import policy_with
@@ -58,7 +59,7 @@ def said(decision: Decision) -> str:
 
 def of_pairs(labels: Any, hours: Any, candidate: Any, stable: Any) -> dict[str, Any]:
     ours, theirs = (ScoredModel.of("m", scores, 0.5) for scores in (candidate, stable))
-    return evaluation(*loss_histories(labels, hours, ours, theirs, A))
+    return evaluation(*loss_histories(Yardstick(), labels, hours, ours, theirs, A))
 
 
 # -- what is chosen -------------------------------------------------------------------------------------------------

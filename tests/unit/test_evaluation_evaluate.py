@@ -46,6 +46,7 @@ def test_evaluation_holds_every_peer_on_the_untouched_rows(tmp_path: Path) -> No
     found = _evaluate(tmp_path)
     test = sample.frame.filter(pl.col("split") == "test")
     scores = pl.read_parquet(tmp_path / "scores.parquet").filter(pl.col("split") == "test")["student_int8"].to_numpy()
+    assert found.threshold is not None
     exact = exact_metrics(test["label"].cast(pl.Int64).to_numpy(), scores, found.threshold)
     assert set(found.metrics) == set(METRICS)
     assert {name: round(value, 6) for name, value in exact.items()} == {k: v.value for k, v in found.metrics.items()}

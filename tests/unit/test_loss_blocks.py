@@ -25,6 +25,7 @@ from sluice.gates.loss_history import block_history
 from sluice.gates.online import judge_look
 from sluice.gates.policy import GatePolicy
 from sluice.targets.probabilities import calibration_covariates, log_losses
+from sluice.targets.yardstick import Yardstick
 from tests.support.loss_blocks import HOURS, history, in_blocks
 from tests.support.release import A, B, C, evidence_of, state_in
 from tests.support.rules import policy_with
@@ -267,7 +268,7 @@ def test_rows_and_an_evaluation_lead_to_the_interval_by_hand() -> None:
     past, world = _world(60, 1), _world(10, 2)
     labels, hours, stable, candidate = (past[name].to_numpy() for name in ("label", "hours", "stable", "candidate"))
     ours, theirs = (ScoredModel.of("m", scores, 0.5) for scores in (candidate, stable))
-    histories, shortest = loss_histories(labels.astype(np.int64), hours, ours, theirs, A)
+    histories, shortest = loss_histories(Yardstick(), labels.astype(np.int64), hours, ours, theirs, A)
     assert shortest in {one.hours for one in histories}
     assert {one.hours for one in histories} >= {1, 12, 24}
     loss = {side: log_losses(labels, past[side].to_numpy()) for side in ("stable", "candidate")}

@@ -58,7 +58,7 @@ class Hours:
 
     def evidence(self, bins: Histogram | None = None, **changed: Any) -> Evidence:
         asked, ten = self.n + self.refused, np.arange(360) // 10
-        sums = minute_columns(self.n, self.errors, self.ms, asked, self.refused, ten).sum(axis=1).tolist()
+        sums = minute_columns(ten, self.n, self.errors, self.ms, asked, self.refused).sum(axis=1).tolist()
         counts = {"errors": self.errors, "refused": self.refused}
         arms = {
             side: arm(digest, int(asked[row].sum())).model_copy(

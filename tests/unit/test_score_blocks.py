@@ -22,6 +22,7 @@ from sluice.evidence.measurements.points import PointIndex
 from sluice.evidence.measurements.registry import part_of_points, points_of
 from sluice.gates.blocks import MINIMUM_HISTORY
 from sluice.gates.online import judge_look
+from sluice.targets.yardstick import Yardstick
 from tests.support.release import A, B, state_in
 from tests.support.rules import policy_with
 
@@ -46,7 +47,7 @@ def past() -> LossHistory:
     hours = np.arange(stable.size) * HOURS / A_BLOCK
     labels = np.random.default_rng(3).integers(0, 2, stable.size)
     ours, theirs = (ScoredModel.of("m", values, 0.5) for values in (candidate, stable))
-    histories, _ = loss_histories(labels, hours, ours, theirs, A)
+    histories, _ = loss_histories(Yardstick(), labels, hours, ours, theirs, A)
     return next(one for one in histories if one.hours == HOURS)
 
 

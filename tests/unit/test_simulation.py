@@ -85,7 +85,7 @@ def watched(world: World, stage: str) -> tuple[Evidence, Evidence]:
         {},
         now=moment_of(made.now),
         label_maturity_hours=maturity,
-        block_hours=POLICY.online.block_hours,
+        block_hours=POLICY.online.block_hours or 24,
         slices=SLICES,
         carried=CARRIED,
         thresholds=THRESHOLDS,

@@ -35,16 +35,16 @@ def _shared(requests: Floats, errors: Floats) -> NDArray[np.bool_]:
 
 
 def minute_columns(
-    requests: Floats, errors: Floats, milliseconds: Floats, asked: Floats, refused: Floats, ten: Ints
+    ten: Ints, requests: Floats, errors: Floats, milliseconds: Floats, asked: Floats, refused: Floats
 ) -> Floats:
     """
     What adds up over minutes, (``COLUMNS``, M).
 
     Args:
+        ten: (M,) number of the ten minutes that each is in, from 0.
         requests, errors, milliseconds: (2, M), of candidate and stable; milliseconds are sums.
         asked, refused: (2, M), all requests and those of them that were refused. What both sides refuse in a minute
             stays in it: clients who err are always there, so it would excuse a side that refuses more.
-        ten: (M,) number of the ten minutes that each is in, from 0.
     """
     failing = _failing(requests, errors)
     longer = _shared(_summed(ten, requests), _summed(ten, errors))

@@ -147,8 +147,8 @@ def metric_problem(policy: GatePolicy, metrics: MetricList) -> MetricProblem | N
 @functools.lru_cache(maxsize=8)
 def parse_policy(text: bytes, name: str, metrics: MetricList | None = None) -> GatePolicy:
     """
-    The policy in ``text``; ``name`` is how messages call it, ``metrics`` those of its task where that is known. What was
-    parsed before is not parsed again.
+    The policy in ``text``; ``name`` is how messages call it, ``metrics`` those of its task where that is known. What
+    was parsed before is not parsed again.
 
     Raises:
         BadInput: not YAML, an unknown key, a missing one, a value out of range, rules that contradict each other or

@@ -90,9 +90,9 @@ class MinuteReading:
         if not table:
             return None
         minutes = np.array(sorted(table))
-        rows = np.stack([table[minute] for minute in minutes.tolist()], axis=2)
+        columns = np.stack([table[minute] for minute in minutes.tolist()], axis=2)
         ten = np.unique((minutes - 1) // TEN, return_inverse=True)[1]  # a sample is of the minute that it ends
-        sums: list[float] = minute_columns(*rows, ten=ten).sum(axis=1).tolist()
+        sums: list[float] = minute_columns(ten, *columns).sum(axis=1).tolist()
         return sums
 
     def _side(self, labels: Mapping[str, str]) -> int | None:

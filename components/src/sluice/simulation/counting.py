@@ -311,7 +311,7 @@ def _minutes(at: LabelTimes, arms: Sequence[_ArmRequests], when: Floats, look_ho
         if len(arm.milliseconds):
             table[2, number] = np.bincount(minute, arm.milliseconds[mine], size)
     window, minute = np.divmod(np.arange(size), each)
-    columns = minute_columns(*table, ten=window * tens + minute // TEN)
+    columns = minute_columns(window * tens + minute // TEN, *table)
     return np.asarray(columns.reshape(COLUMNS, BLOCK, each).sum(axis=2))
 
 

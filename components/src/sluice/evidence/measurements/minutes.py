@@ -22,7 +22,7 @@ def minute_sums(requests: SideRows) -> list[float]:
     for number, (places, values) in enumerate(sides):
         table[:, number, np.searchsorted(minutes, places)] = values
     ten = np.unique(minutes // TEN, return_inverse=True)[1]
-    sums: list[float] = minute_columns(*table, ten=ten).sum(axis=1).tolist()
+    sums: list[float] = minute_columns(ten, *table).sum(axis=1).tolist()
     return sums
 
 
