@@ -171,6 +171,8 @@ HOSTILE: Mapping[str, tuple[Callable[[], ModelProto], str]] = {
     "a tree with a cycle": (lambda: stump(nodes_truenodeids=[0, 0, 0]), "has a cycle"),
     "a tree that leads nowhere": (lambda: stump(nodes_falsenodeids=[77, 0, 0]), "a node that is not there"),
     "a leaf for another output": (lambda: stump(target_ids=[0, 5]), "a leaf for output 5 of 1"),
+    "a number for a list": (lambda: stump(nodes_values=0.5), "of another kind"),
+    "texts for numbers": (lambda: stump(nodes_featureids=["a", "b", "c"]), "of another kind"),
     "lists of other lengths": (lambda: stump(nodes_values=[0.5]), "of different lengths"),
 }
 """Models that must be refused, and a part of what the refusal says."""

@@ -32,7 +32,10 @@ def check_learner(node: Any, name: str, width: int | None) -> int:
     """
     if width is None:
         raise ValueError(f"operator {name} whose input has no columns that are known; put it behind the model's input")
-    return LEARNERS[node.op_type](_values(node), name, width)
+    try:
+        return LEARNERS[node.op_type](_values(node), name, width)
+    except (TypeError, KeyError) as error:  # a number where a list is due, a text where a number is
+        raise ValueError(f"operator {name} with an attribute that is missing or of another kind") from error
 
 
 def _values(node: Any) -> dict[str, Any]:
