@@ -26,14 +26,15 @@ from typing import Any
 import numpy as np
 
 from sluice.compression.student import Lessons, distil
-from sluice.models.builder import build
 from sluice.models.encoder import Encoder
 from sluice.tasks.recipe import Recipe
 from sluice.training.curve import log_loss, predicted_logits
 from sluice.training.determinism import on_jax
+from sluice.training.families.mlp import FAMILY
+from sluice.training.families.network import WEIGHTS
 from sluice.training.frame import EncodedSplit, encoded_splits, prepared_frame
 from sluice.training.steps import optimizer_for
-from sluice.training.teacher import WEIGHTS, train_teacher
+from sluice.training.teacher import train_teacher
 
 
 def main() -> None:
@@ -49,9 +50,8 @@ def main() -> None:
         splits = encoded_splits(prepared_frame(frame, recipe), encoder)
         import keras
 
-        teacher = build(keras, encoder.width, recipe.teacher, recipe.dropout)
+        teacher = FAMILY.model(keras, encoder=encoder, recipe=recipe)
         teacher.load_weights(Path(directory) / WEIGHTS)
-    steps = -(-len(splits["train"].y) // recipe.batch_size)
     epochs = [later - earlier for earlier, later in itertools.pairwise(ends)]
     told = {
         "recipe": recipe.name,
@@ -64,15 +64,16 @@ def main() -> None:
         "busy_percent_training": _mean(busy),
         "tune_auc": record.tune_auc,
         "tune_log_loss": record.tune_log_loss,
-        **_steps_alone(keras, splits["train"], recipe, steps, limit),
+        **_steps_alone(keras, encoder, splits["train"], recipe, limit),
         **_distillation(keras, teacher, splits, recipe),
     }
     sys.stdout.write(json.dumps(told) + "\n")
 
 
-def _steps_alone(keras: Any, train: EncodedSplit, recipe: Recipe, steps: int, limit: float) -> dict[str, Any]:
+def _steps_alone(keras: Any, encoder: Encoder, train: EncodedSplit, recipe: Recipe, limit: float) -> dict[str, Any]:
     """Steps a second of ``fit`` without what happens between epochs, compiled beforehand; at least one epoch."""
-    model = build(keras, train.x.shape[1], recipe.teacher, recipe.dropout, recipe.precision)
+    steps = -(-len(train.y) // recipe.batch_size)
+    model = FAMILY.model(keras, encoder=encoder, recipe=recipe, precision=recipe.precision)
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
     per_call = min(50, max(1, len(train.y) // recipe.batch_size))
     optimizer = optimizer_for(keras, recipe, len(train.y))

@@ -14,11 +14,13 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from sluice.models.builder import build
 from sluice.tasks.recipe import Recipe
 from sluice.training.determinism import start_distributed
 from sluice.training.distribution import ONE_DEVICE
@@ -38,7 +40,8 @@ def main() -> None:
     x = random.normal(size=(ROWS, WIDTH)).astype(np.float32)
     rows = EncodedSplit(pl.Series([""]), x, (x[:, 0] > 0).astype(np.float32))
     keras, strategy = start_distributed(0, ONE_DEVICE)
-    steps = Steps(keras, strategy, rows, RECIPE, 1.0)
+    model = partial(build, width=rows.x.shape[1], hidden=RECIPE.teacher, dropout=RECIPE.dropout)
+    steps = Steps(keras, strategy, rows, RECIPE, 1.0, model)
     one = tf.function(lambda batch: strategy.run(steps._step, (batch,)))
     repeated = strategy.experimental_distribute_dataset(tf.data.Dataset.from_tensors(next(_numpy(rows))).repeat())
     feeds: dict[str, Callable[[], Any]] = {

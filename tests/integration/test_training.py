@@ -82,7 +82,7 @@ def auc(table: pl.DataFrame, name: str) -> float:
 
 
 def test_the_same_seed_gives_the_same_bytes_in_any_process(runs: list[tuple[Path, str, str]]) -> None:
-    names = [f"ladder/{variant}.tflite" for variant in RECIPE.variants]
+    names = [f"ladder/{variant}/model.tflite" for variant in RECIPE.variants]
     names += ["ladder/scores.parquet", "teacher/baselines.parquet"]
     names += [f"teacher/{name}.json" for name in ("encoder", "manifest", "spec", "history")]
     first, second = ({name: digest_of_file(run[0] / name) for name in names} for run in runs)
@@ -120,7 +120,7 @@ def test_the_ladder_says_size_and_speed(runs: list[tuple[Path, str, str]]) -> No
     rungs = {rung["name"]: rung for rung in json.loads((ladder / "ladder.json").read_text())}
     assert list(rungs) == list(RECIPE.variants)
     for name, rung in rungs.items():
-        assert rung["bytes"] == (ladder / f"{name}.tflite").stat().st_size
+        assert rung["bytes"] == (ladder / name / "model.tflite").stat().st_size
         assert 0 < rung["latency_p50_us"] <= rung["latency_p99_us"]
     assert 0.48 <= rungs["student_pruned_int8"]["sparsity"] <= 0.52
     assert rungs["student_f32"]["sparsity"] < 0.05
@@ -133,7 +133,7 @@ def test_a_file_scores_one_row_as_it_scores_many(runs: list[tuple[Path, str, str
     rows = prepared_frame(frame, RECIPE).filter(split="test")
     x = encoder.encode(rows)
     stored = pl.read_parquet(out / "ladder/scores.parquet").filter(split="test")
-    scorer = LiteRTScorer((out / f"ladder/{variant}.tflite").read_bytes())
+    scorer = LiteRTScorer((out / f"ladder/{variant}/model.tflite").read_bytes())
     many = scorer.scores(x)
     assert np.array_equal(many, stored[variant].to_numpy())
     one = np.concatenate([scorer.scores(x[index : index + 1]) for index in range(40)])

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import gzip
-import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from sluice.compression.export import export_litert
-from sluice.compression.prune import kernel_sparsity, pruned_student
+from sluice.arrays import Floats32
+from sluice.compression.prune import pruned_student
 from sluice.compression.quantize import quantization_aware_student, quantize_weights
 from sluice.compression.student import Lessons, distil
 from sluice.content import whole_directory, write_json
-from sluice.errors import BadArtifact, one_line
-from sluice.models.builder import build
-from sluice.models.encoder import Encoder
-from sluice.models.runtime import LiteRTScorer
-from sluice.tasks.recipe import Recipe
-from sluice.training.curve import LinePrinter, predicted_logits, print_line
+from sluice.models.encoder import Encoder, fit_encoder
+from sluice.models.runtime import FORMATS, Scorer
+from sluice.tasks.recipe import Recipe, Variant
+from sluice.training.curve import LinePrinter, print_line
 from sluice.training.determinism import start_tensorflow
-from sluice.training.frame import EncodedSplit, encoded_splits, prepared_frame
-from sluice.training.teacher import WEIGHTS
+from sluice.training.export import export_litert, kernel_sparsity
+from sluice.training.families.family import ENCODER, ModelFile, Teacher, read_teacher
+from sluice.training.families.registry import family_of
+from sluice.training.frame import EncodedSplit, encoded_splits, prepared_frame, reduced_manifest
 
+TEACHER: Variant = "teacher_f32"
 _CHECKED_ROWS = 512
 _LATENCY_RUNS = 3000
 
@@ -39,97 +42,110 @@ def build_ladder(
     Args:
         frame_dir: holds the frame that the teacher was trained on.
         teacher_dir: what ``train_teacher`` wrote.
-        recipe: names the variants and the student's size.
-        out: gets ``<variant>.tflite``, ``ladder.json`` and ``scores.parquet`` (example_id, split, one float64 column
-            of probabilities a variant).
+        recipe: names the family, the variants and the student's size.
+        out: gets a folder for each variant with what serves it (``sluice.models.runtime.FORMATS`` names the model's
+            file, ``encoder.json`` is beside it), ``ladder.json`` and ``scores.parquet`` (example_id, split, one float64
+            column of probabilities a variant).
         progress: called with one line a variant; by default the line goes to standard output.
 
     Raises:
         BadArtifact: the teacher's files are damaged, or a conversion went wrong.
         BadInput: the recipe does not fit the frame.
     """
-    encoder, spec = _read_teacher(teacher_dir)
-    splits = encoded_splits(prepared_frame(frame_dir, recipe), encoder)
-    keras = start_tensorflow(recipe.seed)
-    teacher = _load_teacher(keras, spec, teacher_dir / WEIGHTS)
-    with whole_directory(out) as directory:
-        models = _Builder(keras, teacher, splits["train"], recipe, directory / "student.weights.h5")
-        rungs, scores = [], _rows(splits)
+    encoder = read_teacher(teacher_dir, recipe)
+    teacher = family_of(recipe).restore(teacher_dir, recipe, encoder)
+    frame = prepared_frame(frame_dir, recipe)
+    own = EncodedRows(encoder, encoded_splits(frame, encoder))
+    with whole_directory(out) as directory, TemporaryDirectory() as scratch:
+        models = _Builder(teacher, own, partial(_for_networks, frame, frame_dir, recipe, own), recipe, Path(scratch))
+        rungs, scores = [], _rows(own.splits)
         for name in recipe.variants:
-            data, parameters, sparsity = models.variant(name)
-            (directory / f"{name}.tflite").write_bytes(data)
-            scorer = LiteRTScorer(data)
-            scores = scores.with_columns(pl.Series(name, _scores(scorer, splits)))
-            rungs.append(_rung(name, data, parameters, sparsity, scorer, splits["tune"]))
+            file, rows = models.variant(name)
+            _write_variant(directory / name, file, rows.encoder)
+            scorer = FORMATS[file.format].load(file.data)
+            scores = scores.with_columns(pl.Series(name, _scores(scorer, rows.splits)))
+            rungs.append(_rung(name, file, scorer, rows.splits["tune"]))
             (progress or print_line)(_line(rungs[-1]))
         scores.write_parquet(directory / "scores.parquet")
         write_json(directory / "ladder.json", rungs)
 
 
+@dataclass(frozen=True, eq=False)
+class EncodedRows:
+    """The splits of a frame, and how they were encoded."""
+
+    encoder: Encoder
+    splits: Mapping[str, EncodedSplit]
+
+
+def _for_networks(frame: pl.DataFrame, frame_dir: Path, recipe: Recipe, own: EncodedRows) -> EncodedRows:
+    """The teacher's own rows where a network takes them, else the same rows encoded for one."""
+    if own.encoder.dense:
+        return own
+    encoder = fit_encoder(frame.filter(split="train"), reduced_manifest(frame_dir, recipe))
+    return EncodedRows(encoder, encoded_splits(frame, encoder))
+
+
+def _write_variant(directory: Path, file: ModelFile, encoder: Encoder) -> None:
+    directory.mkdir()
+    write_json(directory / ENCODER, encoder.model_dump(mode="json"))
+    for name, data in {FORMATS[file.format].file: file.data, **file.beside}.items():
+        (directory / name).write_bytes(data)
+
+
 class _Builder:
     """Makes variants; the distilled student is made once and lent to all that need it."""
 
-    def __init__(self, keras: Any, teacher: Any, train: EncodedSplit, recipe: Recipe, weights: Path) -> None:
-        self._keras, self._teacher, self._recipe, self._weights = keras, teacher, recipe, weights
-        self._rows = train.x[:: max(1, len(train.x) // _CHECKED_ROWS)]
-        targets = np.stack([train.y, predicted_logits(teacher, train.x).astype(np.float32)], axis=1)
-        self._lessons = Lessons(train.x, targets)
-        self._student: tuple[Any, bytes] | None = None
+    def __init__(
+        self, teacher: Teacher, own: EncodedRows, students: Callable[[], EncodedRows], recipe: Recipe, scratch: Path
+    ) -> None:
+        self._teacher, self._own, self._make_rows, self._recipe = teacher, own, students, recipe
+        self._weights = scratch / "student.weights.h5"
 
-    def variant(self, name: str) -> tuple[bytes, int, float]:
-        """The file of a variant, the number of its parameters, and the share of zeros in its kernels."""
+    def variant(self, name: Variant) -> tuple[ModelFile, EncodedRows]:
+        """What serves a variant, and the rows as it takes them."""
+        if name == TEACHER:
+            return self._teacher.model_file(_checked(self._own), name), self._own
         make: Mapping[str, Callable[[], tuple[bytes, Any]]] = {
-            "teacher_f32": lambda: (export_litert(self._teacher, self._rows, name), self._teacher),
-            "student_f32": lambda: (self._distil()[1], self._distil()[0]),
-            "student_int8": lambda: (quantize_weights(self._distil()[1]), self._distil()[0]),
+            "student_f32": lambda: (self._student[1], self._student[0]),
+            "student_int8": lambda: (quantize_weights(self._student[1]), self._student[0]),
             "student_pruned_int8": self._prune,
             "student_qat_int8": self._quantize_aware,
         }
         data, model = make[name]()
-        kernels = self._distil()[0] if name == "student_qat_int8" else model
-        return data, kernels.count_params(), kernel_sparsity(kernels)
+        return ModelFile("litert", data, model.count_params(), kernel_sparsity(model)), self._students
 
-    def _distil(self) -> tuple[Any, bytes]:
-        if self._student is None:
-            model = distil(self._keras, self._lessons, self._recipe)
-            model.save_weights(self._weights)
-            self._student = model, export_litert(model, self._rows, "student_f32")
-        return self._student
+    @cached_property
+    def _students(self) -> EncodedRows:
+        return self._make_rows()
+
+    @cached_property
+    def _lessons(self) -> Lessons:
+        train = self._students.splits["train"]
+        logits = self._teacher.logits(self._own.splits["train"].x).astype(np.float32)
+        return Lessons(train.x, np.stack([train.y, logits], axis=1))
+
+    @cached_property
+    def _student(self) -> tuple[Any, bytes]:
+        model = distil(start_tensorflow(self._recipe.seed), self._lessons, self._recipe)
+        model.save_weights(self._weights)
+        return model, export_litert(model, _checked(self._students), "student_f32")
 
     def _prune(self) -> tuple[bytes, Any]:
-        self._distil()
+        _ = self._student
         model = pruned_student(self._weights, self._lessons, self._recipe)
-        return quantize_weights(export_litert(model, self._rows, "student_pruned_int8")), model
+        return quantize_weights(export_litert(model, _checked(self._students), "student_pruned_int8")), model
 
     def _quantize_aware(self) -> tuple[bytes, Any]:
-        self._distil()
+        student = self._student[0]
         model = quantization_aware_student(self._weights, self._lessons, self._recipe)
-        return export_litert(model, self._rows, "student_qat_int8", int8=True), model
+        return export_litert(model, _checked(self._students), "student_qat_int8", int8=True), student
 
 
-def _read_teacher(directory: Path) -> tuple[Encoder, dict[str, Any]]:
-    try:
-        encoder = Encoder.model_validate_json((directory / "encoder.json").read_bytes())
-        spec = json.loads((directory / "spec.json").read_bytes())
-    except (OSError, ValueError) as error:
-        reason = one_line(error)
-        raise BadArtifact(
-            str(directory), f"is not what training wrote ({reason})", "train the teacher again"
-        ) from error
-    if spec.get("width") != encoder.width:
-        rule = f"spec.json says {spec.get('width')} columns, the encoder gives {encoder.width}"
-        raise BadArtifact(str(directory), rule, "train the teacher again")
-    return encoder, spec
-
-
-def _load_teacher(keras: Any, spec: Mapping[str, Any], weights: Path) -> Any:
-    model = build(keras, spec["width"], spec["hidden"], spec["dropout"])
-    try:
-        model.load_weights(weights)
-    except (OSError, ValueError, KeyError) as error:
-        reason = one_line(error)
-        raise BadArtifact(str(weights), f"cannot be loaded ({reason})", "train the teacher again") from error
-    return model
+def _checked(rows: EncodedRows) -> Floats32:
+    """Rows of train, evenly spread, that a file is compared with its model on."""
+    x = rows.splits["train"].x
+    return x[:: max(1, len(x) // _CHECKED_ROWS)]
 
 
 def _rows(splits: Mapping[str, EncodedSplit]) -> pl.DataFrame:
@@ -138,20 +154,18 @@ def _rows(splits: Mapping[str, EncodedSplit]) -> pl.DataFrame:
     )
 
 
-def _scores(scorer: LiteRTScorer, splits: Mapping[str, EncodedSplit]) -> Any:
+def _scores(scorer: Scorer, splits: Mapping[str, EncodedSplit]) -> Any:
     return np.concatenate([scorer.scores(splits[name].x) for name in ("tune", "test")])
 
 
-def _rung(
-    name: str, data: bytes, parameters: int, sparsity: float, scorer: LiteRTScorer, rows: EncodedSplit
-) -> dict[str, Any]:
+def _rung(name: str, file: ModelFile, scorer: Scorer, rows: EncodedSplit) -> dict[str, Any]:
     p50, p99 = scorer.latency(rows.x, _LATENCY_RUNS)
     return {
         "name": name,
-        "parameters": parameters,
-        "sparsity": round(sparsity, 4),
-        "bytes": len(data),
-        "gzip_bytes": len(gzip.compress(data, 9, mtime=0)),
+        "parameters": file.parameters,
+        "sparsity": round(file.sparsity, 4),
+        "bytes": len(file.data),
+        "gzip_bytes": len(gzip.compress(file.data, 9, mtime=0)),
         "latency_p50_us": round(p50, 2),
         "latency_p99_us": round(p99, 2),
     }

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from sluice.compression.legacy import fine_tune, fresh_copy, import_tfmot, steps_an_epoch
 from sluice.compression.student import Lessons
 from sluice.errors import BadArtifact
 from sluice.tasks.recipe import Recipe
+from sluice.training.export import kernel_sparsity
 
 SPARSITY = 0.5
 _EPOCHS = 2
@@ -43,10 +42,3 @@ def pruned_student(weights: Path, lessons: Lessons, recipe: Recipe) -> Any:
         rule = f"has {reached:.3f} of its kernels' weights at zero, asked for {SPARSITY}"
         raise BadArtifact("student_pruned_int8", rule, "train on more rows or leave the variant out")
     return stripped
-
-
-def kernel_sparsity(model: Any) -> float:
-    """Share of zeros among the weights of all kernels."""
-    kernels = [weight for weight in model.get_weights() if weight.ndim == 2]
-    zeros = sum(int(np.count_nonzero(kernel == 0)) for kernel in kernels)
-    return zeros / sum(int(kernel.size) for kernel in kernels)

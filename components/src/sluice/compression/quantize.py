@@ -30,7 +30,7 @@ def quantization_aware_student(weights: Path, lessons: Lessons, recipe: Recipe) 
     """
     A tf_keras model that learned with the rounding of int8 in its forward pass (Jacob et al. 2018, section 3).
 
-    Its scales are part of it; ``sluice.compression.export.export_litert`` with ``int8=True`` makes use of them.
+    Its scales are part of it; ``sluice.training.export.export_litert`` with ``int8=True`` makes use of them.
     """
     aware = import_tfmot().quantization.keras.quantize_model(fresh_copy(weights, lessons.x.shape[1], recipe))
     fine_tune(aware, lessons, recipe.seed, _EPOCHS)

@@ -14,7 +14,7 @@ from sluice.evaluation.holdout import read_holdout
 from sluice.targets.predictions import prediction_column
 from sluice.tasks.task import Task
 from sluice.training.baselines import baseline_scores
-from sluice.training.frame import encoded_splits, prepared_frame
+from sluice.training.frame import prepared_frame
 
 if TYPE_CHECKING:
     from sluice.models.bundle import Bundle
@@ -40,10 +40,9 @@ def evaluate_bundle(
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         pl.concat(scores).write_parquet(folder / "scores.parquet")
-        splits = encoded_splits(prepared, manifest.encoder)
-        baselines = baseline_scores(prepared, splits, manifest.encoder, task.baseline_keys)
-        baselines.write_parquet(folder / "baselines.parquet")
         seed, threshold = manifest.recipe.seed, manifest.threshold if own_threshold else None
+        baselines = baseline_scores(prepared, manifest.features, task.baseline_keys, seed)
+        baselines.write_parquet(folder / "baselines.parquet")
         return evaluate(task, frame_dir, folder, folder, manifest.variant, production, seed=seed, threshold=threshold)
 
 

@@ -25,10 +25,19 @@ def build(keras_namespace: Any, width: int, hidden: Sequence[int], dropout: floa
         A Sequential model with output shape (n, 1), a logit.
     """
     layers = keras_namespace.layers
-    stack = [layers.Input((width,), name="features")]
+    stack = [
+        layers.Input((width,), name="features"),
+        *hidden_layers(keras_namespace, hidden, dropout, precision),
+        layers.Dense(1, dtype="float32", name="logit"),
+    ]
+    return keras_namespace.Sequential(stack, name="mlp")  # a name of its own would count up and get into exported files
+
+
+def hidden_layers(keras_namespace: Any, hidden: Sequence[int], dropout: float, precision: str = "float32") -> list[Any]:
+    """Dense ReLU layers, each followed by dropout where that is not 0; arguments as of ``build``."""
+    layers, stack = keras_namespace.layers, []
     for number, units in enumerate(hidden, start=1):
         stack.append(layers.Dense(units, activation="relu", dtype=precision, name=f"hidden_{number}"))
         if dropout:
             stack.append(layers.Dropout(dropout, dtype=precision, name=f"dropout_{number}"))
-    stack.append(layers.Dense(1, dtype="float32", name="logit"))
-    return keras_namespace.Sequential(stack, name="mlp")  # a name of its own would count up and get into exported files
+    return stack

@@ -18,8 +18,8 @@ from sluice.tasks.task import load_task
 
 EVALUATION = "evaluation.json"
 SPAN, VALIDATION = "span.json", "validation.json"
-CHOSEN, MANIFEST, ENCODER = "model.tflite", "manifest.json", "encoder.json"
-"""What serves, and what it reads a request by: an evaluation has those of the variant that it is about."""
+MANIFEST, CHOSEN = "manifest.json", "model"
+"""What reads a request, and the folder of what serves: an evaluation has those of the variant that it is about."""
 INPUTS = "inputs.json"
 PAIRS = "pairs.parquet"
 """What candidate and production said of each row of the holdout; there where both can be measured."""
@@ -63,9 +63,8 @@ def evaluate(
     )
     for name, step in DOCUMENTS.items():
         shutil.copyfile(inputs[step] / name, out / name)
-    for name in (MANIFEST, ENCODER):
-        shutil.copyfile(inputs["teacher"] / name, out / name)
-    shutil.copyfile(inputs["ladder"] / f"{selected(inputs['selection'])}.tflite", out / CHOSEN)
+    shutil.copyfile(inputs["teacher"] / MANIFEST, out / MANIFEST)
+    shutil.copytree(inputs["ladder"] / selected(inputs["selection"]), out / CHOSEN, dirs_exist_ok=True)
     before = json.loads((inputs["frame"] / INPUTS).read_bytes())
     write_json(out / INPUTS, {**before, **{name: str(path) for name, path in inputs.items()}})
     write_json(out / EVALUATION, result.model_dump(mode="json"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,18 @@ from pydantic import TypeAdapter
 from sluice.content import canonical_json, digest_of_value
 from sluice.data.divergence import FeatureProfile, profile_of
 from sluice.documents.evaluation import Evaluation, VariantMeasurement
-from sluice.errors import BadInput
+from sluice.errors import BadArtifact, BadInput
 from sluice.evaluation.card import card_html, card_json
 from sluice.features.manifest import FeatureManifest
-from sluice.models.bundle import MODEL, Bundle, BundleManifest, Provenance, load_bundle, write_bundle
+from sluice.models.bundle import Bundle, BundleManifest, Provenance, load_bundle, write_bundle
 from sluice.models.encoder import Encoder
-from sluice.steps.evaluate import CHOSEN, ENCODER, EVALUATION, MANIFEST
+from sluice.models.runtime import FORMATS, FormatName
+from sluice.steps.evaluate import CHOSEN, EVALUATION, MANIFEST
 from sluice.steps.gate import digest_in
 from sluice.steps.select import VARIANTS, selected
 from sluice.tasks.recipe import Recipe
 from sluice.tasks.task import Task, load_task
+from sluice.training.families.family import ENCODER
 from sluice.training.frame import prepared_frame
 from sluice.workspace import bundle_directory
 
@@ -40,10 +43,12 @@ def package(task: str, recipe: str, code: str, inputs: tuple[Path, Path], out: P
     """
     made_from = Recipe.model_validate_json(recipe)
     frame, evaluation = inputs
-    manifest = _manifest(load_task(task), made_from, code, frame, evaluation)
+    model = {path.name: path.read_bytes() for path in sorted((evaluation / CHOSEN).iterdir())}
+    encoder = Encoder.model_validate_json(model.pop(ENCODER))
+    manifest = _manifest(load_task(task), made_from, code, (frame, evaluation), (format_of(model), encoder))
     card = card_of(load_task(task), made_from, evaluation, manifest.provenance)
     files = {
-        MODEL: (evaluation / CHOSEN).read_bytes(),
+        **model,
         "card.json": canonical_json(card),
         "card.html": card_html(card).encode(),
     }
@@ -70,7 +75,24 @@ def provenance_of(task: Task, recipe: Recipe, code: str, evaluation: Path) -> Pr
     )
 
 
-def _manifest(task: Task, recipe: Recipe, code: str, frame: Path, evaluation: Path) -> BundleManifest:
+def format_of(files: Iterable[str]) -> FormatName:
+    """
+    The format whose model is among files of these names.
+
+    Raises:
+        BadArtifact: there is none.
+    """
+    for name, each in FORMATS.items():
+        if each.file in files:
+            return name
+    known = ", ".join(each.file for each in FORMATS.values())
+    raise BadArtifact(f"evaluation: folder {CHOSEN!r}", f"has none of {known}", "evaluate the candidate again")
+
+
+def _manifest(
+    task: Task, recipe: Recipe, code: str, inputs: tuple[Path, Path], model: tuple[FormatName, Encoder]
+) -> BundleManifest:
+    frame, evaluation = inputs
     result = Evaluation.model_validate_json((evaluation / EVALUATION).read_bytes())
     train = prepared_frame(frame, recipe, task.target).filter(pl.col("split") == "train")
     features = FeatureManifest.model_validate_json((evaluation / MANIFEST).read_bytes())
@@ -82,7 +104,8 @@ def _manifest(task: Task, recipe: Recipe, code: str, frame: Path, evaluation: Pa
         variant=selected(evaluation),
         recipe=recipe,
         features=features,
-        encoder=Encoder.model_validate_json((evaluation / ENCODER).read_bytes()),
+        format=model[0],
+        encoder=model[1],
         threshold=result.threshold,
         provenance=provenance_of(task, recipe, code, evaluation),
         profiles=_profiles(train, features),

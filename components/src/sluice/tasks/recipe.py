@@ -9,6 +9,7 @@ from pydantic import Field
 from sluice.documents.model import FrozenDocument
 
 Precision = Literal["float32", "mixed_bfloat16"]
+Setting = bool | int | float | str | tuple[int | float | str, ...]
 Variant = Literal["teacher_f32", "student_f32", "student_int8", "student_pruned_int8", "student_qat_int8"]
 
 
@@ -25,6 +26,11 @@ class Recipe(FrozenDocument):
     description: str
     features: tuple[str, ...] = Field(min_length=1)
     """Names of features of the task's feature service, in the order of the model's input."""
+    family: str = Field(default="mlp", max_length=200, exclude_if=lambda name: name == "mlp")
+    """What kind of model the teacher is: a name of ``sluice.training.families.registry``, or ``module:attribute`` of a
+    function ``build(keras, inputs, spec)`` or of a family. Left out of the document where it is the perceptron."""
+    settings: dict[str, Setting] = Field(default={}, exclude_if=lambda settings: not settings)
+    """What the family knows beyond the fields below (depth, rounds, ...); the family checks them."""
     teacher: tuple[int, ...] = (256,)
     """Units of the teacher's hidden layers."""
     student: tuple[int, ...] = (64, 32)

@@ -1,49 +1,49 @@
-"""What a model has to beat: the base rate, a rate by group, a logistic regression on the same features."""
+"""What a model has to beat: the base rate, a rate by group, and a logistic regression and trees on its features."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import polars as pl
 
 from sluice.arrays import Floats, Ints
 from sluice.errors import BadInput
-from sluice.models.encoder import Encoder
+from sluice.features.manifest import FeatureManifest
+from sluice.models.encoder import Encoder, fit_encoder, fit_raw_encoder
 from sluice.models.runtime import sigmoid
 from sluice.targets.kind import TargetKind
 from sluice.targets.predictions import prediction_column
 from sluice.targets.registry import BINARY
-from sluice.training.frame import EncodedSplit
+from sluice.training.boosting import USUAL, boost, margins
+from sluice.training.frame import EncodedSplit, encoded_splits
 
 _RIDGE = 1.0
 _ITERATIONS = 25
 _CONVERGED = 1e-8
 
 
-def baseline_scores(
-    frame: pl.DataFrame, splits: dict[str, EncodedSplit], encoder: Encoder, keys: Sequence[str]
-) -> pl.DataFrame:
+def baseline_scores(frame: pl.DataFrame, manifest: FeatureManifest, keys: Sequence[str], seed: int) -> pl.DataFrame:
     """
     Probabilities of the baselines for the rows of tune and test, learned from train.
 
     Args:
         frame: the prepared frame.
-        splits: its encoded splits.
-        encoder: how they were encoded.
+        manifest: the features that may be used.
         keys: columns whose combinations give the rate; none leaves that baseline out.
+        seed: of what is drawn while trees are grown: nothing, as they are set.
 
     Returns:
-        example_id, split, and float64 columns ``prior``, ``rate`` (where there are keys), ``logistic``.
+        example_id, split, and float64 columns ``prior``, ``rate`` (where there are keys), ``logistic``, ``trees``: a
+        hundred boosted trees as they are where nobody tunes them.
     """
-    table, train = plain_baselines(frame, keys), splits["train"]
-    beta = _logistic(train, encoder)
-    by_split = pl.concat(
-        pl.DataFrame({"example_id": part.ids, "logistic": sigmoid(_design(part, encoder) @ beta).round(12)})
-        for name, part in splits.items()
-        if name != "train"
-    )
-    return table.join(by_split, on="example_id", how="left", maintain_order="left", validate="1:1")
+    table = plain_baselines(frame, keys)
+    for name, learn in (("logistic", _logistic_logits), ("trees", partial(_tree_logits, seed=seed))):
+        learned = learn(frame, manifest)
+        parts = [pl.DataFrame({"example_id": ids, name: sigmoid(logits).round(12)}) for ids, logits in learned]
+        table = table.join(pl.concat(parts), on="example_id", how="left", maintain_order="left", validate="1:1")
+    return table
 
 
 def plain_baselines(frame: pl.DataFrame, keys: Sequence[str], target: TargetKind = BINARY) -> pl.DataFrame:
@@ -57,9 +57,7 @@ def plain_baselines(frame: pl.DataFrame, keys: Sequence[str], target: TargetKind
     Returns:
         example_id, split, ``prior`` (the target's constant) and ``rate`` (its constant by group), as predictions.
     """
-    for key in keys:
-        if key not in frame.columns:
-            raise BadInput(f"baseline key {key!r}", "is not a column of the frame", "mend the task's baseline_keys")
+    check_keys(frame, keys)
     train, rows = frame.filter(pl.col("split") == "train"), frame.filter(pl.col("split") != "train")
     labels = target.codes(train["label"])
     prior = target.constant(labels)
@@ -77,6 +75,30 @@ def _groups(part: pl.DataFrame, keys: Sequence[str], groups: pl.DataFrame) -> In
     """(n,) the group of each row; one beyond the last where there is none."""
     found = part.select(keys).join(groups, on=keys, how="left", maintain_order="left", nulls_equal=True)["group"]
     return found.cast(pl.Int64).fill_null(groups.height).to_numpy()
+
+
+def check_keys(frame: pl.DataFrame, keys: Sequence[str]) -> None:
+    """Raise BadInput where a baseline key is no column of the frame."""
+    for key in keys:
+        if key not in frame.columns:
+            raise BadInput(f"baseline key {key!r}", "is not a column of the frame", "mend the task's baseline_keys")
+
+
+def _logistic_logits(frame: pl.DataFrame, manifest: FeatureManifest) -> list[tuple[pl.Series, Floats]]:
+    encoder = fit_encoder(frame.filter(split="train"), manifest)
+    splits = encoded_splits(frame, encoder)
+    beta = _logistic(splits.pop("train"), encoder)
+    return [(part.ids, _design(part, encoder) @ beta) for part in splits.values()]
+
+
+def _tree_logits(frame: pl.DataFrame, manifest: FeatureManifest, seed: int) -> list[tuple[pl.Series, Floats]]:
+    splits = encoded_splits(frame, fit_raw_encoder(frame.filter(split="train"), manifest))
+    booster, _ = boost(splits["train"], splits["tune"], USUAL, seed, _unsaid)
+    return [(splits[name].ids, margins(booster, splits[name].x)) for name in splits if name != "train"]
+
+
+def _unsaid(_line: str) -> None:
+    """A baseline is no news."""
 
 
 def _logistic(train: EncodedSplit, encoder: Encoder) -> Floats:

@@ -13,6 +13,7 @@ from sluice.arrays import Floats, Floats32
 from sluice.documents.model import FrozenDocument
 from sluice.tasks.recipe import Recipe
 from sluice.training.frame import EncodedSplit
+from sluice.training.objective import log_loss
 
 _PATIENCE = 3
 _SAMPLE = 8192
@@ -37,11 +38,6 @@ def print_line(line: str) -> None:
     """A line of progress to standard output, at once."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
-
-
-def log_loss(y: Floats32, logits: Floats) -> float:
-    """Mean negative log likelihood of labels (n,) under logits (n,), in nats."""
-    return float(np.mean(np.logaddexp(0.0, logits) - y * logits))
 
 
 def auc(y: Floats32, logits: Floats) -> float | None:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from sluice.training.absence import absent
 from sluice.training.distribution import ONE_DEVICE, Distribution, keras_distribution, strategy_for
 
 _THREADS = 2
@@ -38,7 +39,7 @@ def start_distributed(seed: int, distribution: Distribution) -> tuple[Any, Any]:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # its kernels differ between processors
     with quiet_stderr():
-        with _absent("jax", "sklearn"):
+        with absent("jax", "sklearn"):
             import keras
             import tensorflow as tf
 
@@ -74,19 +75,6 @@ def start_jax(seed: int, distribution: Distribution) -> Any:
     keras.utils.set_random_seed(seed)
     keras.distribution.set_distribution(keras_distribution(keras, distribution))
     return keras
-
-
-@contextlib.contextmanager
-def _absent(*names: str) -> Iterator[None]:
-    """Modules that an import tries and can do without: those of Keras and TensorFlow take a second where they are."""
-    absent = [name for name in names if name not in sys.modules]
-    for name in absent:
-        sys.modules[name] = None  # type: ignore[assignment]  # an import of it fails
-    try:
-        yield
-    finally:
-        for name in absent:
-            del sys.modules[name]
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -37,7 +37,14 @@ class CheckpointPlan:
 
 
 def train_in_steps(
-    keras: Any, strategy: Any, train: EncodedSplit, recipe: Recipe, weight: float, curve: Curve, plan: CheckpointPlan
+    keras: Any,
+    strategy: Any,
+    train: EncodedSplit,
+    recipe: Recipe,
+    weight: float,
+    build: Callable[[Any], Any],
+    curve: Curve,
+    plan: CheckpointPlan,
 ) -> None:
     """
     Train until the recipe's epochs are over or the curve is flat; ``curve`` has the best weights then.
@@ -46,8 +53,9 @@ def train_in_steps(
         keras: the module.
         strategy: a ``tf.distribute`` strategy.
         train: rows to learn from; what is left over after an epoch's last whole batch sits that epoch out.
-        recipe: the model, the batch over all devices, the epochs, the seed.
+        recipe: the batch over all devices, the epochs, the seed.
         weight: the positive class's.
+        build: makes the model of ``keras``.
         curve: measures each epoch.
         plan: where checkpoints go, and how often.
 
@@ -55,7 +63,7 @@ def train_in_steps(
         BadInput: the batch cannot be shared equally, or the checkpoint is of another training.
         SystemExit: with code ``PREEMPTED``, on SIGTERM here or at another worker, or when another worker was lost.
     """
-    steps = Steps(keras, strategy, train, recipe, weight)
+    steps = Steps(keras, strategy, train, recipe, weight, build)
     identity = identity_of(recipe, train)
     step = _resume(steps, curve, plan, identity)
     flat = curve.flat

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from sluice.errors import BadInput
-from sluice.models.builder import build
 from sluice.tasks.recipe import Recipe
 from sluice.training.checkpoint import Arrays
 from sluice.training.frame import EncodedSplit
+from sluice.training.objective import weighted_losses
 
 _WEIGHT_DECAY = 0.01
 
@@ -32,7 +33,9 @@ class Steps:
         in_all: steps of all epochs.
     """
 
-    def __init__(self, keras: Any, strategy: Any, train: EncodedSplit, recipe: Recipe, weight: float) -> None:
+    def __init__(
+        self, keras: Any, strategy: Any, train: EncodedSplit, recipe: Recipe, weight: float, build: Callable[[Any], Any]
+    ) -> None:
         """
         Raises BadInput where the batch cannot be shared equally.
 
@@ -40,8 +43,9 @@ class Steps:
             keras: the module.
             strategy: where to.
             train: rows to learn from.
-            recipe: the model, the global batch, the seed.
+            recipe: the global batch, the epochs, the seed.
             weight: the positive class's.
+            build: makes the model of ``keras``; a chain of layers.
         """
         import tensorflow as tf
 
@@ -55,7 +59,7 @@ class Steps:
         self.an_epoch = len(train.y) // self._batch
         self.in_all = self.an_epoch * recipe.epochs
         with strategy.scope():
-            self.model = build(keras, train.x.shape[1], recipe.teacher, recipe.dropout, recipe.precision)
+            self.model = build(keras)
             self._optimizer = optimizer_for(keras, recipe, len(train.y))
             self._optimizer.build(self.model.trainable_variables)
         self._batches: Any = None
@@ -132,8 +136,7 @@ class Steps:
         x, y, step, offset = batch
         with tf.GradientTape() as tape:
             logits = self._forward(x, step, offset)[:, 0]
-            entropy = tf.nn.sigmoid_cross_entropy_with_logits(y, logits)
-            loss = tf.reduce_sum(entropy * (1 + (self._weight - 1) * y)) / self._batch
+            loss = tf.reduce_sum(weighted_losses(tf, y, logits, self._weight)) / self._batch
         variables = self.model.trainable_variables
         self._optimizer.apply(tape.gradient(loss, variables), variables)
 
@@ -141,7 +144,8 @@ class Steps:
         """The model's logits; which units dropout silences depends on seed, step and place in the global batch."""
         import tensorflow as tf
 
-        for depth, layer in enumerate(self.model.layers):
+        layers = [layer for layer in self.model.layers if not isinstance(layer, self._keras.layers.InputLayer)]
+        for depth, layer in enumerate(layers):
             if isinstance(layer, self._keras.layers.Dropout):
                 seed = tf.stack([tf.constant(self._recipe.seed + depth, tf.int64), step])
                 noise = tf.random.stateless_uniform((self._batch, x.shape[1]), seed)[offset : offset + self._share]

@@ -91,14 +91,24 @@ def _tag(decisions: Sequence[Decision]) -> str:
 def _recipe_words(recipe: Recipe | None) -> tuple[str, ...]:
     if recipe is None:
         return ()
-    teacher, student = (" and ".join(map(str, layers)) for layers in (recipe.teacher, recipe.student))
+    student = " and ".join(map(str, recipe.student))
     learned = (
-        f"A teacher network with hidden layers of {teacher} units learns from {len(recipe.features)} features, for at "
-        f"most {recipe.epochs} epochs in batches of {count(recipe.batch_size)} (learning rate "
-        f"{recipe.learning_rate:g}, dropout {recipe.dropout:g}, seed {recipe.seed}). "
-        f"A student with layers of {student} units learns from the teacher, and is then made smaller in several ways."
+        f"{_teacher_words(recipe)} A student with layers of {student} units learns from the teacher, and is then made "
+        "smaller in several ways."
     )
     return (recipe.description, learned)
+
+
+def _teacher_words(recipe: Recipe) -> str:
+    if "family" in recipe.model_dump():
+        settings = ", ".join(f"{name} {value}" for name, value in recipe.settings.items()) or "its defaults"
+        features = len(recipe.features)
+        return f"A teacher of family {recipe.family} ({settings}; seed {recipe.seed}) learns from {features} features."
+    return (
+        f"A teacher network with hidden layers of {' and '.join(map(str, recipe.teacher))} units learns from "
+        f"{len(recipe.features)} features, for at most {recipe.epochs} epochs in batches of {count(recipe.batch_size)} "
+        f"(learning rate {recipe.learning_rate:g}, dropout {recipe.dropout:g}, seed {recipe.seed})."
+    )
 
 
 def _changes(recipe: Recipe | None) -> tuple[tuple[str, str, str], ...]:

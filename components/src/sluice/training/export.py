@@ -45,3 +45,10 @@ def export_litert(model: Any, rows: Floats32, name: str, *, int8: bool = False) 
     if apart > (_TOLERANCE_INT8 if int8 else _TOLERANCE):
         raise BadArtifact(f"{name}.tflite", f"answers {apart:.2g} apart from its model", "convert it another way")
     return data
+
+
+def kernel_sparsity(model: Any) -> float:
+    """Share of zeros among the weights of all kernels."""
+    kernels = [weight for weight in model.get_weights() if weight.ndim > 1]
+    zeros = sum(int(np.count_nonzero(kernel == 0)) for kernel in kernels)
+    return zeros / sum(int(kernel.size) for kernel in kernels)

@@ -1,0 +1,122 @@
+"""
+Boosting of trees by XGBoost.
+
+One thread learns unless the settings say more: how sums of gradients are cut into pieces decides their last bits, so
+the number of threads is part of the settings and never the machine's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from sluice.arrays import Floats, Floats32
+from sluice.documents.model import FiniteDocument
+from sluice.errors import BadInput, one_line
+from sluice.training.absence import absent
+from sluice.training.curve import LinePrinter
+from sluice.training.frame import EncodedSplit
+from sluice.training.objective import TREES
+
+_SAID = 25
+"""Rounds between two lines of progress."""
+
+
+class TreeSettings(FiniteDocument):
+    """XGBoost's parameters of these names; the defaults are careful ones, for months that are not like those before."""
+
+    rounds: int = Field(default=800, ge=1, le=20_000)
+    """Most trees; fewer where tune stops earlier."""
+    patience: int = Field(default=30, ge=0)
+    """Rounds without a better log loss on tune after which it stops; 0 goes on to the last round."""
+    learning_rate: float = Field(default=0.05, gt=0, le=1)
+    max_depth: int = Field(default=5, ge=1, le=16)
+    min_child_weight: float = Field(default=20.0, ge=0)
+    subsample: float = Field(default=0.8, gt=0, le=1)
+    colsample_bytree: float = Field(default=0.5, gt=0, le=1)
+    reg_lambda: float = Field(default=1.0, ge=0)
+    max_bin: int = Field(default=256, ge=2, le=4096)
+    threads: int = Field(default=1, ge=1, le=64)
+    """Another number is another model in its last bits."""
+
+
+USUAL = TreeSettings(
+    rounds=100, patience=0, learning_rate=0.3, max_depth=6, min_child_weight=1, subsample=1, colsample_bytree=1
+)
+"""XGBoost's own defaults: what boosted trees are where nobody tunes them."""
+
+
+def boost(
+    train: EncodedSplit, tune: EncodedSplit, settings: TreeSettings, seed: int, progress: LinePrinter
+) -> tuple[Any, dict[str, list[float]]]:
+    """
+    Trees until ``tune`` gets no better, and the log loss of each round on both splits.
+
+    Args:
+        train: rows to learn from, numbers as they are.
+        tune: rows to stop by.
+        settings: how.
+        seed: of the draws of rows and columns.
+        progress: called with a line every 25 rounds.
+
+    Returns:
+        The booster with no trees beyond the best round; losses by split.
+    """
+    xgboost = xgboost_library()
+    at = {"nthread": settings.threads}
+    rows = xgboost.QuantileDMatrix(train.x, train.y, max_bin=settings.max_bin, **at)
+    parts = [
+        (rows, "train"),
+        (xgboost.QuantileDMatrix(tune.x, tune.y, ref=rows, max_bin=settings.max_bin, **at), "tune"),
+    ]
+    losses: dict[str, dict[str, list[float]]] = {}
+    booster = xgboost.train(
+        _parameters_of(settings, seed),
+        rows,
+        settings.rounds,
+        evals=parts,
+        evals_result=losses,
+        early_stopping_rounds=settings.patience or None,
+        callbacks=[_callback(xgboost, settings.rounds, progress)],
+        verbose_eval=False,
+    )
+    best = booster.best_iteration + 1 if settings.patience else settings.rounds
+    return booster[:best], {name: values["logloss"] for name, values in losses.items()}
+
+
+def margins(booster: Any, x: Floats32) -> Floats:
+    """Logits of encoded rows, float64, shape (n,)."""
+    return np.asarray(booster.inplace_predict(x, predict_type="margin"), np.float64)
+
+
+def _parameters_of(settings: TreeSettings, seed: int) -> dict[str, Any]:
+    own = settings.model_dump(exclude={"rounds", "patience", "threads"})
+    fixed = {"booster": "gbtree", "tree_method": "hist", "nthread": settings.threads, "verbosity": 0}
+    return {**own, **TREES, **fixed, "seed": seed % 2**31}
+
+
+def _callback(xgboost: Any, rounds: int, progress: LinePrinter) -> Any:
+    class Lines(xgboost.callback.TrainingCallback):  # type: ignore[misc]
+        """Says how far it is."""
+
+        def after_iteration(self, _model: Any, epoch: int, evals_log: Any) -> bool:
+            if (epoch + 1) % _SAID == 0 or epoch + 1 == rounds:
+                train, tune = (evals_log[name]["logloss"][-1] for name in ("train", "tune"))
+                progress(f"round {epoch + 1}/{rounds}  log loss train {train:.4f} tune {tune:.4f}")
+            return False
+
+    return Lines()
+
+
+def xgboost_library() -> Any:
+    """The module xgboost, imported; raises BadInput where it is not installed."""
+    try:
+        with absent("dask", "sklearn"):
+            import xgboost
+    except ImportError as error:
+        raise BadInput(
+            "package 'xgboost'", f"cannot be imported ({one_line(error)})", "install sluice[steps]"
+        ) from error
+    return xgboost

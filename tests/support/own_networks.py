@@ -1,0 +1,41 @@
+"""Functions of a user's own that a recipe may name as its family: good ones, and every way to get one wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def crossed(keras: Any, inputs: Any, spec: Any) -> Any:
+    """A network with a branch, a product and a setting of its own."""
+    gate = keras.layers.Dense(spec.settings.get("units", 8), activation="sigmoid")(inputs.everything)
+    value = keras.layers.Dense(spec.settings.get("units", 8))(inputs.numbers)
+    mixed = keras.layers.Concatenate()([keras.layers.Multiply()([gate, value]), inputs.categories["shop"]])
+    return keras.layers.Dense(inputs.outputs)(mixed)
+
+
+def raises(keras: Any, inputs: Any, spec: Any) -> Any:
+    """Asks for a feature that is not there."""
+    return keras.layers.Dense(1)(inputs.categories["colour"])
+
+
+def wide_output(keras: Any, inputs: Any, spec: Any) -> Any:
+    """Forgets the last layer."""
+    return keras.layers.Dense(7)(inputs.everything)
+
+
+def probability(keras: Any, inputs: Any, spec: Any) -> Any:
+    """Ends with a sigmoid, where a logit is due."""
+    return keras.layers.Dense(1, activation="sigmoid")(inputs.everything)
+
+
+def nothing(keras: Any, inputs: Any, spec: Any) -> Any:
+    """Forgets to return."""
+
+
+def summed(keras: Any, inputs: Any, spec: Any) -> Any:
+    """Ends with a sum of two."""
+    dense = keras.layers.Dense
+    return keras.layers.Add()([dense(1)(inputs.everything), dense(1)(inputs.numbers)])
+
+
+NUMBER = 7
