@@ -28,11 +28,12 @@ import numpy as np
 from sluice.compression.student import Lessons, distil
 from sluice.models.encoder import Encoder
 from sluice.tasks.recipe import Recipe
-from sluice.training.curve import log_loss, predicted_logits
+from sluice.training.curve import predicted_logits
 from sluice.training.determinism import on_jax
 from sluice.training.families.mlp import FAMILY
 from sluice.training.families.network import WEIGHTS
 from sluice.training.frame import EncodedSplit, encoded_splits, prepared_frame
+from sluice.training.objective import log_loss
 from sluice.training.steps import optimizer_for
 from sluice.training.teacher import train_teacher
 

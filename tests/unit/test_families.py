@@ -117,7 +117,7 @@ def test_trees_get_numbers_as_they_are_and_strings_as_one_hot(splits: tuple[Enco
     assert [column.kind for column in encoder.columns] == ["raw", "raw", "category"]
     assert not encoder.dense
     again = Encoder.model_validate_json(encoder.model_dump_json())
-    rows = {"size": [1.25, None, 1e300], "price": [-7, float("nan"), 0], "shop": ["b", "z", None]}
+    rows: dict[str, list[Any]] = {"size": [1.25, None, 1e300], "price": [-7, float("nan"), 0], "shop": ["b", "z", None]}
     largest = np.finfo(np.float32).max
     expected = np.array([[1.25, -7, 0, 1, 0], [np.nan, np.nan, 0, 0, 0], [largest, 0, 0, 0, 0]], np.float32)
     assert np.array_equal(again.encode(rows), expected, equal_nan=True)
