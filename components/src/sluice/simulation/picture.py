@@ -1,15 +1,18 @@
-"""The pictures of docs/simulation.md: how rollouts end in each world, and who is how often wrong."""
+"""The pictures of docs/simulation.md: how rollouts end, who is how often wrong, and one rollout's intervals."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
-from sluice.charts import NOTE, Specification, channel, chart, mark, row_names
+from sluice.charts import BOUND, GUIDE, NOTE, Specification, channel, chart, mark, row_names
+from sluice.simulation.replay import PER_REQUEST, SHARED, IntervalSequence, ShadowTerms
 from sluice.simulation.report import Simulated, percent
 from sluice.simulation.summary import Summary
 
 _ENDS = {"promoted": "#2f6f9f", "rolled back": "#c8803a", "timed out": "#c9c9c9"}
-_WRONG, _WIDE = "#b3261e", 420
+_WRONG, _WIDE, _WIDEST = "#b3261e", 420, 760
 
 
 def endings(simulated: Simulated) -> Specification:
@@ -54,6 +57,43 @@ def mistakes(simulated: Simulated) -> Specification:
     shared = {"x": channel("rule:N", axis=axis, sort=None), "y": row_names("world")}
     size = {"width": {"step": 118}, "height": {"step": 30}}
     return chart("Share of wrong decisions by rule and world", rows, layers, {**size, "title": title}, **shared)
+
+
+def bands(sequences: Mapping[str, IntervalSequence], terms: ShadowTerms, subtitle: str) -> Specification:
+    """One rollout, look by look: the interval by requests and by blocks, and the difference that is true."""
+    ink = {SHARED: "#9cbad6", PER_REQUEST: "#c8803a"}
+    rows = [row for rule in ink for row in _looks(rule, sequences[rule], terms)]
+    legend = {**_legend(0), "columnPadding": 40}
+    colour = channel("rule:N", scale={"domain": list(ink), "range": list(ink.values())}, legend=legend)
+    low = channel("low:Q", title="candidate's loss less stable's")
+    lines: list[dict[str, Any]] = [{"at": terms.margin, "words": "the margin, and the truth"}, {"at": 0.0, "words": ""}]
+    band = {"opacity": 0.75, "interpolate": "step-after"}
+    layers = [
+        mark("area", band, rows=[row for row in rows if row["rule"] == rule], color=colour, y=low, y2="high")
+        for rule in ink
+    ]
+    layers += [
+        mark("rule", style, rows=[line], y="at:Q", x=0, x2={"value": _WIDEST})
+        for style, line in zip((BOUND, GUIDE), lines, strict=True)
+    ]
+    layers.append(mark("text", {**NOTE, "align": "right", "dy": -6}, rows=lines[:1], x=_WIDEST, y="at:Q", text="words"))
+    title = _title("One rollout whose candidate is just too bad to pass, counted in two ways", subtitle)
+    size = {"width": _WIDEST, "height": 300, "title": title}
+    days = channel(
+        "day:Q", title="days since the shadow began", scale={"domain": [0, terms.looks * terms.look_hours / 24]}
+    )
+    return chart("Intervals of one rollout by requests and by blocks", rows, layers, size, x=days)
+
+
+def _looks(rule: str, sequence: IntervalSequence, terms: ShadowTerms) -> list[dict[str, Any]]:
+    """What fits into the picture: an interval four margins wide says nothing yet."""
+    limit = 4 * terms.margin
+    seen = zip(sequence.looks.tolist(), sequence.bounds.low.tolist(), sequence.bounds.high.tolist(), strict=True)
+    return [
+        {"rule": rule, "day": look * terms.look_hours / 24, "low": max(low, -limit), "high": min(high, limit)}
+        for look, low, high in seen
+        if math.isfinite(low) and math.isfinite(high)
+    ]
 
 
 def _parts(summary: Summary) -> list[dict[str, Any]]:

@@ -242,6 +242,13 @@ def lengths_of(pairs: LabelledPairs) -> dict[float, BlockSums]:
     return sums_by_length(hours, pairs.days * _DAY_HOURS, pairs.difference, pairs.covariates)
 
 
+class IntervalSequence(NamedTuple):
+    """Intervals, (R, K) or of one rollout (K,), and the look at which each is seen, (K,)."""
+
+    bounds: Bounds
+    looks: Ints
+
+
 class _Ends(NamedTuple):
     """Of each rollout, (R,): PASS 1, FAIL -1, neither 0; the look at which it ended; requests until then."""
 
@@ -261,21 +268,44 @@ def _concatenated(parts: list[_Ends]) -> _Ends:
 
 
 def _play(table: DayTable, terms: ShadowTerms, draws: Draws) -> dict[tuple[str, str], _Ends]:
-    truth = table.whole.judged[draws.truth].sum(axis=1) / table.whole.counts[draws.truth].sum(axis=1)
     arrived = _by_look(table, terms, draws.days)
+    ends: dict[tuple[str, str], _Ends] = {}
+    for truth, rule, seen in _sequences(table, terms, draws, arrived):
+        reserve = 0.0 if rule == PER_REQUEST else terms.reserve
+        ends[truth, rule] = _ends(seen, TRUTHS[truth] * terms.margin, arrived, terms, reserve=reserve)
+    return ends
+
+
+def _sequences(
+    table: DayTable, terms: ShadowTerms, draws: Draws, arrived: Floats
+) -> Iterator[tuple[str, str, IntervalSequence]]:
+    truth = table.whole.judged[draws.truth].sum(axis=1) / table.whole.counts[draws.truth].sum(axis=1)
     critical = _critical_values(arrived[..., 0], terms)
     histories = _histories(table, terms, draws)
-    ends: dict[tuple[str, str], _Ends] = {}
+    every = np.arange(1, terms.looks + 1)
     for name, margins in TRUTHS.items():
-        target = margins * terms.margin
-        shift = target - truth
-        looks = np.arange(1, terms.looks + 1)
-        ends[name, PER_REQUEST] = _ends(_per_request(arrived, critical, shift), looks, target, arrived, terms)
+        shift = margins * terms.margin - truth
+        yield name, PER_REQUEST, IntervalSequence(_per_request(arrived, critical, shift), every)
         plain, shared = _by_block(table, terms, draws, shift, histories)
         looks = terms.look_of_block(np.arange(1, plain.low.shape[1] + 1))
-        for rule, bounds in ((BLOCKS, plain), (SHARED, shared)):
-            ends[name, rule] = _ends(bounds, looks, target, arrived, terms, reserve=terms.reserve)
-    return ends
+        yield name, BLOCKS, IntervalSequence(plain, looks)
+        yield name, SHARED, IntervalSequence(shared, looks)
+
+
+def misled(table: DayTable, terms: ShadowTerms, draws: Draws) -> dict[str, IntervalSequence] | None:
+    """
+    The intervals, by rule, of the first rollout that requests counted one by one promote at the margin; none of none.
+    """
+    part = next(_chunks(draws))
+    arrived = _by_look(table, terms, part.days)
+    seen = {rule: one for truth, rule, one in _sequences(table, terms, part, arrived) if truth == "at the margin"}
+    promoted = _ends(seen[PER_REQUEST], terms.margin, arrived, terms).verdict == 1
+    if not promoted.any():
+        return None
+    first = int(promoted.argmax())
+    return {
+        rule: IntervalSequence(Bounds(*(ends[first] for ends in one.bounds)), one.looks) for rule, one in seen.items()
+    }
 
 
 def _by_look(table: DayTable, terms: ShadowTerms, days: Ints) -> Floats:
@@ -330,17 +360,15 @@ def _by_block(
     return plain, shared
 
 
-def _ends(
-    bounds: Bounds, looks: Ints, truth: float, arrived: Floats, terms: ShadowTerms, *, reserve: float = 0.0
-) -> _Ends:
+def _ends(seen: IntervalSequence, truth: float, arrived: Floats, terms: ShadowTerms, *, reserve: float = 0.0) -> _Ends:
     """
     The guardrail at each look: PASS when none of the interval is above the margin, FAIL when all of it is.
 
     Args:
-        looks: (K,) look of each column of ``bounds``.
         arrived: (R, L, 4) sums until each look.
         reserve: share of the margin that a PASS leaves free.
     """
+    bounds, looks = seen
     pairs, requests, allowed = arrived[:, looks - 1, 0], arrived[..., 3], (1 - reserve) * terms.margin
     enough = (pairs >= terms.minimum_n) & (requests[:, looks - 1] >= terms.minimum_requests)
     enough &= looks * terms.look_hours >= terms.soak_hours

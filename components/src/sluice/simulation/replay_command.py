@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from sluice.charts import draw
+from sluice.content import write_bytes
 from sluice.errors import BadInput
 from sluice.gates.block_length import DAY_HOURS
 from sluice.gates.blocks import FIRST_LOOK
@@ -17,15 +20,18 @@ from sluice.gates.policy import GatePolicy, read_policy
 from sluice.simulation.blocks import HISTORY_DAYS
 from sluice.simulation.pairs import LabelledPairs, read_pairs
 from sluice.simulation.peers import PEERS
+from sluice.simulation.picture import bands
 from sluice.simulation.replay import (
     MEAN_RUN_DAYS,
     SHARED,
     TRUTHS,
+    IntervalSequence,
     RuleSummary,
     ShadowTerms,
     contiguous_draws,
     day_table,
     influence_spread,
+    misled,
     replay,
     resampled_draws,
     shortest_block,
@@ -90,6 +96,8 @@ class Replay:
     rollouts: int
     rules: tuple[RuleSummary, ...]
     peers: tuple[RuleSummary, ...] = ()
+    misled: Mapping[str, IntervalSequence] | None = None
+    """Intervals of a rollout that requests counted one by one decide wrongly."""
 
     def document(self) -> dict[str, Any]:
         """All figures as plain JSON."""
@@ -120,6 +128,11 @@ class Replay:
             f"a day), alpha {terms.alpha:g}, blocks of {terms.block_hours:g} h, "
             f"{terms.maximum_hours:g} h with a look every {terms.look_hours:g} h, policy {self.policy_digest[:19]}"
         )
+
+    def subtitle(self) -> str:
+        """Of a picture."""
+        days = "as they were" if self.options.contiguous else "drawn again"
+        return f"{self.name}, days {days}, a look every {self.terms.look_hours:g} h, alpha {self.terms.alpha:g}"
 
     def notes(self) -> list[str]:
         """What to know about the days before the table is believed."""
@@ -183,6 +196,7 @@ def replay_pairs(policy_path: Path, pairs_path: Path, options: ReplayOptions) ->
         block_hours=shortest,
         rollouts=len(draws.days),
         rules=replay(table, terms, draws),
+        misled=misled(table, terms, draws),
         peers=peers_on_replay(pairs, table, policy, terms, draws, options.seed) if options.comparing else (),
     )
 
@@ -263,12 +277,15 @@ def show(result: Replay, *, as_json: bool) -> None:
 
 
 def write(result: Replay, page: Path) -> None:
-    """Put the table between the marks ``replay-<name>`` of ``page``, or ``replay-<name>-compare``."""
+    """Put the table between the marks ``replay-<name>`` of ``page`` and a picture beside it, or ``…-compare``."""
     if result.peers:
         parts = [f"{result.preamble()}.", markdown(COMPARED, compared_rows(result))]
     else:
         parts = [f"{result.preamble()}.", markdown(HEADINGS, rows_of(result.rules)), *result.notes()]
+    drawing = None if result.peers or not result.misled else draw(bands(result.misled, result.terms, result.subtitle()))
     rewrite(page, _mark(result.name, comparing=bool(result.peers)), "\n" + "\n\n".join(parts) + "\n")
+    if drawing:
+        write_bytes(page.with_name(f"{page.stem}-{result.name}.svg"), drawing.encode())
 
 
 def _mark(name: str, *, comparing: bool) -> str:
