@@ -19,10 +19,10 @@ from sluice.gitops.writer import GitOps, Snapshot
 from sluice.operations.operator import add_hold, release_hold, roll_back
 from sluice.operations.why import why
 from sluice.rollout.advance import look, propose
-from sluice.rollout.drain import remove_server
 from tests.support.copies import copy_of
 from tests.support.forked import AS_A_WRITER
-from tests.support.release import BAD, GOOD, A, B, C, applied_of, failing, passing, sample_checkout
+from tests.support.leftover import take_leftover_away
+from tests.support.release import BAD, GOOD, A, B, C, failing, passing, sample_checkout
 
 ROOT = Path(__file__).parents[2]
 RELEASE = "manifests/overlays/dev/release/kustomization.yaml"
@@ -76,7 +76,7 @@ def _look(make: object, day: int) -> Callable[[Snapshot], Decision | None]:
 
 
 def _drain(gitops: GitOps, day: int) -> None:
-    gitops.commit(lambda snapshot: remove_server(snapshot, applied_of(snapshot.state), _day(day)))
+    take_leftover_away(gitops, _day(day))
 
 
 def _play(gitops: GitOps) -> None:

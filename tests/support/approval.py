@@ -9,6 +9,7 @@ from typing import Any
 
 from sluice.gitops.writer import CommittedDecision, GitOps
 from sluice.rollout.advance import look, propose
+from tests.support.leftover import take_leftover_away
 from tests.support.release import GOOD, A, B, passing
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +59,8 @@ def write_waiting_rollout(folder: Path) -> Path:
 
 
 def propose_on(gitops: GitOps, digest: str, day: int) -> None:
-    """Start a rollout on a day of January."""
+    """Start a rollout on a day of January, when nothing is left over of the one before."""
+    take_leftover_away(gitops, january(day))
     gitops.commit(lambda snapshot: propose(snapshot, digest, GOOD, {}, RUN, january(day)))
 
 

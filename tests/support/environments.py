@@ -14,9 +14,9 @@ from sluice.documents.verdict import Decision
 from sluice.gitops.writer import GitOps, Snapshot
 from sluice.operations.promote import Promotion, promote
 from sluice.rollout.advance import look, propose
-from sluice.rollout.drain import remove_server
 from tests.support.copies import copy_of
-from tests.support.release import GOOD, POLICY_TEXT, applied_of, passing
+from tests.support.leftover import take_leftover_away
+from tests.support.release import GOOD, POLICY_TEXT, passing
 
 ROOT = Path(__file__).parents[2]
 
@@ -91,7 +91,7 @@ class Environments:
     def drain(self, gitops: GitOps) -> None:
         """Let the server of a rollout that is over be taken away."""
         today = f"2020-01-{self.day:02d}T00:00:00Z"
-        gitops.commit(lambda snapshot: remove_server(snapshot, applied_of(snapshot.state), today))
+        take_leftover_away(gitops, today)
 
     def release(self, digest: str, evidence: dict[str, Any] | None = None) -> Decision:
         """Propose in dev and confirm; returns the decision that confirmed it."""

@@ -18,6 +18,7 @@ from sluice.operations.expectation import expected_end
 from sluice.operations.status import describe, status_of
 from sluice.rollout.advance import propose
 from tests.support.approval import january, look_on
+from tests.support.leftover import take_leftover_away
 from tests.support.loss_blocks import HOURS, history
 from tests.support.release import GOOD, SINCE, A, B, C, sample_checkout, state_in
 from tests.support.rules import policy_with
@@ -77,6 +78,7 @@ def test_status_says_it_from_the_ledger(tmp_path: Path) -> None:
     gitops.commit(lambda snapshot: propose(snapshot, A, GOOD, {}, {}, january(1)))
     assert status_of(gitops)["waits"]["expected"] is None
     look_on(gitops, 2)
+    take_leftover_away(gitops, january(3))
     gitops.commit(lambda snapshot: propose(snapshot, B, GOOD, recorded(hours=24), {}, january(3)))
     found = status_of(gitops)
     needed = blocks_needed(block_history(history()), 0.1, 0.05, BETA)

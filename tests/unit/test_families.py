@@ -19,7 +19,7 @@ from sluice.models.runtime import OnnxScorer
 from sluice.tasks.recipe import Recipe
 from sluice.training.boosting import TreeSettings, boost, margins
 from sluice.training.distribution import Distribution
-from sluice.training.families.family import read_teacher
+from sluice.training.families.family import Family, read_teacher
 from sluice.training.families.registry import FAMILIES, family_of
 from sluice.training.families.trees import BOOSTER
 from sluice.training.frame import EncodedSplit, encoded_splits, prepared_frame, reduced_manifest
@@ -60,7 +60,9 @@ def test_a_recipe_of_before_has_the_digest_that_it_had() -> None:
 @pytest.mark.parametrize("name", [*FAMILIES, "tests.support.own_networks:crossed"])
 def test_a_family_is_found_by_name_or_by_place(name: str) -> None:
     recipe = RECIPE.model_copy(update={"family": name})
-    family_of(recipe).check(recipe, TrainingSetup())
+    family = family_of(recipe)
+    family.check(recipe, TrainingSetup())
+    assert isinstance(family, Family)
 
 
 UNKNOWN = {

@@ -23,12 +23,14 @@ from sluice.documents.evidence import (
     MinuteSums,
     Moments,
     Pairs,
+    RefusalCounts,
     Share,
     SliceEvidence,
     Source,
     Stratum,
     Timings,
 )
+from sluice.documents.loss_history import ArmVariances, LossHistory
 from sluice.documents.verdict import Verdict
 from sluice.gates.guards import refusals
 from sluice.rollout.advance import advance
@@ -55,7 +57,19 @@ _BLOCK = LossBlock(
 
 
 _SUMS = MinuteSums(counts=1250.0, values=3.0, products=6.0)
-_MINUTES = MinuteCounts(minutes=200, requests=490, errors=3, sums=_SUMS, failing=1, path_requests=10, path_errors=9)
+_REFUSALS = RefusalCounts(minutes=200, requests=493, refused=3, sums=_SUMS)
+_MINUTES = MinuteCounts(
+    minutes=200, requests=490, errors=3, sums=_SUMS, failing=1, path_requests=10, path_errors=9, refusals=_REFUSALS
+)
+
+
+def _history() -> LossHistory:
+    known = history()
+    assert known.adjustment is not None
+    arms = ArmVariances(candidate=0.2, stable=0.2, adjusted=0.1)
+    adjustment = known.adjustment.model_copy(update={"arms": arms})
+    times = {"first": "2019-06-01T00:00:00Z", "last": "2019-08-01T00:00:00Z"}
+    return known.model_copy(update={"adjustment": adjustment, **times})
 
 
 def _full() -> Evidence:
@@ -87,7 +101,7 @@ def _full() -> Evidence:
         sources=(Source(name="prometheus", query="up", first=SINCE, last=NOW, taken=NOW, n=12),),
         block_hours=HOURS,
         blocks=(_BLOCK,),
-        history=history(),
+        history=_history(),
         minutes=Minutes(candidate=_MINUTES, stable=_MINUTES, both_failing=1),
     )
 

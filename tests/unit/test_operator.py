@@ -15,6 +15,7 @@ from sluice.operations.status import describe, status_of
 from sluice.release.snapshot import paths_of
 from sluice.rollout.advance import look, propose
 from tests.support.copies import copy_of
+from tests.support.leftover import take_leftover_away
 from tests.support.release import GOOD, A, B, C, failing, passing, sample_checkout
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +37,7 @@ def _promoted(folder: Path) -> None:
 def _promote(gitops: GitOps, digest: str, day: int) -> None:
     """Propose a digest and let every look pass until it is stable."""
     run = {"id": f"run-{day}", "data": "sha256:" + "d" * 64}
+    take_leftover_away(gitops, _day(day))
     gitops.commit(lambda snapshot: propose(snapshot, digest, GOOD, {"auc": 0.8}, run, _day(day)))
     for now in map(_day, itertools.count(day + 1)):
         if not gitops.snapshot().state.rollout:
@@ -85,6 +87,7 @@ def test_a_model_that_is_confirmed_again_is_good_again(gitops: GitOps) -> None:
 @pytest.mark.parametrize("by_gate", [True, False])
 def test_a_model_that_came_again_and_was_rolled_back_is_not_good(gitops: GitOps, by_gate: bool) -> None:
     _promote(gitops, B, 5)
+    take_leftover_away(gitops, _day(11))
     gitops.commit(lambda snapshot: propose(snapshot, A, GOOD, {}, {}, _day(11)))
     if by_gate:
         gitops.commit(lambda snapshot: look(snapshot, failing(snapshot.state, _day(12)), _day(12), {}))
@@ -97,6 +100,7 @@ def test_a_model_that_came_again_and_was_rolled_back_is_not_good(gitops: GitOps,
 
 
 def test_a_model_that_was_left_by_hand_is_not_good(gitops: GitOps) -> None:
+    take_leftover_away(gitops, _day(4))
     before = _release_of(gitops)
     _promote(gitops, B, 5)
     _write_by_hand(gitops, before)
@@ -149,6 +153,7 @@ def test_a_rollback_says_where_the_model_came_from(gitops: GitOps) -> None:
 
 
 def test_a_running_candidate_is_rolled_back_not_held(gitops: GitOps) -> None:
+    take_leftover_away(gitops, _day(9))
     gitops.commit(lambda snapshot: propose(snapshot, B, GOOD, {}, {"id": "run-9"}, _day(9)))
     with pytest.raises(Refused, match="use `sluice rollback`"):
         add_hold(gitops, B, "audit", "kim", NOW)
@@ -158,6 +163,7 @@ def test_a_running_candidate_is_rolled_back_not_held(gitops: GitOps) -> None:
 
 
 def test_a_hold_during_a_rollout_leaves_the_rollout_alone(gitops: GitOps) -> None:
+    take_leftover_away(gitops, _day(9))
     gitops.commit(lambda snapshot: propose(snapshot, B, GOOD, {}, {"id": "run-9"}, _day(9)))
     before = gitops.snapshot().state
     add_hold(gitops, C, "audit", "kim", NOW)

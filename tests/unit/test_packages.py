@@ -84,6 +84,7 @@ NOT_IMPORTED = {
 """What a distribution requires beyond what its sources name."""
 BROUGHT = {
     "fastapi": "feast, kserve",
+    "google": "onnx, whose messages are protobuf's",
     "kfp_server_api": "kfp",
     "pydantic_core": "pydantic",
     "starlette": "feast, kserve",

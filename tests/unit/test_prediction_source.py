@@ -76,7 +76,8 @@ def source(directory: Path, recheck: Any = None) -> PredictionSource:
         times = [START + day * DAY + timedelta(minutes=number) for day in range(3) for number in range(5)]
         names = [f"d{day}-{number}" for day in range(3) for number in range(5)]
         labels = [time + timedelta(hours=1) for time in times]
-        return pl.DataFrame({"example_id": names, "event_time": times, "label_time": labels, "label": [1] * 15})
+        ones = pl.Series([1] * 15, dtype=pl.Int8)
+        return pl.DataFrame({"example_id": names, "event_time": times, "label_time": labels, "label": ones})
 
     task: Task = dataclasses.replace(
         tiny_task.TASK,

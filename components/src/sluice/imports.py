@@ -52,33 +52,33 @@ def import_(
     from sluice.operations.propose import EvaluationPlace, propose_bundle
     from sluice.tasks.task import load_task
 
-    made = import_model(load_task(task), model, read_spec(spec), frame, out, answers)
-    estimates = made.evaluation.metrics
+    candidate = import_model(load_task(task), model, read_spec(spec), frame, out, answers)
+    estimates = candidate.evaluation.metrics
     worth = ", ".join(f"{name} {estimates[name].value:.3f}" for name in ("auc", "log_loss") if name in estimates)
     lines = [
-        f"{made.kind} → {made.bundle}",
-        f"on {made.evaluation.n} rows of the holdout: {worth or 'nothing measured'}",
+        f"{candidate.kind} → {candidate.bundle}",
+        f"on {candidate.evaluation.n} rows of the holdout: {worth or 'nothing measured'}",
     ]
-    told = {
-        "bundle": str(made.bundle),
-        "digest": made.digest,
-        "kind": made.kind,
+    facts = {
+        "bundle": str(candidate.bundle),
+        "digest": candidate.digest,
+        "kind": candidate.kind,
         "evaluation": str(out / "evaluation.json"),
     }
     if env is None:
         show(
-            told,
+            facts,
             as_json,
-            [escape(line) for line in (*lines, f"next: sluice propose {made.bundle} --env ENV --frame {frame}")],
+            [escape(line) for line in (*lines, f"next: sluice propose {candidate.bundle} --env ENV --frame {frame}")],
         )
         return
     here = "" if os.environ.get("SLUICE_REPOSITORY") else str(Workspace.from_environment().bundles)
     place = EvaluationPlace(frame=frame, task=task)
     store = here if bundles is None else bundles
-    proposal = propose_bundle(release_history(env), str(made.bundle), store, place, who(), now or clock())
+    proposal = propose_bundle(release_history(env), str(candidate.bundle), store, place, who(), now or clock())
     decision = proposal.decision.model_dump(mode="json") if proposal.decision else None
     show(
-        told | {"proposal": asdict(proposal) | {"decision": decision}},
+        facts | {"proposal": asdict(proposal) | {"decision": decision}},
         as_json,
         [escape(x) for x in (*lines, proposal.text)],
     )

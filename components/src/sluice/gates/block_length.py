@@ -59,13 +59,13 @@ def length_of_history(histories: Sequence[LossHistory], shortest: object) -> Blo
         histories: of one pair, one a length; at least one.
         shortest: ``block_hours`` of the evaluation.
     """
-    tried = sorted(history.hours for history in histories)
-    span = f"{tried[0]:g} to {tried[-1]:g} h" if len(tried) > 1 else f"{tried[0]:g} h"
-    if isinstance(shortest, int | float) and shortest in tried:
+    lengths_tried = sorted(history.hours for history in histories)
+    span = f"{lengths_tried[0]:g} to {lengths_tried[-1]:g} h" if len(lengths_tried) > 1 else f"{lengths_tried[0]:g} h"
+    if isinstance(shortest, int | float) and shortest in lengths_tried:
         return BlockLength(
             float(shortest), f"the shortest of {span} whose residuals depend little on their neighbours in history"
         )
-    hours = DAY_HOURS if DAY_HOURS in tried else tried[-1]
+    hours = DAY_HOURS if DAY_HOURS in lengths_tried else lengths_tried[-1]
     return BlockLength(hours, f"none of {span} leaves neighbours independent in history, so their variance is long-run")
 
 

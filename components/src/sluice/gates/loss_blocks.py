@@ -143,13 +143,13 @@ def block_sums_of(blocks: Sequence[LossBlock], adjustment: LossAdjustment | None
 
 def blocks_problem(question: Question) -> str | None:
     """Why the blocks of the evidence cannot be judged by, in a sentence."""
-    evidence, wanted = question.evidence, question.block_hours
+    evidence, wanted_hours = question.evidence, question.block_hours
     if evidence.block_hours is None:
         return (
             "the evidence counts requests alone: let what collects it be as new as the gate, or state a design_effect"
         )
-    if evidence.block_hours != wanted:
-        return f"the evidence has blocks of {evidence.block_hours:g} h, the rollout of {wanted:g} h"
+    if evidence.block_hours != wanted_hours:
+        return f"the evidence has blocks of {evidence.block_hours:g} h, the rollout of {wanted_hours:g} h"
     return _contradiction(evidence, mirrored=question.state.is_mirrored)
 
 

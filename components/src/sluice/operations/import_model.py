@@ -143,28 +143,28 @@ def import_model(
         BadInput, BadArtifact: the model, the spec or the frame breaks its contract, or they do not fit together.
     """
     source = read_source(model)
-    served = _served(source, spec)
-    scorer = FORMATS[served.format].load(served.data)
+    model_file = _model_file(source, spec)
+    scorer = FORMATS[model_file.format].load(model_file.data)
     recipe = Recipe(name=spec.name, description=f"imported: {source.kind}", features=_features(frame, spec))
     features = reduced_manifest(frame, recipe)
     encoder = _encoder(features, spec)
-    _check_columns(served, scorer, encoder, spec)
-    manifest = _manifest(task, served, recipe, features, encoder, frame, source)
+    _check_columns(model_file, scorer, encoder, spec)
+    manifest = _manifest(task, model_file, recipe, features, encoder, frame, source)
     with tempfile.TemporaryDirectory() as scratch:
-        first = _written(Path(scratch), manifest, served.beside, served)
+        first = _stored_bundle(Path(scratch), manifest, model_file.beside, model_file)
         if answers:
             _check_answers(first, frame, answers)
         evaluation = evaluate_bundle(task, frame, first, None, own_threshold=False)
     _check_measured(evaluation, model)
     card = card_json(task, recipe, evaluation, (), manifest.provenance.model_dump(mode="json"))
-    files = {**served.beside, "card.json": canonical_json(card), "card.html": card_html(card).encode()}
+    files = {**model_file.beside, "card.json": canonical_json(card), "card.html": card_html(card).encode()}
     final = manifest.model_copy(update={"threshold": evaluation.threshold})
-    bundle = _written(out, final, files, served)
+    bundle = _stored_bundle(out, final, files, model_file)
     write_json(out / EVALUATION, evaluation.model_dump(mode="json"))
     return Import(bundle.directory, bundle.digest, source.kind, evaluation)
 
 
-def _served(source: Source, spec: ImportSpec) -> ServedModel:
+def _model_file(source: Source, spec: ImportSpec) -> ServedModel:
     if source.kind != "onnx" and spec.output:
         raise BadInput("output", f"is of ONNX models, this one is {source.kind}", "leave it out of the spec")
     answer = Answer(spec.answers, spec.output, spec.column)
@@ -215,24 +215,24 @@ def _converted(source: Source, spec: ImportSpec) -> bytes:
         command += ["--column", str(spec.column)] if spec.column is not None else []
         command += ["--missing", repr(spec.missing)] if spec.missing is not None else []
         try:
-            done = subprocess.run(
+            process = subprocess.run(
                 command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=_CONVERSION_S
             )
         except subprocess.TimeoutExpired as error:
             rule = f"is not converted after {_CONVERSION_S} s"
             raise BadArtifact(str(source.path), rule, "export it as ONNX, see docs/import.md") from error
-        if done.returncode == 0 and out.is_file():
+        if process.returncode == 0 and out.is_file():
             return out.read_bytes()
-    raise _conversion_refusal(source, done)
+    raise _conversion_refusal(source, process)
 
 
-def _conversion_refusal(source: Source, done: subprocess.CompletedProcess[bytes]) -> BadArtifact:
+def _conversion_refusal(source: Source, process: subprocess.CompletedProcess[bytes]) -> BadArtifact:
     """What the child said; of one that was ended from outside, how."""
-    lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
-    if done.returncode == 2 and lines:
+    lines = process.stderr.decode("utf-8", "replace").strip().splitlines()
+    if process.returncode == 2 and lines:
         with contextlib.suppress(ValueError, TypeError):
             return BadArtifact(*json.loads(lines[-1]))
-    rule = f"cannot be converted: its process ended with {done.returncode}"
+    rule = f"cannot be converted: its process ended with {process.returncode}"
     return BadArtifact(str(source.path), rule, "export it as ONNX, see docs/import.md")
 
 
@@ -274,7 +274,7 @@ def _encoder(features: FeatureManifest, spec: ImportSpec) -> Encoder:
     return Encoder(columns=tuple(codes))
 
 
-def _check_columns(served: ServedModel, scorer: Scorer, encoder: Encoder, spec: ImportSpec) -> None:
+def _check_columns(model_file: ServedModel, scorer: Scorer, encoder: Encoder, spec: ImportSpec) -> None:
     names = ", ".join(code.name for code in encoder.columns)
     if scorer.width != encoder.width:
         rule = f"takes {scorer.width} columns, and the features give {encoder.width} ({names[:160]})"
@@ -282,28 +282,28 @@ def _check_columns(served: ServedModel, scorer: Scorer, encoder: Encoder, spec: 
     if scorer.outputs != 1:
         rule = f"answers {scorer.outputs} columns, and the task's score is one"
         raise BadInput("the model", rule, "name the positive class's in `column` of the spec")
-    if served.names and not spec.one_hot and served.names != tuple(code.name for code in encoder.columns):
-        rule = f"calls its columns {', '.join(served.names)[:120]}, and the features are {names[:120]}"
+    if model_file.names and not spec.one_hot and model_file.names != tuple(code.name for code in encoder.columns):
+        rule = f"calls its columns {', '.join(model_file.names)[:120]}, and the features are {names[:120]}"
         raise BadInput("the model", rule, "name its inputs in the order of its columns in a --spec")
 
 
 def _check_answers(bundle: Bundle, frame: Path, path: Path) -> None:
     try:
-        given = pl.read_parquet(path).select("example_id", score=pl.col("score").cast(pl.Float64))
+        claims = pl.read_parquet(path).select("example_id", score=pl.col("score").cast(pl.Float64))
     except (OSError, pl.exceptions.PolarsError) as error:
         rule = f"has no example_id and score ({one_line(error, 120)})"
         raise BadInput(str(path), rule, "write what the model said, a row an example") from error
     names = bundle.manifest.features.names
     rows = pl.read_parquet(frame / "frame.parquet", columns=["example_id", *names])
-    both = given.join(rows, on="example_id", how="inner")
-    if both.height != given.height or both.is_empty():
-        rule = f"has {given.height} answers, {both.height} of them to rows of the frame"
+    both = claims.join(rows, on="example_id", how="inner")
+    if both.height != claims.height or both.is_empty():
+        rule = f"has {claims.height} answers, {both.height} of them to rows of the frame"
         raise BadInput(str(path), rule, "give answers to rows of this frame, each once")
     apart = (pl.Series(bundle.predict(both.select(names))) - both["score"]).abs()
     worst = apart.fill_null(math.inf).fill_nan(math.inf).arg_max() or 0
     if not apart[worst] <= TOLERANCE:
-        said, row = both["score"][worst], both["example_id"][worst]
-        rule = f"was said to answer {said} to {row!r}, and is {apart[worst]:.2g} apart"
+        claim, row = both["score"][worst], both["example_id"][worst]
+        rule = f"was said to answer {claim} to {row!r}, and is {apart[worst]:.2g} apart"
         raise BadArtifact("the model", rule, "check the order of its inputs, and what its answer means, in the --spec")
 
 
@@ -316,7 +316,7 @@ def _check_measured(evaluation: Evaluation, model: Path) -> None:
 
 def _manifest(
     task: Task,
-    served: ServedModel,
+    model_file: ServedModel,
     recipe: Recipe,
     features: FeatureManifest,
     encoder: Encoder,
@@ -327,7 +327,7 @@ def _manifest(
     train = prepared_frame(frame, recipe).filter(pl.col("split") == "train")
     record = _record(frame / "frame.json")
     return BundleManifest(
-        format=served.format,
+        format=model_file.format,
         task=task.name,
         variant=VARIANT,
         recipe=recipe,
@@ -364,6 +364,8 @@ def _digest_of(source: Source) -> str:
     return digest_of_value({str(each.relative_to(source.path)): digest_of_file(each) for each in files})
 
 
-def _written(store: Path, manifest: BundleManifest, beside: Mapping[str, bytes], served: ServedModel) -> Bundle:
-    digest = write_bundle(store, manifest, {**beside, manifest.model: served.data})
+def _stored_bundle(
+    store: Path, manifest: BundleManifest, beside: Mapping[str, bytes], model_file: ServedModel
+) -> Bundle:
+    digest = write_bundle(store, manifest, {**beside, manifest.model: model_file.data})
     return load_bundle(bundle_directory(store, digest), digest)

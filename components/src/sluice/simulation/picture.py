@@ -88,10 +88,10 @@ def bands(sequences: Mapping[str, IntervalSequence], terms: ShadowTerms, subtitl
 def _looks(rule: str, sequence: IntervalSequence, terms: ShadowTerms) -> list[dict[str, Any]]:
     """What fits into the picture: an interval four margins wide says nothing yet."""
     limit = 4 * terms.margin
-    seen = zip(sequence.looks.tolist(), sequence.bounds.low.tolist(), sequence.bounds.high.tolist(), strict=True)
+    points = zip(sequence.looks.tolist(), sequence.bounds.low.tolist(), sequence.bounds.high.tolist(), strict=True)
     return [
         {"rule": rule, "day": look * terms.look_hours / 24, "low": max(low, -limit), "high": min(high, limit)}
-        for look, low, high in seen
+        for look, low, high in points
         if math.isfinite(low) and math.isfinite(high)
     ]
 

@@ -168,9 +168,9 @@ def day_table(pairs: LabelledPairs, terms: ShadowTerms) -> DayTable:
     columns = ((label_look, ones), (label_look, difference), (label_look, difference**2), (event_look, ones))
     looks = np.zeros((pairs.days, terms.looks, len(columns)))
     for column, (when, values) in enumerate(columns):
-        seen = when < terms.looks
-        cell = pairs.day[seen] * terms.looks + when[seen]
-        sums = np.bincount(cell, values[seen], minlength=pairs.days * terms.looks)
+        sequence = when < terms.looks
+        cell = pairs.day[sequence] * terms.looks + when[sequence]
+        sums = np.bincount(cell, values[sequence], minlength=pairs.days * terms.looks)
         looks[..., column] = sums.reshape(pairs.days, terms.looks)
     last = int(np.flatnonzero(looks.any(axis=(0, 2))).max(initial=0)) + 1
     return DayTable(whole, blocks, looks[:, :last])
@@ -270,9 +270,9 @@ def _concatenated(parts: list[_Ends]) -> _Ends:
 def _play(table: DayTable, terms: ShadowTerms, draws: Draws) -> dict[tuple[str, str], _Ends]:
     arrived = _by_look(table, terms, draws.days)
     ends: dict[tuple[str, str], _Ends] = {}
-    for truth, rule, seen in _sequences(table, terms, draws, arrived):
+    for truth, rule, sequence in _sequences(table, terms, draws, arrived):
         reserve = 0.0 if rule == PER_REQUEST else terms.reserve
-        ends[truth, rule] = _ends(seen, TRUTHS[truth] * terms.margin, arrived, terms, reserve=reserve)
+        ends[truth, rule] = _ends(sequence, TRUTHS[truth] * terms.margin, arrived, terms, reserve=reserve)
     return ends
 
 
@@ -298,13 +298,14 @@ def misled(table: DayTable, terms: ShadowTerms, draws: Draws) -> dict[str, Inter
     """
     part = next(_chunks(draws))
     arrived = _by_look(table, terms, part.days)
-    seen = {rule: one for truth, rule, one in _sequences(table, terms, part, arrived) if truth == "at the margin"}
-    promoted = _ends(seen[PER_REQUEST], terms.margin, arrived, terms).verdict == 1
+    by_rule = {rule: one for truth, rule, one in _sequences(table, terms, part, arrived) if truth == "at the margin"}
+    promoted = _ends(by_rule[PER_REQUEST], terms.margin, arrived, terms).verdict == 1
     if not promoted.any():
         return None
     first = int(promoted.argmax())
     return {
-        rule: IntervalSequence(Bounds(*(ends[first] for ends in one.bounds)), one.looks) for rule, one in seen.items()
+        rule: IntervalSequence(Bounds(*(ends[first] for ends in one.bounds)), one.looks)
+        for rule, one in by_rule.items()
     }
 
 
@@ -360,7 +361,9 @@ def _by_block(
     return plain, shared
 
 
-def _ends(seen: IntervalSequence, truth: float, arrived: Floats, terms: ShadowTerms, *, reserve: float = 0.0) -> _Ends:
+def _ends(
+    sequence: IntervalSequence, truth: float, arrived: Floats, terms: ShadowTerms, *, reserve: float = 0.0
+) -> _Ends:
     """
     The guardrail at each look: PASS when none of the interval is above the margin, FAIL when all of it is.
 
@@ -368,7 +371,7 @@ def _ends(seen: IntervalSequence, truth: float, arrived: Floats, terms: ShadowTe
         arrived: (R, L, 4) sums until each look.
         reserve: share of the margin that a PASS leaves free.
     """
-    bounds, looks = seen
+    bounds, looks = sequence
     pairs, requests, allowed = arrived[:, looks - 1, 0], arrived[..., 3], (1 - reserve) * terms.margin
     enough = (pairs >= terms.minimum_n) & (requests[:, looks - 1] >= terms.minimum_requests)
     enough &= looks * terms.look_hours >= terms.soak_hours

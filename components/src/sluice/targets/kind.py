@@ -192,8 +192,8 @@ class TargetKind(FrozenDocument):
         """Every metric that is defined on these rows."""
         if not len(outcomes.labels):
             return {}
-        found = self.resampled(outcomes, RowSums())
-        return {name: float(value) for name, value in found.items() if np.isfinite(value)}
+        measures = self.resampled(outcomes, RowSums())
+        return {name: float(value) for name, value in measures.items() if np.isfinite(value)}
 
     @abstractmethod
     def resampled(self, outcomes: Outcomes, sums: Summation) -> dict[str, Floats]:

@@ -67,8 +67,8 @@ class MetricList(NamedTuple):
 
     def find(self, name: str) -> Metric | None:
         """The metric of this name; ``loss`` is the target's."""
-        wanted = self.loss if name == LOSS else name
-        return next((metric for metric in self.known if metric.name == wanted), None)
+        own_name = self.loss if name == LOSS else name
+        return next((metric for metric in self.known if metric.name == own_name), None)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -160,17 +160,17 @@ class MultiClass(TargetKind):
             "log_loss": sums.total(self.losses(labels, predictions)),
             f"top_{self.top}": sums.total((before < self.top).astype(np.float64)),
         }
-        found = {name: ratio(total, n) for name, total in means.items()}
-        found["macro_f1"] = mean_f1(hits, rows, answered, np.isin(np.arange(size), labels))
-        found["ece"] = resampled_ece(predictions.max(axis=1), right.astype(np.int64), sums)
+        measures = {name: ratio(total, n) for name, total in means.items()}
+        measures["macro_f1"] = mean_f1(hits, rows, answered, np.isin(np.arange(size), labels))
+        measures["ece"] = resampled_ece(predictions.max(axis=1), right.astype(np.int64), sums)
         known = {metric.name for metric in self.metrics}
-        found = {name: found[name] for name in found if name in known}
+        measures = {name: measures[name] for name in measures if name in known}
         if outcomes.whole and len(self.classes) <= _PER_CLASS:
             recalls = ratio(hits, rows)
             for code, name in enumerate(self.classes):
-                found[f"recall[{name}]"] = recalls[..., code]
-                found[f"ece[{name}]"] = resampled_ece(predictions[:, code], (labels == code).astype(np.int64), sums)
-        return found
+                measures[f"recall[{name}]"] = recalls[..., code]
+                measures[f"ece[{name}]"] = resampled_ece(predictions[:, code], (labels == code).astype(np.int64), sums)
+        return measures
 
     def constant(self, labels: LabelCodes) -> Floats:
         """The share of each class."""

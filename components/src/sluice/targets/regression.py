@@ -152,7 +152,7 @@ class Regression(TargetKind):
         n, squares = sums.total(np.ones(labels.size)), sums.total((labels - value) ** 2)
         centred = labels - labels.mean() if labels.size else labels
         spread = sums.total(centred**2) - ratio(sums.total(centred) ** 2, n)
-        found = {
+        measures = {
             "rmse": np.sqrt(ratio(squares, n)),
             **mean_errors(labels, value, sums),
             "r2": np.asarray(1 - ratio(squares, np.where(spread > 0, spread, np.nan))),
@@ -161,8 +161,8 @@ class Regression(TargetKind):
         if len(self.quantiles) > 1:
             low, high = predictions[:, 0], predictions[:, -1]
             inside = ((labels >= low) & (labels <= high)).astype(np.float64)
-            found |= {"coverage": ratio(sums.total(inside), n), "width": ratio(sums.total(high - low), n)}
-        return found
+            measures |= {"coverage": ratio(sums.total(inside), n), "width": ratio(sums.total(high - low), n)}
+        return measures
 
     def _value(self, predictions: Floats) -> Floats:
         return predictions[:, self.quantiles.index(0.5) if self.quantiles else 0]
@@ -177,13 +177,13 @@ class Regression(TargetKind):
         """Quantiles have no sums to lean on others with: groups of fewer than ``PRIOR_ROWS`` rows get the constant."""
         if self.loss == "squared":
             return super().by_group(labels, groups, size)
-        found = np.tile(self.constant(labels), (size, 1))
+        measures = np.tile(self.constant(labels), (size, 1))
         order = np.argsort(groups, kind="stable")
         present, starts = np.unique(groups[order], return_index=True)
         for group, rows in zip(present, np.split(labels[order], starts[1:]), strict=True):
             if rows.size >= PRIOR_ROWS:
-                found[group] = self.constant(rows)
-        return found
+                measures[group] = self.constant(rows)
+        return measures
 
     def pictures(self, labels: LabelCodes, predictions: Floats | None, threshold: float | None) -> Pictures:  # noqa: ARG002
         """Predicted against actual, and residuals, by tenths of the predictions."""

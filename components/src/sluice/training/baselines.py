@@ -73,8 +73,8 @@ def plain_baselines(frame: pl.DataFrame, keys: Sequence[str], target: TargetKind
 
 def _groups(part: pl.DataFrame, keys: Sequence[str], groups: pl.DataFrame) -> Ints:
     """(n,) the group of each row; one beyond the last where there is none."""
-    found = part.select(keys).join(groups, on=keys, how="left", maintain_order="left", nulls_equal=True)["group"]
-    return found.cast(pl.Int64).fill_null(groups.height).to_numpy()
+    numbers = part.select(keys).join(groups, on=keys, how="left", maintain_order="left", nulls_equal=True)["group"]
+    return numbers.cast(pl.Int64).fill_null(groups.height).to_numpy()
 
 
 def check_keys(frame: pl.DataFrame, keys: Sequence[str]) -> None:

@@ -45,10 +45,11 @@ def train_teacher(
     family.check(recipe, setup)
     manifest = reduced_manifest(frame_dir, recipe)
     frame = prepared_frame(frame_dir, recipe)
+    writes = setup.chief
     check_keys(frame, baseline_keys)
     encoder = family.fit_encoder(frame.filter(split="train"), manifest)
     splits = encoded_splits(frame, encoder)
-    if not setup.chief:
+    if not writes:
         return family.train(splits, encoder, recipe, _unsaid, setup, None)
     with whole_directory(out) as directory:
         record = family.train(splits, encoder, recipe, progress or print_line, setup, directory)

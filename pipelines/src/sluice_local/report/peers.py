@@ -15,7 +15,7 @@ from sluice.targets.registry import BINARY, metric_list, metrics_of, target_of
 from sluice_local.report.wording import interval, number, signed
 
 
-class Comparison(NamedTuple):
+class PeerComparison(NamedTuple):
     """What models are compared by: the first metric of the kind's headline, whose gain is shown, and the loss."""
 
     first: Metric
@@ -32,12 +32,12 @@ class Comparison(NamedTuple):
         return {metric.name: metric.heading for metric in self}
 
 
-def comparison(evaluation: Evaluation | None) -> Comparison:
+def comparison(evaluation: Evaluation | None) -> PeerComparison:
     """Of an evaluation's target; of binary ones while there is no evaluation."""
     target = target_of(evaluation.target) if evaluation else BINARY
     metrics = metrics_of(evaluation) if evaluation else metric_list(BINARY)
     by_name = {metric.name: metric for metric in metrics.known}
-    return Comparison(by_name[target.headline[0]], by_name[metrics.loss])
+    return PeerComparison(by_name[target.headline[0]], by_name[metrics.loss])
 
 
 @dataclass(frozen=True)

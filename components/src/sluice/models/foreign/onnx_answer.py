@@ -73,15 +73,15 @@ def _output(graph: Any, name: str | None) -> Any:
 def _keep_needed(graph: Any, source: str) -> None:
     """Only what leads to ``source``, in the same order, and that as the one output."""
     needed = {source}
-    kept = []
+    nodes = []
     for node in reversed(graph.node):
         if needed & set(node.output):
-            kept.append(node)
+            nodes.append(node)
             needed.update(node.input)
-    kept.reverse()
-    chosen = next(each for each in graph.output if each.name == source)
+    nodes.reverse()
+    answer_output = next(each for each in graph.output if each.name == source)
     constants = [each for each in graph.initializer if each.name in needed]
-    for field, values in ((graph.node, kept), (graph.initializer, constants), (graph.output, [chosen])):
+    for field, values in ((graph.node, nodes), (graph.initializer, constants), (graph.output, [answer_output])):
         copies = [type(each).FromString(each.SerializeToString()) for each in values]
         del field[:]
         field.extend(copies)

@@ -100,13 +100,13 @@ def _check_graph(graph: Table, names: Sequence[str], buffers: Sequence[memoryvie
     operators = graph.tables(3)
     if len(operators) > _MOST_OPERATORS:
         raise ValueError(f"{len(operators)} operators, at most {_MOST_OPERATORS:,} are allowed")
-    written = {number for number, tensor in enumerate(tensors) if tensor.constant is not None}
-    written |= {_index(number, len(tensors)) for number in graph.numbers(1)}
+    sources = {number for number, tensor in enumerate(tensors) if tensor.constant is not None}
+    sources |= {_index(number, len(tensors)) for number in graph.numbers(1)}
     for operator in operators:
         name = names[_index(operator.number(0, "I"), len(names))]
-        _check_operator(operator, name, tensors, written)
+        _check_operator(operator, name, tensors, sources)
     for number in graph.numbers(2):
-        if _index(number, len(tensors)) not in written:
+        if _index(number, len(tensors)) not in sources:
             raise ValueError("an output that no operator writes")
 
 
@@ -124,7 +124,7 @@ def _tensor(tensor: Table, buffers: Sequence[memoryview]) -> _Tensor:
     return _Tensor(shape, content if len(content) else None, kind)
 
 
-def _check_operator(operator: Table, name: str, tensors: Sequence[_Tensor], written: set[int]) -> None:
+def _check_operator(operator: Table, name: str, tensors: Sequence[_Tensor], sources: set[int]) -> None:
     inputs, outputs = operator.numbers(1), operator.numbers(2)
     if len(operator.content(5)) or operator.number(9, "Q") or operator.table(12) is not None:
         raise ValueError(f"{name} with options that are not LiteRT's")
@@ -133,12 +133,12 @@ def _check_operator(operator: Table, name: str, tensors: Sequence[_Tensor], writ
         raise ValueError(f"{name} with {len(inputs)} inputs and {len(outputs)} outputs")
     for place, number in enumerate(inputs):
         absent = number == -1 and place >= least
-        if not absent and _index(number, len(tensors)) not in written:
+        if not absent and _index(number, len(tensors)) not in sources:
             raise ValueError(f"{name} reads what no operator before it has written")
     for number in outputs:
-        if _index(number, len(tensors)) in written:
+        if _index(number, len(tensors)) in sources:
             raise ValueError(f"{name} writes what is written already")
-        written.add(number)
+        sources.add(number)
     _check_sizes(operator, name, [tensors[number] for number in inputs if number >= 0])
 
 

@@ -146,17 +146,17 @@ def _check_shape(values: Mapping[str, Any], name: str) -> None:
             raise ValueError(f"operator {name} with node {node} of tree {tree} twice")
         children[tree, node] = () if mode == b"LEAF" else ((tree, true), (tree, false))
         roots.setdefault(tree, (tree, node))
-    seen = set(roots.values())
-    todo = list(seen)
+    visits = set(roots.values())
+    todo = list(visits)
     while todo:
         for child in children[todo.pop()]:
-            if child not in children or child in seen:
+            if child not in children or child in visits:
                 raise ValueError(
                     f"operator {name} whose tree {child[0]} has a cycle, or leads to a node that is not there"
                 )
-            seen.add(child)
+            visits.add(child)
             todo.append(child)
-    if len(seen) != len(children):
+    if len(visits) != len(children):
         raise ValueError(f"operator {name} with a node that no tree leads to")
 
 

@@ -28,12 +28,12 @@ def family_of(recipe: Recipe) -> Family:
         BadInput: it cannot be imported, or is neither a family nor a function.
     """
     place = FAMILIES.get(recipe.family, recipe.family)
-    found = _imported(recipe, place)
-    if isinstance(found, Family):
-        return found
-    if not callable(found):
-        raise _refusal(recipe, f"is a {type(found).__name__}, neither a function nor a family")
-    return NetworkFamily(found)
+    family = _imported(recipe, place)
+    if isinstance(family, Family):
+        return family
+    if not callable(family):
+        raise _refusal(recipe, f"is a {type(family).__name__}, neither a function nor a family")
+    return NetworkFamily(family)
 
 
 def _imported(recipe: Recipe, place: str) -> Any:
