@@ -105,7 +105,7 @@ class _Builder:
     def variant(self, name: Variant) -> tuple[ModelFile, EncodedRows]:
         """What serves a variant, and the rows as it takes them."""
         if name == TEACHER:
-            return self._teacher.model_file(_checked(self._own), name), self._own
+            return self._teacher.model_file(_check_rows(self._own), name), self._own
         make: Mapping[str, Callable[[], tuple[bytes, Any]]] = {
             "student_f32": lambda: (self._student[1], self._student[0]),
             "student_int8": lambda: (quantize_weights(self._student[1]), self._student[0]),
@@ -129,20 +129,20 @@ class _Builder:
     def _student(self) -> tuple[Any, bytes]:
         model = distil(start_tensorflow(self._recipe.seed), self._lessons, self._recipe)
         model.save_weights(self._weights)
-        return model, export_litert(model, _checked(self._students), "student_f32")
+        return model, export_litert(model, _check_rows(self._students), "student_f32")
 
     def _prune(self) -> tuple[bytes, Any]:
         _ = self._student
         model = pruned_student(self._weights, self._lessons, self._recipe)
-        return quantize_weights(export_litert(model, _checked(self._students), "student_pruned_int8")), model
+        return quantize_weights(export_litert(model, _check_rows(self._students), "student_pruned_int8")), model
 
     def _quantize_aware(self) -> tuple[bytes, Any]:
         student = self._student[0]
         model = quantization_aware_student(self._weights, self._lessons, self._recipe)
-        return export_litert(model, _checked(self._students), "student_qat_int8", int8=True), student
+        return export_litert(model, _check_rows(self._students), "student_qat_int8", int8=True), student
 
 
-def _checked(rows: EncodedRows) -> Floats32:
+def _check_rows(rows: EncodedRows) -> Floats32:
     """Rows of train, evenly spread, that a file is compared with its model on."""
     x = rows.splits["train"].x
     return x[:: max(1, len(x) // _CHECKED_ROWS)]

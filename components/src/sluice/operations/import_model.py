@@ -32,8 +32,8 @@ from sluice.evaluation.card import card_html, card_json
 from sluice.features.manifest import FeatureManifest
 from sluice.models.bundle import Bundle, BundleManifest, Provenance, load_bundle, write_bundle
 from sluice.models.encoder import CategoryCode, Encoder, RawCode
-from sluice.models.foreign.kinds import Source, read_source
-from sluice.models.foreign.onnx_answer import Answer, Answers, with_answer
+from sluice.models.foreign.kinds import ForeignModel, read_source
+from sluice.models.foreign.onnx_answer import Answers, GraphAnswer, with_answer
 from sluice.models.runtime import FORMATS, FormatName, Scorer
 from sluice.models.trees.ensemble import TreeEnsemble
 from sluice.models.trees.export import TOLERANCE, export_trees
@@ -143,31 +143,31 @@ def import_model(
         BadInput, BadArtifact: the model, the spec or the frame breaks its contract, or they do not fit together.
     """
     source = read_source(model)
-    model_file = _model_file(source, spec)
-    scorer = FORMATS[model_file.format].load(model_file.data)
+    candidate = _served_model(source, spec)
+    scorer = FORMATS[candidate.format].load(candidate.data)
     recipe = Recipe(name=spec.name, description=f"imported: {source.kind}", features=_features(frame, spec))
     features = reduced_manifest(frame, recipe)
     encoder = _encoder(features, spec)
-    _check_columns(model_file, scorer, encoder, spec)
-    manifest = _manifest(task, model_file, recipe, features, encoder, frame, source)
+    _check_columns(candidate, scorer, encoder, spec)
+    manifest = _manifest(task, candidate, recipe, features, encoder, frame, source)
     with tempfile.TemporaryDirectory() as scratch:
-        first = _stored_bundle(Path(scratch), manifest, model_file.beside, model_file)
+        first = _bundle_in(Path(scratch), manifest, candidate.beside, candidate)
         if answers:
             _check_answers(first, frame, answers)
         evaluation = evaluate_bundle(task, frame, first, None, own_threshold=False)
     _check_measured(evaluation, model)
     card = card_json(task, recipe, evaluation, (), manifest.provenance.model_dump(mode="json"))
-    files = {**model_file.beside, "card.json": canonical_json(card), "card.html": card_html(card).encode()}
+    files = {**candidate.beside, "card.json": canonical_json(card), "card.html": card_html(card).encode()}
     final = manifest.model_copy(update={"threshold": evaluation.threshold})
-    bundle = _stored_bundle(out, final, files, model_file)
+    bundle = _bundle_in(out, final, files, candidate)
     write_json(out / EVALUATION, evaluation.model_dump(mode="json"))
     return Import(bundle.directory, bundle.digest, source.kind, evaluation)
 
 
-def _model_file(source: Source, spec: ImportSpec) -> ServedModel:
+def _served_model(source: ForeignModel, spec: ImportSpec) -> ServedModel:
     if source.kind != "onnx" and spec.output:
         raise BadInput("output", f"is of ONNX models, this one is {source.kind}", "leave it out of the spec")
-    answer = Answer(spec.answers, spec.output, spec.column)
+    answer = GraphAnswer(spec.answers, spec.output, spec.column)
     if source.kind in ("keras", "savedmodel"):
         return ServedModel("litert", _converted(source, spec), {})
     if spec.missing is not None:
@@ -183,7 +183,7 @@ def _model_file(source: Source, spec: ImportSpec) -> ServedModel:
     return _trees(source, answer)
 
 
-def _trees(source: Source, answer: Answer) -> ServedModel:
+def _trees(source: ForeignModel, answer: GraphAnswer) -> ServedModel:
     ensemble = read_xgboost(source.data) if source.kind == "xgboost" else read_lightgbm(source.data)
     if not answer.plain:
         rule = "of trees is always their raw output, a logit"
@@ -194,7 +194,7 @@ def _trees(source: Source, answer: Answer) -> ServedModel:
     return ServedModel("onnx", export_trees(ensemble), {LIBRARY_FILE: _inert(source)}, _own_names(ensemble))
 
 
-def _inert(source: Source) -> bytes:
+def _inert(source: ForeignModel) -> bytes:
     """The library's own document, as JSON."""
     text = source.data.decode("utf-8")
     return source.data if text.lstrip().startswith("{") else canonical_json({"lightgbm": text})
@@ -206,7 +206,7 @@ def _own_names(ensemble: TreeEnsemble) -> tuple[str, ...]:
     return () if made_up else ensemble.names
 
 
-def _converted(source: Source, spec: ImportSpec) -> bytes:
+def _converted(source: ForeignModel, spec: ImportSpec) -> bytes:
     """In a child: TensorFlow runs what it reads, and this process imports none."""
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "model.tflite"
@@ -226,7 +226,7 @@ def _converted(source: Source, spec: ImportSpec) -> bytes:
     raise _conversion_refusal(source, process)
 
 
-def _conversion_refusal(source: Source, process: subprocess.CompletedProcess[bytes]) -> BadArtifact:
+def _conversion_refusal(source: ForeignModel, process: subprocess.CompletedProcess[bytes]) -> BadArtifact:
     """What the child said; of one that was ended from outside, how."""
     lines = process.stderr.decode("utf-8", "replace").strip().splitlines()
     if process.returncode == 2 and lines:
@@ -274,7 +274,7 @@ def _encoder(features: FeatureManifest, spec: ImportSpec) -> Encoder:
     return Encoder(columns=tuple(codes))
 
 
-def _check_columns(model_file: ServedModel, scorer: Scorer, encoder: Encoder, spec: ImportSpec) -> None:
+def _check_columns(candidate: ServedModel, scorer: Scorer, encoder: Encoder, spec: ImportSpec) -> None:
     names = ", ".join(code.name for code in encoder.columns)
     if scorer.width != encoder.width:
         rule = f"takes {scorer.width} columns, and the features give {encoder.width} ({names[:160]})"
@@ -282,28 +282,28 @@ def _check_columns(model_file: ServedModel, scorer: Scorer, encoder: Encoder, sp
     if scorer.outputs != 1:
         rule = f"answers {scorer.outputs} columns, and the task's score is one"
         raise BadInput("the model", rule, "name the positive class's in `column` of the spec")
-    if model_file.names and not spec.one_hot and model_file.names != tuple(code.name for code in encoder.columns):
-        rule = f"calls its columns {', '.join(model_file.names)[:120]}, and the features are {names[:120]}"
+    if candidate.names and not spec.one_hot and candidate.names != tuple(code.name for code in encoder.columns):
+        rule = f"calls its columns {', '.join(candidate.names)[:120]}, and the features are {names[:120]}"
         raise BadInput("the model", rule, "name its inputs in the order of its columns in a --spec")
 
 
 def _check_answers(bundle: Bundle, frame: Path, path: Path) -> None:
     try:
-        claims = pl.read_parquet(path).select("example_id", score=pl.col("score").cast(pl.Float64))
+        answers = pl.read_parquet(path).select("example_id", score=pl.col("score").cast(pl.Float64))
     except (OSError, pl.exceptions.PolarsError) as error:
         rule = f"has no example_id and score ({one_line(error, 120)})"
         raise BadInput(str(path), rule, "write what the model said, a row an example") from error
     names = bundle.manifest.features.names
     rows = pl.read_parquet(frame / "frame.parquet", columns=["example_id", *names])
-    both = claims.join(rows, on="example_id", how="inner")
-    if both.height != claims.height or both.is_empty():
-        rule = f"has {claims.height} answers, {both.height} of them to rows of the frame"
+    both = answers.join(rows, on="example_id", how="inner")
+    if both.height != answers.height or both.is_empty():
+        rule = f"has {answers.height} answers, {both.height} of them to rows of the frame"
         raise BadInput(str(path), rule, "give answers to rows of this frame, each once")
     apart = (pl.Series(bundle.predict(both.select(names))) - both["score"]).abs()
     worst = apart.fill_null(math.inf).fill_nan(math.inf).arg_max() or 0
     if not apart[worst] <= TOLERANCE:
-        claim, row = both["score"][worst], both["example_id"][worst]
-        rule = f"was said to answer {claim} to {row!r}, and is {apart[worst]:.2g} apart"
+        score, row = both["score"][worst], both["example_id"][worst]
+        rule = f"was said to answer {score} to {row!r}, and is {apart[worst]:.2g} apart"
         raise BadArtifact("the model", rule, "check the order of its inputs, and what its answer means, in the --spec")
 
 
@@ -316,18 +316,18 @@ def _check_measured(evaluation: Evaluation, model: Path) -> None:
 
 def _manifest(
     task: Task,
-    model_file: ServedModel,
+    candidate: ServedModel,
     recipe: Recipe,
     features: FeatureManifest,
     encoder: Encoder,
     frame: Path,
-    source: Source,
+    source: ForeignModel,
 ) -> BundleManifest:
     """With a threshold to begin with; the evaluation finds the one that serves, on split tune."""
     train = prepared_frame(frame, recipe).filter(pl.col("split") == "train")
     record = _record(frame / "frame.json")
     return BundleManifest(
-        format=model_file.format,
+        format=candidate.format,
         task=task.name,
         variant=VARIANT,
         recipe=recipe,
@@ -356,7 +356,7 @@ def _record(path: Path) -> dict[str, Any]:
     return record if isinstance(record, dict) else {}
 
 
-def _digest_of(source: Source) -> str:
+def _digest_of(source: ForeignModel) -> str:
     """Of what was given: no code of ours made it."""
     if source.data:
         return digest_of_bytes(source.data)
@@ -364,8 +364,6 @@ def _digest_of(source: Source) -> str:
     return digest_of_value({str(each.relative_to(source.path)): digest_of_file(each) for each in files})
 
 
-def _stored_bundle(
-    store: Path, manifest: BundleManifest, beside: Mapping[str, bytes], model_file: ServedModel
-) -> Bundle:
-    digest = write_bundle(store, manifest, {**beside, manifest.model: model_file.data})
+def _bundle_in(store: Path, manifest: BundleManifest, beside: Mapping[str, bytes], candidate: ServedModel) -> Bundle:
+    digest = write_bundle(store, manifest, {**beside, manifest.model: candidate.data})
     return load_bundle(bundle_directory(store, digest), digest)

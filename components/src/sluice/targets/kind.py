@@ -192,8 +192,8 @@ class TargetKind(FrozenDocument):
         """Every metric that is defined on these rows."""
         if not len(outcomes.labels):
             return {}
-        measures = self.resampled(outcomes, RowSums())
-        return {name: float(value) for name, value in measures.items() if np.isfinite(value)}
+        values = self.resampled(outcomes, RowSums())
+        return {name: float(value) for name, value in values.items() if np.isfinite(value)}
 
     @abstractmethod
     def resampled(self, outcomes: Outcomes, sums: Summation) -> dict[str, Floats]:

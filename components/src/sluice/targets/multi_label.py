@@ -178,16 +178,16 @@ class MultiLabel(TargetKind):
         areas = np.stack([auc_of_counts(*sums.pairs(bins[:, j], SCORE_BINS, labels[:, j])) for j in columns], axis=-1)
         both = (labels.min(axis=0) < labels.max(axis=0)) if len(labels) else np.zeros(len(self.names), bool)
         hits, rows, alarms = (_by_column(part, sums) for part in (labels * flags, labels, flags))
-        measures = {
+        values = {
             "macro_auc": areas[..., both].mean(axis=-1) if both.any() else np.full(areas.shape[:-1], np.nan),
             "macro_f1": mean_f1(hits, rows, alarms, np.asarray(labels.any(axis=0))),
             "subset_accuracy": ratio(sums.total((labels == flags).all(axis=1).astype(np.float64)), n),
             "log_loss": ratio(sums.total(losses.mean(axis=1)), n),
         }
         if outcomes.whole and len(self.names) <= _PER_LABEL:
-            measures |= {f"auc[{name}]": areas[..., place] for place, name in self._places()}
-            measures |= {f"log_loss[{name}]": ratio(sums.total(losses[:, place]), n) for place, name in self._places()}
-        return measures
+            values |= {f"auc[{name}]": areas[..., place] for place, name in self._places()}
+            values |= {f"log_loss[{name}]": ratio(sums.total(losses[:, place]), n) for place, name in self._places()}
+        return values
 
     def threshold(self, labels: LabelCodes, predictions: Floats) -> float:
         """That of the highest F1 over all labels together."""

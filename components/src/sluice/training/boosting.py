@@ -20,7 +20,7 @@ from sluice.training.curve import LinePrinter
 from sluice.training.frame import EncodedSplit
 from sluice.training.objective import TREES
 
-_SAID = 25
+_ROUNDS_A_LINE = 25
 """Rounds between two lines of progress."""
 
 
@@ -102,7 +102,7 @@ def _callback(xgboost: Any, rounds: int, progress: LinePrinter) -> Any:
         """Says how far it is."""
 
         def after_iteration(self, _model: Any, epoch: int, evals_log: Any) -> bool:
-            if (epoch + 1) % _SAID == 0 or epoch + 1 == rounds:
+            if (epoch + 1) % _ROUNDS_A_LINE == 0 or epoch + 1 == rounds:
                 train, tune = (evals_log[name]["logloss"][-1] for name in ("train", "tune"))
                 progress(f"round {epoch + 1}/{rounds}  log loss train {train:.4f} tune {tune:.4f}")
             return False

@@ -127,11 +127,11 @@ def _check_operations(folder: Path) -> None:
 
 
 def _check_operation(folder: Path, node: Any, *, saver: bool) -> None:
-    called = node.attr["f"].func.name if "f" in node.attr else ""
+    function = node.attr["f"].func.name if "f" in node.attr else ""
     if node.op not in OPERATIONS and not (saver and node.op in _SAVING):
         raise _refusal(folder, f"has operation {node.op[:80]!r}, which is not in the list of allowed operations")
-    if called.startswith(_SAVERS) and not saver:
-        raise _refusal(folder, f"calls {called[:80]!r}, which reads or writes files")
+    if function.startswith(_SAVERS) and not saver:
+        raise _refusal(folder, f"calls {function[:80]!r}, which reads or writes files")
 
 
 def _width(path: Path, columns: Any) -> int:

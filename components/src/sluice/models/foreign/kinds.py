@@ -10,7 +10,7 @@ from typing import Literal
 
 from sluice.errors import BadInput
 
-Kind = Literal["onnx", "litert", "keras", "savedmodel", "lightgbm", "xgboost"]
+ForeignKind = Literal["onnx", "litert", "keras", "savedmodel", "lightgbm", "xgboost"]
 MOST_BYTES = 1 << 30
 _EXPORT = "export it as ONNX in your own process, see docs/import.md"
 _PICKLED = "is a pickle, which runs code when it is read"
@@ -39,15 +39,15 @@ _OLD_PICKLE = re.compile(rb"\A(?:[(\]}]|c[\w.]+\n[\w.]+\n)")
 
 
 @dataclass(frozen=True)
-class Source:
+class ForeignModel:
     """A model as it was given: a file's content, or the folder of a SavedModel."""
 
     path: Path
-    kind: Kind
+    kind: ForeignKind
     data: bytes
 
 
-def read_source(path: Path) -> Source:
+def read_source(path: Path) -> ForeignModel:
     """
     The model at ``path``.
 
@@ -62,16 +62,16 @@ def read_source(path: Path) -> Source:
         data = path.read_bytes()
     except OSError as error:
         raise BadInput(str(path), f"cannot be read ({error.strerror})", "name a model's file or folder") from error
-    return Source(path, _kind(path, data), data)
+    return ForeignModel(path, _kind(path, data), data)
 
 
-def _folder(path: Path) -> Source:
+def _folder(path: Path) -> ForeignModel:
     if not (path / "saved_model.pb").is_file():
         raise BadInput(str(path), "is a folder without saved_model.pb", "name a SavedModel, or a model's file")
-    return Source(path, "savedmodel", b"")
+    return ForeignModel(path, "savedmodel", b"")
 
 
-def _kind(path: Path, data: bytes) -> Kind:
+def _kind(path: Path, data: bytes) -> ForeignKind:
     _refuse_pickle(path, data)
     if data[4:8] == b"TFL3":
         return "litert"
@@ -101,7 +101,7 @@ def _refuse_pickle(path: Path, data: bytes) -> None:
             raise BadInput(str(path), rule, _FIXES["a pickle"])
 
 
-def _zipped(path: Path) -> Kind:
+def _zipped(path: Path) -> ForeignKind:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
@@ -117,7 +117,7 @@ def _zipped(path: Path) -> Kind:
     return "keras"
 
 
-def _json(path: Path, data: bytes) -> Kind:
+def _json(path: Path, data: bytes) -> ForeignKind:
     if b'"learner"' in data:
         return "xgboost"
     if b'"tree_info"' in data:

@@ -13,7 +13,7 @@ CLIP = 1e-7
 
 
 @dataclass(frozen=True)
-class Answer:
+class GraphAnswer:
     """
     What of a model's outputs is the score.
 
@@ -30,10 +30,10 @@ class Answer:
     @property
     def plain(self) -> bool:
         """Whether nothing is to be done."""
-        return self == Answer()
+        return self == GraphAnswer()
 
 
-def with_answer(data: bytes, answer: Answer) -> bytes:
+def with_answer(data: bytes, answer: GraphAnswer) -> bytes:
     """
     The ONNX model with one output: the chosen column as a logit; nodes that nothing needs are left out.
 
@@ -79,15 +79,15 @@ def _keep_needed(graph: Any, source: str) -> None:
             nodes.append(node)
             needed.update(node.input)
     nodes.reverse()
-    answer_output = next(each for each in graph.output if each.name == source)
+    output = next(each for each in graph.output if each.name == source)
     constants = [each for each in graph.initializer if each.name in needed]
-    for field, values in ((graph.node, nodes), (graph.initializer, constants), (graph.output, [answer_output])):
+    for field, values in ((graph.node, nodes), (graph.initializer, constants), (graph.output, [output])):
         copies = [type(each).FromString(each.SerializeToString()) for each in values]
         del field[:]
         field.extend(copies)
 
 
-def _tail(source: str, answer: Answer) -> tuple[list[Any], list[Any]]:
+def _tail(source: str, answer: GraphAnswer) -> tuple[list[Any], list[Any]]:
     """Nodes from the output to ``sluice_answer``, and their constants."""
     import numpy as np
     from onnx import helper, numpy_helper

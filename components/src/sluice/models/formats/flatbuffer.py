@@ -15,7 +15,7 @@ _MOST = 1 << 20
 
 
 @dataclass(frozen=True)
-class Table:
+class FlatTable:
     """
     One table of a flatbuffer; fields are known by number.
 
@@ -30,15 +30,15 @@ class Table:
         place = self._place(field)
         return default if place is None else _unpack(self.data, place, code)
 
-    def table(self, field: int) -> Table | None:
+    def table(self, field: int) -> FlatTable | None:
         """A table of its own."""
         place = self._place(field)
-        return None if place is None else Table(self.data, _follow(self.data, place))
+        return None if place is None else FlatTable(self.data, _follow(self.data, place))
 
-    def tables(self, field: int) -> tuple[Table, ...]:
+    def tables(self, field: int) -> tuple[FlatTable, ...]:
         """A vector of tables."""
         start, length = self._vector(field, 4)
-        return tuple(Table(self.data, _follow(self.data, start + 4 * number)) for number in range(length))
+        return tuple(FlatTable(self.data, _follow(self.data, start + 4 * number)) for number in range(length))
 
     def numbers(self, field: int, code: str = "i") -> tuple[int, ...]:
         """A vector of scalars, int32 unless ``code`` says otherwise."""
@@ -82,7 +82,7 @@ class Table:
         return start + 4, length
 
 
-def root_table(data: bytes, identifier: bytes) -> Table:
+def root_table(data: bytes, identifier: bytes) -> FlatTable:
     """
     The table that a flatbuffer is of.
 
@@ -91,7 +91,7 @@ def root_table(data: bytes, identifier: bytes) -> Table:
     """
     if data[4:8] != identifier:
         raise ValueError(f"no file identifier {identifier.decode()}")
-    return Table(data, _follow(data, 0))
+    return FlatTable(data, _follow(data, 0))
 
 
 def _follow(data: bytes, place: int) -> int:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sluice.models.formats.flatbuffer import Table, root_table
+from sluice.models.formats.flatbuffer import FlatTable, root_table
 
 MOST_BYTES = 1 << 30
 """Of a model file, and of all tensors of one batch together."""
@@ -78,7 +78,7 @@ def check_litert(data: bytes) -> None:
     _check_graph(graphs[0], names, buffers)
 
 
-def _operator_name(code: Table) -> str:
+def _operator_name(code: FlatTable) -> str:
     if len(code.content(1)):
         raise ValueError(f"custom operator {bytes(code.content(1))[:60].decode('utf-8', 'replace')!r}")
     number = max(code.number(0, "b"), code.number(3, "i"))
@@ -87,30 +87,30 @@ def _operator_name(code: Table) -> str:
     return OPERATORS[number]
 
 
-def _buffer(buffer: Table) -> memoryview:
+def _buffer(buffer: FlatTable) -> memoryview:
     if buffer.number(1, "Q") or buffer.number(2, "Q"):
         raise ValueError("a constant outside the file's buffers")
     return buffer.content(0)
 
 
-def _check_graph(graph: Table, names: Sequence[str], buffers: Sequence[memoryview]) -> None:
+def _check_graph(graph: FlatTable, names: Sequence[str], buffers: Sequence[memoryview]) -> None:
     tensors = [_tensor(each, buffers) for each in graph.tables(0)]
     if sum(math.prod(each.shape) * _SIZES[each.type] for each in tensors) > MOST_BYTES:
         raise ValueError(f"tensors of more than {MOST_BYTES >> 20} MiB")
     operators = graph.tables(3)
     if len(operators) > _MOST_OPERATORS:
         raise ValueError(f"{len(operators)} operators, at most {_MOST_OPERATORS:,} are allowed")
-    sources = {number for number, tensor in enumerate(tensors) if tensor.constant is not None}
-    sources |= {_index(number, len(tensors)) for number in graph.numbers(1)}
+    known = {number for number, tensor in enumerate(tensors) if tensor.constant is not None}
+    known |= {_index(number, len(tensors)) for number in graph.numbers(1)}
     for operator in operators:
         name = names[_index(operator.number(0, "I"), len(names))]
-        _check_operator(operator, name, tensors, sources)
+        _check_operator(operator, name, tensors, known)
     for number in graph.numbers(2):
-        if _index(number, len(tensors)) not in sources:
+        if _index(number, len(tensors)) not in known:
             raise ValueError("an output that no operator writes")
 
 
-def _tensor(tensor: Table, buffers: Sequence[memoryview]) -> _Tensor:
+def _tensor(tensor: FlatTable, buffers: Sequence[memoryview]) -> _Tensor:
     shape, kind = tensor.numbers(0), tensor.number(1, "b")
     if kind not in _SIZES:
         raise ValueError(f"a tensor of type number {kind}, which is no kind of number")
@@ -124,7 +124,7 @@ def _tensor(tensor: Table, buffers: Sequence[memoryview]) -> _Tensor:
     return _Tensor(shape, content if len(content) else None, kind)
 
 
-def _check_operator(operator: Table, name: str, tensors: Sequence[_Tensor], sources: set[int]) -> None:
+def _check_operator(operator: FlatTable, name: str, tensors: Sequence[_Tensor], known: set[int]) -> None:
     inputs, outputs = operator.numbers(1), operator.numbers(2)
     if len(operator.content(5)) or operator.number(9, "Q") or operator.table(12) is not None:
         raise ValueError(f"{name} with options that are not LiteRT's")
@@ -133,16 +133,16 @@ def _check_operator(operator: Table, name: str, tensors: Sequence[_Tensor], sour
         raise ValueError(f"{name} with {len(inputs)} inputs and {len(outputs)} outputs")
     for place, number in enumerate(inputs):
         absent = number == -1 and place >= least
-        if not absent and _index(number, len(tensors)) not in sources:
+        if not absent and _index(number, len(tensors)) not in known:
             raise ValueError(f"{name} reads what no operator before it has written")
     for number in outputs:
-        if _index(number, len(tensors)) in sources:
+        if _index(number, len(tensors)) in known:
             raise ValueError(f"{name} writes what is written already")
-        sources.add(number)
+        known.add(number)
     _check_sizes(operator, name, [tensors[number] for number in inputs if number >= 0])
 
 
-def _check_sizes(operator: Table, name: str, inputs: Sequence[_Tensor]) -> None:
+def _check_sizes(operator: FlatTable, name: str, inputs: Sequence[_Tensor]) -> None:
     for place in _CONSTANT.get(name, ()):
         if inputs[place].constant is None:
             raise ValueError(f"{name} whose input {place} is no constant")

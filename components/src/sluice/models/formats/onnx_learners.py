@@ -146,17 +146,17 @@ def _check_shape(values: Mapping[str, Any], name: str) -> None:
             raise ValueError(f"operator {name} with node {node} of tree {tree} twice")
         children[tree, node] = () if mode == b"LEAF" else ((tree, true), (tree, false))
         roots.setdefault(tree, (tree, node))
-    visits = set(roots.values())
-    todo = list(visits)
+    nodes = set(roots.values())
+    todo = list(nodes)
     while todo:
         for child in children[todo.pop()]:
-            if child not in children or child in visits:
+            if child not in children or child in nodes:
                 raise ValueError(
                     f"operator {name} whose tree {child[0]} has a cycle, or leads to a node that is not there"
                 )
-            visits.add(child)
+            nodes.add(child)
             todo.append(child)
-    if len(visits) != len(children):
+    if len(nodes) != len(children):
         raise ValueError(f"operator {name} with a node that no tree leads to")
 
 

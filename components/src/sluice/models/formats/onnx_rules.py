@@ -47,7 +47,7 @@ _GRAPHS = (5, 10, 11, 12, 13, 14)
 
 
 @dataclass
-class _Walk:
+class _GraphWalk:
     """What is known of names on the way through the graph."""
 
     known: set[str]
@@ -108,7 +108,7 @@ def _check_graph(graph: Any) -> None:
         raise ValueError(f"{len(inputs)} inputs and {len(graph.output)} outputs, need one each")
     width = _check_tensor("input", inputs[0])
     _check_tensor("output", graph.output[0])
-    walk = _Walk({inputs[0].name, *constants}, constants, {inputs[0].name: width})
+    walk = _GraphWalk({inputs[0].name, *constants}, constants, {inputs[0].name: width})
     _check_constants(graph.initializer, walk)
     for node in graph.node:
         _check_node(node, walk)
@@ -136,7 +136,7 @@ def _check_tensor(kind: str, value: Any) -> int:
     return int(columns)
 
 
-def _check_constants(tensors: Iterable[Any], walk: _Walk) -> None:
+def _check_constants(tensors: Iterable[Any], walk: _GraphWalk) -> None:
     for tensor in tensors:
         walk.bytes += _bytes_of(tensor)
         if walk.bytes > MOST_BYTES:
@@ -177,7 +177,7 @@ def _check_length(tensor: Any, name: str, elements: int, itemsize: int) -> None:
         raise ValueError(f"constant {name!r} whose data are not of its shape {tuple(tensor.dims)}")
 
 
-def _check_node(node: Any, walk: _Walk) -> None:
+def _check_node(node: Any, walk: _GraphWalk) -> None:
     name = f"{node.op_type[:60]}{f' ({node.name[:60]})' if node.name else ''}"
     learner = node.domain == "ai.onnx.ml"
     if node.domain not in _OPSETS:
@@ -198,7 +198,7 @@ def _check_node(node: Any, walk: _Walk) -> None:
     walk.known.update(each for each in node.output if each)
 
 
-def _check_attributes(node: Any, name: str, walk: _Walk) -> None:
+def _check_attributes(node: Any, name: str, walk: _GraphWalk) -> None:
     if (not node.input and node.op_type != "Constant") or not node.output:
         raise ValueError(f"operator {name} without input or output")
     for attribute in node.attribute:
@@ -217,7 +217,7 @@ def _check_attributes(node: Any, name: str, walk: _Walk) -> None:
         _check_padding(node, name, walk)
 
 
-def _check_padding(node: Any, name: str, walk: _Walk) -> None:
+def _check_padding(node: Any, name: str, walk: _GraphWalk) -> None:
     import onnx
 
     constant = walk.constants.get(node.input[1])
@@ -231,7 +231,7 @@ def _check_numbers(name: str, key: str, numbers: Sequence[int], least: int, most
         raise ValueError(f"operator {name} with {key} outside {least} to {most}")
 
 
-def _width_after(node: Any, walk: _Walk) -> int | None:
+def _width_after(node: Any, walk: _GraphWalk) -> int | None:
     """Columns of a node's output, where it is (n, columns) as its input is."""
     width = walk.widths.get(node.input[0]) if node.input else None
     if node.op_type in _KEEP_WIDTH:

@@ -97,7 +97,7 @@ def _ensemble(
         names=names,
         base=(0.0,) * outputs,
         strict=False,
-        trees=tuple(_in_place(tree, number % outputs, share) for number, tree in enumerate(trees)),
+        trees=tuple(_at_output(tree, number % outputs, share) for number, tree in enumerate(trees)),
     )
 
 
@@ -108,7 +108,7 @@ def _check_objective(objective: str) -> None:
         raise refuse_objective(_NAME, objective, OBJECTIVES)
 
 
-def _in_place(tree: Tree, output: int, share: float) -> Tree:
+def _at_output(tree: Tree, output: int, share: float) -> Tree:
     return Tree(
         output,
         tree.feature,
@@ -205,7 +205,7 @@ def _tree(features: Any, thresholds: Floats, decisions: Any, children: tuple[Any
     return Tree(
         output=0,
         feature=np.concatenate([features, np.full(len(leaves), LEAF)]).astype(np.int64),
-        threshold=np.concatenate([_kept_split(thresholds), nothing]).astype(np.float32),
+        threshold=np.concatenate([_float_thresholds(thresholds), nothing]).astype(np.float32),
         missing_left=np.concatenate(
             [np.where(missing == _MISSING_NONE, thresholds >= 0, default_left), nothing]
         ).astype(bool),
@@ -216,7 +216,7 @@ def _tree(features: Any, thresholds: Floats, decisions: Any, children: tuple[Any
     )
 
 
-def _kept_split(thresholds: Floats) -> Floats32:
+def _float_thresholds(thresholds: Floats) -> Floats32:
     """
     The float32 that splits every float32 as the threshold does in the library.
 

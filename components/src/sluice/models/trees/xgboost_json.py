@@ -108,8 +108,8 @@ def _check_rounds(learner: Any, model: Any) -> None:
 def _base(parameters: Any, raw: Callable[[float], float]) -> tuple[float, ...]:
     """``base_score`` on the scale of the raw output, float32; of older versions one number for all outputs."""
     outputs = max(int(parameters["num_class"]), int(parameters.get("num_target", 1)), 1)
-    given = [float(part) for part in str(parameters["base_score"]).strip("[]").split(",")]
-    each = given * outputs if len(given) == 1 else given
+    scores = [float(part) for part in str(parameters["base_score"]).strip("[]").split(",")]
+    each = scores * outputs if len(scores) == 1 else scores
     if len(each) != outputs:
         raise ValueError(f"{len(each)} base scores for {outputs} outputs")
     return tuple(float(np.float32(raw(float(np.float32(value))))) for value in each)

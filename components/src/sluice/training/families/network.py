@@ -216,8 +216,8 @@ def _inputs(features: Any, encoder: Encoder) -> NetworkInputs:
 def _check_shape(logits: Any, thing: str) -> None:
     shape = getattr(logits, "shape", None)
     if shape is None or tuple(shape) != (None, OUTPUTS):
-        shape_given = f"shape {tuple(shape)}" if shape is not None else f"a {type(logits).__name__}"
-        rule = f"returned {shape_given}, need a Keras tensor of shape (None, {OUTPUTS})"
+        answer = f"shape {tuple(shape)}" if shape is not None else f"a {type(logits).__name__}"
+        rule = f"returned {answer}, need a Keras tensor of shape (None, {OUTPUTS})"
         raise BadInput(thing, rule, "end it with keras.layers.Dense(inputs.outputs)")
 
 
