@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -16,10 +17,12 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from onnx import ModelProto, helper
 
+from sluice.arrays import Floats, Floats32
 from sluice.content import canonical_json
 from sluice.errors import BadArtifact, BadInput
 from sluice.models.bundle import MANIFEST, load_bundle
 from sluice.models.runtime import FORMATS, FormatName, Scorer
+from sluice.models.scorer import TurnScorer
 from tests.support.onnx_models import HOSTILE, WIDTH, network, onnx_model, stump
 from tests.support.tiny_bundle import MODELS, TINY_MODEL, tiny_rows, write_tiny_bundle
 
@@ -65,6 +68,29 @@ def test_rows_of_another_width_are_refused(name: FormatName) -> None:
 def test_latencies_are_measured(name: FormatName) -> None:
     p50, p99 = load(name).latency(ROWS[:50], 50)
     assert 0 < p50 <= p99
+
+
+class Interruption(TurnScorer):
+    """A scorer that stands still for 20 ms at every 17th call, and at the rows that start with 1."""
+
+    width, outputs, largest = WIDTH, 1, 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def _batch(self, rows: Floats32) -> Floats:
+        self.calls += 1
+        if self.calls % 17 == 0 or rows[0, 0] == 1:
+            time.sleep(0.02)
+        return np.zeros((1, 1))
+
+
+def test_a_latency_is_the_rows_and_not_the_machines() -> None:
+    rows = np.zeros((10, WIDTH), np.float32)
+    assert Interruption().latency(rows, 100)[1] < 15_000
+    rows[3, 0] = 1
+    assert Interruption().latency(rows, 100)[1] > 15_000
 
 
 def test_several_outputs_are_raw_and_no_binary_score() -> None:
