@@ -25,7 +25,6 @@ from sluice.documents.verdict import Decision, Reason, Verdict, identify, overal
 from sluice.gates.block_length import DAY_HOURS, BlockLength, chosen_length
 from sluice.gates.policy import GatePolicy
 from sluice.release.snapshot import Snapshot
-from sluice.rollout.drain import WAITS
 from sluice.rollout.effect import CANDIDATE_LOST
 from sluice.rollout.look import judge
 from sluice.rollout.message import short
@@ -61,9 +60,9 @@ def propose(
     The decision about a new candidate: it starts its rollout, or is refused with the reasons; both are recorded.
 
     Refused: what the offline gate did not PASS, a held digest, the stable digest itself, a second rollout beside one
-    that is going on or whose candidate's server still runs (requests may be sent to it), a first model where the policy
-    allows no bootstrap, and everything in a freeze. The id says which proposal this is, not how it ended, so the same
-    proposal made twice (after a kill, after a lost acknowledgement) is one decision.
+    that is going on, a first model where the policy allows no bootstrap, and everything in a freeze. The id says which
+    proposal this is, not how it ended, so the same proposal made twice (after a kill, after a lost acknowledgement) is
+    one decision.
 
     Args:
         evidence: the evaluation, as plain JSON.
@@ -238,11 +237,6 @@ def _forbidden(snapshot: Snapshot, candidate: str) -> Reason | None:
             state.rollout is not None,
             "one-rollout",
             f"{short(state.candidate)} is in {state.stage}; one rollout at a time",
-        ),
-        (
-            state.leftover is not None,
-            "one-rollout",
-            f"the server of {short(state.leftover)} still runs, and requests may be sent to it: {WAITS}",
         ),
         (state.stable == candidate, "already-stable", f"{short(candidate)} is the stable model already"),
         (
