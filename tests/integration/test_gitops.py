@@ -305,7 +305,7 @@ def test_why_tells_the_whole_story(gitops: GitOps) -> None:
     held = why(gitops, "sha256:cccccc")
     assert held.subject == C
     assert "error_rate" in held.standing
-    assert [link.decision.action for link in held.links] == ["refuse", "start-shadow", "rollback", "refuse"]
+    assert [link.decision.action for link in held.links] == ["refuse", "start-shadow", "rollback", "remove-server", "refuse"]
     assert held.run["data"] == "sha256:" + "d" * 64
     promoted = why(gitops, "bbbbbb")
     assert promoted.standing.startswith("stable in dev")

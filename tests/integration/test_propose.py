@@ -262,7 +262,7 @@ def test_an_evaluation_is_made_on_the_spot(tmp_path: Path, gitops: GitOps, diges
     decision = json.loads(done.stdout)["decision"]
     found = Evaluation.model_validate(decision["evidence"] | NO_CURVES)
     assert (found.model, found.threshold, found.n) == ("student_f32", 0.5, 1000)
-    assert [peer.name for peer in found.baselines] == ["prior", "rate", "logistic"]
+    assert [peer.name for peer in found.baselines] == ["prior", "rate", "logistic", "trees"]
     assert found.production is not None
     assert (found.production.digest, found.production.difference["auc"].value) == (stable, 0.0)
     assert {part.value for part in found.slices} == {"red", "blue", "green", "(none)"}
