@@ -133,4 +133,4 @@ def _rung(name: str, size: int) -> dict[str, Any]:
         "gzip_bytes": size // 2,
         "latency_p50_us": 10.0,
         "latency_p99_us": 20.0,
-    }
+    } | ({"format": "onnx"} if name == "teacher_f32" else {})

@@ -61,6 +61,7 @@ def variants(rng: random.Random) -> list[VariantMeasurement]:
             versus_teacher={"log_loss": _about(loss, 0.0 if name == "teacher_f32" else 0.0018, 28_796)},
             latency_p50_us=latency + rng.random(),
             latency_p99_us=2.4 * latency,
+            format="onnx" if name == "teacher_f32" else "litert",
         )
         for name, parameters, size, loss, latency in rows
     ]

@@ -212,6 +212,13 @@ def test_the_interval_selects_not_the_point(tmp_path: Path) -> None:
     assert select_variant(measured, SelectPolicy(margin=between)).name != "student_int8"
 
 
+def test_a_measurement_says_its_format_where_it_is_not_litert(tmp_path: Path) -> None:
+    write_sample(tmp_path)
+    measured = measure_ladder(tmp_path, tmp_path, seed=1)
+    assert [variant.model_dump().get("format") for variant in measured] == ["onnx", None, None, None]
+    assert {variant.format for variant in measured[1:]} == {"litert"}
+
+
 def test_nothing_qualifies_so_the_teacher_ships(tmp_path: Path) -> None:
     write_sample(tmp_path)
     measured = measure_ladder(tmp_path, tmp_path, seed=1)

@@ -138,6 +138,8 @@ def test_the_failing_slice_is_marked_and_the_chosen_variant_named(html: str) -> 
     red = r'<text [^>]*font-weight="bold"[^>]*fill="var\(--fail\)"[^>]*>([^<]*)<'
     assert re.findall(red, third) == ["VX"]
     assert "student_int8 · ships" in third
+    assert re.search(r"student_int8 \(litert\), \d+ µs a row", third)
+    assert "<td>teacher_f32</td><td>onnx</td>" in third
     assert not re.findall(red, section(html, "chapter-2"))
 
 

@@ -162,6 +162,7 @@ def _rung(name: str, file: ModelFile, scorer: Scorer, rows: EncodedSplit) -> dic
     p50, p99 = scorer.latency(rows.x, _LATENCY_RUNS)
     return {
         "name": name,
+        "format": file.format,
         "parameters": file.parameters,
         "sparsity": round(file.sparsity, 4),
         "bytes": len(file.data),

@@ -200,3 +200,5 @@ class VariantMeasurement(FrozenDocument):
     latency_p50_us: float
     latency_p99_us: float
     """One row through the runtime that serves it, one thread."""
+    format: str = Field(default="litert", exclude_if=lambda name: name == "litert")
+    """Names the runtime (``sluice.models.runtime.FORMATS``); left out of the document where it is LiteRT."""

@@ -61,7 +61,7 @@ def _measurement(rung: dict[str, Any], model: Performance | None, teacher: Perfo
 
 
 def _read_ladder(path: Path) -> list[dict[str, Any]]:
-    needed = set(VariantMeasurement.model_fields) - {"metrics", "versus_teacher"}
+    needed = set(VariantMeasurement.model_fields) - {"metrics", "versus_teacher", "format"}
     try:
         rungs = json.loads(path.read_bytes())
         complete = isinstance(rungs, list) and all(needed <= set(rung) for rung in rungs)

@@ -132,7 +132,7 @@ def _tiles(chapter: ReportChapter) -> tuple[Tile, ...]:
                 tiles.append(Tile(f"{names.first.heading} gain over {name}", signed(gain.value), note))
     selection = chapter.selection.name if chapter.selection else None
     if variant := next((item for item in chapter.variants if item.name == selection), None):
-        note = f"{variant.name}, {variant.latency_p50_us:.0f} µs a row"
+        note = f"{variant.name} ({variant.format}), {variant.latency_p50_us:.0f} µs a row"
         tiles.append(Tile("Model file that ships", size(variant.bytes), note))
     return tuple(tiles)
 
