@@ -7,7 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,13 @@ from sluice.predictions.log import (
     LogWriter,
     PredictionRecord,
     log_sizes,
+    predictions_of,
     read_lines,
     window_frame,
     window_path,
     write_window,
 )
+from sluice.predictions.windows import list_windows, read_window
 
 NOON = datetime(2013, 8, 1, 12, tzinfo=UTC)
 _STATUSES = (400, 413, 503, 200)
@@ -124,3 +126,20 @@ def test_the_same_window_is_the_same_bytes(tmp_path: Path) -> None:
     assert paths[0].name == "20130801T120000Z_20130801T140000Z.parquet"
     assert paths[0].read_bytes() == paths[1].read_bytes()
     assert os.listdir(paths[0].parent) == [paths[0].name]  # noqa: PTH208  hidden files count too
+
+
+def test_a_prediction_of_several_numbers_is_kept_beside_the_score_and_old_logs_read_on(tmp_path: Path) -> None:
+    lines = [
+        orjson.loads(each.line()) for each in (record(1), record(2, score=None, prediction=[0.25, 0.75]), record(3))
+    ]
+    assert ["prediction" in line for line in lines] == [False, True, False]
+    failed = orjson.loads(record(4, score=None, status=500).line())
+    frame = window_frame([*lines, failed])
+    assert predictions_of(frame).to_list() == [[0.1], [0.25, 0.75], [0.3], None]
+    start = datetime(2024, 4, 10, 12, tzinfo=UTC)
+    path = window_path(tmp_path, start, start + timedelta(hours=1))
+    write_window(path, frame.drop("prediction", "as_of"))
+    (window,) = list_windows(tmp_path)
+    of_before = read_window(window)
+    assert predictions_of(of_before).to_list() == [[0.1], None, [0.3], None]
+    assert of_before["as_of"].is_null().all()

@@ -30,7 +30,7 @@ from sluice.documents.state import ReleaseState
 from sluice.errors import BadArtifact
 from sluice.feedback.batch import LABEL_SCHEMA, Batch
 from sluice.object_store import ObjectLocation, open_location
-from sluice.predictions.log import WINDOW_SCHEMA
+from sluice.predictions.log import WINDOW_SCHEMA, with_later
 
 BatchKind = Literal["predictions", "labels"]
 SCHEMAS: Mapping[BatchKind, Mapping[str, pl.DataType | type[pl.DataType]]] = {
@@ -137,8 +137,8 @@ class PredictionStore:
         """
         try:
             frame = pl.read_parquet(io.BytesIO(batch.read()))
-            if kind == "predictions" and "as_of" not in frame.columns:  # a batch from before it was written down
-                frame = frame.with_columns(as_of=None)
+            if kind == "predictions":
+                frame = with_later(frame)
             return frame.select(pl.col(column).cast(dtype) for column, dtype in SCHEMAS[kind].items())
         # A damaged page can end in a panic of the reader, which is no PolarsError.
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:

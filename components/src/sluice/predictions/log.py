@@ -3,7 +3,8 @@ The prediction log: one JSON line a prediction, appended by the servers; one par
 
 Line: request_id, event_time (ISO, Z), route, rollout, digest, score, status, latency_ms, features (name to value or
 null), missing (names), stale (names), keys (entity keys and request inputs), as_of (feature view to the time of the row
-that was read online).
+that was read online). A prediction of one number is the score; one of several (a probability a class, quantiles) is in
+prediction, in the order of its target's columns, and the score is null then. Other lines have no prediction.
 """
 
 from __future__ import annotations
@@ -38,20 +39,25 @@ WINDOW_SCHEMA: Mapping[str, Any] = {
     "keys": pl.String,
     "rollout": pl.String,
     "as_of": pl.String,
+    "prediction": pl.List(pl.Float64),
 }
 """
 Columns of a window's parquet; ``features``, ``keys`` and ``as_of`` are JSON with sorted keys, ``missing``, ``stale``
-counts. ``as_of`` is null where nobody wrote it down.
+counts. ``as_of`` is null where nobody wrote it down, ``prediction`` where it is the score or there is none.
 """
 
-_LATER = frozenset({"as_of"})
+_LATER = ("as_of", "prediction")
 """Columns that logs of before lack."""
 _MAX_BUFFERED = 1000
 
 
 @dataclass(frozen=True)
 class PredictionRecord:
-    """One prediction, or one request that failed or was refused (``score`` is ``None`` and ``status`` says how)."""
+    """
+    One prediction, or one request that failed or was refused: ``status`` says how.
+
+    A prediction of one number is in ``score``, one of several in ``prediction``; the other is ``None``.
+    """
 
     request_id: str
     event_time: datetime
@@ -66,10 +72,13 @@ class PredictionRecord:
     stale: Sequence[str]
     keys: Mapping[str, Any]
     as_of: Mapping[str, datetime] = field(default_factory=dict)
+    prediction: Sequence[float] | None = None
 
     def line(self) -> bytes:
         """The record as one line of JSON, newline included."""
         document = {**self.__dict__, "event_time": iso(self.event_time)}
+        if self.prediction is None:
+            del document["prediction"]
         return orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z)
 
 
@@ -171,6 +180,23 @@ def window_frame(lines: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
         for name, values in columns.items():
             values.append(_cell(name, line.get(name) if name in _LATER else line[name]))
     return first_answers(pl.DataFrame(columns, schema=dict(WINDOW_SCHEMA)))
+
+
+def with_later(frame: pl.DataFrame) -> pl.DataFrame:
+    """A frame of before with nulls in the columns that it lacks because nobody wrote them down then."""
+    absent = [name for name in _LATER if name not in frame.columns]
+    return frame.with_columns(pl.lit(None, WINDOW_SCHEMA[name]).alias(name) for name in absent)
+
+
+def predictions_of(rows: pl.DataFrame) -> pl.Series:
+    """
+    What was predicted: a list of numbers a row, in the order of the target's columns; null where nothing was.
+
+    Args:
+        rows: ``score`` and ``prediction`` of ``WINDOW_SCHEMA``.
+    """
+    single = pl.when(pl.col("score").is_not_null()).then(pl.concat_list("score"))
+    return rows.select(prediction=pl.coalesce("prediction", single))["prediction"]
 
 
 def first_answers(frame: pl.DataFrame) -> pl.DataFrame:

@@ -10,7 +10,7 @@ import polars as pl
 
 from sluice.documents.event_time import STAMP, iso
 from sluice.errors import BadArtifact, one_line
-from sluice.predictions.log import WINDOW_SCHEMA
+from sluice.predictions.log import WINDOW_SCHEMA, with_later
 
 ROW_SCHEMA = {**WINDOW_SCHEMA, "window": pl.String}
 """Columns of the rows that ``read_window`` gives."""
@@ -53,7 +53,7 @@ def read_window(window: Window) -> pl.DataFrame:
     """
     fix = "delete it: `sluice run` replays the window"
     try:
-        frame = pl.read_parquet(window.path)
+        frame = with_later(pl.read_parquet(window.path))
     # A damaged page can end in a panic of the reader, which is no PolarsError.
     except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise BadArtifact(str(window.path), f"cannot be read as parquet ({one_line(error, 200)})", fix) from error
