@@ -9,6 +9,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from pydantic import ValidationError
 
 from sluice.content import canonical_json, digest_of_bytes
 from sluice.data.divergence import profile_of
@@ -17,6 +18,8 @@ from sluice.features.manifest import Feature, FeatureManifest
 from sluice.models.bundle import MANIFEST, MODEL, BundleManifest, Provenance, load_bundle, write_bundle
 from sluice.models.encoder import fit_encoder
 from sluice.tasks.recipe import Recipe
+from sluice.workspace import bundle_directory
+from tests.support.tiny_bundle import write_tiny_bundle
 
 TRAIN = pl.DataFrame({"size": [1.0, 2.0, 3.0, 4.0], "shop": ["a", "b", "a", "b"]})
 FILES = {MODEL: b"model bytes", "card.json": b"{}", "card.html": b"<p>card</p>"}
@@ -143,3 +146,30 @@ def test_a_server_needs_no_training_libraries() -> None:
     code = f"import sys, sluice.models.bundle; print(sorted({{*'{heavy}'.split(', ')}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_bundle_says_its_target_unless_that_is_binary(tmp_path: Path) -> None:
+    manifest = load_bundle(bundle_directory(tmp_path, digest := write_tiny_bundle(tmp_path)), digest).manifest
+    before = manifest.model_dump(mode="json")
+    assert "target" not in before
+    counts = before | {"target": {"kind": "counts"}}
+    del counts["threshold"]
+    found = BundleManifest.model_validate(counts)
+    assert found.model_dump(mode="json") == counts
+    for document, rule in (
+        (before | {"target": {"kind": "counts"}}, "a counts target has no threshold"),
+        ({key: value for key, value in before.items() if key != "threshold"}, "a binary target needs a threshold"),
+        (before | {"target": {"kind": "ranks"}}, "is no kind of target"),
+        (counts | {"target": {"kind": "regression", "loss": "cubed"}}, "target regression: loss"),
+    ):
+        with pytest.raises(ValidationError, match=rule):
+            BundleManifest.model_validate(document)
+
+
+def test_a_model_with_other_outputs_than_its_target_is_refused(tmp_path: Path) -> None:
+    tiny = load_bundle(bundle_directory(tmp_path, digest := write_tiny_bundle(tmp_path)), digest)
+    target = {"kind": "multi-label", "names": ["a", "b"]}
+    manifest = tiny.manifest.model_copy(update={"target": target, "files": {}})
+    other = write_bundle(tmp_path, manifest, tiny.files)
+    with pytest.raises(BadArtifact, match=r"has 1 outputs, its target .multi-label. needs 2"):
+        load_bundle(bundle_directory(tmp_path, other), other).scorer()

@@ -430,3 +430,21 @@ def test_a_question_for_the_kind_is_found(tmp_path: Path) -> None:
     for text in ('if target.kind == "binary": pass', "isinstance(target, Regression)", 'kind in ("counts", "x")'):
         asks.write_text(text)
         assert _asks_for_a_kind(asks) == ["asks.py:1"]
+
+
+@pytest.mark.parametrize("make", SAMPLES)
+def test_a_kind_answers_with_the_fields_that_it_says(make: Callable[[], TargetSample]) -> None:
+    target, predictions = make().target, make().predictions[:5]
+    answer = target.answer(predictions, target.unknown_threshold)
+    assert list(answer) == [field.name for field in target.answers]
+    sizes = {name: np.asarray(values).reshape(5, -1).shape[1] for name, values in answer.items()}
+    assert sizes == {field.name: field.size for field in target.answers}
+    types = {"FP64": float, "BOOL": bool, "BYTES": str}
+    for field in target.answers:
+        assert {type(value) for value in np.ravel(answer[field.name]).tolist()} == {types[field.datatype]}
+
+
+def test_one_row_is_answered_as_many_are() -> None:
+    raw = np.array([[-40.0], [-1.5], [0.0], [0.3], [800.0], [-800.0]])
+    one = np.concatenate([Binary().link(row[np.newaxis]) for row in raw])
+    assert one == pytest.approx(Binary().link(raw), abs=1e-16)

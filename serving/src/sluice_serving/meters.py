@@ -36,10 +36,10 @@ class Meters:
                 registry.register(collector)
 
     def count_answers(self, rows: RequestRows, scores: Sequence[float], milliseconds: float) -> None:
-        """One request with a score for each of its rows."""
+        """One request that was answered; there is a score for each of its rows where a prediction is one number."""
         route = rows.context.route
         lacking = sum(1 for missing, stale in zip(rows.missing, rows.stale, strict=True) if missing or stale)
-        self.requests.count_answers(route, len(scores), lacking, milliseconds, rows.context.event_time)
+        self.requests.count_answers(route, len(rows.numbers), lacking, milliseconds, rows.context.event_time)
         if lacking:
             self.model.count_gaps(rows.missing, rows.stale)
         self.model.count_scores(route, scores)

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import math
 import os
 import sys
 import time
@@ -25,13 +24,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import orjson
 
 from sluice.child_process import end_with_stdin
 from sluice.errors import BadArtifact, BadInput, SluiceError
 from sluice.http_server.boundary import ErrorLines
 from sluice.models.bundle import Bundle, load_bundle
-from sluice.models.request import MAX_TEXT, OUTPUTS, BadRequest, InferenceRequest, columns_of, parse_v1
+from sluice.models.request import MAX_TEXT, BadRequest, InferenceRequest, columns_of, parse_v1
 from sluice.models.request_headers import ROUTES, Context, context_of_any, parse_context
 from sluice.models.request_v2 import DATATYPES, parse_v2
 from sluice.predictions.log import PredictionLog, PredictionRecord
@@ -39,6 +39,7 @@ from sluice_serving.rows import Features, RequestRows, row_id, unread_records
 
 if TYPE_CHECKING:
     from sluice.features.reader import FeatureRows, OnlineReader
+    from sluice.targets.kind import AnswerField
     from sluice_serving.events import EventLog
     from sluice_serving.meters import Meters
     from sluice_serving.metrics import Cause
@@ -74,6 +75,7 @@ class Predictor:
     ) -> None:
         self.bundle, self.meters, self.reader, self.log, self.role = bundle, meters, reader, log, role
         self.manifest = bundle.manifest.features
+        self._fields = {field.name: field for field in bundle.target.answers}
         from sluice_serving import tracing
 
         self.answered = self.failed = 0
@@ -103,8 +105,11 @@ class Predictor:
         start = time.perf_counter()
         context = parse_context(headers)
         self._tracing.describe(context)
-        parse = parse_v1 if version == "v1" else parse_v2
-        request = parse(body, self.manifest, reads_online=self.reader is not None)
+        online = self.reader is not None
+        if version == "v1":
+            request = parse_v1(body, self.manifest, reads_online=online)
+        else:
+            request = parse_v2(body, self.manifest, reads_online=online, outputs=tuple(self._fields))
         try:
             with self._tracing.span("features"):
                 read = self._features(request, context)
@@ -143,52 +148,59 @@ class Predictor:
         sound = rows.sound
         try:
             with self._tracing.span("model"):
-                scores: list[float] = self.bundle.predict(columns_of(sound.features, self.manifest.names)).tolist()
-            if not all(map(math.isfinite, scores)):
+                predictions = self.bundle.predict(columns_of(sound.features, self.manifest.names))
+            if not np.isfinite(predictions).all():
                 raise ArithmeticError("the model gave a score that is not finite")
         except Exception as error:
             features = dict(zip(sound.numbers, sound.features, strict=True))
             self._record_failure(rows.request, rows.context, rows.start, error, cause="model", features=features)
             raise
-        self._record(sound, scores)
-        self.answered += len(scores)
-        return self._v1(rows, sound, scores) if rows.version == "v1" else self._v2(scores, rows.request)
+        self._record(sound, predictions.tolist())
+        self.answered += len(predictions)
+        values = self.bundle.target.answer(predictions.reshape(len(predictions), -1), self.bundle.manifest.threshold)
+        return self._v1(rows, sound, values) if rows.version == "v1" else self._v2(values, rows.request)
 
-    def _v1(self, rows: RequestRows, sound: RequestRows, scores: list[float]) -> bytes:
-        threshold, digest = self.bundle.manifest.threshold, self.bundle.digest
+    def _v1(self, rows: RequestRows, sound: RequestRows, values: Mapping[str, list[Any]]) -> bytes:
+        digest = self.bundle.digest
         predictions: dict[int, dict[str, Any]] = {
-            number: {"score": score, "positive": score >= threshold, "digest": digest}
-            for number, score in zip(sound.numbers, scores, strict=True)
+            number: {**dict(zip(values, row, strict=True)), "digest": digest}
+            for number, *row in zip(sound.numbers, *values.values(), strict=True)
         }
         predictions |= {number: {"error": reason, "digest": digest} for number, reason in rows.failures.items()}
         return orjson.dumps({"predictions": [predictions[number] for number in range(len(predictions))]})
 
-    def _v2(self, scores: list[float], request: InferenceRequest) -> bytes:
-        threshold, shape = self.bundle.manifest.threshold, [len(scores)]
-        data: dict[str, list[Any]] = {"score": scores, "positive": [score >= threshold for score in scores]}
+    def _v2(self, values: Mapping[str, list[Any]], request: InferenceRequest) -> bytes:
         document: dict[str, Any] = {
             "model_name": self.bundle.manifest.task,
-            "outputs": [
-                {"name": name, "shape": shape, "datatype": OUTPUTS[name], "data": data[name]}
-                for name in request.outputs
-            ],
+            "outputs": [_tensor(self._fields[name], values[name]) for name in request.outputs],
             "parameters": {"digest": self.bundle.digest},
         }
         if request.id is not None:
             document["id"] = request.id
         return orjson.dumps(document)
 
-    def _record(self, rows: RequestRows, scores: list[float]) -> None:
+    def _record(self, rows: RequestRows, predictions: list[Any]) -> None:
         ms = _milliseconds_since(rows.start)
-        self.meters.count_answers(rows, scores, ms)
+        scores, several = _logged(predictions)
+        self.meters.count_answers(rows, [score for score in scores if score is not None], ms)
         if self.log is None:
             return
-        each = zip(rows.numbers, rows.features, rows.missing, rows.stale, rows.as_of, scores, strict=True)
+        each = zip(rows.numbers, rows.features, rows.missing, rows.stale, rows.as_of, scores, several, strict=True)
         self.log.write(
             self._line(
-                rows.request, rows.context, i, ms, features, score=score, missing=missing, stale=stale, as_of=as_of
+                rows.request,
+                rows.context,
+                i,
+                ms,
+                features,
+                status=200,
+                score=score,
+                prediction=prediction,
+                missing=missing,
+                stale=stale,
+                as_of=as_of,
             )
-            for i, features, missing, stale, as_of, score in each
+            for i, features, missing, stale, as_of, score, prediction in each
         )
 
     def _record_failure(
@@ -221,12 +233,14 @@ class Predictor:
         milliseconds: float,
         features: Mapping[str, Any],
         *,
+        status: int = 500,
         score: float | None = None,
+        prediction: Sequence[float] | None = None,
         missing: Sequence[str] = (),
         stale: Sequence[str] = (),
         as_of: Mapping[str, datetime] | None = None,
     ) -> PredictionRecord:
-        """What the log keeps of one instance; without a score it failed."""
+        """What the log keeps of one instance."""
         return PredictionRecord(
             request_id=row_id(context, len(request.instances), index),
             event_time=context.event_time,
@@ -234,7 +248,8 @@ class Predictor:
             rollout=context.rollout,
             digest=self.bundle.digest,
             score=score,
-            status=500 if score is None else 200,
+            prediction=prediction,
+            status=status,
             latency_ms=milliseconds,
             features=features,
             missing=missing,
@@ -247,6 +262,11 @@ class Predictor:
         """The V2 tensors of a request that brings all features."""
         features = self.manifest.features
         return [{"name": each.name, "datatype": DATATYPES[each.dtype], "shape": [-1]} for each in features]
+
+    def outputs(self) -> list[dict[str, Any]]:
+        """The V2 tensors of an answer."""
+        fields = self._fields.values()
+        return [{"name": each.name, "datatype": each.datatype, "shape": _shape(each, -1)} for each in fields]
 
     def refuse(self, headers: Mapping[str, str], error: BadRequest, start: float) -> None:
         """Count and log a request that broke its contract."""
@@ -299,6 +319,22 @@ class Predictor:
             "nullable": list(manifest.nullable),
             "features": {feature.name: feature.dtype for feature in manifest.features},
         }
+
+
+def _shape(field: AnswerField, n: int) -> list[int]:
+    return [n] if field.size == 1 else [n, field.size]
+
+
+def _tensor(field: AnswerField, values: list[Any]) -> dict[str, Any]:
+    """One output of V2, its data row after row."""
+    data = values if field.size == 1 else [number for row in values for number in row]
+    return {"name": field.name, "shape": _shape(field, len(values)), "datatype": field.datatype, "data": data}
+
+
+def _logged(predictions: list[Any]) -> tuple[list[float | None], list[Sequence[float] | None]]:
+    """For each row its score, and its prediction where that is several numbers."""
+    nothing = [None] * len(predictions)
+    return (nothing, predictions) if isinstance(predictions[0], list) else (predictions, nothing)
 
 
 def _require_rows(read: Features, version: str) -> None:

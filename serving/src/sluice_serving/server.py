@@ -36,7 +36,7 @@ from starlette.responses import JSONResponse, Response
 from sluice.errors import SluiceError
 from sluice.http_server.boundary import FAILURE
 from sluice.http_server.server import HttpServer
-from sluice.models.request import NOBODY_WAITS, OUTPUTS, BadRequest, check_length
+from sluice.models.request import NOBODY_WAITS, BadRequest, check_length
 from sluice.models.request_headers import check_envelope
 from sluice_serving import tracing
 
@@ -79,6 +79,9 @@ class RequestHandler(Protocol):
     def inputs(self) -> list[dict[str, Any]]:
         """V2 metadata of the input tensors."""
 
+    def outputs(self) -> list[dict[str, Any]]:
+        """V2 metadata of the output tensors."""
+
 
 class SluiceModel(Model):  # type: ignore[misc]  # kserve has no types
     """A predictor as kserve wants it: preprocess checks and reads features, predict scores and logs."""
@@ -102,7 +105,7 @@ class SluiceModel(Model):  # type: ignore[misc]  # kserve has no types
 
     def get_output_types(self) -> list[dict[str, Any]]:
         """For ``GET /v2/models/<m>``."""
-        return [{"name": name, "datatype": datatype, "shape": [-1]} for name, datatype in OUTPUTS.items()]
+        return self.predictor.outputs()
 
 
 async def bounded_body(request: Request, headers: Mapping[str, str]) -> bytes:

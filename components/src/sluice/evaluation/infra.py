@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import polars as pl
 
+from sluice.arrays import Floats
 from sluice.child_process import ChildServer
 from sluice.content import write_json
 from sluice.documents.model import FrozenDocument
@@ -126,10 +127,10 @@ def _examine(server: ChildServer, bundle: Bundle, rows: list[dict[str, Any]], st
     path = f"/v1/models/{bundle.manifest.task}:predict"
     _wait_loaded(connection, bundle)
     start_s = time.perf_counter() - start
-    expected = bundle.predict(columns_of(rows, bundle.manifest.features.names))
-    first = _scores_v1(connection, path, rows)
+    expected = _expected(bundle, rows)
+    first = _scores_v1(connection, path, rows, bundle)
     second = _scores_v2(connection, f"/v2/models/{bundle.manifest.task}/infer", rows, bundle)
-    single, taken_ms = _singles(connection, path, rows)
+    single, taken_ms = _singles(connection, path, rows, bundle)
     p50, p99 = np.quantile(taken_ms, [0.5, 0.99])
     return {
         "difference_v1": _difference(first, expected),
@@ -163,14 +164,25 @@ def _answer(connection: http.client.HTTPConnection, path: str, document: dict[st
     return json.loads(answer)
 
 
-def _scores_v1(connection: http.client.HTTPConnection, path: str, rows: list[dict[str, Any]]) -> list[float]:
-    answer = _answer(connection, path, {"instances": rows})
-    return [prediction["score"] for prediction in answer["predictions"]]
+def _expected(bundle: Bundle, rows: list[dict[str, Any]]) -> Floats:
+    """(n, numbers) what the server should say."""
+    predictions = bundle.predict(columns_of(rows, bundle.manifest.features.names)).reshape(len(rows), -1)
+    return _numbers(bundle, bundle.target.answer(predictions, bundle.manifest.threshold), len(rows))
 
 
-def _scores_v2(
-    connection: http.client.HTTPConnection, path: str, rows: list[dict[str, Any]], bundle: Bundle
-) -> list[float]:
+def _numbers(bundle: Bundle, answer: Mapping[str, list[Any]], n: int) -> Floats:
+    """(n, numbers) those of an answer, given by its fields."""
+    fields = (field for field in bundle.target.answers if field.datatype == "FP64")
+    return np.hstack([np.asarray(answer[field.name], np.float64).reshape(n, field.size) for field in fields])
+
+
+def _scores_v1(connection: http.client.HTTPConnection, path: str, rows: list[dict[str, Any]], bundle: Bundle) -> Floats:
+    answer = _answer(connection, path, {"instances": rows})["predictions"]
+    fields = {field.name: [each[field.name] for each in answer] for field in bundle.target.answers}
+    return _numbers(bundle, fields, len(answer))
+
+
+def _scores_v2(connection: http.client.HTTPConnection, path: str, rows: list[dict[str, Any]], bundle: Bundle) -> Floats:
     tensors = [
         {
             "name": feature.name,
@@ -182,20 +194,20 @@ def _scores_v2(
     ]
     answer = _answer(connection, path, {"inputs": tensors})
     outputs = {output["name"]: output["data"] for output in answer["outputs"]}
-    return [float(score) for score in outputs["score"]]
+    return _numbers(bundle, outputs, len(rows))
 
 
 def _singles(
-    connection: http.client.HTTPConnection, path: str, rows: list[dict[str, Any]]
-) -> tuple[list[float], list[float]]:
-    """Scores and milliseconds of single requests, one after the other on one connection."""
-    scores: list[float] = []
+    connection: http.client.HTTPConnection, path: str, rows: list[dict[str, Any]], bundle: Bundle
+) -> tuple[Floats, list[float]]:
+    """Answers and milliseconds of single requests, one after the other on one connection."""
+    answers: list[Floats] = []
     milliseconds: list[float] = []
     for i in range(_LATENCY_REQUESTS):
         start = time.perf_counter()
-        scores += _scores_v1(connection, path, [rows[i % len(rows)]])
+        answers.append(_scores_v1(connection, path, [rows[i % len(rows)]], bundle))
         milliseconds.append((time.perf_counter() - start) * 1000)
-    return scores, milliseconds
+    return np.vstack(answers), milliseconds
 
 
 def _bad_requests(connection: http.client.HTTPConnection, path: str, row: dict[str, Any]) -> dict[str, int]:
@@ -215,10 +227,10 @@ def _bad_requests(connection: http.client.HTTPConnection, path: str, row: dict[s
     return statuses
 
 
-def _difference(scores: Sequence[float], expected: Any) -> float:
+def _difference(scores: Floats, expected: Floats) -> float:
     if len(scores) != len(expected):
         raise BadInput("the server", f"gave {len(scores)} answers to {len(expected)} rows", "see server.log")
-    return float(np.max(np.abs(np.asarray(scores) - expected)))
+    return float(np.max(np.abs(scores - expected) / np.maximum(1.0, np.abs(expected))))
 
 
 def _report(digest: str, rows: int, findings: dict[str, Any], stop_s: float) -> InfraReport:

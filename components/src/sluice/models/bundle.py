@@ -18,18 +18,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from sluice.arrays import Floats
 from sluice.content import canonical_json, digest_of_bytes
 from sluice.data.divergence import FeatureProfile
 from sluice.documents.model import FiniteDocument, FrozenDocument, first_violation
-from sluice.errors import BadArtifact
+from sluice.errors import BadArtifact, BadInput
 from sluice.features.manifest import FeatureManifest
 from sluice.models.encoder import Columns, Encoder
 from sluice.models.runtime import FORMATS, FormatName, Scorer
+from sluice.targets.kind import TargetKind
+from sluice.targets.registry import BINARY, target_of
 from sluice.tasks.recipe import Recipe
 from sluice.workspace import bundle_directory
 
@@ -37,6 +39,8 @@ MANIFEST = "bundle.json"
 MODEL = FORMATS["litert"].file
 ALLOWED = frozenset({".tflite", ".onnx", ".json", ".html"})
 """Kinds of files that a bundle may hold: none of them can run code when it is read."""
+
+_BINARY = BINARY.model_dump(mode="json")
 
 
 class Provenance(FrozenDocument):
@@ -60,8 +64,10 @@ class BundleManifest(FiniteDocument):
     recipe: Recipe
     features: FeatureManifest
     encoder: Encoder
-    threshold: float = Field(ge=0, le=1)
-    """Scores at or above it count as positive."""
+    target: dict[str, Any] = Field(default=_BINARY, exclude_if=lambda value: value == _BINARY)
+    """What it predicts, as a document of ``sluice.targets``; absent where that is binary."""
+    threshold: float | None = Field(default=None, ge=0, le=1, exclude_if=lambda value: value is None)
+    """Probabilities at or above it count as positive; absent where the target has none."""
     provenance: Provenance
     profiles: dict[str, FeatureProfile]
     """Distribution of each feature on the train split."""
@@ -74,6 +80,22 @@ class BundleManifest(FiniteDocument):
         for name in files:
             _check_name(name)
         return files
+
+    @model_validator(mode="after")
+    def _of_its_kind(self) -> Self:
+        try:
+            target = self.kind
+        except BadInput as error:
+            raise ValueError(str(error)) from error
+        if (self.threshold is None) != (target.unknown_threshold is None):
+            has = "needs a threshold" if self.threshold is None else "has no threshold"
+            raise ValueError(f"a {target.kind} target {has}")
+        return self
+
+    @property
+    def kind(self) -> TargetKind:
+        """The target."""
+        return target_of(self.target)
 
     @property
     def model(self) -> str:
@@ -96,15 +118,27 @@ class Bundle:
         if scorer.width != self.manifest.encoder.width:
             rule = f"takes {scorer.width} columns, the encoder gives {self.manifest.encoder.width}"
             raise BadArtifact(str(self.directory / self.manifest.model), rule, "build the bundle again")
+        if scorer.outputs != self.target.outputs:
+            rule = f"has {scorer.outputs} outputs, its target ({self.target.kind}) needs {self.target.outputs}"
+            raise BadArtifact(str(self.directory / self.manifest.model), rule, "build the bundle again")
         return scorer
+
+    @cached_property
+    def target(self) -> TargetKind:
+        """What it predicts."""
+        return self.manifest.kind
 
     def scorer(self) -> Scorer:
         """The model, ready to score; made once."""
         return self._scorer
 
     def predict(self, columns: Columns) -> Floats:
-        """Probabilities for rows given as feature columns, float64, shape (rows,)."""
-        return self._scorer.scores(self.manifest.encoder.encode(columns))
+        """
+        Predictions for rows given as feature columns, float64: shape (rows,) where a prediction is one number, else
+        (rows, numbers) in the order of ``target.columns``.
+        """
+        predictions = self.target.link(self._scorer.raw(self.manifest.encoder.encode(columns)))
+        return predictions[:, 0] if predictions.shape[1] == 1 else predictions
 
 
 def write_bundle(store: Path, manifest: BundleManifest, files: Mapping[str, bytes]) -> str:

@@ -32,9 +32,8 @@ _EXPECTED = {
     "int": "an integer of 64 bits",
     "string": f"a text of at most {MAX_TEXT} characters",
 }
-OUTPUTS: Mapping[str, str] = {"score": "FP64", "positive": "BOOL"}
-"""What an answer says of each row, and its V2 datatype."""
-OUTPUT_NAMES = tuple(OUTPUTS)
+OUTPUT_NAMES = ("score", "positive")
+"""What an answer says of each row, where the target is binary; each kind has its own (``TargetKind.answers``)."""
 
 Contract = Literal["envelope", "header", "document", "rows", "names", "values"]
 """

@@ -7,7 +7,7 @@ reads, a value that its own datatype cannot hold.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sluice.features.manifest import Feature, FeatureManifest
@@ -15,7 +15,6 @@ from sluice.models.request import (
     MAX_INSTANCES,
     MAX_TEXT,
     OUTPUT_NAMES,
-    OUTPUTS,
     BadRequest,
     InferenceRequest,
     check_count,
@@ -49,18 +48,21 @@ _TEXT_GRANTS = (("binary_data", False), ("content_type", "str"))
 """Parameters that ask for what is done anyway."""
 
 
-def parse_v2(body: bytes, manifest: FeatureManifest, *, reads_online: bool = True) -> InferenceRequest:
+def parse_v2(
+    body: bytes, manifest: FeatureManifest, *, reads_online: bool = True, outputs: Sequence[str] = OUTPUT_NAMES
+) -> InferenceRequest:
     """
     ``{"inputs": [{"name", "shape": [n] or [n, 1], "datatype", "data": [...]}, ...]}``, one tensor a column.
 
-    ``null`` in ``data`` means missing, an extension of the protocol that has no word for it.
+    ``outputs`` are those of the model. ``null`` in ``data`` means missing, an extension of the
+    protocol that has no word for it.
 
     Raises:
         BadRequest: names the tensor and what is wrong with it.
     """
     document = json_object(body)
     try:
-        return readable(_request_of(document, manifest), reads_online=reads_online)
+        return readable(_request_of(document, manifest, outputs), reads_online=reads_online)
     except BadRequest as error:
         error.rows = _length(document.get("inputs"))
         raise
@@ -74,14 +76,14 @@ def _length(tensors: Any) -> int:
     return n if 1 <= n <= MAX_INSTANCES else 1
 
 
-def _request_of(document: Mapping[str, Any], manifest: FeatureManifest) -> InferenceRequest:
+def _request_of(document: Mapping[str, Any], manifest: FeatureManifest, known: Sequence[str]) -> InferenceRequest:
     for key in document.keys() - _KEYS:
         raise BadRequest(f"body: {excerpt(key)}", "is not a key of the V2 protocol", "send id and inputs")
     _check_parameters(document.get("parameters"), "parameters", _REQUEST_GRANTS)
     request_id, tensors = document.get("id"), document.get("inputs")
     if request_id is not None and (not isinstance(request_id, str) or len(request_id) > MAX_TEXT):
         raise BadRequest("id", f"is not a text of at most {MAX_TEXT} characters", "send a short text or leave it out")
-    outputs = _outputs(document.get("outputs"))
+    outputs = _outputs(document.get("outputs"), tuple(known))
     if not isinstance(tensors, list) or not tensors:
         rule = f"is {kind_of(tensors)}, not a list of tensors"
         raise BadRequest("inputs", rule, "send one tensor a column", part="rows")
@@ -95,18 +97,18 @@ def _request_of(document: Mapping[str, Any], manifest: FeatureManifest) -> Infer
     return InferenceRequest(*_rows_of(columns, manifest), request_id, outputs)
 
 
-def _outputs(wanted: Any) -> tuple[str, ...]:
+def _outputs(wanted: Any, known: tuple[str, ...]) -> tuple[str, ...]:
     """Names of the outputs to answer with; all of them where a request does not say."""
-    fix = f"ask for {' or '.join(OUTPUTS)}, or leave outputs out"
+    fix = f"ask for {' or '.join(known)}, or leave outputs out"
     if wanted is None or wanted == []:
-        return OUTPUT_NAMES
+        return known
     if not isinstance(wanted, list):
         raise BadRequest("outputs", f"is {kind_of(wanted)}, not a list of objects", fix, part="names")
     names: list[str] = []
     for i, each in enumerate(wanted):
         place = f"outputs[{i}]"
         name = each.get("name") if isinstance(each, dict) else None
-        if not isinstance(name, str) or name not in OUTPUTS:
+        if not isinstance(name, str) or name not in known:
             raise BadRequest(place, f"is {excerpt(name or each)}, no output of this model", fix, part="names")
         for key in each.keys() - _OUTPUT_KEYS:
             raise BadRequest(f"{place}: {excerpt(key)}", "is not a key of an output", "send its name", part="names")

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from sluice.content import canonical_json, digest_of_value
 from sluice.data.divergence import FeatureProfile, profile_of
 from sluice.documents.evaluation import Evaluation, VariantMeasurement
-from sluice.errors import BadArtifact, BadInput
+from sluice.errors import BadArtifact
 from sluice.evaluation.card import card_html, card_json
 from sluice.features.manifest import FeatureManifest
 from sluice.models.bundle import Bundle, BundleManifest, Provenance, load_bundle, write_bundle
@@ -96,9 +96,6 @@ def _manifest(
     result = Evaluation.model_validate_json((evaluation / EVALUATION).read_bytes())
     train = prepared_frame(frame, recipe, task.target).filter(pl.col("split") == "train")
     features = FeatureManifest.model_validate_json((evaluation / MANIFEST).read_bytes())
-    if result.threshold is None:
-        rule = f"has no threshold, which a bundle says to its server: {task.target.kind} models cannot be served yet"
-        raise BadInput(f"target of task {task.name!r}", rule, "evaluate it, and release it by other means")
     return BundleManifest(
         task=task.name,
         variant=selected(evaluation),
@@ -106,6 +103,7 @@ def _manifest(
         features=features,
         format=model[0],
         encoder=model[1],
+        target=task.target.model_dump(mode="json"),
         threshold=result.threshold,
         provenance=provenance_of(task, recipe, code, evaluation),
         profiles=_profiles(train, features),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from sluice.arrays import Floats, Ints
 from sluice.documents.evaluation import Curves
 from sluice.targets.curves import confusion, curves
-from sluice.targets.kind import AnswerField, Fault, LabelCodes, Outcomes, Pictures, TargetKind
+from sluice.targets.kind import AnswerField, Fault, LabelCodes, Outcomes, Pictures, TargetKind, TrainingLoss
 from sluice.targets.metric import Metric, share
 from sluice.targets.probabilities import (
     SCORE_BINS,
@@ -88,9 +89,18 @@ class Binary(TargetKind):
         """The logit of the positive class."""
         return 1
 
+    @property
+    def training_loss(self) -> TrainingLoss:
+        """Log loss."""
+        return TrainingLoss("logistic", balanced=True)
+
     def link(self, raw: Floats) -> Floats:
         """The logistic function."""
-        return sigmoid(raw)
+        if raw.shape != (1, 1):
+            return sigmoid(raw)
+        logit = raw.item()  # one row in a tenth of the time
+        small = math.exp(-abs(logit))
+        return np.array([[(1.0 if logit >= 0 else small) / (1.0 + small)]])
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -182,8 +192,14 @@ class Binary(TargetKind):
 
     @property
     def answers(self) -> tuple[AnswerField, ...]:
-        """The probability of the positive class."""
-        return (AnswerField("score", "FP64"),)
+        """The probability of the positive class, and whether it reaches the threshold."""
+        return (AnswerField("score", "FP64"), AnswerField("positive", "BOOL"))
+
+    def answer(self, predictions: Floats, threshold: float | None) -> dict[str, list[Any]]:
+        """As of ``answers``."""
+        scores: list[float] = predictions[:, 0].tolist()
+        cut = self.unknown_threshold if threshold is None else threshold
+        return {"score": scores, "positive": [score >= cut for score in scores]}
 
     def shift(self, ours: Floats, theirs: Floats) -> Floats:
         """Distance of both scores."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from sluice.arrays import Floats
-from sluice.targets.kind import AnswerField, Fault, LabelCodes, Outcomes, Pictures, TargetKind
+from sluice.targets.kind import AnswerField, Fault, LabelCodes, Outcomes, Pictures, TargetKind, TrainingLoss
 from sluice.targets.metric import Metric
 from sluice.targets.sums import Summation, ratio
 from sluice.targets.values import ERROR_METRICS, mean_errors, value_bins
@@ -50,6 +50,11 @@ class Counts(TargetKind):
     def outputs(self) -> int:
         """The logarithm of the expected count."""
         return 1
+
+    @property
+    def training_loss(self) -> TrainingLoss:
+        """The likelihood of a Poisson distribution."""
+        return TrainingLoss("poisson")
 
     def link(self, raw: Floats) -> Floats:
         """The exponential function."""
@@ -119,6 +124,10 @@ class Counts(TargetKind):
     def answers(self) -> tuple[AnswerField, ...]:
         """The expected count."""
         return (AnswerField("count", "FP64"),)
+
+    def answer(self, predictions: Floats, threshold: float | None) -> dict[str, list[Any]]:  # noqa: ARG002
+        """As of ``answers``."""
+        return {"count": predictions[:, 0].tolist()}
 
     def shift(self, ours: Floats, theirs: Floats) -> Floats:
         """Distance of both expected counts."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -56,6 +56,25 @@ class AnswerField(NamedTuple):
     name: str
     datatype: str
     size: int = 1
+
+
+LossName = Literal["logistic", "softmax", "squared", "absolute", "pinball", "poisson"]
+"""Losses that models can be trained by: ``sluice.training.objective`` has each for Keras and for XGBoost."""
+
+
+class TrainingLoss(NamedTuple):
+    """
+    What models minimize.
+
+    Attributes:
+        name: the loss.
+        quantiles: of pinball.
+        balanced: whether networks see both classes as heavy while they learn; it is taken back afterwards.
+    """
+
+    name: LossName
+    quantiles: tuple[float, ...] = ()
+    balanced: bool = False
 
 
 class Outcomes(NamedTuple):
@@ -135,6 +154,11 @@ class TargetKind(FrozenDocument):
     def outputs(self) -> int:
         """Raw outputs of a model."""
 
+    @property
+    @abstractmethod
+    def training_loss(self) -> TrainingLoss:
+        """What models minimize to get ``losses`` down."""
+
     @abstractmethod
     def link(self, raw: Floats) -> Floats:
         """Raw outputs (n, ``outputs``) to predictions (n, k')."""
@@ -182,7 +206,7 @@ class TargetKind(FrozenDocument):
 
     @abstractmethod
     def losses(self, labels: LabelCodes, predictions: Floats) -> Floats:
-        """(n,) the loss of each row."""
+        """(n,) the loss of each row; labels as of ``codes``, or the same in float32."""
 
     def groups(self, predictions: Floats) -> Ints | None:  # noqa: ARG002
         """What ``resampled`` needs of all rows of a model at once, (n, ...): worked out once for all slices."""
@@ -243,6 +267,10 @@ class TargetKind(FrozenDocument):
     @abstractmethod
     def answers(self) -> tuple[AnswerField, ...]:
         """What a server answers."""
+
+    @abstractmethod
+    def answer(self, predictions: Floats, threshold: float | None) -> dict[str, list[Any]]:
+        """Values of ``answers`` for predictions (n, k'): n each, lists where a field has several values a row."""
 
     @abstractmethod
     def shift(self, ours: Floats, theirs: Floats) -> Floats:

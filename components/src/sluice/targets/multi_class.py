@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -13,7 +13,16 @@ from pydantic import Field, field_validator
 from sluice.arrays import Floats, Ints
 from sluice.documents.evaluation import ConfusionTable, Picture, ReliabilityCurve
 from sluice.targets.curves import reliability
-from sluice.targets.kind import AnswerField, Fault, LabelCodes, Outcomes, Pictures, TargetKind, checked_names
+from sluice.targets.kind import (
+    AnswerField,
+    Fault,
+    LabelCodes,
+    Outcomes,
+    Pictures,
+    TargetKind,
+    TrainingLoss,
+    checked_names,
+)
 from sluice.targets.metric import Metric, share
 from sluice.targets.probabilities import CLIP, are_shares, resampled_ece
 from sluice.targets.sums import Summation, ratio
@@ -78,6 +87,11 @@ class MultiClass(TargetKind):
     def outputs(self) -> int:
         """A logit a class."""
         return len(self.classes)
+
+    @property
+    def training_loss(self) -> TrainingLoss:
+        """Log loss."""
+        return TrainingLoss("softmax")
 
     def link(self, raw: Floats) -> Floats:
         """Softmax."""
@@ -208,6 +222,11 @@ class MultiClass(TargetKind):
         """The likeliest class, and all probabilities."""
         return (AnswerField("class", "BYTES"), AnswerField("probabilities", "FP64", len(self.classes)))
 
+    def answer(self, predictions: Floats, threshold: float | None) -> dict[str, list[Any]]:  # noqa: ARG002
+        """As of ``answers``."""
+        names = [self.classes[code] for code in predictions.argmax(axis=1)]
+        return {"class": names, "probabilities": predictions.tolist()}
+
     def shift(self, ours: Floats, theirs: Floats) -> Floats:
         """Total variation: the largest difference that any set of classes has."""
         return np.asarray(np.abs(ours - theirs).sum(axis=1) / 2)
@@ -230,7 +249,7 @@ class MultiClass(TargetKind):
 
 def _of_label(labels: LabelCodes, values: Floats) -> Floats:
     """(n,) each row's value of the class that it is."""
-    return np.asarray(np.take_along_axis(values, labels[:, np.newaxis], axis=1)[:, 0])
+    return np.asarray(np.take_along_axis(values, labels[:, np.newaxis].astype(np.intp), axis=1)[:, 0])
 
 
 def _class_error(name: str) -> Metric:

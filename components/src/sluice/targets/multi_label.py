@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -13,7 +13,16 @@ from pydantic import Field, field_validator
 from sluice.arrays import Floats, Ints
 from sluice.documents.evaluation import ReliabilityCurve
 from sluice.targets.curves import reliability
-from sluice.targets.kind import AnswerField, Fault, LabelCodes, Outcomes, Pictures, TargetKind, checked_names
+from sluice.targets.kind import (
+    AnswerField,
+    Fault,
+    LabelCodes,
+    Outcomes,
+    Pictures,
+    TargetKind,
+    TrainingLoss,
+    checked_names,
+)
 from sluice.targets.metric import Metric, share
 from sluice.targets.multi_class import mean_f1
 from sluice.targets.probabilities import (
@@ -96,6 +105,11 @@ class MultiLabel(TargetKind):
     def outputs(self) -> int:
         """A logit a label."""
         return len(self.names)
+
+    @property
+    def training_loss(self) -> TrainingLoss:
+        """Log loss of each label."""
+        return TrainingLoss("logistic")
 
     def link(self, raw: Floats) -> Floats:
         """The logistic function of each."""
@@ -228,6 +242,10 @@ class MultiLabel(TargetKind):
     def answers(self) -> tuple[AnswerField, ...]:
         """All probabilities."""
         return (AnswerField("probabilities", "FP64", len(self.names)),)
+
+    def answer(self, predictions: Floats, threshold: float | None) -> dict[str, list[Any]]:  # noqa: ARG002
+        """As of ``answers``."""
+        return {"probabilities": predictions.tolist()}
 
     def shift(self, ours: Floats, theirs: Floats) -> Floats:
         """The mean distance over labels."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import polars as pl
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from sluice.arrays import Floats, Ints
-from sluice.targets.kind import PRIOR_ROWS, AnswerField, Fault, LabelCodes, Outcomes, Pictures, TargetKind
+from sluice.targets.kind import PRIOR_ROWS, AnswerField, Fault, LabelCodes, Outcomes, Pictures, TargetKind, TrainingLoss
 from sluice.targets.metric import Metric
 from sluice.targets.sums import Summation, ratio
 from sluice.targets.values import ERROR_METRICS, mean_errors, value_bins
@@ -72,6 +72,11 @@ class Regression(TargetKind):
     def outputs(self) -> int:
         """The value, or each quantile."""
         return max(1, len(self.quantiles))
+
+    @property
+    def training_loss(self) -> TrainingLoss:
+        """What it aims at."""
+        return TrainingLoss(self.loss, self.quantiles)
 
     def link(self, raw: Floats) -> Floats:
         """
@@ -194,6 +199,11 @@ class Regression(TargetKind):
         """The value, and where the model gives them, the quantiles."""
         value = AnswerField("value", "FP64")
         return (value, AnswerField("quantiles", "FP64", len(self.quantiles))) if self.quantiles else (value,)
+
+    def answer(self, predictions: Floats, threshold: float | None) -> dict[str, list[Any]]:  # noqa: ARG002
+        """As of ``answers``."""
+        values = {"value": self._value(predictions).tolist()}
+        return {**values, "quantiles": predictions.tolist()} if self.quantiles else values
 
     def shift(self, ours: Floats, theirs: Floats) -> Floats:
         """Distance of both values, in the target's unit."""
