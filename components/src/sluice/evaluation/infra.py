@@ -21,6 +21,7 @@ from sluice.errors import BadInput, SluiceError, one_line
 from sluice.models.bundle import Bundle, load_bundle
 from sluice.models.request import columns_of
 from sluice.models.request_v2 import DATATYPES
+from sluice.targets.kind import AnswerField
 
 TOLERANCE = 1e-6
 """Largest absolute difference between a served and an offline probability."""
@@ -172,13 +173,18 @@ def _expected(bundle: Bundle, rows: list[dict[str, Any]]) -> Floats:
 
 def _numbers(bundle: Bundle, answer: Mapping[str, list[Any]], n: int) -> Floats:
     """(n, numbers) those of an answer, given by its fields."""
-    fields = (field for field in bundle.target.answers if field.datatype == "FP64")
+    fields = _fields(bundle)
     return np.hstack([np.asarray(answer[field.name], np.float64).reshape(n, field.size) for field in fields])
+
+
+def _fields(bundle: Bundle) -> list[AnswerField]:
+    """Of an answer, those that are numbers."""
+    return [field for field in bundle.target.answers if field.datatype == "FP64"]
 
 
 def _scores_v1(connection: http.client.HTTPConnection, path: str, rows: list[dict[str, Any]], bundle: Bundle) -> Floats:
     answer = _answer(connection, path, {"instances": rows})["predictions"]
-    fields = {field.name: [each[field.name] for each in answer] for field in bundle.target.answers}
+    fields = {field.name: [each[field.name] for each in answer] for field in _fields(bundle)}
     return _numbers(bundle, fields, len(answer))
 
 
