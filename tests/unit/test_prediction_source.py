@@ -76,8 +76,8 @@ def source(directory: Path, recheck: Any = None) -> PredictionSource:
         times = [START + day * DAY + timedelta(minutes=number) for day in range(3) for number in range(5)]
         names = [f"d{day}-{number}" for day in range(3) for number in range(5)]
         labels = [time + timedelta(hours=1) for time in times]
-        ones = pl.Series([1] * 15, dtype=pl.Int8)
-        return pl.DataFrame({"example_id": names, "event_time": times, "label_time": labels, "label": ones})
+        columns = {"example_id": names, "event_time": times, "label_time": labels, "label": [1] * 15}
+        return pl.DataFrame(columns, schema_overrides={"label": pl.Int8})
 
     task: Task = dataclasses.replace(
         tiny_task.TASK,

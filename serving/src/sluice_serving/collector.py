@@ -5,7 +5,8 @@ Receive predictions and labels, and keep them in a store.
 
     PUT  /v1/predictions/<time>-<sha256>   a batch of a server's prediction log, one JSON object a line
     POST /v1/events                        CloudEvents of KServe's payload logger, for what they carry
-    POST /v1/feedback                      labels: {"labels": [{"request_id": "…", "label": 0 or 1, …}, …]}
+    POST /v1/feedback                      labels: {"labels": [{"request_id": "…", "label": 0 or 1, …}, …]}, or
+                                           whatever a label of the task's --target is
     GET  /-/live, /metrics
 
 200 means stored. 4xx says what is wrong and is not worth sending again; 503 means that the store does not answer or
@@ -45,6 +46,8 @@ from sluice.feedback.store import BatchKind, PredictionStore
 from sluice.http_server.boundary import ErrorLines
 from sluice.http_server.server import HttpServer, listen
 from sluice.models.request import MAX_BODY_BYTES, BadRequest, excerpt
+from sluice.targets.kind import TargetKind
+from sluice.targets.registry import BINARY, target_of
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -211,7 +214,7 @@ class CollectorApp:
         return frame.height
 
     async def _feedback(self, body: bytes) -> int:
-        labels = parse_feedback(body, datetime.now(UTC))
+        labels = parse_feedback(body, datetime.now(UTC), self._store.target)
         await self._labels.put(labels)
         self.counts.labels(labels)
         return labels.height
@@ -258,11 +261,24 @@ async def _answer(send: Send, status: int, body: bytes, kind: bytes = b"applicat
     await send({"type": "http.response.body", "body": body})
 
 
+def _target(text: str) -> TargetKind:
+    try:
+        return target_of(orjson.loads(text))
+    except (orjson.JSONDecodeError, AttributeError, SluiceError) as error:
+        raise argparse.ArgumentTypeError(f"{error}; give Task.target.model_dump_json()") from error
+
+
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Keep predictions and labels in a store.")
     parser.add_argument("--store", required=True, help="s3://bucket/prefix or file:///directory")
     parser.add_argument("--task", required=True)
     parser.add_argument("--environment", required=True)
+    parser.add_argument(
+        "--target",
+        type=_target,
+        default=BINARY,
+        help='the task\'s kind of target as JSON, such as {"kind": "regression"}; labels are 0 or 1 without it',
+    )
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 inside a pod")
     parser.add_argument("--port", type=int, default=8080, help="0 takes a free port")
     parser.add_argument("--end_with_stdin", action="store_true", help="end when the parent closes our standard input")
@@ -275,7 +291,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.end_with_stdin:
         end_with_stdin()
     try:
-        store = PredictionStore.open(options.store, options.task, options.environment, os.environ)
+        store = PredictionStore.open(options.store, options.task, options.environment, os.environ, options.target)
         app = CollectorApp(store)
         listener = listen(options.host, options.port)
     except (SluiceError, OSError) as error:

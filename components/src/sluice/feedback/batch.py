@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from functools import cache
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import orjson
 import polars as pl
@@ -21,6 +22,8 @@ from sluice.documents.model import FrozenDocument, first_violation
 from sluice.documents.state import Digest
 from sluice.models.request import MAX_TEXT, BadRequest, excerpt
 from sluice.predictions.log import window_frame
+from sluice.targets.kind import TargetKind
+from sluice.targets.registry import BINARY
 
 MAX_BATCH_BYTES = 8 << 20
 MAX_LINES = 20_000
@@ -33,7 +36,18 @@ LABEL_SCHEMA: Mapping[str, Any] = {
     "reward": pl.Float64,
     "digest": pl.String,
 }
-"""Columns of stored labels; ``reward`` and ``digest`` are null where the sender did not say them."""
+"""
+Columns of stored labels of yes or no; ``reward`` and ``digest`` are null where the sender did not say them. Of another
+kind of target ``label_schema`` says them.
+"""
+
+
+def label_schema(target: TargetKind) -> Mapping[str, Any]:
+    """``LABEL_SCHEMA`` with the label of a kind of target."""
+    return {**LABEL_SCHEMA, "label": target.label_type}
+
+
+_MAX_NUMBERS = 1000
 _BATCH = re.compile(r"(\d{8}T\d{6}Z)-([0-9a-f]{64})")
 Identifier = Annotated[str, Field(min_length=1, max_length=MAX_TEXT + 8)]
 """A request id, with the number of the row where a request has several."""
@@ -77,20 +91,43 @@ class _Line(_Strict):
     keys: _CellValues
     as_of: dict[str, Instant] | None = None
     """Servers of before did not say."""
+    prediction: Annotated[list[_Finite], Field(min_length=2, max_length=_MAX_NUMBERS)] | None = None
+    """Of several numbers; one is the score."""
 
 
-class _LabelEntry(_Strict):
+_Label = TypeVar("_Label")
+
+
+class _LabelEntry(_Strict, Generic[_Label]):
     """What became of one request."""
 
     request_id: Identifier
-    label: Literal[0, 1]
+    label: _Label
     label_time: Instant | None = None
     reward: _Finite | None = None
     digest: Digest | None = None
 
 
-class _Labels(_Strict):
-    labels: Annotated[list[_LabelEntry], Field(min_length=1, max_length=MAX_LABELS)]
+class _Labels(_Strict, Generic[_Label]):
+    labels: Annotated[list[_LabelEntry[_Label]], Field(min_length=1, max_length=MAX_LABELS)]
+
+
+_JSON_TYPES: Mapping[str, Any] = {
+    "Int8": int,
+    "Int64": int,
+    "Float64": _Finite,
+    "String": str,
+    "List(String)": list[str],
+}
+"""What a label of a column's type is in JSON."""
+
+
+@cache
+def _labels_of(target: TargetKind) -> type[_Labels[Any]]:
+    """Labels as a target has them: one of few values, or of a type whose values ``label_fault`` looks at."""
+    values = target.domain
+    label: Any = _JSON_TYPES[str(target.label_type)] if values is None else Literal[values]
+    return _Labels[label]
 
 
 class Batch(FrozenDocument):
@@ -152,27 +189,57 @@ def _line(text: bytes, place: str) -> dict[str, Any]:
     return line.model_dump()
 
 
-def parse_feedback(body: bytes, received: datetime) -> pl.DataFrame:
+def parse_feedback(body: bytes, received: datetime, target: TargetKind = BINARY) -> pl.DataFrame:
     """
-    ``{"labels": [{"request_id", "label", "label_time"?, "reward"?, "digest"?}, …]}`` as ``LABEL_SCHEMA``.
+    ``{"labels": [{"request_id", "label", "label_time"?, "reward"?, "digest"?}, …]}`` as ``label_schema``.
 
     A label without ``label_time`` is known from the moment it is received.
 
     Raises:
         BadRequest: names the label and the field.
     """
+    example = _EXAMPLES[str(target.label_type)]
     try:
-        document = _Labels.model_validate(orjson.loads(body))
+        document = _labels_of(target).model_validate(orjson.loads(body))
     except orjson.JSONDecodeError as error:
         raise BadRequest(
             "body", f"is not JSON ({error})", 'send {"labels": [{"request_id": …, "label": 0}]}'
         ) from error
     except ValidationError as error:
-        raise bad_request("", error, 'send {"labels": [{"request_id": "…", "label": 0 or 1}]}') from error
+        raise bad_request("", error, f'send {{"labels": [{{"request_id": "…", "label": {example}}}]}}') from error
+    _require_right([entry.label for entry in document.labels], target)
     rows = [each.model_dump() | {"received": received} for each in document.labels]
     for row in rows:
         row["label_time"] = datetime.fromisoformat(row["label_time"] or iso(received)).astimezone(UTC)
-    return pl.DataFrame(rows, schema=dict(LABEL_SCHEMA))
+    return pl.DataFrame(rows, schema=dict(label_schema(target)))
+
+
+_EXAMPLES: Mapping[str, str] = {
+    "Int8": "0 or 1",
+    "Int64": "a whole number",
+    "Float64": "a number",
+    "String": '"the name of its class"',
+    "List(String)": '["each name that applies"]',
+}
+
+
+def _require_right(labels: list[Any], target: TargetKind) -> None:
+    """What a type cannot say; all at once, and one by one only where there is something to name."""
+    if _fault(labels, target) is None:
+        return
+    faults = ((number, label, _fault([label], target)) for number, label in enumerate(labels))
+    number, label, fault = next(one for one in faults if one[2])
+    raise BadRequest(
+        f"labels.{number}.label", f"has {fault}, got {excerpt(label)}", "send it as the task's target says"
+    )
+
+
+def _fault(labels: list[Any], target: TargetKind) -> str | None:
+    try:
+        fault = target.label_fault(pl.Series(labels, dtype=target.label_type))
+    except (TypeError, OverflowError):
+        return f"what no {target.label_type} is"
+    return fault.rule if fault else None
 
 
 def bad_request(place: str, error: ValidationError, fix: str) -> BadRequest:
@@ -193,6 +260,11 @@ def labels_at(labels: pl.DataFrame, now: datetime) -> pl.DataFrame:
         example_id (= request_id), label, label_time; sorted by example_id.
     """
     known = labels.filter(pl.col("label_time") <= now)
-    newest = known.sort("label_time", "received", "label", descending=[True, False, False])
+    by_text = pl.col("label").cast(pl.List(pl.String)).list.join("\n") if _is_list(known) else pl.col("label")
+    newest = known.sort("label_time", "received", by_text, descending=[True, False, False])
     first = newest.unique("request_id", keep="first", maintain_order=True)
     return first.select("label", "label_time", example_id="request_id").sort("example_id")
+
+
+def _is_list(labels: pl.DataFrame) -> bool:
+    return isinstance(labels.schema["label"], pl.List)

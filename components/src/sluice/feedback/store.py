@@ -28,16 +28,13 @@ import polars as pl
 from sluice.content import digest_of_value
 from sluice.documents.state import ReleaseState
 from sluice.errors import BadArtifact
-from sluice.feedback.batch import LABEL_SCHEMA, Batch
+from sluice.feedback.batch import Batch, label_schema
 from sluice.object_store import ObjectLocation, open_location
 from sluice.predictions.log import WINDOW_SCHEMA, with_later
+from sluice.targets.kind import TargetKind
+from sluice.targets.registry import BINARY
 
 BatchKind = Literal["predictions", "labels"]
-SCHEMAS: Mapping[BatchKind, Mapping[str, pl.DataType | type[pl.DataType]]] = {
-    "predictions": WINDOW_SCHEMA,
-    "labels": LABEL_SCHEMA,
-}
-
 _BY_HOUR = "labels-by-hour"
 AT_ONCE = 16
 """Objects that are asked for at a time, since most of it is waiting."""
@@ -59,11 +56,19 @@ class PredictionStore:
     root: ObjectLocation
     task: str
     environment: str
+    target: TargetKind = BINARY
+    """Of the task: which labels there are."""
 
     @classmethod
-    def open(cls, address: str, task: str, environment: str, settings: Mapping[str, str]) -> PredictionStore:
+    def open(
+        cls, address: str, task: str, environment: str, settings: Mapping[str, str], target: TargetKind = BINARY
+    ) -> PredictionStore:
         """At ``s3://bucket/…`` or ``file:///…``; ``settings`` as of ``sluice.object_store``."""
-        return cls(open_location(address, settings), task, environment)
+        return cls(open_location(address, settings), task, environment, target)
+
+    def schema(self, kind: BatchKind) -> Mapping[str, pl.DataType | type[pl.DataType]]:
+        """Columns of a batch."""
+        return WINDOW_SCHEMA if kind == "predictions" else label_schema(self.target)
 
     def _folder(self, kind: str) -> ObjectLocation:
         return self.root / kind / f"task={self.task}" / f"environment={self.environment}"
@@ -139,7 +144,7 @@ class PredictionStore:
             frame = pl.read_parquet(io.BytesIO(batch.read()))
             if kind == "predictions":
                 frame = with_later(frame)
-            return frame.select(pl.col(column).cast(dtype) for column, dtype in SCHEMAS[kind].items())
+            return frame.select(pl.col(column).cast(dtype) for column, dtype in self.schema(kind).items())
         # A damaged page can end in a panic of the reader, which is no PolarsError.
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
             rule = f"is no batch of {kind} ({str(error).splitlines()[0][:200]})"

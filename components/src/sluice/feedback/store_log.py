@@ -15,8 +15,8 @@ import polars as pl
 from sluice.documents.event_time import moment_of
 from sluice.documents.state import ReleaseState
 from sluice.feedback.attribution import attribute_rows
-from sluice.feedback.batch import LABEL_SCHEMA, labels_at
-from sluice.feedback.store import AT_ONCE, SCHEMAS, BatchKind, PredictionStore
+from sluice.feedback.batch import labels_at
+from sluice.feedback.store import AT_ONCE, BatchKind, PredictionStore
 from sluice.object_store import ObjectLocation
 
 if TYPE_CHECKING:
@@ -76,7 +76,9 @@ class StoreLog:
         """Those that arrived in that time, as they were known at ``now``."""
         batches = self.store.batches("labels", self._start(state, now) - _BEFORE)
         self._labels = {batch: self._read(batch) for batch in batches}
-        return labels_at(pl.concat([pl.DataFrame(schema=dict(LABEL_SCHEMA)), *self._labels.values()]), now)
+        return labels_at(
+            pl.concat([pl.DataFrame(schema=dict(self.store.schema("labels"))), *self._labels.values()]), now
+        )
 
     def _read(self, batch: ObjectLocation) -> pl.DataFrame:
         known = self._labels.get(batch)
@@ -89,7 +91,10 @@ class StoreLog:
         Raises:
             BadInput, BadArtifact: as of ``PredictionStore``.
         """
-        batches, frames = self.store.batches(kind, since - _BEFORE), [keep(pl.DataFrame(schema=dict(SCHEMAS[kind])))]
+        batches, frames = (
+            self.store.batches(kind, since - _BEFORE),
+            [keep(pl.DataFrame(schema=dict(self.store.schema(kind))))],
+        )
         with ThreadPoolExecutor(AT_ONCE) as pool:
             for start in range(0, len(batches), _TOGETHER):
                 some = pool.map(lambda batch: keep(self.store.read(kind, batch)), batches[start : start + _TOGETHER])

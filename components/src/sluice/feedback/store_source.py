@@ -78,14 +78,15 @@ class StoreSource:
     def _of(self, state: ReleaseState) -> tuple[StoreLog, PredictionSource]:
         key = (state.task, state.environment)
         if key not in self._sources:
-            store = PredictionStore.open(self.store, state.task, state.environment, self.settings)
+            task = load_task(self.task or state.task)
+            store = PredictionStore.open(self.store, state.task, state.environment, self.settings, task.target)
 
             @cache
             def manifest(digest: str) -> BundleManifest:
                 address = f"{PREFIX}{self.models}/{state.task}/{digest.replace(':', '-')}"
                 return fetch_manifest(address, self.settings)
 
-            log, task = StoreLog(store, self.settle), load_task(self.task or state.task)
+            log = StoreLog(store, self.settle)
             self._sources[key] = log, PredictionSource(log, task, manifest, self._recheck(task))
         return self._sources[key]
 

@@ -14,7 +14,7 @@ import polars as pl
 
 from sluice.content import digest_of_files
 from sluice.errors import BadInput, SluiceError, one_line
-from sluice.tasks.task import EXAMPLE_COLUMNS, Task
+from sluice.tasks.task import Task
 
 MEND = "mend read_examples of the task or its source"
 
@@ -34,7 +34,7 @@ def examples_of(task: Task, start: datetime, end: datetime, columns: Sequence[st
         raise BadInput(name, f"gives {kind.__module__}.{kind.__qualname__}, no polars.DataFrame", fix or MEND)
     if absent := [column for column in columns if column not in examples.columns]:
         raise BadInput(f"source of task {task.name!r}", f"gives no column {absent[0]!r}", MEND)
-    types = {**EXAMPLE_COLUMNS, **task.request_inputs, **dict.fromkeys(task.entity_keys, pl.String)}
+    types = {**task.example_columns, **task.request_inputs, **dict.fromkeys(task.entity_keys, pl.String)}
     for column in columns:
         if (actual := examples.schema[column]) != types[column]:
             thing = f"column {column!r} of task {task.name!r}"
