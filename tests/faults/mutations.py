@@ -194,8 +194,8 @@ MUTATIONS = (
         ("metrics: an outage of what both sides share",),
     ),
     Mutation(
-        "log loss",
-        "gates/rules/log_loss.py",
+        "loss",
+        "gates/rules/loss.py",
         "_judge",
         "if question.rule.per_slice:",
         "if True: return ()\n    if question.rule.per_slice:",

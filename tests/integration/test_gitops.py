@@ -305,7 +305,8 @@ def test_why_tells_the_whole_story(gitops: GitOps) -> None:
     held = why(gitops, "sha256:cccccc")
     assert held.subject == C
     assert "error_rate" in held.standing
-    assert [link.decision.action for link in held.links] == ["refuse", "start-shadow", "rollback", "remove-server", "refuse"]
+    actions = ["refuse", "start-shadow", "rollback", "remove-server", "refuse"]
+    assert [link.decision.action for link in held.links] == actions
     assert held.run["data"] == "sha256:" + "d" * 64
     promoted = why(gitops, "bbbbbb")
     assert promoted.standing.startswith("stable in dev")
@@ -315,6 +316,7 @@ def test_why_tells_the_whole_story(gitops: GitOps) -> None:
         "set-weight",
         "promote",
         "confirm",
+        "remove-server",
     ]
     one = why(gitops, promoted.links[2].decision.id)
     assert one.links == (promoted.links[2],)

@@ -279,7 +279,7 @@ def _uninterrupted(played: Callable[[], _Played], write: Path | None) -> _Played
 
 @app.command()
 def plan(
-    policy: Annotated[Path, typer.Argument(help="A gate policy whose shadow has a log_loss guardrail.")],
+    policy: Annotated[Path, typer.Argument(help="A gate policy whose shadow has a loss guardrail.")],
     replay: Annotated[Path, typer.Option(metavar="PAIRS", help="Pairs of your own days (parquet).")],
     part: Annotated[
         str | None, typer.Option("--slice", metavar="COLUMN=TEXT", help="Only this slice of PAIRS.")

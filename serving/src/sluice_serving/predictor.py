@@ -333,7 +333,7 @@ def _tensor(field: AnswerField, values: list[Any]) -> dict[str, Any]:
 
 def _logged(predictions: list[Any]) -> tuple[list[float | None], list[Sequence[float] | None]]:
     """For each row its score, and its prediction where that is several numbers."""
-    nothing = [None] * len(predictions)
+    nothing: list[Any] = [None] * len(predictions)
     return (nothing, predictions) if isinstance(predictions[0], list) else (predictions, nothing)
 
 

@@ -15,8 +15,21 @@ from sluice.documents.state import Applied, ReleaseState
 from sluice.evidence.measurements.measurement import Part, SideRows, StageRows
 from sluice.evidence.measurements.minutes import minute_sums
 from sluice.evidence.measurements.registry import merged, part_of_rows
-from sluice.evidence.rows import Types, decoded, of_route, refused, refused_alone, slice_column, with_labels
+from sluice.evidence.rows import (
+    COVARIATE,
+    YARDSTICK,
+    Types,
+    decoded,
+    of_route,
+    predictions_of,
+    refused,
+    refused_alone,
+    slice_column,
+    with_labels,
+)
 from sluice.stages.registry import STAGES
+from sluice.targets.kind import TargetKind
+from sluice.targets.yardstick import Yardstick
 from sluice.tasks.task import Slice
 
 
@@ -34,7 +47,8 @@ def collect_evidence(
     cells: Cells | None = None,
     slices: Sequence[Slice] = (),
     carried: Types | None = None,
-    thresholds: Mapping[str, float] | None = None,
+    thresholds: Mapping[str, float | None] | None = None,
+    yardstick: Yardstick = YARDSTICK,
     sources: Sequence[Source] = (),
 ) -> Evidence:
     """
@@ -50,10 +64,12 @@ def collect_evidence(
         cells: a sample of served features read again offline.
         slices: partitions to count apart; none by default.
         carried: what a request carries (``Task.entity_keys``, ``Task.request_inputs``), with types, for the slices.
-        thresholds: score from which a digest decides positive; without them agreement is not known.
+        thresholds: score from which a digest decides positive, ``None`` where its kind has none; of a digest that is
+            not among them nobody knows whether it agrees.
+        yardstick: the target and its loss.
         sources: where predictions, labels and cells come from.
     """
-    rows = with_labels(decoded(predictions, profiles, slices, carried or {}), labels, now)
+    rows = with_labels(decoded(predictions, profiles, slices, carried or {}), labels, now, yardstick)
     live = rows.filter(pl.col("event_time") >= moment_of(state.since)) if state.since else rows.clear()
     requests = _by_side(live, state)
     if state.is_mirrored:
@@ -69,9 +85,10 @@ def collect_evidence(
         refused={side: part.filter(refused()) for side, part in requests.items()},
         by_minute=minute_sums(requests),
         cohort=_not_refused(_by_side(_of_rollout(rows) if STAGES[state.stage].whole_rollout else live, state)),
-        pairs=_pairs(of_route(live, "shadow", state.candidate), sides["stable"], slices),
+        pairs=_pairs(of_route(live, "shadow", state.candidate), sides["stable"], slices, yardstick.target),
         profiles=profiles,
         slices=tuple(slices),
+        target=yardstick.target,
         thresholds=thresholds or {},
         cells=cells,
     )
@@ -106,9 +123,12 @@ def _not_refused(sides: SideRows) -> dict[str, pl.DataFrame]:
     return {side: rows.filter(pl.col("alone") | ~refused()) for side, rows in sides.items()}
 
 
-def _pairs(shadow: pl.DataFrame, stable: pl.DataFrame, slices: Sequence[Slice]) -> pl.DataFrame:
+def _pairs(shadow: pl.DataFrame, stable: pl.DataFrame, slices: Sequence[Slice], target: TargetKind) -> pl.DataFrame:
     """See ``StageRows.pairs``."""
     columns = ["request_id", "score", "loss", "latency_ms"]
     names = [*columns, "event_time", "label", *map(slice_column, slices)]
-    pairs = shadow.filter("ok").select(names).join(stable.filter("ok").select(columns), on="request_id", suffix="_s")
-    return pairs.sort("request_id").with_columns(difference=pl.col("loss") - pl.col("loss_s"))
+    theirs = [*columns, *(COVARIATE + name for name in target.covariate_names)]
+    pairs = shadow.filter("ok").select(names).join(stable.filter("ok").select(theirs), on="request_id", suffix="_s")
+    pairs = pairs.sort("request_id").with_columns(difference=pl.col("loss") - pl.col("loss_s"))
+    ours, others = (predictions_of(pairs[name], target) for name in ("score", "score_s"))
+    return pairs.with_columns(shift=pl.Series(target.shift(ours, others), dtype=pl.Float64))

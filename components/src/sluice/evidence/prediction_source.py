@@ -7,24 +7,23 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import polars as pl
 
 from sluice.documents.event_time import iso, moment_of
 from sluice.documents.evidence import Cells, Evidence, Source
 from sluice.documents.state import Applied, ReleaseState
+from sluice.errors import BadInput
 from sluice.evidence.collect import collect_evidence
 from sluice.evidence.rows import decoded
 from sluice.gates.block_length import block_hours_of
+from sluice.gates.policy import GatePolicy, metric_problem
 from sluice.models.bundle import BundleManifest
 from sluice.predictions.log import first_answers
 from sluice.predictions.windows import ROW_SCHEMA, list_windows, read_window
 from sluice.tasks.answers import examples_of
 from sluice.tasks.task import Slice, Task
-
-if TYPE_CHECKING:
-    from sluice.gates.policy import GatePolicy
 
 Recheck = Callable[[pl.DataFrame, BundleManifest], Cells | None]
 """Reads served features again offline: a sample of the candidate's answers in the stage."""
@@ -98,7 +97,10 @@ class PredictionSource:
 
         Raises:
             BadArtifact: a piece that cannot be read, or a bundle that is not there.
+            BadInput: the policy names a metric or a loss that the task does not have.
         """
+        if problem := metric_problem(policy, self.task.yardstick.metrics):
+            raise BadInput(f"gate policy of {policy.environment}: {problem.key}", problem.rule, problem.fix)
         slices = self.task.slices if _asks_slices(state, policy) else ()
         subject = self.manifest(_subject(state))
         rows = self._rows(state, subject, slices, self.log.pieces(state, policy, now))
@@ -121,6 +123,7 @@ class PredictionSource:
             cells=cells,
             slices=slices,
             carried=self._carried,
+            yardstick=self.task.yardstick,
             thresholds={digest: manifest.threshold for digest, manifest in manifests.items()},
             sources=_sources(state, rows, labels, cells, now),
         )
@@ -150,7 +153,7 @@ class PredictionSource:
                 piece = piece.with_columns(in_sample.then(name).otherwise(pl.lit("")) for name in _TEXTS)
             self._pieces[key] = piece
         none = decoded(pl.DataFrame(schema=ROW_SCHEMA), subject.profiles, slices, self._carried)
-        return first_answers(pl.concat([none, *self._pieces.values()]))
+        return first_answers(pl.concat([*self._pieces.values()] or [none]))
 
     def _cells(self, rows: pl.DataFrame, state: ReleaseState, subject: BundleManifest) -> Cells | None:
         if self.recheck is None:

@@ -5,34 +5,50 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
+from sluice.arrays import Floats
 from sluice.data.divergence import FeatureProfile
+from sluice.errors import BadInput
 from sluice.models.request import NOBODY_WAITS
+from sluice.targets.kind import LabelCodes, TargetKind
+from sluice.targets.predictions import predictions_in
+from sluice.targets.yardstick import Yardstick
 from sluice.tasks.task import Slice
 
-_CLIP = 1e-7
+YARDSTICK = Yardstick()
+"""Of a task that says nothing of its target."""
+COVARIATE = "covariate_"
+"""What the names of covariates' columns begin with."""
 _VECTOR = "vector"
 _ROW_NUMBER = r"#\d+$"
 Types = Mapping[str, pl.DataType | type[pl.DataType]]
 
 
-def with_labels(predictions: pl.DataFrame, labels: pl.DataFrame, now: datetime) -> pl.DataFrame:
+def with_labels(
+    predictions: pl.DataFrame, labels: pl.DataFrame, now: datetime, yardstick: Yardstick = YARDSTICK
+) -> pl.DataFrame:
     """
     Predictions before ``now`` in order of time, with
 
-        ok        the answer has a finite score
-        alone     it was refused alone; False here, see ``refused_alone``
-        label     null where nobody knows it at ``now``; with label_time, when it was known
-        loss      log loss in nats; null without a label or a score
-        expected  the log loss to be expected if the score were the true probability; null without a score
-        window    the day, where the rows do not say
+        score       the prediction: a number, or a list where the target's predictions have several columns
+        ok          the answer has a prediction
+        alone       it was refused alone; False here, see ``refused_alone``
+        label       null where nobody knows it at ``now``; with label_time, when it was known
+        loss        null without a label or a prediction
+        expected    the loss to be expected were the prediction true; null without one, and where it does not say
+        covariate_* the target's covariates; null where the loss is
+        window      the day, where the rows do not say
+
+    Raises:
+        BadInput: a label is none of the target's kind.
     """
     labels = labels.filter(pl.col("label_time") <= now, pl.col("label").is_not_null())
+    label = pl.col("label").cast(yardstick.target.label_type)
     rows = predictions.filter(pl.col("event_time") < now).join(
-        labels.select("label_time", request_id="example_id", label=pl.col("label").cast(pl.Float64)).unique(
-            "request_id"
-        ),
+        labels.select("label_time", request_id="example_id", label=label).unique("request_id"),
         on="request_id",
         how="left",
     )
@@ -40,17 +56,50 @@ def with_labels(predictions: pl.DataFrame, labels: pl.DataFrame, now: datetime) 
         rows = rows.with_columns(window=pl.col("event_time").dt.date().cast(pl.String))
     # an answer that failed before a model was asked carries no digest and still counts against its route
     rows = rows.with_columns(digest=pl.when(pl.col("digest") != "").then("digest"))
-    ok = (pl.col("status") < 400) & pl.col("score").is_finite().fill_null(value=False)
-    p = pl.col("score").clip(_CLIP, 1 - _CLIP)
-    rows = rows.with_columns(ok=ok, alone=pl.lit(value=False)).with_columns(
-        loss=pl.when("ok").then(_cross_entropy(pl.col("label"), p)),
-        expected=pl.when("ok").then(_cross_entropy(p, p)),
-    )
+    if len(yardstick.target.columns) > 1:
+        rows = rows.with_columns(score=pl.col("prediction"))
+    rows = rows.with_columns(_measured(rows, yardstick), alone=pl.lit(value=False))
     return rows.sort("event_time", "request_id", "route")
 
 
-def _cross_entropy(truth: pl.Expr, p: pl.Expr) -> pl.Expr:
-    return -(truth * p.log() + (1 - truth) * (1 - p).log())
+def _measured(rows: pl.DataFrame, yardstick: Yardstick) -> list[pl.Series]:
+    """``ok``, ``loss``, ``expected`` and the covariates of each row."""
+    target, scores = yardstick.target, predictions_of(rows["score"], yardstick.target)
+    ok = (rows["status"] < 400).to_numpy() & target.are_predictions(scores)
+    known = ok & rows["label"].is_not_null().to_numpy()
+    codes = _codes(rows["label"].filter(pl.Series(known)), target)
+    expected = yardstick.expected_losses(scores[ok])
+    covariates = target.covariates(codes, scores[known])
+    return [
+        pl.Series("ok", ok),
+        _where("loss", known, yardstick.losses(codes, scores[known])),
+        _where("expected", ok & (expected is not None), np.empty(0) if expected is None else expected),
+        *(_where(COVARIATE + name, known, values) for name, values in covariates.items()),
+    ]
+
+
+def predictions_of(scores: pl.Series, target: TargetKind) -> Floats:
+    """(n, k') what a log's column of numbers or lists says; NaN where there is nothing, or not k' numbers."""
+    if isinstance(scores.dtype, pl.List):
+        k = len(target.columns)
+        scores = scores.to_frame("scores").select(
+            pl.when(pl.col("scores").list.len() == k).then("scores").cast(pl.Array(pl.Float64, k))
+        )["scores"]
+    found = predictions_in(scores)
+    return found if found.shape[1] == len(target.columns) else np.full((len(scores), len(target.columns)), np.nan)
+
+
+def _codes(labels: pl.Series, target: TargetKind) -> LabelCodes:
+    if fault := None if labels.is_empty() else target.label_fault(labels):
+        raise BadInput("labels of the log", f"have {fault.rule}", "take them out of the store, or mend Task.target")
+    return target.codes(labels)
+
+
+def _where(name: str, there: NDArray[np.bool_], values: Floats) -> pl.Series:
+    """A column of the rows that are ``there`` in order; null elsewhere."""
+    column = np.full(there.size, np.nan)
+    column[there] = values
+    return pl.Series(name, column).fill_nan(None)
 
 
 def of_route(rows: pl.DataFrame, route: str, digest: str | None) -> pl.DataFrame:
@@ -65,7 +114,7 @@ def refused() -> pl.Expr:
 
 
 def failed() -> pl.Expr:
-    """An answer of 5xx, one without a finite score, or the refusal of what the other side answered."""
+    """An answer of 5xx, one without a prediction, or the refusal of what the other side answered."""
     return (pl.col("status") >= 500) | ((pl.col("status") < 400) & ~pl.col("ok")) | pl.col("alone")
 
 

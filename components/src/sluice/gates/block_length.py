@@ -11,10 +11,11 @@ from sluice.documents.loss_history import LossHistory
 from sluice.documents.state import ReleaseState
 from sluice.gates.blocks import MINIMUM_HISTORY
 from sluice.gates.online_policy import Online
+from sluice.targets.registry import LOSS_NAMES
 
 DAY_HOURS = 24.0
 """A block's length where nobody knows better: service and users do the same the next day."""
-BY_BLOCK = frozenset({"log_loss", "score_shift", "agreement"})
+BY_BLOCK = frozenset({*LOSS_NAMES, "score_shift", "agreement"})
 """Metrics that are judged by block of event time."""
 HISTORIES = TypeAdapter(tuple[LossHistory, ...])
 

@@ -14,6 +14,8 @@ from sluice.gates.rule_kind import RuleKind
 from sluice.stages.registry import STAGES, strategy_of
 from sluice.stages.section import OnlineRule, OnlineStage
 from sluice.stages.stage import CANDIDATE_ROLE, STABLE_ROLE, RolloutStage, Traffic, arm_in
+from sluice.targets.metric import LOSS
+from sluice.targets.registry import LOSS_NAMES
 
 _OPTIONAL_KEYS = ("margin", "relative_margin", "limit", "alpha", "beta", "per_slice", "minimum_n", "stop_at")
 
@@ -57,7 +59,7 @@ def _of_blocks(online: Online) -> Iterator[Contradiction]:
         return
     needed = FIRST_LOOK * online.block_hours + online.label_maturity_hours
     for name, stage in online.stages.items():
-        compares = any(rule.metric == "log_loss" and not rule.per_slice for rule in stage.rules)
+        compares = any(rule.metric in LOSS_NAMES and not rule.per_slice for rule in stage.rules)
         if compares and not STAGES[name].whole_rollout and stage.maximum_hours < needed:
             text = f"is {online.block_hours:g}: {FIRST_LOOK} blocks and their labels take {needed:g} hours"
             ends = f"{name} ends after {stage.maximum_hours:g}"
@@ -68,7 +70,8 @@ def _stage_contradictions(name: str, stage: OnlineStage) -> Iterator[Contradicti
     """Everything that is wrong with the rules of one stage, in the order of the file."""
     earlier: set[tuple[str, str, bool]] = set()
     for index, rule in enumerate(stage.rules):
-        key = (rule.metric, rule.role, rule.per_slice)
+        metric = LOSS if rule.metric in LOSS_NAMES else rule.metric
+        key = (metric, rule.role, rule.per_slice)
         if key in earlier:
             text = f"{rule.metric} is asked as {rule.role} twice in this stage"
             yield Contradiction(("rules", index, "metric"), text, "keep the stricter one")

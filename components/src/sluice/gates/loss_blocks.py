@@ -2,7 +2,7 @@
 Candidate's loss against stable's with a block of event time as the unit, as far as evidence and history go.
 
     history of this pair ─► blocks, adjusted and shared
-    none, design_effect ──► requests, each worth 1 / design effect        (``log_loss`` itself)
+    none, design_effect ──► requests, each worth 1 / design effect        (the rule itself)
     neither ──────────────► blocks alone, from as many on as a history needs
 """
 
@@ -85,7 +85,8 @@ def block_measurement(question: Question) -> MeasuredInterval | str:
     if not blocks:
         return f"no block of {hours:g} h is over with its labels due"
     history = history if adjustment else replace(history, adjustment=None)
-    what = f"{_WHAT[question.state.is_mirrored]}, {len(blocks)} blocks of {hours:g} h"
+    what = f"{loss_words(question)} against stable {_WHERE[question.state.is_mirrored]}"
+    what += f", {len(blocks)} blocks of {hours:g} h"
     intervals = block_intervals(history, sums, _margin(question), question.alpha, question.block_critical)
     ends = (end[-1] for end in intervals.shared)
     return MeasuredInterval(
@@ -98,7 +99,12 @@ def block_measurement(question: Question) -> MeasuredInterval | str:
     )
 
 
-_WHAT = {True: "log loss against stable on the same requests", False: "log loss against stable in the same windows"}
+_WHERE = {True: "on the same requests", False: "in the same windows"}
+
+
+def loss_words(question: Question) -> str:
+    """As the policy calls the loss."""
+    return question.rule.metric.replace("_", " ")
 
 
 def _margin(question: Question) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -20,10 +21,11 @@ from sluice.gates.contradictions import policy_contradictions
 from sluice.gates.freeze import Freeze
 from sluice.gates.online_policy import Online
 from sluice.gates.roles import OfflineRole
+from sluice.stages.registry import STAGES
 from sluice.stages.section import CONTRADICTION, PolicyModel
 from sluice.strict_yaml import line_of, read_yaml
 from sluice.targets.metric import LOSS, MetricList
-from sluice.targets.registry import METRIC_SCHEMA, is_share, known_metric
+from sluice.targets.registry import LOSS_NAMES, METRIC_SCHEMA, is_share, known_metric
 
 MetricName = Annotated[str, AfterValidator(known_metric), WithJsonSchema(METRIC_SCHEMA)]
 Margin = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -141,7 +143,19 @@ def metric_problem(policy: GatePolicy, metrics: MetricList) -> MetricProblem | N
     for keys, name in places:
         if metrics.find(name) is None:
             return MetricProblem(keys, f"the task has no metric {name!r}", f"choose from {', '.join(metrics.names)}")
-    return None
+    return next(_online_problems(policy.online, metrics), None)
+
+
+def _online_problems(online: Online, metrics: MetricList) -> Iterator[MetricProblem]:
+    for name, stage in online.stages.items():
+        for place, rule in enumerate(stage.rules):
+            keys = ("online", str(STAGES[name].section), "rules", place, "metric")
+            if rule.metric in LOSS_NAMES and rule.metric not in (LOSS, metrics.loss):
+                text = f"the task's loss is {metrics.loss!r}, not {rule.metric!r}"
+                yield MetricProblem(keys, text, f"write {LOSS}, and margins in its unit")
+            if rule.metric == "agreement" and not metrics.can_agree:
+                text = "the task's target does not say when two models agree"
+                yield MetricProblem(keys, text, "leave the rule out, or give the target a tolerance")
 
 
 @functools.lru_cache(maxsize=8)

@@ -18,11 +18,12 @@ from sluice.gates.online_policy import Online
 from sluice.gates.planning import BETA, blocks_needed
 from sluice.stages.registry import STAGES
 from sluice.stages.section import OnlineRule
+from sluice.targets.registry import LOSS_NAMES
 
 
 def expected_end(state: ReleaseState, online: Online, evaluation: Mapping[str, Any]) -> str | None:
     """
-    The event time by which a candidate as good as stable keeps each margin of ``log_loss`` with chance 1 − ``beta``.
+    The event time by which a candidate as good as stable keeps each margin of the loss with chance 1 − ``beta``.
 
     As ``sluice plan`` has it; ``None`` outside of a shadow, without such a rule, and without a history of this pair.
 
@@ -51,7 +52,7 @@ def _history(evaluation: Mapping[str, Any], hours: float) -> LossHistory | None:
 
 
 def _shows(rule: OnlineRule) -> bool:
-    return rule.metric == "log_loss" and rule.role == "guardrail" and not rule.per_slice
+    return rule.metric in LOSS_NAMES and rule.role == "guardrail" and not rule.per_slice
 
 
 def _blocks(history: LossHistory, rule: OnlineRule, online: Online) -> int:

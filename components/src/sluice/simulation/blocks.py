@@ -12,7 +12,7 @@ from sluice.arrays import Floats
 from sluice.documents.evidence import LossBlock
 from sluice.documents.loss_history import LossAdjustment, LossHistory
 from sluice.errors import BadInput
-from sluice.evidence.measurements.blocks import COVARIATES, PLACES, PRODUCTS
+from sluice.evidence.measurements.blocks import product_names, product_places
 from sluice.gates.block_length import DAY_HOURS, BlockLength, length_of_history
 from sluice.gates.blocks import LENGTHS_HOURS, BlockHistory, BlockSums, shortest_length, sums_by_length
 from sluice.gates.loss_history import ArmLosses, block_history, loss_history
@@ -21,7 +21,11 @@ from sluice.simulation.counting import unchecked
 from sluice.simulation.traffic import SimulatedTraffic
 from sluice.simulation.watch import Glance
 from sluice.simulation.worlds import TrafficScale, World
+from sluice.targets.registry import BINARY
 
+COVARIATES = BINARY.covariate_names
+"""Of the simulated population."""
+PLACES, PRODUCTS = product_places(len(COVARIATES)), product_names(COVARIATES)
 HISTORY_DAYS = 60
 """Of the candidate's evaluation; of a replay at most half of all days."""
 _HISTORIES = 16

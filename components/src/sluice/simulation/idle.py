@@ -25,6 +25,7 @@ from sluice.gates.sequential import critical_value
 from sluice.simulation.blocks import BlockTable, arrays_of
 from sluice.simulation.counting import Sums, Tally
 from sluice.stages.section import OnlineRule, OnlineStage
+from sluice.targets.registry import LOSS_NAMES
 
 _LEAST = 0.8
 """Share of the width that is left at least where labels are missing: predictions stand in for them and narrow it."""
@@ -152,7 +153,7 @@ def _quantile(look: Look, rule: OnlineRule, _: OnlineStage, __: Online) -> Can:
     return Can(passing=True, failing=ours > (1 + rule.relative_margin) * theirs)
 
 
-def _log_loss(look: Look, rule: OnlineRule, stage: OnlineStage, online: Online) -> Can:
+def _loss(look: Look, rule: OnlineRule, stage: OnlineStage, online: Online) -> Can:
     if rule.role != "guardrail":
         return ANYTHING
     margin, needed = rule.margin or 0.0, rule.minimum_n or stage.minimum_n
@@ -221,7 +222,7 @@ _VIEWS: dict[str, Callable[[Look, OnlineRule, OnlineStage, Online], Can]] = {
     "label_coverage": _coverage,
     "error_rate": _errors,
     "refusal_rate": _refusals,
-    "log_loss": _log_loss,
+    **dict.fromkeys(LOSS_NAMES, _loss),
     "latency": _latency,
     **{f"latency_p{share}": _quantile for share in (50, 90, 95, 99)},
 }

@@ -39,6 +39,7 @@ from sluice.simulation.replay import (
 from sluice.simulation.replay_peers import peers_on_replay
 from sluice.simulation.report import grid, interval, markdown, percent, require_page, rewrite
 from sluice.simulation.sizes import require_sizes
+from sluice.targets.registry import LOSS_NAMES
 
 HEADINGS = (
     "truth",
@@ -203,16 +204,16 @@ def replay_pairs(policy_path: Path, pairs_path: Path, options: ReplayOptions) ->
 
 def shadow_terms(policy: GatePolicy, options: ReplayOptions) -> ShadowTerms:
     """
-    What the policy's shadow asks of the log loss of all requests; the tightest guardrail where it has several.
+    What the policy's shadow asks of the loss of all requests; the tightest guardrail where it has several.
 
     Raises:
         BadInput: it asks nothing of it, at fixed looks, or at looks that do not divide a day.
     """
     stage = policy.online.shadow
-    rules = [one for one in stage.rules if (one.metric, one.role) == ("log_loss", "guardrail")] if stage else []
+    rules = [one for one in stage.rules if one.metric in LOSS_NAMES and one.role == "guardrail"] if stage else []
     whole = [one for one in rules if not one.per_slice]
     if stage is None or not whole:
-        raise BadInput("online.shadow", "has no log_loss guardrail of all requests", "give a policy with one")
+        raise BadInput("online.shadow", "has no loss guardrail of all requests", "give a policy with one")
     if stage.looks is not None:
         raise BadInput("online.shadow.looks", f"is {stage.looks}, and a replay looks at any time", "leave it out")
     rule = min(whole, key=lambda one: one.margin or 0.0)

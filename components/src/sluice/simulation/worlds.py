@@ -1,7 +1,7 @@
 """
 The worlds that a policy is played against; a new world is one line of ``WORLDS``.
 
-Sizes are told in the policy's own units, so that one table suits every policy: a gap of 1 is the tightest ``log_loss``
+Sizes are told in the policy's own units, so that one table suits every policy: a gap of 1 is the tightest ``loss``
 margin that its stages ask of all requests, an error rate of 1 its tightest limit of ``error_rate``.
 """
 
@@ -14,6 +14,7 @@ from typing import Literal
 from sluice.errors import BadInput
 from sluice.gates.policy import GatePolicy
 from sluice.stages.registry import STAGES
+from sluice.targets.registry import LOSS_NAMES
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ class TrafficScale:
 def scale_of(policy: GatePolicy, requests_a_day: float, look_hours: float | None = None) -> TrafficScale:
     """The tightest margin and error rate of the stages; 0.05 and 0.01 where the policy asks for none."""
     rules = [(name, rule) for name, stage in policy.online.stages.items() for rule in stage.rules]
-    losses = (rule.margin for _, rule in rules if rule.metric == "log_loss" and not rule.per_slice)
+    losses = (rule.margin for _, rule in rules if rule.metric in LOSS_NAMES and not rule.per_slice)
     limits = (rule.limit for _, rule in rules if rule.metric == "error_rate")
     return TrafficScale(
         margin=_least(losses, 0.05),

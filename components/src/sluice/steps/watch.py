@@ -82,9 +82,11 @@ def _known(task: Task, parameters: WatchParameters) -> ProductionFacts:
     card = json.loads(bundle.files.get("card.json", b"{}"))
     live: dict[str, Any] = {}
     if parameters.predictions:
-        store = PredictionStore.open(parameters.predictions, state.task, parameters.environment, os.environ)
+        store = PredictionStore.open(
+            parameters.predictions, state.task, parameters.environment, os.environ, task.target
+        )
         live = _live(task, bundle, card, StoreLog(store), (now - timedelta(days=parameters.days), now))
-    loss = card.get("metrics", {}).get("log_loss")
+    loss = card.get("metrics", {}).get(task.yardstick.metrics.loss)
     return ProductionFacts(**base, **live, holdout_loss=float(loss["value"]) if loss else None)
 
 
@@ -96,7 +98,7 @@ def _live(
     learned = moment_of(card["holdout"]["window"][1]) if card else now
     label_rows = log.gather("labels", min(start, learned), lambda rows: rows.drop("reward", "digest"))
     labels = labels_at(label_rows, now)
-    rows = with_labels(_answered(bundle, log, window), labels, now).filter("ok")
+    rows = with_labels(_answered(bundle, log, window), labels, now, task.yardstick).filter("ok")
     vector = rows["vector"].drop_nulls().struct
     drift = {
         name: Drift(divergence=divergence(profile, vector.field(name)), bins=len(profile.shares) + 1)

@@ -22,6 +22,7 @@ from sluice.targets.probabilities import (
     best_threshold,
     bins_of_equal_mass,
     calibration_covariates,
+    entropies,
     exact_metrics,
     log_losses,
     resampled_ece,
@@ -44,6 +45,7 @@ class Binary(TargetKind):
 
     shares = ("auc", "pr_auc", "ece", "precision", "recall")
     numbers = ("log_loss",)
+    loss_names = ("log_loss",)
     kind: Literal["binary"] = "binary"
 
     @property
@@ -145,6 +147,10 @@ class Binary(TargetKind):
     def losses(self, labels: LabelCodes, predictions: Floats) -> Floats:
         """The log loss of each row."""
         return log_losses(labels, predictions[:, 0])
+
+    def expected_losses(self, predictions: Floats) -> Floats:
+        """The entropy of each score."""
+        return entropies(predictions[:, 0])
 
     def groups(self, predictions: Floats) -> Ints:
         """(n,) the bin of each score."""

@@ -25,6 +25,7 @@ class Counts(TargetKind):
     """A count; predictions are (n, 1) expected counts, above 0."""
 
     numbers = ("deviance", "mae", "bias")
+    loss_names = ("deviance",)
     kind: Literal["counts"] = "counts"
 
     @property

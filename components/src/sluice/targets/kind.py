@@ -110,6 +110,8 @@ class TargetKind(FrozenDocument):
     """Names of metrics from 0 to 1 that the kind can have, ``<n>`` and ``<name>`` for a number and a name in them."""
     numbers: ClassVar[tuple[str, ...]] = ()
     """The same of all others."""
+    loss_names: ClassVar[tuple[str, ...]] = ()
+    """Every name that ``loss_metric`` can be."""
     kind: str
 
     # Labels
@@ -208,6 +210,10 @@ class TargetKind(FrozenDocument):
     def losses(self, labels: LabelCodes, predictions: Floats) -> Floats:
         """(n,) the loss of each row; labels as of ``codes``, or the same in float32."""
 
+    def expected_losses(self, predictions: Floats) -> Floats | None:  # noqa: ARG002
+        """(n,) the loss to be expected were the predictions true; ``None`` where they say nothing of it."""
+        return None
+
     def groups(self, predictions: Floats) -> Ints | None:  # noqa: ARG002
         """What ``resampled`` needs of all rows of a model at once, (n, ...): worked out once for all slices."""
         return None
@@ -282,6 +288,18 @@ class TargetKind(FrozenDocument):
     ) -> NDArray[np.bool_] | None:
         """(n,) whether two models would do the same; ``None`` where nobody can say."""
 
+    @property
+    def can_agree(self) -> bool:
+        """Whether anybody can say that two models would do the same."""
+        none = np.empty((0, len(self.columns)))
+        return self.agreement(none, none, (None, None)) is not None
+
     @abstractmethod
     def covariates(self, labels: LabelCodes, predictions: Floats) -> Mapping[str, Floats]:
         """(n,) each: how wrong a model was on a row, by which blocks of event time are adjusted."""
+
+    @property
+    def covariate_names(self) -> tuple[str, ...]:
+        """Of ``covariates``, in their order."""
+        labels = self.codes(pl.Series([], dtype=self.label_type))
+        return tuple(self.covariates(labels, np.empty((0, len(self.columns)))))

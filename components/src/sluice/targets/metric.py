@@ -64,6 +64,8 @@ class MetricList(NamedTuple):
     """The metric that is the mean of the loss of each row."""
     ranking: str
     """The one that says which baseline is the best."""
+    can_agree: bool = True
+    """Whether anybody can say that two models would do the same."""
 
     def find(self, name: str) -> Metric | None:
         """The metric of this name; ``loss`` is the target's."""

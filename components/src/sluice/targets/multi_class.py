@@ -39,6 +39,7 @@ class MultiClass(TargetKind):
 
     shares = ("accuracy", "macro_f1", "top_<n>", "ece", "recall[<name>]", "ece[<name>]")
     numbers = ("log_loss",)
+    loss_names = ("log_loss",)
     kind: Literal["multi-class"] = "multi-class"
     classes: tuple[str, ...] = Field(min_length=2, max_length=1000)
     top: int = Field(default=3, ge=2)
@@ -152,6 +153,10 @@ class MultiClass(TargetKind):
     def losses(self, labels: LabelCodes, predictions: Floats) -> Floats:
         """Minus the logarithm of the probability of the class that it is."""
         return np.asarray(-np.log(np.clip(_of_label(labels, predictions), CLIP, 1.0)))
+
+    def expected_losses(self, predictions: Floats) -> Floats:
+        """The entropy of the probabilities."""
+        return np.asarray(-(predictions * np.log(np.clip(predictions, CLIP, 1.0))).sum(axis=1))
 
     def exact(self, outcomes: Outcomes) -> dict[str, float]:
         """As ``resampled``; F1 needs rows of several classes."""

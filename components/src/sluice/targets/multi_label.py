@@ -33,6 +33,7 @@ from sluice.targets.probabilities import (
     bins_of_equal_mass,
     calibration_covariates,
     counts_by_score,
+    entropies,
     log_losses,
     sigmoid,
 )
@@ -53,6 +54,7 @@ class MultiLabel(TargetKind):
 
     shares = ("macro_auc", "macro_f1", "subset_accuracy", "auc[<name>]")
     numbers = ("log_loss", "log_loss[<name>]")
+    loss_names = ("log_loss",)
     kind: Literal["multi-label"] = "multi-label"
     names: tuple[str, ...] = Field(min_length=1, max_length=1000)
 
@@ -166,6 +168,10 @@ class MultiLabel(TargetKind):
     def losses(self, labels: LabelCodes, predictions: Floats) -> Floats:
         """The mean over labels of each one's log loss."""
         return np.asarray(log_losses(labels, predictions).mean(axis=1))
+
+    def expected_losses(self, predictions: Floats) -> Floats:
+        """The mean over labels of each one's entropy."""
+        return np.asarray(entropies(predictions).mean(axis=1))
 
     def groups(self, predictions: Floats) -> Ints:
         """(n, k) the bin of each score."""

@@ -75,6 +75,12 @@ def log_losses(labels: Ints, scores: Floats) -> Floats:
     return -np.log(np.where(labels == 1, clipped, 1 - clipped))
 
 
+def entropies(scores: Floats) -> Floats:
+    """The log loss of each score in nats if it were the true probability, in the shape of ``scores``."""
+    clipped = np.clip(scores, CLIP, 1 - CLIP)
+    return np.asarray(-(clipped * np.log(clipped) + (1 - clipped) * np.log(1 - clipped)))
+
+
 def are_shares(values: Floats) -> NDArray[np.bool_]:
     """(n,) whether every number of a row (n, k) is from 0 to 1."""
     return np.asarray(((values >= 0) & (values <= 1)).all(axis=1))

@@ -35,6 +35,8 @@ TARGETS: Mapping[str, type[TargetKind]] = {
     "counts": counts.Counts,
 }
 BINARY = binary.Binary()
+LOSS_NAMES = (LOSS, *dict.fromkeys(name for kind in TARGETS.values() for name in kind.loss_names))
+"""What rules about a target's loss may call it: ``loss``, or by the name that some kind has for its own."""
 _SHARES = tuple(dict.fromkeys(form for kind in TARGETS.values() for form in kind.shares))
 _NUMBERS = tuple(dict.fromkeys(form for kind in TARGETS.values() for form in kind.numbers))
 _OWN = re.escape(OWN) + "[a-z][a-z0-9_]*"
@@ -86,7 +88,7 @@ def target_of(document: Mapping[str, Any]) -> TargetKind:
 def metric_list(target: TargetKind, own: Iterable[TaskMetric] = (), loss: str | None = None) -> MetricList:
     """The metrics of a target, then a task's own; ``loss`` names the one of them that is the loss instead."""
     metrics = (Metric(**metric.model_dump(), low=None) for metric in own)
-    return MetricList((*target.metrics, *metrics), loss or target.loss_metric, target.ranking)
+    return MetricList((*target.metrics, *metrics), loss or target.loss_metric, target.ranking, target.can_agree)
 
 
 def metrics_of(evaluation: Evaluation) -> MetricList:

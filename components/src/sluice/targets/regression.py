@@ -31,6 +31,7 @@ class Regression(TargetKind):
 
     shares = ("coverage",)
     numbers = ("rmse", "mse", "mae", "bias", "r2", "pinball", "width")
+    loss_names = tuple(_LOSSES.values())
     kind: Literal["regression"] = "regression"
     loss: Literal["squared", "absolute", "pinball"] = "squared"
     quantiles: tuple[float, ...] = ()

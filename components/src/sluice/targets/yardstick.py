@@ -94,6 +94,10 @@ class Yardstick:
         loss = next((own for own in self.own if own.name == self.own_loss), None)
         return _row_values(loss, loss.values, labels, predictions) if loss else self.target.losses(labels, predictions)
 
+    def expected_losses(self, predictions: Floats) -> Floats | None:
+        """As of ``TargetKind.expected_losses``; of an own loss nobody knows."""
+        return None if self.own_loss else self.target.expected_losses(predictions)
+
     def exact(self, outcomes: Outcomes) -> dict[str, float]:
         """Every metric that is defined on these rows."""
         means = {name: float(mean) for name, mean in self._own_means(outcomes, RowSums()).items()}

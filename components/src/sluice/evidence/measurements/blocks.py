@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,17 +18,25 @@ from sluice.evidence.measurements.measurement import Measurement, Part, StageRow
 from sluice.evidence.measurements.pairs import decided_alike
 from sluice.evidence.measurements.points import DataPoint, PointIndex
 from sluice.evidence.moments import moments_by, rounded
-from sluice.targets.probabilities import calibration_covariates
+from sluice.evidence.rows import COVARIATE
 
 _HOUR = timedelta(hours=1)
 _SUMS = ("weight", "difference", "sampling")
 _COUNTS = ("requests", "labelled")
 _SCORES = ("shift", "same")
-COVARIATES = ("residual", "residual_logit")
-"""Of ``calibration_covariates``."""
-PLACES = (np.array([0, 0, 1, 1, 2]), np.array([1, 2, 1, 2, 2]))
-"""Of each product in the covariances of the loss and the covariates."""
-PRODUCTS = tuple(product_name(*(("loss", *COVARIATES)[place] for place in pair)) for pair in zip(*PLACES, strict=True))
+
+
+def product_places(covariates: int) -> tuple[Ints, Ints]:
+    """Of each product in the covariances of the loss and so many covariates; the loss by itself is none."""
+    first, second = np.triu_indices(covariates + 1)
+    return first[1:], second[1:]
+
+
+def product_names(covariates: Sequence[str]) -> tuple[str, ...]:
+    """In the order of ``product_places``."""
+    names = ("loss", *covariates)
+    pairs = zip(*product_places(len(covariates)), strict=True)
+    return tuple(product_name(names[first], names[second]) for first, second in pairs)
 
 
 def _from_rows(rows: StageRows) -> Part:
@@ -49,15 +57,15 @@ def _paired(rows: StageRows, since: datetime) -> Iterator[LossBlock]:
     pairs = rows.pairs.with_columns(block=_number(rows.block, since))
     requests = pairs["block"].to_numpy().astype(np.int64)
     known = pairs.filter(pl.col("difference").is_not_null())
-    place, labels = known["block"].to_numpy().astype(np.int64), known["label"].to_numpy()
-    covariates = calibration_covariates(labels, known["score_s"].to_numpy())
+    place = known["block"].to_numpy().astype(np.int64)
     size = int(requests.max(initial=-1)) + 1
     counts, labelled = np.bincount(requests, minlength=size), np.bincount(place, minlength=size)
     difference = _summed(place, known["difference"].to_numpy(), size)
-    sums = {name: _summed(place, values, size) for name, values in covariates.items()}
-    shift = _summed(requests, (pairs["score"] - pairs["score_s"]).abs().to_numpy(), size)
+    names = rows.target.covariate_names
+    sums = {name: _summed(place, known[COVARIATE + name].to_numpy(), size) for name in names}
+    shift = _summed(requests, pairs["shift"].to_numpy(), size)
     alike = decided_alike(rows)
-    same = None if alike is None else np.bincount(requests, alike.to_numpy(), minlength=size).astype(np.int64)
+    same = None if alike is None else np.bincount(requests, alike, minlength=size).astype(np.int64)
     for number in np.flatnonzero(counts).tolist():
         yield LossBlock(
             start=iso(since + number * rows.block),
@@ -85,7 +93,9 @@ def _of_arms(rows: StageRows, since: datetime) -> Iterator[LossBlock]:
             requests[block] = requests.get(block, 0) + n
     strata: dict[str, list[tuple[float, ...]]] = {}
     losses = [moments_by(side, ["block", "window"], "loss") for side in cohort.values()]
-    surprises = _surprises(cohort["stable"])
+    names = rows.target.covariate_names
+    products = product_names(names)
+    surprises = _surprises(cohort["stable"], names)
     for (block, window), stratum in strata_by(*losses):
         ours, theirs = stratum.candidate, stratum.stable
         weight = ours.n * theirs.n / (ours.n + theirs.n)
@@ -94,9 +104,9 @@ def _of_arms(rows: StageRows, since: datetime) -> Iterator[LossBlock]:
         surprise = _weighted(surprises[block, window], weight)
         strata.setdefault(block, []).append((*one, *surprise))
     for block in sorted(requests, key=int):
-        columns = zip(*strata.get(block, [(0.0,) * (4 + len(COVARIATES) + len(PRODUCTS))]), strict=True)
+        columns = zip(*strata.get(block, [(0.0,) * (4 + len(names) + len(products))]), strict=True)
         weight, difference, sampling, labelled, *more = (sum(column) for column in columns)
-        sums = dict(zip((*COVARIATES, *PRODUCTS), map(rounded, more), strict=True))
+        sums = dict(zip((*names, *products), map(rounded, more), strict=True))
         yield LossBlock(
             start=iso(since + int(block) * rows.block),
             requests=requests[block],
@@ -104,20 +114,19 @@ def _of_arms(rows: StageRows, since: datetime) -> Iterator[LossBlock]:
             weight=rounded(weight),
             difference=rounded(difference),
             sampling=rounded(sampling),
-            covariates={name: sums[name] for name in COVARIATES},
-            products={name: sums[name] for name in PRODUCTS},
+            covariates={name: sums[name] for name in names},
+            products={name: sums[name] for name in products},
         )
 
 
-def _surprises(stable: pl.DataFrame) -> dict[tuple[str, str], Floats]:
+def _surprises(stable: pl.DataFrame, names: Sequence[str]) -> dict[tuple[str, str], Floats]:
     """
-    Stable's loss and covariates on the requests that it answered, (n, 3) by block and window.
+    Stable's loss and covariates on the requests that it answered, (n, 1 + covariates) by block and window.
 
     It says nothing of the requests that went to the candidate, but in a window chance alone decided which went where.
     """
     labels = stable.filter(pl.col("loss").is_not_null()).sort("block", "window", maintain_order=True)
-    surprise = calibration_covariates(labels["label"].to_numpy(), labels["score"].to_numpy())
-    columns = np.column_stack([labels["loss"].to_numpy(), *(surprise[name] for name in COVARIATES)])
+    columns = np.column_stack([labels[name].to_numpy() for name in ("loss", *(COVARIATE + one for one in names))])
     groups, first = {}, 0
     for block, window, n in labels.group_by("block", "window", maintain_order=True).len().iter_rows():
         groups[block, window] = columns[first : first + n]
@@ -126,9 +135,9 @@ def _surprises(stable: pl.DataFrame) -> dict[tuple[str, str], Floats]:
 
 
 def _weighted(columns: Floats, weight: float) -> list[float]:
-    """Weighted means of the covariates, and what they and the loss have in common, in the order of ``PRODUCTS``."""
+    """Weighted means of the covariates, and what they and the loss have in common: ``product_places``."""
     common = weight**2 * np.cov(columns, rowvar=False) / len(columns)
-    return [*(weight * columns[:, 1:].mean(axis=0)).tolist(), *common[PLACES].tolist()]
+    return [*(weight * columns[:, 1:].mean(axis=0)).tolist(), *common[product_places(columns.shape[1] - 1)].tolist()]
 
 
 def _to_points(evidence: Evidence) -> Iterator[DataPoint]:
@@ -169,7 +178,7 @@ def _named(points: PointIndex, series: str, start: str) -> dict[str, float]:
 
 MEASUREMENT = Measurement(
     "blocks",
-    "Log loss against stable by block of event time; window: the block's beginning, feature: a covariate's name.",
+    "Loss against stable by block of event time; window: the block's beginning, feature: a covariate's name.",
     _from_rows,
     _from_points,
     _to_points,

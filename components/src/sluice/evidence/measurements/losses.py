@@ -1,4 +1,4 @@
-"""Labels of each arm, and the log loss that they say: of the whole cohort, and window by window."""
+"""Labels of each arm, and the loss that they say: of the whole cohort, and window by window."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def _strata_to_points(evidence: Evidence) -> Iterator[DataPoint]:
 
 LABELS = Measurement(
     "labels",
-    "Labels that are due and in, and log loss; window empty: an arm's whole cohort; slice empty: all requests.",
+    "Labels that are due and in, and loss; window empty: an arm's whole cohort; slice empty: all requests.",
     _from_rows,
     _from_points,
     _to_points,
@@ -139,7 +139,7 @@ DELAYS = Measurement(
 )
 STRATA = Measurement(
     "strata",
-    "Log loss in one window, and the parts of the prediction-powered mean where labels are missing.",
+    "Loss in one window, and the parts of the prediction-powered mean where labels are missing.",
     _strata_from_rows,
     lambda points: {"strata": strata_of(points)},
     _strata_to_points,

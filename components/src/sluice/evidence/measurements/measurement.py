@@ -14,6 +14,7 @@ from sluice.documents.evidence import SIDES, ArmMoments, Cells, Evidence, Moment
 from sluice.documents.state import ReleaseState
 from sluice.evidence.measurements.points import DataPoint, PointIndex, sums
 from sluice.evidence.moments import moments
+from sluice.targets.kind import TargetKind
 from sluice.tasks.task import Slice
 
 Part = Mapping[str, Any]
@@ -45,13 +46,14 @@ class StageRows:
     """Summed columns of ``sluice.evidence.minutes``, of ``served``."""
     pairs: pl.DataFrame
     """
-    In shadow, a row a request that both answered: the candidate's columns, stable's ``score_s, loss_s, latency_ms_s``,
-    ``event_time``, ``label``, and ``difference`` of the losses.
+    In shadow, a row a request that both answered: the candidate's columns, stable's ``score_s, loss_s, latency_ms_s``
+    and covariates, ``event_time``, ``label``, ``difference`` of the losses, and ``shift`` of the predictions.
     """
     profiles: Mapping[str, FeatureProfile]
     slices: tuple[Slice, ...]
-    thresholds: Mapping[str, float]
-    """Score from which a digest decides positive."""
+    target: TargetKind
+    thresholds: Mapping[str, float | None]
+    """Score from which a digest decides positive, ``None`` where its kind has none."""
     cells: Cells | None
 
 

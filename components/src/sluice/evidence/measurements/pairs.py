@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import polars as pl
+import numpy as np
+from numpy.typing import NDArray
 
-from sluice.documents.evidence import Evidence, Pairs, Share
+from sluice.documents.evidence import SIDES, Evidence, Pairs, Share
 from sluice.evidence.measurements.measurement import Measurement, Part, StageRows
 from sluice.evidence.measurements.points import DataPoint, PointIndex, sums
 from sluice.evidence.moments import moments
+from sluice.evidence.rows import predictions_of
 
 
 def _from_rows(rows: StageRows) -> Part:
     pairs = rows.pairs
-    shift = moments((pairs["score"] - pairs["score_s"]).abs())
-    return {"pairs": Pairs(shift=shift, loss=moments(pairs["difference"]), agreement=_agreement(rows))}
+    return {
+        "pairs": Pairs(shift=moments(pairs["shift"]), loss=moments(pairs["difference"]), agreement=_agreement(rows))
+    }
 
 
 def _agreement(rows: StageRows) -> Share | None:
@@ -23,13 +26,17 @@ def _agreement(rows: StageRows) -> Share | None:
     return None if same is None else Share(n=len(same), hits=int(same.sum()))
 
 
-def decided_alike(rows: StageRows) -> pl.Series | None:
-    """Of each pair whether both sides decide the same; ``None`` where there is no pair, or a threshold is unknown."""
-    pairs, state = rows.pairs, rows.state
-    candidate, stable = (rows.thresholds.get(digest or "") for digest in (state.candidate, state.stable))
-    if pairs.is_empty() or candidate is None or stable is None:
+def decided_alike(rows: StageRows) -> NDArray[np.bool_] | None:
+    """
+    Of each pair whether both sides decide the same; ``None`` where there is no pair, a threshold is unknown, or the
+    kind of target does not say.
+    """
+    pairs, sides = rows.pairs, [getattr(rows.state, side) or "" for side in SIDES]
+    if pairs.is_empty() or not all(side in rows.thresholds for side in sides):
         return None
-    return (pairs["score"] >= candidate) == (pairs["score_s"] >= stable)
+    ours, theirs = (predictions_of(pairs[name], rows.target) for name in ("score", "score_s"))
+    first, second = (rows.thresholds[side] for side in sides)
+    return rows.target.agreement(ours, theirs, (first, second))
 
 
 def _to_points(evidence: Evidence) -> Iterator[DataPoint]:

@@ -16,10 +16,16 @@ from sluice.gates.sequential import Interval
 def _judge(question: Question) -> tuple[Reason, ...]:
     same = question.evidence.pairs.agreement
     if same is None:
-        return (no_evidence(question, "agreement", "no request was decided by both sides"),)
+        return (no_evidence(question, "agreement", _UNKNOWN[question.evidence.pairs.shift is not None]),)
     what = f"{same.hits} of {same.n} requests were decided the same by both sides"
     measurement = _of_requests(question, same, what) if requests_count(question) else _of_blocks(question, same, what)
     return (reason_of(question, "agreement", measurement),)
+
+
+_UNKNOWN = {
+    False: "no request was decided by both sides",
+    True: "both sides answered, and the kind of target does not say when they agree, or a threshold is not known",
+}
 
 
 def _of_blocks(question: Question, same: Share, what: str) -> MeasuredInterval | str:

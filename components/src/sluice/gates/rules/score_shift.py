@@ -27,7 +27,7 @@ def _of_requests(question: Question) -> MeasuredInterval | str:
 
 KIND = RuleKind(
     metric="score_shift",
-    about="Mean absolute difference of both sides' scores on the same request: how much users would notice.",
+    about="Mean distance of both sides' predictions on the same request: how much users would notice.",
     unit="score",
     judge=_judge,
     roles=("limit",),

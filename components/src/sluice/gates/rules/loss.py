@@ -1,4 +1,8 @@
-"""Does the candidate predict as well as stable, on requests whose labels are in?"""
+"""
+Does the candidate predict as well as stable, on requests whose labels are in?
+
+By the loss of the task's target, whichever that is: a policy says ``loss``, or calls it by its own name.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,13 @@ from collections.abc import Iterable
 
 from sluice.documents.evidence import Imputed, Moments, Stratum
 from sluice.documents.verdict import Reason, Verdict
-from sluice.gates.loss_blocks import block_measurement, effect_of, history_of_pair
+from sluice.gates.loss_blocks import block_measurement, effect_of, history_of_pair, loss_words
 from sluice.gates.reasons import MeasuredInterval, interval_reason, no_evidence, reason_of
 from sluice.gates.rule_kind import ARM_N, Question, RuleKind
 from sluice.gates.sequential import MeanEstimate, SampleMoments, prediction_powered_mean, stratified_difference
 from sluice.gates.slices import by_slice
+from sluice.targets.metric import LOSS
+from sluice.targets.registry import LOSS_NAMES
 
 _Strata = list[tuple[SampleMoments, SampleMoments]]
 
@@ -19,7 +25,7 @@ def _judge(question: Question) -> tuple[Reason, ...]:
     if question.rule.per_slice:
         return _by_slice(question)
     if history_of_pair(question) or question.online.design_effect is None:
-        return (_with_reserve(question, reason_of(question, "log_loss", block_measurement(question))),)
+        return (_with_reserve(question, reason_of(question, question.rule.metric, block_measurement(question))),)
     effect = question.online.design_effect
     return _paired(question, effect) if question.state.is_mirrored else _stratified(question, effect)
 
@@ -39,21 +45,24 @@ def _by_slice(question: Question) -> tuple[Reason, ...]:
     effect = effect_of(question)
     if effect is None:
         text = "no history says how far requests of one time depend on each other, and the policy no design_effect"
-        return (no_evidence(question, "log_loss", text, "slices"),)
+        return (no_evidence(question, question.rule.metric, text, "slices"),)
     slices = question.evidence.slices
     if question.state.is_mirrored:
         pairs = {name: part.pairs for name, part in slices.items() if part.pairs}
         counts = {name: one.n for name, one in pairs.items()}
         return by_slice(
             question,
-            "log_loss",
+            question.rule.metric,
             counts,
             lambda name, at: _plainly(question, _of_pairs(question, pairs[name], at, effect)),
         )
     strata = {name: _samples(part.strata) for name, part in slices.items()}
     sizes = {name: _size(one) for name, one in strata.items()}
     return by_slice(
-        question, "log_loss", sizes, lambda name, at: _plainly(question, _of_strata(question, strata[name], at, effect))
+        question,
+        question.rule.metric,
+        sizes,
+        lambda name, at: _plainly(question, _of_strata(question, strata[name], at, effect)),
     )
 
 
@@ -66,13 +75,13 @@ def _plainly(question: Question, measurement: MeasuredInterval) -> MeasuredInter
 def _paired(question: Question, effect: float) -> tuple[Reason, ...]:
     loss = question.evidence.pairs.loss
     if loss is None or loss.n < ARM_N:
-        return (no_evidence(question, "log_loss", "too few paired requests with labels"),)
-    return (interval_reason(question, "log_loss", _of_pairs(question, loss, question.alpha, effect)),)
+        return (no_evidence(question, question.rule.metric, "too few paired requests with labels"),)
+    return (interval_reason(question, question.rule.metric, _of_pairs(question, loss, question.alpha, effect)),)
 
 
 def _of_pairs(question: Question, loss: Moments, alpha: float, effect: float) -> MeasuredInterval:
     mean = MeanEstimate(loss.mean, loss.variance / loss.n, loss.n)
-    what = "log loss against stable on the same requests"
+    what = f"{loss_words(question)} against stable on the same requests"
     return _measurement(question, mean, alpha, question.minimum_n, effect, what)
 
 
@@ -90,12 +99,12 @@ def _stratified(question: Question, effect: float) -> tuple[Reason, ...]:
     strata = _samples(question.evidence.strata)
     if not _size(strata):
         text = "too few labelled requests of both sides in the same windows"
-        return (no_evidence(question, "log_loss", text),)
-    return (interval_reason(question, "log_loss", _of_strata(question, strata, question.alpha, effect)),)
+        return (no_evidence(question, question.rule.metric, text),)
+    return (interval_reason(question, question.rule.metric, _of_strata(question, strata, question.alpha, effect)),)
 
 
 def _of_strata(question: Question, strata: _Strata, alpha: float, effect: float) -> MeasuredInterval:
-    what = f"log loss against stable in the same windows{_partial(question)}"
+    what = f"{loss_words(question)} against stable in the same windows{_partial(question)}"
     return _measurement(question, stratified_difference(strata), alpha, 2 * question.minimum_n, effect, what)
 
 
@@ -133,15 +142,24 @@ def _sample(moments: Moments, imputed: Imputed | None) -> SampleMoments:
     )
 
 
-KIND = RuleKind(
-    metric="log_loss",
-    about="Candidate's mean log loss minus stable's on requests whose labels are in: on the same requests in shadow, "
-    "within windows that both answered in canary and confirm.",
-    unit="nats a request",
-    judge=_judge,
-    roles=("success", "guardrail", "deterioration"),
-    needs="has_traffic",
-    sliced=True,
-    planned=True,
-    pooled=True,
+def _kind(name: str) -> RuleKind:
+    return RuleKind(
+        metric=name,
+        about=_ABOUT if name == LOSS else "`loss`, of a task whose loss is called so; of another one it is refused.",
+        unit=_UNITS.get(name, "the loss's unit"),
+        judge=_judge,
+        roles=("success", "guardrail", "deterioration"),
+        needs="has_traffic",
+        sliced=True,
+        planned=True,
+        pooled=True,
+    )
+
+
+_ABOUT = (
+    "Candidate's mean loss minus stable's on requests whose labels are in: on the same requests in shadow, within "
+    "windows that both answered in canary and confirm. Which loss that is, the kind of target says."
 )
+_UNITS = {"log_loss": "nats a request"}
+KINDS = tuple(_kind(name) for name in LOSS_NAMES)
+"""One rule by several names: a policy that calls the loss as another kind of target does is refused."""
