@@ -92,10 +92,10 @@ def _saved_model(folder: Path) -> tuple[Callable[[Any], Any], int]:
     import tensorflow as tf
 
     _check_operations(folder)
-    signatures = tf.saved_model.load(str(folder)).signatures
-    if "serving_default" not in signatures:
+    model = tf.saved_model.load(str(folder))
+    if "serving_default" not in model.signatures:
         raise _refusal(folder, "has no signature serving_default")
-    signature = signatures["serving_default"]
+    signature = model.signatures["serving_default"]
     inputs = signature.structured_input_signature[1]
     if len(inputs) != 1 or len(signature.structured_outputs) != 1:
         raise _refusal(
@@ -104,7 +104,11 @@ def _saved_model(folder: Path) -> tuple[Callable[[Any], Any], int]:
     (name, tensor), (output,) = next(iter(inputs.items())), signature.structured_outputs
     if tensor.dtype != tf.float32 or tensor.shape.rank != 2:
         raise _refusal(folder, f"has an input {tensor.dtype.name} {tensor.shape}, need float32 (n, width)")
-    return lambda rows: signature(**{name: rows})[output], _width(folder, tensor.shape[1])
+
+    def saved(rows: Any) -> Any:
+        return model.signatures["serving_default"](**{name: rows})[output]  # the model holds the variables
+
+    return saved, _width(folder, tensor.shape[1])
 
 
 def _check_operations(folder: Path) -> None:
