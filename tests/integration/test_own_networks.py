@@ -42,7 +42,7 @@ def test_a_network_learns_comes_back_and_answers_as_its_file(family: str, frame:
     assert (file.format, file.parameters) == ("litert", record.parameters)
     scores = LiteRTScorer(file.data).scores(test.x)
     assert np.abs(scores - sigmoid(teacher.logits(test.x))).max() < 1e-5
-    assert abs(scores.mean() - test.y.mean()) < 0.1
+    assert abs(scores.mean() - test.y.mean()) < 0.15, "after one epoch"
 
 
 @pytest.mark.parametrize("name", list(WRONG))

@@ -357,7 +357,7 @@ def _refuses(message: str, path: Path, **more: Any) -> None:
 
 @pytest.mark.parametrize(
     ("margins", "looks", "message"),
-    [((), "", "has no log_loss guardrail of all requests"), ((0.05,), "\n    looks: 5", "online.shadow.looks: is 5")],
+    [((), "", "has no loss guardrail of all requests"), ((0.05,), "\n    looks: 5", "online.shadow.looks: is 5")],
 )
 def test_a_policy_whose_shadow_asks_something_else_is_refused(
     tmp_path: Path, margins: tuple[float, ...], looks: str, message: str

@@ -95,21 +95,21 @@ class _Line(_Strict):
     """Of several numbers; one is the score."""
 
 
-_Label = TypeVar("_Label")
+_LabelValue = TypeVar("_LabelValue")
 
 
-class _LabelEntry(_Strict, Generic[_Label]):
+class _LabelEntry(_Strict, Generic[_LabelValue]):
     """What became of one request."""
 
     request_id: Identifier
-    label: _Label
+    label: _LabelValue
     label_time: Instant | None = None
     reward: _Finite | None = None
     digest: Digest | None = None
 
 
-class _Labels(_Strict, Generic[_Label]):
-    labels: Annotated[list[_LabelEntry[_Label]], Field(min_length=1, max_length=MAX_LABELS)]
+class _Labels(_Strict, Generic[_LabelValue]):
+    labels: Annotated[list[_LabelEntry[_LabelValue]], Field(min_length=1, max_length=MAX_LABELS)]
 
 
 _JSON_TYPES: Mapping[str, Any] = {
