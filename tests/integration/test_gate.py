@@ -354,10 +354,9 @@ def test_an_api_server_that_is_down_is_a_cluster_that_is_not_applied(
     assert told["cluster"].startswith("the API server: does not answer about argoproj.io/v1alpha1/argocd/applications")
 
 
-@pytest.fixture(scope="module")
-def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
-    """One for all: each test's stage begins after the one before; the last takes the candidate's server away."""
-    with town_in(tmp_path_factory.mktemp("town")) as found:
+@pytest.fixture
+def town(tmp_path: Path) -> Iterator[Town]:
+    with town_in(tmp_path / "town") as found:
         found.settle()
         time.sleep(11)  # servers have been there for a while when a stage begins
         yield found
