@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from sluice.errors import BadInput
-from sluice.models.runtime import LiteRTScorer, sigmoid
+from sluice.models.runtime import LiteRTScorer
+from sluice.targets.probabilities import sigmoid
 from sluice.training.determinism import start_tensorflow
 from sluice.training.families.family import read_teacher
 from sluice.training.families.registry import family_of

@@ -28,7 +28,6 @@ from sluice.simulation.replay import (
     TRUTHS,
     DayTable,
     Draws,
-    RuleSummary,
     ShadowTerms,
     contiguous_draws,
     day_table,
@@ -36,6 +35,7 @@ from sluice.simulation.replay import (
     resampled_draws,
 )
 from sluice.simulation.replay_command import Replay, ReplayOptions, replay_pairs
+from sluice.simulation.rule_summary import RuleSummary
 from sluice.targets.probabilities import calibration_covariates
 
 _POLICY = MANIFESTS / "overlays" / "dev" / "gate-policy.yaml"

@@ -228,9 +228,7 @@ def simulate(
     Example: sluice simulate POLICY.yaml --replay pairs.parquet --hours 720
     """
     of_replay = bool(part or margin_sd is not None or hours is not None or contiguous)
-    _require_one_way_to_simulate(replay, of_worlds=bool(world), of_replay=of_replay)
-    if compare and contiguous:
-        raise BadInput("--compare", "draws days again, for other tools wait longer", "leave out --contiguous")
+    _require_one_way_to_simulate(replay, of_worlds=bool(world), of_replay=of_replay, both_orders=compare and contiguous)
     if replay:
         from sluice.simulation import replay_command
 
@@ -257,11 +255,13 @@ def simulate(
     command.show(simulated, as_json=as_json)
 
 
-def _require_one_way_to_simulate(replay: Path | None, *, of_worlds: bool, of_replay: bool) -> None:
+def _require_one_way_to_simulate(replay: Path | None, *, of_worlds: bool, of_replay: bool, both_orders: bool) -> None:
     if replay and of_worlds:
         raise BadInput("--replay", "plays its own days", "leave out --world")
     if of_replay and not replay:
         raise BadInput("--slice, --margin-sd, --hours, --contiguous", "are of a replay", "give --replay PAIRS")
+    if both_orders:
+        raise BadInput("--compare", "draws days again, for other tools wait longer", "leave out --contiguous")
 
 
 def _uninterrupted(played: Callable[[], _Played], write: Path | None) -> _Played:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -10,8 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from sluice.terminal import JsonOption, MomentOption, clock, release_history, show, who
-from sluice.workspace import Workspace
+from sluice.terminal import JsonOption, MomentOption, clock, model_store, release_history, show, who
 
 
 def import_(
@@ -72,9 +70,7 @@ def import_(
             [escape(line) for line in (*lines, f"next: sluice propose {candidate.bundle} --env ENV --frame {frame}")],
         )
         return
-    here = "" if os.environ.get("SLUICE_REPOSITORY") else str(Workspace.from_environment().bundles)
-    place = EvaluationPlace(frame=frame, task=task)
-    store = here if bundles is None else bundles
+    place, store = EvaluationPlace(frame=frame, task=task), model_store(bundles)
     proposal = propose_bundle(release_history(env), str(candidate.bundle), store, place, who(), now or clock())
     decision = proposal.decision.model_dump(mode="json") if proposal.decision else None
     show(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -10,8 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from sluice.terminal import JsonOption, MomentOption, clock, release_history, show, who
-from sluice.workspace import Workspace
+from sluice.terminal import JsonOption, MomentOption, clock, model_store, release_history, show, who
 
 
 def propose(
@@ -47,10 +45,8 @@ def propose(
     """
     from sluice.operations.propose import EvaluationPlace, propose_bundle
 
-    here = "" if os.environ.get("SLUICE_REPOSITORY") else str(Workspace.from_environment().bundles)
-    store = here if bundles is None else bundles
     place = EvaluationPlace(evaluation, frame, task)
-    proposal = propose_bundle(release_history(env), bundle, store, place, who(), now or clock())
+    proposal = propose_bundle(release_history(env), bundle, model_store(bundles), place, who(), now or clock())
     decision = proposal.decision.model_dump(mode="json") if proposal.decision else None
     show(asdict(proposal) | {"decision": decision}, as_json, [escape(proposal.text)])
     if proposal.forbidden:

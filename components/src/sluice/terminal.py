@@ -26,6 +26,13 @@ MomentOption = Annotated[
 ]
 
 
+def model_store(named: str | None) -> str:
+    """The store of models: the one that is named, else this machine's, where the release history is here too."""
+    if named is not None:
+        return named
+    return "" if os.environ.get("SLUICE_REPOSITORY") else str(Workspace.from_environment().bundles)
+
+
 def release_history(environment: str, patience_s: float | None = None) -> GitOps:
     """
     The GitOps repository of the workspace that the environment variables name, or the one at ``SLUICE_REPOSITORY``.

@@ -8,9 +8,9 @@ from typing import Literal
 
 from sluice.models.formats.litert import LiteRTScorer
 from sluice.models.formats.onnx import OnnxScorer
-from sluice.models.scorer import Scorer, sigmoid
+from sluice.models.scorer import Scorer
 
-__all__ = ["FORMATS", "Format", "FormatName", "LiteRTScorer", "OnnxScorer", "Scorer", "sigmoid"]
+__all__ = ["FORMATS", "Format", "FormatName", "LiteRTScorer", "OnnxScorer", "Scorer"]
 
 FormatName = Literal["litert", "onnx"]
 

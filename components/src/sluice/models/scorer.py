@@ -12,6 +12,7 @@ import numpy as np
 
 from sluice.arrays import Floats, Floats32
 from sluice.errors import BadInput
+from sluice.targets.probabilities import sigmoid
 
 _TIMED_ROWS = 256
 
@@ -125,8 +126,3 @@ def probabilities(raw: Floats) -> Floats:
     logit = float(raw[0, 0])
     small = math.exp(-abs(logit))
     return np.array([(1.0 if logit >= 0 else small) / (1.0 + small)])
-
-
-def sigmoid(logits: Floats) -> Floats:
-    """The logistic function, without overflow."""
-    return np.where(logits >= 0, 1.0, np.exp(np.minimum(logits, 0))) / (1.0 + np.exp(-np.abs(logits)))

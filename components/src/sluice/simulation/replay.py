@@ -34,7 +34,8 @@ from sluice.gates.rule_kind import ARM_N
 from sluice.gates.sequential import critical_value
 from sluice.simulation.blocks import HISTORY_DAYS
 from sluice.simulation.pairs import LabelledPairs
-from sluice.simulation.summary import Proportion, wilson
+from sluice.simulation.rule_summary import RuleSummary
+from sluice.simulation.summary import wilson
 
 TRUTHS = {"equal": 0.0, "half the margin": 0.5, "at the margin": 1.0, "twice the margin": 2.0}
 """How much worse the candidate is, in margins."""
@@ -129,27 +130,6 @@ class Draws(NamedTuple):
     history: Ints
     days: Ints
     truth: Ints
-
-
-@dataclass(frozen=True)
-class RuleSummary:
-    """How one rule fares under one truth."""
-
-    rule: str
-    truth: str
-    promoted: Proportion
-    rolled_back: Proportion
-    out_of_time: Proportion
-    wrong: Proportion
-    """Rolled back where it is better than the margin; promoted where it is not."""
-    days: float
-    """Median to the end, running out of time with it."""
-    requests: float
-    """Median to the end."""
-    miscoverage: Proportion | None
-    """Rollouts whose interval excluded the truth at some look, up to the last; ``None`` of a rule without one."""
-    exposed: float = 0.0
-    """Median of the requests that users got the candidate's answer to: none in a shadow."""
 
 
 def day_table(pairs: LabelledPairs, terms: ShadowTerms) -> DayTable:
@@ -270,21 +250,27 @@ def _concatenated(parts: list[_Ends]) -> _Ends:
 def _play(table: DayTable, terms: ShadowTerms, draws: Draws) -> dict[tuple[str, str], _Ends]:
     arrived = _by_look(table, terms, draws.days)
     ends: dict[tuple[str, str], _Ends] = {}
-    for truth, rule, sequence in _sequences(table, terms, draws, arrived):
+    for truth, rule, sequence in _sequences(table, terms, draws, arrived, tuple(TRUTHS)):
         reserve = 0.0 if rule == PER_REQUEST else terms.reserve
         ends[truth, rule] = _ends(sequence, TRUTHS[truth] * terms.margin, arrived, terms, reserve=reserve)
     return ends
 
 
+def true_differences(table: DayTable, draws: Draws) -> Floats:
+    """(R,) mean difference over the days that say what is true of each rollout."""
+    sums = table.whole
+    return np.asarray(sums.judged[draws.truth].sum(axis=1) / sums.counts[draws.truth].sum(axis=1))
+
+
 def _sequences(
-    table: DayTable, terms: ShadowTerms, draws: Draws, arrived: Floats
+    table: DayTable, terms: ShadowTerms, draws: Draws, arrived: Floats, truths: tuple[str, ...]
 ) -> Iterator[tuple[str, str, IntervalSequence]]:
-    truth = table.whole.judged[draws.truth].sum(axis=1) / table.whole.counts[draws.truth].sum(axis=1)
+    truth = true_differences(table, draws)
     critical = _critical_values(arrived[..., 0], terms)
     histories = _histories(table, terms, draws)
     every = np.arange(1, terms.looks + 1)
-    for name, margins in TRUTHS.items():
-        shift = margins * terms.margin - truth
+    for name in truths:
+        shift = TRUTHS[name] * terms.margin - truth
         yield name, PER_REQUEST, IntervalSequence(_per_request(arrived, critical, shift), every)
         plain, shared = _by_block(table, terms, draws, shift, histories)
         looks = terms.look_of_block(np.arange(1, plain.low.shape[1] + 1))
@@ -298,7 +284,7 @@ def misled(table: DayTable, terms: ShadowTerms, draws: Draws) -> dict[str, Inter
     """
     part = next(_chunks(draws))
     arrived = _by_look(table, terms, part.days)
-    by_rule = {rule: one for truth, rule, one in _sequences(table, terms, part, arrived) if truth == "at the margin"}
+    by_rule = {rule: one for _, rule, one in _sequences(table, terms, part, arrived, ("at the margin",))}
     promoted = _ends(by_rule[PER_REQUEST], terms.margin, arrived, terms).verdict == 1
     if not promoted.any():
         return None
@@ -388,16 +374,13 @@ def _ends(
 
 
 def _summary(rule: str, truth: str, terms: ShadowTerms, ends: _Ends) -> RuleSummary:
-    n = len(ends.verdict)
-    promoted, back, neither = (wilson(int((ends.verdict == value).sum()), n) for value in (1, -1, 0))
-    return RuleSummary(
-        rule=rule,
-        truth=truth,
-        promoted=promoted,
-        rolled_back=back,
-        out_of_time=neither,
-        wrong=back if TRUTHS[truth] < 1 else promoted,
+    promoted, back, neither = (int((ends.verdict == value).sum()) for value in (1, -1, 0))
+    return RuleSummary.of(
+        rule,
+        truth,
+        (promoted, back, neither),
+        bad=TRUTHS[truth] >= 1,
         days=float(np.median(ends.look)) * terms.look_hours / _DAY_HOURS,
         requests=float(np.median(ends.requests)),
-        miscoverage=wilson(int(ends.missed.sum()), n),
+        miscoverage=wilson(int(ends.missed.sum()), len(ends.verdict)),
     )

@@ -26,7 +26,6 @@ from sluice.simulation.replay import (
     SHARED,
     TRUTHS,
     IntervalSequence,
-    RuleSummary,
     ShadowTerms,
     contiguous_draws,
     day_table,
@@ -38,6 +37,7 @@ from sluice.simulation.replay import (
 )
 from sluice.simulation.replay_peers import peers_on_replay
 from sluice.simulation.report import grid, interval, markdown, percent, require_page, rewrite
+from sluice.simulation.rule_summary import RuleSummary
 from sluice.simulation.sizes import require_sizes
 from sluice.targets.registry import LOSS_NAMES
 
@@ -152,9 +152,9 @@ class Replay:
         return lines
 
 
-def replay_pairs(policy_path: Path, pairs_path: Path, options: ReplayOptions) -> Replay:
+def replay_pairs(policy_path: Path, pairs_path: Path, options: ReplayOptions, *, drawn: bool = False) -> Replay:
     """
-    Play the shadow of the policy on the pairs.
+    Play the shadow of the policy on the pairs; ``drawn``: with what the picture of a page needs.
 
     Raises:
         BadInput: policy or pairs cannot be read or do not fit, or an option makes no sense.
@@ -197,7 +197,7 @@ def replay_pairs(policy_path: Path, pairs_path: Path, options: ReplayOptions) ->
         block_hours=shortest,
         rollouts=len(draws.days),
         rules=replay(table, terms, draws),
-        misled=misled(table, terms, draws),
+        misled=misled(table, terms, draws) if drawn else None,
         peers=peers_on_replay(pairs, table, policy, terms, draws, options.seed) if options.comparing else (),
     )
 
@@ -255,7 +255,7 @@ def run(policy_path: Path, pairs_path: Path, options: ReplayOptions, page: Path 
     """Play, write into ``page`` where there is one, and print."""
     if page:
         require_page(page, _mark(pairs_path.stem, comparing=options.comparing))
-    result = replay_pairs(policy_path, pairs_path, options)
+    result = replay_pairs(policy_path, pairs_path, options, drawn=page is not None and not options.comparing)
     if page:
         write(result, page)
     show(result, as_json=as_json)
@@ -283,7 +283,7 @@ def write(result: Replay, page: Path) -> None:
         parts = [f"{result.preamble()}.", markdown(COMPARED, compared_rows(result))]
     else:
         parts = [f"{result.preamble()}.", markdown(HEADINGS, rows_of(result.rules)), *result.notes()]
-    drawing = None if result.peers or not result.misled else draw(bands(result.misled, result.terms, result.subtitle()))
+    drawing = None if not result.misled else draw(bands(result.misled, result.terms, result.subtitle()))
     rewrite(page, _mark(result.name, comparing=bool(result.peers)), "\n" + "\n\n".join(parts) + "\n")
     if drawing:
         write_bytes(page.with_name(f"{page.stem}-{result.name}.svg"), drawing.encode())

@@ -18,8 +18,8 @@ from sluice.simulation.pairs import LabelledPairs
 from sluice.simulation.peers import PEERS, PeerRule, play_peer
 from sluice.simulation.play import Outcome
 from sluice.simulation.population import Population
-from sluice.simulation.replay import TRUTHS, DayTable, Draws, RuleSummary, ShadowTerms
-from sluice.simulation.summary import wilson
+from sluice.simulation.replay import TRUTHS, DayTable, Draws, ShadowTerms, true_differences
+from sluice.simulation.rule_summary import RuleSummary
 from sluice.simulation.traffic import BLOCK, Requests, SimulatedTraffic
 from sluice.simulation.worlds import World, scale_of
 
@@ -73,7 +73,7 @@ def peers_on_replay(
     scale = replace(scale, margin=terms.margin, asked=frozenset(), sliced=frozenset())
     order = np.argsort(pairs.day, kind="stable")
     rows = np.split(order, np.searchsorted(pairs.day[order], np.arange(1, pairs.days)))
-    people, truth = population_of(pairs), _truths(table, draws)
+    people, truth = population_of(pairs), true_differences(table, draws)
 
     def outcomes(peer: PeerRule, margins: float) -> list[Outcome]:
         ends = []
@@ -97,21 +97,13 @@ def population_of(pairs: LabelledPairs) -> Population:
     return Population(none, pairs.day, none, none, stable, stable + pairs.difference, float(pairs.difference.mean()))
 
 
-def _truths(table: DayTable, draws: Draws) -> Floats:
-    sums = table.whole
-    return np.asarray(sums.judged[draws.truth].sum(axis=1) / sums.counts[draws.truth].sum(axis=1))
-
-
 def _summary(rule: str, truth: str, outcomes: Sequence[Outcome]) -> RuleSummary:
-    n, ends = len(outcomes), [one.end for one in outcomes]
-    promoted, back, neither = (wilson(ends.count(end), n) for end in ("promoted", "rolled back", "timed out"))
-    return RuleSummary(
-        rule=rule,
-        truth=truth,
-        promoted=promoted,
-        rolled_back=back,
-        out_of_time=neither,
-        wrong=back if TRUTHS[truth] < 1 else promoted,
+    ends = [one.end for one in outcomes]
+    return RuleSummary.of(
+        rule,
+        truth,
+        (ends.count("promoted"), ends.count("rolled back"), ends.count("timed out")),
+        bad=TRUTHS[truth] >= 1,
         days=float(np.median([one.hours for one in outcomes])) / _DAY_HOURS,
         requests=float(np.median([one.requests for one in outcomes])),
         miscoverage=None,

@@ -12,9 +12,9 @@ from sluice.arrays import Floats, Ints
 from sluice.errors import BadInput
 from sluice.features.manifest import FeatureManifest
 from sluice.models.encoder import Encoder, fit_encoder, fit_raw_encoder
-from sluice.models.runtime import sigmoid
 from sluice.targets.kind import TargetKind
 from sluice.targets.predictions import prediction_column
+from sluice.targets.probabilities import sigmoid
 from sluice.targets.registry import BINARY
 from sluice.training.boosting import USUAL, boost, margins
 from sluice.training.frame import EncodedSplit, encoded_splits

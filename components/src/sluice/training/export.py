@@ -9,7 +9,8 @@ import numpy as np
 
 from sluice.arrays import Floats32
 from sluice.errors import BadArtifact
-from sluice.models.runtime import LiteRTScorer, sigmoid
+from sluice.models.runtime import LiteRTScorer
+from sluice.targets.probabilities import sigmoid
 from sluice.training.determinism import quiet_stderr
 
 _TOLERANCE = 1e-4

@@ -94,6 +94,23 @@ class Family(ABC):
         """The model that ``train`` wrote; raises BadArtifact where the files are not what it wrote."""
 
 
+def require_one_go(recipe: Recipe, setup: TrainingSetup, instead: str) -> None:
+    """
+    Refuse what a family cannot do that is trained in one go on one device; ``instead`` follows "train it on".
+
+    Raises:
+        BadInput: another precision, several devices or checkpoints are asked for.
+    """
+    thing = f"recipe {recipe.name!r}: family {recipe.family!r}"
+    if recipe.precision != "float32":
+        raise BadInput(thing, f"cannot compute in {recipe.precision}", "leave the precision at float32")
+    if setup.distribution.kind != "single":
+        rule = f"cannot be trained by distribution {setup.distribution.kind!r}"
+        raise BadInput(thing, rule, f"train it on {instead}")
+    if setup.checkpoints:
+        raise BadInput(thing, "keeps no checkpoints", "leave them empty: a retry trains from the start")
+
+
 def settings_of(kind: type[_Declared], recipe: Recipe) -> _Declared:
     """
     The recipe's settings as a family declares them.

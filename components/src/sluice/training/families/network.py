@@ -21,7 +21,7 @@ from sluice.tasks.recipe import Recipe, Setting
 from sluice.training.curve import Curve, LinePrinter, auc, forward_logits, predicted_logits
 from sluice.training.determinism import on_jax, start_distributed, start_jax, start_tensorflow
 from sluice.training.export import export_litert, kernel_sparsity
-from sluice.training.families.family import SPEC, Family, ModelFile, Teacher, settings_of
+from sluice.training.families.family import SPEC, Family, ModelFile, Teacher, require_one_go, settings_of
 from sluice.training.frame import EncodedSplit
 from sluice.training.loop import CheckpointPlan, train_in_steps
 from sluice.training.objective import (
@@ -95,16 +95,8 @@ class NetworkFamily(Family):
     def check(self, recipe: Recipe, setup: TrainingSetup) -> None:
         """As of ``Family``."""
         self._spec(recipe, recipe.precision)
-        if self._chain:
-            return
-        thing = f"recipe {recipe.name!r}: family {recipe.family!r}"
-        if recipe.precision != "float32":
-            raise BadInput(thing, f"cannot compute in {recipe.precision}", "leave the precision at float32")
-        if setup.distribution.kind != "single":
-            rule = f"cannot be trained by distribution {setup.distribution.kind!r}"
-            raise BadInput(thing, rule, "train it on one device (single), or take family 'mlp'")
-        if setup.checkpoints:
-            raise BadInput(thing, "keeps no checkpoints", "leave them empty: a retry trains from the start")
+        if not self._chain:
+            require_one_go(recipe, setup, "one device (single), or take family 'mlp'")
 
     def fit_encoder(self, train: pl.DataFrame, manifest: FeatureManifest) -> Encoder:
         """As of ``Family``."""

@@ -16,7 +16,7 @@ import polars as pl
 
 from sluice.arrays import Floats, Floats32
 from sluice.content import digest_of_bytes, write_bytes, write_json
-from sluice.errors import BadArtifact, BadInput, one_line
+from sluice.errors import BadArtifact, one_line
 from sluice.features.manifest import FeatureManifest
 from sluice.models.encoder import Encoder, fit_raw_encoder
 from sluice.models.trees.export import checked_export
@@ -24,7 +24,7 @@ from sluice.models.trees.xgboost_json import read_xgboost
 from sluice.tasks.recipe import Recipe
 from sluice.training.boosting import TreeSettings, boost, margins, xgboost_library
 from sluice.training.curve import Epoch, LinePrinter, auc
-from sluice.training.families.family import SPEC, Family, ModelFile, Teacher, settings_of
+from sluice.training.families.family import SPEC, Family, ModelFile, Teacher, require_one_go, settings_of
 from sluice.training.frame import EncodedSplit
 from sluice.training.objective import log_loss
 from sluice.training.setup import TrainingRecord, TrainingSetup
@@ -41,14 +41,7 @@ class TreesFamily(Family):
     def check(self, recipe: Recipe, setup: TrainingSetup) -> None:
         """As of ``Family``."""
         settings_of(TreeSettings, recipe)
-        thing = f"recipe {recipe.name!r}: family {recipe.family!r}"
-        if setup.distribution.kind != "single":
-            rule = f"cannot be trained by distribution {setup.distribution.kind!r}"
-            raise BadInput(thing, rule, "train it on one machine (single), with setting threads")
-        if setup.checkpoints:
-            raise BadInput(thing, "keeps no checkpoints", "leave them empty: a retry trains from the start")
-        if recipe.precision != "float32":
-            raise BadInput(thing, f"cannot compute in {recipe.precision}", "leave the precision at float32")
+        require_one_go(recipe, setup, "one machine (single), with setting threads")
 
     def fit_encoder(self, train: pl.DataFrame, manifest: FeatureManifest) -> Encoder:
         """As of ``Family``."""
