@@ -12,6 +12,7 @@ import pytest
 from sluice.arrays import Floats
 from sluice.documents.event_time import iso, moment_of
 from sluice.documents.evidence import Evidence
+from sluice.documents.loss_history import SliceEffect
 from sluice.documents.state import Applied
 from sluice.documents.verdict import Reason, Verdict
 from sluice.evaluation.histories import loss_histories
@@ -166,6 +167,19 @@ def test_slices_count_as_their_history_says(effect: float | None) -> None:
     assert dependent.verdict is Verdict.INCONCLUSIVE
     if effect is None:
         assert "no history says how far requests of one time depend on each other" in alone.text
+
+
+def test_a_slice_counts_by_its_own_blocks_where_history_tells_of_it() -> None:
+    rule = f"{GUARDRAIL}, per_slice: true, minimum_n: 100"
+    (name,) = look().slices
+    own = SliceEffect(slice=name, design_effect=2.0)
+    of_all, of_it, of_another = (
+        said(look(history=history(design_effect=1e6, slices=slices)), by_block("shadow", rule))
+        for slices in ((), (own,), (own.model_copy(update={"slice": "region=south"}),))
+    )
+    assert of_it.verdict is Verdict.PASS
+    assert "2 requests telling as much as one" in of_it.text
+    assert [one.verdict for one in (of_all, of_another)] == [Verdict.INCONCLUSIVE] * 2
 
 
 # -- what is refused --------------------------------------------------------------------------------------------------
@@ -331,3 +345,18 @@ def test_a_block_that_the_policy_names_must_fit_into_the_stage() -> None:
         GatePolicy.model_validate(policy)
     policy["online"] |= {"block_hours": 20}
     assert GatePolicy.model_validate(policy).online.block_hours == 20
+
+
+def test_a_slice_of_few_requests_a_block_depends_less_than_the_whole() -> None:
+    past = _world(60, 3)
+    labels, hours, stable, candidate = (past[name].to_numpy() for name in ("label", "hours", "stable", "candidate"))
+    ours, theirs = (ScoredModel.of("m", scores, 0.5) for scores in (candidate, stable))
+    every = np.arange(past.height)
+    slices = {"size=all": every, "size=tenth": every[::10], "size=none": every[:1]}
+    yardstick = Yardstick()
+    found, _ = loss_histories(yardstick, labels.astype(np.int64), hours, ours, theirs, A, slices=slices)
+    daily = next(one for one in found if one.hours == 24)
+    assert [one.slice for one in daily.slices] == ["size=all", "size=tenth"]
+    assert daily.effect_of("size=all") == pytest.approx(daily.design_effect)
+    assert 1 <= daily.effect_of("size=tenth") < daily.design_effect / 3
+    assert daily.effect_of("size=none") == daily.design_effect

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import not_
 from typing import Annotated
 
 from pydantic import Field, model_validator
@@ -15,6 +16,7 @@ def _is_none(value: object) -> bool:
 
 
 Variance = Annotated[float, Field(ge=0)]
+DesignEffect = Annotated[float, Field(ge=1)]
 
 
 def product_name(first: str, second: str) -> str:
@@ -53,6 +55,14 @@ class LossAdjustment(FiniteDocument):
         return self
 
 
+class SliceEffect(FiniteDocument):
+    """How far requests of one slice depend on each other."""
+
+    slice: str
+    """``name=value``, as the evidence calls it."""
+    design_effect: DesignEffect
+
+
 class LossHistory(FiniteDocument):
     """Candidate's loss minus stable's on earlier requests that both answered, in blocks of one length."""
 
@@ -64,8 +74,10 @@ class LossHistory(FiniteDocument):
     """Requests a block."""
     variance: Variance
     """Of a block's influence on the mean, long-run and widened."""
-    design_effect: float = Field(ge=1)
+    design_effect: DesignEffect
     """How many requests of a block tell as much as one that is independent of all others."""
+    slices: tuple[SliceEffect, ...] = Field(default=(), exclude_if=not_)
+    """The same of each slice's own blocks; without those that history cannot tell of."""
     adjustment: LossAdjustment | None = None
     left_out: tuple[str, ...] = ()
     """Covariates that do not vary, or are too many for so few blocks."""
@@ -76,3 +88,12 @@ class LossHistory(FiniteDocument):
     first: Moment | None = Field(default=None, exclude_if=_is_none)
     last: Moment | None = Field(default=None, exclude_if=_is_none)
     """Beginning and end of the time that it is of; ``None`` where nobody says."""
+
+    def effect_of(self, part: str) -> float:
+        """
+        Design effect of a slice.
+
+        Of one that history cannot tell of it is the whole's: never less than is to be expected, since a slice has
+        fewer requests a block.
+        """
+        return next((one.design_effect for one in self.slices if one.slice == part), self.design_effect)

@@ -126,7 +126,7 @@ def evaluate(
         positives=target.positives(holdout.labels),
         threshold=bench.models[_CANDIDATE].threshold if candidate else target.unknown_threshold,
         metrics=candidate.estimates() if candidate else {},
-        slices=tuple(_slices(bench, best)),
+        slices=tuple(_slice(bench, best, name, rows) for name, rows in _slices(bench)),
         baselines=tuple(_peer(role.partition(":")[2], model, candidate) for role, model in baselines.items()),
         best_baseline=best.partition(":")[2] if best else None,
         teacher=_peer(TEACHER, whole.get(_TEACHER), candidate),
@@ -145,7 +145,8 @@ def _histories(bench: _Bench, production: str, window: tuple[str, str]) -> tuple
         return (), None
     moments = bench.holdout.frame["event_time"].dt.epoch("us").to_numpy() / 3.6e9
     hours = moments - 24 * np.floor(moments.min() / 24)
-    return loss_histories(bench.yardstick, bench.holdout.labels, hours, ours, theirs, production, window)
+    slices = {f"{name}={value}": rows for (name, value), rows in _slices(bench)}
+    return loss_histories(bench.yardstick, bench.holdout.labels, hours, ours, theirs, production, window, slices)
 
 
 def _hardest(baselines: Mapping[str, Performance], yardstick: Yardstick) -> str | None:
@@ -222,16 +223,16 @@ def _peer(name: str, peer: Performance | None, candidate: Performance | None, di
     )
 
 
-def _slices(bench: _Bench, best: str | None) -> Iterator[SliceEvaluation]:
+def _slices(bench: _Bench) -> Iterator[tuple[tuple[str, str], Ints]]:
+    """Name, value and rows of each slice."""
     for column in bench.holdout.frame.columns:
         if column.startswith("slice_"):
             values = bench.holdout.frame[column].cast(pl.String).fill_null("(none)")
             for value in sorted(values.unique().to_list()):
-                rows = np.flatnonzero((values == value).to_numpy())
-                yield _slice(bench, best, (column.removeprefix("slice_"), value), rows)
+                yield (column.removeprefix("slice_"), value), np.flatnonzero((values == value).to_numpy())
     target = bench.yardstick.target
     for value, rows in target.slices(bench.holdout.labels):
-        yield _slice(bench, best, (target.slice_name or target.kind, value), rows)
+        yield (target.slice_name or target.kind, value), rows
 
 
 def _slice(bench: _Bench, best: str | None, name: tuple[str, str], rows: Ints) -> SliceEvaluation:

@@ -38,10 +38,10 @@ def history_of_pair(question: Question) -> LossHistory | None:
     return history if fits else None
 
 
-def effect_of(question: Question) -> float | None:
-    """How many requests tell as much as one that is independent of all others; ``None`` where nobody knows."""
+def effect_of(question: Question, part: str) -> float | None:
+    """How many requests of a slice tell as much as one that is independent of all others; ``None``: nobody knows."""
     if history := history_of_pair(question):
-        return history.design_effect
+        return history.effect_of(part)
     if question.online.design_effect is not None:
         return question.online.design_effect
     blocks, pairs = countable(question), question.evidence.pairs.loss

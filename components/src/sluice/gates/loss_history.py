@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sluice.arrays import Floats
-from sluice.documents.loss_history import ArmVariances, LossAdjustment, LossHistory
+from sluice.documents.loss_history import ArmVariances, LossAdjustment, LossHistory, SliceEffect
 from sluice.gates.blocks import Adjustment, BlockHistory, BlockSums, history_of
 
 
@@ -27,6 +27,7 @@ def loss_history(
     stable: str | None,
     scores: tuple[BlockSums, BlockSums | None] | None = None,
     requests: ArmLosses | None = None,
+    slices: Mapping[str, float] | None = None,
 ) -> LossHistory | None:
     """
     What (K,) blocks of one length say; ``None`` where they say nothing (``history_of``).
@@ -35,6 +36,7 @@ def loss_history(
         scores: the same blocks' distances of both scores, and requests that both decide alike, where that can be told.
         request_variance: of one request's difference; the design effect is held against it.
         requests: of each request, for what arms' sampling adds.
+        slices: design effect of each slice's own blocks.
         stable: digest of the model that was compared with.
     """
     history = history_of(sums)
@@ -48,6 +50,7 @@ def loss_history(
         mean_count=_rounded(history.mean_count),
         variance=_rounded(history.variance),
         design_effect=_rounded(design_effect(history, request_variance)),
+        slices=tuple(SliceEffect(slice=name, design_effect=_rounded(one)) for name, one in (slices or {}).items()),
         adjustment=_document_of(adjustment, requests) if adjustment else None,
         left_out=history.left_out,
         shift_variance=_variance(scores[0]) if scores else None,

@@ -41,12 +41,12 @@ def _with_reserve(question: Question, reason: Reason) -> Reason:
 
 
 def _by_slice(question: Question) -> tuple[Reason, ...]:
-    """Requests of a slice share the shocks of their time too, so each counts for as little as those of the whole."""
-    effect = effect_of(question)
-    if effect is None:
+    """Requests of a slice share the shocks of their time too, so each counts for as little as its history says."""
+    slices = question.evidence.slices
+    effects = {name: effect for name in slices if (effect := effect_of(question, name)) is not None}
+    if slices and not effects:
         text = "no history says how far requests of one time depend on each other, and the policy no design_effect"
         return (no_evidence(question, question.rule.metric, text, "slices"),)
-    slices = question.evidence.slices
     if question.state.is_mirrored:
         pairs = {name: part.pairs for name, part in slices.items() if part.pairs}
         counts = {name: one.n for name, one in pairs.items()}
@@ -54,7 +54,7 @@ def _by_slice(question: Question) -> tuple[Reason, ...]:
             question,
             question.rule.metric,
             counts,
-            lambda name, at: _plainly(question, _of_pairs(question, pairs[name], at, effect)),
+            lambda name, at: _plainly(question, _of_pairs(question, pairs[name], at, effects[name])),
         )
     strata = {name: _samples(part.strata) for name, part in slices.items()}
     sizes = {name: _size(one) for name, one in strata.items()}
@@ -62,7 +62,7 @@ def _by_slice(question: Question) -> tuple[Reason, ...]:
         question,
         question.rule.metric,
         sizes,
-        lambda name, at: _plainly(question, _of_strata(question, strata[name], at, effect)),
+        lambda name, at: _plainly(question, _of_strata(question, strata[name], at, effects[name])),
     )
 
 
