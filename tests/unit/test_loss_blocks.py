@@ -136,6 +136,13 @@ def test_without_history_blocks_are_their_own_from_fifteen_on() -> None:
     assert said(enough).verdict is Verdict.PASS
 
 
+def test_before_the_third_block_no_number_is_said() -> None:
+    reason = said(look(blocks=2))
+    assert reason.verdict is Verdict.INCONCLUSIVE
+    assert "2 blocks of 12 h" in reason.text
+    assert "no interval yet, at most 0.05 is allowed; an equal candidate shows it by" in reason.text
+
+
 def test_a_stated_design_effect_counts_requests_for_less() -> None:
     evidence = look(history=None)
     one, many = (said(evidence, by_block(design_effect=effect)) for effect in (1.0, 25.0))

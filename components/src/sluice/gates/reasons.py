@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from sluice.documents.verdict import Reason, Verdict
@@ -116,6 +117,8 @@ def _bound(question: Question, equal: float) -> float:
 def _comparison(question: Question, interval: Interval, bound: float) -> str:
     way = "least" if question.higher else "most"
     wanted = f"better than {bound:g} is wanted" if question.rule.role == "success" else f"at {way} {bound:g} is allowed"
+    if math.isnan(interval.estimate):
+        return f"no interval yet, {wanted}"
     return f"{interval.estimate:.4f} (between {interval.low:.4f} and {interval.high:.4f}), {wanted}"
 
 
