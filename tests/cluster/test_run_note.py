@@ -105,6 +105,27 @@ def test_a_wrong_parameter_is_named_with_its_step(namespace: str, image: str) ->
     assert line.startswith(f"run by-hand: failed in check: BadInput: {rule}")
 
 
+@pytest.mark.parametrize(
+    ("run", "given", "rule"),
+    [
+        ("lines", {"policy": "task: flights environment: dev"}, "parameter policy: is neither "),
+        ("outside", {"policy": "../dev/gate-policy.yaml"}, "parameter policy: is neither "),
+        ("recipe", {"recipe": "flights-all"}, "recipe 'flights-all': cannot be loaded "),
+    ],
+)
+def test_what_a_person_typed_into_the_form_is_refused_by_name(
+    run: str, given: dict[str, str], rule: str, namespace: str, image: str
+) -> None:
+    """The form takes the line breaks out of what is pasted into it."""
+    phase, terminated = end_of(
+        namespace, start(namespace, f"{run}-check", image, executor_input(check_values(**given)))
+    )
+    assert (phase, terminated["exitCode"]) == ("Failed", 2)
+    assert terminated["message"].startswith(f"sluice: BadInput: {rule}")
+    line = note(namespace, run, image, "FAILED", name="by-hand")
+    assert line.startswith(f"run by-hand: failed in check: BadInput: {rule}")
+
+
 def test_a_store_that_does_not_answer_is_no_wrong_input(namespace: str, image: str) -> None:
     pod = start(namespace, "silent-check", image, executor_input(check_values(bundles="s3://models/bundles")))
     phase, terminated = end_of(namespace, pod)

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cluster.kubectl import Object, get, kubectl, wait_until
-from tests.support.train_job import RUN, TrainOnNodes
+from sluice_pipelines.compile import COMPILED
+from tests.support.cluster.kubectl import Object, apply, get, kubectl, wait_until
+from tests.support.cluster.step_pods import ended, executor_input, pod_of, steps_of
+from tests.support.train_job import JOB, PLACE, RUN, TrainOnNodes
 
 NAME = f"sluice-{RUN}"
 KINDS = {"TrainJob": "trainjobs.trainer.kubeflow.org", "TFJob": "tfjobs.kubeflow.org"}
@@ -78,3 +80,49 @@ def test_a_failed_training_fails_the_step_and_says_why(namespace: str, tmp_path:
     step.ends()
     assert "so it is" in str(step.error)
     assert not step.teacher.exists()
+
+
+def step_pod(name: str, image: str) -> Object:
+    """The step as KFP makes it; an empty folder is the volume that the nodes would share."""
+    place = PLACE.model_dump(mode="json", exclude={"namespace", "claim"})
+    values = {"task": JOB.task, "recipe": JOB.recipe.model_dump_json(), "run": json.dumps({"id": RUN})}
+    values |= {"operator": "TrainJob", "nodes": 2, "accelerators": 1, "checkpoints": "", "checkpoint_every": 10}
+    values |= {"placement": json.dumps(place), "claim": PLACE.claim}
+    made = {"teacher": "system.Model", "learning": "system.Metrics"}
+    given = executor_input(values, made, {"frame": "s3://given/frame"})
+    pod = pod_of(name, steps_of(COMPILED / "training-on-nodes.yaml")["train-on-nodes"], image, given)
+    pod["spec"] |= {"serviceAccountName": "trainer", "automountServiceAccountToken": True}
+    frame = {"name": "frame", "configMap": {"name": "frame"}}
+    pod["spec"]["volumes"] += [frame, {"name": "training", "emptyDir": {}}]
+    mounts = [{"name": "frame", "mountPath": "/s3/given/frame"}, {"name": "training", "mountPath": PLACE.mount}]
+    pod["spec"]["containers"][0]["volumeMounts"] += mounts
+    return pod
+
+
+def grant(namespace: str, *verbs: str) -> None:
+    """To the step's account, for the kinds that it makes."""
+    rbac = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": "trainer"}}
+    kinds = ["trainjobs", "trainingruntimes"]
+    rules = [{"apiGroups": ["trainer.kubeflow.org"], "resources": kinds, "verbs": list(verbs)}]
+    subject = {"kind": "ServiceAccount", "name": "trainer", "namespace": namespace}
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "trainer"}
+    binding = {**rbac, "kind": "RoleBinding", "subjects": [subject], "roleRef": role}
+    apply([{**rbac, "kind": "Role", "rules": rules}, binding], "-n", namespace)
+
+
+def test_the_step_needs_to_create_and_get_no_more_and_says_so_without(namespace: str, image: str) -> None:
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "trainer"}}
+    frame = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "frame"}, "data": {"frame.parquet": "rows"}}
+    apply([account, frame, step_pod("without", image)], "-n", namespace)
+    assert wait_until("the step ends", lambda: ended(namespace, "without"), 300) == "Failed"
+    (status,) = get("-n", namespace, "pod", "without")["status"]["containerStatuses"]
+    end = status["state"]["terminated"]
+    assert end["exitCode"] == 2
+    assert "the API server answers 403 Forbidden; install the operator, and let the step's" in end["message"]
+    assert end["message"].rstrip().endswith("create and get them")
+    grant(namespace, "create", "get")
+    apply([step_pod("with", image)], "-n", namespace)
+    wait_until("a training is submitted", lambda: get("-n", namespace, KINDS["TrainJob"], NAME), 300)
+    say("TrainJob", namespace, "Failed")
+    assert wait_until("the step ends", lambda: ended(namespace, "with"), 300) == "Failed"
+    assert "so it is" in kubectl("-n", namespace, "logs", "with")
