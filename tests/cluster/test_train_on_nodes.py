@@ -85,7 +85,11 @@ def test_a_failed_training_fails_the_step_and_says_why(namespace: str, tmp_path:
 def step_pod(name: str, image: str) -> Object:
     """The step as KFP makes it; an empty folder is the volume that the nodes would share."""
     place = PLACE.model_dump(mode="json", exclude={"namespace", "claim"})
-    values = {"task": JOB.task, "recipe": JOB.recipe.model_dump_json(), "run": json.dumps({"id": RUN})}
+    values: dict[str, object] = {
+        "task": JOB.task,
+        "recipe": JOB.recipe.model_dump_json(),
+        "run": json.dumps({"id": RUN}),
+    }
     values |= {"operator": "TrainJob", "nodes": 2, "accelerators": 1, "checkpoints": "", "checkpoint_every": 10}
     values |= {"placement": json.dumps(place), "claim": PLACE.claim}
     made = {"teacher": "system.Model", "learning": "system.Metrics"}
