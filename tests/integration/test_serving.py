@@ -264,3 +264,24 @@ def test_a_flipped_byte_is_refused_by_name(tmp_path: Path, name: str) -> None:
     assert ended.returncode == 2
     assert len(ended.stderr.strip().splitlines()) == 1
     assert name in ended.stderr
+
+
+def test_a_model_that_is_not_ready_fails_what_it_is_asked(tmp_path: Path) -> None:
+    """Nobody but us is to blame: no refusal."""
+    digest = write_tiny_bundle(tmp_path / "bundles")
+    directory = bundle_directory(tmp_path / "bundles", digest)
+    command = [sys.executable, "-m", "tests.support.unready_predictor", "--bundle", str(directory), "--digest", digest]
+    command += ["--model_name", "tiny", "--http_port", "0", "--log", str(tmp_path / "log" / "p.jsonl")]
+    child = ChildServer(command, tmp_path / "server.log")
+    try:
+        unready = Served(load_bundle(directory, digest), urlsplit(url_of(child)).netloc, tmp_path / "log", tmp_path)
+        assert unready.ask("GET", "/v1/models/tiny")[0] == 503
+        for path in (V1, V2):
+            assert unready.ask("POST", path, instances(GOOD))[0] == 503
+        counts = [line for line in unready.text("/metrics").splitlines() if 'status="5xx"' in line]
+        assert sum(float(line.rpartition(" ")[2]) for line in counts if "requests_total{" in line) == 2
+        assert unready.refused() == 0
+    finally:
+        child.stop()
+    lines = list(read_lines(tmp_path / "log", {}))
+    assert [(line["status"], line["score"]) for line in lines] == [(500, None)] * 2  # as any failure of ours
