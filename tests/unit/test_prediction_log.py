@@ -18,7 +18,6 @@ from sluice.predictions.log import (
     LogWriter,
     PredictionRecord,
     log_sizes,
-    predictions_of,
     read_lines,
     window_frame,
     window_path,
@@ -135,11 +134,12 @@ def test_a_prediction_of_several_numbers_is_kept_beside_the_score_and_old_logs_r
     assert ["prediction" in line for line in lines] == [False, True, False]
     failed = orjson.loads(record(4, score=None, status=500).line())
     frame = window_frame([*lines, failed])
-    assert predictions_of(frame).to_list() == [[0.1], [0.25, 0.75], [0.3], None]
+    said = [(0.1, None), (None, [0.25, 0.75]), (0.3, None), (None, None)]
+    assert frame.select("score", "prediction").rows() == said
     start = datetime(2024, 4, 10, 12, tzinfo=UTC)
     path = window_path(tmp_path, start, start + timedelta(hours=1))
     write_window(path, frame.drop("prediction", "as_of"))
     (window,) = list_windows(tmp_path)
     of_before = read_window(window)
-    assert predictions_of(of_before).to_list() == [[0.1], None, [0.3], None]
+    assert of_before.select("score", "prediction").rows() == [(score, None) for score, _ in said]
     assert of_before["as_of"].is_null().all()

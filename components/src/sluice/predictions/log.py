@@ -188,17 +188,6 @@ def with_later(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(pl.lit(None, WINDOW_SCHEMA[name]).alias(name) for name in absent)
 
 
-def predictions_of(rows: pl.DataFrame) -> pl.Series:
-    """
-    What was predicted: a list of numbers a row, in the order of the target's columns; null where nothing was.
-
-    Args:
-        rows: ``score`` and ``prediction`` of ``WINDOW_SCHEMA``.
-    """
-    single = pl.when(pl.col("score").is_not_null()).then(pl.concat_list("score"))
-    return rows.select(prediction=pl.coalesce("prediction", single))["prediction"]
-
-
 def first_answers(frame: pl.DataFrame) -> pl.DataFrame:
     """Each prediction once, as of ``window_frame``; in the same order."""
     rank = pl.when(pl.col("status") < 400).then(0).when(pl.col("status") >= 500).then(1).otherwise(2)
