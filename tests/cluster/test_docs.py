@@ -72,6 +72,8 @@ class Reader:
     """Somebody with a checkout, a cluster and a release history who types what the documentation says."""
 
     checkout: Checkout
+    followed: GitOps
+    """The repository that Argo CD follows; nothing is pushed there yet."""
     home: Path
     filled: dict[str, str]
 
@@ -110,7 +112,6 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
     checkout = write_checkout(tmp_path / "checkout", images=False)
     (tmp_path / "home").mkdir()
     followed, repository = GitOps(tmp_path / "followed.git", "dev"), GitOps(tmp_path / "home/gitops.git", "dev")
-    followed.seed(checkout.root)
     repository.seed(checkout.root)
     source = checkout.root / "manifests/argocd/kustomization.yaml"
     address = f"file://{tmp_path}/followed.git"
@@ -119,7 +120,7 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
     shutil.copy(tmp_path / "store" / digest.replace(":", "-") / "bundle.json", checkout.root)
     (checkout.root / "known_hosts").write_text("git.example.com ssh-ed25519 AAAA\n")
     assert repository.commit(lambda snapshot: propose(snapshot, digest, GOOD, {}, {}, "2020-01-01T00:00:00Z"))
-    yield Reader(checkout, tmp_path / "home", filled(digest, f"file://{tmp_path}/home/gitops.git"))
+    yield Reader(checkout, followed, tmp_path / "home", filled(digest, f"file://{tmp_path}/home/gitops.git"))
     kubectl("delete", "-k", checkout.root / "manifests/argocd", "--ignore-not-found")
     kubectl("delete", "namespace", "--ignore-not-found", *ours)
     kubectl("delete", "-k", checkout.root / "manifests/cluster", "--ignore-not-found")
@@ -182,6 +183,7 @@ def test_the_commands_of_the_documentation_work_and_leave_no_trace(reader: Reade
     made = {each for each in everything() - before if "/<none>/" in each}
     assert all(each.rpartition("/")[2].startswith("sluice") for each in made), made
 
+    reader.followed.seed(reader.checkout.root)
     for block in blocks("gitops.md"):
         for command in commands(block):
             reader.does(command)
