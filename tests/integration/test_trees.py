@@ -28,6 +28,7 @@ from sluice.models.trees.ensemble import LEAF, TreeEnsemble
 from sluice.models.trees.export import TOLERANCE, checked_export, export_trees
 from sluice.models.trees.lightgbm_text import read_lightgbm
 from sluice.models.trees.xgboost_json import read_xgboost
+from sluice.targets.link import LinkName
 from sluice.tasks.recipe import Recipe
 from sluice.workspace import bundle_directory
 from tests.support.patience import url_of
@@ -60,6 +61,10 @@ def _yes(x: Floats32) -> Any:
 
 def _class(x: Floats32) -> Any:
     return np.digitize(_margin(x), [-0.7, 0.7])
+
+
+def _labels(x: Floats32) -> Any:
+    return np.stack([_margin(x) > 0, x[:, 3] > 0.5, np.isnan(x[:, 0])], axis=1).astype(int)
 
 
 def _count(x: Floats32) -> Any:
@@ -117,7 +122,10 @@ LIGHTGBM: Mapping[str, Callable[[], lightgbm.Booster]] = {
     "classes, random forest": lambda: _lightgbm(
         _class, objective="multiclass", num_class=3, boosting="rf", bagging_freq=1, bagging_fraction=0.6
     ),
+    "classes, one against all": lambda: _lightgbm(_class, objective="multiclassova", num_class=3),
+    "shares": lambda: _lightgbm(lambda x: 1 / (1 + np.exp(-_margin(x))), objective="cross_entropy"),
     "squared": lambda: _lightgbm(_margin, objective="regression"),
+    "relative": lambda: _lightgbm(_positive, objective="mape"),
     "absolute": lambda: _lightgbm(_margin, objective="regression_l1"),
     "huber": lambda: _lightgbm(_margin, objective="huber"),
     "fair": lambda: _lightgbm(_margin, objective="fair"),
@@ -144,6 +152,8 @@ XGBOOST: Mapping[str, Callable[[], xgboost.Booster]] = {
     "classes, dart": lambda: _xgboost(
         _class, objective="multi:softprob", num_class=3, booster="dart", rate_drop=0.5, one_drop=1
     ),
+    "labels": lambda: _xgboost(_labels, objective="binary:logistic"),
+    "labels, dart": lambda: _xgboost(_labels, objective="binary:logistic", booster="dart", rate_drop=0.5, one_drop=1),
     "squared": lambda: _xgboost(_margin, objective="reg:squarederror"),
     "squared, two targets": lambda: _xgboost(lambda x: np.stack([_margin(x), x[:, 3]], axis=1)),
     "absolute": lambda: _xgboost(_margin, objective="reg:absoluteerror"),
@@ -286,6 +296,10 @@ OUTSIDE: Mapping[str, tuple[Callable[[], bytes], str]] = {
         lambda: _text(_lightgbm(_positive, objective="regression", reg_sqrt=True)),
         "objective 'regression sqrt'",
     ),
+    "LightGBM's one against all of another slope": (
+        lambda: _text(_lightgbm(_class, objective="multiclassova", num_class=3, sigmoid=0.5)),
+        "objective 'multiclassova num_class:3 sigmoid:0.5'",
+    ),
     "LightGBM's ranks": (lambda: _plain().replace(b"=binary sigmoid:1", b"=lambdarank"), "objective 'lambdarank'"),
     "LightGBM's text, cut": (lambda: _plain()[:900], "is no text of LightGBM"),
     "LightGBM's text, a wrong child": (lambda: _plain().replace(b"left_child=", b"left_child=7"), "model"),
@@ -354,6 +368,47 @@ def test_an_ensemble_says_where_it_is_from() -> None:
     assert (ensemble.library, ensemble.objective, ensemble.outputs) == ("XGBoost", "multi:softprob", 3)
     assert {tree.output for tree in ensemble.trees} == {0, 1, 2}
     assert all(tree.feature[0] != LEAF for tree in ensemble.trees)
+
+
+LINKED: Mapping[LinkName, Callable[[Floats], Floats]] = {
+    "logistic": lambda raw: np.asarray(1 / (1 + np.exp(-raw))),
+    "softmax": lambda raw: np.asarray(np.exp(raw) / np.exp(raw).sum(axis=1, keepdims=True)),
+    "identity": lambda raw: raw,
+    "exponential": lambda raw: np.asarray(np.exp(raw)),
+}
+
+
+@pytest.mark.parametrize("kind", [f"LightGBM {kind}" for kind in LIGHTGBM] + [f"XGBoost {kind}" for kind in XGBOOST])
+def test_an_ensemble_says_how_its_raw_outputs_become_predictions(kind: str) -> None:
+    library, _, name = kind.partition(" ")
+    rows = _features(200, 5)
+    if library == "LightGBM":
+        light = LIGHTGBM[name]()
+        ensemble, expected = read_lightgbm(_text(light)), light.predict(rows, num_threads=1)
+    else:
+        booster = XGBOOST[name]()
+        ensemble = read_xgboost(bytes(booster.save_raw("json")))
+        expected = booster.predict(xgboost.DMatrix(rows, nthread=1))
+    answered = LINKED[ensemble.link](OnnxScorer(export_trees(ensemble)).raw(rows))
+    if ensemble.objective == "multi:softmax":  # predicts the class itself
+        answered = answered.argmax(axis=1)
+    elif ensemble.objective == "binary:logitraw":
+        expected = 1 / (1 + np.exp(-expected.astype(float)))
+    assert answered.reshape(np.shape(expected)) == pytest.approx(np.asarray(expected, float), rel=1e-5, abs=1e-5)
+
+
+def test_an_ensemble_says_its_quantiles() -> None:
+    found = [
+        read_xgboost(bytes(XGBOOST["quantiles"]().save_raw("json"))).quantiles,
+        read_lightgbm(_text(LIGHTGBM["quantile"]())).quantiles,
+        read_lightgbm(_text(LIGHTGBM["absolute"]())).quantiles,
+        read_xgboost(bytes(XGBOOST["squared"]().save_raw("json"))).quantiles,
+    ]
+    assert found == [(0.1, 0.9), (0.9,), (), ()]
+    wrong = json.loads(XGBOOST["quantiles"]().save_raw("json"))
+    wrong["learner"]["objective"]["quantile_loss_param"]["quantile_alpha"] = "[0.5]"
+    with pytest.raises(BadArtifact, match="1 quantiles for 2 outputs"):
+        read_xgboost(json.dumps(wrong).encode())
 
 
 def test_equal_models_give_equal_files() -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from sluice.arrays import Floats, Floats32
 from sluice.errors import BadArtifact
+from sluice.targets.link import LinkName
 
 LEAF = -1
 ZERO = np.float32(1e-35)
@@ -78,6 +79,8 @@ class TreeEnsemble:
         base: what a row has before any tree, one an output.
         strict: whether left is ``<`` (XGBoost) and not ``<=`` (LightGBM).
         trees: in the order in which they are added.
+        link: from its raw outputs to what the library predicts, each output by itself unless it is softmax.
+        quantiles: of a quantile loss where the document says them, one an output.
     """
 
     library: str
@@ -87,6 +90,8 @@ class TreeEnsemble:
     base: tuple[float, ...]
     strict: bool
     trees: tuple[Tree, ...]
+    link: LinkName
+    quantiles: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         """Raises BadArtifact for what is no ensemble of trees."""
@@ -96,6 +101,8 @@ class TreeEnsemble:
             raise refusal(self.library, f"{len(self.names)} names of features for {self.width} columns")
         if not np.isfinite(self.base).all():
             raise refusal(self.library, "a base score that is no finite number")
+        if self.quantiles and len(self.quantiles) != self.outputs:
+            raise refusal(self.library, f"{len(self.quantiles)} quantiles for {self.outputs} outputs")
         if sum(len(tree.feature) for tree in self.trees) > _MOST_NODES:
             raise refusal(self.library, f"more than {_MOST_NODES:,} nodes")
         for number, tree in enumerate(self.trees):

@@ -8,6 +8,7 @@ nothing (NaN is 0), zero (and NaN), or NaN: ``Tree::NumericalDecision`` in Light
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,21 +17,27 @@ import numpy as np
 from sluice.arrays import Floats, Floats32
 from sluice.errors import BadArtifact, one_line
 from sluice.models.trees.ensemble import LEAF, ZERO, Tree, TreeEnsemble, refusal, refuse_objective
+from sluice.targets.link import LinkName
 
 _NAME = "LightGBM"
-OBJECTIVES = (
-    "binary sigmoid:1",
-    "multiclass",
-    "regression",
-    "regression_l1",
-    "huber",
-    "fair",
-    "quantile",
-    "poisson",
-    "gamma",
-    "tweedie",
-)
-"""Objectives that were compared with the library."""
+OBJECTIVES: Mapping[str, LinkName] = {
+    "binary sigmoid:1": "logistic",
+    "cross_entropy": "logistic",
+    "multiclass": "softmax",
+    "multiclassova": "logistic",
+    "regression": "identity",
+    "regression_l1": "identity",
+    "huber": "identity",
+    "fair": "identity",
+    "mape": "identity",
+    "quantile": "identity",
+    "poisson": "exponential",
+    "gamma": "exponential",
+    "tweedie": "exponential",
+}
+"""Those that were compared with the library, each with the link from a raw output to a prediction."""
+_ALPHA = re.compile(r"^\[alpha: (\S+)\]$", re.MULTILINE)
+"""Among the settings that it writes behind the trees: the quantile, where that is what it was trained for."""
 _CATEGORY, _DEFAULT_LEFT = 1, 2
 _MISSING_NONE, _MISSING_ZERO, _MISSING_NAN = range(3)
 _MISSING = {"None": _MISSING_NONE, "Zero": _MISSING_ZERO, "NaN": _MISSING_NAN}
@@ -60,8 +67,9 @@ def _from_text(text: str) -> TreeEnsemble:
         raise ValueError("it does not begin with `tree` and go on to `end of trees`")
     header, *trees = text.partition("\nend of trees")[0].split("\nTree=")
     fields = _fields(header)
+    alpha = _ALPHA.search(text)
     return _ensemble(
-        fields,
+        fields | ({"alpha": alpha.group(1)} if alpha else {}),
         average="average_output" in header.splitlines(),
         names=tuple(fields["feature_names"].split()),
         trees=[_tree_of_text(_fields(part)) for part in trees],
@@ -85,7 +93,7 @@ def _ensemble(
     fields: Mapping[str, Any], *, average: bool, names: tuple[str, ...], trees: Sequence[Tree]
 ) -> TreeEnsemble:
     objective = str(fields.get("objective", "custom"))
-    _check_objective(objective)
+    link = _link(objective)
     outputs = int(fields["num_tree_per_iteration"])
     if outputs < 1 or len(trees) % outputs:
         raise ValueError(f"{len(trees)} trees for {outputs} outputs")
@@ -98,14 +106,17 @@ def _ensemble(
         base=(0.0,) * outputs,
         strict=False,
         trees=tuple(_at_output(tree, number % outputs, share) for number, tree in enumerate(trees)),
+        link=link,
+        quantiles=(float(fields["alpha"]),) if objective == "quantile" and "alpha" in fields else (),
     )
 
 
-def _check_objective(objective: str) -> None:
+def _link(objective: str) -> LinkName:
     name, _, rest = objective.partition(" ")
-    plain = {"multiclass": rest.startswith("num_class:"), "tweedie": True}
-    if objective not in OBJECTIVES and not (name in OBJECTIVES and plain.get(name, False)):
-        raise refuse_objective(_NAME, objective, OBJECTIVES)
+    settings = {"multiclass": r"num_class:\d+", "multiclassova": r"num_class:\d+ sigmoid:1", "tweedie": r".*"}
+    if objective not in OBJECTIVES and not (name in settings and re.fullmatch(settings[name], rest)):
+        raise refuse_objective(_NAME, objective, tuple(OBJECTIVES))
+    return OBJECTIVES.get(objective) or OBJECTIVES[name]
 
 
 def _at_output(tree: Tree, output: int, share: float) -> Tree:

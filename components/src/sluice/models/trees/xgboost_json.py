@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sluice.errors import BadArtifact, one_line
 from sluice.models.trees.ensemble import LEAF, Tree, TreeEnsemble, refusal, refuse_objective
+from sluice.targets.link import LinkName
 
 _NAME = "XGBoost"
 _BOOSTERS = ("gbtree", "dart")
@@ -32,21 +33,28 @@ def _same(value: float) -> float:
     return value
 
 
-OBJECTIVES: Mapping[str, Callable[[float], float]] = {
-    "binary:logistic": _logit,
-    "binary:logitraw": _same,
-    "reg:logistic": _logit,
-    "multi:softmax": _same,
-    "multi:softprob": _same,
-    "reg:squarederror": _same,
-    "reg:absoluteerror": _same,
-    "reg:pseudohubererror": _same,
-    "reg:quantileerror": _same,
-    "count:poisson": math.log,
-    "reg:gamma": math.log,
-    "reg:tweedie": math.log,
+class Objective(NamedTuple):
+    """One objective: the way from ``base_score`` to the raw output, and the one from there to a prediction."""
+
+    raw: Callable[[float], float]
+    link: LinkName
+
+
+OBJECTIVES: Mapping[str, Objective] = {
+    "binary:logistic": Objective(_logit, "logistic"),
+    "binary:logitraw": Objective(_same, "logistic"),
+    "reg:logistic": Objective(_logit, "logistic"),
+    "multi:softmax": Objective(_same, "softmax"),
+    "multi:softprob": Objective(_same, "softmax"),
+    "reg:squarederror": Objective(_same, "identity"),
+    "reg:absoluteerror": Objective(_same, "identity"),
+    "reg:pseudohubererror": Objective(_same, "identity"),
+    "reg:quantileerror": Objective(_same, "identity"),
+    "count:poisson": Objective(math.log, "exponential"),
+    "reg:gamma": Objective(math.log, "exponential"),
+    "reg:tweedie": Objective(math.log, "exponential"),
 }
-"""Objectives that were compared with the library, each with the way from ``base_score`` to the raw output."""
+"""Those that were compared with the library."""
 
 
 def read_xgboost(document: bytes) -> TreeEnsemble:
@@ -81,12 +89,14 @@ def _ensemble(learner: Any) -> TreeEnsemble:
         objective=objective,
         width=int(learner["learner_model_param"]["num_feature"]),
         names=tuple(map(str, learner.get("feature_names", ()))),
-        base=_base(learner["learner_model_param"], OBJECTIVES[objective]),
+        base=_base(learner["learner_model_param"], OBJECTIVES[objective].raw),
         strict=True,
         trees=tuple(
             _tree(tree, int(output), float(weight))
             for tree, output, weight in zip(trees, model["tree_info"], weights, strict=True)
         ),
+        link=OBJECTIVES[objective].link,
+        quantiles=_numbers(learner["objective"].get("quantile_loss_param", {}).get("quantile_alpha", "")),
     )
 
 
@@ -108,11 +118,16 @@ def _check_rounds(learner: Any, model: Any) -> None:
 def _base(parameters: Any, raw: Callable[[float], float]) -> tuple[float, ...]:
     """``base_score`` on the scale of the raw output, float32; of older versions one number for all outputs."""
     outputs = max(int(parameters["num_class"]), int(parameters.get("num_target", 1)), 1)
-    scores = [float(part) for part in str(parameters["base_score"]).strip("[]").split(",")]
+    scores = _numbers(parameters["base_score"])
     each = scores * outputs if len(scores) == 1 else scores
     if len(each) != outputs:
         raise ValueError(f"{len(each)} base scores for {outputs} outputs")
     return tuple(float(np.float32(raw(float(np.float32(value))))) for value in each)
+
+
+def _numbers(text: Any) -> tuple[float, ...]:
+    """Of a list as the library writes it, or of a single number."""
+    return tuple(float(part) for part in str(text).strip("[]").split(",") if part)
 
 
 def _tree(tree: Any, output: int, weight: float) -> Tree:
