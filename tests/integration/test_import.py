@@ -20,7 +20,8 @@ from onnx import helper
 from sluice.documents.evaluation import Evaluation
 from sluice.errors import BadArtifact, BadInput, SluiceError
 from sluice.models.bundle import load_bundle
-from sluice.operations.import_model import Import, import_model, read_spec
+from sluice.operations.import_model import Import, import_model
+from sluice.operations.import_spec import read_spec
 from tests.support import command as commands
 from tests.support import tiny_training
 from tests.support.onnx_models import HOSTILE, onnx_model
@@ -195,7 +196,7 @@ REFUSED: dict[str, tuple[str, Callable[[], bytes], dict[str, Any], str]] = {
     "HDF5": ("m.h5", lambda: b"\x89HDF\r\n\x1a\n" + bytes(64), {}, "model.save('model.keras')"),
     "another zip": ("m.zip", lambda: _zip(readme_dot_txt=b"hello"), {}, "no .keras model"),
     "a text": ("m.txt", lambda: b"hello", {}, "no model of a known kind"),
-    "an empty file": ("m.onnx", lambda: b"", {}, "is not a model that can be scored"),
+    "an empty file": ("m.onnx", lambda: b"", NUMBERS_SPEC, "is not a model that can be scored"),
     "other JSON": ("m.json", lambda: b'{"a": 1}', {}, "neither XGBoost nor LightGBM"),
     "a Lambda": ("m.keras", _lambda, NUMBERS_SPEC, "keras.layers.Lambda, which is not in the list"),
     "a SavedModel in a layer": (
@@ -210,7 +211,12 @@ REFUSED: dict[str, tuple[str, Callable[[], bytes], dict[str, Any], str]] = {
         NUMBERS_SPEC,
         "os.system, which is not in the list",
     ),
-    "external data": ("m.onnx", lambda: HOSTILE["external data"][0]().SerializeToString(), {}, "external data"),
+    "external data": (
+        "m.onnx",
+        lambda: HOSTILE["external data"][0]().SerializeToString(),
+        NUMBERS_SPEC,
+        "external data",
+    ),
     "a width of its own": ("m.onnx", lambda: linear(identity()), {"inputs": ["size"]}, "takes 2 columns"),
     "texts without a code": ("m.onnx", lambda: linear(identity()), {}, "of the task is text (shop)"),
     "a feature that is not there": (
@@ -231,7 +237,7 @@ REFUSED: dict[str, tuple[str, Callable[[], bytes], dict[str, Any], str]] = {
         "m.onnx",
         lambda: linear(helper.make_node("Log", ["raw"], ["y"])),
         NUMBERS_SPEC,
-        "not probabilities",
+        "answers NaN or infinity in 726 of 1500 rows of the holdout",
     ),
     "LiteRT that answers probabilities": (
         "m.tflite",

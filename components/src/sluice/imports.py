@@ -46,13 +46,19 @@ def import_(
 
     Example: sluice import m.json --task T --frame F --out O --env dev
     """
-    from sluice.operations.import_model import import_model, read_spec
-    from sluice.operations.propose import EvaluationPlace, propose_bundle
+    from sluice.operations.import_model import import_model
+    from sluice.operations.import_spec import read_spec
+    from sluice.operations.propose import EvaluationPlace, check_environment, check_store, propose_bundle
     from sluice.tasks.task import load_task
 
-    candidate = import_model(load_task(task), model, read_spec(spec), frame, out, answers)
+    judged, gitops = load_task(task), None if env is None else release_history(env)
+    if gitops is not None:
+        check_store(model_store(bundles))
+        check_environment(gitops.snapshot(), judged.name, str(model))
+    candidate = import_model(judged, model, read_spec(spec), frame, out, answers)
     estimates = candidate.evaluation.metrics
-    worth = ", ".join(f"{name} {estimates[name].value:.3f}" for name in ("auc", "log_loss") if name in estimates)
+    headline = (name for name in judged.target.headline if name in estimates)
+    worth = ", ".join(f"{name} {estimates[name].value:.3f}" for name in headline)
     lines = [
         f"{candidate.kind} → {candidate.bundle}",
         f"on {candidate.evaluation.n} rows of the holdout: {worth or 'nothing measured'}",
@@ -63,7 +69,7 @@ def import_(
         "kind": candidate.kind,
         "evaluation": str(out / "evaluation.json"),
     }
-    if env is None:
+    if gitops is None:
         show(
             facts,
             as_json,
@@ -71,7 +77,7 @@ def import_(
         )
         return
     place, store = EvaluationPlace(frame=frame, task=task), model_store(bundles)
-    proposal = propose_bundle(release_history(env), str(candidate.bundle), store, place, who(), now or clock())
+    proposal = propose_bundle(gitops, str(candidate.bundle), store, place, who(), now or clock())
     decision = proposal.decision.model_dump(mode="json") if proposal.decision else None
     show(
         facts | {"proposal": asdict(proposal) | {"decision": decision}},

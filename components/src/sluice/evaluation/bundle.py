@@ -41,7 +41,7 @@ def evaluate_bundle(
         folder = Path(scratch)
         pl.concat(scores).write_parquet(folder / "scores.parquet")
         seed, threshold = manifest.recipe.seed, manifest.threshold if own_threshold else None
-        baselines = baseline_scores(prepared, manifest.features, task.baseline_keys, seed)
+        baselines = baseline_scores(prepared, manifest.features, task.baseline_keys, seed, task.target)
         baselines.write_parquet(folder / "baselines.parquet")
         return evaluate(task, frame_dir, folder, folder, manifest.variant, production, seed=seed, threshold=threshold)
 

@@ -7,75 +7,49 @@ task's holdout. Nothing is written before all of that has passed.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import math
 import re
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
+import numpy as np
 import polars as pl
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
+from sluice.arrays import Floats32
 from sluice.content import canonical_json, digest_of_bytes, digest_of_file, digest_of_value, write_json
 from sluice.data.divergence import profile_of
 from sluice.documents.evaluation import Evaluation
-from sluice.documents.model import FrozenDocument, first_violation
-from sluice.errors import BadArtifact, BadInput, one_line
+from sluice.errors import BadArtifact, BadInput
 from sluice.evaluation.bundle import evaluate_bundle
 from sluice.evaluation.card import card_html, card_json
+from sluice.evaluation.holdout import read_holdout
 from sluice.features.manifest import FeatureManifest
 from sluice.models.bundle import Bundle, BundleManifest, Provenance, load_bundle, write_bundle
 from sluice.models.encoder import CategoryCode, Encoder, RawCode
 from sluice.models.foreign.kinds import ForeignModel, read_source
-from sluice.models.foreign.onnx_answer import Answers, GraphAnswer, with_answer
-from sluice.models.runtime import FORMATS, FormatName, Scorer
+from sluice.models.foreign.onnx_answer import GraphAnswer
+from sluice.models.runtime import FORMATS, FormatName
 from sluice.models.trees.ensemble import TreeEnsemble
-from sluice.models.trees.export import TOLERANCE, export_trees
+from sluice.models.trees.export import export_trees
 from sluice.models.trees.lightgbm_text import read_lightgbm
 from sluice.models.trees.xgboost_json import read_xgboost
-from sluice.strict_yaml import read_yaml
+from sluice.operations.import_checks import check_objective, check_said_elsewhere
+from sluice.operations.import_spec import VARIANT, ImportSpec, answer_of
+from sluice.operations.import_trial import TriedModel, check_answers, converted, tried
+from sluice.targets.kind import TargetKind
+from sluice.targets.link import LINKS, link_of
 from sluice.tasks.recipe import Recipe
 from sluice.tasks.task import Task
 from sluice.training.frame import prepared_frame, reduced_manifest
 from sluice.workspace import bundle_directory
 
-VARIANT = "imported"
 EVALUATION = "evaluation.json"
 LIBRARY_FILE = "trees.json"
 """The model of trees as its own library wrote it, beside the one that is served: to explain it, read by no server."""
-_CONVERSION_S = 1800
-_BINARY = ("binary", "binary:logistic", "binary:logitraw", "reg:logistic")
-_Text = Annotated[str, Field(min_length=1, max_length=200)]
-
-
-class ImportSpec(FrozenDocument):
-    """
-    How a model's columns are made of the task's features, and what its answer means.
-
-    Attributes:
-        name: of the candidate.
-        inputs: numbers in the order of the model's first columns, as they are: float32, NaN where one is missing.
-            Without any, all numbers of the frame in the task's order.
-        one_hot: after them, for each of these strings a column a value, 1 where it is that one.
-        missing: what the model takes for a missing number; without it NaN, which trees understand and networks do not.
-        answers: whether the score is a logit (raw, as trees have it) or a probability.
-        output: of an ONNX model with several, the one with the score.
-        column: of an output with several columns, the one of the positive class, from 0.
-    """
-
-    name: str = Field(default=VARIANT, pattern=r"^[a-z][a-z0-9-]{1,40}$")
-    inputs: tuple[_Text, ...] = ()
-    one_hot: dict[_Text, tuple[str, ...]] = {}
-    missing: float | None = Field(default=None, allow_inf_nan=False)
-    answers: Answers = "logit"
-    output: str | None = None
-    column: int | None = Field(default=None, ge=0, le=10_000)
 
 
 @dataclass(frozen=True)
@@ -84,13 +58,13 @@ class ServedModel:
     What a bundle is made of.
 
     Attributes:
-        format, data: the model's file.
+        format, tried: the model's file, and what it said of the holdout.
         beside: further files of the bundle.
         names: what its own library calls its columns, or empty.
     """
 
     format: FormatName
-    data: bytes
+    tried: TriedModel
     beside: Mapping[str, bytes]
     names: tuple[str, ...] = ()
 
@@ -105,28 +79,6 @@ class Import:
     evaluation: Evaluation
 
 
-def read_spec(path: Path | None) -> ImportSpec:
-    """
-    The spec in a YAML file, or one of defaults.
-
-    Raises:
-        BadInput: it cannot be read, or a key of it is unknown or wrong.
-    """
-    if path is None:
-        return ImportSpec()
-    try:
-        document = read_yaml(path.read_bytes())
-    except ValueError as error:
-        raise BadInput(str(path), str(error), "see docs/import.md") from error
-    except OSError as error:
-        raise BadInput(str(path), f"cannot be read ({error.strerror})", "name the spec of the import") from error
-    try:
-        return ImportSpec.model_validate_json(json.dumps({} if document is None else document, default=str))
-    except ValidationError as error:
-        key, rule, _ = first_violation(error)
-        raise BadInput(f"{path}: {key or 'the document'}", rule, "see docs/import.md") from error
-
-
 def import_model(
     task: Task, model: Path, spec: ImportSpec, frame: Path, out: Path, answers: Path | None = None
 ) -> Import:
@@ -136,24 +88,24 @@ def import_model(
     Args:
         model: a file, or the folder of a SavedModel.
         frame: directory of the features step.
-        answers: Parquet of what the model said where it was trained, ``example_id`` and ``score`` (a probability), for
+        answers: Parquet of what the model said where it was trained, ``example_id`` and ``score`` (a prediction), for
             any rows of the frame; every one of them must come out again.
 
     Raises:
         BadInput, BadArtifact: the model, the spec or the frame breaks its contract, or they do not fit together.
     """
-    source = read_source(model)
-    candidate = _served_model(source, spec)
-    scorer = FORMATS[candidate.format].load(candidate.data)
+    source, answer = read_source(model), answer_of(spec, task.target)
     recipe = Recipe(name=spec.name, description=f"imported: {source.kind}", features=_features(frame, spec))
     features = reduced_manifest(frame, recipe)
     encoder = _encoder(features, spec)
-    _check_columns(candidate, scorer, encoder, spec)
+    candidate = _served_model(source, spec, answer, task.target, _holdout_rows(task, frame, encoder))
+    _check_columns(candidate, task.target, encoder, spec)
+    check_answers(model, task.target, answer.inverse, candidate.tried)
     manifest = _manifest(task, candidate, recipe, features, encoder, frame, source)
     with tempfile.TemporaryDirectory() as scratch:
         first = _bundle_in(Path(scratch), manifest, candidate.beside, candidate)
         if answers:
-            _check_answers(first, frame, answers)
+            check_said_elsewhere(first, frame, answers)
         evaluation = evaluate_bundle(task, frame, first, None, own_threshold=False)
     _check_measured(evaluation, model)
     card = card_json(task, recipe, evaluation, (), manifest.provenance.model_dump(mode="json"))
@@ -164,34 +116,42 @@ def import_model(
     return Import(bundle.directory, bundle.digest, source.kind, evaluation)
 
 
-def _served_model(source: ForeignModel, spec: ImportSpec) -> ServedModel:
+def _holdout_rows(task: Task, frame: Path, encoder: Encoder) -> Floats32:
+    """Every row that the model is going to be judged on, as it will be asked."""
+    names = [code.name for code in encoder.columns]
+    parts = [read_holdout(frame, split, names, task.target).frame for split in ("tune", "test")]
+    return np.concatenate([encoder.encode(part.select(names)) for part in parts])
+
+
+def _served_model(
+    source: ForeignModel, spec: ImportSpec, answer: GraphAnswer, target: TargetKind, rows: Floats32
+) -> ServedModel:
     if source.kind != "onnx" and spec.output:
         raise BadInput("output", f"is of ONNX models, this one is {source.kind}", "leave it out of the spec")
-    answer = GraphAnswer(spec.answers, spec.output, spec.column)
     if source.kind in ("keras", "savedmodel"):
-        return ServedModel("litert", _converted(source, spec), {})
+        return ServedModel("litert", converted(source, answer, spec.missing, rows), {})
     if spec.missing is not None:
         rule = f"is of models that are converted (.keras, SavedModel), this one is {source.kind}"
         raise BadInput("missing", rule, "fill gaps inside the model, or in a feature")
     if source.kind == "onnx":
-        return ServedModel("onnx", source.data if answer.plain else with_answer(source.data, answer), {})
+        return ServedModel("onnx", tried(source.path, source.data, "onnx", answer, rows), {})
     if source.kind == "litert":
         if not answer.plain:
-            rule = "answers one logit as it is served; its file is not rewritten"
-            raise BadInput(str(source.path), rule, "convert it again with a logit as its output")
-        return ServedModel("litert", source.data, {})
-    return _trees(source, answer)
+            raw = LINKS[link_of(target)].raw
+            rule = f"answers raw outputs ({raw}) in the target's order as it is served; its file is not rewritten"
+            raise BadInput(str(source.path), rule, f"convert it again with a {raw} as its output")
+        return ServedModel("litert", tried(source.path, source.data, "litert", answer, rows), {})
+    return _trees(source, answer, target, rows)
 
 
-def _trees(source: ForeignModel, answer: GraphAnswer) -> ServedModel:
+def _trees(source: ForeignModel, answer: GraphAnswer, target: TargetKind, rows: Floats32) -> ServedModel:
     ensemble = read_xgboost(source.data) if source.kind == "xgboost" else read_lightgbm(source.data)
-    if not answer.plain:
-        rule = "of trees is always their raw output, a logit"
-        raise BadInput("the score", rule, "leave answers, output and column out of the spec")
-    if ensemble.objective.partition(" ")[0] not in _BINARY:
-        rule = f"was trained for {ensemble.objective!r}, and the task's label is binary"
-        raise BadInput(str(source.path), rule, f"train for one of {', '.join(_BINARY)}")
-    return ServedModel("onnx", export_trees(ensemble), {LIBRARY_FILE: _inert(source)}, _own_names(ensemble))
+    if answer.inverse or answer.output or (answer.columns and not answer.of):
+        rule = f"of trees are always their raw outputs, here a {LINKS[ensemble.link].raw}"
+        raise BadInput("the answers", rule, "leave answers, output and column out of the spec")
+    check_objective(source.path, ensemble, target)
+    found = tried(source.path, export_trees(ensemble), "onnx", answer, rows)
+    return ServedModel("onnx", found, {LIBRARY_FILE: _inert(source)}, _own_names(ensemble))
 
 
 def _inert(source: ForeignModel) -> bytes:
@@ -204,36 +164,6 @@ def _own_names(ensemble: TreeEnsemble) -> tuple[str, ...]:
     """Names that somebody gave to the columns; not those that a library makes up by their number."""
     made_up = all(re.fullmatch(r"(?:Column_|f)\d+", name) for name in ensemble.names)
     return () if made_up else ensemble.names
-
-
-def _converted(source: ForeignModel, spec: ImportSpec) -> bytes:
-    """In a child: TensorFlow runs what it reads, and this process imports none."""
-    with tempfile.TemporaryDirectory() as scratch:
-        out = Path(scratch) / "model.tflite"
-        command = [sys.executable, "-m", "sluice.training.conversion", str(source.path), str(out)]
-        command += ["--probability"] if spec.answers == "probability" else []
-        command += ["--column", str(spec.column)] if spec.column is not None else []
-        command += ["--missing", repr(spec.missing)] if spec.missing is not None else []
-        try:
-            process = subprocess.run(
-                command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=_CONVERSION_S
-            )
-        except subprocess.TimeoutExpired as error:
-            rule = f"is not converted after {_CONVERSION_S} s"
-            raise BadArtifact(str(source.path), rule, "export it as ONNX, see docs/import.md") from error
-        if process.returncode == 0 and out.is_file():
-            return out.read_bytes()
-    raise _conversion_refusal(source, process)
-
-
-def _conversion_refusal(source: ForeignModel, process: subprocess.CompletedProcess[bytes]) -> BadArtifact:
-    """What the child said; of one that was ended from outside, how."""
-    lines = process.stderr.decode("utf-8", "replace").strip().splitlines()
-    if process.returncode == 2 and lines:
-        with contextlib.suppress(ValueError, TypeError):
-            return BadArtifact(*json.loads(lines[-1]))
-    rule = f"cannot be converted: its process ended with {process.returncode}"
-    return BadArtifact(str(source.path), rule, "export it as ONNX, see docs/import.md")
 
 
 def _features(frame: Path, spec: ImportSpec) -> tuple[str, ...]:
@@ -274,37 +204,19 @@ def _encoder(features: FeatureManifest, spec: ImportSpec) -> Encoder:
     return Encoder(columns=tuple(codes))
 
 
-def _check_columns(candidate: ServedModel, scorer: Scorer, encoder: Encoder, spec: ImportSpec) -> None:
+def _check_columns(candidate: ServedModel, target: TargetKind, encoder: Encoder, spec: ImportSpec) -> None:
+    scorer = FORMATS[candidate.format].load(candidate.tried.data)
     names = ", ".join(code.name for code in encoder.columns)
     if scorer.width != encoder.width:
         rule = f"takes {scorer.width} columns, and the features give {encoder.width} ({names[:160]})"
         raise BadInput("the model", rule, "name its inputs in the order of its columns in a --spec")
-    if scorer.outputs != 1:
-        rule = f"answers {scorer.outputs} columns, and the task's score is one"
-        raise BadInput("the model", rule, "name the positive class's in `column` of the spec")
+    if scorer.outputs != target.outputs:
+        due = f"{target.outputs} ({', '.join(target.columns)[:160]})"
+        rule = f"answers {scorer.outputs} columns, and a {target.kind} target needs {due}"
+        raise BadInput("the model", rule, "choose by output and column of the spec, or train for this target")
     if candidate.names and not spec.one_hot and candidate.names != tuple(code.name for code in encoder.columns):
         rule = f"calls its columns {', '.join(candidate.names)[:120]}, and the features are {names[:120]}"
         raise BadInput("the model", rule, "name its inputs in the order of its columns in a --spec")
-
-
-def _check_answers(bundle: Bundle, frame: Path, path: Path) -> None:
-    try:
-        answers = pl.read_parquet(path).select("example_id", score=pl.col("score").cast(pl.Float64))
-    except (OSError, pl.exceptions.PolarsError) as error:
-        rule = f"has no example_id and score ({one_line(error, 120)})"
-        raise BadInput(str(path), rule, "write what the model said, a row an example") from error
-    names = bundle.manifest.features.names
-    rows = pl.read_parquet(frame / "frame.parquet", columns=["example_id", *names])
-    both = answers.join(rows, on="example_id", how="inner")
-    if both.height != answers.height or both.is_empty():
-        rule = f"has {answers.height} answers, {both.height} of them to rows of the frame"
-        raise BadInput(str(path), rule, "give answers to rows of this frame, each once")
-    apart = (pl.Series(bundle.predict(both.select(names))) - both["score"]).abs()
-    worst = apart.fill_null(math.inf).fill_nan(math.inf).arg_max() or 0
-    if not apart[worst] <= TOLERANCE:
-        score, row = both["score"][worst], both["example_id"][worst]
-        rule = f"was said to answer {score} to {row!r}, and is {apart[worst]:.2g} apart"
-        raise BadArtifact("the model", rule, "check the order of its inputs, and what its answer means, in the --spec")
 
 
 def _check_measured(evaluation: Evaluation, model: Path) -> None:
@@ -324,7 +236,7 @@ def _manifest(
     source: ForeignModel,
 ) -> BundleManifest:
     """With a threshold to begin with; the evaluation finds the one that serves, on split tune."""
-    train = prepared_frame(frame, recipe).filter(pl.col("split") == "train")
+    train = prepared_frame(frame, recipe, task.target).filter(pl.col("split") == "train")
     record = _record(frame / "frame.json")
     return BundleManifest(
         format=candidate.format,
@@ -333,7 +245,8 @@ def _manifest(
         recipe=recipe,
         features=features,
         encoder=encoder,
-        threshold=0.5,
+        target=task.target.model_dump(mode="json"),
+        threshold=task.target.unknown_threshold,
         provenance=Provenance(
             data=str(record.get("span", "")),
             frame=str(record.get("digest") or digest_of_file(frame / "frame.parquet")),
@@ -365,5 +278,5 @@ def _digest_of(source: ForeignModel) -> str:
 
 
 def _bundle_in(store: Path, manifest: BundleManifest, beside: Mapping[str, bytes], candidate: ServedModel) -> Bundle:
-    digest = write_bundle(store, manifest, {**beside, manifest.model: candidate.data})
+    digest = write_bundle(store, manifest, {**beside, manifest.model: candidate.tried.data})
     return load_bundle(bundle_directory(store, digest), digest)

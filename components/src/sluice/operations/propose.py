@@ -91,11 +91,12 @@ def propose_bundle(gitops: GitOps, what: str, store: str, place: EvaluationPlace
     check_text("by", by)
     moment, bundle, outcome = iso(moment_of(now)), _bundle_of(what, store), [Promotion(None, "", forbidden=False)]
     first = gitops.snapshot()
-    _check_environment(first, bundle)
+    task, called = bundle.manifest.task, f"bundle {short(bundle.digest)}"
+    check_environment(first, task, called)
     evaluation = _evaluation_of(bundle, what, place, first.state.stable, store)
 
     def decide(here: Snapshot) -> Decision | None:
-        _check_environment(here, bundle)
+        check_environment(here, task, called)
         if bundle.digest in (here.state.stable, here.state.candidate):
             where = "the stable model" if bundle.digest == here.state.stable else f"in {here.state.stage}"
             text = f"{short(bundle.digest)} is {where} in {here.state.environment} already"
@@ -140,10 +141,17 @@ def _origin(bundle: Bundle, evidence: dict[str, Any], by: str) -> dict[str, Any]
     return {**named, **made_of, "proposed_by": by}
 
 
-def _check_environment(here: Snapshot, bundle: Bundle) -> None:
-    policy, task = here.policy, bundle.manifest.task
+def check_environment(here: Snapshot, task: str, bundle: str) -> None:
+    """
+    Accept an environment for bundles of a task; ``bundle`` is how messages call the one in question.
+
+    Raises:
+        BadInput: it is about another task.
+        Refused: it takes only what another environment has confirmed.
+    """
+    policy = here.policy
     if policy.task != task:
-        rule = f"is about task {policy.task!r}, and bundle {short(bundle.digest)} is of {task!r}"
+        rule = f"is about task {policy.task!r}, and {bundle} is of {task!r}"
         raise BadInput(f"environment {policy.environment!r}", rule, "name an environment of the bundle's task")
     if policy.promote_from:
         rule = f"takes only what {policy.promote_from} has confirmed (promote_from in its policy)"
@@ -151,9 +159,14 @@ def _check_environment(here: Snapshot, bundle: Bundle) -> None:
         raise Refused(f"environment {policy.environment!r}", rule, fix)
 
 
-def _bundle_of(what: str, store: str) -> Bundle:
+def check_store(store: str) -> None:
+    """Raise BadInput where no store of bundles is named."""
     if not store:
         raise BadInput("--bundles", "is empty, and a release names a bundle that servers fetch from there", "give it")
+
+
+def _bundle_of(what: str, store: str) -> Bundle:
+    check_store(store)
     if _DIGEST.fullmatch(what):
         return read_bundle(store, what, os.environ)
     directory = Path(what)

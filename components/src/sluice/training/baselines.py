@@ -24,21 +24,26 @@ _ITERATIONS = 25
 _CONVERGED = 1e-8
 
 
-def baseline_scores(frame: pl.DataFrame, manifest: FeatureManifest, keys: Sequence[str], seed: int) -> pl.DataFrame:
+def baseline_scores(
+    frame: pl.DataFrame, manifest: FeatureManifest, keys: Sequence[str], seed: int, target: TargetKind = BINARY
+) -> pl.DataFrame:
     """
-    Probabilities of the baselines for the rows of tune and test, learned from train.
+    Predictions of the baselines for the rows of tune and test, learned from train.
 
     Args:
         frame: the prepared frame.
         manifest: the features that may be used.
         keys: columns whose combinations give the rate; none leaves that baseline out.
         seed: of what is drawn while trees are grown: nothing, as they are set.
+        target: what is predicted; learned baselines there are of yes and no alone.
 
     Returns:
-        example_id, split, and float64 columns ``prior``, ``rate`` (where there are keys), ``logistic``, ``trees``: a
-        hundred boosted trees as they are where nobody tunes them.
+        example_id, split, and columns ``prior``, ``rate`` (where there are keys), ``logistic``, ``trees``: a hundred
+        boosted trees as they are where nobody tunes them.
     """
-    table = plain_baselines(frame, keys)
+    table = plain_baselines(frame, keys, target)
+    if target.training_loss != BINARY.training_loss:
+        return table
     for name, learn in (("logistic", _logistic_logits), ("trees", partial(_tree_logits, seed=seed))):
         learned = learn(frame, manifest)
         parts = [pl.DataFrame({"example_id": ids, name: sigmoid(logits).round(12)}) for ids, logits in learned]

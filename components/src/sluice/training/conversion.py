@@ -1,11 +1,11 @@
 """
 A ``.keras`` file or a SavedModel to LiteRT, in a process of its own: what it holds is run by TensorFlow.
 
-    python -m sluice.training.conversion MODEL OUT [--probability] [--column K] [--missing NUMBER]
+    python -m sluice.training.conversion MODEL ROWS OUT --answer JSON [--missing NUMBER]
 
 Both are checked against a list first: layers of a ``.keras`` file, operations of a SavedModel. The result answers as
-the model on random rows, or there is none. Where anything is wrong it ends with exit code 2, and the last line of
-standard error says what: JSON, thing, rule and fix.
+the model on random rows, or there is none. ``--answer``, what goes into the folder ``OUT``, and the end where anything
+is wrong are as of ``sluice.models.foreign.trial``.
 """
 
 from __future__ import annotations
@@ -23,12 +23,15 @@ import numpy as np
 from sluice.content import write_bytes
 from sluice.errors import BadArtifact, BadInput, SluiceError, one_line
 from sluice.models.foreign.keras_rules import check_keras
-from sluice.models.foreign.onnx_answer import CLIP
+from sluice.models.foreign.onnx_answer import GraphAnswer
+from sluice.models.foreign.trial import SAID, SCORED, SERVED
 from sluice.models.runtime import LiteRTScorer
+from sluice.targets.link import LINKS
 
 _CPU_S = 1200
+_MEMORY_BYTES = 12 << 30
 _TOLERANCE = 1e-4
-_ROWS = 64
+_ROWS, _BATCH = 64, 4096
 _OPERATIONS = """
     Abs Add AddN AddV2 All Any ArgMax AssignVariableOp AvgPool BatchMatMulV2 BiasAdd BroadcastTo Cast ClipByValue
     ConcatV2 Const Conv2D DepthwiseConv2dNative Div DivNoNan Elu Equal Exp ExpandDims Fill Floor FusedBatchNormV3
@@ -56,23 +59,32 @@ _SAVING = frozenset(
 _SAVERS = ("__inference__traced_save", "__inference__traced_restore")
 
 
-def convert(model: Path, *, probability: bool, column: int | None, missing: float | None) -> bytes:
+def convert(model: Path, rows: Path, out: Path, answer: GraphAnswer, missing: float | None) -> None:
     """
-    The model as a ``.tflite`` file from float32 (n, width) to a logit, float32 (n, 1).
+    The model as a ``.tflite`` file from float32 (n, width) to raw outputs, float32 (n, k), and what both say of rows.
 
     Args:
         model: a ``.keras`` file, or the folder of a SavedModel.
-        probability: whether its output is a probability, of which the logit is taken.
-        column: of its output, where it has several.
+        rows: ``.npy`` of encoded rows; of another width than the model's they are left alone.
+        out: folder for ``served``, ``said.npy`` and ``scored.npy``.
+        answer: which columns of its output are asked, and the link whose inverse is taken of them.
         missing: what stands in for NaN, or nothing.
 
     Raises:
-        BadArtifact: something in it is not allowed, it is not of one float32 input of a fixed width, or the converted
-            file answers otherwise.
+        BadArtifact, BadInput: something in it is not allowed, it is not of one float32 input of a fixed width, or the
+            converted file answers otherwise.
     """
+    import tensorflow as tf
+
     function, width = _saved_model(model) if model.is_dir() else _keras_model(model)
-    answer = _answer(function, probability=probability, column=column, missing=missing)
-    return _litert(answer, width, model)
+    chosen = _chosen(function, answer, missing)
+    data, scorer = _litert(_raw(chosen, answer), width, model)
+    write_bytes(out / SERVED, data)
+    x = np.load(rows)
+    if x.shape[1] == width:
+        said = [np.asarray(chosen(tf.constant(x[at : at + _BATCH])), np.float64) for at in range(0, len(x), _BATCH)]
+        np.save(out / SAID, np.concatenate(said))
+        np.save(out / SCORED, scorer.raw(x))
 
 
 def _keras_model(path: Path) -> tuple[Callable[[Any], Any], int]:
@@ -144,24 +156,33 @@ def _width(path: Path, columns: Any) -> int:
     return columns
 
 
-def _answer(
-    function: Callable[[Any], Any], *, probability: bool, column: int | None, missing: float | None
-) -> Callable[[Any], Any]:
+def _chosen(function: Callable[[Any], Any], answer: GraphAnswer, missing: float | None) -> Callable[[Any], Any]:
     import tensorflow as tf
 
-    def answer(rows: Any) -> Any:
+    def chosen(rows: Any) -> Any:
         filled = rows if missing is None else tf.where(tf.math.is_nan(rows), tf.constant(missing, tf.float32), rows)
         out = function(filled)
-        out = out if column is None else out[:, column : column + 1]
-        if probability:
-            p = tf.clip_by_value(out, CLIP, 1 - CLIP)
-            out = tf.math.log(p / (1.0 - p))
-        return out
+        answer.check_width(int(out.shape[-1]))
+        return tf.gather(out, list(answer.columns), axis=1) if answer.columns else out
 
-    return answer
+    return chosen
 
 
-def _litert(answer: Callable[[Any], Any], width: int, model: Path) -> bytes:
+def _raw(chosen: Callable[[Any], Any], answer: GraphAnswer) -> Callable[[Any], Any]:
+    import tensorflow as tf
+
+    if answer.inverse is None:
+        return chosen
+    link, odds = LINKS[answer.inverse], answer.inverse == "logistic"
+
+    def raw(rows: Any) -> Any:
+        p = tf.clip_by_value(chosen(rows), link.low, link.high)
+        return tf.math.log(p / (1.0 - p) if odds else p)
+
+    return raw
+
+
+def _litert(answer: Callable[[Any], Any], width: int, model: Path) -> tuple[bytes, LiteRTScorer]:
     import tensorflow as tf
 
     rows = np.random.default_rng(0).normal(size=(_ROWS, width)).astype(np.float32)
@@ -170,12 +191,12 @@ def _litert(answer: Callable[[Any], Any], width: int, model: Path) -> bytes:
     data = bytes(tf.lite.TFLiteConverter.from_concrete_functions([function]).convert())
     before = np.asarray(answer(tf.constant(rows)), np.float64)
     scorer = LiteRTScorer(data)
-    if before.shape != (_ROWS, 1) or scorer.outputs != 1:
-        raise _refusal(model, f"answers with shape {before.shape} for {_ROWS} rows, need one logit each")
+    if before.shape != (_ROWS, scorer.outputs):
+        raise _refusal(model, f"answers with shape {before.shape} for {_ROWS} rows, need a row of numbers each")
     apart = float(np.abs(scorer.raw(rows) - before).max())
     if not apart <= _TOLERANCE * max(1.0, float(np.abs(before).max())):
         raise _refusal(model, f"answers {apart:.2g} otherwise after its conversion")
-    return data
+    return data, scorer
 
 
 def _refusal(path: Path, rule: str) -> BadArtifact:
@@ -186,15 +207,15 @@ def main(argv: list[str] | None = None) -> int:
     """Entry point: one line and 2 where it cannot be converted."""
     parser = argparse.ArgumentParser(description="Convert a .keras file or a SavedModel to LiteRT.")
     parser.add_argument("model", type=Path)
+    parser.add_argument("rows", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--probability", action="store_true")
-    parser.add_argument("--column", type=int)
+    parser.add_argument("--answer", type=GraphAnswer.of_json, required=True)
     parser.add_argument("--missing", type=float)
     options = parser.parse_args(argv)
     resource.setrlimit(resource.RLIMIT_CPU, (_CPU_S, _CPU_S))
+    resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY_BYTES, _MEMORY_BYTES))
     try:
-        data = convert(options.model, probability=options.probability, column=options.column, missing=options.missing)
-        write_bytes(options.out, data)
+        convert(options.model, options.rows, options.out, options.answer, options.missing)
     except SluiceError as error:
         return _end(error)
     except ImportError as error:

@@ -1,41 +1,65 @@
-"""From whatever an ONNX model answers to one raw output: which output, which column, and the logit of a probability."""
+"""From whatever an ONNX model answers to a target's raw outputs: which output, which columns, the inverse of a link."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
 
 from sluice.errors import BadArtifact, BadInput
-
-Answers = Literal["logit", "probability"]
-CLIP = 1e-7
-"""A probability nearer to 0 or 1 is taken for this: float32 knows no logit beyond."""
+from sluice.targets.link import LINKS, LinkName
 
 
 @dataclass(frozen=True)
 class GraphAnswer:
     """
-    What of a model's outputs is the score.
+    What of a model's outputs are the target's raw outputs.
 
     Attributes:
-        kind: what its numbers are.
+        inverse: of this link the inverse is taken, where the model answers predictions.
         output: name of the output, where there are several.
-        column: which column of it, where it has several.
+        columns: of it in the order of the target's; all as they are where there are none.
+        of: how many columns it has to have; 0 where nobody said.
     """
 
-    kind: Answers = "logit"
+    inverse: LinkName | None = None
     output: str | None = None
-    column: int | None = None
+    columns: tuple[int, ...] = ()
+    of: int = 0
+
+    @classmethod
+    def of_json(cls, text: str) -> Self:
+        """What ``as_json`` wrote."""
+        keys = json.loads(text)
+        return cls(**{**keys, "columns": tuple(keys["columns"])})
+
+    def as_json(self) -> str:
+        """For a child process."""
+        return json.dumps(asdict(self))
 
     @property
     def plain(self) -> bool:
         """Whether nothing is to be done."""
-        return self == GraphAnswer()
+        return not (self.inverse or self.output or self.columns)
+
+    @property
+    def unchanged(self) -> GraphAnswer:
+        """The same output with the numbers that the model gives, in its own order."""
+        return replace(self, inverse=None, columns=())
+
+    def check_width(self, outputs: int) -> None:
+        """Raises BadInput where an output of so many columns has not those that are asked for."""
+        if self.of and self.of != outputs:
+            rule = f"answers {outputs} columns, and `columns` of the spec names {self.of}"
+            raise BadInput("the model", rule, "name what each column is of, or export the output that has those")
+        if self.columns and max(self.columns) >= outputs:
+            rule = f"is {max(self.columns)}, and the model answers {outputs} columns, from 0"
+            raise BadInput("column", rule, "name one that is there")
 
 
 def with_answer(data: bytes, answer: GraphAnswer) -> bytes:
     """
-    The ONNX model with one output: the chosen column as a logit; nodes that nothing needs are left out.
+    The ONNX model with one output: the chosen columns as raw outputs; nodes that nothing needs are left out.
 
     Raises:
         BadArtifact: no ONNX model.
@@ -94,19 +118,22 @@ def _tail(source: str, answer: GraphAnswer) -> tuple[list[Any], list[Any]]:
 
     nodes: list[Any] = []
     constants: dict[str, Any] = {}
-    if answer.column is not None:
-        constants["sluice_column"] = np.array([answer.column], np.int64)
-        nodes.append(helper.make_node("Gather", [source, "sluice_column"], ["sluice_chosen"], axis=1))
+    if answer.columns:
+        constants["sluice_columns"] = np.array(answer.columns, np.int64)
+        nodes.append(helper.make_node("Gather", [source, "sluice_columns"], ["sluice_chosen"], axis=1))
         source = "sluice_chosen"
-    if answer.kind == "probability":
-        constants |= {"sluice_low": np.float32(CLIP), "sluice_high": np.float32(1 - CLIP), "sluice_one": np.float32(1)}
-        nodes += [
-            helper.make_node("Clip", [source, "sluice_low", "sluice_high"], ["sluice_p"]),
-            helper.make_node("Sub", ["sluice_one", "sluice_p"], ["sluice_q"]),
-            helper.make_node("Div", ["sluice_p", "sluice_q"], ["sluice_odds"]),
-            helper.make_node("Log", ["sluice_odds"], ["sluice_logit"]),
-        ]
-        source = "sluice_logit"
+    if answer.inverse:
+        link = LINKS[answer.inverse]
+        constants |= {"sluice_low": np.float32(link.low), "sluice_high": np.float32(link.high)}
+        nodes.append(helper.make_node("Clip", [source, "sluice_low", "sluice_high"], ["sluice_p"]))
+        source = "sluice_p"
+        if answer.inverse == "logistic":
+            constants["sluice_one"] = np.float32(1)
+            nodes.append(helper.make_node("Sub", ["sluice_one", source], ["sluice_q"]))
+            nodes.append(helper.make_node("Div", [source, "sluice_q"], ["sluice_odds"]))
+            source = "sluice_odds"
+        nodes.append(helper.make_node("Log", [source], ["sluice_raw"]))
+        source = "sluice_raw"
     if nodes:
         nodes.append(helper.make_node("Identity", [source], ["sluice_answer"]))
     return nodes, [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]

@@ -19,7 +19,7 @@ from sluice.errors import BadArtifact, one_line
 from sluice.models.trees.ensemble import LEAF, ZERO, Tree, TreeEnsemble, refusal, refuse_objective
 from sluice.targets.link import LinkName
 
-_NAME = "LightGBM"
+NAME = "LightGBM"
 OBJECTIVES: Mapping[str, LinkName] = {
     "binary sigmoid:1": "logistic",
     "cross_entropy": "logistic",
@@ -59,7 +59,7 @@ def read_lightgbm(document: bytes) -> TreeEnsemble:
         return _from_json(json.loads(text)) if text.lstrip().startswith("{") else _from_text(text)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RecursionError) as error:
         rule = f"is no text of LightGBM ({type(error).__name__}: {one_line(error, 120)})"
-        raise BadArtifact(f"{_NAME} model", rule, "save it by save_model('model.txt')") from error
+        raise BadArtifact(f"{NAME} model", rule, "save it by save_model('model.txt')") from error
 
 
 def _from_text(text: str) -> TreeEnsemble:
@@ -99,7 +99,7 @@ def _ensemble(
         raise ValueError(f"{len(trees)} trees for {outputs} outputs")
     share = 1.0 / max(len(trees) // outputs, 1) if average else 1.0
     return TreeEnsemble(
-        library=_NAME,
+        library=NAME,
         objective=objective,
         width=int(fields["max_feature_idx"]) + 1,
         names=names,
@@ -115,7 +115,7 @@ def _link(objective: str) -> LinkName:
     name, _, rest = objective.partition(" ")
     settings = {"multiclass": r"num_class:\d+", "multiclassova": r"num_class:\d+ sigmoid:1", "tweedie": r".*"}
     if objective not in OBJECTIVES and not (name in settings and re.fullmatch(settings[name], rest)):
-        raise refuse_objective(_NAME, objective, tuple(OBJECTIVES))
+        raise refuse_objective(NAME, objective, tuple(OBJECTIVES))
     return OBJECTIVES.get(objective) or OBJECTIVES[name]
 
 
@@ -134,9 +134,9 @@ def _at_output(tree: Tree, output: int, share: float) -> Tree:
 
 def _tree_of_text(fields: Mapping[str, str]) -> Tree:
     if int(fields["num_cat"]):
-        raise refusal(_NAME, "splits on categories", _NO_CATEGORIES)
+        raise refusal(NAME, "splits on categories", _NO_CATEGORIES)
     if int(fields.get("is_linear", "0")):
-        raise refusal(_NAME, "linear models in its leaves", "train with linear_tree=false")
+        raise refusal(NAME, "linear models in its leaves", "train with linear_tree=false")
     leaves = _numbers(fields["leaf_value"], np.float64)
     decisions = _numbers(fields["decision_type"], np.int64)
     if len(leaves) != int(fields["num_leaves"]) or len(decisions) != len(leaves) - 1:
@@ -158,14 +158,14 @@ def _numbers(text: str, dtype: Any) -> Any:
 
 def _tree_of_json(tree: Any) -> Tree:
     if int(tree["num_cat"]):
-        raise refusal(_NAME, "splits on categories", _NO_CATEGORIES)
+        raise refusal(NAME, "splits on categories", _NO_CATEGORIES)
     splits: list[Any] = []
     leaves: list[float] = []
     children: list[list[int]] = []
     for node, parent, side in _nodes(tree["tree_structure"]):
         inner = "split_feature" in node
         if "leaf_const" in node:
-            raise refusal(_NAME, "linear models in its leaves", "train with linear_tree=false")
+            raise refusal(NAME, "linear models in its leaves", "train with linear_tree=false")
         if parent >= 0:
             children[parent][side] = len(splits) if inner else ~len(leaves)
         if inner:
@@ -196,14 +196,14 @@ def _nodes(root: Any) -> Iterator[tuple[Any, int, int]]:
 
 def _decision(node: Any) -> int:
     if node["decision_type"] != "<=":
-        raise refusal(_NAME, "splits on categories", _NO_CATEGORIES)
+        raise refusal(NAME, "splits on categories", _NO_CATEGORIES)
     return _DEFAULT_LEFT * bool(node["default_left"]) | _MISSING[node["missing_type"]] << 2
 
 
 def _tree(features: Any, thresholds: Floats, decisions: Any, children: tuple[Any, Any], leaves: Floats) -> Tree:
     """Splits first, then leaves; a child below 0 is leaf ``~child``. A tree of one leaf has no split."""
     if (decisions & _CATEGORY).any():
-        raise refusal(_NAME, "splits on categories", _NO_CATEGORIES)
+        raise refusal(NAME, "splits on categories", _NO_CATEGORIES)
     missing = decisions >> 2
     if ((missing < _MISSING_NONE) | (missing > _MISSING_NAN)).any():
         raise ValueError("a decision type that is not known")

@@ -19,7 +19,7 @@ from sluice.errors import BadArtifact, one_line
 from sluice.models.trees.ensemble import LEAF, Tree, TreeEnsemble, refusal, refuse_objective
 from sluice.targets.link import LinkName
 
-_NAME = "XGBoost"
+NAME = "XGBoost"
 _BOOSTERS = ("gbtree", "dart")
 
 
@@ -69,15 +69,15 @@ def read_xgboost(document: bytes) -> TreeEnsemble:
         return _ensemble(learner)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RecursionError) as error:
         rule = f"is no JSON of XGBoost ({type(error).__name__}: {one_line(error, 120)})"
-        raise BadArtifact(f"{_NAME} model", rule, "save it by save_model('model.json')") from error
+        raise BadArtifact(f"{NAME} model", rule, "save it by save_model('model.json')") from error
 
 
 def _ensemble(learner: Any) -> TreeEnsemble:
     objective, booster = str(learner["objective"]["name"]), learner["gradient_booster"]
     if objective not in OBJECTIVES:
-        raise refuse_objective(_NAME, objective, tuple(OBJECTIVES))
+        raise refuse_objective(NAME, objective, tuple(OBJECTIVES))
     if booster["name"] not in _BOOSTERS:
-        raise refusal(_NAME, f"booster {booster['name']!r}, none of {', '.join(_BOOSTERS)}")
+        raise refusal(NAME, f"booster {booster['name']!r}, none of {', '.join(_BOOSTERS)}")
     dart = booster["name"] == "dart"
     model = booster["gbtree"]["model"] if dart else booster["model"]
     _check_categories(learner, model)
@@ -85,7 +85,7 @@ def _ensemble(learner: Any) -> TreeEnsemble:
     trees = model["trees"]
     weights = booster["weight_drop"] if dart else [1.0] * len(trees)
     return TreeEnsemble(
-        library=_NAME,
+        library=NAME,
         objective=objective,
         width=int(learner["learner_model_param"]["num_feature"]),
         names=tuple(map(str, learner.get("feature_names", ()))),
@@ -103,7 +103,7 @@ def _ensemble(learner: Any) -> TreeEnsemble:
 def _check_categories(learner: Any, model: Any) -> None:
     kinds = set(map(str, learner.get("feature_types", ())))
     if "c" in kinds or any(model.get("cats", {}).get("enc", ())):
-        raise refusal(_NAME, "features of type category", "encode categories as numbers before training")
+        raise refusal(NAME, "features of type category", "encode categories as numbers before training")
 
 
 def _check_rounds(learner: Any, model: Any) -> None:
@@ -112,7 +112,7 @@ def _check_rounds(learner: Any, model: Any) -> None:
     rounds = len(model.get("iteration_indptr", ())) - 1
     if best is not None and rounds >= 0 and int(best) + 1 != rounds:
         fix = f"save booster[: {int(best) + 1}]"
-        raise refusal(_NAME, f"{rounds} rounds, of which {int(best) + 1} are the best (it stopped early)", fix)
+        raise refusal(NAME, f"{rounds} rounds, of which {int(best) + 1} are the best (it stopped early)", fix)
 
 
 def _base(parameters: Any, raw: Callable[[float], float]) -> tuple[float, ...]:
@@ -132,9 +132,9 @@ def _numbers(text: Any) -> tuple[float, ...]:
 
 def _tree(tree: Any, output: int, weight: float) -> Tree:
     if int(tree["tree_param"]["size_leaf_vector"]) > 1:
-        raise refusal(_NAME, "trees with several outputs a leaf", "train with multi_strategy='one_output_per_tree'")
+        raise refusal(NAME, "trees with several outputs a leaf", "train with multi_strategy='one_output_per_tree'")
     if any(tree.get("categories", ())) or any(tree.get("split_type", ())):
-        raise refusal(_NAME, "splits on categories", "encode categories as numbers before training")
+        raise refusal(NAME, "splits on categories", "encode categories as numbers before training")
     lefts, rights = np.array(tree["left_children"], np.int64), np.array(tree["right_children"], np.int64)
     order, place = _reached(lefts, rights)
     conditions = np.array(tree["split_conditions"], np.float32)[order]

@@ -1,0 +1,86 @@
+"""
+The first reading and scoring of an ONNX or LiteRT file, in a process of its own with bounded memory and time.
+
+    python -m sluice.models.foreign.trial MODEL FORMAT ROWS OUT ANSWER LIMITS
+
+``ANSWER`` is a ``GraphAnswer`` as JSON, ``LIMITS`` are ``TrialLimits`` with commas between. Into the folder ``OUT`` go
+the file that is to be served and, where the model takes rows of this width, what it said of them (``said.npy``, its own
+numbers in the target's order) and what the served file says (``scored.npy``, raw outputs). Where anything is wrong it
+ends with exit code 2, and the last line of standard error says what: JSON, thing, rule and fix.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import numpy as np
+
+from sluice.content import write_bytes
+from sluice.errors import BadArtifact, SluiceError, one_line
+from sluice.models.foreign.onnx_answer import GraphAnswer, with_answer
+from sluice.models.runtime import FORMATS, FormatName
+
+
+class TrialLimits(NamedTuple):
+    """What the process may take: memory of its own; seconds of the processor until its first answer and its last."""
+
+    memory_bytes: int = 6 << 30
+    first_cpu_s: int = 60
+    all_cpu_s: int = 600
+
+    def __str__(self) -> str:
+        """For people."""
+        seconds = f"{self.first_cpu_s} s of the processor for its first answer, {self.all_cpu_s} s for all"
+        return f"{seconds}, and {self.memory_bytes >> 20} MiB of memory"
+
+
+SERVED, SAID, SCORED = "served", "said.npy", "scored.npy"
+_FIX = "give a smaller model"
+
+
+def main(arguments: list[str]) -> int:
+    """Entry point: one line and 2 where it cannot be scored."""
+    model, name, rows, out, answer, numbers = arguments
+    limits = TrialLimits(*map(int, numbers.split(",")))
+    resource.setrlimit(resource.RLIMIT_DATA, (limits.memory_bytes, limits.memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CPU, (limits.first_cpu_s, limits.all_cpu_s))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        _try(Path(model), cast("FormatName", name), Path(rows), Path(out), GraphAnswer.of_json(answer), limits)
+    except SluiceError as error:
+        return _end(error)
+    except MemoryError:
+        return _end(BadArtifact("the model", f"needs more than {limits.memory_bytes >> 20} MiB of memory", _FIX))
+    except Exception as error:  # noqa: BLE001 - whatever a runtime raises is said in one line
+        return _end(BadArtifact("the model", f"cannot be scored ({one_line(error, 160)})", "export it again"))
+    return 0
+
+
+def _try(model: Path, name: FormatName, rows: Path, out: Path, answer: GraphAnswer, limits: TrialLimits) -> None:
+    data = model.read_bytes()
+    before = data if answer.unchanged.plain else with_answer(data, answer.unchanged)
+    scorer = FORMATS[name].load(before)
+    answer.check_width(scorer.outputs)
+    served = data if answer.plain else with_answer(data, answer)
+    write_bytes(out / SERVED, served)
+    x = np.load(rows, mmap_mode="r")
+    if x.shape[1] != scorer.width:
+        return
+    scorer.raw(x[:1])
+    resource.setrlimit(resource.RLIMIT_CPU, (limits.all_cpu_s, limits.all_cpu_s))
+    said = scorer.raw(x)
+    np.save(out / SAID, said[:, list(answer.columns)] if answer.columns else said)
+    np.save(out / SCORED, said if answer.plain else FORMATS[name].load(served).raw(x))
+
+
+def _end(error: SluiceError) -> int:
+    sys.stderr.write(f"\n{json.dumps([error.thing, error.rule, error.fix])}\n")
+    return 2
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

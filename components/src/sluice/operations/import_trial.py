@@ -1,0 +1,144 @@
+"""
+A foreign model for the first time: converted or scored by a child whose memory and time have an end.
+
+Whatever it does there, this process goes on, and says in one line what became of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sluice.arrays import Floats, Floats32
+from sluice.errors import BadArtifact
+from sluice.models.foreign import trial
+from sluice.models.foreign.kinds import ForeignModel
+from sluice.models.foreign.onnx_answer import GraphAnswer
+from sluice.models.runtime import FormatName
+from sluice.models.trees.export import TOLERANCE
+from sluice.targets.kind import TargetKind
+from sluice.targets.link import LINKS, LinkName
+
+LIMITS = trial.TrialLimits()
+CONVERSION_BOUNDS = "20 minutes of the processor and 12 GiB of memory"
+"""What ``sluice.training.conversion`` gives itself."""
+_WALL_S = 1800
+_EXPORT = "export it as ONNX, see docs/import.md"
+_SMALLER = "give a smaller model"
+_MISSING = "does it take NaN for a missing number? see `missing` in docs/import.md"
+
+
+@dataclass(frozen=True, eq=False)
+class TriedModel:
+    """
+    A model's file that went through it.
+
+    Attributes:
+        data: the file that is to be served.
+        said: float64 (n, k) what the model answered to the rows, in the target's order of columns.
+        scored: float64 (n, k) raw outputs of the served file. Both are empty where it takes rows of another width.
+    """
+
+    data: bytes
+    said: Floats
+    scored: Floats
+
+
+def tried(source: Path, data: bytes, name: FormatName, answer: GraphAnswer, rows: Floats32) -> TriedModel:
+    """
+    What an ONNX or LiteRT file answers to encoded rows (n, width), in a child.
+
+    Args:
+        source: how messages call it.
+        data: the file.
+        answer: what of its outputs is asked.
+
+    Raises:
+        BadArtifact, BadInput: it breaks a rule, needs too much, or ends its process.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        (folder / "model").write_bytes(data)
+        command = ["sluice.models.foreign.trial", str(folder / "model"), name]
+        return _child(source, folder, rows, command, [answer.as_json(), ",".join(map(str, LIMITS))], str(LIMITS))
+
+
+def converted(source: ForeignModel, answer: GraphAnswer, missing: float | None, rows: Floats32) -> TriedModel:
+    """
+    A ``.keras`` file or a SavedModel as LiteRT: TensorFlow runs what it reads, and this process imports none.
+
+    Raises:
+        BadArtifact, BadInput: as of ``sluice.training.conversion``, or the child ended otherwise.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        options = ["--answer", answer.as_json()]
+        options += ["--missing", repr(missing)] if missing is not None else []
+        command = ["sluice.training.conversion", str(source.path)]
+        return _child(source.path, Path(scratch), rows, command, options, CONVERSION_BOUNDS)
+
+
+def _child(
+    source: Path, folder: Path, rows: Floats32, module: Sequence[str], options: Sequence[str], bounds: str
+) -> TriedModel:
+    np.save(folder / "rows.npy", rows)
+    command = [sys.executable, "-m", *module, str(folder / "rows.npy"), str(folder), *options]
+    try:
+        process = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=_WALL_S)
+    except subprocess.TimeoutExpired as error:
+        raise BadArtifact(str(source), f"has not answered after {_WALL_S} s", _SMALLER) from error
+    if process.returncode or not (folder / trial.SERVED).is_file():
+        raise _refusal(source, process, bounds)
+    empty = np.empty((0, 0))
+    said, scored = (
+        np.load(folder / name) if (folder / name).is_file() else empty for name in (trial.SAID, trial.SCORED)
+    )
+    return TriedModel((folder / trial.SERVED).read_bytes(), said, scored)
+
+
+def _refusal(source: Path, process: subprocess.CompletedProcess[bytes], bounds: str) -> BadArtifact:
+    """What the child said; of one that was ended from outside, how."""
+    lines = process.stderr.decode("utf-8", "replace").strip().splitlines()
+    if process.returncode == 2 and lines:
+        with contextlib.suppress(ValueError, TypeError):
+            return BadArtifact(*json.loads(lines[-1]))
+    slow = process.returncode == -signal.SIGXCPU
+    ended = f"signal {-process.returncode}" if process.returncode < 0 else f"code {process.returncode}"
+    what = "takes longer than it may" if slow else f"ends the process that reads it ({ended})"
+    return BadArtifact(str(source), f"{what}; it has {bounds}", f"{_SMALLER}, or {_EXPORT}")
+
+
+def check_answers(model: Path, target: TargetKind, inverse: LinkName | None, found: TriedModel) -> None:
+    """
+    Accept what a model said of the holdout.
+
+    Args:
+        inverse: the link whose inverse was taken of its answers, or ``None`` where they are raw outputs.
+
+    Raises:
+        BadArtifact: answers that are no finite numbers or, where they are predictions, none of the target's; or a
+            served file that says something else.
+    """
+    said, rows = found.said, len(found.said)
+    if bad := int((~np.isfinite(said).all(axis=1)).sum()):
+        raise BadArtifact(str(model), f"answers NaN or infinity in {bad} of {rows} rows of the holdout", _MISSING)
+    if inverse is None:
+        return
+    low = LINKS[inverse].low
+    wrong = ~target.are_predictions(np.where((said >= 0) & (said < low), low, said))
+    if wrong.any():
+        first = ", ".join(f"{number:g}" for number in said[np.argmax(wrong)][:4])
+        rule = f"answers what are not {target.noun} in {wrong.sum()} of {rows} rows of the holdout: {first:.80}"
+        raise BadArtifact(str(model), rule, "say in `answers` of the spec what its numbers are")
+    apart = np.abs(target.link(found.scored) - said) / np.maximum(1.0, np.abs(said))
+    if not apart.max() <= TOLERANCE:
+        rule = f"answers {apart.max():.2g} otherwise when its answers are made raw outputs"
+        raise BadArtifact(str(model), rule, f"export its raw outputs, {LINKS[inverse].raw}, if it has them")
