@@ -7,14 +7,14 @@ READY := .venv/.ready
 export UV_PROJECT_ENVIRONMENT := $(CURDIR)/.venv
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help setup run test test-cluster check dist compile schemas simulate reliability format clean
+.PHONY: help setup run examples test test-cluster check dist compile schemas simulate reliability format clean
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 setup: $(READY)  ## install everything from uv.lock into .venv; what else is in there stays
 
-$(READY): uv.lock pyproject.toml components/pyproject.toml serving/pyproject.toml pipelines/pyproject.toml
+$(READY): uv.lock pyproject.toml components/pyproject.toml serving/pyproject.toml pipelines/pyproject.toml examples/pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { echo "Python 3.11 with venv is needed (Debian: apt-get install python3-venv)"; exit 2; }
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	$(BIN)/uv sync --locked --inexact --python $(BIN)/python --compile-bytecode
@@ -22,6 +22,10 @@ $(READY): uv.lock pyproject.toml components/pyproject.toml serving/pyproject.tom
 
 run: $(READY)  ## the whole loop on real data: train, gate, release, serve, promote, roll back (minutes)
 	@$(BIN)/sluice run
+
+EXAMPLES ?= imported
+examples: $(READY)  ## the stories of examples/, one after the other, each in a home of its own (minutes each)
+	@for story in $(EXAMPLES); do echo "== $$story"; SLUICE_HOME=.sluice/examples/$$story $(BIN)/sluice run --fresh --story $$story || exit; done
 
 test: export PYTHONDONTWRITEBYTECODE =   # each of the processes would compile the tests and all of ours again
 WORKERS ?= $(shell nproc)   # more fill the time that tests wait, and make those late that measure it

@@ -13,7 +13,7 @@ from rich.console import Console
 from sluice.errors import BadInput
 from sluice_local.flights_story import STORY
 from sluice_local.screen import Screen, parse
-from sluice_local.story import Chapter, load_story
+from sluice_local.story import Chapter, known_stories, load_story
 
 
 @pytest.mark.parametrize("name", ["nonsense", "", ":", ".x:y", "json:dumps", "json:nothing", "sluice_local.story"])
@@ -29,14 +29,23 @@ def test_a_module_that_is_not_python_is_no_story(tmp_path: Path, monkeypatch: py
         load_story("broken_story:STORY")
 
 
-def test_the_shipped_story_is_whole() -> None:
-    assert load_story("sluice_local.flights_story:STORY") == STORY
-    assert [chapter.number for chapter in STORY.chapters] == list(range(1, len(STORY.chapters) + 1))
-    slugs = [chapter.slug for chapter in STORY.chapters]
+@pytest.mark.parametrize("name", sorted(known_stories()))
+def test_the_shipped_stories_are_whole(name: str) -> None:
+    story = load_story(name)
+    assert [chapter.number for chapter in story.chapters] == list(range(1, len(story.chapters) + 1))
+    slugs = [chapter.slug for chapter in story.chapters]
     assert len(set(slugs)) == len(slugs) > 1
-    for chapter in STORY.chapters:
-        assert (chapter.recipe is None) != (chapter.again is None)
-        assert chapter.again is None or chapter.again in slugs[: chapter.number - 1]
+    for chapter in story.chapters:
+        assert [chapter.recipe, chapter.again, chapter.foreign].count(None) == 2
+        frame = chapter.foreign and chapter.foreign.frame
+        assert {chapter.again, frame} - {None} <= set(slugs[: chapter.number - 1])
+
+
+def test_stories_are_known_by_name_too() -> None:
+    assert {"flights", "imported"} <= known_stories().keys()
+    assert load_story("flights") == load_story("sluice_local.flights_story:STORY") == STORY
+    with pytest.raises(BadInput, match=r"story 'flight': is not known; choose from .*flights, .* or name it"):
+        load_story("flight")
     assert Chapter(7, "late", "title").folder == "07-late"
 
 

@@ -19,6 +19,7 @@ from sluice.stages.registry import STAGES
 from sluice.steps.evaluate import read_inputs
 from sluice.steps.release import propose_again
 from sluice.tasks.recipe import Recipe
+from sluice_local.foreign import import_foreign
 from sluice_local.pipeline import Start, run_training, stopped
 from sluice_local.report import write_data_picture
 from sluice_local.rollout import walk_rollout
@@ -42,11 +43,20 @@ def play_chapter(world: LocalWorld, chapter: Chapter) -> None:
         world.events.emit("outcome", text=json.loads(ending_file.read_bytes())["outcome"])
         return
     record.mkdir(parents=True, exist_ok=True)
-    run = _train(world, chapter, chapter.recipe, record) if chapter.recipe else _again(world, chapter, record)
+    run = _proposed(world, chapter, record)
     walk_rollout(world, record, interrupt=chapter.interrupt)
     ending = _ending(chapter, _decisions(world, run), world)
     write_json(ending_file, ending)
     world.events.emit("outcome", text=ending["outcome"])
+
+
+def _proposed(world: LocalWorld, chapter: Chapter, record: Path) -> str:
+    """Bring the chapter's candidate to its proposal or its refusal; returns the id of that run."""
+    if chapter.recipe:
+        return _train(world, chapter, chapter.recipe, record)
+    if chapter.foreign:
+        return import_foreign(world, chapter.foreign, record)
+    return _again(world, chapter, record)
 
 
 def _train(world: LocalWorld, chapter: Chapter, recipe: Recipe, record: Path) -> str:

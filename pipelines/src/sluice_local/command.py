@@ -9,9 +9,10 @@ import typer
 from sluice.terminal import release_history
 from sluice.workspace import Workspace
 
-DEFAULT_STORY = "sluice_local.flights_story:STORY"
+DEFAULT_STORY = "flights"
 StoryOption = Annotated[
-    str | None, typer.Option(metavar="MODULE:NAME", help="The story; else the one that was last played in this home.")
+    str | None,
+    typer.Option(metavar="NAME|MODULE:NAME", help="The story; else the one that was last played in this home."),
 ]
 
 
@@ -25,6 +26,8 @@ def run(
     A run that was stopped goes on where it was; a finished one only shows its end again.
 
     Example: sluice run --fresh
+
+    Example: SLUICE_HOME=/tmp/imported sluice run --story imported
     """
     from sluice_local.play import play
 

@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 
 from sluice.content import write_bytes
 from sluice.errors import BadInput
 from sluice.tasks.recipe import Recipe
 from sluice.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class ForeignTraining:
+    """
+    A training that the platform knows nothing of, in a process of its own.
+
+    Attributes:
+        program: module that gets two folders as arguments, features (``frame.parquet``) and an empty one,
+            and writes ``model.<ending>`` and ``spec.yaml`` there.
+        frame: slug of the chapter whose features it gets.
+    """
+
+    program: str
+    frame: str
 
 
 @dataclass(frozen=True)
@@ -21,8 +37,9 @@ class Chapter:
         number: place in the story, from 1.
         slug: name of its folder and run.
         title: one line for people.
-        recipe: what to train; ``None`` proposes a digest again.
+        recipe: what to train; without, one of the next two says what is proposed.
         again: slug of the chapter whose candidate is proposed again.
+        foreign: a model that is trained elsewhere and imported.
         interrupt: kill the loop in the middle of this chapter's canary, once.
     """
 
@@ -31,6 +48,7 @@ class Chapter:
     title: str
     recipe: Recipe | None = None
     again: str | None = None
+    foreign: ForeignTraining | None = None
     interrupt: bool = False
 
     @property
@@ -76,14 +94,23 @@ def _last(workspace: Workspace) -> Path:
     return workspace.home / "story"
 
 
+def known_stories() -> dict[str, str]:
+    """Names that distributions give to their stories (entry points ``sluice.stories``), and where each is."""
+    return {entry.name: entry.value for entry in sorted(entry_points(group="sluice.stories"), key=lambda one: one.name)}
+
+
 def load_story(name: str) -> Story:
     """
-    The story at ``module:ATTRIBUTE``.
+    The story that a distribution calls so, or at ``module:ATTRIBUTE``.
 
     Raises:
         BadInput: there is none.
     """
-    module, _, attribute = name.partition(":")
+    known = known_stories()
+    if ":" not in name and name not in known:
+        fix = f"choose from {', '.join(known) or 'none'}, or name it as module:ATTRIBUTE"
+        raise BadInput(f"story {name!r:.200}", "is not known", fix)
+    module, _, attribute = known.get(name, name).partition(":")
     try:
         story = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError, TypeError, SyntaxError) as error:

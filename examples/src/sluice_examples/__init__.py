@@ -1,0 +1,1 @@
+"""Stories beside the one of flight delays."""

@@ -1,0 +1,1 @@
+"""A model that somebody trained elsewhere takes over from one that a pipeline trained."""

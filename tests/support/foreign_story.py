@@ -1,0 +1,15 @@
+"""The tiny story with two chapters more: a model from elsewhere that is too weak, and a training that fails."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from sluice_local.story import Chapter, ForeignTraining
+from tests.support.tiny_story import STORY as TINY
+
+_WEAK = Chapter(
+    4, "weak", "A weak model from elsewhere", foreign=ForeignTraining("tests.support.foreign_trees", "first")
+)
+_LOST = Chapter(4, "lost", "A training that fails", foreign=ForeignTraining("tests.support.no_such_program", "first"))
+STORY = dataclasses.replace(TINY, chapters=(*TINY.chapters, _WEAK))
+BROKEN = dataclasses.replace(TINY, chapters=(*TINY.chapters, _LOST))
