@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 import xgboost
+from onnx import helper
 
 from sluice.errors import SluiceError
 from sluice.models.bundle import load_bundle
@@ -29,7 +30,7 @@ from tests.support.import_kinds import (
     linear_model,
     write_kind,
 )
-from tests.support.onnx_models import network
+from tests.support.onnx_models import network, onnx_model
 from tests.support.tiny_bundle import TINY_MODEL
 
 
@@ -114,6 +115,23 @@ def test_what_is_no_prediction_in_float32_is_the_nearest_one(tmp_path: Path, fra
     found = predicted(done, rows)
     assert (found > 0).all()
     assert found == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+
+def test_a_probability_may_be_1_and_the_last_bit_of_float32(tmp_path: Path, frames: Callable[[str], Path]) -> None:
+    weights = np.array([[1.0], [1.0]], np.float32)
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["raw"]),
+        helper.make_node("Sign", ["raw"], ["sign"]),
+        helper.make_node("Relu", ["sign"], ["share"]),
+        helper.make_node("Mul", ["share", "most"], ["y"]),
+    ]
+    for most, fine in ((1.0000001, True), (1.001, False)):
+        data = bytes(onnx_model(nodes, {"w": weights, "most": np.float32(most)}, 2).SerializeToString())
+        if fine:
+            imported(tmp_path, frames("binary"), KINDS["binary"].target, data, answers="probability")
+        else:
+            with pytest.raises(SluiceError, match=r"rows of the holdout: 1\.001; say in"):
+                imported(tmp_path, frames("binary"), KINDS["binary"].target, data, answers="probability")
 
 
 Trained = tuple[bytes, Any]
