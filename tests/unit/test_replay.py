@@ -301,9 +301,15 @@ _BAD_PAIRS: dict[str, tuple[Any, str]] = {
     "date": ({"label_time": pl.col("label_time").dt.date()}, "label_time: is Date, not a time"),
     "early": ({"label_time": pl.col("event_time") - timedelta(hours=1)}, "label_time: is before event_time in 3,600"),
     "null": ({"label": pl.lit(None, pl.Int8)}, "label: is null in 3,600 rows"),
-    "label": ({"label": pl.lit(2)}, "label: has values other than 0 and 1"),
-    "nan": ({"stable_score": pl.lit(math.nan)}, "stable_score: is not finite"),
-    "range": ({"candidate_score": pl.lit(1.5)}, "candidate_score: goes from 1.5 to 1.5"),
+    "label": ({"label": pl.lit(2)}, "label: has labels from 2 to 2; say by --task"),
+    "nan": (
+        {"stable_score": pl.lit(math.nan)},
+        "stable_score: has what are not probabilities (NaN or outside 0 to 1) in 3,600 rows",
+    ),
+    "range": (
+        {"candidate_score": pl.lit(1.5)},
+        "candidate_score: has what are not probabilities (NaN or outside 0 to 1) in 3,600 rows",
+    ),
     "text": ({"candidate_score": pl.lit("x")}, "candidate_score: is String, not a number"),
     "large": ({"covariate_x": pl.lit(1e13)}, "covariate_x: has values beyond 1e+12"),
     "twice": ({"covariate_residual": _SCORE}, "covariate_residual: is made of the scores already"),

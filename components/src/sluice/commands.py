@@ -193,6 +193,12 @@ def promote(
         raise typer.Exit(3)
 
 
+_SliceOption = Annotated[str | None, typer.Option("--slice", metavar="COLUMN=TEXT", help="Only this slice of PAIRS.")]
+_TaskOption = Annotated[
+    str | None, typer.Option(metavar="NAME|MODULE:ATTRIBUTE", help="Whose target PAIRS are of, if they do not say.")
+]
+
+
 @app.command()
 def simulate(
     policy: Annotated[Path, typer.Argument(help="A gate policy, for example manifests/overlays/dev/gate-policy.yaml.")],
@@ -206,9 +212,7 @@ def simulate(
     replay: Annotated[
         Path | None, typer.Option(metavar="PAIRS", help="Play the shadow on these pairs (parquet) instead of worlds.")
     ] = None,
-    part: Annotated[
-        str | None, typer.Option("--slice", metavar="COLUMN=TEXT", help="Only this slice of PAIRS.")
-    ] = None,
+    part: _SliceOption = None,
     margin_sd: Annotated[
         float | None, typer.Option(help="With --replay: a margin of so many standard deviations of a day.")
     ] = None,
@@ -216,6 +220,7 @@ def simulate(
     contiguous: Annotated[
         bool, typer.Option("--contiguous", help="With --replay: days as they were, from every start.")
     ] = False,
+    task: _TaskOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """
@@ -227,12 +232,13 @@ def simulate(
 
     Example: sluice simulate POLICY.yaml --replay pairs.parquet --hours 720
     """
-    of_replay = bool(part or margin_sd is not None or hours is not None or contiguous)
+    of_replay = bool(part or margin_sd is not None or hours is not None or contiguous or task)
     _require_one_way_to_simulate(replay, of_worlds=bool(world), of_replay=of_replay, both_orders=compare and contiguous)
     if replay:
         from sluice.simulation import replay_command
 
-        options = replay_command.ReplayOptions(rollouts, seed, look_every, hours, margin_sd, part, contiguous, compare)
+        played_as = (rollouts, seed, look_every, hours, margin_sd, part, contiguous, compare, task)
+        options = replay_command.ReplayOptions(*played_as)
         replay_command.run(policy, replay, options, write, as_json=as_json)
         return
     from sluice.simulation import command
@@ -259,7 +265,7 @@ def _require_one_way_to_simulate(replay: Path | None, *, of_worlds: bool, of_rep
     if replay and of_worlds:
         raise BadInput("--replay", "plays its own days", "leave out --world")
     if of_replay and not replay:
-        raise BadInput("--slice, --margin-sd, --hours, --contiguous", "are of a replay", "give --replay PAIRS")
+        raise BadInput("--slice, --margin-sd, --hours, --contiguous, --task", "are of a replay", "give --replay PAIRS")
     if both_orders:
         raise BadInput("--compare", "draws days again, for other tools wait longer", "leave out --contiguous")
 
@@ -281,9 +287,8 @@ def _uninterrupted(played: Callable[[], _Played], write: Path | None) -> _Played
 def plan(
     policy: Annotated[Path, typer.Argument(help="A gate policy whose shadow has a loss guardrail.")],
     replay: Annotated[Path, typer.Option(metavar="PAIRS", help="Pairs of your own days (parquet).")],
-    part: Annotated[
-        str | None, typer.Option("--slice", metavar="COLUMN=TEXT", help="Only this slice of PAIRS.")
-    ] = None,
+    part: _SliceOption = None,
+    task: _TaskOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """
@@ -293,7 +298,7 @@ def plan(
     """
     from sluice.simulation.plan import describe, plan_shadow
 
-    planned = plan_shadow(policy, replay, part)
+    planned = plan_shadow(policy, replay, part, task)
     show(planned.document(), as_json, [escape(line) for line in describe(planned)])
 
 

@@ -115,7 +115,8 @@ def evaluate(
     window = iso(task.splits.test), iso(task.splits.live)
     histories, block_hours = _histories(bench, digest, window) if digest else ((), None)
     if pairs and bench.models.keys() >= {_CANDIDATE, _PRODUCTION}:
-        write_pairs(pairs, holdout, bench.models[_PRODUCTION].predictions, bench.models[_CANDIDATE].predictions)
+        said = (bench.models[role].predictions for role in (_PRODUCTION, _CANDIDATE))
+        write_pairs(pairs, holdout, yardstick, *said)
     return Evaluation(
         model=variant,
         window=window,

@@ -11,9 +11,11 @@ import polars as pl
 
 from sluice.arrays import Floats, Ints
 from sluice.errors import BadInput, one_line
-from sluice.targets.probabilities import calibration_covariates, log_losses
+from sluice.simulation.scored_pairs import CANDIDATE, LABEL, STABLE, Judgement, judged, yardstick_of
+from sluice.tasks.task import Task
 
-SCORES = ("label", "stable_score", "candidate_score")
+LOSS = "loss"
+SCORES = (LABEL, STABLE, CANDIDATE)
 LOSSES = ("stable_loss", "candidate_loss")
 TIMES = ("event_time", "label_time")
 COVARIATE = "covariate_"
@@ -38,6 +40,7 @@ class LabelledPairs:
         stable: (n,) stable's loss.
         difference: (n,) candidate's loss minus stable's.
         covariates: (n,) values each, of stable and the label alone.
+        loss: the metric that the loss is; ``loss`` where that is known to nobody here.
     """
 
     days: int
@@ -48,9 +51,16 @@ class LabelledPairs:
     stable: Floats
     difference: Floats
     covariates: Mapping[str, Floats]
+    loss: str = LOSS
+
+    def require_metric(self, name: str) -> None:
+        """Raise BadInput where a policy's loss is that of another kind of target."""
+        if self.loss != LOSS and name not in (LOSS, self.loss):
+            rule = f"is not the loss of these pairs, which is {self.loss}"
+            raise BadInput(f"online.shadow: metric {name!r}", rule, f"write {self.loss}, or {LOSS}")
 
 
-def read_pairs(path: Path, part: str | None = None) -> LabelledPairs:
+def read_pairs(path: Path, part: str | None = None, task: Task | None = None) -> LabelledPairs:
     """
     Read pairs from a parquet file.
 
@@ -59,6 +69,7 @@ def read_pairs(path: Path, part: str | None = None) -> LabelledPairs:
             ``candidate_score``, or ``stable_loss`` and ``candidate_loss``; numeric columns ``covariate_<name>`` that
             are made of stable's answers and the label alone; text columns.
         part: ``COLUMN=TEXT`` keeps the rows of one slice.
+        task: whose target they are of; without one the file says it, else they are of yes and no.
 
     Raises:
         BadInput: no parquet file, a column is missing or of a wrong type, or a value is out of range.
@@ -69,21 +80,22 @@ def read_pairs(path: Path, part: str | None = None) -> LabelledPairs:
     _require_order(frame, path)
     kind = _kind(frame, path)
     _require_known(frame, path, kind)
-    values = {name: _finite(frame, path, name) for name in frame.columns if name in kind or name.startswith(COVARIATE)}
-    has_losses = kind == LOSSES
-    for name in kind:
-        _require_range(path, name, values[name], losses=has_losses)
+    numbers = [name for name in frame.columns if name in LOSSES or name.startswith(COVARIATE)]
+    values = {name: _finite(frame, path, name) for name in numbers}
     covariates = {name.removeprefix(COVARIATE): values[name] for name in values if name.startswith(COVARIATE)}
-    if has_losses:
+    if kind == LOSSES:
+        for name in kind:
+            _require_loss(path, name, values[name])
         stable = values["stable_loss"]
-        return _by_day(frame, stable, values["candidate_loss"] - stable, covariates)
-    label, stable = values["label"].astype(np.int64), values["stable_score"]
-    losses = log_losses(label, stable)
-    difference = log_losses(label, values["candidate_score"]) - losses
-    calibration = calibration_covariates(values["label"], stable)
-    for name in calibration.keys() & covariates.keys():
+        return _by_day(frame, Judgement(stable, values["candidate_loss"] - stable, covariates), LOSS)
+    for name in kind:
+        _require_no_null(frame, path, name)
+    yardstick = yardstick_of(path, task)
+    found = judged(frame, path, yardstick)
+    for name in found.covariates.keys() & covariates.keys():
         raise BadInput(f"{path}: column {COVARIATE}{name}", "is made of the scores already", "leave it out")
-    return _by_day(frame, losses, difference, calibration | covariates)
+    loss = LOSS if yardstick.own_loss else yardstick.target.loss_metric
+    return _by_day(frame, found._replace(covariates={**found.covariates, **covariates}), loss)
 
 
 def _read(path: Path) -> pl.DataFrame:
@@ -131,7 +143,7 @@ def _require_order(frame: pl.DataFrame, path: Path) -> None:
 def _kind(frame: pl.DataFrame, path: Path) -> tuple[str, ...]:
     scores, losses = (any(name in frame.columns for name in kind) for kind in (SCORES[1:], LOSSES))
     if scores and losses:
-        raise BadInput(str(path), "has scores and losses", "leave one of them out; scores give the log loss")
+        raise BadInput(str(path), "has scores and losses", "leave one of them out; scores give the loss")
     kind = LOSSES if losses else SCORES
     for name in kind:
         if name not in frame.columns:
@@ -172,20 +184,13 @@ def _require_no_null(frame: pl.DataFrame, path: Path, name: str) -> None:
         raise BadInput(f"{path}: column {name}", rule, "give labelled pairs only")
 
 
-def _require_range(path: Path, name: str, values: Floats, *, losses: bool) -> None:
-    where = f"{path}: column {name}"
-    if losses:
-        if values.min() < 0:
-            raise BadInput(where, f"has {values.min():g}, and a loss is at least 0", "shift both losses by a constant")
-    elif name == "label":
-        if not np.isin(values, (0.0, 1.0)).all():
-            raise BadInput(where, "has values other than 0 and 1", "give losses for another kind of target")
-    elif values.min() < 0 or values.max() > 1:
-        rule = f"goes from {values.min():g} to {values.max():g}, and a score is within 0 and 1"
-        raise BadInput(where, rule, "give probabilities, or losses")
+def _require_loss(path: Path, name: str, values: Floats) -> None:
+    if values.min() < 0:
+        rule = f"has {values.min():g}, and a loss is at least 0"
+        raise BadInput(f"{path}: column {name}", rule, "shift both losses by a constant")
 
 
-def _by_day(frame: pl.DataFrame, stable: Floats, difference: Floats, covariates: Mapping[str, Floats]) -> LabelledPairs:
+def _by_day(frame: pl.DataFrame, found: Judgement, loss: str) -> LabelledPairs:
     event, label = (frame[name].dt.epoch("us").to_numpy().astype(np.float64) / 3.6e9 for name in TIMES)
     quietest = int(np.bincount((event % _DAY_HOURS).astype(np.int64), minlength=_DAY_HOURS).argmin())
     start = np.floor((event - quietest) / _DAY_HOURS) * _DAY_HOURS + quietest
@@ -193,4 +198,4 @@ def _by_day(frame: pl.DataFrame, stable: Floats, difference: Floats, covariates:
     days = int(day.max()) + 1
     if days > _MOST_DAYS:
         raise BadInput("column event_time", f"spans {days:,} days, more than {_MOST_DAYS:,}", "check its unit")
-    return LabelledPairs(days, quietest, day, event - start, label - start, stable, difference, covariates)
+    return LabelledPairs(days, quietest, day, event - start, label - start, *found, loss)

@@ -13,9 +13,8 @@ from sluice.gates.blocks import FIRST_LOOK, shortest_length
 from sluice.gates.loss_history import block_history, loss_history
 from sluice.gates.planning import BETA, blocks_needed, reachable_margin
 from sluice.gates.policy import read_policy
-from sluice.simulation.pairs import read_pairs
 from sluice.simulation.replay import lengths_of
-from sluice.simulation.replay_command import ReplayOptions, shadow_terms
+from sluice.simulation.replay_command import ReplayOptions, loss_rule, pairs_for, shadow_terms
 
 _WEEK_HOURS = 168
 _DAY_HOURS = 24
@@ -36,6 +35,8 @@ class ShadowPlan:
     design_effect: float
     alpha: float
     beta: float
+    loss: str
+    """As the policy calls it."""
     margin: float
     """The policy's."""
     hours: float
@@ -49,7 +50,7 @@ class ShadowPlan:
         return (
             f"online:\n  block_hours: {self.block_hours:g}\n  shadow:\n"
             f"    maximum_hours: {days * _DAY_HOURS}   # twice what it needs\n    rules:\n"
-            f"      - {{metric: log_loss, role: guardrail, margin: {self.margin:g}}}"
+            f"      - {{metric: {self.loss}, role: guardrail, margin: {self.margin:g}}}"
         )
 
     def document(self) -> dict[str, Any]:
@@ -57,19 +58,20 @@ class ShadowPlan:
         return asdict(self) | {"policy_lines": self.policy_lines()}
 
 
-def plan_shadow(policy_path: Path, pairs_path: Path, part: str | None = None) -> ShadowPlan:
+def plan_shadow(policy_path: Path, pairs_path: Path, part: str | None = None, task: str | None = None) -> ShadowPlan:
     """
     Plan the shadow of a policy on pairs.
 
     Args:
         part: ``COLUMN=TEXT`` plans for one slice.
+        task: whose target the pairs are of, where they do not say it.
 
     Raises:
         BadInput: policy or pairs cannot be read or do not fit, or the days are too few.
     """
     policy, _ = read_policy(policy_path)
     terms = shadow_terms(policy, ReplayOptions(0, 0, None, None, None, part, False))
-    pairs = read_pairs(pairs_path, part)
+    pairs = pairs_for(policy, pairs_path, part, task)
     lengths = lengths_of(pairs)
     shortest = shortest_length(lengths)
     hours = shortest or policy.online.block_hours or DAY_HOURS
@@ -90,6 +92,7 @@ def plan_shadow(policy_path: Path, pairs_path: Path, part: str | None = None) ->
         design_effect=document.design_effect,
         alpha=terms.alpha,
         beta=BETA,
+        loss=loss_rule(policy)[1].metric,
         margin=terms.margin,
         hours=needed * hours + terms.maturity_hours,
         margin_in_a_week=reachable_margin(history, in_a_week, terms.alpha, BETA) / (1 - policy.online.reserve)

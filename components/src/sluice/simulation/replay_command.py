@@ -39,7 +39,9 @@ from sluice.simulation.replay_peers import peers_on_replay
 from sluice.simulation.report import grid, interval, markdown, percent, require_page, rewrite
 from sluice.simulation.rule_summary import RuleSummary
 from sluice.simulation.sizes import require_sizes
+from sluice.stages.section import OnlineRule, OnlineStage
 from sluice.targets.registry import LOSS_NAMES
+from sluice.tasks.task import load_task
 
 HEADINGS = (
     "truth",
@@ -76,6 +78,8 @@ class ReplayOptions:
     contiguous: bool = False
     comparing: bool = False
     """Other tools' rules too."""
+    task: str | None = None
+    """Whose target the pairs are of."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +173,7 @@ def replay_pairs(policy_path: Path, pairs_path: Path, options: ReplayOptions, *,
     )
     policy, digest = read_policy(policy_path)
     terms = shadow_terms(policy, options)
-    pairs = read_pairs(pairs_path, options.part)
+    pairs = pairs_for(policy, pairs_path, options.part, options.task)
     shortest = shortest_block(pairs)
     if policy.online.block_hours is None and shortest and _cuts_a_day(shortest):
         terms = replace(terms, block_hours=shortest)
@@ -202,6 +206,18 @@ def replay_pairs(policy_path: Path, pairs_path: Path, options: ReplayOptions, *,
     )
 
 
+def pairs_for(policy: GatePolicy, path: Path, part: str | None, task: str | None) -> LabelledPairs:
+    """
+    The pairs, whose loss is what the policy's shadow asks.
+
+    Raises:
+        BadInput: as of ``read_pairs``, or the policy names the loss of another kind of target.
+    """
+    pairs = read_pairs(path, part, load_task(task) if task else None)
+    pairs.require_metric(loss_rule(policy)[1].metric)
+    return pairs
+
+
 def shadow_terms(policy: GatePolicy, options: ReplayOptions) -> ShadowTerms:
     """
     What the policy's shadow asks of the loss of all requests; the tightest guardrail where it has several.
@@ -209,14 +225,9 @@ def shadow_terms(policy: GatePolicy, options: ReplayOptions) -> ShadowTerms:
     Raises:
         BadInput: it asks nothing of it, at fixed looks, or at looks that do not divide a day.
     """
-    stage = policy.online.shadow
-    rules = [one for one in stage.rules if one.metric in LOSS_NAMES and one.role == "guardrail"] if stage else []
-    whole = [one for one in rules if not one.per_slice]
-    if stage is None or not whole:
-        raise BadInput("online.shadow", "has no loss guardrail of all requests", "give a policy with one")
+    stage, rule = loss_rule(policy)
     if stage.looks is not None:
         raise BadInput("online.shadow.looks", f"is {stage.looks}, and a replay looks at any time", "leave it out")
-    rule = min(whole, key=lambda one: one.margin or 0.0)
     look = options.look_hours or policy.online.look_every_hours
     require_sizes({"look_every_hours": look})
     if abs(_DAY_HOURS / look - round(_DAY_HOURS / look)) > 1e-9:
@@ -237,6 +248,16 @@ def shadow_terms(policy: GatePolicy, options: ReplayOptions) -> ShadowTerms:
         maturity_hours=policy.online.label_maturity_hours,
         reserve=policy.online.reserve,
     )
+
+
+def loss_rule(policy: GatePolicy) -> tuple[OnlineStage, OnlineRule]:
+    """The shadow, and its tightest guardrail of the loss of all requests; raises BadInput where there is none."""
+    stage = policy.online.shadow
+    rules = [one for one in stage.rules if one.metric in LOSS_NAMES and one.role == "guardrail"] if stage else []
+    whole = [one for one in rules if not one.per_slice]
+    if stage is None or not whole:
+        raise BadInput("online.shadow", "has no loss guardrail of all requests", "give a policy with one")
+    return stage, min(whole, key=lambda one: one.margin or 0.0)
 
 
 def _block_hours(policy: GatePolicy) -> float:
