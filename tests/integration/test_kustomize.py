@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -18,6 +19,10 @@ from sluice.gitops.writer import GitOps, Snapshot
 from sluice.release.file import render_holds, render_release, renderings
 from sluice.rollout.advance import look, propose
 from sluice.rollout.drain import remove_server
+from sluice.targets.binary import Binary
+from sluice.targets.kind import TargetKind
+from sluice.targets.registry import target_of
+from sluice.targets.regression import Regression
 from tests.support.release import GOOD, A, B, C, applied_of, failing, passing, sample_checkout, state_in, unclear
 
 ROOT = Path(__file__).parents[2]
@@ -331,6 +336,28 @@ def test_what_cannot_mirror_does_not_build_a_shadow(tmp_path: Path, option: str)
     done = subprocess.run(["kubectl", "kustomize", overlay], capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert f"options/{option}': testing value /metadata/name failed" in done.stderr
+
+
+def _target_of(objects: list[dict[str, Any]]) -> TargetKind:
+    """What the collector is started with, its variables filled in as a kubelet does."""
+    (container,) = _of(objects, "Deployment")["collector"]["spec"]["template"]["spec"]["containers"]
+    values = _of(objects, "ConfigMap")["collector"]["data"]
+    assert {"configMapRef": {"name": "collector"}} in container["envFrom"]
+    (said,) = (each for each in container["command"] if each.startswith("--target="))
+    return target_of(json.loads(said.removeprefix("--target=").replace("$(SLUICE_TARGET)", values["SLUICE_TARGET"])))
+
+
+def test_a_collector_is_told_the_target(tmp_path: Path) -> None:
+    overlay = _with_option(tmp_path, "collector", state_in("canary"))
+    assert _target_of(_render(overlay)) == Binary()
+    regression = Regression(loss="pinball", quantiles=(0.1, 0.5, 0.9), unit="EUR a day")
+    path = overlay / "kustomization.yaml"
+    document = yaml.safe_load(path.read_text())
+    change = [{"op": "add", "path": "/data/SLUICE_TARGET", "value": regression.model_dump_json()}]
+    target = {"kind": "ConfigMap", "name": "collector"}
+    document.setdefault("patches", []).append({"target": target, "patch": yaml.safe_dump(change)})
+    path.write_text(yaml.safe_dump(document))
+    assert _target_of(_render(overlay)) == regression
 
 
 def test_one_word_points_servers_at_a_collector(tmp_path: Path) -> None:

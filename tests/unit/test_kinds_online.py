@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from sluice.documents.evidence import Evidence
 from sluice.errors import BadInput
 from sluice.evidence.collect import collect_evidence
 from sluice.feedback.batch import Batch, labels_at, parse_feedback, parse_predictions
+from sluice.feedback.events import RESPONSE, parse_event
 from sluice.gates.policy import parse_policy
 from sluice.models.request import BadRequest
 from sluice.rollout.advance import Advice, advance
@@ -25,7 +27,7 @@ from sluice.targets.registry import BINARY
 from sluice.targets.regression import Regression
 from sluice.targets.yardstick import OwnMetric, Yardstick
 from tests.support.release import A, B, applied_of, state_in
-from tests.support.targets import TargetSample, diabetes, diabetes_quantiles, digits, exercises, visits
+from tests.support.targets import TargetSample, clicks, diabetes, diabetes_quantiles, digits, exercises, visits
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
 NOW = START + timedelta(hours=30)
@@ -212,3 +214,29 @@ def test_a_label_of_another_kind_is_refused_by_its_place(target: TargetKind, lab
     assert rule in str(refused.value)
     assert refused.value.status == 400
     assert parse_feedback(json.dumps({"labels": [{"request_id": "a", "label": right}]}).encode(), NOW, target).height
+
+
+@pytest.mark.parametrize("make", [clicks, digits, exercises, diabetes, diabetes_quantiles, visits])
+def test_an_event_of_kserves_logger_is_read_by_the_kind(make: Callable[[], TargetSample]) -> None:
+    sample = make()
+    said, target = sample.predictions[:3], sample.target
+    answers = target.answer(said, 0.5)
+    headers = {"ce-id": "e", "ce-specversion": "1.0", "ce-type": RESPONSE, "content-type": "application/json"}
+    first = {"predictions": [{name: rows[at] for name, rows in answers.items()} | {"digest": A} for at in range(3)]}
+    first["predictions"].append({"error": "no features", "digest": A})
+    flat = {
+        field.name: [number for row in answers[field.name] for number in row] if field.size > 1 else answers[field.name]
+        for field in target.answers
+    }
+    second = {"outputs": [{"name": name, "data": data} for name, data in flat.items()], "parameters": {"digest": A}}
+    for body, failed in ((first, 1), (second, 0)):
+        rows = parse_event(headers, json.dumps(body).encode(), NOW, target)
+        assert rows["status"].to_list() == [200] * 3 + [500] * failed
+        read = [row["prediction"] or [row["score"]] for row in rows.to_dicts()[:3]]
+        assert np.array(read) == pytest.approx(said)
+    wrong: dict[str, Any] = {"predictions": [{target.prediction_answer.name: ["x"], "digest": A}]}
+    with pytest.raises(BadRequest, match=f"has {target.prediction_answer.name} that is not"):
+        parse_event(headers, json.dumps(wrong).encode(), NOW, target)
+    other = {"predictions": [{"unknown": 1.0, "digest": A}]}
+    with pytest.raises(BadRequest, match=f"has neither {target.prediction_answer.name} nor an error"):
+        parse_event(headers, json.dumps(other).encode(), NOW, target)

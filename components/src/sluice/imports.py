@@ -51,13 +51,13 @@ def import_(
     from sluice.operations.propose import EvaluationPlace, check_environment, check_store, propose_bundle
     from sluice.tasks.task import load_task
 
-    judged, gitops = load_task(task), None if env is None else release_history(env)
+    subject, gitops = load_task(task), None if env is None else release_history(env)
     if gitops is not None:
         check_store(model_store(bundles))
-        check_environment(gitops.snapshot(), judged.name, str(model))
-    candidate = import_model(judged, model, read_spec(spec), frame, out, answers)
+        check_environment(gitops.snapshot(), subject.name, str(model))
+    candidate = import_model(subject, model, read_spec(spec), frame, out, answers)
     estimates = candidate.evaluation.metrics
-    headline = (name for name in judged.target.headline if name in estimates)
+    headline = (name for name in subject.target.headline if name in estimates)
     worth = ", ".join(f"{name} {estimates[name].value:.3f}" for name in headline)
     lines = [
         f"{candidate.kind} → {candidate.bundle}",

@@ -221,7 +221,7 @@ class CollectorApp:
 
     async def _event(self, scope: Scope, body: bytes) -> int:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        rows = parse_event(headers, body, datetime.now(UTC))
+        rows = parse_event(headers, body, datetime.now(UTC), self._store.target)
         if not rows.is_empty():
             await self._events.put(rows)
             self.counts.predictions(rows)

@@ -115,8 +115,8 @@ def evaluate(
     window = iso(task.splits.test), iso(task.splits.live)
     histories, block_hours = _histories(bench, digest, window) if digest else ((), None)
     if pairs and bench.models.keys() >= {_CANDIDATE, _PRODUCTION}:
-        said = (bench.models[role].predictions for role in (_PRODUCTION, _CANDIDATE))
-        write_pairs(pairs, holdout, yardstick, *said)
+        predictions = (bench.models[role].predictions for role in (_PRODUCTION, _CANDIDATE))
+        write_pairs(pairs, holdout, yardstick, *predictions)
     return Evaluation(
         model=variant,
         window=window,

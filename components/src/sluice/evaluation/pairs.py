@@ -33,11 +33,11 @@ def write_pairs(path: Path, holdout: Holdout, yardstick: Yardstick, production: 
         *(_narrow(prediction_column(name, values)) for name, values in scores.items()),
         *(pl.col(name).cast(pl.String).alias(name.removeprefix(_SLICE)) for name in slices),
     )
-    said = {TARGET_KEY: yardstick.target.model_dump_json()}
+    metadata = {TARGET_KEY: yardstick.target.model_dump_json()}
     if yardstick.own_loss is not None:
-        said[LOSS_KEY] = yardstick.own_loss
+        metadata[LOSS_KEY] = yardstick.own_loss
     pairs = pairs.sort("event_time", "example_id").drop("example_id")
-    pairs.write_parquet(path, compression="zstd", metadata=said)
+    pairs.write_parquet(path, compression="zstd", metadata=metadata)
 
 
 def _narrow(predictions: pl.Series) -> pl.Series:

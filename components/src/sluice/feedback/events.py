@@ -1,7 +1,7 @@
 """
 What KServe's payload logger sends (``pkg/logger/worker.go``): CloudEvents over HTTP, binary or structured.
 
-    org.kubeflow.serving.inference.response   what a server answered: scores and the digest, of answers of 200 alone;
+    org.kubeflow.serving.inference.response   what a server answered: prediction and digest, of answers of 200 alone;
                                               a row of such an answer may have failed by itself
     org.kubeflow.serving.inference.request    what it was asked; nothing of it is kept
 
@@ -11,25 +11,29 @@ unless the logger passes the client's on: ``metadataHeaders: [X-Request-Id]``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 from urllib.parse import unquote
 
 import orjson
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field, Json, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, Json, ValidationError
 
 from sluice.documents.event_time import iso
 from sluice.documents.state import Digest
 from sluice.feedback.batch import Identifier, Instant, bad_request
 from sluice.models.request import BadRequest
 from sluice.predictions.log import WINDOW_SCHEMA, window_frame
+from sluice.targets.kind import AnswerField, TargetKind
+from sluice.targets.registry import BINARY
 
 RESPONSE = "org.kubeflow.serving.inference.response"
 _KIND = "application/cloudevents+json"
 _FIX = "send what KServe's logger sends for a server of Sluice"
-_Score = Annotated[float, Field(allow_inf_nan=False)]
+EventAnswer = tuple[tuple[float, ...] | None, str]
+"""A row: the numbers of its prediction, if there is one, and the digest."""
 
 
 class _Lax(BaseModel):
@@ -47,16 +51,12 @@ class _Event(_Lax):
     data: Any = None
 
 
-class _Prediction(_Lax):
-    score: _Score | None = None
+class _Prediction(BaseModel):
+    """What it says beside these, a target's answers, is kept as it is."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
     error: str | None = None
     digest: Digest
-
-    @model_validator(mode="after")
-    def _one_of_both(self) -> Self:
-        if (self.score is None) == (self.error is None):
-            raise ValueError("has neither a score nor an error")
-        return self
 
 
 class _First(_Lax):
@@ -81,12 +81,15 @@ class _Second(_Lax):
     parameters: _OutputParameters
 
 
-def parse_event(headers: Mapping[str, str], body: bytes, received: datetime) -> pl.DataFrame:
+def parse_event(
+    headers: Mapping[str, str], body: bytes, received: datetime, target: TargetKind = BINARY
+) -> pl.DataFrame:
     """
     The predictions of an event, as ``WINDOW_SCHEMA``; none of a request.
 
     Args:
         headers: names in lower case.
+        target: whose answers the servers give.
 
     Raises:
         BadRequest: no such event, or not an answer of one of our servers.
@@ -95,7 +98,7 @@ def parse_event(headers: Mapping[str, str], body: bytes, received: datetime) -> 
         event = _Event.model_validate(_attributes(headers, body))
         if event.type != RESPONSE:
             return pl.DataFrame(schema=dict(WINDOW_SCHEMA))
-        answers = _answers(event.data)
+        answers = _answers(event.data, target.prediction_answer)
     except orjson.JSONDecodeError as error:
         raise BadRequest("body", f"is not JSON ({error})", _FIX) from error
     except ValidationError as error:
@@ -119,22 +122,42 @@ def _attributes(headers: Mapping[str, str], body: bytes) -> Any:
     return attributes | {"data": data}
 
 
-def _answers(data: Any) -> list[tuple[float | None, str]]:
-    """Score, if there is one, and digest of each row."""
+def _answers(data: Any, field: AnswerField) -> list[EventAnswer]:
     if isinstance(data, dict) and "predictions" in data:
-        return [(one.score, one.digest) for one in _First.model_validate(data).predictions]
+        return [_of_first(one, field) for one in _First.model_validate(data).predictions]
     second = _Second.model_validate(data)
-    scores = [output.data for output in second.outputs if output.name == "score"]
-    if len(scores) != 1 or not all(type(score) in {int, float} for score in scores[0]):
-        raise BadRequest("event: data.outputs", "has no numbers called score", _FIX)
-    return [(float(score), second.parameters.digest) for score in scores[0]]
+    columns = [output.data for output in second.outputs if output.name == field.name]
+    if len(columns) != 1 or len(columns[0]) % field.size:
+        raise BadRequest("event: data.outputs", f"has no numbers called {field.name}", _FIX)
+    rows = [columns[0][start : start + field.size] for start in range(0, len(columns[0]), field.size)]
+    return [(_numbers(row, field, "event: data.outputs"), second.parameters.digest) for row in rows]
 
 
-def _row(request_id: str, moment: str, score: float | None, digest: str) -> dict[str, Any]:
+def _of_first(one: _Prediction, field: AnswerField) -> EventAnswer:
+    value = (one.model_extra or {}).get(field.name)
+    if (value is None) == (one.error is None):
+        raise BadRequest("event: data.predictions", f"has neither {field.name} nor an error, or both", _FIX)
+    numbers = value if isinstance(value, list) else [value]
+    return (None if one.error is not None else _numbers(numbers, field, "event: data.predictions")), one.digest
+
+
+def _numbers(values: list[Any], field: AnswerField, place: str) -> tuple[float, ...]:
+    if len(values) != field.size or not all(type(each) in {int, float} and math.isfinite(each) for each in values):
+        few = "a number" if field.size == 1 else f"{field.size} numbers"
+        raise BadRequest(place, f"has {field.name} that is not {few}", _FIX)
+    return tuple(map(float, values))
+
+
+def _row(request_id: str, moment: str, numbers: tuple[float, ...] | None, digest: str) -> dict[str, Any]:
     nothing: dict[str, Any] = {"missing": [], "stale": [], "features": {}, "keys": {}}
-    answer = {"request_id": request_id, "event_time": moment, "score": score, "digest": digest}
+    several = numbers is not None and len(numbers) > 1
+    prediction = {
+        "score": None if several or numbers is None else numbers[0],
+        "prediction": numbers if several else None,
+    }
+    answer = {"request_id": request_id, "event_time": moment, "digest": digest, **prediction}
     return (
         nothing
         | answer
-        | {"route": "stable", "rollout": "", "status": 500 if score is None else 200, "latency_ms": 0.0}
+        | {"route": "stable", "rollout": "", "status": 500 if numbers is None else 200, "latency_ms": 0.0}
     )

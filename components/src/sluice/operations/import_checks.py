@@ -31,10 +31,10 @@ def check_objective(path: Path, ensemble: TreeEnsemble, target: TargetKind) -> N
         rule = f"was trained for {ensemble.objective!r}, and the task's label is {target.kind}"
         fitting = [name for name, each in _OBJECTIVES[ensemble.library].items() if each == link]
         raise BadInput(str(path), rule, f"train for one of {', '.join(fitting)}")
-    asked = quantiles or (0.5,)
-    if (ensemble.quantiles or len(asked) > 1) and sorted(ensemble.quantiles) != list(asked):
+    due = quantiles or (0.5,)
+    if (ensemble.quantiles or len(due) > 1) and sorted(ensemble.quantiles) != list(due):
         has = ", ".join(f"{each:g}" for each in ensemble.quantiles) or f"none ({ensemble.objective})"
-        rule = f"was trained for quantiles {has:.120}, and the task asks for {', '.join(f'{each:g}' for each in asked)}"
+        rule = f"was trained for quantiles {has:.120}, and the task asks for {', '.join(f'{each:g}' for each in due)}"
         fix = "train by reg:quantileerror of XGBoost with a quantile_alpha of these"
         raise BadInput(str(path), rule, fix)
 
@@ -57,11 +57,11 @@ def check_said_elsewhere(bundle: Bundle, frame: Path, path: Path) -> None:
     if both.height != answers.height or both.is_empty():
         rule = f"has {answers.height} answers, {both.height} of them to rows of the frame"
         raise BadInput(str(path), rule, "give answers to rows of this frame, each once")
-    said = predictions_in(both["score"])
-    apart = _apart(bundle.predict(both.select(names)).reshape(said.shape), said)
+    expected = predictions_in(both["score"])
+    apart = _apart(bundle.predict(both.select(names)).reshape(expected.shape), expected)
     worst = int(np.argmax(apart))
     if not apart[worst] <= TOLERANCE:
-        score, row = ", ".join(f"{number:g}" for number in said[worst][:4]), both["example_id"][worst]
+        score, row = ", ".join(f"{number:g}" for number in expected[worst][:4]), both["example_id"][worst]
         rule = f"was said to answer {score} to {row!r}, and is {apart[worst]:.2g} apart"
         fix = "check the order of its inputs and columns, and what its answer means, in the --spec"
         raise BadArtifact("the model", rule, fix)

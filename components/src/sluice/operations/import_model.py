@@ -39,7 +39,7 @@ from sluice.models.trees.lightgbm_text import read_lightgbm
 from sluice.models.trees.xgboost_json import read_xgboost
 from sluice.operations.import_checks import check_objective, check_said_elsewhere
 from sluice.operations.import_spec import VARIANT, ImportSpec, answer_of
-from sluice.operations.import_trial import TriedModel, check_answers, converted, tried
+from sluice.operations.import_trial import ModelTrial, check_answers, conversion_trial, model_trial
 from sluice.targets.kind import TargetKind
 from sluice.targets.link import LINKS, link_of
 from sluice.tasks.recipe import Recipe
@@ -58,13 +58,13 @@ class ServedModel:
     What a bundle is made of.
 
     Attributes:
-        format, tried: the model's file, and what it said of the holdout.
+        format, trial: the model's file, and what it said of the holdout.
         beside: further files of the bundle.
         names: what its own library calls its columns, or empty.
     """
 
     format: FormatName
-    tried: TriedModel
+    trial: ModelTrial
     beside: Mapping[str, bytes]
     names: tuple[str, ...] = ()
 
@@ -100,7 +100,7 @@ def import_model(
     encoder = _encoder(features, spec)
     candidate = _served_model(source, spec, answer, task.target, _holdout_rows(task, frame, encoder))
     _check_columns(candidate, task.target, encoder, spec)
-    check_answers(model, task.target, answer.inverse, candidate.tried)
+    check_answers(model, task.target, answer.inverse, candidate.trial)
     manifest = _manifest(task, candidate, recipe, features, encoder, frame, source)
     with tempfile.TemporaryDirectory() as scratch:
         first = _bundle_in(Path(scratch), manifest, candidate.beside, candidate)
@@ -129,18 +129,18 @@ def _served_model(
     if source.kind != "onnx" and spec.output:
         raise BadInput("output", f"is of ONNX models, this one is {source.kind}", "leave it out of the spec")
     if source.kind in ("keras", "savedmodel"):
-        return ServedModel("litert", converted(source, answer, spec.missing, rows), {})
+        return ServedModel("litert", conversion_trial(source, answer, spec.missing, rows), {})
     if spec.missing is not None:
         rule = f"is of models that are converted (.keras, SavedModel), this one is {source.kind}"
         raise BadInput("missing", rule, "fill gaps inside the model, or in a feature")
     if source.kind == "onnx":
-        return ServedModel("onnx", tried(source.path, source.data, "onnx", answer, rows), {})
+        return ServedModel("onnx", model_trial(source.path, source.data, "onnx", answer, rows), {})
     if source.kind == "litert":
         if not answer.plain:
             raw = LINKS[link_of(target)].raw
             rule = f"answers raw outputs ({raw}) in the target's order as it is served; its file is not rewritten"
             raise BadInput(str(source.path), rule, f"convert it again with a {raw} as its output")
-        return ServedModel("litert", tried(source.path, source.data, "litert", answer, rows), {})
+        return ServedModel("litert", model_trial(source.path, source.data, "litert", answer, rows), {})
     return _trees(source, answer, target, rows)
 
 
@@ -150,8 +150,8 @@ def _trees(source: ForeignModel, answer: GraphAnswer, target: TargetKind, rows: 
         rule = f"of trees are always their raw outputs, here a {LINKS[ensemble.link].raw}"
         raise BadInput("the answers", rule, "leave answers, output and column out of the spec")
     check_objective(source.path, ensemble, target)
-    found = tried(source.path, export_trees(ensemble), "onnx", answer, rows)
-    return ServedModel("onnx", found, {LIBRARY_FILE: _inert(source)}, _own_names(ensemble))
+    trial = model_trial(source.path, export_trees(ensemble), "onnx", answer, rows)
+    return ServedModel("onnx", trial, {LIBRARY_FILE: _inert(source)}, _own_names(ensemble))
 
 
 def _inert(source: ForeignModel) -> bytes:
@@ -205,7 +205,7 @@ def _encoder(features: FeatureManifest, spec: ImportSpec) -> Encoder:
 
 
 def _check_columns(candidate: ServedModel, target: TargetKind, encoder: Encoder, spec: ImportSpec) -> None:
-    scorer = FORMATS[candidate.format].load(candidate.tried.data)
+    scorer = FORMATS[candidate.format].load(candidate.trial.data)
     names = ", ".join(code.name for code in encoder.columns)
     if scorer.width != encoder.width:
         rule = f"takes {scorer.width} columns, and the features give {encoder.width} ({names[:160]})"
@@ -278,5 +278,5 @@ def _digest_of(source: ForeignModel) -> str:
 
 
 def _bundle_in(store: Path, manifest: BundleManifest, beside: Mapping[str, bytes], candidate: ServedModel) -> Bundle:
-    digest = write_bundle(store, manifest, {**beside, manifest.model: candidate.tried.data})
+    digest = write_bundle(store, manifest, {**beside, manifest.model: candidate.trial.data})
     return load_bundle(bundle_directory(store, digest), digest)

@@ -40,22 +40,22 @@ _MISSING = "does it take NaN for a missing number? see `missing` in docs/import.
 
 
 @dataclass(frozen=True, eq=False)
-class TriedModel:
+class ModelTrial:
     """
     A model's file that went through it.
 
     Attributes:
         data: the file that is to be served.
-        said: float64 (n, k) what the model answered to the rows, in the target's order of columns.
-        scored: float64 (n, k) raw outputs of the served file. Both are empty where it takes rows of another width.
+        answers: float64 (n, k) what the model answered to the rows, in the target's order of columns.
+        outputs: float64 (n, k) raw outputs of the served file. Both are empty where it takes rows of another width.
     """
 
     data: bytes
-    said: Floats
-    scored: Floats
+    answers: Floats
+    outputs: Floats
 
 
-def tried(source: Path, data: bytes, name: FormatName, answer: GraphAnswer, rows: Floats32) -> TriedModel:
+def model_trial(source: Path, data: bytes, name: FormatName, answer: GraphAnswer, rows: Floats32) -> ModelTrial:
     """
     What an ONNX or LiteRT file answers to encoded rows (n, width), in a child.
 
@@ -69,12 +69,12 @@ def tried(source: Path, data: bytes, name: FormatName, answer: GraphAnswer, rows
     """
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        (folder / "model").write_bytes(data)
-        command = ["sluice.models.foreign.trial", str(folder / "model"), name]
+        (folder / "given").write_bytes(data)
+        command = ["sluice.models.foreign.trial", str(folder / "given"), name]
         return _child(source, folder, rows, command, [answer.as_json(), ",".join(map(str, LIMITS))], str(LIMITS))
 
 
-def converted(source: ForeignModel, answer: GraphAnswer, missing: float | None, rows: Floats32) -> TriedModel:
+def conversion_trial(source: ForeignModel, answer: GraphAnswer, missing: float | None, rows: Floats32) -> ModelTrial:
     """
     A ``.keras`` file or a SavedModel as LiteRT: TensorFlow runs what it reads, and this process imports none.
 
@@ -90,20 +90,21 @@ def converted(source: ForeignModel, answer: GraphAnswer, missing: float | None, 
 
 def _child(
     source: Path, folder: Path, rows: Floats32, module: Sequence[str], options: Sequence[str], bounds: str
-) -> TriedModel:
+) -> ModelTrial:
     np.save(folder / "rows.npy", rows)
     command = [sys.executable, "-m", *module, str(folder / "rows.npy"), str(folder), *options]
     try:
         process = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=_WALL_S)
     except subprocess.TimeoutExpired as error:
         raise BadArtifact(str(source), f"has not answered after {_WALL_S} s", _SMALLER) from error
-    if process.returncode or not (folder / trial.SERVED).is_file():
+    if process.returncode or not (folder / trial.MODEL_FILE).is_file():
         raise _refusal(source, process, bounds)
     empty = np.empty((0, 0))
-    said, scored = (
-        np.load(folder / name) if (folder / name).is_file() else empty for name in (trial.SAID, trial.SCORED)
+    answers, outputs = (
+        np.load(folder / name) if (folder / name).is_file() else empty
+        for name in (trial.ANSWERS_FILE, trial.OUTPUTS_FILE)
     )
-    return TriedModel((folder / trial.SERVED).read_bytes(), said, scored)
+    return ModelTrial((folder / trial.MODEL_FILE).read_bytes(), answers, outputs)
 
 
 def _refusal(source: Path, process: subprocess.CompletedProcess[bytes], bounds: str) -> BadArtifact:
@@ -113,12 +114,12 @@ def _refusal(source: Path, process: subprocess.CompletedProcess[bytes], bounds: 
         with contextlib.suppress(ValueError, TypeError):
             return BadArtifact(*json.loads(lines[-1]))
     slow = process.returncode == -signal.SIGXCPU
-    ended = f"signal {-process.returncode}" if process.returncode < 0 else f"code {process.returncode}"
-    what = "takes longer than it may" if slow else f"ends the process that reads it ({ended})"
+    ending = f"signal {-process.returncode}" if process.returncode < 0 else f"code {process.returncode}"
+    what = "takes longer than it may" if slow else f"ends the process that reads it ({ending})"
     return BadArtifact(str(source), f"{what}; it has {bounds}", f"{_SMALLER}, or {_EXPORT}")
 
 
-def check_answers(model: Path, target: TargetKind, inverse: LinkName | None, found: TriedModel) -> None:
+def check_answers(model: Path, target: TargetKind, inverse: LinkName | None, candidate: ModelTrial) -> None:
     """
     Accept what a model said of the holdout.
 
@@ -129,18 +130,18 @@ def check_answers(model: Path, target: TargetKind, inverse: LinkName | None, fou
         BadArtifact: answers that are no finite numbers or, where they are predictions, none of the target's; or a
             served file that says something else.
     """
-    said, rows = found.said, len(found.said)
-    if bad := int((~np.isfinite(said).all(axis=1)).sum()):
+    answers, rows = candidate.answers, len(candidate.answers)
+    if bad := int((~np.isfinite(answers).all(axis=1)).sum()):
         raise BadArtifact(str(model), f"answers NaN or infinity in {bad} of {rows} rows of the holdout", _MISSING)
     if inverse is None:
         return
-    nearest = np.clip(said, LINKS[inverse].low, LINKS[inverse].high)
-    wrong = ~target.are_predictions(np.where(np.abs(nearest - said) <= _ROUNDING, nearest, said))
+    nearest = np.clip(answers, LINKS[inverse].low, LINKS[inverse].high)
+    wrong = ~target.are_predictions(np.where(np.abs(nearest - answers) <= _ROUNDING, nearest, answers))
     if wrong.any():
-        first = ", ".join(f"{number:g}" for number in said[np.argmax(wrong)][:4])
+        first = ", ".join(f"{number:g}" for number in answers[np.argmax(wrong)][:4])
         rule = f"answers what are not {target.noun} in {wrong.sum()} of {rows} rows of the holdout: {first:.80}"
         raise BadArtifact(str(model), rule, "say in `answers` of the spec what its numbers are")
-    apart = np.abs(target.link(found.scored) - said) / np.maximum(1.0, np.abs(said))
+    apart = np.abs(target.link(candidate.outputs) - answers) / np.maximum(1.0, np.abs(answers))
     if not apart.max() <= TOLERANCE:
         rule = f"answers {apart.max():.2g} otherwise when its answers are made raw outputs"
         raise BadArtifact(str(model), rule, f"export its raw outputs, {LINKS[inverse].raw}, if it has them")

@@ -11,7 +11,7 @@ import polars as pl
 
 from sluice.arrays import Floats, Ints
 from sluice.errors import BadInput, one_line
-from sluice.simulation.scored_pairs import CANDIDATE, LABEL, STABLE, Judgement, judged, yardstick_of
+from sluice.simulation.scored_pairs import CANDIDATE, LABEL, STABLE, Judgement, judgement, yardstick_of
 from sluice.tasks.task import Task
 
 LOSS = "loss"
@@ -91,11 +91,11 @@ def read_pairs(path: Path, part: str | None = None, task: Task | None = None) ->
     for name in kind:
         _require_no_null(frame, path, name)
     yardstick = yardstick_of(path, task)
-    found = judged(frame, path, yardstick)
-    for name in found.covariates.keys() & covariates.keys():
+    costs = judgement(frame, path, yardstick)
+    for name in costs.covariates.keys() & covariates.keys():
         raise BadInput(f"{path}: column {COVARIATE}{name}", "is made of the scores already", "leave it out")
     loss = LOSS if yardstick.own_loss else yardstick.target.loss_metric
-    return _by_day(frame, found._replace(covariates={**found.covariates, **covariates}), loss)
+    return _by_day(frame, costs._replace(covariates={**costs.covariates, **covariates}), loss)
 
 
 def _read(path: Path) -> pl.DataFrame:
@@ -190,7 +190,7 @@ def _require_loss(path: Path, name: str, values: Floats) -> None:
         raise BadInput(f"{path}: column {name}", rule, "shift both losses by a constant")
 
 
-def _by_day(frame: pl.DataFrame, found: Judgement, loss: str) -> LabelledPairs:
+def _by_day(frame: pl.DataFrame, costs: Judgement, loss: str) -> LabelledPairs:
     event, label = (frame[name].dt.epoch("us").to_numpy().astype(np.float64) / 3.6e9 for name in TIMES)
     quietest = int(np.bincount((event % _DAY_HOURS).astype(np.int64), minlength=_DAY_HOURS).argmin())
     start = np.floor((event - quietest) / _DAY_HOURS) * _DAY_HOURS + quietest
@@ -198,4 +198,4 @@ def _by_day(frame: pl.DataFrame, found: Judgement, loss: str) -> LabelledPairs:
     days = int(day.max()) + 1
     if days > _MOST_DAYS:
         raise BadInput("column event_time", f"spans {days:,} days, more than {_MOST_DAYS:,}", "check its unit")
-    return LabelledPairs(days, quietest, day, event - start, label - start, *found, loss)
+    return LabelledPairs(days, quietest, day, event - start, label - start, *costs, loss)

@@ -40,13 +40,13 @@ def yardstick_of(path: Path, task: Task | None) -> Yardstick:
     Raises:
         BadInput: the file is of another target than the task, or of a loss that only a task knows.
     """
-    said = pl.read_parquet_metadata(path)
+    metadata = pl.read_parquet_metadata(path)
     try:
-        target = target_of(orjson.loads(said[TARGET_KEY])) if TARGET_KEY in said else None
+        target = target_of(orjson.loads(metadata[TARGET_KEY])) if TARGET_KEY in metadata else None
     except (orjson.JSONDecodeError, AttributeError, SluiceError) as error:
         raise BadInput(f"{path}: {TARGET_KEY}", f"is no target ({error})", "write the pairs again") from error
     if task is None:
-        if own := said.get(LOSS_KEY):
+        if own := metadata.get(LOSS_KEY):
             rule = f"are judged by {own!r}, a loss of their task's own"
             raise BadInput(str(path), rule, "name the task by --task")
         return Yardstick(target or BINARY)
@@ -56,7 +56,7 @@ def yardstick_of(path: Path, task: Task | None) -> Yardstick:
     return task.yardstick
 
 
-def judged(frame: pl.DataFrame, path: Path, yardstick: Yardstick) -> Judgement:
+def judgement(frame: pl.DataFrame, path: Path, yardstick: Yardstick) -> Judgement:
     """
     What both models' answers cost.
 

@@ -274,6 +274,11 @@ class TargetKind(FrozenDocument):
     def answers(self) -> tuple[AnswerField, ...]:
         """What a server answers."""
 
+    @property
+    def prediction_answer(self) -> AnswerField:
+        """The answer that is the whole prediction: the one of most numbers."""
+        return max((field for field in self.answers if field.datatype == "FP64"), key=lambda field: field.size)
+
     @abstractmethod
     def answer(self, predictions: Floats, threshold: float | None) -> dict[str, list[Any]]:
         """Values of ``answers`` for predictions (n, k'): n each, lists where a field has several values a row."""

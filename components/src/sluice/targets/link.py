@@ -10,7 +10,7 @@ from sluice.targets.kind import LossName, TargetKind
 LinkName = Literal["logistic", "softmax", "identity", "exponential"]
 
 
-class Link(NamedTuple):
+class TargetLink(NamedTuple):
     """
     One way from raw outputs to predictions.
 
@@ -25,11 +25,11 @@ class Link(NamedTuple):
     high: float = 0.0
 
 
-LINKS: Mapping[LinkName, Link] = {
-    "logistic": Link("logit", "probability", 1e-7, 1 - 1e-7),
-    "softmax": Link("logit", "probability", 1e-30, 1.0),
-    "identity": Link("value", "value"),
-    "exponential": Link("log_count", "count", 1e-13, 1e13),
+LINKS: Mapping[LinkName, TargetLink] = {
+    "logistic": TargetLink("logit", "probability", 1e-7, 1 - 1e-7),
+    "softmax": TargetLink("logit", "probability", 1e-30, 1.0),
+    "identity": TargetLink("value", "value"),
+    "exponential": TargetLink("log_count", "count", 1e-13, 1e13),
 }
 _OF_LOSSES: Mapping[LossName, LinkName] = {
     "logistic": "logistic",

@@ -24,7 +24,7 @@ from sluice.content import write_bytes
 from sluice.errors import BadArtifact, BadInput, SluiceError, one_line
 from sluice.models.foreign.keras_rules import check_keras
 from sluice.models.foreign.onnx_answer import GraphAnswer
-from sluice.models.foreign.trial import SAID, SCORED, SERVED
+from sluice.models.foreign.trial import ANSWERS_FILE, MODEL_FILE, OUTPUTS_FILE
 from sluice.models.runtime import LiteRTScorer
 from sluice.targets.link import LINKS
 
@@ -66,7 +66,7 @@ def convert(model: Path, rows: Path, out: Path, answer: GraphAnswer, missing: fl
     Args:
         model: a ``.keras`` file, or the folder of a SavedModel.
         rows: ``.npy`` of encoded rows; of another width than the model's they are left alone.
-        out: folder for ``served``, ``said.npy`` and ``scored.npy``.
+        out: folder for ``model``, ``answers.npy`` and ``outputs.npy``.
         answer: which columns of its output are asked, and the link whose inverse is taken of them.
         missing: what stands in for NaN, or nothing.
 
@@ -77,14 +77,14 @@ def convert(model: Path, rows: Path, out: Path, answer: GraphAnswer, missing: fl
     import tensorflow as tf
 
     function, width = _saved_model(model) if model.is_dir() else _keras_model(model)
-    chosen = _chosen(function, answer, missing)
-    data, scorer = _litert(_raw(chosen, answer), width, model)
-    write_bytes(out / SERVED, data)
+    choice = _chosen(function, answer, missing)
+    data, scorer = _litert(_raw(choice, answer), width, model)
+    write_bytes(out / MODEL_FILE, data)
     x = np.load(rows)
     if x.shape[1] == width:
-        said = [np.asarray(chosen(tf.constant(x[at : at + _BATCH])), np.float64) for at in range(0, len(x), _BATCH)]
-        np.save(out / SAID, np.concatenate(said))
-        np.save(out / SCORED, scorer.raw(x))
+        answers = [np.asarray(choice(tf.constant(x[at : at + _BATCH])), np.float64) for at in range(0, len(x), _BATCH)]
+        np.save(out / ANSWERS_FILE, np.concatenate(answers))
+        np.save(out / OUTPUTS_FILE, scorer.raw(x))
 
 
 def _keras_model(path: Path) -> tuple[Callable[[Any], Any], int]:
@@ -159,24 +159,24 @@ def _width(path: Path, columns: Any) -> int:
 def _chosen(function: Callable[[Any], Any], answer: GraphAnswer, missing: float | None) -> Callable[[Any], Any]:
     import tensorflow as tf
 
-    def chosen(rows: Any) -> Any:
+    def choice(rows: Any) -> Any:
         filled = rows if missing is None else tf.where(tf.math.is_nan(rows), tf.constant(missing, tf.float32), rows)
         out = function(filled)
         answer.check_width(int(out.shape[-1]))
         return tf.gather(out, list(answer.columns), axis=1) if answer.columns else out
 
-    return chosen
+    return choice
 
 
-def _raw(chosen: Callable[[Any], Any], answer: GraphAnswer) -> Callable[[Any], Any]:
+def _raw(choice: Callable[[Any], Any], answer: GraphAnswer) -> Callable[[Any], Any]:
     import tensorflow as tf
 
     if answer.inverse is None:
-        return chosen
+        return choice
     link, odds = LINKS[answer.inverse], answer.inverse == "logistic"
 
     def raw(rows: Any) -> Any:
-        p = tf.clip_by_value(chosen(rows), link.low, link.high)
+        p = tf.clip_by_value(choice(rows), link.low, link.high)
         return tf.math.log(p / (1.0 - p) if odds else p)
 
     return raw

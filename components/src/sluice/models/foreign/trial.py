@@ -4,9 +4,9 @@ The first reading and scoring of an ONNX or LiteRT file, in a process of its own
     python -m sluice.models.foreign.trial MODEL FORMAT ROWS OUT ANSWER LIMITS
 
 ``ANSWER`` is a ``GraphAnswer`` as JSON, ``LIMITS`` are ``TrialLimits`` with commas between. Into the folder ``OUT`` go
-the file that is to be served and, where the model takes rows of this width, what it said of them (``said.npy``, its own
-numbers in the target's order) and what the served file says (``scored.npy``, raw outputs). Where anything is wrong it
-ends with exit code 2, and the last line of standard error says what: JSON, thing, rule and fix.
+``model``, the file that is to be served, and where it takes rows of this width ``answers.npy``, what the given one said
+of them (its own numbers, in the target's order), and ``outputs.npy``, what the served one says (raw outputs). Where
+anything is wrong it ends with exit code 2, and the last line of standard error says what: JSON, thing, rule and fix.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class TrialLimits(NamedTuple):
         return f"{seconds}, and {self.memory_bytes >> 20} MiB of memory"
 
 
-SERVED, SAID, SCORED = "served", "said.npy", "scored.npy"
+MODEL_FILE, ANSWERS_FILE, OUTPUTS_FILE = "model", "answers.npy", "outputs.npy"
 _FIX = "give a smaller model"
 
 
@@ -65,16 +65,16 @@ def _try(model: Path, name: FormatName, rows: Path, out: Path, answer: GraphAnsw
     before = data if answer.unchanged.plain else with_answer(data, answer.unchanged)
     scorer = FORMATS[name].load(before)
     answer.check_width(scorer.outputs)
-    served = data if answer.plain else with_answer(data, answer)
-    write_bytes(out / SERVED, served)
+    model_file = data if answer.plain else with_answer(data, answer)
+    write_bytes(out / MODEL_FILE, model_file)
     x = np.load(rows, mmap_mode="r")
     if x.shape[1] != scorer.width:
         return
     scorer.raw(x[:1])
     resource.setrlimit(resource.RLIMIT_CPU, (limits.all_cpu_s, limits.all_cpu_s))
-    said = scorer.raw(x)
-    np.save(out / SAID, said[:, list(answer.columns)] if answer.columns else said)
-    np.save(out / SCORED, said if answer.plain else FORMATS[name].load(served).raw(x))
+    answers = scorer.raw(x)
+    np.save(out / ANSWERS_FILE, answers[:, list(answer.columns)] if answer.columns else answers)
+    np.save(out / OUTPUTS_FILE, answers if answer.plain else FORMATS[name].load(model_file).raw(x))
 
 
 def _end(error: SluiceError) -> int:
