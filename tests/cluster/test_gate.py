@@ -311,7 +311,7 @@ def test_jobs_of_the_gate_alone_promote_and_take_back(environment: Dev, bundles:
 
         dev.propose(bundles.failing)
         back = dev.decided()
-        assert (back["stage"], back["action"], back["verdict"]) == ("shadow", "rollback", "FAIL")
+        assert (back["stage"], back["action"], back["verdict"]) == ("shadow", "rollback", "FAIL"), back["reasons"]
         state = dev.gitops.snapshot().state
         assert (state.stable, state.candidate, bool(state.held(bundles.failing))) == (bundles.second, None, True)
         assert dev.decided()["action"] == "remove-server"

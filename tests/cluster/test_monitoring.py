@@ -28,7 +28,7 @@ from tests.support.prometheus import answer_of, drawn
 from tests.support.release_repository import write_held_release
 from tests.support.seldon_dashboard import queries
 
-_JOINED = re.compile(r"sluice_(joined|loss|label|agreement|skew|cells)|feedback")
+_JOINED = re.compile(r"sluice_(joined|loss|label|agreement|skew|cells|refusals_alone)|feedback")
 _PATCH = """
 - {op: replace, path: /spec/template/spec/containers/0/args/0, value: --repository=/repository/main.bundle}
 - {op: add, path: /spec/template/spec/containers/0/volumeMounts/-, value: {name: repository, mountPath: /repository}}

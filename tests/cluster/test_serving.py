@@ -107,7 +107,7 @@ def test_a_bundle_that_is_not_what_its_digest_says_never_starts(
 ) -> None:
     digest = getattr(bundles, which, "sha256:" + "1" * 64)
     apply(checkout.release(in_trial("stable", stable=digest)))
-    assert says in wait_until("the initializer says why", lambda: initializer_message("stable"), 120)
+    wait_until(f"the initializer says {says!r}", lambda: says in initializer_message("stable"), 120)
     assert not ready("tiny-stable")
 
 

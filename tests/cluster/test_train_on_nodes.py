@@ -83,7 +83,7 @@ def test_a_failed_training_fails_the_step_and_says_why(namespace: str, tmp_path:
 
 
 def step_pod(name: str, image: str) -> Object:
-    """The step as KFP makes it; an empty folder is the volume that the nodes would share."""
+    """The step as KFP makes it; an empty folder stands in for the claim that the nodes would share."""
     place = PLACE.model_dump(mode="json", exclude={"namespace", "claim"})
     values: dict[str, object] = {
         "task": JOB.task,
@@ -96,10 +96,10 @@ def step_pod(name: str, image: str) -> Object:
     given = executor_input(values, made, {"frame": "s3://given/frame"})
     pod = pod_of(name, steps_of(COMPILED / "training-on-nodes.yaml")["train-on-nodes"], image, given)
     pod["spec"] |= {"serviceAccountName": "trainer", "automountServiceAccountToken": True}
+    others = [volume for volume in pod["spec"]["volumes"] if volume["name"] != "claim"]
     frame = {"name": "frame", "configMap": {"name": "frame"}}
-    pod["spec"]["volumes"] += [frame, {"name": "training", "emptyDir": {}}]
-    mounts = [{"name": "frame", "mountPath": "/s3/given/frame"}, {"name": "training", "mountPath": PLACE.mount}]
-    pod["spec"]["containers"][0]["volumeMounts"] += mounts
+    pod["spec"]["volumes"] = [*others, frame, {"name": "claim", "emptyDir": {}}]
+    pod["spec"]["containers"][0]["volumeMounts"].append({"name": "frame", "mountPath": "/s3/given/frame"})
     return pod
 
 
