@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import math
+import struct
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,6 +41,8 @@ _ONNX = (
 ONNX_MODEL = zlib.decompress(base64.b64decode(_ONNX))
 """The same network as ONNX."""
 MODELS: Mapping[FormatName, bytes] = {"litert": TINY_MODEL, "onnx": ONNX_MODEL}
+FAILING_MODEL = TINY_MODEL.replace(struct.pack("<f", -0.4), struct.pack("<f", math.nan))
+"""With a bias that is no number, so no answer is one."""
 
 FEATURES = FeatureManifest(
     service="shop_visits",
@@ -72,31 +76,25 @@ def tiny_rows(n: int) -> list[dict[str, Any]]:
 def write_tiny_bundle(
     store: Path,
     threshold: float = 0.5,
-    cursed: float | None = None,
     service_digest: str = ZERO,
     beside: Mapping[str, bytes] = {},
     *,
     kind: FormatName = "litert",
+    model: bytes = b"",
 ) -> str:
     """
-    Write the bundle, with more files ``beside`` the model, and return its digest; another threshold, feature service or
-    file is another digest.
-
-    It fails for one amount, if told.
+    Write the bundle, with more files ``beside`` the model, and return its digest; another threshold, feature service,
+    file or ``model`` is another digest.
     """
-    encoder = _ENCODER
-    if cursed is not None:  # zero times infinity is no number
-        amount = _ENCODER.columns[0].model_copy(update={"mean": cursed, "deviation": 5e-324})
-        encoder = Encoder(columns=(amount, *_ENCODER.columns[1:]))
     manifest = BundleManifest(
         format=kind,
         task="tiny",
         variant="student_f32",
         recipe=Recipe(name="tiny-recipe", description="for tests", features=FEATURES.names),
         features=FEATURES.model_copy(update={"service_digest": service_digest}),
-        encoder=encoder,
+        encoder=_ENCODER,
         threshold=threshold,
         provenance=Provenance(data=ZERO, frame=ZERO, recipe=ZERO, code=ZERO, window=("2020-01-01", "2020-02-01")),
         profiles={"amount": profile_of(pl.Series("amount", [float(i) for i in range(100)]))},
     )
-    return write_bundle(store, manifest, {FORMATS[kind].file: MODELS[kind], **beside})
+    return write_bundle(store, manifest, {FORMATS[kind].file: model or MODELS[kind], **beside})

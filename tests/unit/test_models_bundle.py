@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from pydantic import ValidationError
@@ -19,7 +20,7 @@ from sluice.models.bundle import MANIFEST, MODEL, BundleManifest, Provenance, lo
 from sluice.models.encoder import fit_encoder
 from sluice.tasks.recipe import Recipe
 from sluice.workspace import bundle_directory
-from tests.support.tiny_bundle import write_tiny_bundle
+from tests.support.tiny_bundle import FAILING_MODEL, tiny_rows, write_tiny_bundle
 
 TRAIN = pl.DataFrame({"size": [1.0, 2.0, 3.0, 4.0], "shop": ["a", "b", "a", "b"]})
 FILES = {MODEL: b"model bytes", "card.json": b"{}", "card.html": b"<p>card</p>"}
@@ -173,3 +174,10 @@ def test_a_model_with_other_outputs_than_its_target_is_refused(tmp_path: Path) -
     other = write_bundle(tmp_path, manifest, tiny.files)
     with pytest.raises(BadArtifact, match=r"has 1 outputs, its target .multi-label. needs 2"):
         load_bundle(bundle_directory(tmp_path, other), other).scorer()
+
+
+def test_a_model_with_a_weight_that_is_no_number_answers_none(tmp_path: Path) -> None:
+    """What the tests' failing bundle rests on: the server makes a 5xx of it."""
+    digest = write_tiny_bundle(tmp_path, model=FAILING_MODEL)
+    failing = load_bundle(bundle_directory(tmp_path, digest), digest)
+    assert np.isnan(failing.predict(pl.DataFrame(tiny_rows(3)))).all()

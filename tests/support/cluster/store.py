@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from tests.support.cluster.kubectl import Object, apply, available, wait_until
 from tests.support.cluster.stand_ins import RESTRICTED, behind_a_service
 from tests.support.shop_visits import write_online_bundle
-from tests.support.tiny_bundle import write_tiny_bundle
+from tests.support.tiny_bundle import FAILING_MODEL, write_tiny_bundle
 
 STORE = "sluice-test-store"
 
@@ -28,7 +28,7 @@ class Bundles:
     tampered: str
     """Its model is not what its manifest says."""
     failing: str
-    """It answers requests like those of ``test_serving.ask`` with errors."""
+    """It answers every request with an error."""
     signer: str
     """Public key in PEM of who signed ``first``; ``second`` has somebody else's signature, ``third`` none."""
     online: str
@@ -38,8 +38,8 @@ class Bundles:
 def fill_store(root: Path) -> Bundles:
     """Write bundles, and start a store that has them."""
     models = root / "models/tiny"
-    kinds: tuple[tuple[float, float | None], ...] = ((0.5, None), (0.6, None), (0.7, None), (0.8, None), (0.9, 1.5))
-    first, second, third, tampered, failing = (write_tiny_bundle(models, *kind) for kind in kinds)
+    first, second, third, tampered = (write_tiny_bundle(models, threshold) for threshold in (0.5, 0.6, 0.7, 0.8))
+    failing = write_tiny_bundle(models, model=FAILING_MODEL)
     found = Bundles(first, second, third, tampered, failing, _sign(models, first), write_online_bundle(models))
     _sign(models, found.second)
     model = models / found.tampered.replace(":", "-") / "model.tflite"
