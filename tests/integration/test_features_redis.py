@@ -23,7 +23,8 @@ from sluice.features.manifest import FeatureManifest
 from sluice.features.materialize import materialize, read_marks
 from sluice.features.parity import FeatureHistory, offline_cells
 from sluice.features.publish import FeaturePublisher
-from sluice.features.reader import FeatureRows, OnlineReader
+from sluice.features.reader import OnlineReader
+from sluice.features.request_reader import FeatureRows
 from sluice.features.store import plan_of
 from tests.support.broken_tables import BROKEN, INFINITE, MOMENT, TICK, history, late, with_table
 from tests.support.servers import Server, redis_server, running

@@ -76,7 +76,7 @@ def tiny_rows(n: int) -> list[dict[str, Any]]:
 def write_tiny_bundle(
     store: Path,
     threshold: float = 0.5,
-    service_digest: str = ZERO,
+    service_digest: str | None = ZERO,
     beside: Mapping[str, bytes] = {},
     *,
     kind: FormatName = "litert",

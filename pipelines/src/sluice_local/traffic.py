@@ -41,11 +41,23 @@ class Publisher(Protocol):
         """Publish what is known at ``to``."""
 
 
+class RequestsAlone:
+    """Of a task without a feature service: there is nothing to publish."""
+
+    def reset(self, as_of: datetime) -> None:
+        """Nothing."""
+
+    def advance(self, to: datetime) -> None:
+        """Nothing."""
+
+
 @dataclass(frozen=True)
 class _Request:
     request_id: str
     event_time: datetime
     keys: Mapping[str, Any]
+    logged: Mapping[str, Any]
+    """The keys as a server's log has them."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +144,11 @@ class TrafficReplay:
         examples = examples.unique("example_id", keep="first", maintain_order=True).sort("event_time", "example_id")
         rows = examples.select(names).iter_rows(named=True)
         identity = examples.select("example_id", pl.col("event_time").dt.convert_time_zone("UTC")).iter_rows()
-        return [_Request(name, moment, keys) for (name, moment), keys in zip(identity, rows, strict=True)]
+        kinds = {name: kind for name, kind in self.task.inputs.items() if kind.by_digest}
+        return [
+            _Request(name, moment, keys, {**keys, **{each: kind.digest(keys[each]) for each, kind in kinds.items()}})
+            for (name, moment), keys in zip(identity, rows, strict=True)
+        ]
 
     async def _send(self, requests: Sequence[_Request], start: datetime, *, mirrors: bool) -> dict[str, _Failure]:
         """Send tick by tick: features first, then all requests of the tick; the failures by request id."""
@@ -271,6 +287,6 @@ def _failed(request: _Request, route: str, rollout: str, failure: _Failure) -> M
         "features": {},
         "missing": [],
         "stale": [],
-        "keys": dict(request.keys),
+        "keys": dict(request.logged),
         "rollout": rollout,
     }

@@ -19,7 +19,7 @@ from sluice.workspace import Workspace
 from sluice_local.events import LoopEvents
 from sluice_local.reconciler import Reconciler
 from sluice_local.story import Story
-from sluice_local.traffic import TrafficReplay
+from sluice_local.traffic import RequestsAlone, TrafficReplay
 
 
 @dataclass
@@ -66,8 +66,10 @@ class LocalWorld:
         return source_digest(self.task)
 
     @cached_property
-    def publisher(self) -> FeaturePublisher:
-        """Moves the online store through event time."""
+    def publisher(self) -> FeaturePublisher | RequestsAlone:
+        """Moves the online store through event time, where the task has one."""
+        if self.task.feature_service is None:
+            return RequestsAlone()
         self.events.emit("step", name="publish features")
         return FeaturePublisher(self.task, self.workspace.features, self.feature_repo)
 

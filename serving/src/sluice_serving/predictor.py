@@ -29,16 +29,18 @@ import orjson
 
 from sluice.child_process import end_with_stdin
 from sluice.errors import BadArtifact, BadInput, SluiceError
+from sluice.features.request_reader import RequestReader
 from sluice.http_server.boundary import ErrorLines
 from sluice.models.bundle import Bundle, load_bundle
 from sluice.models.request import MAX_TEXT, BadRequest, InferenceRequest, columns_of, parse_v1
 from sluice.models.request_headers import ROUTES, Context, context_of_any, parse_context
-from sluice.models.request_v2 import DATATYPES, parse_v2
+from sluice.models.request_v2 import parse_v2
 from sluice.predictions.log import PredictionLog, PredictionRecord
+from sluice_serving.logged_inputs import LoggedInputs
 from sluice_serving.rows import Features, RequestRows, row_id, unread_records
 
 if TYPE_CHECKING:
-    from sluice.features.reader import FeatureRows, OnlineReader
+    from sluice.features.request_reader import FeatureReader, FeatureRows
     from sluice.targets.kind import AnswerField
     from sluice_serving.events import EventLog
     from sluice_serving.meters import Meters
@@ -71,11 +73,12 @@ class Predictor:
     """One bundle, its counts, one optional feature store, one optional log: everything but HTTP."""
 
     def __init__(
-        self, bundle: Bundle, meters: Meters, reader: OnlineReader | None, log: PredictionLog | None, role: str
+        self, bundle: Bundle, meters: Meters, reader: FeatureReader | None, log: PredictionLog | None, role: str
     ) -> None:
         self.bundle, self.meters, self.reader, self.log, self.role = bundle, meters, reader, log, role
         self.manifest = bundle.manifest.features
         self._fields = {field.name: field for field in bundle.target.answers}
+        self._inputs = LoggedInputs(self.manifest)
         from sluice_serving import tracing
 
         self.answered = self.failed = 0
@@ -92,11 +95,10 @@ class Predictor:
 
     def _warm(self) -> None:
         """One prediction and one read before anybody asks: what is loaded lazily is loaded then."""
-        self.bundle.predict({name: [None] for name in self.manifest.names})
+        kinds = {feature.name: feature.kind for feature in self.manifest.features}
+        self.bundle.predict({name: [None if kind.may_be_null else kind.zero] for name, kind in kinds.items()})
         if self.reader is not None:
-            nobody: dict[str, Any] = dict.fromkeys(self.manifest.entity_keys, "")
-            zeros = {"float": 0.0, "int": 0, "string": ""}
-            nobody |= {feature.name: zeros[feature.dtype] for feature in self.manifest.request_inputs}
+            nobody = {feature.name: feature.kind.zero for feature in self.manifest.carried}
             with contextlib.suppress(SluiceError):
                 self.reader.read([nobody], datetime.now(UTC))
 
@@ -135,7 +137,7 @@ class Predictor:
         return Features(rows, missing, [()] * len(rows), [{} for _ in rows])
 
     @staticmethod
-    def _read(reader: OnlineReader, request: InferenceRequest, context: Context) -> FeatureRows:
+    def _read(reader: FeatureReader, request: InferenceRequest, context: Context) -> FeatureRows:
         try:
             return reader.read(request.instances, context.event_time)
         except BadInput as error:
@@ -251,17 +253,20 @@ class Predictor:
             prediction=prediction,
             status=status,
             latency_ms=milliseconds,
-            features=features,
+            features=self._inputs.logged(features),
             missing=missing,
             stale=stale,
-            keys=request.instances[index] if request.online else {},
+            keys=self._inputs.keys(request.instances[index]) if request.online else {},
             as_of=as_of or {},
+            contents=self._inputs.contents(features) if status < 400 else {},
         )
 
     def inputs(self) -> list[dict[str, Any]]:
         """The V2 tensors of a request that brings all features."""
-        features = self.manifest.features
-        return [{"name": each.name, "datatype": DATATYPES[each.dtype], "shape": [-1]} for each in features]
+        kinds = {feature.name: feature.kind for feature in self.manifest.features}
+        return [
+            {"name": name, "datatype": kind.datatype, "shape": [-1, *kind.row_shape]} for name, kind in kinds.items()
+        ]
 
     def outputs(self) -> list[dict[str, Any]]:
         """The V2 tensors of an answer."""
@@ -315,9 +320,9 @@ class Predictor:
             "log_lines_dropped": self.log.dropped if self.log else 0,
             "reads_features_online": self.reader is not None,
             "entity_keys": list(manifest.entity_keys),
-            "request_inputs": {feature.name: feature.dtype for feature in manifest.request_inputs},
+            "request_inputs": {feature.name: feature.kind.description for feature in manifest.request_inputs},
             "nullable": list(manifest.nullable),
-            "features": {feature.name: feature.dtype for feature in manifest.features},
+            "features": {feature.name: feature.kind.description for feature in manifest.features},
         }
 
 
@@ -362,8 +367,10 @@ def load(options: argparse.Namespace) -> Predictor:
         SluiceError: the bundle is not what its digest says, or serves another task.
     """
     bundle = load_bundle(options.bundle, options.digest)
-    reader = None
-    if options.store is not None:
+    reader: FeatureReader | None = None
+    if bundle.manifest.features.service is None:  # there is nothing to read, whatever the command line names
+        reader = RequestReader(bundle.manifest.features)
+    elif options.store is not None:
         from sluice.features.reader import OnlineReader
 
         reader = OnlineReader(options.store, bundle.manifest.features)
@@ -391,10 +398,12 @@ def serve(predictor: Predictor, options: argparse.Namespace) -> None:
     from sluice_serving.server import SluiceModel, StrictModelServer
 
     predictor.meters.register(REGISTRY)
-    if predictor.reader is not None and options.feature_repo is not None:
+    if predictor.manifest.service is not None and options.feature_repo is not None:
         from sluice.features.freshness import FeatureFreshness
+        from sluice.features.reader import OnlineReader
 
-        REGISTRY.register(FeatureFreshness(predictor.reader.feast, predictor.reader.views))
+        if isinstance(predictor.reader, OnlineReader):
+            REGISTRY.register(FeatureFreshness(predictor.reader.feast, predictor.reader.views))
     end_traces = tracing.start(os.environ, predictor.identity)
     listener = listen(options.host, options.http_port)
     server = StrictModelServer(listener)

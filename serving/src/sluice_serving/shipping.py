@@ -32,6 +32,7 @@ from prometheus_client.registry import Collector
 from sluice.documents.event_time import STAMP
 from sluice.errors import BadInput
 from sluice.feedback.batch import MAX_BATCH_BYTES, Batch
+from sluice.predictions.contents import HOUR_BYTES, ContentBudget
 from sluice.predictions.log import LogWriter, PredictionLog, PredictionRecord, is_sampled
 
 SEGMENT_BYTES = 1 << 20
@@ -53,6 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--ship_seconds", type=float, default=30, help="a batch is sent so often, or when it is 1 MiB")
     parser.add_argument("--log_percent", type=float, default=100, help="requests to send, sampled by their id")
+    parser.add_argument(
+        "--log_content_bytes",
+        type=int,
+        default=HOUR_BYTES,
+        help="images and texts to log in an hour; beyond it their digests alone",
+    )
 
 
 def open_log(options: argparse.Namespace, task: str, digest: str) -> PredictionLog | None:
@@ -62,8 +69,9 @@ def open_log(options: argparse.Namespace, task: str, digest: str) -> PredictionL
     Raises:
         BadInput: options that contradict each other, or a spool that cannot be written.
     """
+    contents = ContentBudget(options.log_content_bytes)
     if not options.collector:
-        return LogWriter(options.log) if options.log is not None else None
+        return LogWriter(options.log, contents) if options.log is not None else None
     if options.spool is None or options.log is not None:
         raise BadInput("--collector", "needs --spool and no --log", "name a directory for what is on its way")
     if urlsplit(options.collector).scheme != "http" or not urlsplit(options.collector).netloc:
@@ -71,7 +79,8 @@ def open_log(options: argparse.Namespace, task: str, digest: str) -> PredictionL
     if not 0 <= options.log_percent <= 100:
         raise BadInput("--log_percent", f"is {options.log_percent:g}", "choose 0 to 100")
     try:
-        spool = Spool(options.spool, options.spool_bytes, options.log_percent, max(options.ship_seconds, 0.1))
+        every_s = max(options.ship_seconds, 0.1)
+        spool = Spool(options.spool, options.spool_bytes, options.log_percent, every_s, contents)
     except OSError as error:
         raise BadInput(f"--spool {options.spool}", f"cannot be written ({error.strerror})", "mount a disk") from error
     REGISTRY.register(_SpoolMetrics(spool, [task, digest]))
@@ -88,9 +97,18 @@ class Spool:
         max_bytes: bound of all segments together.
         percent: of the requests that are kept, sampled by request id.
         every_s: how often what was written is sent; each time makes an object in the store.
+        contents: of images and texts; a spool that is half full takes their digests alone.
     """
 
-    def __init__(self, directory: Path, max_bytes: int, percent: float, every_s: float) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        max_bytes: int,
+        percent: float,
+        every_s: float,
+        contents: ContentBudget | None = None,
+    ) -> None:
+        self._contents = contents or ContentBudget()
         directory.mkdir(parents=True, exist_ok=True)
         self._directory, self._max_bytes, self._percent, self._every_s = directory, max_bytes, percent, every_s
         self.dropped = self.sent = 0
@@ -111,7 +129,7 @@ class Spool:
 
     def write(self, records: Iterable[PredictionRecord]) -> None:
         """Append the sampled records; a call returns when the kernel has them, whatever the collector does."""
-        lines = [record.line() for record in records if is_sampled(record.request_id, self._percent)]
+        lines = [self._line(record) for record in records if is_sampled(record.request_id, self._percent)]
         data = b"".join(lines)
         if not lines:
             return
@@ -119,6 +137,11 @@ class Spool:
             fits = len(data) <= MAX_BATCH_BYTES and self.waiting_bytes + len(data) <= self._max_bytes
             if not fits or not self._append(data):
                 self.dropped += len(lines)
+                self._contents.forget()
+
+    def _line(self, record: PredictionRecord) -> bytes:
+        room = self.waiting_bytes < self._max_bytes // 2
+        return record.line(self._contents.fresh(record.contents) if room else {})
 
     def _append(self, data: bytes) -> bool:
         """Whether the lines are in a segment, whole; a full disk takes none of them."""

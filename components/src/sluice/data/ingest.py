@@ -12,8 +12,8 @@ import polars as pl
 from sluice.data.span import SpanRecord, content_digest, type_name, write_span
 from sluice.documents.event_time import iso
 from sluice.errors import BadInput, Refused, one_line
+from sluice.inputs.strings import StringColumn
 from sluice.tasks.answers import MEND, examples_of, source_digest
-from sluice.tasks.request_limits import LARGEST_FLOAT, LARGEST_INT, LONGEST_TEXT
 from sluice.tasks.task import EXAMPLE_COLUMNS, Slice, Splits, Task
 
 SPLITS = ("train", "tune", "test")
@@ -83,13 +83,8 @@ def check_columns(task: Task, examples: pl.DataFrame) -> None:
         BadInput: a column is missing or has another type.
         Refused: a column is known only later.
     """
-    keys = dict.fromkeys(task.entity_keys, pl.String)
-    expected: Mapping[str, Any] = {**task.example_columns, **task.request_inputs, **keys}
-    if unknown := sorted(task.nullable - {*task.request_inputs, *keys}):
-        rule = f"names {unknown[0]!r}, which is neither an entity key nor a request input"
-        raise BadInput(
-            f"Task.nullable of task {task.name!r}", rule, f"choose from {sorted({*task.request_inputs, *keys})}"
-        )
+    expected: Mapping[str, Any] = {**task.example_columns, **task.carried}
+    _check_nullable(task)
     for name in expected:
         if name not in examples.columns:
             raise BadInput(f"source of task {task.name!r}", f"gives no column {name!r}", MEND)
@@ -102,6 +97,17 @@ def check_columns(task: Task, examples: pl.DataFrame) -> None:
             "is known only after the prediction",
             "leave it out of read_examples",
         )
+
+
+def _check_nullable(task: Task) -> None:
+    thing, known = f"Task.nullable of task {task.name!r}", sorted(task.carried)
+    if unknown := sorted(task.nullable - set(known)):
+        rule = f"names {unknown[0]!r}, which is neither an entity key nor a request input"
+        raise BadInput(thing, rule, f"choose from {known}")
+    for name, kind in task.inputs.items():
+        if name in task.nullable and not kind.may_be_null:
+            rule = f"names {name!r}, a {kind.kind}, which cannot be missing"
+            raise BadInput(thing, rule, "leave it out, and rows without one too")
 
 
 def check_rows(task: Task, examples: pl.DataFrame) -> None:
@@ -132,27 +138,18 @@ def check_requests(task: Task, examples: pl.DataFrame) -> None:
     Raises:
         BadInput: one is null that the task does not let be null, or has a value that no request may have.
     """
-    for name in (*task.entity_keys, *task.request_inputs):
+    kinds = {**dict.fromkeys(task.entity_keys, StringColumn()), **task.inputs}
+    for name, kind in kinds.items():
         column = examples[name]
         if (nulls := column.null_count()) and name not in task.nullable:
             fix = "fill it in read_examples, or name it in Task.nullable: requests may then send null"
             rule = f"is null in {nulls} of {len(column)} rows"
             raise BadInput(f"column {name!r} of task {task.name!r}", rule, fix)
-        odd, rule = _beyond_limits(column)
+        odd, rule = kind.refused(column)
         if len(odd):
-            where = f"in {len(odd)} of {len(column)} rows, for example {odd[0]!s:.60}"
+            where = f"in {len(odd)} of {len(column)} rows"
+            where += "" if kind.by_digest else f", for example {odd[0]!s:.60}"
             raise BadInput(f"column {name!r} of task {task.name!r}", f"{rule} {where}, which no server takes", MEND)
-
-
-def _beyond_limits(column: pl.Series) -> tuple[pl.Series, str]:
-    """The values that a server refuses, and what they are."""
-    if column.dtype == pl.String:
-        return column.filter(column.str.len_chars() > LONGEST_TEXT), f"has more than {LONGEST_TEXT} characters"
-    if column.dtype.is_float():
-        return column.filter(~(column.abs() <= LARGEST_FLOAT)), "is not a finite number of 32 bits"
-    return column.filter(
-        column < -LARGEST_INT
-    ) if column.dtype.is_integer() else column.clear(), "is below all integers"
 
 
 def check_slices(task: Task) -> None:
@@ -163,6 +160,7 @@ def check_slices(task: Task) -> None:
         BadInput: one is not.
     """
     known = {*EXAMPLE_COLUMNS, "split", *task.entity_keys, *task.request_inputs, *task.recipe.features}
+    hidden = {name for name, kind in task.inputs.items() if kind.by_digest}
     names = [part.name for part in task.slices]
     for part in task.slices:
         if part.name == task.target.slice_name:
@@ -171,6 +169,9 @@ def check_slices(task: Task) -> None:
         if not part.name.isidentifier() or names.count(part.name) > 1:
             rule = "is there twice" if names.count(part.name) > 1 else "is no name"
             raise BadInput(_slice(task, part), rule, "name each slice once, with letters, digits and _")
+        if kept := sorted(set(_parsed(task, part).meta.root_names()) & hidden):
+            rule = f"asks for {kept[0]!r}, which a prediction log keeps by its digest"
+            raise BadInput(_slice(task, part), rule, "slice by another column: add one that says what you look for")
         if absent := sorted(set(_parsed(task, part).meta.root_names()) - known):
             rule = f"asks for {absent[0]!r}, which no frame of the task has"
             near = get_close_matches(absent[0], sorted(known), 1)

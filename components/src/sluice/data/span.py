@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -40,9 +41,16 @@ class SpanRecord(FrozenDocument):
 
 def type_name(dtype: pl.DataType) -> str:
     """A name for a column type that does not change with the version of polars: ``int8``, ``datetime[us, UTC]``."""
+    if isinstance(dtype, pl.Array):
+        return f"tensor[{str(_leaf(dtype)).lower()}, {'x'.join(map(str, dtype.shape))}]"
     if isinstance(dtype, pl.Datetime):
         return f"datetime[{dtype.time_unit}, {dtype.time_zone or 'no zone'}]"
     return str(dtype).lower()
+
+
+def _leaf(dtype: Any) -> Any:
+    """Type of a tensor's numbers."""
+    return _leaf(dtype.inner) if isinstance(dtype, pl.Array) else dtype
 
 
 def content_digest(frame: pl.DataFrame) -> str:
@@ -51,8 +59,9 @@ def content_digest(frame: pl.DataFrame) -> str:
 
     Encoding: canonical JSON of the format, the number of rows and the sorted (name, type) pairs; then for every
     column in that order the packed bits of its nulls and its values, little-endian (floats with one NaN; strings
-    as lengths followed by UTF-8; lists of strings as lengths followed by their strings as a column). Parquet writers,
-    polars versions and compression leave it alone.
+    as lengths followed by UTF-8; lists of strings as lengths followed by their strings as a column; tensors that are
+    there as their numbers in the order of C, as a column). Parquet writers, polars versions and compression leave it
+    alone.
 
     Raises:
         BadInput: a column of a type that has no encoding here.
@@ -70,6 +79,8 @@ def content_digest(frame: pl.DataFrame) -> str:
 
 def _value_blocks(column: pl.Series) -> list[bytes]:
     dtype = column.dtype
+    if isinstance(dtype, pl.Array):
+        return _value_blocks(pl.Series(column.name, column.drop_nulls().to_numpy().ravel()))
     if dtype == pl.List(pl.String):
         lengths = column.list.len().fill_null(_NULL_LENGTH).to_numpy()
         inner = column.filter(column.list.len() > 0).explode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 import numpy as np
@@ -10,6 +11,7 @@ import polars as pl
 from sluice.data.span import type_name
 from sluice.documents.event_time import iso
 from sluice.documents.model import FrozenDocument
+from sluice.inputs.kind import InputKind
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 _TOP = 20
@@ -54,6 +56,20 @@ class Statistics(FrozenDocument):
 def statistics(frame: pl.DataFrame) -> Statistics:
     """Statistics of every column; works on an empty frame too."""
     return Statistics(rows=frame.height, columns={column.name: column_statistics(column) for column in frame})
+
+
+def described(frame: pl.DataFrame, inputs: Mapping[str, InputKind]) -> pl.DataFrame:
+    """
+    A span as it is looked at: in place of an image or a text a column ``<name>.<number>`` for each number of its
+    summary.
+
+    Args:
+        frame: rows with the columns of a span.
+        inputs: the kinds of what a request carries, by name; those that have no column are left out.
+    """
+    there = {name: kind for name, kind in inputs.items() if name in frame.columns and kind.by_digest}
+    columns = [each for name, kind in there.items() for each in kind.described(frame[name])]
+    return frame.drop(there).with_columns(columns)
 
 
 def column_statistics(column: pl.Series) -> ColumnStatistics:

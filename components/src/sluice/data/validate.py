@@ -14,7 +14,7 @@ from sluice.data.anomalies import Anomaly, find_anomalies, find_distances
 from sluice.data.divergence import FeatureProfile, baseline_masses, jensen_shannon, masses, profiles_of
 from sluice.data.schema import Schema, read_schema
 from sluice.data.span import read_record, read_span, type_name
-from sluice.data.statistics import Statistics, statistics
+from sluice.data.statistics import Statistics, described, statistics
 from sluice.documents.model import FrozenDocument
 from sluice.errors import BadInput
 from sluice.targets.kind import TargetKind
@@ -56,13 +56,15 @@ def validate(task: Task, span_dir: Path, out: Path) -> ValidationReport:
     """
     Check the span in ``span_dir`` and write ``out/validation.json``; anomalies are reported, not raised.
 
-    Rules hold for all rows; distances are those of the split test against the split train.
+    Images and texts are looked at by their summaries (``described``): that each is of its size, type and range was
+    required when the span was made. Rules hold for all rows; distances are those of the split test against the split
+    train.
 
     Raises:
         BadInput: the span or the schema is missing or unreadable, or the report cannot be written.
         BadArtifact: the span is not what its record says.
     """
-    frame, record = read_span(span_dir), read_record(span_dir)
+    frame, record = described(read_span(span_dir), task.inputs), read_record(span_dir)
     schema = read_schema(task.schema_file)
     splits = {name: frame.filter(pl.col("split") == name) for name in (BASELINE, FRESH)}
     profiles = _profiles(splits, schema)

@@ -19,8 +19,7 @@ from sluice.content import write_json
 from sluice.documents.model import FrozenDocument
 from sluice.errors import BadInput, SluiceError, one_line
 from sluice.models.bundle import Bundle, load_bundle
-from sluice.models.request import columns_of
-from sluice.models.request_v2 import DATATYPES
+from sluice.models.request import MAX_BODY_BYTES, columns_of
 from sluice.targets.kind import AnswerField
 
 TOLERANCE = 1e-6
@@ -117,7 +116,8 @@ def _test_rows(frame_dir: Path, bundle: Bundle) -> list[dict[str, Any]]:
     indices = np.linspace(0, len(test) - 1, min(_ROWS, len(test))).astype(int)
     # JSON knows no NaN; the encoder takes it as missing, as it takes null.
     clean = test[indices].select(names).with_columns(pl.col(pl.Float32, pl.Float64).fill_nan(None))
-    return clean.to_dicts()
+    found = clean.to_dicts()
+    return found[: max(1, MAX_BODY_BYTES // (2 * max(len(json.dumps(row, default=str)) for row in found)))]
 
 
 def _examine(server: ChildServer, bundle: Bundle, rows: list[dict[str, Any]], start: float) -> dict[str, Any]:
@@ -192,8 +192,8 @@ def _scores_v2(connection: http.client.HTTPConnection, path: str, rows: list[dic
     tensors = [
         {
             "name": feature.name,
-            "shape": [len(rows)],
-            "datatype": DATATYPES[feature.dtype],
+            "shape": [len(rows), *feature.kind.row_shape],
+            "datatype": feature.kind.datatype,
             "data": [row[feature.name] for row in rows],
         }
         for feature in bundle.manifest.features.features

@@ -20,6 +20,7 @@ from sluice.evidence.rows import decoded
 from sluice.gates.block_length import block_hours_of
 from sluice.gates.policy import GatePolicy, metric_problem
 from sluice.models.bundle import BundleManifest
+from sluice.predictions.contents import beside_their_rows
 from sluice.predictions.log import first_answers
 from sluice.predictions.windows import ROW_SCHEMA, list_windows, read_window
 from sluice.tasks.answers import examples_of
@@ -130,7 +131,7 @@ class PredictionSource:
 
     @property
     def _carried(self) -> Mapping[str, pl.DataType | type[pl.DataType]]:
-        return {**dict.fromkeys(self.task.entity_keys, pl.String), **self.task.request_inputs}
+        return self.task.logged
 
     def _rows(
         self,
@@ -148,8 +149,9 @@ class PredictionSource:
             if (piece := before.get(key)) is None:
                 rows = read().filter(pl.col("rollout") == (state.rollout or ""))
                 piece = decoded(rows, subject.profiles, slices, self._carried)
-                sample = _sample(piece, state) if self.recheck else piece.head(0)
-                in_sample = pl.when(pl.col("request_id").is_in(sample["request_id"].to_list()))
+                sample = (_sample(piece, state) if self.recheck else piece.head(0))["request_id"].to_list()
+                in_sample = pl.when(pl.col("request_id").is_in(sample))
+                piece = beside_their_rows(piece, sample)
                 piece = piece.with_columns(in_sample.then(name).otherwise(pl.lit("")) for name in _TEXTS)
             self._pieces[key] = piece
         none = decoded(pl.DataFrame(schema=ROW_SCHEMA), subject.profiles, slices, self._carried)

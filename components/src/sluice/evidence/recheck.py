@@ -19,8 +19,10 @@ import polars as pl
 from sluice.documents.event_time import moment_of
 from sluice.documents.evidence import WORST_CELLS, Cells, WrongCells
 from sluice.errors import BadArtifact
+from sluice.features.manifest import FeatureManifest
 from sluice.features.parity import FeatureHistory, OfflineCells, offline_cells
 from sluice.models.bundle import BundleManifest
+from sluice.predictions.contents import contents_of
 from sluice.tasks.task import Task
 from sluice.training.frame import as_trained
 
@@ -46,10 +48,19 @@ def recheck_cells(rows: pl.DataFrame, manifest: BundleManifest, history: Feature
 
     def read(requests: pl.DataFrame) -> OfflineCells:
         offline = offline_cells(history, requests, features.names)
-        return OfflineCells(as_trained(offline.cells, manifest.recipe), offline.as_of)
+        return OfflineCells(_as_logged(as_trained(offline.cells, manifest.recipe), features), offline.as_of)
 
     views = {feature.name: feature.view for feature in features.features}
     return compare_cells(rows, features.names, history.task, read, views)
+
+
+def _as_logged(cells: pl.DataFrame, features: FeatureManifest) -> pl.DataFrame:
+    """Cells as a log has them: digests of what it keeps by one."""
+    kinds = {feature.name: feature.kind for feature in features.features if feature.kind.by_digest}
+    digests = [
+        pl.Series(name, [kind.digest(value) for value in cells[name]], pl.String) for name, kind in kinds.items()
+    ]
+    return cells.with_columns(digests)
 
 
 def _are_others(ours: str | None, theirs: str | None) -> bool:
@@ -68,22 +79,22 @@ def compare_cells(
     Count the cells that differ.
 
     Args:
-        rows: of the prediction log.
+        rows: of the prediction log, with ``contents`` where the task has images or texts.
         names: the model's features.
         task: says which keys and inputs a request carries.
         read: reads the cells of requests offline, as of their event time; it is not asked about none.
         views: of the features, by name.
     """
-    carried = (*task.entity_keys, *task.request_inputs)
-    request_keys = [json.loads(row or "{}") for row in rows["keys"]]
+    carried = tuple(task.carried)
+    request_keys = _with_contents(rows, task)
     read_online = pl.Series([all(name in row for name in carried) for row in request_keys], dtype=pl.Boolean)
     comparable = rows.filter(read_online & rows["as_of"].is_not_null())
     if comparable.is_empty():
         return Cells(compared=0, different=0, excluded=len(names) * rows.height)
-    keys = [json.loads(row) for row in comparable["keys"]]
+    keys = _with_contents(comparable, task)
     requests = pl.DataFrame(
         {"event_time": comparable["event_time"]} | {name: [row[name] for row in keys] for name in carried},
-        schema_overrides=dict(task.request_inputs),
+        schema_overrides=dict(task.carried),
     )
     offline = read(requests)
     moments = [{view: moment_of(text) for view, text in json.loads(row).items()} for row in comparable["as_of"]]
@@ -93,6 +104,21 @@ def compare_cells(
     different, excluded = sum(each.different for each in wrong), len(names) * rows.height - total
     worst = wrong[0].feature if wrong else None
     return Cells(compared=total, different=different, excluded=excluded, worst=worst, wrong=wrong[:WORST_CELLS])
+
+
+def _with_contents(rows: pl.DataFrame, task: Task) -> list[dict[str, Any]]:
+    """What each request carried; an image or text of which the log has the digest alone is left out."""
+    requests: list[dict[str, Any]] = [json.loads(text or "{}") for text in rows["keys"]]
+    kinds = {name: kind for name, kind in task.inputs.items() if kind.by_digest}
+    if not kinds:
+        return requests
+    contents = contents_of(rows["contents"])
+    for request in requests:
+        for name in kinds.keys() & request.keys():
+            content = contents.get(request.pop(name))
+            if content is not None:
+                request[name] = kinds[name].from_content(content)
+    return requests
 
 
 def _wrong_cells(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import polars as pl
+from feast import FeatureStore
 from pydantic import Field
 
 from sluice.content import write_json, written_whole
@@ -13,8 +13,8 @@ from sluice.data.span import content_digest, read_record, read_span
 from sluice.documents.event_time import iso
 from sluice.documents.model import FrozenDocument
 from sluice.errors import BadInput
-from sluice.features.manifest import Feature, FeatureManifest
-from sluice.features.plan import FeaturePlan, refuse_known_later
+from sluice.features.manifest import REQUEST, Feature, FeatureManifest
+from sluice.features.plan import NO_SERVICE, FeaturePlan, refuse_known_later
 from sluice.features.store import historical, install_definitions, plan_of, service_views
 from sluice.features.tables import code_of_tables, origin_of_tables, task_tables, write_tables
 from sluice.tasks.task import Task
@@ -32,7 +32,8 @@ class FrameRecord(FrozenDocument):
     """``sluice.data.span.content_digest`` of the frame."""
     span: str
     """Digest of the span that it was made of."""
-    service_digest: str
+    service_digest: str | None
+    """``None``: made of the span alone."""
     tables: str | None = Field(default=None, exclude_if=lambda code: code is None)
     """``code_of_tables`` of what it was joined with; frames of before do not say."""
     rows: int
@@ -46,6 +47,8 @@ def build_features(task: Task, span_dir: Path, repo: Path, store: Path, out: Pat
     """
     Build the feature tables of ``[train, live)``, apply the definitions, and join every row of the span with them.
 
+    Of a task without a feature service the frame is the span's own columns; ``repo`` and ``store`` are left alone.
+
     Args:
         span_dir: what ingest wrote.
         repo: the feature definitions.
@@ -58,18 +61,14 @@ def build_features(task: Task, span_dir: Path, repo: Path, store: Path, out: Pat
         BadArtifact: the span is not what its record says.
     """
     span = read_span(span_dir)
-    views = service_views(repo, task.feature_service, task.known_later)
-    write_tables(task_tables(task, task.splits.live, views), store, origin_of_tables(task, task.splits.live))
-    feast = install_definitions(repo, store, task.known_later)
-    plan = plan_of(feast, task.feature_service)
+    feast, plan = _service(task, repo, store)
     manifest = manifest_of(task, plan)
-    features = historical(feast, plan, span)
-    frame = _frame(task, span, features)
+    frame = _frame(task, span, historical(feast, plan, span))
     record = FrameRecord(
         digest=content_digest(frame),
         span=read_record(span_dir).digest,
         service_digest=plan.digest,
-        tables=code_of_tables(task),
+        tables=code_of_tables(task) if plan.service else None,
         rows=frame.height,
         unlabelled=span.height - frame.height,
         window=(iso(task.splits.train), iso(task.splits.live)),
@@ -81,6 +80,16 @@ def build_features(task: Task, span_dir: Path, repo: Path, store: Path, out: Pat
     return record
 
 
+def _service(task: Task, repo: Path, store: Path) -> tuple[FeatureStore | None, FeaturePlan]:
+    """The store with the task's tables and definitions, and what its service asks for."""
+    if task.feature_service is None:
+        return None, NO_SERVICE
+    views = service_views(repo, task.service, task.known_later)
+    write_tables(task_tables(task, task.splits.live, views), store, origin_of_tables(task, task.splits.live))
+    feast = install_definitions(repo, store, task.known_later)
+    return feast, plan_of(feast, task.service)
+
+
 def manifest_of(task: Task, plan: FeaturePlan) -> FeatureManifest:
     """
     The manifest of all that a model of this task may use: the service's features in their order, then what a request
@@ -90,10 +99,8 @@ def manifest_of(task: Task, plan: FeaturePlan) -> FeatureManifest:
         Refused: one of them is known only later.
         BadInput: a join key or request input of the definitions is not in the task.
     """
-    inputs = tuple(
-        Feature(name=name, dtype=_dtype(name, kind), view="request") for name, kind in task.request_inputs.items()
-    )
-    keys = tuple(Feature(name=name, dtype="string", view="request") for name in task.entity_keys)
+    inputs = tuple(Feature.of_request(name, kind) for name, kind in task.inputs.items())
+    keys = tuple(Feature(name=name, dtype="string", view=REQUEST) for name in task.entity_keys)
     read = [feature for view in plan.stored for feature in view.features]
     fields = [(feature.name, f"view {feature.view}") for feature in (*read, *plan.features, *inputs, *keys)]
     refuse_known_later(task.known_later, fields)
@@ -121,10 +128,3 @@ def _frame(task: Task, span: pl.DataFrame, features: pl.DataFrame) -> pl.DataFra
         pl.sql_expr(item.expression).cast(pl.String).alias(f"slice_{item.name}") for item in task.slices
     )
     return sliced.filter(pl.col("label").is_not_null())
-
-
-def _dtype(name: str, kind: Any) -> Any:
-    for dtype, kinds in (("float", (pl.Float64, pl.Float32)), ("int", (pl.Int64, pl.Int32)), ("string", (pl.String,))):
-        if kind in kinds:
-            return dtype
-    raise BadInput(f"request input {name}", f"has type {kind}", "use Float64, Int64 or String")

@@ -81,7 +81,7 @@ def materialize(
     tables: bool = False,
 ) -> tuple[ViewLoad, ...]:
     """
-    Write the newest row of every key into Redis, for all views of the task's feature service.
+    Write the newest row of every key into Redis, for all views of the task's feature service, if it has one.
 
     Args:
         task: the use case.
@@ -96,13 +96,15 @@ def materialize(
         Refused: a feature is known only later.
         Unavailable: Redis or the object store does not answer; no mark has moved past what was written.
     """
+    if task.feature_service is None:
+        return ()  # a request brings all that its models read
     root = environment.get("SLUICE_FEATURES", "")
     if not root:
         raise BadInput("environment variable SLUICE_FEATURES", "is not set", "name the tables' s3://bucket/prefix")
     if until > datetime.now(UTC):
         raise BadInput(f"until {iso(until)}", "lies in the future, whose rows nobody may see yet", "leave it out")
     with cluster_store(repo, environment, **_WRITING) as feast:
-        plan = plan_of(feast, task.feature_service)
+        plan = plan_of(feast, task.service)
         refuse_known_later(task.known_later, [(f.name, f"view {v.name}") for v in plan.stored for f in v.features])
         marks = read_marks(feast)  # before anything is written anywhere: is Redis there?
         if tables:

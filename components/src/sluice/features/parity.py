@@ -15,7 +15,7 @@ from feast import FeatureStore
 
 from sluice.errors import BadInput
 from sluice.features.cluster import CLUSTER, apply_definitions
-from sluice.features.plan import FeaturePlan, StoredView
+from sluice.features.plan import NO_SERVICE, FeaturePlan, StoredView
 from sluice.features.publish import publish_tables
 from sluice.features.store import historical, plan_of
 from sluice.features.table_contract import MOMENT
@@ -42,14 +42,14 @@ class FeatureHistory:
     A task's feature definitions over tables in a folder.
 
     Attributes:
-        feast: Feast's handle; its offline store reads ``folder``.
+        feast: Feast's handle; its offline store reads ``folder``. Without a feature service there is none.
         folder: of ``<view>.parquet``.
         address: where the tables really lie, a folder or ``s3://bucket/prefix`` above ``offline/``. What a read needs
             of them is copied to ``folder`` first, so that all of it is from the same version of each table.
     """
 
     task: Task
-    feast: FeatureStore
+    feast: FeatureStore | None
     folder: Path
     address: str | None = None
     _scratch: Any = field(default=None, repr=False)
@@ -57,7 +57,8 @@ class FeatureHistory:
     @classmethod
     def of_store(cls, task: Task, store: Path) -> FeatureHistory:
         """Of the feature store in a folder, which is brought up to date; errors as of ``publish_tables``."""
-        return cls(task, publish_tables(task, store), store / "offline")
+        feast = publish_tables(task, store) if task.feature_service else None
+        return cls(task, feast, store / "offline")
 
     @classmethod
     def at(cls, task: Task, repo: Path, address: str) -> FeatureHistory:
@@ -67,6 +68,8 @@ class FeatureHistory:
         Raises:
             BadInput: there are no definitions in ``repo``.
         """
+        if task.feature_service is None:
+            return cls(task, None, repo)
         scratch = tempfile.TemporaryDirectory(prefix="sluice-history-")
         registry = {"registry_type": "file", "path": f"{scratch.name}/registry.db"}
         # History is read without an online store.
@@ -78,7 +81,7 @@ class FeatureHistory:
     @cached_property
     def plan(self) -> FeaturePlan:
         """Of the task's feature service."""
-        return plan_of(self.feast, self.task.feature_service)
+        return plan_of(self.feast, self.task.service) if self.feast else NO_SERVICE
 
     def code(self) -> str | None:
         """Digest of the code that built the tables, where that is known; errors as of ``known_code``."""

@@ -30,8 +30,8 @@ class StoredView:
 class FeaturePlan:
     """A feature service: its features in its own order, and the views that give them."""
 
-    service: str
-    digest: str
+    service: str | None
+    digest: str | None
     """``service_digest`` of the manifest."""
     features: tuple[Feature, ...]
     stored: tuple[StoredView, ...]
@@ -62,6 +62,10 @@ class FeaturePlan:
             on_demand=derived,
             request_inputs=self.request_inputs,
         )
+
+
+NO_SERVICE = FeaturePlan(service=None, digest=None, features=(), stored=(), on_demand=(), request_inputs=())
+"""Of a task without a feature service."""
 
 
 def refuse_known_later(known_later: Collection[str], fields: Iterable[tuple[str, str]]) -> None:

@@ -42,7 +42,7 @@ def publish_tables(task: Task, store: Path, repo: Path | None = None) -> Feature
     """
     repo, made_of = repo or store / "repo", origin_of_tables(task, task.splits.end)
     if not has_tables(store, made_of):
-        views = service_views(repo, task.feature_service, task.known_later)
+        views = service_views(repo, task.service, task.known_later)
         write_tables(task_tables(task, task.splits.end, views), store, made_of)
     return install_definitions(repo, store, task.known_later)
 
@@ -63,7 +63,7 @@ class FeaturePublisher:
 
     def __init__(self, task: Task, store: Path, repo: Path | None = None) -> None:
         self._feast = publish_tables(task, store, repo)
-        plan = plan_of(self._feast, task.feature_service)
+        plan = plan_of(self._feast, task.service)
         offline = store / "offline"
         self._tables = tuple(_Stream.read(self._feast, view, offline / f"{view.name}.parquet") for view in plan.stored)
         self._last: datetime | None = None

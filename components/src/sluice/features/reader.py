@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,31 +21,12 @@ from sluice.errors import BadArtifact, BadInput
 from sluice.features.manifest import Feature, FeatureManifest
 from sluice.features.on_demand import OnDemandView
 from sluice.features.plan import StoredView
+from sluice.features.request_reader import FeatureRows, Instance
 from sluice.features.store import open_feature_store, plan_of
 
-Instance = Mapping[str, Any]
 _INT64 = 2**63
 _KEYS_A_QUERY = 5_000
 """SQLite takes 32,766 variables in a statement."""
-
-
-@dataclass(frozen=True)
-class FeatureRows:
-    """Features of n requests."""
-
-    rows: list[dict[str, Any]]
-    """For each request the manifest's features in its order; None is missing."""
-    stale: list[tuple[str, ...]]
-    """For each request the features that are missing because what the store holds, or what they derive from, is older
-    than its time to live."""
-    missing: list[tuple[str, ...]]
-    """For each request all features that are None, the stale ones too."""
-    as_of: list[dict[str, datetime]]
-    """For each request and view the ``event_timestamp`` of the row that the store held, expired or not; a view whose
-    row was not there is left out."""
-    failures: dict[int, str] = field(default_factory=dict)
-    """By the number of the request: why an on-demand view has no value, though there was something to compute it from.
-    Where the store has nothing, what is derived from it is missing instead."""
 
 
 class OnlineReader:
@@ -64,6 +44,8 @@ class OnlineReader:
 
     def __init__(self, store: Path | FeatureStore, manifest: FeatureManifest) -> None:
         self._feast = open_feature_store(store) if isinstance(store, Path) else store
+        if manifest.service is None:
+            raise BadArtifact("the model", "has no feature service", "serve it without a feature store")
         whole = plan_of(self._feast, manifest.service)
         where = str(store) if isinstance(store, Path) else "this image"
         if whole.digest != manifest.service_digest:
@@ -75,8 +57,7 @@ class OnlineReader:
         self._manifest = manifest
         self._plan = whole.reduced(manifest.names)
         self._views = {view.name: self._feast.get_feature_view(view.name) for view in self._plan.stored}
-        self._carried = (*(Feature(name=key, dtype="string", view="request") for key in manifest.entity_keys),)
-        self._carried += manifest.request_inputs
+        self._carried = manifest.carried
         known = {feature.name for feature in (*self._plan.features, *self._carried)}
         for name in manifest.names:
             if name not in known:
@@ -193,8 +174,8 @@ def _input(feature: Feature, instance: Instance, number: int, *, nullable: bool)
     value = instance[feature.name]
     if value is None and nullable:
         return None
-    if feature.dtype == "string" and isinstance(value, str):
-        return value
+    if feature.kind.by_digest or (feature.dtype == "string" and isinstance(value, str)):
+        return value  # what a log keeps by its digest was read by its kind when the request was parsed
     number_given = isinstance(value, int | float) and not isinstance(value, bool)
     if feature.dtype == "int" and isinstance(value, int) and number_given and -_INT64 <= value < _INT64:
         return value

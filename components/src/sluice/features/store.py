@@ -40,7 +40,7 @@ _DTYPES: Mapping[str, Dtype] = {
     "Int64": "int",
     "String": "string",
 }
-POLARS_TYPES: Mapping[Dtype, type[pl.DataType]] = {"float": pl.Float64, "int": pl.Int64, "string": pl.String}
+POLARS_TYPES: Mapping[str, type[pl.DataType]] = {"float": pl.Float64, "int": pl.Int64, "string": pl.String}
 """How a frame holds a feature."""
 _MARK = "applied.json"
 _ROW = "sluice_row"
@@ -163,12 +163,15 @@ def plan_of(feast: FeatureStore, service: str) -> FeaturePlan:
     )
 
 
-def historical(feast: FeatureStore, plan: FeaturePlan, rows: pl.DataFrame, *, served: bool = False) -> pl.DataFrame:
+def historical(
+    feast: FeatureStore | None, plan: FeaturePlan, rows: pl.DataFrame, *, served: bool = False
+) -> pl.DataFrame:
     """
     What the plan's features were for each row at its time: point-in-time join of the stored views, then the on-demand
     transforms over the result, in the same way as online.
 
     Args:
+        feast: may be left out where the plan reads no view.
         rows: ``event_time``, the plan's keys and request inputs; one row a request, in any order.
         served: they were answered by a server, or failed there: what a transform fails on is missing.
 
@@ -218,9 +221,11 @@ def _refuse_failures(view: OnDemandView, failures: Mapping[int, str], absent: li
         raise BadInput(f"on-demand view {view.name}", rule, "mend its transform; what nobody knows comes as None")
 
 
-def _join(feast: FeatureStore, requests: pl.DataFrame, references: list[str]) -> Any:
+def _join(feast: FeatureStore | None, requests: pl.DataFrame, references: list[str]) -> Any:
     """Feast's join; it refuses to join nothing, which a model of request inputs alone asks for."""
-    return feast.get_historical_features(requests.to_pandas(), references).to_arrow() if references else requests
+    if feast is None or not references:
+        return requests
+    return feast.get_historical_features(requests.to_pandas(), references).to_arrow()
 
 
 def _column(feature: Feature, values: pl.Series) -> pl.Series:

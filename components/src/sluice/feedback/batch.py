@@ -67,6 +67,7 @@ def _moment(text: str) -> str:
 
 Instant = Annotated[str, Field(max_length=40), AfterValidator(_moment)]
 """ISO 8601 with a zone."""
+_ContentDigest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 _CellValues = dict[str, float | int | str | bool | None]
 
 
@@ -93,6 +94,8 @@ class _Line(_Strict):
     """Servers of before did not say."""
     prediction: Annotated[list[_Finite], Field(min_length=2, max_length=_MAX_NUMBERS)] | None = None
     """Of several numbers; one is the score."""
+    contents: dict[_ContentDigest, Annotated[str, Field(max_length=MAX_BATCH_BYTES)]] | None = None
+    """Images and texts, by digest."""
 
 
 _LabelValue = TypeVar("_LabelValue")

@@ -20,11 +20,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
+import polars as pl
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from sluice.arrays import Floats
 from sluice.content import canonical_json, digest_of_bytes
-from sluice.data.divergence import FeatureProfile
+from sluice.data.divergence import FeatureProfile, profile_of
 from sluice.documents.model import FiniteDocument, FrozenDocument, first_violation
 from sluice.errors import BadArtifact, BadInput
 from sluice.features.manifest import FeatureManifest
@@ -139,6 +140,12 @@ class Bundle:
         """
         predictions = self.target.link(self._scorer.raw(self.manifest.encoder.encode(columns)))
         return predictions[:, 0] if predictions.shape[1] == 1 else predictions
+
+
+def feature_profiles(train: pl.DataFrame, features: FeatureManifest) -> dict[str, FeatureProfile]:
+    """What a bundle says of the rows that it learned from: of images and texts, what they are like."""
+    described = (each for feature in features.features for each in feature.kind.described(train[feature.name]))
+    return {values.name: profile_of(values) for values in described}
 
 
 def write_bundle(store: Path, manifest: BundleManifest, files: Mapping[str, bytes]) -> str:

@@ -8,6 +8,8 @@ Tabular Deep Learning", section 3.2.1) and, where train has gaps, a missing flag
 Trees take numbers as they are, with NaN where one is missing: a split asks for order alone, and learns where missing
 values go. Strings are one-hot for them too: integer codes would put categories into an order that means nothing, and
 leave no place for one that train never saw.
+
+Images and texts are coded as their kind of input says (``sluice.inputs``), for networks and trees alike.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,87 +25,28 @@ import polars as pl
 from pydantic import Field
 
 from sluice.arrays import Floats, Floats32
-from sluice.data.statistics import frequencies
 from sluice.documents.model import FiniteDocument
-from sluice.errors import BadInput
-from sluice.features.manifest import Feature, FeatureManifest
+from sluice.errors import BadInput, one_line
+from sluice.features.manifest import FeatureManifest
+from sluice.inputs.kind import InputCode
+from sluice.models.codes import LEAST, CategoryCode, FeatureCode, NumericCode, RawCode, fit_column, signed_log
+
+__all__ = [
+    "CategoryCode",
+    "Columns",
+    "Encoder",
+    "InputBlock",
+    "NumericCode",
+    "RawCode",
+    "fit_encoder",
+    "fit_raw_encoder",
+]
 
 Columns = Mapping[str, Sequence[Any]] | pl.DataFrame
 
 _CLIP = 5.0
-_BINS = 8
-_DISTINCT = 24
-_CATEGORIES = 256
-_RARE = 1e-3
-_HEAVY = 6.0
 _BLOCK = 4096
-_NOISE = 2.0**-23
-"""Part of a value by which its copy in float32 may be another: fractions that vary by no more are one."""
-_ROUNDING = 2.0**-50
-"""Part of a value by which the same sum may come out as another in float64: knots so close are one."""
-_LEAST = 1e-300
-"""Divisor whose inverse is finite."""
-_SQUARES_OVERFLOW = 1e150
 _LARGEST = float(np.finfo(np.float32).max)
-
-
-class NumericCode(FiniteDocument):
-    """
-    One number in, ``len(knots) - 1`` bins, one standardized value and perhaps a flag out.
-
-    Attributes:
-        log: take ``sign(x) log(1 + |x|)`` first; all numbers below are on that scale.
-        fill: stands in for a missing value (the median of train).
-        knots: edges of the piecewise-linear code, rising.
-        flag: whether a column says that the value is missing.
-    """
-
-    kind: Literal["numeric"] = "numeric"
-    name: str
-    log: bool
-    fill: float
-    mean: float
-    deviation: float = Field(gt=0)
-    knots: tuple[float, ...]
-    flag: bool
-
-    @property
-    def width(self) -> int:
-        """Columns that it takes."""
-        return 1 + max(len(self.knots) - 1, 0) + int(self.flag)
-
-
-class CategoryCode(FiniteDocument):
-    """
-    One string in, one column a category out; with ``other``, one more for rare, unseen and missing values.
-
-    Without ``other`` (train had none) an unseen value is all zeros: an untrained column would add noise.
-    """
-
-    kind: Literal["category"] = "category"
-    name: str
-    categories: tuple[str, ...]
-    other: bool
-
-    @property
-    def width(self) -> int:
-        """Columns that it takes."""
-        return len(self.categories) + int(self.other)
-
-
-class RawCode(FiniteDocument):
-    """One number in, the same out as float32, NaN where it is missing; beyond float32 it is the largest one."""
-
-    kind: Literal["raw"] = "raw"
-    name: str
-
-    @property
-    def width(self) -> int:
-        """Columns that it takes."""
-        return 1
-
-
-FeatureCode = NumericCode | RawCode | CategoryCode
 
 
 class _OneHot(NamedTuple):
@@ -115,6 +58,14 @@ class _OneHot(NamedTuple):
     """Column by category, counted from the first."""
     other: int
     """Column of everything else, or -1."""
+
+
+class InputBlock(NamedTuple):
+    """An image or a text in the encoded row."""
+
+    place: slice
+    """Its columns."""
+    code: InputCode
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,13 +83,15 @@ class _Plan:
     flags: npt.NDArray[np.intp]
     raw: tuple[str, ...]
     categories: tuple[_OneHot, ...]
+    blocks: tuple[InputBlock, ...]
 
 
 class Encoder(FiniteDocument):
     """
     The fitted code of every feature, in the manifest's order.
 
-    Columns of the result: all standardized values, all bins, all flags, all raw values, then the one-hot codes.
+    Columns of the result: all standardized values, all bins, all flags, all raw values, then the one-hot codes, then
+    images and texts.
     """
 
     columns: tuple[Annotated[FeatureCode, Field(discriminator="kind")], ...] = Field(min_length=1)
@@ -158,6 +111,17 @@ class Encoder(FiniteDocument):
         """Columns of the result by name of a string."""
         widths = {column.name: column.width for column in self.columns}
         return {place.name: slice(place.first, place.first + widths[place.name]) for place in self._plan.categories}
+
+    @property
+    def blocks(self) -> tuple[InputBlock, ...]:
+        """Images and texts in the order of their columns."""
+        return self._plan.blocks
+
+    @property
+    def numbers(self) -> int:
+        """How many columns, from the first on, are of numeric features."""
+        plan = self._plan
+        return len(plan.source) + len(plan.flags) + len(plan.raw)
 
     @cached_property
     def plain(self) -> npt.NDArray[np.intp]:
@@ -182,7 +146,7 @@ class Encoder(FiniteDocument):
         """
         plan = self._plan
         numbers = _numbers(columns, (*plan.names, *plan.raw))
-        rows = len(numbers) if plan.names or plan.raw else len(columns[plan.categories[0].name])
+        rows = len(numbers) if plan.names or plan.raw else _length(columns, self.columns[0].name)
         out = np.zeros((rows, self.width), np.float32)
         for start in range(0, rows, _BLOCK):
             _encode_numbers(plan, numbers[start : start + _BLOCK, : len(plan.names)], out[start : start + _BLOCK])
@@ -197,6 +161,8 @@ class Encoder(FiniteDocument):
                 )
             known = positions >= 0
             out[np.flatnonzero(known), first + positions[known]] = 1.0
+        for block in plan.blocks:
+            out[:, block.place] = _encoded(columns, block.code, rows)
         return out
 
 
@@ -209,7 +175,7 @@ def fit_encoder(train: pl.DataFrame, manifest: FeatureManifest) -> Encoder:
     """
     if train.is_empty():
         raise BadInput("split 'train'", "has no rows", "widen the train window")
-    return Encoder(columns=tuple(_fit_column(train, feature) for feature in manifest.features))
+    return Encoder(columns=tuple(fit_column(train, feature) for feature in manifest.features))
 
 
 def fit_raw_encoder(train: pl.DataFrame, manifest: FeatureManifest) -> Encoder:
@@ -220,79 +186,18 @@ def fit_raw_encoder(train: pl.DataFrame, manifest: FeatureManifest) -> Encoder:
         BadInput: as of ``fit_encoder``.
     """
     columns = fit_encoder(train, manifest).columns
-    return Encoder(columns=tuple(each if each.kind == "category" else RawCode(name=each.name) for each in columns))
-
-
-def _fit_column(train: pl.DataFrame, feature: Feature) -> NumericCode | CategoryCode:
-    if feature.name not in train.columns:
-        raise BadInput(f"column {feature.name!r}", "is in the manifest but not in the frame", "build the frame again")
-    values = train[feature.name]
-    if feature.dtype == "string":
-        if values.dtype not in (pl.String, pl.Categorical, pl.Null):
-            raise BadInput(
-                f"column {feature.name!r}", f"is {values.dtype}, the manifest says string", "mend the feature"
-            )
-        return _fit_category(feature.name, values.cast(pl.String))
-    if not (values.dtype.is_numeric() or values.dtype in (pl.Boolean, pl.Null)):
-        raise BadInput(f"column {feature.name!r}", f"is {values.dtype}, the manifest says a number", "mend the feature")
-    noise = _ROUNDING if values.dtype.is_integer() else _NOISE
-    return _fit_numeric(feature.name, values.cast(pl.Float64).to_numpy(), noise)
-
-
-def _fit_category(name: str, values: pl.Series) -> CategoryCode:
-    frequent = frequencies(values.drop_nulls()).filter(pl.col("count") >= max(2, _RARE * len(values))).head(_CATEGORIES)
-    other = int(frequent["count"].sum()) < len(values)
-    return CategoryCode(name=name, categories=tuple(sorted(frequent["value"].to_list())), other=other)
-
-
-def _fit_numeric(name: str, raw: Floats, noise: float) -> NumericCode:
-    present = raw[np.isfinite(raw)]
-    flag = bool(np.isnan(raw).any())
-    if not len(present):
-        return NumericCode(name=name, log=False, fill=0.0, mean=0.0, deviation=1.0, knots=(), flag=flag)
-    log = bool(np.abs(present).max() > _SQUARES_OVERFLOW) or _heavy(present)
-    values = _signed_log(present) if log else present
-    fill = float(np.median(values))
-    if np.ptp(values) <= max(noise * np.abs(values).max(), _LEAST):
-        return NumericCode(name=name, log=log, fill=fill, mean=fill, deviation=1.0, knots=(), flag=flag)
-    mean, deviation = float(values.mean()), float(values.std())
-    if deviation < _LEAST:  # squares of small numbers are 0
-        deviation = float(np.ptp(values))
-    return NumericCode(name=name, log=log, fill=fill, mean=mean, deviation=deviation, knots=_knots(values), flag=flag)
-
-
-def _heavy(values: Floats) -> bool:
-    """Whether a far tail lies beyond ``_HEAVY`` interquartile ranges from the median."""
-    low, first, middle, third, high = np.quantile(values, [0.005, 0.25, 0.5, 0.75, 0.995])
-    return bool(max(high - middle, middle - low) > _HEAVY * (third - first) / 2 and high - low > 10)
-
-
-def _knots(values: Floats) -> tuple[float, ...]:
-    """Every distinct value when there are few, else quantiles; repeated edges once. Fewer than three say nothing."""
-    distinct = np.unique(values)
-    edges = distinct if len(distinct) <= _DISTINCT else np.unique(np.quantile(values, np.linspace(0, 1, _BINS + 1)))
-    least = max(_ROUNDING * float(np.abs(edges).max()), _LEAST)
-    apart: list[float] = []
-    for edge in edges.tolist():
-        if not apart or edge - apart[-1] > least:
-            apart.append(edge)
-    return tuple(apart) if len(apart) > 2 else ()
-
-
-def _signed_log(values: Floats) -> Floats:
-    signed: Floats = np.sign(values) * np.log1p(np.abs(values))
-    return signed
+    return Encoder(columns=tuple(RawCode(name=each.name) if each.kind == "numeric" else each for each in columns))
 
 
 def _plan(columns: Sequence[FeatureCode]) -> _Plan:
     numeric = [column for column in columns if isinstance(column, NumericCode)]
     raw = tuple(column.name for column in columns if isinstance(column, RawCode))
     bins = [
-        (index, low, 1.0 / max(high - low, _LEAST))
+        (index, low, 1.0 / max(high - low, LEAST))
         for index, column in enumerate(numeric)
         for low, high in zip(column.knots, column.knots[1:], strict=False)
     ]
-    affine = [(index, column.mean, 1.0 / max(column.deviation, _LEAST)) for index, column in enumerate(numeric)] + bins
+    affine = [(index, column.mean, 1.0 / max(column.deviation, LEAST)) for index, column in enumerate(numeric)] + bins
     flags = [index for index, column in enumerate(numeric) if column.flag]
     return _Plan(
         names=tuple(column.name for column in numeric),
@@ -306,6 +211,7 @@ def _plan(columns: Sequence[FeatureCode]) -> _Plan:
         flags=np.array(flags, np.intp),
         raw=raw,
         categories=_category_places(columns, len(affine) + len(flags) + len(raw)),
+        blocks=_blocks(columns),
     )
 
 
@@ -317,6 +223,31 @@ def _category_places(columns: Sequence[FeatureCode], first: int) -> tuple[_OneHo
             categories.append(_OneHot(column.name, first, places, len(column.categories) if column.other else -1))
             first += column.width
     return tuple(categories)
+
+
+def _blocks(columns: Sequence[FeatureCode]) -> tuple[InputBlock, ...]:
+    codes = [column for column in columns if isinstance(column, InputCode)]
+    first, blocks = sum(column.width for column in columns) - sum(code.width for code in codes), []
+    for code in codes:
+        blocks.append(InputBlock(slice(first, first + code.width), code))
+        first += code.width
+    return tuple(blocks)
+
+
+def _encoded(columns: Columns, code: InputCode, rows: int) -> Floats32:
+    if _length(columns, code.name) != rows:
+        raise BadInput(f"feature {code.name!r}", f"has other than {rows} values", "send equal lengths")
+    try:
+        return code.encode(columns[code.name])
+    except (TypeError, ValueError, AttributeError) as error:
+        rule = f"holds a value that is no {code.kind} of its shape ({one_line(error, 120)})"
+        raise BadInput(f"feature {code.name!r}", rule, "send what the manifest says") from error
+
+
+def _length(columns: Columns, name: str) -> int:
+    if name not in columns:
+        raise _absent(columns, (name,))
+    return len(columns[name])
 
 
 def _numbers(columns: Columns, names: Sequence[str]) -> Floats:
@@ -339,7 +270,7 @@ def _encode_numbers(plan: _Plan, raw: Floats, out: Floats32) -> None:
         return
     values = raw.copy()
     if len(plan.logs):
-        values[:, plan.logs] = _signed_log(values[:, plan.logs])
+        values[:, plan.logs] = signed_log(values[:, plan.logs])
     missing = np.isnan(values)
     values = np.where(missing, plan.fill, values)
     codes = values[:, plan.source]

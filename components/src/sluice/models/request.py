@@ -8,7 +8,6 @@ first thing that is wrong, so that a bad client never looks like a bad model (pl
 
 from __future__ import annotations
 
-import math
 import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +16,10 @@ from typing import Any, Literal, get_args
 import orjson
 
 from sluice.errors import BadInput
-from sluice.features.manifest import Feature, FeatureManifest
-from sluice.tasks.request_limits import LARGEST_FLOAT, LARGEST_INT, LONGEST_TEXT
+from sluice.features.manifest import FeatureManifest
+from sluice.inputs.kind import InputKind, NotOfKindError
+from sluice.inputs.request_limits import LONGEST_TEXT
+from sluice.inputs.strings import StringColumn
 
 MAX_BODY_BYTES = 1 << 20
 MAX_INSTANCES = 1000
@@ -27,11 +28,8 @@ NOBODY_WAITS = 499
 """Status, as nginx has it, of a request whose sender left before its end: it says nothing about who was asked."""
 _MOST_NAMES = 5
 
-_EXPECTED = {
-    "float": "a finite number",
-    "int": "an integer of 64 bits",
-    "string": f"a text of at most {MAX_TEXT} characters",
-}
+_KEY = StringColumn()
+"""What an entity key is."""
 OUTPUT_NAMES = ("score", "positive")
 """What an answer says of each row, where the target is binary; each kind has its own (``TargetKind.answers``)."""
 
@@ -68,7 +66,7 @@ class InferenceRequest:
     A checked request.
 
     Attributes:
-        instances: rows as they were sent, every value of its declared type and finite.
+        instances: rows as they were sent, every value of its declared kind and read by it.
         online: the rows are entity keys and request inputs, so features must be read; else they are all features.
         id: the client's own id (V2), to be repeated in the answer.
         outputs: the only ones that are wanted (V2), in this order.
@@ -127,7 +125,7 @@ def _check_instances(instances: list[Any], manifest: FeatureManifest) -> bool:
         if instance.keys() != fields.keys():
             _refuse_names(instance, manifest, f"instances[{i}]", online=online)
         for name, value in instance.items():
-            check_value(value, fields[name], f"instances[{i}].{name}", nullable=name in nullable)
+            instance[name] = read_value(value, fields[name], f"instances[{i}].{name}", nullable=name in nullable)
     return online
 
 
@@ -162,7 +160,12 @@ def _online_names(manifest: FeatureManifest) -> frozenset[str]:
 
 
 def is_online(names: Mapping[str, Any], manifest: FeatureManifest, place: str) -> bool:
-    """Which of the two field sets is meant; the complete feature vector wins where both are the same."""
+    """
+    Which of the two field sets is meant. The complete feature vector wins where both are the same, unless there is no
+    feature service: then everybody sends what a request carries.
+    """
+    if names.keys() == _online_names(manifest) and manifest.service is None:
+        return True
     if names.keys() == set(manifest.names):
         return False
     if names.keys() == _online_names(manifest):
@@ -182,34 +185,36 @@ def _refuse_names(names: Mapping[str, Any], manifest: FeatureManifest, place: st
     raise BadRequest(f"{place}.{missing[0]}", "is missing", fix, part="names")
 
 
-def fields_of(manifest: FeatureManifest, *, online: bool) -> Mapping[str, Feature | None]:
-    """The expected fields; ``None`` marks an entity key."""
+def fields_of(manifest: FeatureManifest, *, online: bool) -> Mapping[str, InputKind]:
+    """The kind of each of the expected fields."""
     if not online:
-        return {feature.name: feature for feature in manifest.features}
-    keys: dict[str, Feature | None] = dict.fromkeys(manifest.entity_keys)
-    return keys | {feature.name: feature for feature in manifest.request_inputs}
+        return {feature.name: feature.kind for feature in manifest.features}
+    keys: dict[str, InputKind] = dict.fromkeys(manifest.entity_keys, _KEY)
+    return keys | {feature.name: feature.kind for feature in manifest.request_inputs}
 
 
 def nullable_of(manifest: FeatureManifest, *, online: bool) -> frozenset[str]:
     """Where ``null`` may stand: a missing feature, or a key or input that the task lets be missing."""
-    return frozenset(manifest.nullable if online else manifest.names)
+    if online:
+        return frozenset(manifest.nullable)
+    return frozenset(feature.name for feature in manifest.features if feature.kind.may_be_null)
 
 
-def check_value(value: Any, feature: Feature | None, place: str, *, nullable: bool) -> None:
-    """Refuse a value that is not of the field's type."""
+def read_value(value: Any, kind: InputKind, place: str, *, nullable: bool) -> Any:
+    """
+    A value as its kind reads it.
+
+    Raises:
+        BadRequest: it is none of its kind.
+    """
     if value is None and nullable:
-        return
-    kind = type(value)
-    if feature is None or feature.dtype == "string":
-        good = kind is str and len(value) <= MAX_TEXT
-    elif feature.dtype == "int":
-        good = (kind is int or (kind is float and value.is_integer())) and -LARGEST_INT <= value <= LARGEST_INT
-    else:
-        good = (kind is float or kind is int) and math.isfinite(value) and abs(value) <= LARGEST_FLOAT
-    if not good:
-        expected = _EXPECTED[feature.dtype if feature else "string"]
-        fix = f"send {expected}{' or null' if nullable else ''}"
-        raise BadRequest(place, f"is {excerpt(value)}, not {expected}", fix, part="values")
+        return None
+    try:
+        return kind.read(value)
+    except NotOfKindError as error:
+        rule = str(error) or f"is {excerpt(value)}, not {kind.expected}"
+        fix = f"send {kind.expected}{' or null' if nullable else ''}"
+        raise BadRequest(place, rule, fix, part="values") from error
 
 
 def columns_of(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, list[Any]]:

@@ -7,10 +7,14 @@ reads, a value that its own datatype cannot hold.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sluice.features.manifest import Feature, FeatureManifest
+import numpy as np
+
+from sluice.features.manifest import FeatureManifest
+from sluice.inputs.kind import InputKind
 from sluice.models.request import (
     MAX_INSTANCES,
     MAX_TEXT,
@@ -18,13 +22,13 @@ from sluice.models.request import (
     BadRequest,
     InferenceRequest,
     check_count,
-    check_value,
     excerpt,
     fields_of,
     is_online,
     json_object,
     kind_of,
     nullable_of,
+    read_value,
     readable,
 )
 
@@ -34,11 +38,6 @@ _RANGES: Mapping[str, tuple[float, float]] = {"FP16": (-65504.0, 65504.0)} | {
     for sign in ("", "U")
 }
 """FP32 and FP64 hold whatever a feature may be."""
-_INTS = frozenset(_RANGES) - {"FP16"}
-_FLOATS = frozenset({"FP16", "FP32", "FP64"})
-DATATYPES: Mapping[str, str] = {"float": "FP64", "int": "INT64", "string": "BYTES"}
-"""The V2 datatype in which a feature is best sent."""
-_ACCEPTED = {"float": _FLOATS | _INTS, "int": _INTS, "string": frozenset({"BYTES"})}
 _KEYS = frozenset({"id", "parameters", "inputs", "outputs"})
 _TENSOR_KEYS = frozenset({"name", "shape", "datatype", "parameters", "data"})
 _OUTPUT_KEYS = frozenset({"name", "parameters"})
@@ -52,7 +51,8 @@ def parse_v2(
     body: bytes, manifest: FeatureManifest, *, reads_online: bool = True, outputs: Sequence[str] = OUTPUT_NAMES
 ) -> InferenceRequest:
     """
-    ``{"inputs": [{"name", "shape": [n] or [n, 1], "datatype", "data": [...]}, ...]}``, one tensor a column.
+    ``{"inputs": [{"name", "shape": [n] or [n, 1], "datatype", "data": [...]}, ...]}``, one tensor a column; of an input
+    that is a tensor itself the shape is [n, *its own], and the data flat or nested.
 
     ``outputs`` are those of the model. ``null`` in ``data`` means missing, an extension of the
     protocol that has no word for it.
@@ -71,8 +71,10 @@ def parse_v2(
 def _length(tensors: Any) -> int:
     """Rows of the first tensor; 1 where they cannot be counted, or are more than there may be."""
     first = tensors[0] if isinstance(tensors, list) and tensors else None
-    data = first.get("data") if isinstance(first, dict) else None
+    data, shape = (first.get("data"), first.get("shape")) if isinstance(first, dict) else (None, None)
     n = len(data) if isinstance(data, list) else 1
+    if isinstance(shape, list) and len(shape) > 2 and type(shape[0]) is int:
+        n = shape[0]
     return n if 1 <= n <= MAX_INSTANCES else 1
 
 
@@ -88,8 +90,9 @@ def _request_of(document: Mapping[str, Any], manifest: FeatureManifest, known: S
         rule = f"is {kind_of(tensors)}, not a list of tensors"
         raise BadRequest("inputs", rule, "send one tensor a column", part="rows")
     columns: dict[str, tuple[str, list[Any]]] = {}
+    kinds = {**fields_of(manifest, online=True), **fields_of(manifest, online=False)}
     for i, tensor in enumerate(tensors):
-        name, datatype, data = _tensor(tensor, f"inputs[{i}]")
+        name, datatype, data = _tensor(tensor, f"inputs[{i}]", kinds)
         if name in columns:
             rule = f"names {excerpt(name)} a second time"
             raise BadRequest(f"inputs[{i}]", rule, "send each column once", part="names")
@@ -145,34 +148,42 @@ def _rows_of(
             raise BadRequest(f"input {excerpt(name)}", rule, "send columns of one length", part="rows")
     online = is_online(columns, manifest, "inputs")
     fields, nullable = fields_of(manifest, online=online), nullable_of(manifest, online=online)
-    for name, (datatype, data) in columns.items():
-        _check_column(name, datatype, data, fields[name], nullable=name in nullable)
+    read = [
+        _read_column(name, datatype, data, fields[name], nullable=name in nullable)
+        for name, (datatype, data) in columns.items()
+    ]
     names = tuple(columns)
-    rows = zip(*(data for _, data in columns.values()), strict=True)
+    rows = zip(*read, strict=True)
     return tuple(dict(zip(names, row, strict=True)) for row in rows), online
 
 
-def _check_column(name: str, datatype: str, data: list[Any], feature: Feature | None, *, nullable: bool) -> None:
-    """Refuse what is not of the field's type, and what its own datatype cannot hold."""
-    dtype = "string" if feature is None else feature.dtype
-    allowed = _ACCEPTED[dtype]
-    if datatype not in allowed:
-        rule = f"has datatype {excerpt(datatype)}"
-        raise BadRequest(f"input {excerpt(name)}", rule, f"send one of {', '.join(sorted(allowed))}", part="values")
-    for i, value in enumerate(data):
-        check_value(value, feature, f"inputs[{i}].{name}", nullable=nullable)
+def _read_column(name: str, datatype: str, data: list[Any], kind: InputKind, *, nullable: bool) -> list[Any]:
+    """The values as their kind reads them; what their own datatype cannot hold is refused too."""
+    if datatype not in kind.datatypes:
+        rule, allowed = f"has datatype {excerpt(datatype)}", ", ".join(sorted(kind.datatypes))
+        raise BadRequest(f"input {excerpt(name)}", rule, f"send one of {allowed}", part="values")
+    values = [read_value(value, kind, f"inputs[{i}].{name}", nullable=nullable) for i, value in enumerate(data)]
     if datatype not in _RANGES:
-        return
+        return values
     low, high = _RANGES[datatype]
-    for i, value in enumerate(data):
-        if value is not None and not (low <= value <= high and (datatype == "FP16" or value == int(value))):
-            rule = f"is {excerpt(value)}, which {datatype} cannot hold"
+    for i, value in enumerate(values):
+        if value is not None and not _holds(value, low, high, whole=datatype != "FP16"):
+            rule = f"is {excerpt(data[i])}, which {datatype} cannot hold"
             fix = f"send {low:g} to {high:g}, or another datatype"
             raise BadRequest(f"inputs[{i}].{name}", rule, fix, part="values")
+    return values
 
 
-def _tensor(tensor: Any, place: str) -> tuple[str, str, list[Any]]:
-    """Name, datatype and flat data of one tensor."""
+def _holds(value: Any, low: float, high: float, *, whole: bool) -> bool:
+    """Whether a number, or all of an array, may be of a datatype."""
+    if isinstance(value, np.ndarray):
+        fits = bool(low <= value.min() and value.max() <= high)
+        return fits and not (whole and (value != np.rint(value)).any())
+    return bool(low <= value <= high and not (whole and value != int(value)))
+
+
+def _tensor(tensor: Any, place: str, kinds: Mapping[str, InputKind]) -> tuple[str, str, list[Any]]:
+    """Name, datatype and values, a row each, of one tensor."""
     if not isinstance(tensor, dict):
         rule = f"is {kind_of(tensor)}, not an object"
         raise BadRequest(place, rule, "send name, shape, datatype and data", part="rows")
@@ -188,6 +199,8 @@ def _tensor(tensor: Any, place: str) -> tuple[str, str, list[Any]]:
     if not isinstance(data, list):
         rule = f"has data that is {kind_of(data)}"
         raise BadRequest(f"input {excerpt(name)}", rule, "send a list as data", part="rows")
+    if (kind := kinds.get(name)) and kind.row_shape:
+        return name, datatype, _values(data, shape, kind.row_shape, name)
     n = len(data)
     if shape not in ([n], [n, 1]) or any(type(size) is not int for size in shape):
         rule = f"has shape {excerpt(shape)} and {n} values"
@@ -196,3 +209,23 @@ def _tensor(tensor: Any, place: str) -> tuple[str, str, list[Any]]:
     if len(shape) == 2 and all(type(row) is list and len(row) == 1 for row in data):
         data = [row[0] for row in data]
     return name, datatype, data
+
+
+def _values(data: list[Any], shape: Any, row_shape: tuple[int, ...], name: str) -> list[Any]:
+    """A value a row as nested lists, from data that is flat or nested."""
+    sizes = shape if isinstance(shape, list) and all(type(size) is int for size in shape) else []
+    n = sizes[0] if sizes else 0
+    nested = bool(data) and type(data[0]) is list
+    due = n if nested else n * math.prod(row_shape)
+    if sizes[1:] != list(row_shape) or len(data) != due:
+        fix = f"send shape [n, {', '.join(map(str, row_shape))}] and the numbers of n rows, flat or nested"
+        rule = f"has shape {excerpt(shape)} and {len(data)} {'rows' if nested else 'values'}"
+        raise BadRequest(f"input {excerpt(name)}", rule, fix, part="rows")
+    return data if nested else _nested(data, row_shape)
+
+
+def _nested(flat: list[Any], shape: tuple[int, ...]) -> list[Any]:
+    """Pieces of ``shape``, one after the other."""
+    for size in reversed(shape):
+        flat = [flat[at : at + size] for at in range(0, len(flat), size)]
+    return flat

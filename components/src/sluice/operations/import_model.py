@@ -21,15 +21,15 @@ from pydantic import ValidationError
 
 from sluice.arrays import Floats32
 from sluice.content import canonical_json, digest_of_bytes, digest_of_file, digest_of_value, write_json
-from sluice.data.divergence import profile_of
 from sluice.documents.evaluation import Evaluation
 from sluice.errors import BadArtifact, BadInput
 from sluice.evaluation.bundle import evaluate_bundle
 from sluice.evaluation.card import card_html, card_json
 from sluice.evaluation.holdout import read_holdout
-from sluice.features.manifest import FeatureManifest
-from sluice.models.bundle import Bundle, BundleManifest, Provenance, load_bundle, write_bundle
-from sluice.models.encoder import CategoryCode, Encoder, RawCode
+from sluice.features.manifest import Feature, FeatureManifest
+from sluice.models.bundle import Bundle, BundleManifest, Provenance, feature_profiles, load_bundle, write_bundle
+from sluice.models.codes import CategoryCode, FeatureCode, RawCode, input_code
+from sluice.models.encoder import Encoder
 from sluice.models.foreign.kinds import ForeignModel, read_source
 from sluice.models.foreign.onnx_answer import GraphAnswer
 from sluice.models.runtime import FORMATS, FormatName
@@ -195,13 +195,13 @@ def _encoder(features: FeatureManifest, spec: ImportSpec) -> Encoder:
     for name, values in spec.one_hot.items():
         if not values or len(set(values)) != len(values):
             raise BadInput(f"one_hot.{name}", "has no value, or one twice", "list the values of the model's columns")
-    codes = [
-        CategoryCode(name=each.name, categories=spec.one_hot[each.name], other=False)
-        if each.name in spec.one_hot
-        else RawCode(name=each.name)
-        for each in features.features
-    ]
-    return Encoder(columns=tuple(codes))
+    return Encoder(columns=tuple(_code(each, spec) for each in features.features))
+
+
+def _code(feature: Feature, spec: ImportSpec) -> FeatureCode:
+    if feature.name in spec.one_hot:
+        return CategoryCode(name=feature.name, categories=spec.one_hot[feature.name], other=False)
+    return input_code(feature) or RawCode(name=feature.name)
 
 
 def _check_columns(candidate: ServedModel, target: TargetKind, encoder: Encoder, spec: ImportSpec) -> None:
@@ -255,7 +255,7 @@ def _manifest(
             tables=record.get("tables"),
             window=(task.splits.train.isoformat(), task.splits.tune.isoformat()),
         ),
-        profiles={name: profile_of(train[name]) for name in features.names},
+        profiles=feature_profiles(train, features),
     )
 
 

@@ -4,7 +4,8 @@ The prediction log: one JSON line a prediction, appended by the servers; one par
 Line: request_id, event_time (ISO, Z), route, rollout, digest, score, status, latency_ms, features (name to value or
 null), missing (names), stale (names), keys (entity keys and request inputs), as_of (feature view to the time of the row
 that was read online). A prediction of one number is the score; one of several (a probability a class, quantiles) is in
-prediction, in the order of its target's columns, and the score is null then. Other lines have no prediction.
+prediction, in the order of its target's columns, and the score is null then. Other lines have no prediction. Images
+and texts are digests among features and keys; ``sluice.predictions.contents`` says where their bytes are.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import polars as pl
 
 from sluice.content import written_whole
 from sluice.documents.event_time import STAMP, iso
+from sluice.predictions.contents import ContentBudget
 
 WINDOW_SCHEMA: Mapping[str, Any] = {
     "request_id": pl.String,
@@ -40,13 +42,15 @@ WINDOW_SCHEMA: Mapping[str, Any] = {
     "rollout": pl.String,
     "as_of": pl.String,
     "prediction": pl.List(pl.Float64),
+    "contents": pl.String,
 }
 """
 Columns of a window's parquet; ``features``, ``keys`` and ``as_of`` are JSON with sorted keys, ``missing``, ``stale``
-counts. ``as_of`` is null where nobody wrote it down, ``prediction`` where it is the score or there is none.
+counts. ``as_of`` is null where nobody wrote it down, ``prediction`` where it is the score or there is none,
+``contents`` where there are none.
 """
 
-_LATER = ("as_of", "prediction")
+_LATER = ("as_of", "prediction", "contents")
 """Columns that logs of before lack."""
 _MAX_BUFFERED = 1000
 
@@ -56,7 +60,8 @@ class PredictionRecord:
     """
     One prediction, or one request that failed or was refused: ``status`` says how.
 
-    A prediction of one number is in ``score``, one of several in ``prediction``; the other is ``None``.
+    A prediction of one number is in ``score``, one of several in ``prediction``; the other is ``None``. ``contents``
+    are the bytes, by digest, of what ``keys`` and ``features`` name by one.
     """
 
     request_id: str
@@ -73,12 +78,15 @@ class PredictionRecord:
     keys: Mapping[str, Any]
     as_of: Mapping[str, datetime] = field(default_factory=dict)
     prediction: Sequence[float] | None = None
+    contents: Mapping[str, bytes] = field(default_factory=dict)
 
-    def line(self) -> bytes:
-        """The record as one line of JSON, newline included."""
-        document = {**self.__dict__, "event_time": iso(self.event_time)}
+    def line(self, contents: Mapping[str, str] = {}) -> bytes:
+        """The record as one line of JSON, newline included, with those of its contents, as base64."""
+        document = {**self.__dict__, "event_time": iso(self.event_time), "contents": contents}
         if self.prediction is None:
             del document["prediction"]
+        if not contents:
+            del document["contents"]
         return orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z)
 
 
@@ -112,9 +120,13 @@ class LogWriter:
 
     While the disk is full, lines wait in a buffer of at most 1000; beyond that the oldest are dropped and counted,
     because a log must not stop a server from answering.
+
+    Args:
+        contents: of images and texts.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, contents: ContentBudget | None = None) -> None:
+        self._contents = contents or ContentBudget()
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         self._waiting: deque[bytes] = deque()
@@ -126,10 +138,11 @@ class LogWriter:
 
     def write(self, records: Iterable[PredictionRecord]) -> None:
         """Append the records; never raises for a full disk."""
-        self._waiting.extend(record.line() for record in records)
+        self._waiting.extend(record.line(self._contents.fresh(record.contents)) for record in records)
         while len(self._waiting) > _MAX_BUFFERED:
             self._waiting.popleft()
             self.dropped += 1
+            self._contents.forget()
         data = b"".join(self._waiting)
         try:
             size = os.write(self._file, data)
@@ -203,7 +216,7 @@ def _cell(name: str, value: Any) -> Any:
         return datetime.fromisoformat(value)
     if name in {"missing", "stale"}:
         return len(value)
-    if name in {"features", "keys", "as_of"} and value is not None:
+    if name in {"features", "keys", "as_of", "contents"} and value is not None:
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
     return value
 

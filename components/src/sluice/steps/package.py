@@ -11,12 +11,11 @@ import polars as pl
 from pydantic import TypeAdapter
 
 from sluice.content import canonical_json, digest_of_value
-from sluice.data.divergence import FeatureProfile, profile_of
 from sluice.documents.evaluation import Evaluation, VariantMeasurement
 from sluice.errors import BadArtifact
 from sluice.evaluation.card import card_html, card_json
 from sluice.features.manifest import FeatureManifest
-from sluice.models.bundle import Bundle, BundleManifest, Provenance, load_bundle, write_bundle
+from sluice.models.bundle import Bundle, BundleManifest, Provenance, feature_profiles, load_bundle, write_bundle
 from sluice.models.encoder import Encoder
 from sluice.models.runtime import FORMATS, FormatName
 from sluice.steps.evaluate import CHOSEN, EVALUATION, MANIFEST
@@ -106,9 +105,5 @@ def _manifest(
         target=task.target.model_dump(mode="json"),
         threshold=result.threshold,
         provenance=provenance_of(task, recipe, code, evaluation),
-        profiles=_profiles(train, features),
+        profiles=feature_profiles(train, features),
     )
-
-
-def _profiles(train: pl.DataFrame, features: FeatureManifest) -> dict[str, FeatureProfile]:
-    return {name: profile_of(train[name]) for name in features.names}

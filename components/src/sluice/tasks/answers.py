@@ -34,7 +34,7 @@ def examples_of(task: Task, start: datetime, end: datetime, columns: Sequence[st
         raise BadInput(name, f"gives {kind.__module__}.{kind.__qualname__}, no polars.DataFrame", fix or MEND)
     if absent := [column for column in columns if column not in examples.columns]:
         raise BadInput(f"source of task {task.name!r}", f"gives no column {absent[0]!r}", MEND)
-    types = {**task.example_columns, **task.request_inputs, **dict.fromkeys(task.entity_keys, pl.String)}
+    types = {**task.example_columns, **task.carried}
     for column in columns:
         if (actual := examples.schema[column]) != types[column]:
             thing = f"column {column!r} of task {task.name!r}"
@@ -63,14 +63,16 @@ def source_digest(task: Task) -> str:
 
 def feature_tables_of(task: Task, end: datetime) -> Any:
     """
-    What ``read_feature_tables`` gives for ``[train, end)``, whatever that is.
+    What ``read_feature_tables`` gives for ``[train, end)``, whatever that is; nothing where a task has none.
 
     Raises:
         BadInput: it raises.
     """
-    name = f"read_feature_tables of task {task.name!r}"
+    name, read = f"read_feature_tables of task {task.name!r}", task.read_feature_tables
+    if read is None:
+        return {}
     mend = "mend read_feature_tables of the task or its source"
-    return _said_by_task(name, lambda: task.read_feature_tables(task.splits.train, end), mend)
+    return _said_by_task(name, lambda: read(task.splits.train, end), mend)
 
 
 def _said_by_task(name: str, ask: Callable[[], Any], mend: str) -> Any:

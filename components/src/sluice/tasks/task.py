@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 import polars as pl
 
 from sluice.errors import BadInput, one_line
+from sluice.inputs.kind import ColumnType, InputKind
+from sluice.inputs.registry import declared_kind
 from sluice.targets.kind import TargetKind
 from sluice.targets.registry import BINARY
 from sluice.targets.yardstick import OwnMetric, Yardstick
@@ -87,11 +89,8 @@ class Task:
         source_files: the raw inputs by name; their digest is the identity of the data.
         read_examples: reads rows with ``EXAMPLE_COLUMNS``, the entity keys and the request inputs, for
             event times in ``[from, to)``; every column that is known only later is left out.
-        read_feature_tables: builds the event streams of the feature views: for each view a frame with
-            ``event_timestamp`` (the moment from which a value may be used), its entity keys and its values.
-        feature_service: name of the Feast feature service.
-        entity_keys: join keys that a request carries.
-        request_inputs: other columns that a request carries, with their types.
+        request_inputs: columns that a request carries beside entity keys: the type of a column of numbers or strings,
+            or a kind of ``sluice.inputs`` (``TensorInput``, ``TextInput``).
         known_later: columns of the raw source that nobody knows at prediction time. A feature or request input of
             such a name is refused.
         schema_file: the committed schema of the span (``sluice.data.schema``).
@@ -99,6 +98,11 @@ class Task:
         baseline_keys: columns of the frame whose combinations give the rate baseline.
         splits: the boundaries in event time.
         recipe: the default candidate.
+        read_feature_tables: builds the event streams of the feature views: for each view a frame with
+            ``event_timestamp`` (the moment from which a value may be used), its entity keys and its values.
+        feature_service: name of the Feast feature service. Without, a task has neither feature tables nor entity keys:
+            what a request carries is all that a model gets.
+        entity_keys: join keys that a request carries.
         nullable: entity keys and request inputs that may be null, in rows and in requests. What is read by a null key
             is missing; others of these are refused, for a request without them gets no score.
         target: the kind of the label, and all that follows from it (``sluice.targets``).
@@ -111,20 +115,69 @@ class Task:
     question: str
     source_files: Callable[[], Mapping[str, Path]]
     read_examples: Callable[[datetime, datetime], pl.DataFrame]
-    read_feature_tables: Callable[[datetime, datetime], Mapping[str, pl.DataFrame]]
-    feature_service: str
-    entity_keys: tuple[str, ...]
-    request_inputs: Mapping[str, pl.DataType | type[pl.DataType]]
+    request_inputs: Mapping[str, ColumnType | InputKind]
     known_later: frozenset[str]
     schema_file: Path
     slices: tuple[Slice, ...]
     baseline_keys: tuple[str, ...]
     splits: Splits
     recipe: Recipe
+    read_feature_tables: Callable[[datetime, datetime], Mapping[str, pl.DataFrame]] | None = None
+    feature_service: str | None = None
+    entity_keys: tuple[str, ...] = ()
     nullable: frozenset[str] = frozenset()
     target: TargetKind = BINARY
     metrics: tuple[OwnMetric, ...] = ()
     loss: str | None = None
+
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            BadInput: a request input is of a type that no model takes, or has a name that a log cannot write; or there
+                are entity keys or feature tables and no feature service, or one and not the other.
+        """
+        thing = f"task {self.name!r}"
+        for name, kind in self.inputs.items():
+            if kind.by_digest and not name.isidentifier():
+                raise BadInput(f"{thing}: request input {name!r}", "is no name", "use letters, digits and _")
+        if self.feature_service is None and (self.entity_keys or self.read_feature_tables):
+            thing += ": entity_keys" if self.entity_keys else ": read_feature_tables"
+            raise BadInput(thing, "are of a feature service, and there is none", "name feature_service, or drop them")
+        if self.feature_service is not None and self.read_feature_tables is None:
+            rule = "gives features that nobody reads into tables"
+            raise BadInput(f"{thing}: feature_service", rule, "add read_feature_tables, or leave the service out")
+
+    @property
+    def inputs(self) -> Mapping[str, InputKind]:
+        """The kind of each request input."""
+        return {name: declared_kind(name, declared) for name, declared in self.request_inputs.items()}
+
+    @property
+    def carried(self) -> Mapping[str, ColumnType]:
+        """Types of the columns that a request carries: entity keys, then request inputs."""
+        own = {
+            name: declared.column_type if isinstance(declared, InputKind) else declared
+            for name, declared in self.request_inputs.items()
+        }
+        return {**dict.fromkeys(self.entity_keys, pl.String), **own}
+
+    @property
+    def logged(self) -> Mapping[str, ColumnType]:
+        """The same as a prediction log has them: of what is kept by its digest, that."""
+        digests = {name: kind.logged_type for name, kind in self.inputs.items() if kind.by_digest}
+        return {**self.carried, **digests}
+
+    @property
+    def service(self) -> str:
+        """
+        Its feature service.
+
+        Raises:
+            BadInput: it has none.
+        """
+        if self.feature_service is None:
+            raise BadInput(f"task {self.name!r}", "has no feature service", "ask for what its requests carry alone")
+        return self.feature_service
 
     @property
     def yardstick(self) -> Yardstick:
@@ -140,7 +193,8 @@ class Task:
     def modules(self) -> tuple[str, ...]:
         """Names of the modules that its functions are in."""
         own = (function for metric in self.metrics for function in (metric.values, metric.weights) if function)
-        functions = (self.source_files, self.read_examples, self.read_feature_tables, *own)
+        tables = (self.read_feature_tables,) if self.read_feature_tables else ()
+        functions = (self.source_files, self.read_examples, *tables, *own)
         return tuple(sorted({_module_of(function) for function in functions}))
 
 

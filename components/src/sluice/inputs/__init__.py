@@ -1,0 +1,1 @@
+"""What a request may carry: one file a kind of input, and nothing else that asks which kind it is."""
