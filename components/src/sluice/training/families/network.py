@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,8 @@ class NetworkInputs:
         everything: all columns of the encoded row, shape (n, width).
         numbers: those of numeric features: standardized values, bins, flags of what is missing; shape (n, k).
         categories: the one-hot code of each string, by the feature's name, shape (n, categories).
+        tensors: each image or other tensor, by the feature's name, moved to 0 … 1, shape (n, *its own).
+        texts: the counts of each text's n-grams, by the feature's name, shape (n, buckets).
         outputs: columns of the tensor to be returned.
     """
 
@@ -54,6 +56,8 @@ class NetworkInputs:
     numbers: Any
     categories: Mapping[str, Any]
     outputs: int
+    tensors: Mapping[str, Any] = field(default_factory=dict)
+    texts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -168,7 +172,7 @@ class NetworkFamily(Family):
         spec = self._spec(recipe, precision)
         thing = f"recipe {recipe.name!r}: function of family {recipe.family!r}"
         try:
-            logits = self._build(keras, _inputs(features, encoder), spec)
+            logits = self._build(keras, _inputs(keras, features, encoder), spec)
             _check_shape(logits, thing)
             model = keras.Model(features, logits, name="teacher")
         except SluiceError:
@@ -198,11 +202,14 @@ class _Network:
         return ModelFile("litert", data, self._model.count_params(), kernel_sparsity(self._model))
 
 
-def _inputs(features: Any, encoder: Encoder) -> NetworkInputs:
-    places = encoder.one_hot
-    first = min((place.start for place in places.values()), default=encoder.width)
-    categories = {name: features[:, place] for name, place in places.items()}
-    return NetworkInputs(features, features[:, :first], categories, OUTPUTS)
+def _inputs(keras: Any, features: Any, encoder: Encoder) -> NetworkInputs:
+    categories = {name: features[:, place] for name, place in encoder.one_hot.items()}
+    blocks: dict[str, dict[str, Any]] = {"tensor": {}, "text": {}}
+    for place, code in encoder.blocks:
+        # Not a layer of Reshape: it would ask for the number of rows, which LiteRT then knows only once it has run.
+        blocks.setdefault(code.kind, {})[code.name] = keras.ops.reshape(features[:, place], (-1, *code.row_shape))
+    numbers = features[:, : encoder.numbers]
+    return NetworkInputs(features, numbers, categories, OUTPUTS, blocks["tensor"], blocks["text"])
 
 
 def _check_shape(logits: Any, thing: str) -> None:

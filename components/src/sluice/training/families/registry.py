@@ -15,6 +15,8 @@ FAMILIES: Mapping[str, str] = {
     "mlp": "sluice.training.families.mlp:FAMILY",
     "linear": "sluice.training.families.linear:FAMILY",
     "wide-and-deep": "sluice.training.families.wide_and_deep:FAMILY",
+    "convolutional": "sluice.training.families.convolutional:FAMILY",
+    "text": "sluice.training.families.text:FAMILY",
     "trees": "sluice.training.families.trees:FAMILY",
 }
 _FIX = f"name one of {', '.join(FAMILIES)}, or module:attribute of a function build(keras, inputs, spec)"
