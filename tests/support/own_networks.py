@@ -13,6 +13,13 @@ def crossed(keras: Any, inputs: Any, spec: Any) -> Any:
     return keras.layers.Dense(inputs.outputs)(mixed)
 
 
+def edges(keras: Any, inputs: Any, spec: Any) -> Any:
+    """Of an image and a string: steps between the rows of pixels, and the string's code."""
+    steps = keras.layers.Flatten()(inputs.tensors["image"][:, 1:] - inputs.tensors["image"][:, :-1])
+    both = keras.layers.Concatenate()([steps, inputs.categories["pen"]])
+    return keras.layers.Dense(inputs.outputs)(both)
+
+
 def raises(keras: Any, inputs: Any, spec: Any) -> Any:
     """Asks for a feature that is not there."""
     return keras.layers.Dense(1)(inputs.categories["colour"])
