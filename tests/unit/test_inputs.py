@@ -106,6 +106,15 @@ def test_what_is_no_such_image_is_refused_by_name(value: Any, rule: str) -> None
     assert (e.value.status, e.value.part) == (400, "values")
 
 
+def test_beside_a_feature_store_an_image_is_not_missing_either() -> None:
+    beside = MANIFEST.model_copy(update={"service": "shops", "service_digest": "sha256:0", "entity_keys": ("shop",)})
+    assert parse_v1(v1(price=None), beside).online is False  # a feature may be missing
+    with pytest.raises(BadRequest, match=r"instances\[0\]\.image: has NoneType at its top"):
+        parse_v1(v1(image=None), beside)
+    with pytest.raises(BadRequest, match=r"inputs\[1\]\.note: is null, not a text"):
+        parse_v2(v2(tensor("note", "BYTES", [2], ["a", None])), beside)
+
+
 @pytest.mark.parametrize("value", [[0, 0, 0, 1.5], [0, 0, 0, -1.0000001], [0, 0, 0, 1e308], [0, 0, 0], ["0"] * 4])
 def test_floats_are_held_to_their_range_too(value: Any) -> None:
     with pytest.raises(BadRequest, match=r"instances\[0\]\.wave: has "):
