@@ -64,5 +64,5 @@ def test_an_image_passes_the_feature_store_as_it_is(tmp_path: Path) -> None:
     encoder = fit_encoder(frame, manifest)
     online = {name: [row[name] for row in read.rows] for name in manifest.names}
     assert np.array_equal(encoder.encode(online), encoder.encode(offline.cells))
-    with pytest.raises(BadRequest, match=r"instances\[0\]\.picture: has a list of 1 at its top, not of 2"):
+    with pytest.raises(BadRequest, match=r"instances\[0\]\.picture: has a list of 1 at its top, not a list of 2"):
         parse_v1(orjson.dumps({"instances": [{**sent[0], "picture": [[1, 2]]}]}), manifest)

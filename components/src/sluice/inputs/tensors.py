@@ -8,6 +8,7 @@ model gets every number moved from the declared range to 0 … 1: nothing is lea
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
@@ -153,17 +154,10 @@ class TensorInput(InputKind):
         """As of ``InputKind``: nested lists in, an array of ``dtype`` and ``shape`` out."""
         if isinstance(value, np.ndarray):
             return value
-        numbers: list[Any] = []
-        _flatten(value, self.shape, numbers, ())
-        return self.of_numbers(numbers).reshape(self.shape)
+        return self._array(_flat(value, self.shape)).reshape(self.shape)
 
-    def of_numbers(self, numbers: Sequence[Any]) -> npt.NDArray[Any]:
-        """
-        Numbers of JSON as an array of ``dtype``, shape (n,).
-
-        Raises:
-            NotOfKindError: names the first that is none, or out of range.
-        """
+    def _array(self, numbers: Sequence[Any]) -> npt.NDArray[Any]:
+        """Numbers of JSON as an array of ``dtype``, shape (n,)."""
         if set(map(type, numbers)) <= _NUMBERS:
             with contextlib.suppress(OverflowError):
                 array = np.array(numbers, np.float64)
@@ -227,15 +221,14 @@ def _stacked(values: Sequence[Any] | pl.Series, dtype: Any) -> npt.NDArray[Any]:
     return np.array(values, dtype)
 
 
-def _flatten(value: Any, shape: tuple[int, ...], numbers: list[Any], place: tuple[int, ...]) -> None:
-    """Append the numbers of nested lists; looks no deeper than the shape is."""
-    where = "".join(f"[{index}]" for index in place)
-    if type(value) is not list:
-        raise NotOfKindError(f"has {type(value).__name__} at {where or 'its top'}, not a list of {shape[0]}")
-    if len(value) != shape[0]:
-        raise NotOfKindError(f"has a list of {len(value)} at {where or 'its top'}, not of {shape[0]}")
-    if len(shape) == 1:
-        numbers.extend(value)
-        return
-    for index, each in enumerate(value):
-        _flatten(each, shape[1:], numbers, (*place, index))
+def _flat(value: Any, shape: tuple[int, ...]) -> list[Any]:
+    """The numbers of nested lists, axis by axis; looks no deeper than the shape is."""
+    level = [value]
+    for axis, size in enumerate(shape):
+        if not all(type(each) is list and len(each) == size for each in level):
+            at, odd = next((at, each) for at, each in enumerate(level) if type(each) is not list or len(each) != size)
+            place = "".join(f"[{index}]" for index in np.unravel_index(at, shape[:axis])) if axis else "its top"
+            found = f"a list of {len(odd)}" if type(odd) is list else type(odd).__name__
+            raise NotOfKindError(f"has {found} at {place}, not a list of {size}")
+        level = list(itertools.chain.from_iterable(level))
+    return level
