@@ -52,6 +52,14 @@ def test_the_step_says_how_many_keys_it_wrote(place: str, tmp_path: Path, monkey
         assert _run(place, later, since=_APRIL)[0] == len(SHOPS)
 
 
+def test_a_task_without_a_feature_service_is_skipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    metrics = dsl.Metrics(name="metrics", uri=f"{tmp_path}/metrics", metadata={})
+    task, where = "tests.support.digits_task:TASK", str(tmp_path / "no such folder")
+    asked = {"feature_repo": where, "until": _APRIL, "since": "", "tables": True}
+    assert step.function(task=task, metrics=metrics, **asked) == 0
+    assert f"sluice: Done: task {task} has no feature service: skipped" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("until", "end"),
     [

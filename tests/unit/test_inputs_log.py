@@ -15,14 +15,17 @@ import pytest
 
 from sluice.content import digest_of_bytes
 from sluice.data.divergence import divergence, profile_of
+from sluice.errors import BadInput
 from sluice.evidence.recheck import recheck_cells
 from sluice.evidence.rows import decoded
 from sluice.features.build import manifest_of
 from sluice.features.manifest import FeatureManifest
+from sluice.features.materialize import materialize
 from sluice.features.parity import FeatureHistory
 from sluice.features.plan import NO_SERVICE
 from sluice.features.request_reader import RequestReader
 from sluice.feedback.batch import Batch, parse_predictions
+from sluice.feedback.store_source import StoreSource
 from sluice.models.bundle import BundleManifest, Provenance, feature_profiles
 from sluice.models.encoder import fit_encoder
 from sluice.models.request import BadRequest, parse_v1
@@ -30,6 +33,7 @@ from sluice.predictions.contents import ContentBudget, beside_their_rows, conten
 from sluice.predictions.log import LogWriter, PredictionRecord, read_lines, window_frame
 from sluice_serving.logged_inputs import LoggedInputs
 from sluice_serving.shipping import Spool
+from tests.support import tiny_task
 from tests.support.digits_task import IMAGE, TASK, drawings
 
 MOMENT = datetime(2024, 3, 2, tzinfo=UTC)
@@ -163,6 +167,22 @@ def test_served_images_are_compared_with_the_training_path(tmp_path: Path) -> No
     # the frame's own path does what serving does not
     found = recheck_cells(rows, bundle_manifest({"pen": "UPPER(pen)"}), history)
     assert (found.different, found.worst) == (6, "pen")
+
+
+def test_a_cluster_compares_requests_of_a_task_without_feature_tables(tmp_path: Path) -> None:
+    rows = logged(tmp_path, [record(0)])
+    recheck = StoreSource("s3://predictions", "s3://models", {})._recheck(TASK)
+    assert recheck is not None
+    found = recheck(rows, bundle_manifest())
+    assert found is not None
+    assert (found.compared, found.different) == (2, 0)
+    assert StoreSource("s3://predictions", "s3://models", {})._recheck(tiny_task.TASK) is None
+
+
+def test_there_is_nothing_to_materialize_without_a_feature_service() -> None:
+    assert materialize(TASK, Path("nowhere"), {}, MOMENT) == ()
+    with pytest.raises(BadInput, match="SLUICE_FEATURES: is not set"):
+        materialize(tiny_task.TASK, Path("nowhere"), {}, MOMENT)
 
 
 def test_an_image_that_was_served_otherwise_is_a_wrong_cell(tmp_path: Path) -> None:

@@ -33,6 +33,6 @@ def materialize(
     for view in views:
         metrics.log_metric(f"{view.view}_keys", view.rows)
     keys = sum(view.rows for view in views)
-    said = f"{keys} keys are up to date" if subject.feature_service else f"task {task} has no feature service: skipped"
-    say(EndingKind.DONE, said)
+    line = f"{keys} keys are up to date" if subject.feature_service else f"task {task} has no feature service: skipped"
+    say(EndingKind.DONE, line)
     return keys

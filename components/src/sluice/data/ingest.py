@@ -169,8 +169,8 @@ def check_slices(task: Task) -> None:
         if not part.name.isidentifier() or names.count(part.name) > 1:
             rule = "is there twice" if names.count(part.name) > 1 else "is no name"
             raise BadInput(_slice(task, part), rule, "name each slice once, with letters, digits and _")
-        if kept := sorted(set(_parsed(task, part).meta.root_names()) & hidden):
-            rule = f"asks for {kept[0]!r}, which a prediction log keeps by its digest"
+        if digest_alone := sorted(set(_parsed(task, part).meta.root_names()) & hidden):
+            rule = f"asks for {digest_alone[0]!r}, which a prediction log keeps by its digest"
             raise BadInput(_slice(task, part), rule, "slice by another column: add one that says what you look for")
         if absent := sorted(set(_parsed(task, part).meta.root_names()) - known):
             rule = f"asks for {absent[0]!r}, which no frame of the task has"

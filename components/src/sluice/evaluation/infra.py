@@ -116,8 +116,8 @@ def _test_rows(frame_dir: Path, bundle: Bundle) -> list[dict[str, Any]]:
     indices = np.linspace(0, len(test) - 1, min(_ROWS, len(test))).astype(int)
     # JSON knows no NaN; the encoder takes it as missing, as it takes null.
     clean = test[indices].select(names).with_columns(pl.col(pl.Float32, pl.Float64).fill_nan(None))
-    found = clean.to_dicts()
-    return found[: max(1, MAX_BODY_BYTES // (2 * max(len(json.dumps(row, default=str)) for row in found)))]
+    requests = clean.to_dicts()
+    return requests[: max(1, MAX_BODY_BYTES // (2 * max(len(json.dumps(row, default=str)) for row in requests)))]
 
 
 def _examine(server: ChildServer, bundle: Bundle, rows: list[dict[str, Any]], start: float) -> dict[str, Any]:

@@ -34,7 +34,7 @@ class StoreSource:
         settings: of the stores.
         task: module of the task, where it is not one of ``sluice.tasks`` of that name.
         settle: see ``sluice.feedback.attribution``.
-        features: where the feature tables lie; nothing is read again where it is left out.
+        features: where the feature tables lie; without it nothing is read again, unless the task has no tables.
         feature_repo: the definitions of those features.
     """
 
@@ -91,12 +91,12 @@ class StoreSource:
         return self._sources[key]
 
     def _recheck(self, task: Task) -> Recheck | None:
-        if not self.features:
+        if not self.features and task.feature_service is not None:
             return None
         from sluice.evidence.recheck import recheck_cells
         from sluice.features.parity import FeatureHistory
 
-        return partial(recheck_cells, history=FeatureHistory.at(task, self.feature_repo, self.features))
+        return partial(recheck_cells, history=FeatureHistory.at(task, self.feature_repo, self.features or ""))
 
 
 def store_source(variables: Mapping[str, str]) -> StoreSource:

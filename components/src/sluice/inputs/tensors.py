@@ -61,8 +61,8 @@ class TensorCode(InputCode):
     def encode(self, values: Sequence[Any] | pl.Series) -> Floats32:
         """As of ``InputCode``."""
         flat = _stacked(values, np.float32).reshape(len(values), self.width)
-        moved: Floats32 = (flat - np.float32(self.low)) * np.float32(1.0 / (self.high - self.low))
-        return moved
+        unit: Floats32 = (flat - np.float32(self.low)) * np.float32(1.0 / (self.high - self.low))
+        return unit
 
 
 class TensorInput(InputKind):
@@ -228,7 +228,7 @@ def _flat(value: Any, shape: tuple[int, ...]) -> list[Any]:
         if not all(type(each) is list and len(each) == size for each in level):
             at, odd = next((at, each) for at, each in enumerate(level) if type(each) is not list or len(each) != size)
             place = "".join(f"[{index}]" for index in np.unravel_index(at, shape[:axis])) if axis else "its top"
-            found = f"a list of {len(odd)}" if type(odd) is list else type(odd).__name__
-            raise NotOfKindError(f"has {found} at {place}, not a list of {size}")
+            actual = f"a list of {len(odd)}" if type(odd) is list else type(odd).__name__
+            raise NotOfKindError(f"has {actual} at {place}, not a list of {size}")
         level = list(itertools.chain.from_iterable(level))
     return level

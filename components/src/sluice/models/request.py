@@ -212,8 +212,8 @@ def read_value(value: Any, kind: InputKind, place: str, *, nullable: bool) -> An
     try:
         return kind.read(value)
     except NotOfKindError as error:
-        shown = kind_of(value) if kind.by_digest else excerpt(value)  # refusals are logged, bodies are not
-        rule = str(error) or f"is {shown}, not {kind.expected}"
+        text = kind_of(value) if kind.by_digest else excerpt(value)  # refusals are logged, bodies are not
+        rule = str(error) or f"is {text}, not {kind.expected}"
         fix = f"send {kind.expected}{' or null' if nullable else ''}"
         raise BadRequest(place, rule, fix, part="values") from error
 

@@ -45,13 +45,13 @@ class ContentBudget:
         if (hour := int(self._clock() // _HOUR_S)) != self._hour or len(self._known) > _MOST_KNOWN:
             self._spent = self._spent if hour == self._hour else 0
             self._hour, self._known = hour, set()
-        written = {}
+        lines = {}
         for digest, content in contents.items():
             if digest not in self._known and self._spent + len(content) <= self._hour_bytes:
                 self._known.add(digest)
                 self._spent += len(content)
-                written[digest] = base64.b64encode(content).decode()
-        return written
+                lines[digest] = base64.b64encode(content).decode()
+        return lines
 
     def forget(self) -> None:
         """Lines were lost: what they held is written again."""
@@ -65,19 +65,19 @@ def contents_of(texts: Iterable[str | None], digests: Iterable[str] | None = Non
     Args:
         digests: only these.
     """
-    wanted = None if digests is None else set(digests)
-    found: dict[str, bytes] = {}
+    only = None if digests is None else set(digests)
+    contents: dict[str, bytes] = {}
     for text in texts:
         for digest, encoded in (orjson.loads(text) if text else {}).items():
-            if digest in found or (wanted is not None and digest not in wanted):
+            if digest in contents or (only is not None and digest not in only):
                 continue
             try:
                 content = base64.b64decode(encoded, validate=True)
             except binascii.Error:
                 continue
             if digest_of_bytes(content) == digest:
-                found[digest] = content
-    return found
+                contents[digest] = content
+    return contents
 
 
 def beside_their_rows(rows: pl.DataFrame, ids: Iterable[str]) -> pl.DataFrame:
@@ -89,10 +89,10 @@ def beside_their_rows(rows: pl.DataFrame, ids: Iterable[str]) -> pl.DataFrame:
     """
     if rows["contents"].null_count() == rows.height:
         return rows
-    chosen = rows["request_id"].is_in(list(ids)).to_list()
-    named = [_digests(text) if here else () for text, here in zip(rows["keys"], chosen, strict=True)]
-    found = contents_of(rows["contents"], {digest for each in named for digest in each})
-    texts = [_document({digest: found[digest] for digest in each if digest in found}) for each in named]
+    is_here = rows["request_id"].is_in(list(ids)).to_list()
+    digests = [_digests(text) if here else () for text, here in zip(rows["keys"], is_here, strict=True)]
+    contents = contents_of(rows["contents"], {digest for each in digests for digest in each})
+    texts = [_document({digest: contents[digest] for digest in each if digest in contents}) for each in digests]
     return rows.with_columns(pl.Series("contents", texts, pl.String))
 
 
