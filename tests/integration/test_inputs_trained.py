@@ -21,7 +21,9 @@ from sluice.errors import BadInput
 from sluice.evaluation.infra import infra_validate
 from sluice.evidence.recheck import recheck_cells
 from sluice.features.parity import FeatureHistory
-from sluice.models.bundle import Bundle
+from sluice.models.bundle import Bundle, load_bundle
+from sluice.operations.import_model import import_model
+from sluice.operations.import_spec import ImportSpec
 from sluice.predictions.contents import contents_of
 from sluice.predictions.log import read_lines, window_frame
 from sluice.tasks.recipe import Recipe
@@ -105,6 +107,7 @@ def test_what_a_server_was_sent_is_described_refused_logged_and_read_again(drawi
     said = server.ask("/-/sluice")[1]
     assert said["features"] == {"image": {"kind": "tensor", "dtype": "uint8", "shape": [8, 8], "range": [0, 255]}}
     assert said["request_inputs"]["pen"] == "string"
+    assert said["reads_features_online"] is False
     metadata = server.ask("/v2/models/drawings")[1]
     assert metadata["inputs"] == [{"name": "image", "datatype": "UINT8", "shape": [-1, 8, 8]}]
     instances = rows.select("image", "pen").to_dicts()
@@ -133,6 +136,16 @@ def test_what_a_server_was_sent_is_described_refused_logged_and_read_again(drawi
     found = recheck_cells(log.filter(status=200), bundle.manifest, FeatureHistory.of_store(drawings.task, tmp_path))
     assert (found.compared, found.different, found.excluded) == (6, 0, 0)
     assert (tmp_path / "server.log").read_text().count("\n") <= 2  # no body, no line a request
+
+
+def test_a_model_of_an_image_that_somebody_has_is_imported(drawings: Trained, tmp_path: Path) -> None:
+    model = drawings.folder / "ladder/teacher_f32/model.tflite"
+    made = import_model(drawings.task, model, ImportSpec(inputs=("image",)), drawings.frame, tmp_path / "out")
+    rows = digits_task.drawings().tail(5)
+    bundle = load_bundle(made.bundle, made.digest)
+    assert np.array_equal(bundle.predict(rows), drawings.bundle("teacher_f32").predict(rows))
+    with pytest.raises(BadInput, match="takes 64 columns, and the features give 65"):
+        import_model(drawings.task, model, ImportSpec(one_hot={"pen": ("chalk",)}), drawings.frame, tmp_path / "no")
 
 
 @pytest.mark.parametrize(

@@ -318,7 +318,7 @@ class Predictor:
             "answered": self.answered,
             "failed": self.failed,
             "log_lines_dropped": self.log.dropped if self.log else 0,
-            "reads_features_online": self.reader is not None,
+            "reads_features_online": self.reader is not None and manifest.service is not None,
             "entity_keys": list(manifest.entity_keys),
             "request_inputs": {feature.name: feature.kind.description for feature in manifest.request_inputs},
             "nullable": list(manifest.nullable),
