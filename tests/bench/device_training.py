@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,14 @@ import numpy as np
 
 from sluice.compression.student import Lessons, distil
 from sluice.models.encoder import Encoder
+from sluice.targets.registry import BINARY
 from sluice.tasks.recipe import Recipe
-from sluice.training.curve import predicted_logits
+from sluice.training.curve import predicted
 from sluice.training.determinism import on_jax
 from sluice.training.families.mlp import FAMILY
 from sluice.training.families.network import WEIGHTS
 from sluice.training.frame import EncodedSplit, encoded_splits, prepared_frame
-from sluice.training.objective import log_loss
+from sluice.training.objective import Objective, objective_of
 from sluice.training.steps import optimizer_for
 from sluice.training.teacher import train_teacher
 
@@ -51,7 +53,8 @@ def main() -> None:
         splits = encoded_splits(prepared_frame(frame, recipe), encoder)
         import keras
 
-        teacher = FAMILY.model(keras, encoder=encoder, recipe=recipe)
+        objective = objective_of(BINARY, splits["train"].y)
+        teacher = FAMILY.model(keras, encoder=encoder, recipe=recipe, objective=objective)
         teacher.load_weights(Path(directory) / WEIGHTS)
     epochs = [later - earlier for earlier, later in itertools.pairwise(ends)]
     told = {
@@ -64,21 +67,27 @@ def main() -> None:
         "epoch_s": round(statistics.median(epochs), 3) if epochs else None,
         "busy_percent_training": _mean(busy),
         "tune_auc": record.tune_auc,
-        "tune_log_loss": record.tune_log_loss,
-        **_steps_alone(keras, encoder, splits["train"], recipe, limit),
-        **_distillation(keras, teacher, splits, recipe),
+        "tune_log_loss": record.tune_loss,
+        **_steps_alone(keras, encoder, splits["train"], recipe, objective=objective, limit=limit),
+        **_distillation(keras, teacher, splits, recipe, objective),
     }
     sys.stdout.write(json.dumps(told) + "\n")
 
 
-def _steps_alone(keras: Any, encoder: Encoder, train: EncodedSplit, recipe: Recipe, limit: float) -> dict[str, Any]:
+def _steps_alone(
+    keras: Any, encoder: Encoder, train: EncodedSplit, recipe: Recipe, *, objective: Objective, limit: float
+) -> dict[str, Any]:
     """Steps a second of ``fit`` without what happens between epochs, compiled beforehand; at least one epoch."""
     steps = -(-len(train.y) // recipe.batch_size)
-    model = FAMILY.model(keras, encoder=encoder, recipe=recipe, precision=recipe.precision)
-    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    model = FAMILY.model(keras, encoder=encoder, recipe=recipe, objective=objective, precision=recipe.precision)
     per_call = min(50, max(1, len(train.y) // recipe.batch_size))
     optimizer = optimizer_for(keras, recipe, len(train.y))
-    model.compile(optimizer=optimizer, loss=loss, steps_per_execution=per_call, jit_compile=on_jax())
+    model.compile(
+        optimizer=optimizer,
+        loss=partial(objective.network_loss, keras.ops),
+        steps_per_execution=per_call,
+        jit_compile=on_jax(),
+    )
     first = slice(0, recipe.batch_size * min(steps, 3))
     model.fit(train.x[first], train.y[first], batch_size=recipe.batch_size, verbose=0)
     rates: list[float] = []
@@ -97,14 +106,16 @@ def _steps_alone(keras: Any, encoder: Encoder, train: EncodedSplit, recipe: Reci
     }
 
 
-def _distillation(keras: Any, teacher: Any, splits: dict[str, EncodedSplit], recipe: Recipe) -> dict[str, Any]:
+def _distillation(
+    keras: Any, teacher: Any, splits: dict[str, EncodedSplit], recipe: Recipe, objective: Objective
+) -> dict[str, Any]:
     train, tune = splits["train"], splits["tune"]
-    targets = np.stack([train.y, predicted_logits(teacher, train.x).astype(np.float32)], axis=1)
+    targets = objective.lessons(train.y, predicted(teacher, train.x))
     walls = []
     for _ in range(2):
         began = time.perf_counter()
-        student = distil(keras, Lessons(train.x, targets), recipe)
-        loss = log_loss(tune.y, predicted_logits(student, tune.x))
+        student = distil(keras, Lessons(train.x, targets, objective), recipe)
+        loss = objective.mean_loss(tune.y, predicted(student, tune.x))
         walls.append(round(time.perf_counter() - began, 2))
     return {"distil_first_s": walls[0], "distil_s": walls[1], "student_log_loss": loss}
 

@@ -21,10 +21,12 @@ import numpy as np
 import polars as pl
 
 from sluice.models.builder import build
+from sluice.targets.registry import BINARY
 from sluice.tasks.recipe import Recipe
 from sluice.training.determinism import start_distributed
 from sluice.training.distribution import ONE_DEVICE
 from sluice.training.frame import EncodedSplit
+from sluice.training.objective import objective_of
 from sluice.training.steps import Steps
 
 ROWS, WIDTH = 102_400, 64
@@ -41,7 +43,7 @@ def main() -> None:
     rows = EncodedSplit(pl.Series([""]), x, (x[:, 0] > 0).astype(np.float32))
     keras, strategy = start_distributed(0, ONE_DEVICE)
     model = partial(build, width=rows.x.shape[1], hidden=RECIPE.teacher, dropout=RECIPE.dropout)
-    steps = Steps(keras, strategy, rows, RECIPE, 1.0, model)
+    steps = Steps(keras, strategy, rows, RECIPE, objective_of(BINARY, rows.y), model)
     one = tf.function(lambda batch: strategy.run(steps._step, (batch,)))
     repeated = strategy.experimental_distribute_dataset(tf.data.Dataset.from_tensors(next(_numpy(rows))).repeat())
     feeds: dict[str, Callable[[], Any]] = {

@@ -9,12 +9,24 @@ from pathlib import Path
 
 import pytest
 
+from sluice.training.setup import TrainingRecord
 from sluice_pipelines.compile import COMPILED
 from tests.support.cluster.kubectl import Object, apply, get, kubectl, wait_until
 from tests.support.cluster.step_pods import ended, executor_input, pod_of, steps_of
 from tests.support.train_job import JOB, PLACE, RUN, TrainOnNodes
 
 NAME = f"sluice-{RUN}"
+RECORD = TrainingRecord(
+    epochs=3,
+    best_epoch=2,
+    tune_loss=0.5,
+    tune_auc=None,
+    temperature=1,
+    positive_weight=1,
+    parameters=1,
+    width=1,
+    history=(),
+)
 KINDS = {"TrainJob": "trainjobs.trainer.kubeflow.org", "TFJob": "tfjobs.kubeflow.org"}
 
 
@@ -64,7 +76,7 @@ def test_a_training_is_submitted_followed_and_fetched(
     ]
     assert (step.shared / NAME / "frame" / "frame.parquet").read_bytes() == b"rows"
     (step.shared / NAME / "teacher").mkdir()
-    (step.shared / NAME / "teacher" / "history.json").write_text(json.dumps({"epochs": 3, "tune_log_loss": 0.5}))
+    (step.shared / NAME / "teacher" / "history.json").write_text(RECORD.model_dump_json())
     say(operator, namespace, end)
     step.ends()
     assert step.error is None

@@ -10,10 +10,12 @@ import pytest
 from sluice.errors import BadInput
 from sluice.models.runtime import LiteRTScorer
 from sluice.targets.probabilities import sigmoid
+from sluice.targets.registry import BINARY
 from sluice.training.determinism import start_tensorflow
 from sluice.training.families.family import read_teacher
 from sluice.training.families.registry import family_of
 from sluice.training.frame import encoded_splits, prepared_frame
+from sluice.training.objective import objective_of
 from sluice.training.teacher import train_teacher
 from tests.support.tiny_training import RECIPE, sample, write_frame
 
@@ -37,12 +39,13 @@ def test_a_network_learns_comes_back_and_answers_as_its_file(family: str, frame:
     recipe = RECIPE.model_copy(update={"family": family, "epochs": 1})
     record = train_teacher(frame, recipe, tmp_path / "teacher", ("shop",), lambda _line: None)
     encoder = read_teacher(tmp_path / "teacher", recipe)
-    test = encoded_splits(prepared_frame(frame, recipe), encoder)["test"]
-    teacher = family_of(recipe).restore(tmp_path / "teacher", recipe, encoder)
+    splits = encoded_splits(prepared_frame(frame, recipe), encoder)
+    test, objective = splits["test"], objective_of(BINARY, splits["train"].y)
+    teacher = family_of(recipe).restore(tmp_path / "teacher", recipe, encoder, objective)
     file = teacher.model_file(test.x[:100], "teacher_f32")
     assert (file.format, file.parameters) == ("litert", record.parameters)
     scores = LiteRTScorer(file.data).scores(test.x)
-    assert np.abs(scores - sigmoid(teacher.logits(test.x))).max() < 1e-5
+    assert np.abs(scores - sigmoid(teacher.raw(test.x)[:, 0])).max() < 1e-5
     assert abs(scores.mean() - test.y.mean()) < 0.15, "after one epoch"
 
 

@@ -29,7 +29,7 @@ told = {}
 for name, kind, shards in (("one", "single", 1), ("data", "mirrored", 1), ("model", "model_parallel", 4)):
     distribution = Distribution(kind=kind, model_shards=shards)
     record = train_teacher(frame, recipe, out / name, ("shop",), print, TrainingSetup(distribution))
-    told[name] = [record.tune_log_loss, record.tune_auc]
+    told[name] = [record.tune_loss, record.tune_auc]
 keras = start_jax(0, distribution)
 kernel = build(keras, 16, (32, 32), 0.0).layers[1].kernel.value
 told["kernel"], told["shard"] = kernel.shape, kernel.addressable_shards[0].data.shape

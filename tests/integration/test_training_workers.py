@@ -189,7 +189,7 @@ def apart(first: Path, second: Path) -> float:
 
 
 def curve(teacher: Path) -> list[float]:
-    return [epoch["tune_log_loss"] for epoch in json.loads((teacher / "history.json").read_text())["history"]]
+    return [epoch["tune_loss"] for epoch in json.loads((teacher / "history.json").read_text())["history"]]
 
 
 def test_a_killed_worker_ends_the_other_to_be_started_again(lost: dict[str, Any]) -> None:

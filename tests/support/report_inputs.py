@@ -167,8 +167,8 @@ def _epochs(rng: random.Random) -> list[dict[str, float]]:
     return [
         {
             "epoch": epoch,
-            "train_log_loss": 0.43 + 0.13 * math.exp(-epoch / 2.2) - 0.0016 * epoch,
-            "tune_log_loss": 0.452 + 0.1 * math.exp(-epoch / 2) + 0.0007 * epoch + rng.gauss(0, 0.001),
+            "train_loss": 0.43 + 0.13 * math.exp(-epoch / 2.2) - 0.0016 * epoch,
+            "tune_loss": 0.452 + 0.1 * math.exp(-epoch / 2) + 0.0007 * epoch + rng.gauss(0, 0.001),
             "tune_auc": 0.742 - 0.09 * math.exp(-epoch / 2) + rng.gauss(0, 0.001),
         }
         for epoch in range(1, 13)

@@ -20,7 +20,7 @@ from sluice.training.frame import EncodedSplit
 from tests.support.servers import s3_bucket
 
 RECIPE = Recipe(name="shops", description="", features=("size",))
-HISTORY = (Epoch(epoch=1, train_log_loss=0.5, tune_log_loss=0.25, tune_auc=0.75),)
+HISTORY = (Epoch(epoch=1, train_loss=0.5, tune_loss=0.25, tune_auc=0.75),)
 
 
 def checkpoint(step: int = 7, identity: str = "sha256:1") -> Checkpoint:

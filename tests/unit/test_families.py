@@ -16,6 +16,7 @@ from sluice.content import digest_of_bytes, digest_of_value
 from sluice.errors import BadArtifact, BadInput
 from sluice.models.encoder import Encoder, RawCode, fit_encoder, fit_raw_encoder
 from sluice.models.runtime import OnnxScorer
+from sluice.targets.registry import BINARY
 from sluice.tasks.recipe import Recipe
 from sluice.training.boosting import TreeSettings, boost, margins
 from sluice.training.distribution import Distribution
@@ -23,6 +24,7 @@ from sluice.training.families.family import Family, read_teacher
 from sluice.training.families.registry import FAMILIES, family_of
 from sluice.training.families.trees import BOOSTER
 from sluice.training.frame import EncodedSplit, encoded_splits, prepared_frame, reduced_manifest
+from sluice.training.objective import objective_of
 from sluice.training.setup import TrainingSetup
 from sluice.training.teacher import train_teacher
 from tests.support.tiny_training import RECIPE, sample, write_frame
@@ -145,14 +147,14 @@ def test_the_file_answers_as_the_library_on_every_row(
     teacher: Path, splits: tuple[Encoder, dict[str, EncodedSplit]]
 ) -> None:
     encoder = read_teacher(teacher, TREES)
-    trees = family_of(TREES).restore(teacher, TREES, encoder)
+    trees = family_of(TREES).restore(teacher, TREES, encoder, objective_of(BINARY, splits[1]["train"].y))
     assert encoder == splits[0]
     x = np.concatenate([part.x for part in splits[1].values()])
     assert np.isnan(x).any()
     file = trees.model_file(x, "teacher_f32")
     assert file.format == "onnx"
     assert file.beside[BOOSTER] == (teacher / BOOSTER).read_bytes()
-    assert np.abs(OnnxScorer(file.data).raw(x)[:, 0] - trees.logits(x)).max() <= 1e-5
+    assert np.abs(OnnxScorer(file.data).raw(x) - trees.raw(x)).max() <= 1e-5
 
 
 def test_trees_beat_what_they_are_beside(teacher: Path) -> None:
@@ -169,13 +171,14 @@ def test_trees_beat_what_they_are_beside(teacher: Path) -> None:
 
 def test_tune_says_when_to_stop(splits: tuple[Encoder, dict[str, EncodedSplit]]) -> None:
     parts = splits[1]
+    objective = objective_of(BINARY, parts["train"].y)
     settings = TreeSettings(rounds=400, patience=5, learning_rate=0.3, min_child_weight=1, max_depth=8)
     lines: list[str] = []
-    booster, losses = boost(parts["train"], parts["tune"], settings, 1, lines.append)
+    booster, losses = boost(parts["train"], parts["tune"], settings, objective, 1, lines.append)
     best = int(np.argmin(losses["tune"])) + 1
     assert booster.num_boosted_rounds() == best < len(losses["tune"]) < 400
     assert len(lines) == len(losses["tune"]) // 25
-    logits = margins(booster, parts["tune"].x)
+    logits = margins(booster, parts["tune"].x)[:, 0]
     loss = np.mean(np.logaddexp(0, logits) - parts["tune"].y * logits)
     assert loss == pytest.approx(losses["tune"][best - 1], abs=1e-5)
 
@@ -186,11 +189,14 @@ from pathlib import Path
 from sluice.tasks.recipe import Recipe
 from sluice.training.families.registry import family_of
 from sluice.training.frame import encoded_splits, prepared_frame, reduced_manifest
+from sluice.training.objective import objective_of
+from sluice.targets.registry import BINARY
 from sluice.training.setup import TrainingSetup
 frame, out, recipe = Path(sys.argv[1]), Path(sys.argv[2]), Recipe.model_validate_json(sys.argv[3])
 rows, family = prepared_frame(frame, recipe), family_of(recipe)
 encoder = family.fit_encoder(rows.filter(split="train"), reduced_manifest(frame, recipe))
-family.train(encoded_splits(rows, encoder), encoder, recipe, print, TrainingSetup(), out)
+splits = encoded_splits(rows, encoder)
+family.train(splits, encoder, recipe, objective_of(BINARY, splits["train"].y), print, TrainingSetup(), out)
 print("tensorflow" in sys.modules, "sklearn" in sys.modules)
 """
 
@@ -206,13 +212,16 @@ def test_the_same_seed_gives_the_same_trees_whatever_threads_there_are(
     assert digest_of_bytes((tmp_path / BOOSTER).read_bytes()) == digest_of_bytes((teacher / BOOSTER).read_bytes())
 
 
-def test_damaged_trees_are_refused(teacher: Path, tmp_path: Path) -> None:
+def test_damaged_trees_are_refused(
+    teacher: Path, splits: tuple[Encoder, dict[str, EncodedSplit]], tmp_path: Path
+) -> None:
+    objective = objective_of(BINARY, splits[1]["train"].y)
     for name in ("encoder.json", "spec.json"):
         (tmp_path / name).write_bytes((teacher / name).read_bytes())
     encoder = read_teacher(tmp_path, TREES)
     for content in (b"", b"{}", (teacher / BOOSTER).read_bytes()[:-200]):
         (tmp_path / BOOSTER).write_bytes(content)
         with pytest.raises(BadArtifact, match=r"booster\.json"):
-            family_of(TREES).restore(tmp_path, TREES, encoder)
+            family_of(TREES).restore(tmp_path, TREES, encoder, objective)
     with pytest.raises(BadArtifact, match="family 'trees'"):
         read_teacher(tmp_path, RECIPE)

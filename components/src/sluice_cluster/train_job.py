@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import time
@@ -15,6 +14,7 @@ from urllib3.exceptions import HTTPError
 
 from sluice.errors import BadInput, Unavailable
 from sluice.steps.patience import patiently
+from sluice.training.setup import TrainingRecord
 from sluice.training.train_job import Placement, TrainingJob, outcome, tf_job, train_job, training_runtime
 
 _NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -34,7 +34,7 @@ def own_namespace() -> str:
         raise BadInput("placement", "names no namespace, and this is no pod", "name one") from error
 
 
-def train_over_nodes(job: TrainingJob, place: Placement, operator: str, frame: Path, teacher: Path) -> dict[str, Any]:
+def train_over_nodes(job: TrainingJob, place: Placement, operator: str, frame: Path, teacher: Path) -> TrainingRecord:
     """
     Train, and return the teacher's record.
 
@@ -59,8 +59,7 @@ def train_over_nodes(job: TrainingJob, place: Placement, operator: str, frame: P
         _create(api, document, place.namespace)
     _follow(api, documents[-1], place.namespace)
     shutil.copytree(shared / job.out, teacher, dirs_exist_ok=True)
-    record: dict[str, Any] = json.loads((teacher / "history.json").read_text())
-    return record
+    return TrainingRecord.model_validate_json((teacher / "history.json").read_bytes())
 
 
 class _Kind(NamedTuple):

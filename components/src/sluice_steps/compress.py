@@ -7,6 +7,7 @@ from sluice_steps.step import MIDDLE, Need, step
 
 @step(Need(MIDDLE, retries=2, device=True, hours=12))
 def compress(
+    task: str,
     recipe: str,
     frame: dsl.Input[dsl.Dataset],
     teacher: dsl.Input[dsl.Model],
@@ -18,6 +19,8 @@ def compress(
     from sluice.compression.ladder import build_ladder
     from sluice.steps.error_boundary import exit_on_error
     from sluice.tasks.recipe import Recipe
+    from sluice.tasks.task import load_task
 
     with exit_on_error():
-        build_ladder(Path(frame.path), Path(teacher.path), Recipe.model_validate_json(recipe), Path(ladder.path))
+        places = Path(frame.path), Path(teacher.path)
+        build_ladder(*places, Recipe.model_validate_json(recipe), Path(ladder.path), target=load_task(task).target)

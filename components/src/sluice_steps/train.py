@@ -17,7 +17,7 @@ def train(
     checkpoint_every: int = 200,
 ) -> None:
     """
-    Train the Keras teacher of ``recipe`` (JSON) and the baselines on the frame's train split.
+    Train the teacher of ``recipe`` (JSON) and the baselines on the frame's train split.
 
     ``distribution`` is ``single`` or ``mirrored`` (every device of the node). With ``checkpoints``, a folder or URL of
     this training's own, a retry goes on from the last one, at most ``checkpoint_every`` steps back.
@@ -33,9 +33,9 @@ def train(
 
     with exit_on_error():
         setup = TrainingSetup(Distribution.model_validate({"kind": distribution}), checkpoints, checkpoint_every)
-        places, keys = (Path(frame.path), Path(teacher.path)), load_task(task).baseline_keys
-        settings = Recipe.model_validate_json(recipe)
-        record = patiently(lambda: train_teacher(places[0], settings, places[1], keys, setup=setup))
+        places, subject = (Path(frame.path), Path(teacher.path)), load_task(task)
+        settings, keys, target = Recipe.model_validate_json(recipe), subject.baseline_keys, subject.target
+        record = patiently(lambda: train_teacher(places[0], settings, places[1], keys, setup=setup, target=target))
     Path(learning.path).touch()  # KFP's local cache takes an artifact without a file for lost
-    learning.log_metric("epochs", record.epochs)
-    learning.log_metric("tune_log_loss", record.tune_log_loss)
+    for name, value in record.figures.items():
+        learning.log_metric(name, value)

@@ -42,5 +42,5 @@ def train_on_nodes(
         job = job_of(json.loads(run), task, Recipe.model_validate_json(recipe), (nodes, accelerators), snapshots, place)
         record = train_over_nodes(job, place, operator, Path(frame.path), Path(teacher.path))
     Path(learning.path).touch()  # KFP's local cache takes an artifact without a file for lost
-    learning.log_metric("epochs", record["epochs"])
-    learning.log_metric("tune_log_loss", record["tune_log_loss"])
+    for name, value in record.figures.items():
+        learning.log_metric(name, value)

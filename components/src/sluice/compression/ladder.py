@@ -13,13 +13,16 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from sluice.arrays import Floats32
+from sluice.arrays import Floats, Floats32
 from sluice.compression.prune import pruned_student
 from sluice.compression.quantize import quantization_aware_student, quantize_weights
 from sluice.compression.student import Lessons, distil
 from sluice.content import whole_directory, write_json
 from sluice.models.encoder import Encoder, fit_encoder
 from sluice.models.runtime import FORMATS, Scorer
+from sluice.targets.kind import TargetKind
+from sluice.targets.predictions import prediction_column
+from sluice.targets.registry import BINARY
 from sluice.tasks.recipe import Recipe, Variant
 from sluice.training.curve import LinePrinter, print_line
 from sluice.training.determinism import start_tensorflow
@@ -27,6 +30,7 @@ from sluice.training.export import export_litert, kernel_sparsity
 from sluice.training.families.family import ENCODER, ModelFile, Teacher, read_teacher
 from sluice.training.families.registry import family_of
 from sluice.training.frame import EncodedSplit, encoded_splits, prepared_frame, reduced_manifest
+from sluice.training.objective import Objective, objective_of
 
 TEACHER: Variant = "teacher_f32"
 _CHECKED_ROWS = 512
@@ -34,7 +38,12 @@ _LATENCY_RUNS = 3000
 
 
 def build_ladder(
-    frame_dir: Path, teacher_dir: Path, recipe: Recipe, out: Path, progress: LinePrinter | None = None
+    frame_dir: Path,
+    teacher_dir: Path,
+    recipe: Recipe,
+    out: Path,
+    progress: LinePrinter | None = None,
+    target: TargetKind = BINARY,
 ) -> None:
     """
     Build the recipe's variants and score the tune and test rows with each.
@@ -44,26 +53,29 @@ def build_ladder(
         teacher_dir: what ``train_teacher`` wrote.
         recipe: names the family, the variants and the student's size.
         out: gets a folder for each variant with what serves it (``sluice.models.runtime.FORMATS`` names the model's
-            file, ``encoder.json`` is beside it), ``ladder.json`` and ``scores.parquet`` (example_id, split, one float64
-            column of probabilities a variant).
+            file, ``encoder.json`` is beside it), ``ladder.json`` and ``scores.parquet`` (example_id, split, a column
+            of predictions for each variant).
         progress: called with one line a variant; by default the line goes to standard output.
+        target: what the labels are.
 
     Raises:
         BadArtifact: the teacher's files are damaged, or a conversion went wrong.
         BadInput: the recipe does not fit the frame.
     """
     encoder = read_teacher(teacher_dir, recipe)
-    teacher = family_of(recipe).restore(teacher_dir, recipe, encoder)
-    frame = prepared_frame(frame_dir, recipe)
-    own = EncodedRows(encoder, encoded_splits(frame, encoder))
+    frame = prepared_frame(frame_dir, recipe, target)
+    own = EncodedRows(encoder, encoded_splits(frame, encoder, target))
+    objective = objective_of(target, own.splits["train"].y)
+    teacher = family_of(recipe).restore(teacher_dir, recipe, encoder, objective)
     with whole_directory(out) as directory, TemporaryDirectory() as scratch:
-        models = _Builder(teacher, own, partial(_for_networks, frame, frame_dir, recipe, own), recipe, Path(scratch))
+        students = partial(_for_networks, frame, frame_dir, recipe, own, target)
+        models = _Builder(teacher, own, students, recipe, objective, Path(scratch))
         rungs, scores = [], _rows(own.splits)
         for name in recipe.variants:
             file, rows = models.variant(name)
             _write_variant(directory / name, file, rows.encoder)
             scorer = FORMATS[file.format].load(file.data)
-            scores = scores.with_columns(pl.Series(name, _scores(scorer, rows.splits)))
+            scores = scores.with_columns(prediction_column(name, target.link(_raw(scorer, rows.splits))))
             rungs.append(_rung(name, file, scorer, rows.splits["tune"]))
             (progress or print_line)(_line(rungs[-1]))
         scores.write_parquet(directory / "scores.parquet")
@@ -78,12 +90,14 @@ class EncodedRows:
     splits: Mapping[str, EncodedSplit]
 
 
-def _for_networks(frame: pl.DataFrame, frame_dir: Path, recipe: Recipe, own: EncodedRows) -> EncodedRows:
+def _for_networks(
+    frame: pl.DataFrame, frame_dir: Path, recipe: Recipe, own: EncodedRows, target: TargetKind
+) -> EncodedRows:
     """The teacher's own rows where a network takes them, else the same rows encoded for one."""
     if own.encoder.dense:
         return own
     encoder = fit_encoder(frame.filter(split="train"), reduced_manifest(frame_dir, recipe))
-    return EncodedRows(encoder, encoded_splits(frame, encoder))
+    return EncodedRows(encoder, encoded_splits(frame, encoder, target))
 
 
 def _write_variant(directory: Path, file: ModelFile, encoder: Encoder) -> None:
@@ -97,9 +111,16 @@ class _Builder:
     """Makes variants; the distilled student is made once and lent to all that need it."""
 
     def __init__(
-        self, teacher: Teacher, own: EncodedRows, students: Callable[[], EncodedRows], recipe: Recipe, scratch: Path
+        self,
+        teacher: Teacher,
+        own: EncodedRows,
+        students: Callable[[], EncodedRows],
+        recipe: Recipe,
+        objective: Objective,
+        scratch: Path,
     ) -> None:
-        self._teacher, self._own, self._make_rows, self._recipe = teacher, own, students, recipe
+        self._teacher, self._own, self._make_rows = teacher, own, students
+        self._recipe, self._objective = recipe, objective
         self._weights = scratch / "student.weights.h5"
 
     def variant(self, name: Variant) -> tuple[ModelFile, EncodedRows]:
@@ -122,24 +143,28 @@ class _Builder:
     @cached_property
     def _lessons(self) -> Lessons:
         train = self._students.splits["train"]
-        logits = self._teacher.logits(self._own.splits["train"].x).astype(np.float32)
-        return Lessons(train.x, np.stack([train.y, logits], axis=1))
+        taught = self._objective.lessons(train.y, self._teacher.raw(self._own.splits["train"].x))
+        return Lessons(train.x, taught, self._objective)
 
     @cached_property
     def _student(self) -> tuple[Any, bytes]:
         model = distil(start_tensorflow(self._recipe.seed), self._lessons, self._recipe)
         model.save_weights(self._weights)
-        return model, export_litert(model, _check_rows(self._students), "student_f32")
+        self._lessons.finish(model)
+        return model, self._export(model, "student_f32")
 
     def _prune(self) -> tuple[bytes, Any]:
         _ = self._student
         model = pruned_student(self._weights, self._lessons, self._recipe)
-        return quantize_weights(export_litert(model, _check_rows(self._students), "student_pruned_int8")), model
+        return quantize_weights(self._export(model, "student_pruned_int8")), model
 
     def _quantize_aware(self) -> tuple[bytes, Any]:
         student = self._student[0]
         model = quantization_aware_student(self._weights, self._lessons, self._recipe)
-        return export_litert(model, _check_rows(self._students), "student_qat_int8", int8=True), student
+        return self._export(model, "student_qat_int8", int8=True), student
+
+    def _export(self, model: Any, name: str, *, int8: bool = False) -> bytes:
+        return export_litert(model, _check_rows(self._students), name, self._objective, int8=int8)
 
 
 def _check_rows(rows: EncodedRows) -> Floats32:
@@ -154,8 +179,8 @@ def _rows(splits: Mapping[str, EncodedSplit]) -> pl.DataFrame:
     )
 
 
-def _scores(scorer: Scorer, splits: Mapping[str, EncodedSplit]) -> Any:
-    return np.concatenate([scorer.scores(splits[name].x) for name in ("tune", "test")])
+def _raw(scorer: Scorer, splits: Mapping[str, EncodedSplit]) -> Floats:
+    return np.concatenate([scorer.raw(splits[name].x) for name in ("tune", "test")])
 
 
 def _rung(name: str, file: ModelFile, scorer: Scorer, rows: EncodedSplit) -> dict[str, Any]:

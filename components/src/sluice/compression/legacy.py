@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sluice.compression.student import Lessons, batch_size, distillation_loss
-from sluice.models.builder import build
+from sluice.compression.student import Lessons, batch_size
 from sluice.tasks.recipe import Recipe
 
 _BATCH = 2048
@@ -35,21 +35,24 @@ def import_tfmot() -> Any:
     return tfmot
 
 
-def fresh_copy(weights: Path, width: int, recipe: Recipe) -> Any:
+def fresh_copy(weights: Path, lessons: Lessons, recipe: Recipe) -> Any:
     """The student in tf_keras, rebuilt from its Keras 3 ``.weights.h5``."""
     import tf_keras
 
-    model = build(tf_keras, width, recipe.student, dropout=0.0)
+    model = lessons.student(tf_keras, recipe)
     model.load_weights(weights)
     return model
 
 
 def fine_tune(model: Any, lessons: Lessons, seed: int, epochs: int, callbacks: Sequence[Any] = ()) -> None:
     """Train ``model`` in place for ``epochs`` more on the same lessons, in one order a seed."""
+    import keras
     import tf_keras
 
     tf_keras.utils.set_random_seed(seed)
-    model.compile(optimizer=tf_keras.optimizers.Adam(_LEARNING_RATE), loss=distillation_loss)
+    model.compile(
+        optimizer=tf_keras.optimizers.Adam(_LEARNING_RATE), loss=partial(lessons.objective.distillation_loss, keras.ops)
+    )
     model.fit(
         lessons.x, lessons.targets, epochs=epochs, batch_size=_batch(lessons), verbose=0, callbacks=list(callbacks)
     )

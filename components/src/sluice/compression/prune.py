@@ -34,9 +34,10 @@ def pruned_student(weights: Path, lessons: Lessons, recipe: Recipe) -> Any:
         end_step=max(_FREQUENCY, _EPOCHS * steps_an_epoch(lessons) * 2 // 3 // _FREQUENCY * _FREQUENCY),
         frequency=_FREQUENCY,
     )
-    model = sparsity.prune_low_magnitude(fresh_copy(weights, lessons.x.shape[1], recipe), schedule)
+    model = sparsity.prune_low_magnitude(fresh_copy(weights, lessons, recipe), schedule)
     fine_tune(model, lessons, recipe.seed, _EPOCHS, [sparsity.UpdatePruningStep()])
     stripped = sparsity.strip_pruning(model)
+    lessons.finish(stripped)
     reached = kernel_sparsity(stripped)
     if reached < SPARSITY - _SHORTFALL:
         rule = f"has {reached:.3f} of its kernels' weights at zero, asked for {SPARSITY}"

@@ -32,6 +32,22 @@ def quantization_aware_student(weights: Path, lessons: Lessons, recipe: Recipe) 
 
     Its scales are part of it; ``sluice.training.export.export_litert`` with ``int8=True`` makes use of them.
     """
-    aware = import_tfmot().quantization.keras.quantize_model(fresh_copy(weights, lessons.x.shape[1], recipe))
+    tools = import_tfmot().quantization.keras
+    student = fresh_copy(weights, lessons, recipe)
+    aware = tools.quantize_model(student) if lessons.objective.form.shares else _hidden_quantized(tools, student)
     fine_tune(aware, lessons, recipe.seed, _EPOCHS)
+    lessons.finish(aware)
     return aware
+
+
+def _hidden_quantized(tools: Any, student: Any) -> Any:
+    """All layers but the last, whose output would be one of 256 values: too few where predictions are no shares."""
+    import tf_keras
+
+    def annotated(layer: Any) -> Any:
+        return layer if layer is student.layers[-1] else tools.quantize_annotate_layer(layer)
+
+    copy = tf_keras.models.clone_model(student, clone_function=annotated)
+    quantized = tools.quantize_apply(copy)
+    quantized.layers[-1].set_weights(student.layers[-1].get_weights())
+    return quantized

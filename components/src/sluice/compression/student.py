@@ -1,20 +1,19 @@
-"""Distil: a small network that learns from the teacher's logits and from the labels (Hinton, Vinyals, Dean 2015)."""
+"""Distil: a small network that learns from the teacher's raw outputs and from the labels (Hinton et al. 2015)."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
+
+import numpy as np
 
 from sluice.arrays import Floats32
 from sluice.models.builder import build
 from sluice.tasks.recipe import Recipe
 from sluice.training.determinism import on_jax
+from sluice.training.objective import Objective, fold, start_from
 
-_TEMPERATURE = 2.0
-_SOFT = 0.9
-"""Share of the soft loss."""
 _EPOCHS = 6
 _BATCH = 1024
 _FEWEST_STEPS = 100
@@ -29,39 +28,22 @@ class Lessons:
 
     Attributes:
         x: encoded rows of train, float32, shape (n, width).
-        targets: label and teacher's logit, float32, shape (n, 2).
+        targets: labels and the teacher's raw outputs, as of ``Objective.lessons``.
+        objective: the loss of both.
     """
 
     x: Floats32
     targets: Floats32
+    objective: Objective
 
+    def student(self, keras_namespace: Any, recipe: Recipe) -> Any:
+        """The recipe's student before it has learned, in either Keras."""
+        return build(keras_namespace, self.x.shape[1], recipe.student, dropout=0.0, outputs=self.objective.outputs)
 
-def distillation_loss(targets: Any, logits: Any) -> Any:
-    """
-    Mean over a batch of ``s T² H(σ(t/T), σ(z/T)) + (1 - s) H(y, σ(z))``, H the cross-entropy of a binary choice.
-
-    T² keeps the soft gradients' size when T changes (Hinton et al. 2015, section 2). Takes TensorFlow tensors, so
-    Keras 3 and tf_keras can both use it, and JAX's arrays where Keras runs on JAX.
-
-    Args:
-        targets: labels y and teacher logits t, shape (n, 2).
-        logits: the student's z, shape (n, 1).
-    """
-    entropy, sigmoid, mean = _operations()
-    hard = entropy(targets[:, :1], logits)
-    soft = entropy(sigmoid(targets[:, 1:] / _TEMPERATURE), logits / _TEMPERATURE)
-    return mean(_SOFT * _TEMPERATURE**2 * soft + (1 - _SOFT) * hard)
-
-
-def _operations() -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
-    """Cross-entropy of labels and logits, sigmoid and mean, for the tensors of the backend."""
-    if on_jax():
-        from keras import ops
-
-        return functools.partial(ops.binary_crossentropy, from_logits=True), ops.sigmoid, ops.mean
-    import tensorflow as tf
-
-    return tf.nn.sigmoid_cross_entropy_with_logits, tf.sigmoid, tf.reduce_mean
+    def finish(self, model: Any) -> None:
+        """Let a student that has learned give raw outputs: in the labels' own unit."""
+        if self.objective.has_unit:
+            fold(model, self.objective.student_shift, np.full(self.objective.outputs, 1 / self.objective.spread))
 
 
 def batch_size(rows: int, fewest_steps: int, largest: int) -> int:
@@ -70,16 +52,17 @@ def batch_size(rows: int, fewest_steps: int, largest: int) -> int:
 
 
 def distil(keras: Any, lessons: Lessons, recipe: Recipe) -> Any:
-    """The recipe's student, trained; a Keras 3 model with a logit as output, calibrated as its teacher is."""
+    """The recipe's student, trained, a Keras 3 model, calibrated as its teacher is; ``Lessons.finish`` is still due."""
     keras.utils.set_random_seed(recipe.seed)
-    model = build(keras, lessons.x.shape[1], recipe.student, dropout=0.0)
+    model = lessons.student(keras, recipe)
+    start_from(model, lessons.objective.start)
     batch = batch_size(len(lessons.x), _FEWEST_STEPS, _BATCH)
     steps = max(1, len(lessons.x) // batch)
     model.compile(
         optimizer=keras.optimizers.AdamW(
             keras.optimizers.schedules.CosineDecay(_LEARNING_RATE, steps * _EPOCHS), weight_decay=0.01
         ),
-        loss=distillation_loss,
+        loss=partial(lessons.objective.distillation_loss, keras.ops),
         steps_per_execution=min(_STEPS_PER_EXECUTION, steps),
         jit_compile=on_jax(),
     )

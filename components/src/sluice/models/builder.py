@@ -10,25 +10,33 @@ from collections.abc import Sequence
 from typing import Any
 
 
-def build(keras_namespace: Any, width: int, hidden: Sequence[int], dropout: float, precision: str = "float32") -> Any:
+def build(
+    keras_namespace: Any,
+    width: int,
+    hidden: Sequence[int],
+    dropout: float,
+    precision: str = "float32",
+    outputs: int = 1,
+) -> Any:
     """
-    A multi-layer perceptron: ``hidden`` ReLU layers with dropout between them, one logit out.
+    A multi-layer perceptron: ``hidden`` ReLU layers with dropout between them, raw outputs of a target out.
 
     Args:
         keras_namespace: the module ``keras`` or ``tf_keras``.
         width: columns of the encoded input, float32, shape (n, width).
         hidden: units of the hidden layers.
         dropout: share of units silenced while training; 0 leaves the layers out.
-        precision: what the hidden layers compute in; weights and the logit are float32 in any case.
+        precision: what the hidden layers compute in; weights and the outputs are float32 in any case.
+        outputs: how many.
 
     Returns:
-        A Sequential model with output shape (n, 1), a logit.
+        A Sequential model with output shape (n, outputs).
     """
     layers = keras_namespace.layers
     stack = [
         layers.Input((width,), name="features"),
         *hidden_layers(keras_namespace, hidden, dropout, precision),
-        layers.Dense(1, dtype="float32", name="logit"),
+        layers.Dense(outputs, dtype="float32", name="logit"),
     ]
     return keras_namespace.Sequential(stack, name="mlp")  # a name of its own would count up and get into exported files
 

@@ -1,4 +1,4 @@
-"""What a model has to beat: the base rate, a rate by group, and a logistic regression and trees on its features."""
+"""What a model has to beat: a constant, a constant by group, and a linear model and trees on its features."""
 
 from __future__ import annotations
 
@@ -14,14 +14,11 @@ from sluice.features.manifest import FeatureManifest
 from sluice.models.encoder import Encoder, fit_encoder, fit_raw_encoder
 from sluice.targets.kind import TargetKind
 from sluice.targets.predictions import prediction_column
-from sluice.targets.probabilities import sigmoid
 from sluice.targets.registry import BINARY
 from sluice.training.boosting import USUAL, boost, margins
 from sluice.training.frame import EncodedSplit, encoded_splits
-
-_RIDGE = 1.0
-_ITERATIONS = 25
-_CONVERGED = 1e-8
+from sluice.training.loss_forms import LOSS_FORMS
+from sluice.training.objective import objective_of
 
 
 def baseline_scores(
@@ -35,18 +32,17 @@ def baseline_scores(
         manifest: the features that may be used.
         keys: columns whose combinations give the rate; none leaves that baseline out.
         seed: of what is drawn while trees are grown: nothing, as they are set.
-        target: what is predicted; learned baselines there are of yes and no alone.
+        target: what the labels are.
 
     Returns:
-        example_id, split, and columns ``prior``, ``rate`` (where there are keys), ``logistic``, ``trees``: a hundred
-        boosted trees as they are where nobody tunes them.
+        example_id, split, and columns of predictions ``prior``, ``rate`` (where there are keys), a linear model by the
+        target's loss (``logistic`` or ``linear``), and ``trees``: boosted trees as they are where nobody tunes them.
     """
     table = plain_baselines(frame, keys, target)
-    if target.training_loss != BINARY.training_loss:
-        return table
-    for name, learn in (("logistic", _logistic_logits), ("trees", partial(_tree_logits, seed=seed))):
-        learned = learn(frame, manifest)
-        parts = [pl.DataFrame({"example_id": ids, name: sigmoid(logits).round(12)}) for ids, logits in learned]
+    linear_name = LOSS_FORMS[target.training_loss.name].linear_name
+    for name, learn in ((linear_name, _linear), ("trees", partial(_trees, seed=seed))):
+        learned = [(ids, _rounded(target.link(raw))) for ids, raw in learn(frame, manifest, target)]
+        parts = [pl.DataFrame([ids, prediction_column(name, predictions)]) for ids, predictions in learned]
         table = table.join(pl.concat(parts), on="example_id", how="left", maintain_order="left", validate="1:1")
     return table
 
@@ -58,6 +54,7 @@ def plain_baselines(frame: pl.DataFrame, keys: Sequence[str], target: TargetKind
     Args:
         frame: the prepared frame.
         keys: columns whose combinations give ``rate``; none leaves that baseline out.
+        target: what the labels are.
 
     Returns:
         example_id, split, ``prior`` (the target's constant) and ``rate`` (its constant by group), as predictions.
@@ -89,40 +86,32 @@ def check_keys(frame: pl.DataFrame, keys: Sequence[str]) -> None:
             raise BadInput(f"baseline key {key!r}", "is not a column of the frame", "mend the task's baseline_keys")
 
 
-def _logistic_logits(frame: pl.DataFrame, manifest: FeatureManifest) -> list[tuple[pl.Series, Floats]]:
+def _linear(frame: pl.DataFrame, manifest: FeatureManifest, target: TargetKind) -> list[tuple[pl.Series, Floats]]:
     encoder = fit_encoder(frame.filter(split="train"), manifest)
-    splits = encoded_splits(frame, encoder)
-    beta = _logistic(splits.pop("train"), encoder)
-    return [(part.ids, _design(part, encoder) @ beta) for part in splits.values()]
+    splits = encoded_splits(frame, encoder, target)
+    train = splits.pop("train")
+    objective = objective_of(target, train.y)
+    coefficients = objective.linear(_design(train, encoder), train.y)
+    return [(part.ids, objective.student_raw(_design(part, encoder) @ coefficients)) for part in splits.values()]
 
 
-def _tree_logits(frame: pl.DataFrame, manifest: FeatureManifest, seed: int) -> list[tuple[pl.Series, Floats]]:
-    splits = encoded_splits(frame, fit_raw_encoder(frame.filter(split="train"), manifest))
-    booster, _ = boost(splits["train"], splits["tune"], USUAL, seed, _unsaid)
+def _trees(
+    frame: pl.DataFrame, manifest: FeatureManifest, target: TargetKind, seed: int
+) -> list[tuple[pl.Series, Floats]]:
+    splits = encoded_splits(frame, fit_raw_encoder(frame.filter(split="train"), manifest), target)
+    objective = objective_of(target, splits["train"].y)
+    booster, _ = boost(splits["train"], splits["tune"], USUAL, objective, seed, _unsaid)
     return [(splits[name].ids, margins(booster, splits[name].x)) for name in splits if name != "train"]
+
+
+def _rounded(predictions: Floats) -> Floats:
+    """Without the bits that differ from machine to machine; what is above 0 stays above."""
+    rounded = predictions.round(12)
+    return np.where(rounded == 0, predictions, rounded)
 
 
 def _unsaid(_line: str) -> None:
     """A baseline is no news."""
-
-
-def _logistic(train: EncodedSplit, encoder: Encoder) -> Floats:
-    """
-    Coefficients, shape (k + 1,) with the intercept last, of an L2-regularized logistic regression on the plain columns.
-
-    Newton's method (iteratively reweighted least squares; Hastie, Tibshirani, Friedman 2009, section 4.4.1).
-    """
-    x, y = _design(train, encoder), train.y.astype(np.float64)
-    ridge = np.append(np.full(x.shape[1] - 1, _RIDGE), 1e-9)
-    beta = np.zeros(x.shape[1])
-    for _ in range(_ITERATIONS):
-        p = sigmoid(x @ beta)
-        gradient = x.T @ (y - p) - ridge * beta
-        step = np.linalg.solve((x * (p * (1 - p))[:, None]).T @ x + np.diag(ridge), gradient)
-        beta = beta + step
-        if np.abs(step).max() < _CONVERGED:
-            break
-    return beta.round(9)  # the bits behind depend on how many threads took part in the sums
 
 
 def _design(part: EncodedSplit, encoder: Encoder) -> Floats:

@@ -7,6 +7,7 @@ the number of threads is part of the settings and never the machine's.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,8 @@ from sluice.errors import BadInput, one_line
 from sluice.training.absence import absent
 from sluice.training.curve import LinePrinter
 from sluice.training.frame import EncodedSplit
-from sluice.training.objective import TREES
+from sluice.training.loss_forms import labels_of
+from sluice.training.objective import Objective
 
 _ROUNDS_A_LINE = 25
 """Rounds between two lines of progress."""
@@ -30,7 +32,7 @@ class TreeSettings(FiniteDocument):
     rounds: int = Field(default=800, ge=1, le=20_000)
     """Most trees; fewer where tune stops earlier."""
     patience: int = Field(default=30, ge=0)
-    """Rounds without a better log loss on tune after which it stops; 0 goes on to the last round."""
+    """Rounds without a better loss on tune after which it stops; 0 goes on to the last round."""
     learning_rate: float = Field(default=0.05, gt=0, le=1)
     max_depth: int = Field(default=5, ge=1, le=16)
     min_child_weight: float = Field(default=20.0, ge=0)
@@ -49,20 +51,26 @@ USUAL = TreeSettings(
 
 
 def boost(
-    train: EncodedSplit, tune: EncodedSplit, settings: TreeSettings, seed: int, progress: LinePrinter
-) -> tuple[Any, dict[str, list[float]]]:
+    train: EncodedSplit,
+    tune: EncodedSplit,
+    settings: TreeSettings,
+    objective: Objective,
+    seed: int,
+    progress: LinePrinter,
+) -> tuple[Any, dict[str, Floats]]:
     """
-    Trees until ``tune`` gets no better, and the log loss of each round on both splits.
+    Trees until ``tune`` gets no better, and the loss of each round on both splits.
 
     Args:
         train: rows to learn from, numbers as they are.
         tune: rows to stop by.
         settings: how.
+        objective: what is minimized.
         seed: of the draws of rows and columns.
         progress: called with a line every 25 rounds.
 
     Returns:
-        The booster with no trees beyond the best round; losses by split.
+        The booster with no trees beyond the best round; losses (rounds,) by split.
     """
     xgboost = xgboost_library()
     at = {"nthread": settings.threads}
@@ -72,39 +80,48 @@ def boost(
         (xgboost.QuantileDMatrix(tune.x, tune.y, ref=rows, max_bin=settings.max_bin, **at), "tune"),
     ]
     losses: dict[str, dict[str, list[float]]] = {}
+    labels = {"train": labels_of(train.y), "tune": labels_of(tune.y)}
     booster = xgboost.train(
-        _parameters_of(settings, seed),
+        _parameters_of(settings, objective, seed),
         rows,
         settings.rounds,
         evals=parts,
         evals_result=losses,
         early_stopping_rounds=settings.patience or None,
-        callbacks=[_callback(xgboost, settings.rounds, progress)],
+        callbacks=[_callback(xgboost, settings.rounds, objective, labels, progress)],
         verbose_eval=False,
     )
     best = booster.best_iteration + 1 if settings.patience else settings.rounds
-    return booster[:best], {name: values["logloss"] for name, values in losses.items()}
+    return booster[:best], {name: _losses(objective, measured, labels[name]) for name, measured in losses.items()}
 
 
 def margins(booster: Any, x: Floats32) -> Floats:
-    """Logits of encoded rows, float64, shape (n,)."""
-    return np.asarray(booster.inplace_predict(x, predict_type="margin"), np.float64)
+    """Raw outputs of encoded rows, float64, shape (n, outputs)."""
+    return np.asarray(booster.inplace_predict(x, predict_type="margin"), np.float64).reshape(len(x), -1)
 
 
-def _parameters_of(settings: TreeSettings, seed: int) -> dict[str, Any]:
+def _losses(objective: Objective, measured: Mapping[str, list[float]], labels: Floats) -> Floats:
+    """The target's losses from the one thing that XGBoost measures."""
+    (values,) = measured.values()
+    return objective.form.tree_loss(np.array(values), labels)
+
+
+def _parameters_of(settings: TreeSettings, objective: Objective, seed: int) -> dict[str, Any]:
     own = settings.model_dump(exclude={"rounds", "patience", "threads"})
     fixed = {"booster": "gbtree", "tree_method": "hist", "nthread": settings.threads, "verbosity": 0}
-    return {**own, **TREES, **fixed, "seed": seed % 2**31}
+    return {**own, **objective.trees, **fixed, "seed": seed % 2**31}
 
 
-def _callback(xgboost: Any, rounds: int, progress: LinePrinter) -> Any:
+def _callback(
+    xgboost: Any, rounds: int, objective: Objective, labels: Mapping[str, Floats], progress: LinePrinter
+) -> Any:
     class Lines(xgboost.callback.TrainingCallback):  # type: ignore[misc]
         """Says how far it is."""
 
         def after_iteration(self, _model: Any, epoch: int, evals_log: Any) -> bool:
             if (epoch + 1) % _ROUNDS_A_LINE == 0 or epoch + 1 == rounds:
-                train, tune = (evals_log[name]["logloss"][-1] for name in ("train", "tune"))
-                progress(f"round {epoch + 1}/{rounds}  log loss train {train:.4f} tune {tune:.4f}")
+                train, tune = (_losses(objective, evals_log[name], labels[name])[-1] for name in ("train", "tune"))
+                progress(f"round {epoch + 1}/{rounds}  {objective.loss_title} train {train:.4f} tune {tune:.4f}")
             return False
 
     return Lines()

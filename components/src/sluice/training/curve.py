@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from pydantic import AliasChoices, Field
 
 from sluice.arrays import Floats, Floats32
 from sluice.documents.model import FrozenDocument
 from sluice.tasks.recipe import Recipe
 from sluice.training.frame import EncodedSplit
-from sluice.training.objective import log_loss
+from sluice.training.objective import Objective
 
 _PATIENCE = 3
 _SAMPLE = 8192
@@ -25,13 +26,14 @@ Predict = Callable[[Any, Floats32], Floats]
 
 
 class Epoch(FrozenDocument):
-    """One point of the learning curves; both log losses are of calibrated probabilities, without class weights."""
+    """One point of the learning curves; both losses are the target's, without class weights."""
 
     epoch: int
-    train_log_loss: float
-    tune_log_loss: float
-    tune_auc: float | None
-    """``None`` where the split has one class only."""
+    train_loss: float = Field(validation_alias=AliasChoices("train_loss", "train_log_loss"))
+    tune_loss: float = Field(validation_alias=AliasChoices("tune_loss", "tune_log_loss"))
+    """Documents of before know log loss alone, and call both so."""
+    tune_auc: float | None = None
+    """``None`` where the target has none, or the split one class only."""
 
 
 def print_line(line: str) -> None:
@@ -48,15 +50,20 @@ def auc(y: Floats32, logits: Floats) -> float | None:
     return float(ranks.sum() - positives * (positives + 1) / 2) / pairs if pairs else None
 
 
-def predicted_logits(model: Any, x: Floats32) -> Floats:
-    """Logits of a Keras model for encoded rows, float64, shape (n,)."""
-    return np.asarray(model.predict(x, batch_size=_BATCH, verbose=0)[:, 0], np.float64)
+def tune_auc(objective: Objective, y: Floats32, raw: Floats) -> float | None:
+    """The AUC of raw outputs (n, outputs) where the target has one."""
+    return auc(y, raw[:, 0]) if objective.ranks else None
 
 
-def forward_logits(model: Any, x: Floats32) -> Floats:
+def predicted(model: Any, x: Floats32) -> Floats:
+    """Outputs of a Keras model for encoded rows, float64, shape (n, outputs)."""
+    return np.asarray(model.predict(x, batch_size=_BATCH, verbose=0), np.float64)
+
+
+def forward(model: Any, x: Floats32) -> Floats:
     """The same by plain calls, which leave a strategy's devices and its other workers alone."""
     parts = [np.asarray(model(x[at : at + _BATCH], training=False)) for at in range(0, len(x), _BATCH)]
-    return np.concatenate(parts)[:, 0].astype(np.float64)
+    return np.concatenate(parts).astype(np.float64)
 
 
 class Curve:
@@ -66,25 +73,25 @@ class Curve:
         self,
         splits: dict[str, EncodedSplit],
         recipe: Recipe,
-        shift: float,
+        objective: Objective,
         progress: LinePrinter,
-        predict: Predict = predicted_logits,
+        predict: Predict = predicted,
     ) -> None:
         self.epochs: list[Epoch] = []
         self.best_epoch = 0
         self.best_weights: list[Floats32] = []
         self._train, self._tune = splits["train"], splits["tune"]
         self._sample = np.unique(np.linspace(0, len(self._train.y) - 1, _SAMPLE).astype(np.intp))
-        self._recipe, self._shift, self._progress, self._predict = recipe, shift, progress, predict
+        self._recipe, self._objective, self._progress, self._predict = recipe, objective, progress, predict
 
     @property
     def flat(self) -> bool:
         """Whether the last epochs brought nothing: time to stop."""
         return len(self.epochs) - self.best_epoch >= _PATIENCE
 
-    def logits(self, model: Any, x: Floats32) -> Floats:
-        """Logits without the effect of the class weights."""
-        return self._predict(model, x) - self._shift
+    def raw(self, model: Any, x: Floats32) -> Floats:
+        """Raw outputs without the effect of the class weights, (n, outputs)."""
+        return self._objective.raw(self._predict(model, x))
 
     def callback(self, keras: Any) -> Any:
         """A Keras callback that adds a point at the end of each epoch."""
@@ -98,19 +105,19 @@ class Curve:
 
     def add(self, model: Any) -> None:
         """Measure the model at the end of an epoch."""
-        tune = self.logits(model, self._tune.x)
-        train = self.logits(model, self._train.x[self._sample])
+        tune = self.raw(model, self._tune.x)
+        train = self.raw(model, self._train.x[self._sample])
         point = Epoch(
             epoch=len(self.epochs) + 1,
-            train_log_loss=log_loss(self._train.y[self._sample], train),
-            tune_log_loss=log_loss(self._tune.y, tune),
-            tune_auc=auc(self._tune.y, tune),
+            train_loss=self._objective.mean_loss(self._train.y[self._sample], train),
+            tune_loss=self._objective.mean_loss(self._tune.y, tune),
+            tune_auc=tune_auc(self._objective, self._tune.y, tune),
         )
-        if not self.epochs or point.tune_log_loss < min(epoch.tune_log_loss for epoch in self.epochs):
+        if not self.epochs or point.tune_loss < min(epoch.tune_loss for epoch in self.epochs):
             self.best_epoch, self.best_weights = point.epoch, model.get_weights()
         self.epochs.append(point)
         ranking = "" if point.tune_auc is None else f"  AUC tune {point.tune_auc:.4f}"
         self._progress(
-            f"epoch {point.epoch}/{self._recipe.epochs}  log loss train {point.train_log_loss:.4f} "
-            f"tune {point.tune_log_loss:.4f}{ranking}"
+            f"epoch {point.epoch}/{self._recipe.epochs}  {self._objective.loss_title} train {point.train_loss:.4f} "
+            f"tune {point.tune_loss:.4f}{ranking}"
         )

@@ -10,22 +10,26 @@ import numpy as np
 from sluice.arrays import Floats32
 from sluice.errors import BadArtifact
 from sluice.models.runtime import LiteRTScorer
-from sluice.targets.probabilities import sigmoid
 from sluice.training.determinism import quiet_stderr
+from sluice.training.objective import Objective
 
 _TOLERANCE = 1e-4
 _TOLERANCE_INT8 = 0.1
-"""Largest difference of a probability between the model and its file: rounding of float32, and of int8."""
+"""
+Largest difference of a prediction between the model and its file, of probabilities as it is, of values as a part of how
+far they lie apart: rounding of float32, and of int8.
+"""
 
 
-def export_litert(model: Any, rows: Floats32, name: str, *, int8: bool = False) -> bytes:
+def export_litert(model: Any, rows: Floats32, name: str, objective: Objective, *, int8: bool = False) -> bytes:
     """
-    The model as a ``.tflite`` file with float input (n, width) and float output (n, 1).
+    The model as a ``.tflite`` file with float input (n, width) and float output (n, outputs).
 
     Args:
-        model: from either Keras; its output is a logit.
+        model: from either Keras; it gives raw outputs.
         rows: encoded rows to compare both on, float32, shape (n, width).
         name: how messages call it.
+        objective: says what raw outputs predict.
         int8: make use of the scales of a quantization-aware model.
 
     Raises:
@@ -40,10 +44,10 @@ def export_litert(model: Any, rows: Floats32, name: str, *, int8: bool = False) 
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     with warnings.catch_warnings(action="ignore"), quiet_stderr():  # it asks for statistics that the model has
         data = bytes(converter.convert())
-        after = LiteRTScorer(data).scores(rows)
-    before = sigmoid(np.asarray(model(rows, training=False))[:, 0].astype(np.float64))
+        after = objective.target.link(LiteRTScorer(data).raw(rows))
+    before = objective.target.link(np.asarray(model(rows, training=False)).astype(np.float64))
     apart = float(np.abs(before - after).max())
-    if apart > (_TOLERANCE_INT8 if int8 else _TOLERANCE):
+    if not (np.abs(before - after) <= objective.allowed(before, _TOLERANCE_INT8 if int8 else _TOLERANCE)).all():
         raise BadArtifact(f"{name}.tflite", f"answers {apart:.2g} apart from its model", "convert it another way")
     return data
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 from pydantic import ValidationError
 
@@ -26,12 +27,12 @@ _IDENTITY = ("example_id", "event_time", "split")
 @dataclass(frozen=True, eq=False)
 class EncodedSplit:
     """
-    One split as a network takes it.
+    One split as a model takes it.
 
     Attributes:
         ids: (n,) example ids.
         x: float32, shape (n, width).
-        y: float32, shape (n,), 0 or 1.
+        y: float32, shape (n,) or (n, k): the target's codes of the labels.
     """
 
     ids: pl.Series
@@ -91,11 +92,11 @@ def as_trained(cells: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
     return _transform(cells, recipe.transform, "transform", (), pl.lit(value=True))
 
 
-def encoded_splits(frame: pl.DataFrame, encoder: Encoder) -> dict[str, EncodedSplit]:
+def encoded_splits(frame: pl.DataFrame, encoder: Encoder, target: TargetKind = BINARY) -> dict[str, EncodedSplit]:
     """Each split of a prepared frame, encoded."""
     parts = {name: frame.filter(pl.col("split") == name) for name in SPLITS}
     return {
-        name: EncodedSplit(part["example_id"], encoder.encode(part), part["label"].cast(pl.Float32).to_numpy())
+        name: EncodedSplit(part["example_id"], encoder.encode(part), target.codes(part["label"]).astype(np.float32))
         for name, part in parts.items()
     }
 

@@ -19,6 +19,7 @@ from sluice.tasks.recipe import Recipe
 from sluice.training.checkpoint import Checkpoint, CheckpointStore, identity_of
 from sluice.training.curve import Curve
 from sluice.training.frame import EncodedSplit
+from sluice.training.objective import Objective
 from sluice.training.steps import Steps
 
 PREEMPTED = 175
@@ -41,7 +42,7 @@ def train_in_steps(
     strategy: Any,
     train: EncodedSplit,
     recipe: Recipe,
-    weight: float,
+    objective: Objective,
     build: Callable[[Any], Any],
     curve: Curve,
     plan: CheckpointPlan,
@@ -54,7 +55,7 @@ def train_in_steps(
         strategy: a ``tf.distribute`` strategy.
         train: rows to learn from; what is left over after an epoch's last whole batch sits that epoch out.
         recipe: the batch over all devices, the epochs, the seed.
-        weight: the positive class's.
+        objective: what is minimized.
         build: makes the model of ``keras``.
         curve: measures each epoch.
         plan: where checkpoints go, and how often.
@@ -63,7 +64,7 @@ def train_in_steps(
         BadInput: the batch cannot be shared equally, or the checkpoint is of another training.
         SystemExit: with code ``PREEMPTED``, on SIGTERM here or at another worker, or when another worker was lost.
     """
-    steps = Steps(keras, strategy, train, recipe, weight, build)
+    steps = Steps(keras, strategy, train, recipe, objective, build)
     identity = identity_of(recipe, train)
     step = _resume(steps, curve, plan, identity)
     flat = curve.flat

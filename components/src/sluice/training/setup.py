@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from pydantic import AliasChoices, Field
+
+from sluice.arrays import Floats
 from sluice.documents.model import FrozenDocument
 from sluice.errors import BadInput
 from sluice.training.checkpoint import CheckpointStore
@@ -19,14 +22,28 @@ class TrainingRecord(FrozenDocument):
     """Epochs that were run; of trees, rounds."""
     best_epoch: int
     """The one whose weights were kept, from 1."""
-    tune_log_loss: float
+    loss: str = "log_loss"
+    """How the target calls what ``tune_loss`` and the curves are; documents of before know log loss alone."""
+    tune_loss: float = Field(validation_alias=AliasChoices("tune_loss", "tune_log_loss"))
     tune_auc: float | None
-    temperature: float
-    """The logit was divided by it (Guo et al. 2017, "On Calibration of Modern Neural Networks", section 4.2)."""
+    temperature: float | tuple[float, ...]
+    """Logits were divided by it, or each by its own (Guo et al. 2017, "On Calibration of Modern Neural Networks",
+    section 4.2); 1 where outputs are none."""
     positive_weight: float
     parameters: int
     width: int
     history: tuple[Epoch, ...]
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """What a run shows of it, by name."""
+        return {"epochs": self.epochs, f"tune_{self.loss}": self.tune_loss}
+
+
+def temperature_of(divisors: Floats) -> float | tuple[float, ...]:
+    """One number where all (outputs,) are the same."""
+    numbers = tuple(float(number) for number in divisors)
+    return numbers[0] if len(set(numbers)) == 1 else numbers
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from sluice.errors import BadInput
 from sluice.tasks.recipe import Recipe
 from sluice.training.checkpoint import Arrays
 from sluice.training.frame import EncodedSplit
-from sluice.training.objective import weighted_losses
+from sluice.training.objective import Objective
 
 _WEIGHT_DECAY = 0.01
 
@@ -34,7 +34,13 @@ class Steps:
     """
 
     def __init__(
-        self, keras: Any, strategy: Any, train: EncodedSplit, recipe: Recipe, weight: float, build: Callable[[Any], Any]
+        self,
+        keras: Any,
+        strategy: Any,
+        train: EncodedSplit,
+        recipe: Recipe,
+        objective: Objective,
+        build: Callable[[Any], Any],
     ) -> None:
         """
         Raises BadInput where the batch cannot be shared equally.
@@ -44,7 +50,7 @@ class Steps:
             strategy: where to.
             train: rows to learn from.
             recipe: the global batch, the epochs, the seed.
-            weight: the positive class's.
+            objective: what is minimized.
             build: makes the model of ``keras``; a chain of layers.
         """
         import tensorflow as tf
@@ -55,7 +61,7 @@ class Steps:
         if rest:
             rule = f"of {self._batch} rows cannot be shared equally by {strategy.num_replicas_in_sync} devices"
             raise BadInput("recipe batch_size", rule, "choose a multiple of the devices")
-        self._weight = weight
+        self._objective = objective
         self.an_epoch = len(train.y) // self._batch
         self.in_all = self.an_epoch * recipe.epochs
         with strategy.scope():
@@ -101,7 +107,7 @@ class Steps:
         """
         import tensorflow as tf
 
-        x, y = tf.constant(self._train.x), tf.constant(self._train.y)
+        x, y = tf.constant(self._train.x), tf.constant(self._objective.in_units(self._train.y))
         epoch, over = divmod(first, self.an_epoch)
         replicas = self._batch // self._share // place.num_input_pipelines
         mine = tf.range(replicas, dtype=tf.int64) + place.input_pipeline_id * replicas
@@ -135,13 +141,13 @@ class Steps:
 
         x, y, step, offset = batch
         with tf.GradientTape() as tape:
-            logits = self._forward(x, step, offset)[:, 0]
-            loss = tf.reduce_sum(weighted_losses(tf, y, logits, self._weight)) / self._batch
+            losses = self._objective.weighted_losses(self._keras.ops, y, self._forward(x, step, offset))
+            loss = tf.reduce_sum(losses) / self._batch
         variables = self.model.trainable_variables
         self._optimizer.apply(tape.gradient(loss, variables), variables)
 
     def _forward(self, x: Any, step: Any, offset: Any) -> Any:
-        """The model's logits; which units dropout silences depends on seed, step and place in the global batch."""
+        """The model's outputs; which units dropout silences depends on seed, step and place in the global batch."""
         import tensorflow as tf
 
         layers = [layer for layer in self.model.layers if not isinstance(layer, self._keras.layers.InputLayer)]

@@ -32,8 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.environ.update(cluster_variables(os.environ))
         distribution = Distribution(kind=options.distribution, model_shards=options.model_shards)
         setup = TrainingSetup(distribution, options.checkpoints, options.every)
-        keys = load_task(options.task).baseline_keys
-        train_teacher(options.frame, _recipe(options.recipe), options.out, keys, setup=setup)
+        task, recipe = load_task(options.task), _recipe(options.recipe)
+        train_teacher(options.frame, recipe, options.out, task.baseline_keys, setup=setup, target=task.target)
     except SluiceError as error:
         sys.stderr.write(f"sluice: {error}\n")
         return error.exit_code

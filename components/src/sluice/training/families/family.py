@@ -21,6 +21,7 @@ from sluice.models.runtime import FormatName
 from sluice.tasks.recipe import Recipe
 from sluice.training.curve import LinePrinter
 from sluice.training.frame import EncodedSplit
+from sluice.training.objective import Objective
 from sluice.training.setup import TrainingRecord, TrainingSetup
 
 ENCODER, SPEC = "encoder.json", "spec.json"
@@ -50,8 +51,8 @@ class ModelFile:
 class Teacher(Protocol):
     """A trained model that students learn from, and that may ship itself."""
 
-    def logits(self, x: Floats32) -> Floats:
-        """Raw outputs of encoded rows, float64, shape (n,)."""
+    def raw(self, x: Floats32) -> Floats:
+        """Raw outputs of encoded rows, float64, shape (n, outputs)."""
 
     def model_file(self, rows: Floats32, name: str) -> ModelFile:
         """
@@ -78,6 +79,7 @@ class Family(ABC):
         splits: Mapping[str, EncodedSplit],
         encoder: Encoder,
         recipe: Recipe,
+        objective: Objective,
         progress: LinePrinter,
         setup: TrainingSetup,
         out: Path | None,
@@ -90,7 +92,7 @@ class Family(ABC):
         """
 
     @abstractmethod
-    def restore(self, directory: Path, recipe: Recipe, encoder: Encoder) -> Teacher:
+    def restore(self, directory: Path, recipe: Recipe, encoder: Encoder, objective: Objective) -> Teacher:
         """The model that ``train`` wrote; raises BadArtifact where the files are not what it wrote."""
 
 

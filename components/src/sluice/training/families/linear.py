@@ -1,4 +1,4 @@
-"""A linear model of the encoded columns: logistic regression, on bins too, so piecewise linear in each number."""
+"""A linear model of the encoded columns, bins too: piecewise linear in each number. Of classes, logistic regression."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class LinearSettings(FrozenDocument):
 
 
 def build(keras: Any, inputs: NetworkInputs, spec: NetworkSpec) -> Any:
-    """The logits."""
+    """Raw outputs."""
     ridge = keras.regularizers.L2(spec.settings["ridge"])
     return keras.layers.Dense(inputs.outputs, kernel_regularizer=ridge, name="logit")(inputs.everything)
 

@@ -14,7 +14,7 @@ class MlpSettings(FrozenDocument):
 
 
 def build(keras: Any, inputs: NetworkInputs, spec: NetworkSpec) -> Any:
-    """The logits."""
+    """Raw outputs."""
     x = inputs.everything
     for layer in hidden_layers(keras, spec.hidden, spec.dropout, spec.precision):
         x = layer(x)

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 from pydantic import BaseModel
 
@@ -18,21 +17,14 @@ from sluice.errors import BadArtifact, BadInput, SluiceError, one_line
 from sluice.features.manifest import FeatureManifest
 from sluice.models.encoder import Encoder, fit_encoder
 from sluice.tasks.recipe import Recipe, Setting
-from sluice.training.curve import Curve, LinePrinter, auc, forward_logits, predicted_logits
+from sluice.training.curve import Curve, LinePrinter, forward, predicted, tune_auc
 from sluice.training.determinism import on_jax, start_distributed, start_jax, start_tensorflow
 from sluice.training.export import export_litert, kernel_sparsity
 from sluice.training.families.family import SPEC, Family, ModelFile, Teacher, require_one_go, settings_of
 from sluice.training.frame import EncodedSplit
 from sluice.training.loop import CheckpointPlan, train_in_steps
-from sluice.training.objective import (
-    OUTPUTS,
-    best_temperature,
-    class_weights,
-    log_loss,
-    network_loss,
-    positive_weight,
-)
-from sluice.training.setup import TrainingRecord, TrainingSetup
+from sluice.training.objective import Objective, fold, start_from
+from sluice.training.setup import TrainingRecord, TrainingSetup, temperature_of
 from sluice.training.steps import optimizer_for
 
 WEIGHTS = "teacher.weights.h5"
@@ -79,7 +71,7 @@ class NetworkSpec:
 
 
 Build = Callable[[Any, NetworkInputs, NetworkSpec], Any]
-"""``build(keras, inputs, spec)`` returns the logits, shape (n, inputs.outputs), of a Dense layer that ends it."""
+"""``build(keras, inputs, spec)`` returns raw outputs, shape (n, inputs.outputs), of a Dense layer that ends it."""
 
 
 class NetworkFamily(Family):
@@ -111,76 +103,80 @@ class NetworkFamily(Family):
         splits: Mapping[str, EncodedSplit],
         encoder: Encoder,
         recipe: Recipe,
+        objective: Objective,
         progress: LinePrinter,
         setup: TrainingSetup,
         out: Path | None,
     ) -> TrainingRecord:
         """As of ``Family``; the weights go into ``teacher.weights.h5``."""
         train, tune = splits["train"], splits["tune"]
-        weight = positive_weight(train.y)
-        shift = float(np.log(weight))
-        predict = forward_logits if setup.in_steps else predicted_logits
-        curve = Curve(dict(splits), recipe, shift, progress, predict)
-        build = partial(self.model, encoder=encoder, recipe=recipe)
+        predict = forward if setup.in_steps else predicted
+        curve = Curve(dict(splits), recipe, objective, progress, predict)
+        build = partial(self.model, encoder=encoder, recipe=recipe, objective=objective)
         in_training = partial(build, precision=recipe.precision)
         if setup.in_steps and not on_jax():
             keras, strategy = start_distributed(recipe.seed, setup.distribution)
             plan = CheckpointPlan(setup.store, setup.every, setup.chief)
-            train_in_steps(keras, strategy, train, recipe, weight, in_training, curve, plan)
+            train_in_steps(keras, strategy, train, recipe, objective, in_training, curve, plan)
         else:
             keras = _start_keras(recipe, setup)
-            _fit_whole(keras, train, recipe, weight, in_training, curve)
+            _fit_whole(keras, train, recipe, objective, in_training, curve)
         model = build(keras)
         model.set_weights(curve.best_weights)
-        temperature = best_temperature(tune.y, curve.logits(model, tune.x))
-        _calibrate(model, shift, temperature)
+        temperatures = objective.temperatures(tune.y, curve.raw(model, tune.x))
+        fold(model, objective.shift, temperatures / objective.spread)
         if out is not None:
             model.save_weights(out / WEIGHTS)
             write_json(out / SPEC, {"family": recipe.family, "width": encoder.width})
-        logits = predict(model, tune.x)
+        raw = predict(model, tune.x)
         return TrainingRecord(
             epochs=len(curve.epochs),
             best_epoch=curve.best_epoch,
-            tune_log_loss=log_loss(tune.y, logits),
-            tune_auc=auc(tune.y, logits),
-            temperature=temperature,
-            positive_weight=weight,
+            loss=objective.loss_name,
+            tune_loss=objective.mean_loss(tune.y, raw),
+            tune_auc=tune_auc(objective, tune.y, raw),
+            temperature=temperature_of(temperatures),
+            positive_weight=objective.weight,
             parameters=model.count_params(),
             width=encoder.width,
             history=tuple(curve.epochs),
         )
 
-    def restore(self, directory: Path, recipe: Recipe, encoder: Encoder) -> Teacher:
+    def restore(self, directory: Path, recipe: Recipe, encoder: Encoder, objective: Objective) -> Teacher:
         """As of ``Family``."""
-        model = self.model(start_tensorflow(recipe.seed), encoder=encoder, recipe=recipe)
+        model = self.model(start_tensorflow(recipe.seed), encoder=encoder, recipe=recipe, objective=objective)
         weights = directory / WEIGHTS
         try:
             model.load_weights(weights)
         except (OSError, ValueError, KeyError) as error:
             rule = f"cannot be loaded ({one_line(error)})"
             raise BadArtifact(str(weights), rule, "train the teacher again") from error
-        return _Network(model)
+        return _Network(model, objective)
 
-    def model(self, keras: Any, *, encoder: Encoder, recipe: Recipe, precision: str = "float32") -> Any:
+    def model(
+        self, keras: Any, *, encoder: Encoder, recipe: Recipe, objective: Objective, precision: str = "float32"
+    ) -> Any:
         """
         The untrained network.
 
         Raises:
-            BadInput: the function raises, or returns something else than the logits of a Dense layer.
+            BadInput: the function raises, or returns something else than the raw outputs of a Dense layer.
         """
         features = keras.layers.Input((encoder.width,), name="features")
         spec = self._spec(recipe, precision)
         thing = f"recipe {recipe.name!r}: function of family {recipe.family!r}"
         try:
-            logits = self._build(keras, _inputs(keras, features, encoder), spec)
-            _check_shape(logits, thing)
-            model = keras.Model(features, logits, name="teacher")
+            inputs = _inputs(keras, features, encoder, objective.outputs)
+            outputs = self._build(keras, inputs, spec)
+            _check_shape(outputs, inputs.outputs, thing)
+            model = keras.Model(features, outputs, name="teacher")
         except SluiceError:
             raise
         except Exception as error:  # a user's function may raise anything
             rule = f"raised {type(error).__name__}: {one_line(error, 200)}"
-            raise BadInput(thing, rule, "let build(keras, inputs, spec) return the logits") from error
-        _check_end(keras, model, logits, thing)
+            raise BadInput(thing, rule, "let build(keras, inputs, spec) return raw outputs") from error
+        _check_end(keras, model, outputs, thing)
+        start_from(model, objective.start)
         return model
 
     def _spec(self, recipe: Recipe, precision: str) -> NetworkSpec:
@@ -191,39 +187,39 @@ class NetworkFamily(Family):
 class _Network:
     """A trained network, as students learn from it."""
 
-    def __init__(self, model: Any) -> None:
-        self._model = model
+    def __init__(self, model: Any, objective: Objective) -> None:
+        self._model, self._objective = model, objective
 
-    def logits(self, x: Floats32) -> Floats:
-        return predicted_logits(self._model, x)
+    def raw(self, x: Floats32) -> Floats:
+        return predicted(self._model, x)
 
     def model_file(self, rows: Floats32, name: str) -> ModelFile:
-        data = export_litert(self._model, rows, name)
+        data = export_litert(self._model, rows, name, self._objective)
         return ModelFile("litert", data, self._model.count_params(), kernel_sparsity(self._model))
 
 
-def _inputs(keras: Any, features: Any, encoder: Encoder) -> NetworkInputs:
+def _inputs(keras: Any, features: Any, encoder: Encoder, outputs: int) -> NetworkInputs:
     categories = {name: features[:, place] for name, place in encoder.one_hot.items()}
     blocks: dict[str, dict[str, Any]] = {"tensor": {}, "text": {}}
     for place, code in encoder.blocks:
         # Not a layer of Reshape: it would ask for the number of rows, which LiteRT then knows only once it has run.
         blocks.setdefault(code.kind, {})[code.name] = keras.ops.reshape(features[:, place], (-1, *code.row_shape))
     numbers = features[:, : encoder.numbers]
-    return NetworkInputs(features, numbers, categories, OUTPUTS, blocks["tensor"], blocks["text"])
+    return NetworkInputs(features, numbers, categories, outputs, blocks["tensor"], blocks["text"])
 
 
-def _check_shape(logits: Any, thing: str) -> None:
-    shape = getattr(logits, "shape", None)
-    if shape is None or tuple(shape) != (None, OUTPUTS):
-        answer = f"shape {tuple(shape)}" if shape is not None else f"a {type(logits).__name__}"
-        rule = f"returned {answer}, need a Keras tensor of shape (None, {OUTPUTS})"
+def _check_shape(outputs: Any, due: int, thing: str) -> None:
+    shape = getattr(outputs, "shape", None)
+    if shape is None or tuple(shape) != (None, due):
+        answer = f"shape {tuple(shape)}" if shape is not None else f"a {type(outputs).__name__}"
+        rule = f"returned {answer}, need a Keras tensor of shape (None, {due})"
         raise BadInput(thing, rule, "end it with keras.layers.Dense(inputs.outputs)")
 
 
-def _check_end(keras: Any, model: Any, logits: Any, thing: str) -> None:
-    """The class weights' shift and the temperature are folded into the last layer."""
+def _check_end(keras: Any, model: Any, outputs: Any, thing: str) -> None:
+    """The class weights' shift, the labels' unit and the temperature are folded into the last layer."""
     last = model.layers[-1]
-    dense = isinstance(last, keras.layers.Dense) and last.use_bias and last.output is logits
+    dense = isinstance(last, keras.layers.Dense) and last.use_bias and last.output is outputs
     if not dense or last.activation is not keras.activations.linear:
         rule = f"ends with {type(last).__name__} {last.name!r}, need a Dense with bias and without activation"
         raise BadInput(thing, rule, "end it with keras.layers.Dense(inputs.outputs)")
@@ -238,23 +234,24 @@ def _start_keras(recipe: Recipe, setup: TrainingSetup) -> Any:
 
 
 def _fit_whole(
-    keras: Any, train: EncodedSplit, recipe: Recipe, weight: float, build: Callable[[Any], Any], curve: Curve
+    keras: Any, train: EncodedSplit, recipe: Recipe, objective: Objective, build: Callable[[Any], Any], curve: Curve
 ) -> None:
     """Keras's own loop: one process, from the first epoch to the last."""
     rows = _shared_equally(keras, len(train.y), recipe)
     model = build(keras)
     model.compile(
         optimizer=optimizer_for(keras, recipe, rows),
-        loss=network_loss(keras),
+        loss=partial(objective.network_loss, keras.ops),
         steps_per_execution=min(50, max(1, rows // recipe.batch_size)),
         jit_compile=on_jax(),  # else JAX runs operation by operation; TensorFlow's CPU kernels are as fast without
     )
+    weights = objective.row_weights(train.y)
     model.fit(
         train.x[:rows],
-        train.y[:rows],
+        objective.in_units(train.y[:rows]),
+        sample_weight=None if weights is None else weights[:rows],
         epochs=recipe.epochs,
         batch_size=recipe.batch_size,
-        class_weight=class_weights(weight),
         verbose=0,
         callbacks=[curve.callback(keras)],
     )
@@ -268,15 +265,3 @@ def _shared_equally(keras: Any, rows: int, recipe: Recipe) -> int:
         rule = f"of {recipe.batch_size} rows cannot be shared equally by {devices} devices"
         raise BadInput("recipe batch_size", rule, "choose a multiple of the devices")
     return rows - rows % devices
-
-
-def _calibrate(model: Any, shift: float, temperature: float) -> None:
-    """
-    Fold ``(logit - shift) / temperature`` into the last layer.
-
-    ``shift`` is the log of the positive class's weight (``sluice.training.objective.positive_weight``).
-    """
-    kernel, bias = model.layers[-1].get_weights()
-    model.layers[-1].set_weights(
-        [kernel / np.float32(temperature), (bias - np.float32(shift)) / np.float32(temperature)]
-    )

@@ -1,7 +1,7 @@
 """
 Gradient-boosted trees (XGBoost), on numbers as they are: missing is NaN, strings are one-hot.
 
-They need no calibration: rows have no class weights, so the log loss that they minimize is that of probabilities, and
+They need no calibration: rows have no class weights, so the loss that they minimize is the target's, and
 stopping early on split tune is what keeps them from being too sure of themselves in the months that follow.
 """
 
@@ -23,10 +23,10 @@ from sluice.models.trees.export import checked_export
 from sluice.models.trees.xgboost_json import read_xgboost
 from sluice.tasks.recipe import Recipe
 from sluice.training.boosting import TreeSettings, boost, margins, xgboost_library
-from sluice.training.curve import Epoch, LinePrinter, auc
+from sluice.training.curve import Epoch, LinePrinter, tune_auc
 from sluice.training.families.family import SPEC, Family, ModelFile, Teacher, require_one_go, settings_of
 from sluice.training.frame import EncodedSplit
-from sluice.training.objective import log_loss
+from sluice.training.objective import Objective
 from sluice.training.setup import TrainingRecord, TrainingSetup
 
 BOOSTER = "booster.json"
@@ -52,24 +52,26 @@ class TreesFamily(Family):
         splits: Mapping[str, EncodedSplit],
         encoder: Encoder,
         recipe: Recipe,
+        objective: Objective,
         progress: LinePrinter,
         setup: TrainingSetup,  # noqa: ARG002  checked: one process that keeps nothing
         out: Path | None,
     ) -> TrainingRecord:
         """As of ``Family``; the trees go into ``booster.json``."""
         train, tune = splits["train"], splits["tune"]
-        booster, losses = boost(train, tune, settings_of(TreeSettings, recipe), recipe.seed, progress)
+        booster, losses = boost(train, tune, settings_of(TreeSettings, recipe), objective, recipe.seed, progress)
         document = bytes(booster.save_raw("json"))
         if out is not None:
             write_bytes(out / BOOSTER, document)
             spec = {"family": recipe.family, "width": encoder.width, "booster": digest_of_bytes(document)}
             write_json(out / SPEC, spec)
-        logits = margins(booster, tune.x)
+        raw = margins(booster, tune.x)
         return TrainingRecord(
             epochs=len(losses["tune"]),
             best_epoch=booster.num_boosted_rounds(),
-            tune_log_loss=log_loss(tune.y, logits),
-            tune_auc=auc(tune.y, logits),
+            loss=objective.loss_name,
+            tune_loss=objective.mean_loss(tune.y, raw),
+            tune_auc=tune_auc(objective, tune.y, raw),
             temperature=1.0,
             positive_weight=1.0,
             parameters=_parameters(document),
@@ -77,7 +79,7 @@ class TreesFamily(Family):
             history=_history(losses),
         )
 
-    def restore(self, directory: Path, recipe: Recipe, encoder: Encoder) -> Teacher:  # noqa: ARG002
+    def restore(self, directory: Path, recipe: Recipe, encoder: Encoder, objective: Objective) -> Teacher:  # noqa: ARG002
         """As of ``Family``; XGBoost ends the process on a document that it cannot read, so it gets no other."""
         path = directory / BOOSTER
         try:
@@ -101,7 +103,7 @@ class _Trees:
         self._document = document
         self._booster = xgboost_library().Booster(model_file=bytearray(document))
 
-    def logits(self, x: Floats32) -> Floats:
+    def raw(self, x: Floats32) -> Floats:
         return margins(self._booster, x)
 
     def model_file(self, rows: Floats32, name: str) -> ModelFile:  # noqa: ARG002  its only name is the bundle's
@@ -109,14 +111,12 @@ class _Trees:
         return ModelFile("onnx", data, _parameters(self._document), beside={BOOSTER: self._document})
 
 
-def _history(losses: Mapping[str, list[float]]) -> tuple[Epoch, ...]:
+def _history(losses: Mapping[str, Floats]) -> tuple[Epoch, ...]:
     """At most ``_POINTS`` rounds, the best one and the last among them."""
     tune = losses["tune"]
     evenly = np.linspace(0, len(tune) - 1, min(len(tune), _POINTS - 1)).astype(int)
     points = sorted({*evenly.tolist(), int(np.argmin(tune))})
-    return tuple(
-        Epoch(epoch=at + 1, train_log_loss=losses["train"][at], tune_log_loss=tune[at], tune_auc=None) for at in points
-    )
+    return tuple(Epoch(epoch=at + 1, train_loss=float(losses["train"][at]), tune_loss=float(tune[at])) for at in points)
 
 
 def _parameters(document: bytes) -> int:

@@ -23,7 +23,7 @@ class WideAndDeepSettings(FrozenDocument):
 
 
 def build(keras: Any, inputs: NetworkInputs, spec: NetworkSpec) -> Any:
-    """The logits. A product with a one-hot code picks a row: Dense without bias is the embedding."""
+    """Raw outputs. A product with a one-hot code picks a row: Dense without bias is the embedding."""
     layers, units = keras.layers, spec.settings["embedding"]
     strings = inputs.categories.items()
     embedded = [layers.Dense(units, use_bias=False, name=f"embedding_{name}")(code) for name, code in strings]

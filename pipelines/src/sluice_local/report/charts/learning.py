@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from sluice.charts import GUIDE, NOTE, Specification, channel, chart, mark
 from sluice_local.report.charts import Section, chart_of
 from sluice_local.report.inputs import ReportChapter
+
+_TITLES = {"log_loss": "log loss (nats)"}
 
 
 @chart_of(Section.LEARNING, 440)
@@ -14,24 +17,34 @@ def loss(chapter: ReportChapter, width: int) -> Iterator[Specification]:
     """
     Loss after each pass over the data: lower is better, and tune rising while train falls would be learning by heart.
     """
-    return _curves(chapter, "log_loss", "log loss (nats)", width)
+    name = str((chapter.history or {}).get("loss", "log_loss"))
+    return _curves(chapter, ("loss", "log_loss"), _TITLES.get(name, name), width)
 
 
 @chart_of(Section.LEARNING, 440)
 def ranking(chapter: ReportChapter, width: int) -> Iterator[Specification]:
     """Ranking quality after each pass: 0.5 is guessing, 1 is perfect."""
-    return _curves(chapter, "auc", "AUC", width)
+    return _curves(chapter, ("auc",), "AUC", width)
 
 
-def _curves(chapter: ReportChapter, metric: str, title: str, width: int) -> Iterator[Specification]:
-    """``train_`` and ``tune_`` of a metric by epoch, and the epoch whose weights were kept."""
-    history, points, names = chapter.history or {}, [], []
+def _values(history: dict[str, Any], keys: Sequence[str]) -> Iterator[tuple[int, float]]:
+    """Epochs and values, by the first of the keys that a point has."""
+    for row in history.get("history") or ():
+        value = next((row[key] for key in keys if row.get(key) is not None), None)
+        if value is not None:
+            yield row["epoch"], value
+
+
+def _curves(chapter: ReportChapter, metrics: Sequence[str], title: str, width: int) -> Iterator[Specification]:
+    """``train_`` and ``tune_`` of a metric by epoch, under any of its names, and the epoch whose weights were kept."""
+    history: dict[str, Any] = chapter.history or {}
+    points: list[dict[str, Any]] = []
+    names: list[dict[str, Any]] = []
     for split, above in (("train", 7), ("tune", -7)):
-        epochs = [row for row in history.get("history") or () if row.get(f"{split}_{metric}") is not None]
-        for row in epochs:
-            value, colour = row[f"{split}_{metric}"], f"var(--{split})"
-            hint = f"epoch {row['epoch']}, {split}: {value:.4f}"
-            points.append({"epoch": row["epoch"], "value": value, "split": split, "colour": colour, "hint": hint})
+        epochs = list(_values(history, [f"{split}_{metric}" for metric in metrics]))
+        for epoch, value in epochs:
+            hint = f"epoch {epoch}, {split}: {value:.4f}"
+            points.append({"epoch": epoch, "value": value, "split": split, "colour": f"var(--{split})", "hint": hint})
         end = {"align": "left", "dx": 8, "dy": above, "fontWeight": 600}
         names += [mark("text", end, points[-1:], text="split")] if epochs else []
     if not points:
