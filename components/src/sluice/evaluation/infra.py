@@ -23,7 +23,7 @@ from sluice.models.request import MAX_BODY_BYTES, columns_of
 from sluice.targets.kind import AnswerField
 
 TOLERANCE = 1e-6
-"""Largest absolute difference between a served and an offline probability."""
+"""Largest difference between a served and an offline number, of what lies beyond 1 as a part of the column's largest."""
 _ROWS = 32
 _LATENCY_REQUESTS = 200
 _READY_TIMEOUT_S = 300.0
@@ -236,7 +236,7 @@ def _bad_requests(connection: http.client.HTTPConnection, path: str, row: dict[s
 def _difference(scores: Floats, expected: Floats) -> float:
     if len(scores) != len(expected):
         raise BadInput("the server", f"gave {len(scores)} answers to {len(expected)} rows", "see server.log")
-    return float(np.max(np.abs(scores - expected) / np.maximum(1.0, np.abs(expected))))
+    return float(np.max(np.abs(scores - expected) / np.maximum(1.0, np.abs(expected).max(axis=0))))
 
 
 def _report(digest: str, rows: int, findings: dict[str, Any], stop_s: float) -> InfraReport:

@@ -15,7 +15,7 @@ from sluice.models.encoder import Encoder, fit_encoder, fit_raw_encoder
 from sluice.targets.kind import TargetKind
 from sluice.targets.predictions import prediction_column
 from sluice.targets.registry import BINARY
-from sluice.training.boosting import USUAL, boost, margins
+from sluice.training.boosting import USUAL, margins, unwatched_trees
 from sluice.training.frame import EncodedSplit, encoded_splits
 from sluice.training.loss_forms import LOSS_FORMS
 from sluice.training.objective import objective_of
@@ -100,7 +100,7 @@ def _trees(
 ) -> list[tuple[pl.Series, Floats]]:
     splits = encoded_splits(frame, fit_raw_encoder(frame.filter(split="train"), manifest), target)
     objective = objective_of(target, splits["train"].y)
-    booster, _ = boost(splits["train"], splits["tune"], USUAL, objective, seed, _unsaid)
+    booster = unwatched_trees(splits["train"], USUAL, objective, seed)
     return [(splits[name].ids, margins(booster, splits[name].x)) for name in splits if name != "train"]
 
 
@@ -108,10 +108,6 @@ def _rounded(predictions: Floats) -> Floats:
     """Without the bits that differ from machine to machine; what is above 0 stays above."""
     rounded = predictions.round(12)
     return np.where(rounded == 0, predictions, rounded)
-
-
-def _unsaid(_line: str) -> None:
-    """A baseline is no news."""
 
 
 def _design(part: EncodedSplit, encoder: Encoder) -> Floats:
