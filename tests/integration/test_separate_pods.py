@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from kfp import dsl
 
+from sluice.compression import student
 from sluice.gitops.writer import GitOps
+from sluice.models.bundle import load_bundle
 from sluice_steps.build_features import build_features
 from sluice_steps.bundle import bundle
 from sluice_steps.check import check
@@ -86,6 +88,15 @@ def _artifact(kind: Any, name: str, path: Path, metadata: dict[str, Any]) -> dsl
     return made
 
 
+def _policy(loss_margin: float, select_margin: float) -> str:
+    """The tiny task's, with rules about the loss of whichever kind."""
+    text = (ROOT / "tests/support/tiny_checkout/manifests/overlays/dev/gate-policy.yaml").read_text()
+    before, after = text.partition("select:\n")[0], text.partition("bootstrap:\n")[2]
+    chosen = f"select:\n  margin: {select_margin}\n  maximum_latency_p99_us: 50000\n"
+    judged = f"offline:\n  - {{metric: loss, role: guardrail, against: best-baseline, margin: {loss_margin}}}\n"
+    return before + chosen + judged + "bootstrap:\n" + after.replace("metric: log_loss", "metric: loss")
+
+
 def _begin(pods: Pods, **places: str) -> None:
     pods.values = {
         **dict.fromkeys(("policy", "gitops", "bundles", "now", "run", "source", "checkpoints", "record"), ""),
@@ -154,3 +165,41 @@ def test_a_training_needs_no_disk_but_its_own(
         assert f"sluice: Refused: {reason}" in capsys.readouterr().err
         assert json.loads((pods.stored("decision") / "decision.json").read_bytes())["verdict"] == "FAIL"
         assert pods.stored("verdict").read_text().startswith("# FAIL: refuse\n")
+
+
+@pytest.mark.parametrize(
+    ("task", "policy", "says"),
+    [
+        ("OUTCOME", _policy(0.1, 0.05), ("tune_log_loss", "probabilities")),
+        ("REVENUE", _policy(60.0, 10.0), ("tune_mse", "value")),
+    ],
+)
+def test_every_kind_of_target_goes_the_same_way(
+    task: str, policy: str, says: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert RECIPE
+    metric, answer = says
+    monkeypatch.setattr(student, "_STEPS_PER_EXECUTION", 2)
+    sizes = {"variants": ("teacher_f32", "student_int8"), "epochs": 8, "batch_size": 256, "learning_rate": 2e-2}
+    recipe = RECIPE.model_copy(update={"features": ("amount", "hour", "shop"), **sizes})
+    pods = Pods(tmp_path)
+    given = {"task": f"tests.support.kind_tasks:{task}", "recipe": recipe.model_dump_json(), "policy": policy}
+    _begin(pods, **given)
+    for step in (ingest, validate, build_features, train, compress, select, evaluate):
+        pods.run(step)
+    assert metric in pods._metadata["learning"]
+    peers = json.loads((pods.stored("evaluation") / "evaluation.json").read_bytes())["baselines"]
+    assert [peer["name"] for peer in peers][:2] == ["prior", "rate"]
+    assert pods.run(gate) == (True, "")
+    pods.values["digest"] = pods.run(bundle)
+    assert pods.run(infra_validate) == (True, "")
+    assert pods.run(release) == "not-released"
+    served = load_bundle(pods.stored("packed") / pods.values["digest"].replace(":", "-"))
+    predictions = served.predict({"amount": [20.0, 80.0], "hour": [9, 9], "shop": ["oak", "oak"]}).reshape(2, -1)
+    said = served.target.answer(predictions, None)[answer]
+    assert len(said) == 2
+    assert said[0] != said[1]
+    strict = policy.replace("role: guardrail, against: best-baseline, margin", "role: limit, limit")
+    strict = strict.replace("limit: 60.0", "limit: 1.0").replace("limit: 0.1}", "limit: 0.01}")
+    passed, reason = pods.run(gate, policy=strict)
+    assert (passed, "FAIL by rule limit loss: " in reason) == (False, True), reason

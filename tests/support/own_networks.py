@@ -45,4 +45,9 @@ def summed(keras: Any, inputs: Any, spec: Any) -> Any:
     return keras.layers.Add()([dense(1)(inputs.everything), dense(1)(inputs.numbers)])
 
 
+def single(keras: Any, inputs: Any, spec: Any) -> Any:
+    """Forgets that there may be several outputs."""
+    return keras.layers.Dense(1)(inputs.everything)
+
+
 NUMBER = 7
