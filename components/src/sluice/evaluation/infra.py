@@ -23,7 +23,7 @@ from sluice.models.request import MAX_BODY_BYTES, columns_of
 from sluice.targets.kind import AnswerField
 
 TOLERANCE = 1e-6
-"""Largest difference between a served and an offline number, of what lies beyond 1 as a part of the column's largest."""
+"""Largest difference of a served number to the offline one, as a part of the column's largest where that is over 1."""
 _ROWS = 32
 _LATENCY_REQUESTS = 200
 _READY_TIMEOUT_S = 300.0

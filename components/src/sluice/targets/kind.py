@@ -59,7 +59,7 @@ class AnswerField(NamedTuple):
 
 
 LossName = Literal["logistic", "softmax", "squared", "absolute", "pinball", "poisson"]
-"""Losses that models can be trained by: ``sluice.training.objective`` has each for Keras and for XGBoost."""
+"""Losses that models can be trained by: ``sluice.training.loss_forms`` has each for Keras and for XGBoost."""
 
 
 class TrainingLoss(NamedTuple):

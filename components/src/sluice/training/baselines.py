@@ -20,6 +20,9 @@ from sluice.training.frame import EncodedSplit, encoded_splits
 from sluice.training.loss_forms import LOSS_FORMS
 from sluice.training.objective import objective_of
 
+_MOST_TREES, _FEWEST_ROUNDS = 1000, 10
+"""Each round grows a tree for every output: with many classes there are fewer rounds, or a baseline takes hours."""
+
 
 def baseline_scores(
     frame: pl.DataFrame, manifest: FeatureManifest, keys: Sequence[str], seed: int, target: TargetKind = BINARY
@@ -100,7 +103,9 @@ def _trees(
 ) -> list[tuple[pl.Series, Floats]]:
     splits = encoded_splits(frame, fit_raw_encoder(frame.filter(split="train"), manifest), target)
     objective = objective_of(target, splits["train"].y)
-    booster = unwatched_trees(splits["train"], USUAL, objective, seed)
+    rounds = max(_FEWEST_ROUNDS, min(USUAL.rounds, _MOST_TREES // objective.outputs))
+    settings = USUAL.model_copy(update={"rounds": rounds})
+    booster = unwatched_trees(splits["train"], settings, objective, seed)
     return [(splits[name].ids, margins(booster, splits[name].x)) for name in splits if name != "train"]
 
 

@@ -20,7 +20,12 @@ _RIDGE = 1.0
 _ITERATIONS = 25
 _CONVERGED = 1e-8
 _MOST_ROWS = 30_000
-"""Rows, evenly spread, that models learn from which take many passes: they have far fewer coefficients."""
+_FEWEST_ROWS = 3_000
+_FEW_OUTPUTS = 10
+"""
+Rows, evenly spread, that models learn from which take many passes or have several outputs: they have far fewer
+coefficients. Beyond ten outputs rows become fewer as outputs become more, so that the work stays the same.
+"""
 _PASSES = 100
 _LARGEST_STEP = 3.0
 _LARGEST_LOG = 30.0
@@ -30,6 +35,8 @@ _NEAR = 1e-4
 
 def logistic(x: Floats, y: Floats, outputs: int, _loss: TrainingLoss) -> Floats:
     """Logistic regression of each column of labels (n, outputs) of 0 and 1."""
+    if outputs > 1:
+        x, y = _some(x, y, outputs)
     columns = [_newton(x, y[:, output], sigmoid, lambda p: p * (1 - p)) for output in range(outputs)]
     return np.stack(columns, axis=1).round(9)
 
@@ -47,14 +54,14 @@ def squared(x: Floats, y: Floats, _outputs: int, _loss: TrainingLoss) -> Floats:
     return np.asarray(np.linalg.solve(x.T @ x + np.diag(_ridge(x)), x.T @ y), np.float64).round(9)
 
 
-def quantiles(x: Floats, y: Floats, _outputs: int, loss: TrainingLoss) -> Floats:
+def quantiles(x: Floats, y: Floats, outputs: int, loss: TrainingLoss) -> Floats:
     """
     The median, or each quantile, of values (n, 1).
 
     By majorization (Hunter, Lange 2000, "Quantile regression via an MM algorithm"): weighted least squares, again and
     again, in which a residual r has the weight 1 / |r|.
     """
-    x, y = _some(x, y)
+    x, y = _some(x, y, outputs)
     columns = []
     for level in loss.quantiles or (0.5,):
         beta = np.zeros(x.shape[1])
@@ -76,7 +83,7 @@ def softmax(x: Floats, y: Floats, outputs: int, _loss: TrainingLoss) -> Floats:
     Half of the plain Gram matrix bounds the curvature of every class (Böhning 1992, "Multinomial logistic regression
     algorithm"), so one factorization serves all steps; momentum as of Nesterov.
     """
-    x, y = _some(x, y)
+    x, y = _some(x, y, outputs)
     ridge = _ridge(x)[:, np.newaxis]
     due = np.eye(outputs)[y[:, 0].astype(np.intp)]
     inverse = np.linalg.inv(x.T @ x / 2 + np.diag(ridge[:, 0]))
@@ -128,6 +135,7 @@ def _rate(logs: Floats) -> Floats:
     return np.exp(np.clip(logs, -_LARGEST_LOG, _LARGEST_LOG))
 
 
-def _some(x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    step = max(1, -(-len(x) // _MOST_ROWS))
+def _some(x: Floats, y: Floats, outputs: int) -> tuple[Floats, Floats]:
+    most = max(_FEWEST_ROWS, _MOST_ROWS * _FEW_OUTPUTS // max(outputs, _FEW_OUTPUTS))
+    step = max(1, -(-len(x) // most))
     return x[::step], y[::step]

@@ -25,7 +25,7 @@ _FINEST = 100 * _BITS
 """Labels whose spread is a smaller part of their size than this are not told apart by numbers of 32 bits."""
 _ROUNDINGS = 64
 """Roundings of a number of 32 bits that a model and its file may differ by, whatever its predictions."""
-_LARGEST = 1e15
+_LARGEST = 1e12
 """Squares of larger labels, and sums of them, leave 32 bits."""
 
 
