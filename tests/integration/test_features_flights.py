@@ -114,7 +114,7 @@ def test_feasts_own_join_gives_the_same_rows(built: Path, frame: pl.DataFrame, t
     shutil.copytree(built / "store" / "offline", tmp_path / "store" / "offline")
     feast = install_definitions(tmp_path / "repo", tmp_path / "store", frozenset())
     assert type(feast.provider.offline_store).__name__ == "DuckDBOfflineStore"
-    plan = plan_of(feast, WINTER.feature_service)
+    plan = plan_of(feast, WINTER.service)
     rows = frame.sample(400, seed=5, shuffle=True)
     names = [feature.name for feature in plan.features]
     assert historical(feast, plan, rows).equals(rows.select(names))

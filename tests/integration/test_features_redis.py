@@ -284,7 +284,7 @@ def test_a_lifetime_ends_online_and_offline_at_the_same_microsecond(
     (repo / "definitions.py").write_text(text)
     materialize(with_table(lambda rows: rows), repo, settings, _NOW, tables=True)
     with cluster_store(repo, settings) as feast:
-        reader = OnlineReader(feast, manifest_of(TASK, plan_of(feast, TASK.feature_service)))
+        reader = OnlineReader(feast, manifest_of(TASK, plan_of(feast, TASK.service)))
     path = FeatureHistory.at(TASK, repo, settings["SLUICE_FEATURES"])
     end = _NOW.replace(hour=0, minute=0) + timedelta(seconds=seconds)
     for moment, alive in ((end, True), (end + TICK, False)):

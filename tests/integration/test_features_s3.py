@@ -48,9 +48,9 @@ def test_history_from_s3_is_the_history_from_files(settings: dict[str, str], tmp
     local = publish_tables(TASK, tmp_path / "store", _REPO)
     rows = read_examples(_NOW - timedelta(days=9), _NOW).select("event_time", "shop", "amount", "hour")
     with cluster_store(_REPO, settings) as feast:
-        plan = plan_of(feast, TASK.feature_service)
+        plan = plan_of(feast, TASK.service)
         found = historical(feast, plan, rows)
-    assert found.equals(historical(local, plan_of(local, TASK.feature_service), rows))
+    assert found.equals(historical(local, plan_of(local, TASK.service), rows))
     assert found.height > 300
 
 

@@ -58,7 +58,7 @@ def _history(config: str, task: Task, repo: Path, root: Path, rows: pl.DataFrame
     environment = {"SLUICE_REDIS": "127.0.0.1:1", "SLUICE_FEATURES": str(root), "SPARK_MASTER": "local[2]"}
     with cluster_store(repo, environment, config) as feast:
         # An amount over the smallest float is infinite, which a training set may not have.
-        return historical(feast, plan_of(feast, task.feature_service), rows, served=True)
+        return historical(feast, plan_of(feast, task.service), rows, served=True)
 
 
 def _write(root: Path, tables: dict[str, pl.DataFrame]) -> None:
@@ -116,6 +116,7 @@ def test_a_slice_of_flights_has_the_same_history(tmp_path: Path) -> None:
     start, end = datetime(2013, 1, 1, 5, tzinfo=UTC), datetime(2013, 1, 20, 5, tzinfo=UTC)
     splits = Splits(start, end, end, end, end)
     task = dataclasses.replace(YEAR, splits=splits)
+    assert task.read_feature_tables
     _write(tmp_path, dict(task.read_feature_tables(start, end)))
     rows = task.read_examples(start, end).sample(250, seed=5, shuffle=True)
     duckdb = _history(CLUSTER, task, _FLIGHTS, tmp_path, rows)

@@ -68,7 +68,7 @@ def test_each_step_serves_models_that_are_there(bundles: dict[str, Bundle]) -> N
 def test_todays_features_feed_the_models(bundles: dict[str, Bundle], tmp_path: Path) -> None:
     """When this fails: ``python -m sluice_local.flights_quickstart``."""
     feast = install_definitions(FEATURE_REPO, tmp_path / "store", TASK.known_later)
-    plan = plan_of(feast, TASK.feature_service)
+    plan = plan_of(feast, TASK.service)
     assert {bundle.manifest.features.service_digest for bundle in bundles.values()} == {plan.digest}
 
 

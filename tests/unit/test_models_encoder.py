@@ -12,7 +12,8 @@ import pytest
 
 from sluice.errors import BadInput
 from sluice.features.manifest import Feature, FeatureManifest
-from sluice.models.encoder import CategoryCode, Encoder, NumericCode, RawCode, fit_encoder
+from sluice.models.codes import FeatureCode
+from sluice.models.encoder import CategoryCode, Encoder, NumericCode, fit_encoder
 
 ROWS = 5000
 
@@ -46,7 +47,7 @@ def encoder(train: pl.DataFrame) -> Encoder:
     return fit_encoder(train, manifest(**dtypes))
 
 
-def code(encoder: Encoder, name: str) -> NumericCode | RawCode | CategoryCode:
+def code(encoder: Encoder, name: str) -> FeatureCode:
     return next(column for column in encoder.columns if column.name == name)
 
 

@@ -83,7 +83,7 @@ def kit(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
         del sys.modules[name]
 
 
-def _digests(kit: Path) -> tuple[Any, str, str]:
+def _digests(kit: Path) -> tuple[Any, str | None, str]:
     """Of the tables, of the service, and of a run."""
     task, repo, store = load_task("shopkit.task:TASK"), kit.parent / "repo", kit.parent / "store"
     service = plan_of(install_definitions(repo, store, frozenset()), "tiny").digest
