@@ -55,7 +55,8 @@ def main() -> None:
 
 def first_and_challenger(root: Path) -> pl.DataFrame:
     """The flights' test months, scored by both students."""
-    scores = {"stable_score": _student(root, FIRST), "candidate_score": _student(root, CHALLENGER)}
+    perceptron = CHALLENGER.model_copy(update={"family": FIRST.family})
+    scores = {"stable_score": _student(root, FIRST), "candidate_score": _student(root, perceptron)}
     frame = pl.read_parquet(root / "frame" / FRAME_FILE).filter(_TEST_MONTHS)
     for name, table in scores.items():
         frame = frame.join(table.select("example_id", pl.col("student_int8").alias(name)), on="example_id")

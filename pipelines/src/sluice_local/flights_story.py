@@ -13,8 +13,9 @@ FIRST = Recipe(
 )
 CHALLENGER = Recipe(
     name="challenger",
-    description="Adds how the plane's previous leg went and how long ago it landed.",
+    description="Boosted trees; adds how the plane's previous leg went and how long ago it landed.",
     features=(*SCHEDULE, *WEATHER, *HISTORY, *PREVIOUS_LEG),
+    family="trees",
 )
 ONE_SLICE = Recipe(
     name="one-slice",

@@ -33,26 +33,26 @@ def _same(value: float) -> float:
     return value
 
 
-class Objective(NamedTuple):
+class TreeObjective(NamedTuple):
     """One objective: the way from ``base_score`` to the raw output, and the one from there to a prediction."""
 
     raw: Callable[[float], float]
     link: LinkName
 
 
-OBJECTIVES: Mapping[str, Objective] = {
-    "binary:logistic": Objective(_logit, "logistic"),
-    "binary:logitraw": Objective(_same, "logistic"),
-    "reg:logistic": Objective(_logit, "logistic"),
-    "multi:softmax": Objective(_same, "softmax"),
-    "multi:softprob": Objective(_same, "softmax"),
-    "reg:squarederror": Objective(_same, "identity"),
-    "reg:absoluteerror": Objective(_same, "identity"),
-    "reg:pseudohubererror": Objective(_same, "identity"),
-    "reg:quantileerror": Objective(_same, "identity"),
-    "count:poisson": Objective(math.log, "exponential"),
-    "reg:gamma": Objective(math.log, "exponential"),
-    "reg:tweedie": Objective(math.log, "exponential"),
+OBJECTIVES: Mapping[str, TreeObjective] = {
+    "binary:logistic": TreeObjective(_logit, "logistic"),
+    "binary:logitraw": TreeObjective(_same, "logistic"),
+    "reg:logistic": TreeObjective(_logit, "logistic"),
+    "multi:softmax": TreeObjective(_same, "softmax"),
+    "multi:softprob": TreeObjective(_same, "softmax"),
+    "reg:squarederror": TreeObjective(_same, "identity"),
+    "reg:absoluteerror": TreeObjective(_same, "identity"),
+    "reg:pseudohubererror": TreeObjective(_same, "identity"),
+    "reg:quantileerror": TreeObjective(_same, "identity"),
+    "count:poisson": TreeObjective(math.log, "exponential"),
+    "reg:gamma": TreeObjective(math.log, "exponential"),
+    "reg:tweedie": TreeObjective(math.log, "exponential"),
 }
 """Those that were compared with the library."""
 
