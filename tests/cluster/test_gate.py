@@ -32,7 +32,7 @@ from sluice.rollout.advance import propose
 from sluice_cluster.api import KubernetesCluster
 from sluice_cluster.applied import read_back
 from sluice_cluster.cluster import NotApplied
-from tests.support.cluster.argo_cd import followed, refresh
+from tests.support.cluster.argo_cd import followed, refresh, refresh_again
 from tests.support.cluster.checkout import Checkout, with_option, write_checkout
 from tests.support.cluster.feedback import LabellingUser, use_join
 from tests.support.cluster.kubectl import Refused, apply, get, kubectl, wait_until
@@ -125,6 +125,8 @@ class Dev:
                 applied, _ = read_back(KubernetesCluster(), *about)
             except NotApplied as error:
                 raise Refused(str(error)) from error
+            if applied.commit != snapshot.commit:
+                refresh_again("sluice-dev")
             return applied.commit == snapshot.commit and snapshot.state.is_applied(applied)
 
         wait_until(f"{snapshot.state.stage} is in effect", settled, 120)

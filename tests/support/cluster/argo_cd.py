@@ -45,6 +45,12 @@ def refresh(name: str, how: str) -> None:
     kubectl("-n", "argocd", "annotate", "application", name, f"argocd.argoproj.io/refresh={how}", "--overwrite")
 
 
+def refresh_again(name: str) -> None:
+    """As ``refresh``, unless one is still to come: what is asked while Argo CD looks is lost with that."""
+    if _compared(name):
+        refresh(name, "normal")
+
+
 def calm(name: str) -> bool:
     """Whether Argo CD says that an Application is synced and healthy; what it says else is the refusal."""
     status = get("-n", "argocd", "application", name).get("status", {})
@@ -71,4 +77,6 @@ def then_argo_cd_is_calm_for_three_syncs() -> None:
 
 
 def _compared(name: str) -> bool:
-    return "argocd.argoproj.io/refresh" not in get("-n", "argocd", "application", name)["metadata"]["annotations"]
+    return "argocd.argoproj.io/refresh" not in get("-n", "argocd", "application", name)["metadata"].get(
+        "annotations", {}
+    )

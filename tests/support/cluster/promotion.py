@@ -23,6 +23,7 @@ from sluice_cluster.applied import read_back
 from sluice_cluster.cluster import NotApplied, Resource
 from tests.support.cluster.argo_cd import (
     refresh,
+    refresh_again,
 )
 from tests.support.cluster.kubectl import Refused, kubectl, wait_until
 from tests.support.cluster.serving import ask, initializer_message
@@ -135,6 +136,8 @@ class Promotion:
 
     def _in_effect(self, snapshot: Snapshot) -> Applied:
         applied = self.applied()
+        if applied.commit != snapshot.commit:
+            refresh_again("sluice-dev")
         if applied.commit != snapshot.commit or not snapshot.state.is_applied(applied):
             raise Refused(f"{applied} is in effect, {snapshot.commit} says {snapshot.state}")
         return applied
