@@ -20,6 +20,9 @@ from sluice.content import write_json
 from sluice.documents.evaluation import VariantMeasurement
 from sluice.documents.verdict import Decision, Verdict
 from sluice.errors import BadArtifact
+from sluice.targets.multi_class import MultiClass
+from sluice.targets.registry import BINARY
+from sluice.targets.regression import Regression
 from sluice.workspace import Workspace
 from sluice_local.report import build_report, charts, write_data_picture
 from sluice_local.report.chapter_view import chapter_verdict
@@ -319,12 +322,37 @@ def test_data_picture_counts_by_week_and_split(tmp_path: Path) -> None:
         {"event_time": times, "split": ["train", "train", "train", "tune"], "label": [1, None, 0, 1]},
         schema={"event_time": pl.Datetime("us", "UTC"), "split": pl.String, "label": pl.Int8},
     )
-    write_data_picture(span, tmp_path / "data.json")
+    write_data_picture(span, tmp_path / "data.json", BINARY)
     assert json.loads((tmp_path / "data.json").read_bytes())["weeks"] == [
         {"start": "2013-01-07", "split": "train", "rows": 2, "labelled": 1, "positives": 1},
         {"start": "2013-01-14", "split": "train", "rows": 1, "labelled": 1, "positives": 0},
         {"start": "2013-01-14", "split": "tune", "rows": 1, "labelled": 1, "positives": 1},
     ]
+
+
+def test_data_picture_of_classes_and_of_numbers(tmp_path: Path) -> None:
+    start = datetime(2026, 1, 5, tzinfo=UTC)
+    times = pl.Series([start, start, start, start + timedelta(days=7)], dtype=pl.Datetime("us", "UTC"))
+    span = pl.DataFrame({"event_time": times, "split": ["train"] * 3 + ["test"]})
+    classes = span.with_columns(label=pl.Series(["two", "one", "two", None], dtype=pl.String))
+    (tmp_path / "runs/01-a").mkdir(parents=True)
+    picture = tmp_path / "runs/01-a/data.json"
+    write_data_picture(classes, picture, MultiClass(classes=("one", "two")))
+    assert json.loads(picture.read_bytes())["weeks"] == [
+        {"start": "2026-01-05", "split": "train", "rows": 3, "labelled": 3, "by_label": {"one": 1, "two": 2}},
+        {"start": "2026-01-12", "split": "test", "rows": 1, "labelled": 0},
+    ]
+    text = build_report(Workspace(tmp_path), [], TITLE, QUESTION).read_text("utf-8")
+    assert "two, train: 66.7\u202f% of 3 labels" in text
+    assert "Share of positive labels" not in text
+
+    write_data_picture(span.with_columns(label=pl.lit(1.5)), picture, Regression())
+    assert json.loads(picture.read_bytes())["weeks"][0] == {
+        "start": "2026-01-05", "split": "train", "rows": 3, "labelled": 3
+    }  # fmt: skip
+    text = build_report(Workspace(tmp_path), [], TITLE, QUESTION).read_text("utf-8")
+    assert "Rows per week" in text
+    assert "Share of" not in text
 
 
 def test_verdict_of_a_chapter(run: tuple[Workspace, list[Decision]]) -> None:

@@ -74,7 +74,7 @@ def _train(world: LocalWorld, chapter: Chapter, recipe: Recipe, record: Path) ->
         raise stopped(start, world.workspace)
     picture = record / "data.json"
     if not picture.exists():
-        write_data_picture(read_span(read_inputs(record)["span"]), picture)
+        write_data_picture(read_span(read_inputs(record)["span"]), picture, world.task.target)
     return run
 
 

@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from sluice.content import write_json
+from sluice.targets.kind import TargetKind
 
 
-def write_data_picture(span: pl.DataFrame, path: Path) -> None:
+def write_data_picture(span: pl.DataFrame, path: Path, target: TargetKind) -> None:
     """
-    Write ``{"weeks": [{start, split, rows, labelled, positives}]}`` to ``path`` (``data.json`` of a chapter).
+    Write ``{"weeks": [{start, split, rows, labelled, ...}]}`` to ``path`` (``data.json`` of a chapter).
+
+    A week also has what the target counts of its labels: ``positives``, or ``by_label``, the rows of each label.
 
     Args:
-        span: columns ``event_time`` (Datetime UTC), ``split`` (String), ``label`` (Int8, null where none came).
+        span: columns ``event_time`` (Datetime UTC), ``split`` (String), ``label`` (of the target, null where none came).
         path: where to; whole or not at all. Weeks start on Mondays, UTC.
+        target: says what labels are.
     """
-    weeks = (
-        span.group_by(pl.col("event_time").dt.truncate("1w").dt.strftime("%Y-%m-%d").alias("start"), "split")
-        .agg(
-            rows=pl.len(),
-            labelled=pl.col("label").is_not_null().sum(),
-            positives=pl.col("label").cast(pl.Int64).sum(),
-        )
-        .sort("start", "split")
-    )
-    write_json(path, {"weeks": weeks.to_dicts()})
+    week = pl.col("event_time").dt.truncate("1w").dt.strftime("%Y-%m-%d").alias("start")
+    weeks = [
+        {"start": start, "split": split, "rows": rows.height, **_labels(rows["label"].drop_nulls(), target)}
+        for (start, split), rows in span.group_by(week, "split")
+    ]
+    write_json(path, {"weeks": sorted(weeks, key=lambda one: (one["start"], one["split"]))})
+
+
+def _labels(labels: pl.Series, target: TargetKind) -> dict[str, Any]:
+    codes = target.codes(labels)
+    by_label = {name: len(rows) for name, rows in target.slices(codes)}
+    counted = {"positives": target.positives(codes), "by_label": by_label or None}
+    return {"labelled": len(labels), **{name: value for name, value in counted.items() if value is not None}}

@@ -12,6 +12,9 @@ from sluice_local.report.inputs import ReportChapter
 from sluice_local.report.wording import count, moment, share
 
 _WEEK = 7 * 86_400_000
+_MOST_LABELS = 40
+_UPRIGHT = 12
+"""Up to so many names stand side by side below an axis."""
 Week = Mapping[str, Any]
 
 
@@ -46,6 +49,7 @@ def label_rates(chapter: ReportChapter, width: int) -> Iterator[Specification]:
     """
     rates, single = [], []
     for split, weeks in _by_split(_weeks(chapter) or _weeks_from_statistics(chapter.validation or {})):
+        weeks = [week for week in weeks if "positives" in week]
         n, positives = sum(week["labelled"] for week in weeks), sum(week["positives"] for week in weeks)
         if not n:
             continue
@@ -72,6 +76,30 @@ def label_rates(chapter: ReportChapter, width: int) -> Iterator[Specification]:
     if rates:
         label = "Share of positive labels by split"
         yield chart(label, rates, layers, {"width": width - 75, "height": 195}, color="colour", **shared)
+
+
+@chart_of(Section.DATA, 620, 420)
+def label_shares(chapter: ReportChapter, width: int) -> Iterator[Specification]:
+    """How often each label is the true one, by split; a label whose share jumps is one that a model has seldom seen."""
+    rows, splits = [], _by_split(_weeks(chapter))
+    names = list(dict.fromkeys(name for _, weeks in splits for week in weeks for name in week.get("by_label") or ()))
+    for split, weeks in splits:
+        n = sum(week["labelled"] for week in weeks)
+        for name in names[:_MOST_LABELS] if n else ():
+            rate = sum((week.get("by_label") or {}).get(name, 0) for week in weeks) / n
+            hint = f"{name}, {split}: {share(rate)} of {count(n)} labels"
+            rows.append({"label": name, "split": split, "rate": rate, "colour": split_colour(split), "hint": hint})
+    percent = {"title": "share of labels", "labelExpr": "format(100 * datum.value, '.0f') + ' %'", "tickCount": 4}
+    offset = channel("split:N", sort=None)
+    shared = {
+        "x": channel("label:N", sort=None, axis={"title": "label", "labelAngle": 0 if len(names) <= _UPRIGHT else -45}),
+        "y": channel("rate:Q", axis=percent),
+    }
+    layers = [mark("bar", {"stroke": "var(--bg)", "strokeWidth": 1}, xOffset=offset, description="hint")]
+    if rows:
+        yield chart(
+            "Share of each label by split", rows, layers, {"width": width - 75, "height": 195}, color="colour", **shared
+        )
 
 
 def split_colour(name: str) -> str:
