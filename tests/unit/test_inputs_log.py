@@ -169,6 +169,20 @@ def test_served_images_are_compared_with_the_training_path(tmp_path: Path) -> No
     assert (found.different, found.worst) == (6, "pen")
 
 
+@pytest.mark.parametrize("transform", ["255 - image", "image / 255", "image / 1 + image / 1000000"])
+def test_images_that_are_trained_on_otherwise_are_wrong_cells(tmp_path: Path, transform: str) -> None:
+    # The last is the served image again once it is cut to whole grey levels, but no model learned from that.
+    rows = logged(tmp_path, [record(number) for number in range(6)])
+    found = recheck_cells(rows, bundle_manifest({"image": transform}), FeatureHistory.of_store(TASK, tmp_path))
+    assert (found.different, found.worst) == (6, "image")
+
+
+def test_an_image_that_is_the_same_in_another_type_is_the_same(tmp_path: Path) -> None:
+    rows = logged(tmp_path, [record(number) for number in range(6)])
+    found = recheck_cells(rows, bundle_manifest({"image": "image / 1"}), FeatureHistory.of_store(TASK, tmp_path))
+    assert (found.compared, found.different) == (12, 0)
+
+
 def test_a_cluster_compares_requests_of_a_task_without_feature_tables(tmp_path: Path) -> None:
     rows = logged(tmp_path, [record(0)])
     recheck = StoreSource("s3://predictions", "s3://models", {})._recheck(TASK)
@@ -191,7 +205,8 @@ def test_an_image_that_was_served_otherwise_is_a_wrong_cell(tmp_path: Path) -> N
     rows = logged(tmp_path, [other, record(1)])
     found = recheck_cells(rows, bundle_manifest(), FeatureHistory.of_store(TASK, tmp_path))
     assert (found.compared, found.different, found.worst) == (4, 1, "image")
-    assert found.wrong[0].example == "a text was served, a text is what training would read"
+    said = found.wrong[0].example
+    assert said == f"{DIGEST[:19]} was served, {first.features['image'][:19]} is what training would read"
 
 
 def test_requests_whose_image_nobody_kept_are_not_compared(tmp_path: Path) -> None:

@@ -21,11 +21,15 @@ from sluice.documents.evidence import WORST_CELLS, Cells, WrongCells
 from sluice.errors import BadArtifact
 from sluice.features.manifest import FeatureManifest
 from sluice.features.parity import FeatureHistory, OfflineCells, offline_cells
+from sluice.inputs.kind import InputKind, NotOfKindError
 from sluice.models.bundle import BundleManifest
 from sluice.predictions.contents import contents_of
 from sluice.tasks.task import Task
 from sluice.training.frame import as_trained
 
+_DIGEST = "sha256:"
+_SHOWN_DIGITS = 12
+_NOT_OF_KIND = "what no request can carry"
 _RELATIVE = 1e-6
 """Feast stores doubles; only the last bits may differ between its two paths."""
 
@@ -57,10 +61,20 @@ def recheck_cells(rows: pl.DataFrame, manifest: BundleManifest, history: Feature
 def _as_logged(cells: pl.DataFrame, features: FeatureManifest) -> pl.DataFrame:
     """Cells as a log has them: digests of what it keeps by one."""
     kinds = {feature.name: feature.kind for feature in features.features if feature.kind.by_digest}
-    digests = [
-        pl.Series(name, [kind.digest(value) for value in cells[name]], pl.String) for name, kind in kinds.items()
-    ]
-    return cells.with_columns(digests)
+    return cells.with_columns(pl.Series(name, _digests(cells[name], kind), pl.String) for name, kind in kinds.items())
+
+
+def _digests(values: pl.Series, kind: InputKind) -> list[str]:
+    """Of each value; a transform can make of it what is none of the kind, which no served one equals."""
+    if values.dtype == kind.column_type:
+        return [kind.digest(value) for value in values]
+    digests = []
+    for value in values.to_list():
+        try:
+            digests.append(kind.digest(kind.read(value)))
+        except NotOfKindError:  # a digest rounds to the kind's type: halves of grey levels would be served ones
+            digests.append(_NOT_OF_KIND)
+    return digests
 
 
 def _are_others(ours: str | None, theirs: str | None) -> bool:
@@ -143,6 +157,10 @@ def _example(online: Any, offline: Any) -> str:
 def _shown(value: Any) -> str:
     if value is None:
         return "nothing"
+    if isinstance(value, str) and value.startswith(_DIGEST):
+        return value[: len(_DIGEST) + _SHOWN_DIGITS]
+    if value == _NOT_OF_KIND:
+        return _NOT_OF_KIND
     return f"{value:.7g}" if isinstance(value, float | int) else "a text"
 
 
