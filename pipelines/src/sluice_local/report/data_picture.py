@@ -18,7 +18,7 @@ def write_data_picture(span: pl.DataFrame, path: Path, target: TargetKind) -> No
     A week also has what the target counts of its labels: ``positives``, or ``by_label``, the rows of each label.
 
     Args:
-        span: columns ``event_time`` (Datetime UTC), ``split`` (String), ``label`` (of the target, null where none came).
+        span: columns ``event_time`` (Datetime UTC), ``split`` (String), ``label`` (null where none came).
         path: where to; whole or not at all. Weeks start on Mondays, UTC.
         target: says what labels are.
     """

@@ -48,8 +48,8 @@ def label_rates(chapter: ReportChapter, width: int) -> Iterator[Specification]:
     the season.
     """
     rates, single = [], []
-    for split, weeks in _by_split(_weeks(chapter) or _weeks_from_statistics(chapter.validation or {})):
-        weeks = [week for week in weeks if "positives" in week]
+    every = _weeks(chapter) or _weeks_from_statistics(chapter.validation or {})
+    for split, weeks in _by_split([week for week in every if "positives" in week]):
         n, positives = sum(week["labelled"] for week in weeks), sum(week["positives"] for week in weeks)
         if not n:
             continue
