@@ -69,6 +69,16 @@ def read_examples(start: datetime, end: datetime) -> pl.DataFrame:
         example_id, event_time (the scheduled departure), label_time (the landing), label (null when it was cancelled
         or diverted), the entity keys and the request inputs; sorted by event_time, example_id.
     """
+    return departures(start, end, "late")
+
+
+def departures(start: datetime, end: datetime, label: str) -> pl.DataFrame:
+    """
+    As of ``read_examples``, with another column of ``flights()`` as label: one that is null where the flight never landed.
+
+    Raises:
+        pl.exceptions.ColumnNotFoundError: there is no such column.
+    """
     within = flights().filter(pl.col("departure").is_between(start, end, closed="left"))
     minute = pl.col("departure").dt.strftime("%Y-%m-%dT%H:%MZ")
     identity = pl.format("{}-{}-{}-{}", minute, "carrier", "flight", "route")
@@ -76,7 +86,7 @@ def read_examples(start: datetime, end: datetime) -> pl.DataFrame:
         example_id=identity,
         event_time="departure",
         label_time="landed_at",
-        label="late",
+        label=label,
         origin="origin",
         carrier="carrier",
         route="route",

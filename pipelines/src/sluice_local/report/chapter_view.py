@@ -91,12 +91,16 @@ def _tag(decisions: Sequence[Decision]) -> str:
 def _recipe_words(recipe: Recipe | None) -> tuple[str, ...]:
     if recipe is None:
         return ()
-    student = " and ".join(map(str, recipe.student))
-    learned = (
-        f"{_teacher_words(recipe)} A student with layers of {student} units learns from the teacher, and is then made "
-        "smaller in several ways."
-    )
-    return (recipe.description, learned)
+    return (recipe.description, f"{_teacher_words(recipe)}{_student_words(recipe)}")
+
+
+def _student_words(recipe: Recipe) -> str:
+    if not any(variant.startswith("student") for variant in recipe.variants):
+        return ""
+    layers = " and ".join(map(str, recipe.student))
+    smaller = any(not variant.endswith("_f32") for variant in recipe.variants)
+    rest = ", and is then made smaller in several ways." if smaller else "."
+    return f" A student with layers of {layers} units learns from the teacher{rest}"
 
 
 def _teacher_words(recipe: Recipe) -> str:

@@ -10,12 +10,15 @@ import polars as pl
 from sluice.content import write_json
 from sluice.targets.kind import TargetKind
 
+_TENTHS = (0.1, 0.5, 0.9)
+
 
 def write_data_picture(span: pl.DataFrame, path: Path, target: TargetKind) -> None:
     """
     Write ``{"weeks": [{start, split, rows, labelled, ...}]}`` to ``path`` (``data.json`` of a chapter).
 
-    A week also has what the target counts of its labels: ``positives``, or ``by_label``, the rows of each label.
+    A week also has what the target counts of its labels: ``positives``, or ``by_label``, the rows of each label; of labels that
+    are numbers their ``quantiles`` 0.1, 0.5 and 0.9.
 
     Args:
         span: columns ``event_time`` (Datetime UTC), ``split`` (String), ``label`` (null where none came).
@@ -33,5 +36,7 @@ def write_data_picture(span: pl.DataFrame, path: Path, target: TargetKind) -> No
 def _labels(labels: pl.Series, target: TargetKind) -> dict[str, Any]:
     codes = target.codes(labels)
     by_label = {name: len(rows) for name, rows in target.slices(codes)}
-    counted = {"positives": target.positives(codes), "by_label": by_label or None}
+    counted: dict[str, Any] = {"positives": target.positives(codes), "by_label": by_label or None, "quantiles": None}
+    if counted["positives"] is None and labels.dtype.is_numeric() and len(labels):
+        counted["quantiles"] = [labels.quantile(at, "linear") for at in _TENTHS]
     return {"labelled": len(labels), **{name: value for name, value in counted.items() if value is not None}}

@@ -15,6 +15,13 @@ METRIC_NAMES = {
     "ece": "calibration error (ECE)",
     "precision": "precision",
     "recall": "recall",
+    "rmse": "root mean squared error",
+    "mse": "mean squared error",
+    "mae": "mean absolute error",
+    "r2": "R²",
+    "pinball": "pinball loss",
+    "coverage": "interval coverage",
+    "width": "interval width",
 }
 MARKS = {Verdict.PASS: "✓", Verdict.FAIL: "✕", Verdict.INCONCLUSIVE: "?"}
 ACTIONS = {stage.action: stage.label for stage in STAGES.values() if stage.action} | {

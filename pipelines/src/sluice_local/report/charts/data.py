@@ -1,4 +1,4 @@
-"""How much data, when, and how often the answer is yes."""
+"""How much data, when, and what the labels are: how often the answer is yes, or where the numbers lie."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sluice.charts import Specification, channel, chart, mark
+from sluice.data.span import type_name
 from sluice.targets.curves import wilson
+from sluice.targets.registry import BINARY
 from sluice_local.report.charts import Section, chart_of
 from sluice_local.report.inputs import ReportChapter
-from sluice_local.report.wording import count, moment, share
+from sluice_local.report.wording import count, moment, number, share
 
+_SHARE = type_name(BINARY.label_type)
 _WEEK = 7 * 86_400_000
 _MOST_LABELS = 40
 _UPRIGHT = 12
@@ -48,8 +51,7 @@ def label_rates(chapter: ReportChapter, width: int) -> Iterator[Specification]:
     the season.
     """
     rates, single = [], []
-    every = _weeks(chapter) or _weeks_from_statistics(chapter.validation or {})
-    for split, weeks in _by_split([week for week in every if "positives" in week]):
+    for split, weeks in _by_split([week for week in _labelled_weeks(chapter) if "positives" in week]):
         n, positives = sum(week["labelled"] for week in weeks), sum(week["positives"] for week in weeks)
         if not n:
             continue
@@ -102,6 +104,32 @@ def label_shares(chapter: ReportChapter, width: int) -> Iterator[Specification]:
         )
 
 
+@chart_of(Section.DATA, 400)
+def label_values(chapter: ReportChapter, width: int) -> Iterator[Specification]:
+    """
+    Labels by week: the line is the one in the middle, and eight of ten lie in the band. A jump would mean another unit
+    or another source; a slow wave is the season.
+    """
+    rows: list[dict[str, Any]] = []
+    for week in _weeks(chapter):
+        if "quantiles" in week:
+            low, middle, high = week["quantiles"]
+            ends = f"{number(low)} to {number(high)}"
+            hint = f"week of {week['start']}, {week['split']}: middle {number(middle)}, eight of ten {ends}"
+            at, colour = 1000 * moment(week["start"]).timestamp(), split_colour(week["split"])
+            rows.append({**week, "at": at, "low": low, "middle": middle, "high": high, "colour": colour, "hint": hint})
+    layers = [
+        mark("area", {"opacity": 0.25}, y="low:Q", y2="high", detail="split:N"),
+        mark("line", y="middle:Q", detail="split:N"),
+        mark("point", {"size": 16, "strokeWidth": 0}, y="middle:Q", description="hint"),
+    ]
+    time = channel("at:T", axis={"format": "%-d %b", "tickCount": 4, "title": "event time (UTC), by week"})
+    y = channel("low:Q", axis={"title": "label", "tickCount": 4}, scale={"zero": False})
+    if rows:
+        label = "Labels by week: the middle one, and eight of ten"
+        yield chart(label, rows, layers, {"width": width - 75, "height": 195}, x=time, y=y, color="colour")
+
+
 def split_colour(name: str) -> str:
     """A split's colour."""
     return f"var(--{name if name in {'train', 'tune', 'test', 'live'} else 'other'})"
@@ -111,13 +139,18 @@ def _weeks(chapter: ReportChapter) -> list[Week]:
     return list((chapter.data or {}).get("weeks") or ())
 
 
+def _labelled_weeks(chapter: ReportChapter) -> list[Week]:
+    """Of the picture; without one, of the statistics, which tell shares of a binary target alone."""
+    return _weeks(chapter) or _weeks_from_statistics(chapter.validation or {})
+
+
 def _weeks_from_statistics(validation: Mapping[str, Any]) -> list[Week]:
     """Label counts by split from a validation report's statistics, shaped like weeks; for runs without a picture."""
     weeks: list[Week] = []
     for split, statistics in (validation.get("statistics") or {}).items():
         label = (statistics.get("columns") or {}).get("label") or {}
         n, mean = label.get("n", 0) - label.get("nulls", 0), label.get("mean")
-        if n and mean is not None:
+        if n and mean is not None and label.get("dtype", _SHARE) == _SHARE:
             weeks.append({"start": split, "split": split, "labelled": n, "positives": round(mean * n)})
     return weeks
 

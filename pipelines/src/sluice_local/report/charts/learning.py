@@ -8,8 +8,9 @@ from typing import Any
 from sluice.charts import GUIDE, NOTE, Specification, channel, chart, mark
 from sluice_local.report.charts import Section, chart_of
 from sluice_local.report.inputs import ReportChapter
+from sluice_local.report.wording import metric_name
 
-_TITLES = {"log_loss": "log loss (nats)"}
+_UNITS = {"log_loss": " (nats)"}
 
 
 @chart_of(Section.LEARNING, 440)
@@ -18,7 +19,7 @@ def loss(chapter: ReportChapter, width: int) -> Iterator[Specification]:
     Loss after each pass over the data: lower is better, and tune rising while train falls would be learning by heart.
     """
     name = str((chapter.history or {}).get("loss", "log_loss"))
-    return _curves(chapter, ("loss", "log_loss"), _TITLES.get(name, name), width)
+    return _curves(chapter, ("loss", "log_loss"), metric_name(name) + _UNITS.get(name, ""), width)
 
 
 @chart_of(Section.LEARNING, 440)

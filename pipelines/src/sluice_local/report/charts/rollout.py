@@ -9,20 +9,20 @@ from typing import Any, NamedTuple
 
 from sluice.charts import BOUND, NOTE, Rows, Specification, by_verdict, channel, chart, mark
 from sluice.documents.verdict import Decision, Reason, Verdict
+from sluice.targets.registry import LOSS_NAMES
 from sluice_local.report.charts import ChartRow, Section, chart_of
 from sluice_local.report.inputs import LookRecord, ReportChapter
-from sluice_local.report.wording import action_name, clock, count, moment
+from sluice_local.report.wording import action_name, clock, count, metric_name, moment
 
 _STRIP, _PANEL, _GAP, _MOST = 16, 68, 44, 7
-_NAMES = {
-    "log_loss": "log loss, candidate minus stable (lower is better)",
+_NAMES = {name: f"{metric_name(name)}, candidate minus stable (lower is better)" for name in LOSS_NAMES} | {
     "errors": "failed answers",
     "error_rate": "share of failed answers",
     "refusal_rate": "share of refused requests, candidate minus stable",
     "skew": "farthest served feature from its training profile (divergence, 0 to 1)",
     "parity": "share of feature cells that differ online and offline",
     "freshness": "share of answers made with a missing or stale feature",
-    "score_shift": "mean distance of paired scores",
+    "score_shift": "mean distance of paired predictions",
     "agreement": "share of requests that both sides decide the same",
     "restarts": "restarts of the candidate's servers per server hour",
     "latency": "mean latency, as a multiple of stable's",
