@@ -20,7 +20,10 @@ from sluice.content import write_json
 from sluice.documents.evaluation import VariantMeasurement
 from sluice.documents.verdict import Decision, Verdict
 from sluice.errors import BadArtifact
+from sluice.targets.counts import Counts
+from sluice.targets.kind import TargetKind
 from sluice.targets.multi_class import MultiClass
+from sluice.targets.multi_label import MultiLabel
 from sluice.targets.registry import BINARY
 from sluice.targets.regression import Regression
 from sluice.workspace import Workspace
@@ -250,6 +253,18 @@ def test_label_rates_come_from_the_statistics_where_there_is_no_picture(tmp_path
     assert "train: 25.0\u202f% of 800 labels" in text
 
 
+def test_numbers_are_no_share_of_positive_labels(tmp_path: Path) -> None:
+    label = {"dtype": "float64", "n": 1000, "nulls": 200, "mean": -4.5}
+    statistics = {"train": {"columns": {"label": label}}}
+    write_json(tmp_path / "runs/01-a/validation.json", {"anomalies": [], "comparisons": [], "statistics": statistics})
+    assert "positive labels" not in build_report(Workspace(tmp_path), [], TITLE, QUESTION).read_text("utf-8")
+    week = {"start": "2013-01-07", "split": "train", "rows": 9, "labelled": 8, "quantiles": [-24.0, -3.5, 45.0]}
+    write_json(tmp_path / "runs/01-a/data.json", {"weeks": [week, {**week, "start": "2013-01-14"}]})
+    text = build_report(Workspace(tmp_path), [], TITLE, QUESTION).read_text("utf-8")
+    assert "positive labels" not in text
+    assert "week of 2013-01-07, train: middle −3.50, eight of ten −24.00 to 45.00" in text
+
+
 def test_nothing_at_all_is_still_a_page(tmp_path: Path) -> None:
     text = build_report(Workspace(tmp_path), [], TITLE, QUESTION).read_text("utf-8")
     assert Page(text).open == []
@@ -348,11 +363,35 @@ def test_data_picture_of_classes_and_of_numbers(tmp_path: Path) -> None:
 
     write_data_picture(span.with_columns(label=pl.lit(1.5)), picture, Regression())
     assert json.loads(picture.read_bytes())["weeks"][0] == {
-        "start": "2026-01-05", "split": "train", "rows": 3, "labelled": 3
+        "start": "2026-01-05", "split": "train", "rows": 3, "labelled": 3, "quantiles": [1.5, 1.5, 1.5]
     }  # fmt: skip
     text = build_report(Workspace(tmp_path), [], TITLE, QUESTION).read_text("utf-8")
     assert "Rows per week" in text
     assert "Share of" not in text
+
+
+@pytest.mark.parametrize(
+    ("target", "labels", "more"),
+    [
+        (Regression(), [-10.0, 0.0, 30.0, None], {"quantiles": [-8.0, 0.0, 24.0]}),
+        (Counts(), [0, 1, None, 4], {"quantiles": [0.2, 1.0, 3.4]}),
+        (Counts(), [None], {}),
+        (MultiClass(classes=("a", "b")), ["a", None, "b"], {"by_label": {"a": 1, "b": 1}}),
+        (MultiLabel(names=("a", "b")), [["a", "b"], [], None], {"by_label": {"a": 1, "b": 1}}),
+    ],
+    ids=["regression", "counts", "no label yet", "multi-class", "multi-label"],
+)
+def test_data_picture_of_other_kinds(
+    target: TargetKind, labels: list[object], more: dict[str, Any], tmp_path: Path
+) -> None:
+    schema = {"event_time": pl.Datetime("us", "UTC"), "split": pl.String, "label": target.label_type}
+    monday, n = datetime(2013, 1, 7, tzinfo=UTC), len(labels)
+    span = pl.DataFrame({"event_time": [monday] * n, "split": ["train"] * n, "label": labels}, schema=schema)
+    write_data_picture(span, tmp_path / "data.json", target)
+    labelled = n - labels.count(None)
+    (week,) = json.loads((tmp_path / "data.json").read_bytes())["weeks"]
+    counted = {name: pytest.approx(value) for name, value in more.items()}
+    assert week == {"start": "2013-01-07", "split": "train", "rows": n, "labelled": labelled, **counted}
 
 
 def test_verdict_of_a_chapter(run: tuple[Workspace, list[Decision]]) -> None:

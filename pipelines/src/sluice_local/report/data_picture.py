@@ -17,8 +17,8 @@ def write_data_picture(span: pl.DataFrame, path: Path, target: TargetKind) -> No
     """
     Write ``{"weeks": [{start, split, rows, labelled, ...}]}`` to ``path`` (``data.json`` of a chapter).
 
-    A week also has what the target counts of its labels: ``positives``, or ``by_label``, the rows of each label; of labels that
-    are numbers their ``quantiles`` 0.1, 0.5 and 0.9.
+    A week also has what the target counts of its labels: ``positives``, or ``by_label``, the rows of each label; of
+    labels that are numbers their ``quantiles`` 0.1, 0.5 and 0.9.
 
     Args:
         span: columns ``event_time`` (Datetime UTC), ``split`` (String), ``label`` (null where none came).
