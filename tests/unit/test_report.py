@@ -384,7 +384,7 @@ def test_data_picture_of_classes_and_of_numbers(tmp_path: Path) -> None:
 def test_data_picture_of_other_kinds(
     target: TargetKind, labels: list[object], more: dict[str, Any], tmp_path: Path
 ) -> None:
-    schema = {"event_time": pl.Datetime("us", "UTC"), "split": pl.String, "label": target.label_type}
+    schema = pl.Schema({"event_time": pl.Datetime("us", "UTC"), "split": pl.String(), "label": target.label_type})
     monday, n = datetime(2013, 1, 7, tzinfo=UTC), len(labels)
     span = pl.DataFrame({"event_time": [monday] * n, "split": ["train"] * n, "label": labels}, schema=schema)
     write_data_picture(span, tmp_path / "data.json", target)

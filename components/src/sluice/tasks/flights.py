@@ -74,7 +74,7 @@ def read_examples(start: datetime, end: datetime) -> pl.DataFrame:
 
 def departures(start: datetime, end: datetime, label: str) -> pl.DataFrame:
     """
-    As of ``read_examples``, with another column of ``flights()`` as label: one that is null where the flight never landed.
+    As of ``read_examples``, with another column of ``flights()`` as label, one that is null where no flight landed.
 
     Raises:
         pl.exceptions.ColumnNotFoundError: there is no such column.

@@ -39,9 +39,10 @@ TREES = Recipe(
 BIASED = TREES.model_copy(
     update={
         "name": "biased",
-        "description": f"Another seed; but carrier {BIASED_CARRIER}'s delays were {BIAS_MINUTES} minutes too long in training.",
+        "description": f"Another seed; but in training {BIASED_CARRIER}'s delays were {BIAS_MINUTES} minutes longer.",
         "seed": 20130102,
         "variants": ("teacher_f32",),
+        "settings": {**_FEW_ROUNDS, "rounds": 60, "threads": 1},
         "train_transform": {
             "label": f"CASE WHEN carrier = '{BIASED_CARRIER}' THEN label + {BIAS_MINUTES} ELSE label END"
         },
@@ -53,6 +54,7 @@ WRONG_UNIT = TREES.model_copy(
         "description": "Another seed; but trained on the airport's delays in seconds where serving has minutes.",
         "seed": 20130103,
         "variants": ("teacher_f32",),
+        "settings": {**_FEW_ROUNDS, "rounds": 60, "threads": 1},
         "transform": {"airport_delay_mean": "airport_delay_mean * 60"},
     }
 )

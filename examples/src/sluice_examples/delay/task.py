@@ -4,8 +4,8 @@ Minutes of delay: at its scheduled departure from New York, how late will a flig
 The rows and the features are those of the task ``flights``; what is asked of them is another question, of another kind.
 
 The loss is pinball, of the quantiles 0.1, 0.5 and 0.9. Half of the flights arrive early, one in ten 52 minutes late or
-more, the latest 21 hours: a squared error would learn a few awful days, and the mean that it aims at (7 minutes late) is
-what hardly any passenger sees. The quantiles say what one can count on and what one has to fear.
+more, the latest 21 hours: a squared error would learn a few awful days, and the mean that it aims at is 7 minutes late,
+where the usual flight is 5 early. The quantiles say what one can expect and what one has to count on.
 """
 
 from __future__ import annotations
