@@ -23,7 +23,7 @@ $(READY): uv.lock pyproject.toml components/pyproject.toml serving/pyproject.tom
 run: $(READY)  ## the whole loop on real data: train, gate, release, serve, promote, roll back (minutes)
 	@$(BIN)/sluice run
 
-EXAMPLES ?= imported digits delay
+EXAMPLES ?= imported digits delay support
 examples: $(READY)  ## the stories of examples/, one after the other, each in a home of its own (minutes each)
 	@for story in $(EXAMPLES); do echo "== $$story"; SLUICE_HOME=.sluice/examples/$$story $(BIN)/sluice run --fresh --story $$story || exit; done
 
