@@ -88,7 +88,8 @@ def varied(random: np.random.Generator, images: NDArray[np.uint8]) -> NDArray[np
         moved = (1 - abs(share)) * moved + abs(share) * np.where(share > 0, down, up)
     noise = random.integers(-_NOISE, _NOISE, images.shape, endpoint=True)
     # The paper is white, in the package too: noise on it would be a feature that no image of training has.
-    return np.clip(np.rint(moved) + np.where(images > 0, noise, 0), 0, BRIGHTEST).astype(np.uint8)
+    grey = np.rint(moved) + np.where(images > 0, noise, 0)
+    return np.asarray(grey.clip(0, BRIGHTEST), np.uint8)
 
 
 def _neighbour(images: NDArray[np.float64], axis: int, step: int) -> NDArray[np.float64]:
