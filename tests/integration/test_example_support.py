@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from datetime import timedelta
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -18,16 +19,22 @@ from sluice.data.span import read_span
 from sluice.data.statistics import described
 from sluice.data.validate import validate
 from sluice.errors import BadInput
+from sluice.evidence.recheck import recheck_cells
 from sluice.features.build import build_features
 from sluice.features.manifest import Feature, FeatureManifest
+from sluice.features.parity import FeatureHistory
 from sluice.gates.policy import GatePolicy, parse_policy
+from sluice.models.bundle import BundleManifest, Provenance, feature_profiles
+from sluice.models.encoder import fit_encoder
 from sluice.models.request import BadRequest, parse_v1
 from sluice.models.request_v2 import parse_v2
-from sluice.training.frame import prepared_frame
+from sluice.tasks.recipe import Recipe
+from sluice.training.frame import prepared_frame, reduced_manifest
 from sluice_examples.support import messages
 from sluice_examples.support.story import FIRST, LOST_LABEL, STORY, WITHOUT_QUOTES
 from sluice_examples.support.task import BETTER, TASK, TEXT
 from sluice_local.story import load_story
+from tests.support.tiny_bundle import ZERO
 
 DAY = timedelta(days=1)
 CHECKOUT = Path(STORY.checkout or "")
@@ -135,6 +142,45 @@ def test_the_fourth_never_sees_what_is_quoted(frame: Path) -> None:
     assert cut["text"].to_list() == [text.split(messages.QUOTE)[0] for text in whole["text"]]
     assert cut["text"].str.len_chars().min() > 0  # type: ignore[operator]
     assert cut["label"].equals(whole["label"])
+
+
+@pytest.mark.parametrize(("recipe", "low", "high"), [(BETTER, 0.0, 0.0), (WITHOUT_QUOTES, 0.2, 0.4)])
+def test_parity_sees_the_quotes_alone(recipe: Recipe, low: float, high: float, frame: Path, tmp_path: Path) -> None:
+    features = reduced_manifest(frame / "frame", recipe)
+    train = pl.read_parquet(frame / "frame/frame.parquet").filter(split="train")
+    manifest = BundleManifest(
+        task=TASK.name,
+        variant="teacher_f32",
+        recipe=recipe,
+        features=features,
+        target=TASK.target.model_dump(mode="json"),
+        encoder=fit_encoder(train, features),
+        threshold=0.5,
+        profiles=feature_profiles(train, features),
+        provenance=Provenance(data=ZERO, frame=ZERO, recipe=ZERO, code=ZERO, window=("2024-01-01", "2024-02-05")),
+    )
+    requests = TASK.read_examples(TASK.splits.live, TASK.splits.live + 2 * DAY)
+    digests = [TEXT.digest(text) for text in requests["text"]]
+    contents = [
+        json.dumps({digest: b64encode(text.encode()).decode()})
+        for digest, text in zip(digests, requests["text"], strict=True)
+    ]
+    rows = pl.DataFrame(
+        {
+            "event_time": requests["event_time"],
+            "keys": [
+                json.dumps({"text": digest, "channel": channel})
+                for digest, channel in zip(digests, requests["channel"], strict=True)
+            ],
+            "features": [json.dumps({"text": digest}) for digest in digests],
+            "as_of": "{}",
+            "contents": contents,
+        }
+    )
+    found = recheck_cells(rows, manifest, FeatureHistory.of_store(TASK, tmp_path))
+    assert (found.compared, found.excluded) == (requests.height, 0)
+    assert low <= found.different / found.compared <= high
+    assert found.worst == ("text" if found.different else None)
 
 
 def request(text: Any) -> bytes:
