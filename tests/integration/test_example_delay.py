@@ -126,7 +126,7 @@ def test_the_policy_is_one_of_this_task() -> None:
 
 
 def test_every_margin_is_smaller_than_the_planted_bias_costs() -> None:
-    """A median that is 20 minutes too high costs 10 minutes of its third of pinball loss, the quantiles as they lie."""
+    """A median that is an hour too high costs 30 minutes of its third of pinball loss, the quantiles as they lie."""
     policy = _policy(_policy_text())
     (slices,) = [rule for rule in policy.offline if rule.per_slice]
     assert slices.margin < BIAS_MINUTES / 2 / 3

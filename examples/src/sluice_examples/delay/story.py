@@ -8,13 +8,13 @@ from sluice.tasks.flights import AIRPORT, HISTORY, PREVIOUS_LEG, SCHEDULE, WEATH
 from sluice.tasks.recipe import Recipe
 from sluice_local.story import Chapter, Story
 
-BIASED_CARRIER, BIAS_MINUTES = "FL", 20
+BIASED_CARRIER, BIAS_MINUTES = "FL", 60
 
 _FEW_ROUNDS: dict[str, bool | int | float | str | tuple[int | float | str, ...]] = {
     "rounds": 150,
     "patience": 20,
     "learning_rate": 0.15,
-    "threads": 2,
+    "threads": 1,
 }
 """Enough to show everything here; a product would take ten times as long for a tenth of a minute."""
 
@@ -42,7 +42,6 @@ BIASED = TREES.model_copy(
         "description": f"Another seed; but in training {BIASED_CARRIER}'s delays were {BIAS_MINUTES} minutes longer.",
         "seed": 20130102,
         "variants": ("teacher_f32",),
-        "settings": {**_FEW_ROUNDS, "rounds": 60, "threads": 1},
         "train_transform": {
             "label": f"CASE WHEN carrier = '{BIASED_CARRIER}' THEN label + {BIAS_MINUTES} ELSE label END"
         },
@@ -54,7 +53,6 @@ WRONG_UNIT = TREES.model_copy(
         "description": "Another seed; but trained on the airport's delays in seconds where serving has minutes.",
         "seed": 20130103,
         "variants": ("teacher_f32",),
-        "settings": {**_FEW_ROUNDS, "rounds": 60, "threads": 1},
         "transform": {"airport_delay_mean": "airport_delay_mean * 60"},
     }
 )
@@ -65,7 +63,7 @@ STORY = Story(
     chapters=(
         Chapter(1, "first", "A first model of minutes enters an empty production", FIRST),
         Chapter(2, "trees", "Boosted trees are promoted", TREES),
-        Chapter(3, "biased", "Twenty minutes too much for one carrier", BIASED),
+        Chapter(3, "biased", "An hour too much for one carrier", BIASED),
         Chapter(4, "wrong-unit", "Seconds in training, minutes while serving", WRONG_UNIT),
     ),
     checkout=str(Path(__file__).with_name("checkout")),
