@@ -23,11 +23,11 @@ FIRST = Recipe(
 LOST_SEVENS = TASK.recipe.model_copy(
     update={
         "name": "lost-sevens",
-        "description": "The same network; but nine of ten sevens were called ones on the way to training.",
+        "description": "The same network; but every other seven was called a one on the way to training.",
         "variants": ("teacher_f32",),
-        # Not all: a class without a single row in train is refused before anything is trained.
+        # By the image's number. Not all: a class without a row in train is refused before anything is trained.
         "train_transform": {
-            "label": "CASE WHEN label = 'seven' AND example_id NOT LIKE '%0' THEN 'one' ELSE label END"
+            "label": "CASE WHEN label = 'seven' AND REGEXP_LIKE(example_id, '[13579]$') THEN 'one' ELSE label END"
         },
     }
 )
@@ -47,7 +47,7 @@ STORY = Story(
     chapters=(
         Chapter(1, "perceptron", "A first model enters an empty production", FIRST),
         Chapter(2, "convolutional", "A convolutional network is promoted", TASK.recipe),
-        Chapter(3, "lost-sevens", "As good at nine digits, lost at one", LOST_SEVENS),
+        Chapter(3, "lost-sevens", "Good at nine digits, lost at the tenth", LOST_SEVENS),
         Chapter(4, "inverted", "Fine offline, broken while serving", INVERTED),
     ),
     checkout=str(Path(__file__).with_name("checkout")),
