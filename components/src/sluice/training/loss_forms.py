@@ -31,6 +31,19 @@ MeanLoss = Callable[[Floats, Floats], float]
 """Of labels (n, c) and raw outputs (n, k)."""
 
 
+def _as_they_are(_mean: MeanLoss, _y: Floats, raw: Floats) -> Floats:
+    """The level of the months after train is not that of months to come: there is nothing to set right."""
+    return np.ones(raw.shape[1])
+
+
+def _no_unit(_y: Floats) -> tuple[float, float]:
+    return 0.0, 1.0
+
+
+def _measured_so(values: Floats, _y: Floats) -> Floats:
+    return values
+
+
 @dataclass(frozen=True)
 class LossForm:
     """
@@ -39,30 +52,30 @@ class LossForm:
     Attributes:
         rows: (n,) losses of labels (n, c) and outputs (n, k) under a ``TrainingLoss``, up to a constant.
         soft: (n,) what a student's outputs lack of its teacher's, (n, k) each.
+        start: raw outputs (k,) that predict the target's constant (k,).
+        trees: XGBoost's parameters for so many outputs.
+        linear: coefficients (d, k) of a linear model: of a design (n, d), labels, outputs and the ``TrainingLoss``.
+        linear_name: how that baseline is called.
         mean: mean loss of labels and raw outputs (n, k), where predictions would have to be clipped for it; without, it
             is the target's.
         temperatures: divisors (k,) of raw outputs (n, k) that make ``mean`` least.
-        start: raw outputs (k,) that predict the target's constant (k,).
         unit: centre and spread of train labels in which a network learns them; 0 and 1 where they have none.
-        trees: XGBoost's parameters for so many outputs.
         tree_loss: from XGBoost's measure of labels to the target's loss.
-        linear: coefficients (d, k) of a linear model: of a design (n, d), labels, outputs and the ``TrainingLoss``.
-        linear_name: how that baseline is called.
         shares: whether predictions are probabilities: a difference of 0.1 means the same for all of them, and 256 steps
             of the raw output are fine enough.
     """
 
     rows: Callable[[Any, Any, Any, TrainingLoss], Any]
     soft: Callable[[Any, Any, Any], Any]
-    mean: MeanLoss | None
-    temperatures: Callable[[MeanLoss, Floats, Floats], Floats]
     start: Callable[[Floats], Floats]
-    unit: Callable[[Floats], tuple[float, float]]
     trees: Callable[[int, TrainingLoss], Mapping[str, Any]]
-    tree_loss: Callable[[Floats, Floats], Floats]
     linear: Callable[[Floats, Floats, int, TrainingLoss], Floats]
-    linear_name: str
-    shares: bool
+    linear_name: str = "linear"
+    mean: MeanLoss | None = None
+    temperatures: Callable[[MeanLoss, Floats, Floats], Floats] = _as_they_are
+    unit: Callable[[Floats], tuple[float, float]] = _no_unit
+    tree_loss: Callable[[Floats, Floats], Floats] = _measured_so
+    shares: bool = False
 
 
 def _logistic(ops: Any, y: Any, z: Any, _loss: TrainingLoss) -> Any:
@@ -125,10 +138,6 @@ def _same(values: Floats) -> Floats:
     return values
 
 
-def _no_unit(_y: Floats) -> tuple[float, float]:
-    return 0.0, 1.0
-
-
 def _mean_and_deviation(y: Floats) -> tuple[float, float]:
     return float(y.mean()), float(y.std())
 
@@ -155,15 +164,6 @@ def _together(mean: MeanLoss, y: Floats, raw: Floats) -> Floats:
     return np.full(raw.shape[1], _TEMPERATURES[int(np.argmin(losses))])
 
 
-def _as_they_are(_mean: MeanLoss, _y: Floats, raw: Floats) -> Floats:
-    """The level of the months after train is not that of months to come: there is nothing to set right."""
-    return np.ones(raw.shape[1])
-
-
-def _measured_so(values: Floats, _y: Floats) -> Floats:
-    return values
-
-
 def _deviance(values: Floats, y: Floats) -> Floats:
     """Twice what XGBoost's negative log likelihood has above that of a model which knows every label."""
     counts, rows = np.unique(y, return_counts=True)
@@ -182,9 +182,7 @@ LOSS_FORMS: Mapping[LossName, LossForm] = {
         mean=_log_loss,
         temperatures=_each,
         start=_logits,
-        unit=_no_unit,
         trees=_trees("binary:logistic", "logloss"),
-        tree_loss=_measured_so,
         linear=linear_models.logistic,
         linear_name="logistic",
         shares=True,
@@ -192,12 +190,9 @@ LOSS_FORMS: Mapping[LossName, LossForm] = {
     "softmax": LossForm(
         rows=_softmax,
         soft=_soft_softmax,
-        mean=None,
         temperatures=_together,
         start=_centred_logs,
-        unit=_no_unit,
         trees=lambda outputs, _: {"objective": "multi:softprob", "eval_metric": "mlogloss", "num_class": outputs},
-        tree_loss=_measured_so,
         linear=linear_models.softmax,
         linear_name="logistic",
         shares=True,
@@ -205,34 +200,23 @@ LOSS_FORMS: Mapping[LossName, LossForm] = {
     "squared": LossForm(
         rows=_squared,
         soft=_soft_value,
-        mean=None,
-        temperatures=_as_they_are,
         start=_same,
         unit=_mean_and_deviation,
         trees=_trees("reg:squarederror", "rmse"),
         tree_loss=lambda values, _: values**2,
         linear=linear_models.squared,
-        linear_name="linear",
-        shares=False,
     ),
     "absolute": LossForm(
         rows=_absolute,
         soft=_soft_value,
-        mean=None,
-        temperatures=_as_they_are,
         start=_same,
         unit=_median_and_deviation,
         trees=_trees("reg:absoluteerror", "mae"),
-        tree_loss=_measured_so,
         linear=linear_models.quantiles,
-        linear_name="linear",
-        shares=False,
     ),
     "pinball": LossForm(
         rows=_pinball,
         soft=_soft_value,
-        mean=None,
-        temperatures=_as_they_are,
         start=_same,
         unit=_median_and_deviation,
         trees=lambda _, loss: {
@@ -240,23 +224,15 @@ LOSS_FORMS: Mapping[LossName, LossForm] = {
             "eval_metric": "quantile",
             "quantile_alpha": list(loss.quantiles),
         },
-        tree_loss=_measured_so,
         linear=linear_models.quantiles,
-        linear_name="linear",
-        shares=False,
     ),
     "poisson": LossForm(
         rows=_poisson,
         soft=_soft_rate,
-        mean=None,
-        temperatures=_as_they_are,
         start=np.log,
-        unit=_no_unit,
         trees=_trees("count:poisson", "poisson-nloglik"),
         tree_loss=_deviance,
         linear=linear_models.rates,
-        linear_name="linear",
-        shares=False,
     ),
 }
 """Every loss that a target can name."""
