@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sluice.content import digest_of_bytes
 from sluice.features.manifest import FeatureManifest
 
 
@@ -39,5 +40,5 @@ class LoggedInputs:
 
     def contents(self, features: Mapping[str, Any]) -> Mapping[str, bytes]:
         """The bytes of a row's values by digest."""
-        kinds = {name: kind for name, kind in self._kinds.items() if name in features}
-        return {kind.digest(features[name]): kind.content(features[name]) for name, kind in kinds.items()}
+        contents = (kind.content(features[name]) for name, kind in self._kinds.items() if name in features)
+        return {digest_of_bytes(content): content for content in contents}

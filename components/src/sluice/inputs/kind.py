@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import Any, ClassVar
 import polars as pl
 
 from sluice.arrays import Floats, Floats32
+from sluice.content import digest_of_bytes
 from sluice.documents.model import FiniteDocument, FrozenDocument
 
 ColumnType = pl.DataType | type[pl.DataType]
@@ -154,7 +154,7 @@ class InputKind(FrozenDocument, ABC):
 
     def digest(self, value: Any) -> str:
         """Of a value's content: ``sha256:<hex>``."""
-        return f"sha256:{hashlib.sha256(self.content(value)).hexdigest()}"
+        return digest_of_bytes(self.content(value))
 
     @property
     def logged_type(self) -> ColumnType:

@@ -10,10 +10,8 @@ from sluice.inputs.kind import ColumnType, InputKind, NotOfKindError
 from sluice.inputs.request_limits import LONGEST_TEXT
 
 
-class StringColumn(InputKind):
-    """A string that stands for itself; what is read for its words is a ``TextInput``."""
-
-    kind: Literal["string"] = "string"
+class StringInput(InputKind):
+    """Whatever is sent as a string."""
 
     @property
     def column_type(self) -> ColumnType:
@@ -21,19 +19,25 @@ class StringColumn(InputKind):
         return pl.String
 
     @property
-    def expected(self) -> str:
-        """As of ``InputKind``."""
-        return f"a text of at most {LONGEST_TEXT} characters"
-
-    @property
     def datatypes(self) -> frozenset[str]:
         """As of ``InputKind``."""
-        return frozenset({"BYTES"})
+        return frozenset({self.datatype})
 
     @property
     def datatype(self) -> str:
         """As of ``InputKind``."""
         return "BYTES"
+
+
+class StringColumn(StringInput):
+    """A string that stands for itself; what is read for its words is a ``TextInput``."""
+
+    kind: Literal["string"] = "string"
+
+    @property
+    def expected(self) -> str:
+        """As of ``InputKind``."""
+        return f"a text of at most {LONGEST_TEXT} characters"
 
     @property
     def zero(self) -> str:

@@ -21,7 +21,8 @@ import polars as pl
 from pydantic import Field
 
 from sluice.arrays import Floats, Floats32
-from sluice.inputs.kind import ColumnType, InputCode, InputKind, NotOfKindError
+from sluice.inputs.kind import InputCode, NotOfKindError
+from sluice.inputs.strings import StringInput
 
 MOST_CHARACTERS = 100_000
 _WORD = re.compile(r"\w+")
@@ -68,7 +69,7 @@ class TextCode(InputCode):
             yield from (f"\0{line[at : at + self.characters]}" for at in range(len(line) - self.characters + 1))
 
 
-class TextInput(InputKind):
+class TextInput(StringInput):
     """
     A text of valid Unicode.
 
@@ -88,24 +89,9 @@ class TextInput(InputKind):
     by_digest: ClassVar[bool] = True
 
     @property
-    def column_type(self) -> ColumnType:
-        """As of ``InputKind``."""
-        return pl.String
-
-    @property
     def expected(self) -> str:
         """As of ``InputKind``."""
         return f"a text of at most {self.longest} characters{'' if self.empty else ', not empty'}"
-
-    @property
-    def datatypes(self) -> frozenset[str]:
-        """As of ``InputKind``."""
-        return frozenset({"BYTES"})
-
-    @property
-    def datatype(self) -> str:
-        """As of ``InputKind``."""
-        return "BYTES"
 
     @property
     def zero(self) -> str:
