@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,11 +14,11 @@ from sluice.operations.import_model import import_model
 from sluice.operations.import_spec import read_spec
 from sluice.operations.propose import EvaluationPlace, propose_bundle
 from sluice.steps.evaluate import read_inputs
+from sluice_local.pipeline import last_words
 from sluice_local.story import ForeignTraining
 from sluice_local.world import LocalWorld
 
 _BY = "sluice run"
-_RAISED = re.compile(r"(?:\w+\.)*\w+(?:Error|Exception|Exit)\b")
 
 
 def import_foreign(world: LocalWorld, foreign: ForeignTraining, record: Path) -> str:
@@ -64,15 +63,8 @@ def _train(program: str, frame: Path, out: Path) -> None:
         command = [sys.executable, "-m", program, str(frame), str(folder)]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise BadInput(
-                f"program {program}", f"ended with {done.returncode}: {_why(done.stderr)}", "mend it and run again"
-            )
-
-
-def _why(printed: str) -> str:
-    """The line of a traceback that names the error; of anything else the last one."""
-    lines = printed.strip().splitlines() or ["it said nothing"]
-    return next((line for line in reversed(lines) if _RAISED.match(line)), lines[-1])
+            why = last_words(done.stderr)[1] or (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+            raise BadInput(f"program {program}", f"ended with {done.returncode}: {why}", "mend it and run again")
 
 
 def _model_in(folder: Path, foreign: ForeignTraining) -> Path:

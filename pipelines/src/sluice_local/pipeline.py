@@ -109,7 +109,7 @@ def stopped(start: Start, workspace: Workspace, message: str = "") -> PipelineSt
     log = workspace.home / "logs" / "worker.log"
     message = _COLOUR.sub("", message)
     step = _STEP.search(message)
-    kind, words = _last_words(log.read_text("utf-8", "replace") if log.exists() else "")
+    kind, words = last_words(log.read_text("utf-8", "replace") if log.exists() else "")
     exit_code = {"": 1, "Unavailable": 1, "Refused": 3}.get(kind, 2)
     thing = f"run {start.name}, step {step[1]}" if step else f"run {start.name}"
     error = PipelineStoppedError(thing, words or message or "came to no decision", f"the log is {log}")
@@ -117,7 +117,7 @@ def stopped(start: Start, workspace: Workspace, message: str = "") -> PipelineSt
     return error
 
 
-def _last_words(printed: str) -> tuple[str, str]:
+def last_words(printed: str) -> tuple[str, str]:
     """Kind of the error that a step told and its one line; of a fault no kind, and the end of its traceback."""
     before, _, traceback = printed.rpartition("Traceback (most recent call last)")
     errors = list(_ERROR_LINE.finditer(traceback))

@@ -11,9 +11,7 @@ is wrong are as of ``sluice.models.foreign.trial``.
 from __future__ import annotations
 
 import argparse
-import json
 import resource
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,7 @@ from sluice.content import write_bytes
 from sluice.errors import BadArtifact, BadInput, SluiceError, one_line
 from sluice.models.foreign.keras_rules import check_keras
 from sluice.models.foreign.onnx_answer import GraphAnswer
-from sluice.models.foreign.trial import ANSWERS_FILE, MODEL_FILE, OUTPUTS_FILE
+from sluice.models.foreign.trial import ANSWERS_FILE, MODEL_FILE, OUTPUTS_FILE, refusal_exit
 from sluice.models.runtime import LiteRTScorer
 from sluice.targets.link import LINKS
 
@@ -217,17 +215,12 @@ def main(argv: list[str] | None = None) -> int:
     try:
         convert(options.model, options.rows, options.out, options.answer, options.missing)
     except SluiceError as error:
-        return _end(error)
+        return refusal_exit(error)
     except ImportError as error:
-        return _end(BadInput("sluice[steps]", f"is not installed ({error})", "install it, or export ONNX"))
+        return refusal_exit(BadInput("sluice[steps]", f"is not installed ({error})", "install it, or export ONNX"))
     except Exception as error:  # noqa: BLE001 - whatever TensorFlow raises is said in one line
-        return _end(_refusal(options.model, f"cannot be read or converted ({one_line(error, 160)})"))
+        return refusal_exit(_refusal(options.model, f"cannot be read or converted ({one_line(error, 160)})"))
     return 0
-
-
-def _end(error: SluiceError) -> int:
-    sys.stderr.write(f"\n{json.dumps([error.thing, error.rule, error.fix])}\n")
-    return 2
 
 
 if __name__ == "__main__":

@@ -52,11 +52,13 @@ def main(arguments: list[str]) -> int:
     try:
         _try(Path(model), cast("FormatName", name), Path(rows), Path(out), GraphAnswer.of_json(answer), limits)
     except SluiceError as error:
-        return _end(error)
+        return refusal_exit(error)
     except MemoryError:
-        return _end(BadArtifact("the model", f"needs more than {limits.memory_bytes >> 20} MiB of memory", _FIX))
+        return refusal_exit(
+            BadArtifact("the model", f"needs more than {limits.memory_bytes >> 20} MiB of memory", _FIX)
+        )
     except Exception as error:  # noqa: BLE001 - whatever a runtime raises is said in one line
-        return _end(BadArtifact("the model", f"cannot be scored ({one_line(error, 160)})", "export it again"))
+        return refusal_exit(BadArtifact("the model", f"cannot be scored ({one_line(error, 160)})", "export it again"))
     return 0
 
 
@@ -77,7 +79,8 @@ def _try(model: Path, name: FormatName, rows: Path, out: Path, answer: GraphAnsw
     np.save(out / OUTPUTS_FILE, answers if answer.plain else FORMATS[name].load(model_file).raw(x))
 
 
-def _end(error: SluiceError) -> int:
+def refusal_exit(error: SluiceError) -> int:
+    """The exit code, after the last line, which ``sluice.operations.import_trial`` reads."""
     sys.stderr.write(f"\n{json.dumps([error.thing, error.rule, error.fix])}\n")
     return 2
 
