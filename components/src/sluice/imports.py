@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
 from sluice.terminal import JsonOption, MomentOption, clock, model_store, release_history, show, who
+
+if TYPE_CHECKING:
+    from sluice.operations.import_model import Import
 
 
 def import_(
@@ -56,19 +60,7 @@ def import_(
         check_store(model_store(bundles))
         check_environment(gitops.snapshot(), subject.name, str(model))
     candidate = import_model(subject, model, read_spec(spec), frame, out, answers)
-    estimates = candidate.evaluation.metrics
-    headline = (name for name in subject.target.headline if name in estimates)
-    worth = ", ".join(f"{name} {estimates[name].value:.3f}" for name in headline)
-    lines = [
-        f"{candidate.kind} → {candidate.bundle}",
-        f"on {candidate.evaluation.n} rows of the holdout: {worth or 'nothing measured'}",
-    ]
-    facts = {
-        "bundle": str(candidate.bundle),
-        "digest": candidate.digest,
-        "kind": candidate.kind,
-        "evaluation": str(out / "evaluation.json"),
-    }
+    facts, lines = _account(candidate, subject.target.headline)
     if gitops is None:
         show(
             facts,
@@ -86,3 +78,17 @@ def import_(
     )
     if proposal.forbidden:
         raise typer.Exit(3)
+
+
+def _account(candidate: Import, headline: Sequence[str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """What became of the model: for scripts, and in lines for people."""
+    estimates = candidate.evaluation.metrics
+    worth = ", ".join(f"{name} {estimates[name].value:.3f}" for name in headline if name in estimates)
+    facts = {
+        "bundle": str(candidate.bundle),
+        "digest": candidate.digest,
+        "kind": candidate.kind,
+        "evaluation": str(candidate.bundle.parent / "evaluation.json"),
+    }
+    rows = f"on {candidate.evaluation.n} rows of the holdout: {worth or 'nothing measured'}"
+    return facts, (f"{candidate.kind} → {candidate.bundle}", rows)

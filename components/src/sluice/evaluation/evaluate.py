@@ -28,6 +28,8 @@ from sluice.tasks.task import Task
 if TYPE_CHECKING:
     from sluice.models.bundle import Bundle
 
+_SliceRows = tuple[tuple[tuple[str, str], Ints], ...]
+"""Name, value and rows of each slice."""
 _CANDIDATE, _TEACHER, _PRODUCTION = "candidate", "teacher", "production"
 
 
@@ -113,7 +115,8 @@ def evaluate(
     candidate = whole.get(_CANDIDATE)
     digest = production.digest if production else None
     window = iso(task.splits.test), iso(task.splits.live)
-    histories, block_hours = _histories(bench, digest, window) if digest else ((), None)
+    slices = tuple(_slices(bench))
+    histories, block_hours = _histories(bench, digest, window, slices) if digest else ((), None)
     if pairs and bench.models.keys() >= {_CANDIDATE, _PRODUCTION}:
         predictions = (bench.models[role].predictions for role in (_PRODUCTION, _CANDIDATE))
         write_pairs(pairs, holdout, yardstick, *predictions)
@@ -127,7 +130,7 @@ def evaluate(
         positives=target.positives(holdout.labels),
         threshold=bench.models[_CANDIDATE].threshold if candidate else target.unknown_threshold,
         metrics=candidate.estimates() if candidate else {},
-        slices=tuple(_slice(bench, best, name, rows) for name, rows in _slices(bench)),
+        slices=tuple(_slice(bench, best, name, rows) for name, rows in slices),
         baselines=tuple(_peer(role.partition(":")[2], model, candidate) for role, model in baselines.items()),
         best_baseline=best.partition(":")[2] if best else None,
         teacher=_peer(TEACHER, whole.get(_TEACHER), candidate),
@@ -140,14 +143,16 @@ def evaluate(
     )
 
 
-def _histories(bench: _Bench, production: str, window: tuple[str, str]) -> tuple[tuple[LossHistory, ...], float | None]:
+def _histories(
+    bench: _Bench, production: str, window: tuple[str, str], slices: _SliceRows
+) -> tuple[tuple[LossHistory, ...], float | None]:
     ours, theirs = (bench.models.get(role) for role in (_CANDIDATE, _PRODUCTION))
     if not ours or not theirs:
         return (), None
     moments = bench.holdout.frame["event_time"].dt.epoch("us").to_numpy() / 3.6e9
     hours = moments - 24 * np.floor(moments.min() / 24)
-    slices = {f"{name}={value}": rows for (name, value), rows in _slices(bench)}
-    return loss_histories(bench.yardstick, bench.holdout.labels, hours, ours, theirs, production, window, slices)
+    rows = {f"{name}={value}": own for (name, value), own in slices}
+    return loss_histories(bench.yardstick, bench.holdout.labels, hours, ours, theirs, production, window, rows)
 
 
 def _hardest(baselines: Mapping[str, Performance], yardstick: Yardstick) -> str | None:

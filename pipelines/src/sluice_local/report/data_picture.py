@@ -35,8 +35,11 @@ def write_data_picture(span: pl.DataFrame, path: Path, target: TargetKind) -> No
 
 def _labels(labels: pl.Series, target: TargetKind) -> dict[str, Any]:
     codes = target.codes(labels)
-    by_label = {name: len(rows) for name, rows in target.slices(codes)}
-    counted: dict[str, Any] = {"positives": target.positives(codes), "by_label": by_label or None, "quantiles": None}
-    if counted["positives"] is None and labels.dtype.is_numeric() and len(labels):
-        counted["quantiles"] = [labels.quantile(at, "linear") for at in _TENTHS]
-    return {"labelled": len(labels), **{name: value for name, value in counted.items() if value is not None}}
+    positives = target.positives(codes)
+    if positives is not None:
+        return {"labelled": len(labels), "positives": positives}
+    if by_label := {name: len(rows) for name, rows in target.slices(codes)}:
+        return {"labelled": len(labels), "by_label": by_label}
+    if labels.dtype.is_numeric() and len(labels):
+        return {"labelled": len(labels), "quantiles": [labels.quantile(at, "linear") for at in _TENTHS]}
+    return {"labelled": len(labels)}
