@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sluice.documents.evidence import Minutes
+from sluice.documents.minutes import Minutes
 from sluice.evidence.minutes import millisecond_sums, minutes_of
 from sluice.prometheus.api import PrometheusApi
 from sluice.prometheus.minutes import MinuteReading

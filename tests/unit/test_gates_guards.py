@@ -18,12 +18,8 @@ from sluice.documents.evidence import (
     Imputed,
     LabelDelays,
     LossBlock,
-    MinuteCounts,
-    Minutes,
-    MinuteSums,
     Moments,
     Pairs,
-    RefusalCounts,
     Share,
     SliceEvidence,
     Source,
@@ -31,6 +27,7 @@ from sluice.documents.evidence import (
     Timings,
 )
 from sluice.documents.loss_history import ArmVariances, LossHistory
+from sluice.documents.minutes import MinuteCounts, Minutes, MinuteSums, RefusalCounts
 from sluice.documents.verdict import Verdict
 from sluice.gates.guards import refusals
 from sluice.rollout.advance import advance

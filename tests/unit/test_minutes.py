@@ -11,7 +11,8 @@ import polars as pl
 import pytest
 
 from sluice.arrays import Floats
-from sluice.documents.evidence import SIDES, Evidence, Histogram, Minutes, Timings
+from sluice.documents.evidence import SIDES, Evidence, Histogram, Timings
+from sluice.documents.minutes import Minutes
 from sluice.documents.verdict import Reason, Verdict
 from sluice.errors import BadInput
 from sluice.evidence.collect import collect_evidence

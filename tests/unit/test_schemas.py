@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from sluice.documents.evidence import ArmMoments, Evidence, Minutes
+from sluice.documents.evidence import ArmMoments, Evidence
+from sluice.documents.minutes import Minutes
 from sluice.documents.state import ReleaseState
 from sluice.errors import BadArtifact
 from sluice.gates.policy import GatePolicy

@@ -14,7 +14,8 @@ from pydantic import Field, model_validator
 from sluice.content import digest_of_value
 from sluice.documents.event_time import Moment
 from sluice.documents.loss_history import LossHistory
-from sluice.documents.model import FiniteDocument
+from sluice.documents.minutes import Minutes, MinuteSums
+from sluice.documents.model import Count, FiniteDocument, is_none
 from sluice.documents.state import Applied
 
 LATENCY_BOUNDS_MS: tuple[float, ...] = tuple(round(0.25 * 2 ** (step / 3), 4) for step in range(52))
@@ -35,13 +36,6 @@ SIDES = ("candidate", "stable")
 """The arms."""
 ABOUT = ("task", "environment", "rollout", "stage", "step", "since")
 """Keys that say which stage of which rollout a document is about."""
-
-
-Count = Annotated[int, Field(ge=0)]
-
-
-def _is_none(value: object) -> bool:
-    return value is None
 
 
 class Moments(FiniteDocument):
@@ -213,9 +207,9 @@ class LossBlock(FiniteDocument):
     As ``sampling``, of stable's arm: covariances of its loss with a covariate, ``loss*NAME``, and of two covariates,
     ``NAME*NAME``; where arms answered different requests.
     """
-    shift: float | None = Field(default=None, ge=0, exclude_if=_is_none)
+    shift: float | None = Field(default=None, ge=0, exclude_if=is_none)
     """Sum of the distances of both scores, in shadow."""
-    same: Count | None = Field(default=None, exclude_if=_is_none)
+    same: Count | None = Field(default=None, exclude_if=is_none)
     """Those of ``requests`` that both sides decide alike, in shadow, where both thresholds are known."""
 
     @model_validator(mode="after")
@@ -225,76 +219,6 @@ class LossBlock(FiniteDocument):
         if (self.same or 0) > self.requests:
             raise ValueError(f"same is {self.same}, of {self.requests} requests")
         return self
-
-
-class MinuteSums(FiniteDocument):
-    """
-    How a number comes together by minute of event time: sums over minutes, each with a count n and a sum x.
-
-    They say how far requests of one minute share their fate: ``sluice.gates.minutes``.
-    """
-
-    counts: float = Field(ge=0)
-    """Σ n²."""
-    values: float = Field(ge=0)
-    """Σ x²."""
-    products: float
-    """Σ x · n."""
-
-
-class RefusalCounts(FiniteDocument):
-    """One arm's refusals by minute, in all minutes that have a request."""
-
-    minutes: Count
-    requests: Count
-    """With those refused."""
-    refused: Count
-    sums: MinuteSums
-    """Of ``refused``."""
-
-    @model_validator(mode="after")
-    def _counts_agree(self) -> RefusalCounts:
-        if self.refused > self.requests:
-            raise ValueError(f"refused is {self.refused}, of {self.requests} requests")
-        return self
-
-
-class MinuteCounts(FiniteDocument):
-    """One arm's requests by minute, those of minutes in which both sides failed apart."""
-
-    minutes: Count
-    """Minutes that have a request, without those in which both sides failed."""
-    requests: Count
-    errors: Count
-    sums: MinuteSums
-    """Of ``errors``."""
-    failing: Count
-    """Of ``minutes``, those in which this side failed: a tenth of its requests, and two at least."""
-    path_requests: Count = 0
-    path_errors: Count = 0
-    """In the minutes in which both sides failed."""
-    refusals: RefusalCounts | None = Field(default=None, exclude_if=_is_none)
-    """``None`` where nothing was refused, and in documents that count refusals by request alone."""
-
-    @model_validator(mode="after")
-    def _counts_agree(self) -> MinuteCounts:
-        if self.errors > self.requests or self.path_errors > self.path_requests:
-            raise ValueError(f"errors is {self.errors}, of {self.requests} requests")
-        if self.failing > self.minutes:
-            raise ValueError(f"failing is {self.failing}, of {self.minutes} minutes")
-        return self
-
-
-class Minutes(FiniteDocument):
-    """Both arms' requests of the stage by minute of event time."""
-
-    candidate: MinuteCounts | None
-    stable: MinuteCounts | None
-    both_failing: Count = 0
-    """
-    Minutes in which both sides failed, or that are in ten minutes in which both did: what they share is to blame, the
-    path.
-    """
 
 
 class Source(FiniteDocument):
@@ -388,7 +312,7 @@ class Evidence(FiniteDocument):
     """Answers on either route by a digest that is not released there."""
     split: tuple[Count, Count]
     """Requests to stable and to the candidate; in shadow: requests that were not mirrored, and those that were."""
-    recent: tuple[Count, Count] | None = Field(default=None, exclude_if=_is_none)
+    recent: tuple[Count, Count] | None = Field(default=None, exclude_if=is_none)
     """As ``split``, of the requests since the last look; ``None`` where the source cannot tell."""
     strata: tuple[Stratum, ...]
     pairs: Pairs
@@ -401,13 +325,13 @@ class Evidence(FiniteDocument):
     """By ``name=value``, for example ``region=north``."""
     measurements: dict[str, ArmMoments] = Field(default={}, exclude_if=not_)
     """What ``sluice.evidence.measurements`` counts besides, by name; left out where that is nothing."""
-    block_hours: Annotated[float, Field(gt=0)] | None = Field(default=None, exclude_if=_is_none)
+    block_hours: Annotated[float, Field(gt=0)] | None = Field(default=None, exclude_if=is_none)
     """Length of ``blocks``; ``None`` in documents that count requests alone."""
     blocks: tuple[LossBlock, ...] = Field(default=(), exclude_if=not_)
     """Of the stage, in confirm of canary and confirm together; they begin with the stage, and the last is not over."""
-    minutes: Minutes | None = Field(default=None, exclude_if=_is_none)
+    minutes: Minutes | None = Field(default=None, exclude_if=is_none)
     """Failures by minute; ``None`` in documents that count requests alone."""
-    history: LossHistory | None = Field(default=None, exclude_if=_is_none)
+    history: LossHistory | None = Field(default=None, exclude_if=is_none)
     """What the candidate's evaluation says of such blocks."""
     sources: tuple[Source, ...] = ()
     problems: tuple[str, ...] = ()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+Count = Annotated[int, Field(ge=0)]
 
 
 class FrozenDocument(BaseModel):
@@ -32,3 +34,8 @@ def first_violation(error: ValidationError) -> Violation:
     first = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in first["loc"])
     return Violation(key, first["msg"].removeprefix("Value error, "), first["input"])
+
+
+def is_none(value: object) -> bool:
+    """For fields that are left out of a document where nobody knows them."""
+    return value is None

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sluice.arrays import Floats, Ints
-from sluice.documents.evidence import SIDES, MinuteCounts, Minutes, MinuteSums, RefusalCounts
+from sluice.documents.evidence import SIDES
+from sluice.documents.minutes import MinuteCounts, Minutes, MinuteSums, RefusalCounts
 from sluice.evidence.moments import rounded
 
 _SHARE, _LEAST = 0.1, 2

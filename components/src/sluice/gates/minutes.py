@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sluice.documents.evidence import Arm, Evidence, MinuteCounts, Minutes, MinuteSums, Moments, RefusalCounts
+from sluice.documents.evidence import Arm, Evidence, Moments
+from sluice.documents.minutes import MinuteCounts, Minutes, MinuteSums, RefusalCounts
 from sluice.gates.online_policy import Online
 from sluice.gates.rule_kind import Question
 

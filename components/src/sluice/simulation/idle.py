@@ -15,8 +15,9 @@ from typing import NamedTuple
 import numpy as np
 
 from sluice.arrays import Floats
-from sluice.documents.evidence import LATENCY_BOUNDS_MS, MinuteCounts
+from sluice.documents.evidence import LATENCY_BOUNDS_MS
 from sluice.documents.loss_history import LossHistory
+from sluice.documents.minutes import MinuteCounts
 from sluice.gates.adjustment import narrowing
 from sluice.gates.blocks import FIRST_LOOK, BlockSums, block_intervals
 from sluice.gates.minutes import failures_effect

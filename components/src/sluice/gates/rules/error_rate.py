@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sluice.documents.evidence import Arm, MinuteCounts
+from sluice.documents.evidence import Arm
+from sluice.documents.minutes import MinuteCounts
 from sluice.documents.verdict import Reason, Verdict
 from sluice.gates.minutes import NOT_COUNTED, failures_effect, minutes_problem, path_remark, worth
 from sluice.gates.online_policy import Online

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sluice.documents.evidence import Arm, MinuteCounts, RefusalCounts
+from sluice.documents.evidence import Arm
+from sluice.documents.minutes import MinuteCounts, RefusalCounts
 from sluice.documents.verdict import Reason
 from sluice.gates.minutes import NOT_COUNTED, minutes_problem, refusals_effect, worth
 from sluice.gates.rates import proportion_interval
