@@ -112,9 +112,6 @@ def test_what_a_spool_drops_it_writes_again(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "full", line - 1, 100, 60)
     spool.write([record(0)])
     assert spool.dropped == 1
-    spool = Spool(tmp_path / "sampled", 1 << 20, 0, 60)
-    spool.write([record(0)])  # not in the sample, so its image is not told either
-    assert next((tmp_path / "sampled").iterdir()).read_bytes() == b""
     roomy = Spool(tmp_path / "roomy", 3 * line, 100, 60)
     for number in range(3):
         roomy.write([record(number)])

@@ -25,10 +25,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import orjson
 
 from sluice.child_process import end_with_stdin
-from sluice.errors import BadArtifact, BadInput, SluiceError
+from sluice.errors import BadInput, SluiceError
 from sluice.features.request_reader import RequestReader
 from sluice.http_server.boundary import ErrorLines
 from sluice.models.bundle import Bundle, load_bundle
@@ -36,12 +35,12 @@ from sluice.models.request import MAX_TEXT, BadRequest, InferenceRequest, column
 from sluice.models.request_headers import ROUTES, Context, context_of_any, parse_context
 from sluice.models.request_v2 import parse_v2
 from sluice.predictions.log import PredictionLog, PredictionRecord
+from sluice_serving.answers import Answers
 from sluice_serving.logged_inputs import LoggedInputs
 from sluice_serving.rows import Features, RequestRows, row_id, unread_records
 
 if TYPE_CHECKING:
     from sluice.features.request_reader import FeatureReader, FeatureRows
-    from sluice.targets.kind import AnswerField
     from sluice_serving.events import EventLog
     from sluice_serving.meters import Meters
     from sluice_serving.metrics import Cause
@@ -77,7 +76,7 @@ class Predictor:
     ) -> None:
         self.bundle, self.meters, self.reader, self.log, self.role = bundle, meters, reader, log, role
         self.manifest = bundle.manifest.features
-        self._fields = {field.name: field for field in bundle.target.answers}
+        self.answers = Answers(bundle)
         self._inputs = LoggedInputs(self.manifest)
         from sluice_serving import tracing
 
@@ -111,11 +110,11 @@ class Predictor:
         if version == "v1":
             request = parse_v1(body, self.manifest, reads_online=online)
         else:
-            request = parse_v2(body, self.manifest, reads_online=online, outputs=tuple(self._fields))
+            request = parse_v2(body, self.manifest, reads_online=online, outputs=self.answers.names)
         try:
             with self._tracing.span("features"):
                 read = self._features(request, context)
-            _require_rows(read, version)
+            read.require_rows(version)
         except BadRequest:
             raise
         except Exception as error:
@@ -123,8 +122,8 @@ class Predictor:
             self._record_failure(request, context, start, error, cause="features", features=nothing)
             raise
         if read.failures:
-            nothing, reason = {number: {} for number in read.failures}, _broken(read.failures)
-            self._record_failure(request, context, start, reason, cause="features", features=nothing, whole=False)
+            nothing = {number: {} for number in read.failures}
+            self._record_failure(request, context, start, read.fault(), cause="features", features=nothing, whole=False)
         return RequestRows(request, context, *read, version, start, range(len(request.instances)))
 
     def _features(self, request: InferenceRequest, context: Context) -> Features:
@@ -160,35 +159,19 @@ class Predictor:
         self._record(sound, predictions.tolist())
         self.answered += len(predictions)
         values = self.bundle.target.answer(predictions.reshape(len(predictions), -1), self.bundle.manifest.threshold)
-        return self._v1(rows, sound, values) if rows.version == "v1" else self._v2(values, rows.request)
-
-    def _v1(self, rows: RequestRows, sound: RequestRows, values: Mapping[str, list[Any]]) -> bytes:
-        digest = self.bundle.digest
-        predictions: dict[int, dict[str, Any]] = {
-            number: {**dict(zip(values, row, strict=True)), "digest": digest}
-            for number, *row in zip(sound.numbers, *values.values(), strict=True)
-        }
-        predictions |= {number: {"error": reason, "digest": digest} for number, reason in rows.failures.items()}
-        return orjson.dumps({"predictions": [predictions[number] for number in range(len(predictions))]})
-
-    def _v2(self, values: Mapping[str, list[Any]], request: InferenceRequest) -> bytes:
-        document: dict[str, Any] = {
-            "model_name": self.bundle.manifest.task,
-            "outputs": [_tensor(self._fields[name], values[name]) for name in request.outputs],
-            "parameters": {"digest": self.bundle.digest},
-        }
-        if request.id is not None:
-            document["id"] = request.id
-        return orjson.dumps(document)
+        if rows.version == "v1":
+            return self.answers.v1(sound.numbers, values, rows.failures)
+        return self.answers.v2(rows.request, values)
 
     def _record(self, rows: RequestRows, predictions: list[Any]) -> None:
         ms = _milliseconds_since(rows.start)
         scores, several = _logged(predictions)
         self.meters.count_answers(rows, [score for score in scores if score is not None], ms)
-        if self.log is None:
+        log = self._log_of(rows.context, len(rows.request.instances))
+        if log is None:
             return
         each = zip(rows.numbers, rows.features, rows.missing, rows.stale, rows.as_of, scores, several, strict=True)
-        self.log.write(
+        log.write(
             self._line(
                 rows.request,
                 rows.context,
@@ -223,9 +206,12 @@ class Predictor:
         self._failure = error
         if self.events is not None:
             self.events.report_failure(cause, context.request_id, context.rollout, error)
-        if self.log is None:
-            return
-        self.log.write(self._line(request, context, i, ms, row) for i, row in features.items())
+        if log := self._log_of(context, len(request.instances)):
+            log.write(self._line(request, context, i, ms, row) for i, row in features.items())
+
+    def _log_of(self, context: Context, n: int) -> PredictionLog | None:
+        """Where the ``n`` rows of a request go, which are in its sample all together or not at all."""
+        return self.log if self.log is not None and self.log.keeps(row_id(context, n, 0)) else None
 
     def _line(
         self,
@@ -261,18 +247,6 @@ class Predictor:
             contents=self._inputs.contents(features) if status < 400 else {},
         )
 
-    def inputs(self) -> list[dict[str, Any]]:
-        """The V2 tensors of a request that brings all features."""
-        kinds = {feature.name: feature.kind for feature in self.manifest.features}
-        return [
-            {"name": name, "datatype": kind.datatype, "shape": [-1, *kind.row_shape]} for name, kind in kinds.items()
-        ]
-
-    def outputs(self) -> list[dict[str, Any]]:
-        """The V2 tensors of an answer."""
-        fields = self._fields.values()
-        return [{"name": each.name, "datatype": each.datatype, "shape": _shape(each, -1)} for each in fields]
-
     def refuse(self, headers: Mapping[str, str], error: BadRequest, start: float) -> None:
         """Count and log a request that broke its contract."""
         ms = _milliseconds_since(start)
@@ -295,8 +269,8 @@ class Predictor:
             self.events.report_failure("model", headers.get("x-request-id", "")[:MAX_TEXT], "", error)
 
     def _record_unread(self, headers: Mapping[str, str], n: int, status: int, milliseconds: float) -> None:
-        if self.log is not None and (context := context_of_any(headers)):
-            self.log.write(unread_records(context, self.bundle.digest, n, status, milliseconds))
+        if (context := context_of_any(headers)) and (log := self._log_of(context, n)):
+            log.write(unread_records(context, self.bundle.digest, n, status, milliseconds))
 
     def report(self, error: Exception) -> None:
         """Say in one line what failed, where there is no log of events that has it with more."""
@@ -326,32 +300,10 @@ class Predictor:
         }
 
 
-def _shape(field: AnswerField, n: int) -> list[int]:
-    return [n] if field.size == 1 else [n, field.size]
-
-
-def _tensor(field: AnswerField, values: list[Any]) -> dict[str, Any]:
-    """One output of V2, its data row after row."""
-    data = values if field.size == 1 else [number for row in values for number in row]
-    return {"name": field.name, "shape": _shape(field, len(values)), "datatype": field.datatype, "data": data}
-
-
 def _logged(predictions: list[Any]) -> tuple[list[float | None], list[Sequence[float] | None]]:
     """For each row its score, and its prediction where that is several numbers."""
     nothing: list[Any] = [None] * len(predictions)
     return (nothing, predictions) if isinstance(predictions[0], list) else (predictions, nothing)
-
-
-def _require_rows(read: Features, version: str) -> None:
-    """Raise where no row has features, and where one has none and the protocol has no word for it."""
-    if read.failures and (version == "v2" or len(read.failures) == len(read.features)):
-        raise _broken(read.failures)
-
-
-def _broken(failures: Mapping[int, str]) -> BadArtifact:
-    number, reason = next(iter(failures.items()))
-    more = f" and {len(failures) - 1} more" if len(failures) > 1 else ""
-    return BadArtifact(f"features of instances[{number}]{more}", reason, "mend its transform")
 
 
 def _milliseconds_since(start: float) -> float:

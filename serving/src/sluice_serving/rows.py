@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from sluice.errors import BadArtifact
 from sluice.models.request import InferenceRequest
 from sluice.models.request_headers import Context
 from sluice.predictions.log import PredictionRecord
@@ -20,6 +21,17 @@ class Features(NamedTuple):
     stale: Sequence[Sequence[str]]
     as_of: list[dict[str, datetime]]
     failures: Mapping[int, str] = {}
+
+    def fault(self) -> BadArtifact:
+        """Why the first of ``failures`` has no features, and how many more have none."""
+        number, reason = next(iter(self.failures.items()))
+        more = f" and {len(self.failures) - 1} more" if len(self.failures) > 1 else ""
+        return BadArtifact(f"features of instances[{number}]{more}", reason, "mend its transform")
+
+    def require_rows(self, version: str) -> None:
+        """Raise where no row has features, and where one has none and the protocol has no word for it."""
+        if self.failures and (version == "v2" or len(self.failures) == len(self.features)):
+            raise self.fault()
 
 
 @dataclass(frozen=True)

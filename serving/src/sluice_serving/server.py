@@ -39,6 +39,7 @@ from sluice.http_server.server import HttpServer
 from sluice.models.request import NOBODY_WAITS, BadRequest, check_length
 from sluice.models.request_headers import check_envelope
 from sluice_serving import tracing
+from sluice_serving.answers import Answers
 
 Version = Literal["v1", "v2"]
 _GRACE_S = 5
@@ -58,6 +59,9 @@ class Call:
 class RequestHandler(Protocol):
     """What a kserve model here needs to be able to do."""
 
+    answers: Answers
+    """What its tensors are."""
+
     def rows(self, version: Version, body: bytes, headers: Mapping[str, str]) -> Any:
         """The checked request with its features."""
 
@@ -75,12 +79,6 @@ class RequestHandler(Protocol):
 
     def describe(self) -> dict[str, Any]:
         """What is served."""
-
-    def inputs(self) -> list[dict[str, Any]]:
-        """V2 metadata of the input tensors."""
-
-    def outputs(self) -> list[dict[str, Any]]:
-        """V2 metadata of the output tensors."""
 
 
 class SluiceModel(Model):  # type: ignore[misc]  # kserve has no types
@@ -101,11 +99,11 @@ class SluiceModel(Model):  # type: ignore[misc]  # kserve has no types
 
     def get_input_types(self) -> list[dict[str, Any]]:
         """For ``GET /v2/models/<m>``."""
-        return self.predictor.inputs()
+        return self.predictor.answers.input_tensors()
 
     def get_output_types(self) -> list[dict[str, Any]]:
         """For ``GET /v2/models/<m>``."""
-        return self.predictor.outputs()
+        return self.predictor.answers.output_tensors()
 
 
 async def bounded_body(request: Request, headers: Mapping[str, str]) -> bytes:

@@ -95,7 +95,7 @@ class Spool:
     Args:
         directory: of this server alone; what an earlier process left there is sent first.
         max_bytes: bound of all segments together.
-        percent: of the requests that are kept, sampled by request id.
+        percent: of the requests that it keeps, sampled by request id.
         every_s: how often what was written is sent; each time makes an object in the store.
         contents: of images and texts; a spool that is half full takes their digests alone.
     """
@@ -127,9 +127,13 @@ class Spool:
         self._number += 1
         return path, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644), 0
 
+    def keeps(self, request_id: str, /) -> bool:
+        """Whether the request is in the sample."""
+        return is_sampled(request_id, self._percent)
+
     def write(self, records: Iterable[PredictionRecord]) -> None:
-        """Append the sampled records; a call returns when the kernel has them, whatever the collector does."""
-        lines = [self._line(record) for record in records if is_sampled(record.request_id, self._percent)]
+        """Append the records; a call returns when the kernel has them, whatever the collector does."""
+        lines = [self._line(record) for record in records]
         data = b"".join(lines)
         if not lines:
             return

@@ -96,6 +96,9 @@ class PredictionLog(Protocol):
     dropped: int
     """Predictions that it had to give up."""
 
+    def keeps(self, request_id: str, /) -> bool:
+        """Whether a prediction is in the sample; asked first, since to make a record costs something."""
+
     def write(self, records: Iterable[PredictionRecord]) -> None:
         """Take the records; never blocks for long and never raises."""
 
@@ -135,6 +138,10 @@ class LogWriter:
         if size and os.pread(self._file, 1, size - 1) != b"\n":
             # A killed predecessor left half a line: end it, so that it spoils nothing but itself.
             self._waiting.append(b"\n")
+
+    def keeps(self, _request_id: str, /) -> bool:
+        """Every prediction."""
+        return True
 
     def write(self, records: Iterable[PredictionRecord]) -> None:
         """Append the records; never raises for a full disk."""
