@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import numpy as np
 import orjson
 import polars as pl
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from sluice.data.ingest import ingest
@@ -19,8 +22,10 @@ from sluice.data.statistics import described
 from sluice.data.validate import validate
 from sluice.errors import BadInput
 from sluice.features.manifest import Feature, FeatureManifest
-from sluice.inputs.kind import InputKind
+from sluice.inputs.kind import InputKind, NotOfKindError
+from sluice.inputs.numbers import FloatColumn, IntColumn
 from sluice.inputs.registry import declared_kind, kind_of, settings_of
+from sluice.inputs.strings import StringColumn
 from sluice.inputs.tensors import TensorInput
 from sluice.inputs.texts import TextInput
 from sluice.models.encoder import Encoder, fit_encoder, fit_raw_encoder
@@ -390,3 +395,39 @@ def test_a_span_keeps_images_as_they_are_and_is_validated_by_what_they_are_like(
     report = validate(digits_task.TASK, tmp_path / "bright", tmp_path)
     assert {("image.mean", "range")} < {(each.feature, each.rule) for each in report.anomalies}
     assert {each.feature for each in report.anomalies} <= {f"image.{name}" for name in IMAGE.summary([GOOD["image"]])}
+
+
+CELLS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(10**2), 10**2),
+    st.sampled_from([2**63 - 1, 2**63, -(2**63), -(2**63) - 1, 10**400, 3.4e38, -3.5e38, 1e308, -1e308, 2.5]),
+    st.floats(),
+    st.text(max_size=3),
+    st.sampled_from(["x" * 256, "x" * 257]),
+)
+
+
+@given(
+    values=st.lists(CELLS, min_size=1, max_size=4), kind=st.sampled_from([FloatColumn(), IntColumn(), StringColumn()])
+)
+@example(values=[1.0, math.nan], kind=FloatColumn())
+@example(values=["", "x" * 257], kind=StringColumn())
+def test_several_values_are_taken_at_a_glance_only_where_each_is_taken_as_it_is(
+    values: list[Any], kind: InputKind
+) -> None:
+    def as_it_is(value: Any) -> bool:
+        try:
+            return kind.read(value) is value
+        except NotOfKindError:
+            return False
+
+    assert kind.takes_all(values) <= all(map(as_it_is, values))
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [(FloatColumn(), [1, 2.5, -3e38]), (IntColumn(), [0, 2**62]), (StringColumn(), ["", "é"])],
+)
+def test_a_batch_of_plain_values_is_read_at_a_glance(kind: InputKind, values: list[Any]) -> None:
+    assert kind.takes_all(values)

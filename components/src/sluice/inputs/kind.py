@@ -113,6 +113,13 @@ class InputKind(FrozenDocument, ABC):
             NotOfKindError: it is none.
         """
 
+    def takes_all(self, values: Sequence[Any]) -> bool:
+        """
+        Whether ``read`` takes each of several values and leaves it as it is, found at a glance; ``False`` says nothing.
+        """
+        del values
+        return False
+
     @abstractmethod
     def refused(self, column: pl.Series) -> tuple[pl.Series, str]:
         """Of a span's column (``column_type``), without nulls: what a server would refuse, and what that is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import polars as pl
@@ -44,9 +45,16 @@ class FloatColumn(InputKind):
     def read(self, value: Any) -> Any:
         """As of ``InputKind``."""
         kind = type(value)
-        if (kind is float or kind is int) and math.isfinite(value) and abs(value) <= LARGEST_FLOAT:
+        if (kind is float or kind is int) and abs(value) <= LARGEST_FLOAT:  # NaN is not
             return value
         raise NotOfKindError
+
+    def takes_all(self, values: Sequence[Any]) -> bool:
+        """As of ``InputKind``."""
+        if not {float, int}.issuperset(map(type, values)):
+            return False
+        # A NaN would hide from min and max, and not from a sum.
+        return max(values) <= LARGEST_FLOAT and min(values) >= -LARGEST_FLOAT and math.isfinite(sum(values))
 
     def refused(self, column: pl.Series) -> tuple[pl.Series, str]:
         """As of ``InputKind``."""
@@ -90,6 +98,10 @@ class IntColumn(InputKind):
         if whole and -LARGEST_INT <= value <= LARGEST_INT:
             return value
         raise NotOfKindError
+
+    def takes_all(self, values: Sequence[Any]) -> bool:
+        """As of ``InputKind``."""
+        return {int}.issuperset(map(type, values)) and min(values) >= -LARGEST_INT and max(values) <= LARGEST_INT
 
     def refused(self, column: pl.Series) -> tuple[pl.Series, str]:
         """As of ``InputKind``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import polars as pl
@@ -49,6 +50,10 @@ class StringColumn(StringInput):
         if type(value) is str and len(value) <= LONGEST_TEXT:
             return value
         raise NotOfKindError
+
+    def takes_all(self, values: Sequence[Any]) -> bool:
+        """As of ``InputKind``."""
+        return {str}.issuperset(map(type, values)) and max(map(len, values)) <= LONGEST_TEXT
 
     def refused(self, column: pl.Series) -> tuple[pl.Series, str]:
         """As of ``InputKind``."""

@@ -9,8 +9,9 @@ first thing that is wrong, so that a bad client never looks like a bad model (pl
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Literal, get_args
 
 import orjson
@@ -106,15 +107,14 @@ def parse_v1(body: bytes, manifest: FeatureManifest, *, reads_online: bool = Tru
         raise BadRequest("instances", f"is {kind_of(instances)}, not a list", "send a list of objects", part="rows")
     check_count("instances", len(instances))
     try:
-        online = _check_instances(instances, manifest)
-        return readable(InferenceRequest(tuple(instances), online), reads_online=reads_online)
+        return readable(InferenceRequest(*_read_instances(instances, manifest)), reads_online=reads_online)
     except BadRequest as error:
         error.rows = len(instances)
         raise
 
 
-def _check_instances(instances: list[Any], manifest: FeatureManifest) -> bool:
-    """Whether their features must be read online."""
+def _read_instances(instances: list[Any], manifest: FeatureManifest) -> tuple[tuple[Mapping[str, Any], ...], bool]:
+    """Rows as their kinds read them, and whether their features must be read online."""
     for i, instance in enumerate(instances):
         if not isinstance(instance, dict):
             rule = f"is {kind_of(instance)}, not an object"
@@ -124,9 +124,44 @@ def _check_instances(instances: list[Any], manifest: FeatureManifest) -> bool:
     for i, instance in enumerate(instances):
         if instance.keys() != fields.keys():
             _refuse_names(instance, manifest, f"instances[{i}]", online=online)
+    try:
+        return tuple(_read_rows(instances, fields, nullable)), online
+    except NotOfKindError:
+        _refuse_value(instances, fields, nullable)
+        raise
+
+
+def _read_rows(
+    instances: Sequence[Mapping[str, Any]], fields: Mapping[str, InputKind], nullable: frozenset[str]
+) -> Iterable[Mapping[str, Any]]:
+    """Column by column where there are several rows; raises ``NotOfKindError`` for a value that is none of its kind."""
+    if len(instances) == 1:
+        return [
+            {
+                name: None if value is None and name in nullable else fields[name].read(value)
+                for name, value in instances[0].items()
+            }
+        ]
+    columns = list(zip(*map(_values_in_order(tuple(fields)), instances), strict=True))
+    named = zip(fields.items(), columns, strict=True)
+    read = [read_column(column, kind, nullable=name in nullable) for (name, kind), column in named]
+    if all(new is old for new, old in zip(read, columns, strict=True)):
+        return instances
+    return (dict(zip(fields, row, strict=True)) for row in zip(*read, strict=True))
+
+
+def _values_in_order(names: tuple[str, ...]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+    get = itemgetter(*names)
+    return get if len(names) > 1 else lambda instance: (get(instance),)
+
+
+def _refuse_value(
+    instances: Sequence[Mapping[str, Any]], fields: Mapping[str, InputKind], nullable: frozenset[str]
+) -> None:
+    """Name the first value that is none of its kind; places are written here, and not for each that is."""
+    for i, instance in enumerate(instances):
         for name, value in instance.items():
-            instance[name] = read_value(value, fields[name], f"instances[{i}].{name}", nullable=name in nullable)
-    return online
+            read_value(value, fields[name], f"instances[{i}].{name}", nullable=name in nullable)
 
 
 def readable(request: InferenceRequest, *, reads_online: bool) -> InferenceRequest:
@@ -216,6 +251,19 @@ def read_value(value: Any, kind: InputKind, place: str, *, nullable: bool) -> An
         rule = str(error) or f"is {text}, not {kind.expected}"
         fix = f"send {kind.expected}{' or null' if nullable else ''}"
         raise BadRequest(place, rule, fix, part="values") from error
+
+
+def read_column(values: Sequence[Any], kind: InputKind, *, nullable: bool) -> Sequence[Any]:
+    """
+    Values as their kind reads them; ``values`` itself where that changes none.
+
+    Raises:
+        NotOfKindError: one is none of its kind.
+    """
+    if kind.takes_all(values):
+        return values
+    read = kind.read
+    return [None if value is None and nullable else read(value) for value in values]
 
 
 def columns_of(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, list[Any]]:

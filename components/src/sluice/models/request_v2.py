@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from sluice.features.manifest import FeatureManifest
-from sluice.inputs.kind import InputKind
+from sluice.inputs.kind import InputKind, NotOfKindError
 from sluice.models.request import (
     MAX_INSTANCES,
     MAX_TEXT,
@@ -28,6 +28,7 @@ from sluice.models.request import (
     json_object,
     kind_of,
     nullable_of,
+    read_column,
     read_value,
     readable,
 )
@@ -157,12 +158,15 @@ def _rows_of(
     return tuple(dict(zip(names, row, strict=True)) for row in rows), online
 
 
-def _read_column(name: str, datatype: str, data: list[Any], kind: InputKind, *, nullable: bool) -> list[Any]:
+def _read_column(name: str, datatype: str, data: list[Any], kind: InputKind, *, nullable: bool) -> Sequence[Any]:
     """The values as their kind reads them; what their own datatype cannot hold is refused too."""
     if datatype not in kind.datatypes:
         rule, allowed = f"has datatype {excerpt(datatype)}", ", ".join(sorted(kind.datatypes))
         raise BadRequest(f"input {excerpt(name)}", rule, f"send one of {allowed}", part="values")
-    values = [read_value(value, kind, f"inputs[{i}].{name}", nullable=nullable) for i, value in enumerate(data)]
+    try:
+        values = read_column(data, kind, nullable=nullable)
+    except NotOfKindError:
+        values = [read_value(value, kind, f"inputs[{i}].{name}", nullable=nullable) for i, value in enumerate(data)]
     if datatype not in _RANGES:
         return values
     low, high = _RANGES[datatype]

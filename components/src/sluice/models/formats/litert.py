@@ -11,7 +11,7 @@ from sluice.errors import BadArtifact, one_line
 from sluice.models.formats.litert_rules import check_litert
 from sluice.models.scorer import TurnScorer
 
-_BATCHES = (1, 16, 1024)
+_BATCHES = (1, 16, 64, 256, 1024)
 """Batch shapes that get an interpreter of their own: resizing one makes it prepare its kernels again."""
 
 
