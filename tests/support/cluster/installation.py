@@ -64,10 +64,11 @@ def gateway_objects() -> list[Object]:
 
 
 def empty(namespace: str) -> None:
-    """Nothing is released there, and no pod is left."""
-    for kind in ("cronjob", "job", "httproute", "inferenceservice"):
-        try:
+    """Nothing is released there, no pod is left, and no gate remembers the repository of a test that has ended."""
+    try:
+        for kind in ("cronjob", "job", "deployment", "httproute", "inferenceservice"):
             kubectl("-n", namespace, "delete", kind, "--all", "--wait=true")
-        except Refused as error:
-            pytest.fail(f"cannot clean up: {error}")
+        kubectl("-n", namespace, "delete", "configmap", "gate-seen", "--ignore-not-found")
+    except Refused as error:
+        pytest.fail(f"cannot clean up: {error}")
     wait_until("the pods are gone", lambda: not get("-n", namespace, "pods")["items"], 120)
