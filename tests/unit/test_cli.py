@@ -37,6 +37,7 @@ def sluice(*arguments: str, home: Path, columns: int = 200) -> subprocess.Comple
             "apply",
             "settle",
         ),
+        *("data stats", "data schema", "data check", "data compare", "data show"),
         *("hold list", "hold add", "hold release", "ledger verify", "ledger accept"),
     ],
 )

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from sluice.data_commands import data
 from sluice.errors import BadInput, SluiceError
 from sluice.imports import import_
 from sluice.proposals import propose
@@ -44,6 +45,7 @@ app = typer.Typer(
 )
 hold = typer.Typer(no_args_is_help=True, help="Digests that no automation may promote.")
 app.add_typer(hold, name="hold")
+app.add_typer(data, name="data")
 app.command()(propose)
 app.command("import")(import_)
 ledger = typer.Typer(no_args_is_help=True, help="The decisions, each chained to the one before it.")

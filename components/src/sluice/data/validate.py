@@ -22,6 +22,7 @@ from sluice.tasks.task import Task
 
 BASELINE, FRESH = "train", "test"
 REPORT_FILE = "validation.json"
+CONTRACT_SUFFIX = ".pbtxt"
 
 
 class Comparison(FrozenDocument):
@@ -58,10 +59,11 @@ def validate(task: Task, span_dir: Path, out: Path) -> ValidationReport:
 
     Images and texts are looked at by their summaries (``described``): that each is of its size, type and range was
     required when the span was made. Rules hold for all rows; distances are those of the split test against the split
-    train.
+    train. Where TFDV's schema lies beside the committed one, with the same name and the ending .pbtxt, the span is held
+    against it too, the split train as the span before: an anomaly's rule is then TFDV's name of it.
 
     Raises:
-        BadInput: the span or the schema is missing or unreadable, or the report cannot be written.
+        BadInput: the span or a schema is missing or unreadable, or the report cannot be written.
         BadArtifact: the span is not what its record says.
     """
     frame, record = described(read_span(span_dir), task.inputs), read_record(span_dir)
@@ -72,6 +74,7 @@ def validate(task: Task, span_dir: Path, out: Path) -> ValidationReport:
         *find_anomalies(frame, schema, None, window=(task.splits.train, task.splits.live)),
         *_class_anomalies(frame, task.target),
         *_fresh_anomalies(splits, schema, profiles),
+        *_contract_anomalies(task.schema_file.with_suffix(CONTRACT_SUFFIX), frame, splits[BASELINE]),
     ]
     report = ValidationReport(
         task=task.name,
@@ -135,6 +138,30 @@ def _fresh_anomalies(
                 Anomaly(feature=f"split={name}", rule="rows", observed=str(rows.height), expected=expected, text=text)
             )
     return [*anomalies, *find_distances(splits[FRESH], schema, profiles)]
+
+
+def _contract_anomalies(path: Path, frame: pl.DataFrame, baseline: pl.DataFrame) -> Iterator[Anomaly]:
+    """What TFDV's schema finds, if the task has one; its messages are not imported where it has none."""
+    if not path.is_file():
+        return
+    from sluice.data.census.census import census_of
+    from sluice.data.census.messages import statistics_of
+    from sluice.data.contract.check import check_statistics
+    from sluice.data.contract.schema_file import opaque_columns, read_schema_message
+    from sluice.data.contract.view import DatasetView
+
+    schema = read_schema_message(path)
+    here, before = (statistics_of(census_of([rows]), opaque_columns(schema)) for rows in (frame, baseline))
+    view = DatasetView(here.datasets[0], controls={"previous": DatasetView(before.datasets[0])})
+    for finding in check_statistics(schema, view).findings:
+        observed = ", ".join(finding.examples) or finding.text
+        yield Anomaly(
+            feature=finding.name,
+            rule=finding.kind,
+            observed=observed,
+            expected=f"as {path.name} says",
+            text=finding.text,
+        )
 
 
 def _class_anomalies(frame: pl.DataFrame, target: TargetKind) -> Iterator[Anomaly]:
