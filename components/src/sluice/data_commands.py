@@ -22,11 +22,11 @@ data = typer.Typer(
     no_args_is_help=True,
     help="Statistics, schemas and anomalies of tables.\n\nExits with 0 when clean, 1 with anomalies, 2 on bad input.",
 )
-_Source = Annotated[
+_DataArgument = Annotated[
     Path, typer.Argument(metavar="TABLE|STATISTICS", help="CSV, Parquet, Arrow or JSON lines; or statistics of one.")
 ]
 _SchemaOption = Annotated[Path | None, typer.Option("--schema", help="TFDV's schema, or a task's JSON.")]
-_SliceOption = Annotated[str | None, typer.Option("--slice", metavar="NAME", help="Only this slice of STATISTICS.")]
+_PartOption = Annotated[str | None, typer.Option("--slice", metavar="NAME", help="Only this slice of STATISTICS.")]
 
 
 @data.command()
@@ -43,7 +43,7 @@ def stats(
     """
     Count tables of any size in one pass, and write statistics that TFDV's tools open.
 
-    Example: sluice data stats monday.csv tuesday.csv -o week.pb --by carrier
+    Example: sluice data stats mon.csv tue.csv -o week.pb --by carrier
     """
     _need_messages()
     from sluice.data.census.files import write_statistics
@@ -62,7 +62,7 @@ def stats(
 
 @data.command()
 def schema(
-    source: _Source,
+    source: _DataArgument,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write it there; else it is printed.")] = None,
     update: Annotated[Path | None, typer.Option(help="Change this schema so that it accepts the data.")] = None,
     accept: Annotated[
@@ -78,7 +78,7 @@ def schema(
 
     Example: sluice data schema TABLE.csv -o schema.pbtxt
 
-    Example: sluice data schema TABLE.csv --update S.pbtxt --accept fare -o S.pbtxt
+    Example: sluice data schema TABLE.csv --update S.pbtxt --accept fare
     """
     _need_messages()
     from sluice.data.contract.schema_file import schema_text, write_schema_message
@@ -123,13 +123,13 @@ def _schema_and_lines(
 
 @data.command()
 def check(
-    source: _Source,
+    source: _DataArgument,
     schema: Annotated[Path, typer.Option("--schema", help="TFDV's schema, or a task's JSON.")],
     environment: Annotated[str | None, typer.Option(help="Where the data is of, as the schema calls it.")] = None,
     previous: Annotated[Path | None, typer.Option(help="Table or statistics of the span before, for drift.")] = None,
     serving: Annotated[Path | None, typer.Option(help="Table or statistics of serving, for skew.")] = None,
     version: Annotated[Path | None, typer.Option(help="Table or statistics of the version before.")] = None,
-    part: _SliceOption = None,
+    part: _PartOption = None,
     warning: Annotated[list[str] | None, typer.Option(metavar="TYPE", help="Anomaly that is a warning.")] = None,
     note: Annotated[list[str] | None, typer.Option(metavar="TYPE", help="Anomaly that is but a note.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write TFDV's Anomalies: .pbtxt or .pb.")] = None,
@@ -176,8 +176,8 @@ def _severities(warnings: Sequence[str], notes: Sequence[str]) -> dict[str, Seve
 
 @data.command()
 def compare(
-    baseline: _Source,
-    fresh: _Source,
+    baseline: _DataArgument,
+    fresh: _DataArgument,
     threshold: Annotated[
         float | None, typer.Option(min=0, max=1, help="Exit with 1 where a divergence is above it.")
     ] = None,
@@ -214,7 +214,7 @@ def _line_of(scores: ColumnScores) -> str:
 
 
 @data.command("show")
-def show_statistics(source: _Source, part: _SliceOption = None, as_json: JsonOption = False) -> None:
+def show_statistics(source: _DataArgument, part: _PartOption = None, as_json: JsonOption = False) -> None:
     """
     Show the statistics of a table or of a file.
 

@@ -48,6 +48,12 @@ class NumberTable:
         else:
             self._take(keys, np.ones(values.size, np.int64), weights)
 
+    def add_counts(self, values: np.ndarray, counts: np.ndarray) -> None:
+        """Count finite numbers (float64, (n,)) that occur so often each (int64, (n,))."""
+        if values.size:
+            self.minimum, self.maximum = min(self.minimum, float(values.min())), max(self.maximum, float(values.max()))
+            self._take(keys_of(values), counts, counts.astype(np.float64))
+
     def merge(self, other: NumberTable) -> None:
         """Count what the other table has counted too."""
         self.minimum, self.maximum = min(self.minimum, other.minimum), max(self.maximum, other.maximum)

@@ -30,11 +30,10 @@ class Valency:
         """
         self.present += lengths.size
         self.values += int(lengths.sum())
-        numbers = lengths.astype(np.float64)
-        self.lengths.add(numbers)
+        _add_lengths(self.lengths, lengths)
         if weights is not None:
             self.present_weight += exact_sum(weights)
-            self.values_weight += exact_sum(weights * numbers)
+            self.values_weight += exact_sum(weights * lengths)
 
     def merge(self, other: Valency) -> None:
         """Count what the other has counted too."""
@@ -53,4 +52,13 @@ class Innermost:
 
     def add(self, counts: np.ndarray) -> None:
         """Count rows by their innermost values (int64, one a present row)."""
-        self.lengths.add(counts.astype(np.float64))
+        _add_lengths(self.lengths, counts)
+
+
+def _add_lengths(table: NumberTable, lengths: np.ndarray) -> None:
+    """Count lengths, of which there are few and many are equal."""
+    if lengths.size and lengths.min() == lengths.max():
+        distinct, counts = lengths[:1], np.array([lengths.size])
+    else:
+        distinct, counts = np.unique(lengths, return_counts=True)
+    table.add_counts(distinct.astype(np.float64), counts.astype(np.int64))

@@ -79,17 +79,16 @@ def check_statistics(
         return SchemaVerdict(_with_severities([empty], severities), changed)
     findings = [*check_dataset(changed, dataset), *check_groups(changed, dataset)]
     findings += _missing(changed, dataset)
+    tops = {(feature.name,): feature for feature in changed.feature}
     for view in dataset.features():
-        findings += _check_feature(changed, view)
+        feature = tops.get(view.path) if len(view.path) == 1 else feature_at(changed, view.path)
+        findings += _new(changed, view) if feature is None else _check_feature(changed, feature, view)
     findings += _unseen(changed, dataset)
     accepting = changed if accept is None else _with_parts(schema, changed, accept)
     return SchemaVerdict(_with_severities(findings, severities), accepting)
 
 
-def _check_feature(schema: Any, view: FeatureView) -> list[Finding]:
-    feature = feature_at(schema, view.path)
-    if feature is None:
-        return _new(schema, view)
+def _check_feature(schema: Any, feature: Any, view: FeatureView) -> list[Finding]:
     look = FeatureLook(schema, feature, view)
     if is_resting(feature):
         return []

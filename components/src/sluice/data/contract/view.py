@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from sluice.data.census.files import path_of, stats_of
@@ -45,7 +46,11 @@ class DatasetView:
 
     def feature(self, path: tuple[str, ...]) -> FeatureView | None:
         """The feature of that path."""
-        return next((each for each in self.features() if each.path == path), None)
+        return self._by_path.get(path)
+
+    @cached_property
+    def _by_path(self) -> dict[tuple[str, ...], FeatureView]:
+        return {each.path: each for each in self.features()}
 
 
 @dataclass(frozen=True)
