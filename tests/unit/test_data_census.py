@@ -47,7 +47,7 @@ ROW = st.fixed_dictionaries(
         "weight": st.sampled_from([0.0, 0.5, 2.0]),
     }
 )
-TYPES = {
+TYPES: dict[str, Any] = {
     "int": pl.Int64,
     "float": pl.Float64,
     "text": pl.String,
@@ -68,7 +68,7 @@ def counted(*frames: pl.DataFrame) -> Census:
 
 
 def written(census: Census) -> str:
-    return text_format.MessageToString(statistics_of(census))
+    return str(text_format.MessageToString(statistics_of(census)))
 
 
 def stats_by_name(frame: pl.DataFrame) -> dict[str, Any]:
@@ -157,7 +157,7 @@ def test_frequent_texts_and_the_number_of_distinct_ones_keep_their_bounds(monkey
         table = TextTable()
         table.add(values[start : start + 7000])
         tables.append(table)
-    draw.shuffle(tables)  # type: ignore[arg-type]  # a list will do
+    draw.shuffle(tables)
     whole = tables[0]
     for table in tables[1:]:
         whole.merge(table)

@@ -79,17 +79,18 @@ def check_statistics(
         return SchemaVerdict(_with_severities([empty], severities), changed)
     findings = [*check_dataset(changed, dataset), *check_groups(changed, dataset)]
     findings += _missing(changed, dataset)
+    domains = {domain.name: domain for domain in changed.string_domain}
     tops = {(feature.name,): feature for feature in changed.feature}
     for view in dataset.features():
         feature = tops.get(view.path) if len(view.path) == 1 else feature_at(changed, view.path)
-        findings += _new(changed, view) if feature is None else _check_feature(changed, feature, view)
-    findings += _unseen(changed, dataset)
+        findings += _new(changed, view) if feature is None else _check_feature(changed, feature, view, domains)
+    findings += _unseen(changed, dataset, domains)
     accepting = changed if accept is None else _with_parts(schema, changed, accept)
     return SchemaVerdict(_with_severities(findings, severities), accepting)
 
 
-def _check_feature(schema: Any, feature: Any, view: FeatureView) -> list[Finding]:
-    look = FeatureLook(schema, feature, view)
+def _check_feature(schema: Any, feature: Any, view: FeatureView, domains: Mapping[str, Any]) -> list[Finding]:
+    look = FeatureLook(schema, feature, view, domains)
     if is_resting(feature):
         return []
     check_itself(look)
@@ -116,7 +117,7 @@ def _new(schema: Any, view: FeatureView) -> list[Finding]:
     text = f"The column, of {view.kind}, is not in the schema."
     findings = Finding("SCHEMA_NEW_COLUMN", view.path, "New column", text, view.present)
     inside = schema.feature if around is schema else around.struct_domain.feature
-    infer_feature(schema, inside.add(), view)
+    infer_feature(schema, inside.add(), view, {domain.name for domain in schema.string_domain})
     return [findings]
 
 
@@ -137,14 +138,14 @@ def _missing(schema: Any, dataset: DatasetView) -> list[Finding]:
     return findings
 
 
-def _unseen(schema: Any, dataset: DatasetView) -> list[Finding]:
+def _unseen(schema: Any, dataset: DatasetView, domains: Mapping[str, Any]) -> list[Finding]:
     """What is wrong with features by themselves that the statistics do not have."""
     there = {view.path for view in dataset.features()}
     nowhere = FeatureView(None, dataset)
     findings: list[Finding] = []
     for feature in schema.feature:
         if (feature.name,) not in there and not is_resting(feature):
-            look = _FeatureSelfLook(schema, feature, nowhere)
+            look = _FeatureSelfLook(schema, feature, nowhere, domains)
             check_itself(look)
             findings += look.findings
     return findings

@@ -25,9 +25,8 @@ def check_domain(look: FeatureLook) -> None:
         feature.ClearField(domain)
         return
     if domain == "domain":
-        domain_of_schema = next((each for each in look.schema.string_domain if each.name == feature.domain), None)
-        if domain_of_schema is not None:
-            _check_texts(look, domain_of_schema)
+        if feature.domain in look.domains:
+            _check_texts(look, look.domains[feature.domain])
     elif domain == "string_domain":
         _check_texts(look, feature.string_domain)
     elif domain == "bool_domain":

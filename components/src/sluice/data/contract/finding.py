@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -43,11 +43,13 @@ class FeatureLook:
         schema: the ``Schema`` message.
         feature: the ``Feature`` message.
         view: the feature's statistics.
+        domains: the schema's ``StringDomain`` messages by name.
     """
 
     schema: Any
     feature: Any
     view: FeatureView
+    domains: Mapping[str, Any] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
     @property

@@ -34,15 +34,16 @@ def infer_schema_message(dataset: DatasetView) -> Any:
     if dataset.examples == 0:
         raise BadInput("schema", "cannot be inferred from no rows", "give a table with rows")
     schema = schema_pb2.Schema()
+    domains: set[str] = set()
     features = {view.path: view for view in dataset.features()}
     for path, view in features.items():
         if len(path) == 1:
-            infer_feature(schema, schema.feature.add(), view)
+            infer_feature(schema, schema.feature.add(), view, domains)
     for path, view in sorted(features.items()):
         if len(path) > 1:
             around = feature_at(schema, path[:-1])
             if around is not None:
-                infer_feature(schema, around.struct_domain.feature.add(), view)
+                infer_feature(schema, around.struct_domain.feature.add(), view, domains)
     return schema
 
 
@@ -57,8 +58,16 @@ def feature_at(schema: Any, path: tuple[str, ...]) -> Any | None:
     return match
 
 
-def infer_feature(schema: Any, feature: Any, view: FeatureView) -> None:
-    """Fill in an empty ``Feature`` from its statistics; a domain of texts goes to the schema and is named there."""
+def infer_feature(schema: Any, feature: Any, view: FeatureView, domains: set[str]) -> None:
+    """
+    Fill in an empty ``Feature`` from its statistics; a domain of texts goes to the schema, which it is named in.
+
+    Args:
+        schema: the ``Schema`` message.
+        feature: in it, or in a structure of it.
+        view: its statistics.
+        domains: names of the schema's domains; a new one is added.
+    """
     feature.name = view.path[-1]
     feature.type = schema_pb2.FeatureType.Value(_TYPES.get(view.kind, view.kind))
     feature.presence.min_count = int(view.present >= 1)
@@ -66,7 +75,7 @@ def infer_feature(schema: Any, feature: Any, view: FeatureView) -> None:
         if not view.missing:
             feature.presence.min_fraction = 1.0
         set_valency(feature, view, with_shape=True)
-    _infer_domain(schema, feature, view)
+    _infer_domain(schema, feature, view, domains)
 
 
 def set_valency(feature: Any, view: FeatureView, *, with_shape: bool = False) -> None:
@@ -115,7 +124,7 @@ def _bound(count: Any, least: int, most: int) -> None:
             count.max = most
 
 
-def _infer_domain(schema: Any, feature: Any, view: FeatureView) -> None:
+def _infer_domain(schema: Any, feature: Any, view: FeatureView, domains: set[str]) -> None:
     if take_semantic_domain(feature, view) or view.kind in ("BYTES", "STRUCT") or view.invalid_utf8:
         return
     texts = list(view.counts())
@@ -133,7 +142,7 @@ def _infer_domain(schema: Any, feature: Any, view: FeatureView) -> None:
     elif view.kind == "STRING" and texts and all(map(is_whole, texts)):
         feature.int_domain.SetInParent()
     elif 0 < len(texts) <= LARGEST_DOMAIN:
-        feature.domain = _new_domain(schema, ".".join(view.path), texts)
+        feature.domain = _new_domain(schema, ".".join(view.path), texts, domains)
 
 
 def _is_flag(view: FeatureView, texts: list[str]) -> bool:
@@ -146,11 +155,11 @@ def _is_flag(view: FeatureView, texts: list[str]) -> bool:
     return sum(words) == len(texts) and max(words) == 1
 
 
-def _new_domain(schema: Any, candidate: str, texts: list[str]) -> str:
-    occupied = {domain.name for domain in schema.string_domain}
+def _new_domain(schema: Any, candidate: str, texts: list[str], domains: set[str]) -> str:
     name, number = candidate, 1
-    while name in occupied:
+    while name in domains:
         number += 1
         name = f"{candidate}{number}"
+    domains.add(name)
     schema.string_domain.add(name=name).value.extend(texts)
     return name

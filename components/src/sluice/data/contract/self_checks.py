@@ -95,7 +95,7 @@ def _check_domain(look: FeatureLook) -> None:
         text = f"The domain {domain} does not match the type {kind}."
         look.report("DOMAIN_INVALID_FOR_TYPE", "The domain does not match the type", text)
         feature.ClearField(domain)
-    elif domain == "domain" and feature.domain not in {each.name for each in look.schema.string_domain}:
+    elif domain == "domain" and feature.domain not in look.domains:
         text = f"The schema has no string_domain {feature.domain!r}."
         look.report("INVALID_DOMAIN_SPECIFICATION", "Missing domain", text)
         feature.ClearField("domain")
