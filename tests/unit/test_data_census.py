@@ -257,6 +257,8 @@ def test_odd_columns_are_counted_or_refused() -> None:
     naive = frame.with_columns(pl.col("time").dt.replace_time_zone(None))
     with pytest.raises(BadInput, match="no zone"):
         census_of([frame, naive])
+    with pytest.raises(BadInput, match="column 'o': has type Object"):
+        census_of([pl.DataFrame({"o": pl.Series([object()], dtype=pl.Object)})])
     with pytest.raises(BadInput, match="is INT in one part and STRING in another"):
         census_of([frame, frame.with_columns(flag=pl.lit("yes"))])
     assert statistics_of(census_of([frame.clear()])).datasets[0].num_examples == 0

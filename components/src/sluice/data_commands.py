@@ -236,6 +236,8 @@ def show_statistics(source: _DataArgument, part: _PartOption = None, as_json: Js
 def _summary(message: Any) -> str:
     if message.WhichOneof("stats") == "num_stats":
         stats = message.num_stats
+        if not stats.histograms or not stats.histograms[-1].buckets:
+            return "no number" + (f", {stats.histograms[0].num_nan:,} NaN" if stats.histograms else "")
         return f"{stats.min:g} … {stats.median:g} … {stats.max:g}, mean {stats.mean:.6g}, sd {stats.std_dev:.4g}"
     if message.WhichOneof("stats") == "string_stats":
         stats = message.string_stats

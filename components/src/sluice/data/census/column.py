@@ -123,7 +123,7 @@ class ColumnCensus:
         Raises:
             BadInput: the column has another type, or another nesting, than in batches before.
         """
-        self._take_kind(*kind_of(leaf_type(column.dtype)), name=column.name)
+        self._take_kind(*kind_of(leaf_type(column.dtype), column.name), name=column.name)
         values, weights = self._descend(column, weights)
         undefined = values.null_count()
         self.special.undefined += undefined
@@ -256,7 +256,7 @@ def leaf_type(dtype: pl.DataType) -> pl.DataType:
     return dtype
 
 
-def kind_of(dtype: pl.DataType) -> tuple[str | None, str]:
+def kind_of(dtype: pl.DataType, name: str) -> tuple[str | None, str]:
     """
     TFDV's type of a column's values, and a note where numbers stand for times.
 
@@ -276,7 +276,7 @@ def kind_of(dtype: pl.DataType) -> tuple[str | None, str]:
     ):
         if belongs:
             return kind, ""
-    raise BadInput(f"a column of type {dtype}", "cannot be counted", "cast it, or leave it out")
+    raise BadInput(f"column {name!r}", f"has type {dtype}, which cannot be counted", "cast it, or leave it out")
 
 
 def as_numbers(values: pl.Series) -> np.ndarray:
