@@ -12,7 +12,7 @@ from sluice.gitops.writer import GitOps
 from sluice.workspace import Workspace
 from tests.support.tiny_run import Ended, sluice, worker_log
 
-STORY, BROKEN = ("tests.support.foreign_story:STORY", "tests.support.foreign_story:BROKEN")
+STORY, OTHERWISE, BROKEN = (f"tests.support.foreign_story:{name}" for name in ("STORY", "OTHERWISE", "BROKEN"))
 
 
 @pytest.fixture
@@ -32,8 +32,13 @@ def test_a_model_from_elsewhere_is_judged_by_the_same_gate(home: Path) -> None:
     assert ending["outcome"].startswith("Refused")
     assert "at the offline gate" in ending["outcome"]
     assert "A weak model from elsewhere" in (home / "reports/report.html").read_text("utf-8")
-    again = sluice(home, "run", "--story", STORY)
-    assert again.returncode == 0
+    again = sluice(home, "run", "--story", OTHERWISE)
+    assert again.returncode == 1
+    assert again.stdout.count("otherwise than told: ") == 1
+    (line,) = again.stderr.splitlines()
+    said = "sluice: the story: chapter 4, weak, ended with refuse at the offline gate by "
+    assert line.startswith(said)
+    assert "; told is confirm at the confirm gate; " in line
     assert len(GitOps(Workspace(home).gitops, "dev").decisions()) == before + 1
 
 

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from sluice.tasks.recipe import Recipe
+from sluice_local.ending import ENTERED, PROMOTED, Ending
 from sluice_local.story import Chapter, Story
 from tests.support import tiny_task
 
@@ -27,18 +28,20 @@ def _recipe(name: str, description: str, features: tuple[str, ...]) -> Recipe:
     )
 
 
+STABLE = Ending("refuse", "propose", ("already-stable",))
 STORY = Story(
     task="tests.support.tiny_task:TASK",
     environment="dev",
     chapters=(
-        Chapter(1, "first", "A first model", _recipe("first", "The request alone.", ("amount", "hour"))),
+        Chapter(1, "first", "A first model", _recipe("first", "The request alone.", ("amount", "hour")), ends=ENTERED),
         Chapter(
             2,
             "challenger",
             "A better model",
             _recipe("challenger", "Adds the shop.", ("amount", "hour", "shop", "shop_return_rate", "amount_ratio")),
+            ends=PROMOTED,
         ),
-        Chapter(3, "again", "The stable model is proposed again", again="challenger"),
+        Chapter(3, "again", "The stable model is proposed again", again="challenger", ends=STABLE),
     ),
     feature_repo=str(_HERE / "tiny_feature_repo"),
     checkout=str(_HERE / "tiny_checkout"),

@@ -8,6 +8,7 @@ Git knows, windows of traffic are whole files, and a look at the same evidence d
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +20,15 @@ from sluice.stages.registry import STAGES
 from sluice.steps.evaluate import read_inputs
 from sluice.steps.release import propose_again
 from sluice.tasks.recipe import Recipe
+from sluice_local.ending import Ending, gate_called
 from sluice_local.foreign import import_foreign
 from sluice_local.pipeline import Start, run_training, stopped
 from sluice_local.report import write_data_picture
 from sluice_local.rollout import walk_rollout
-from sluice_local.story import Chapter, ending_of
+from sluice_local.story import Chapter, ending_file
 from sluice_local.world import LocalWorld
 
 _OUTCOMES = {"refuse": "Refused", "rollback": "Rolled back", "time-out": "Timed out"}
-_GATE = {"propose": "the proposal", "rollback": "a person's word", "offline": "the offline gate"} | {
-    name: f"the {name} gate" for name, stage in STAGES.items() if stage.judge
-}
 
 _CONFIRMATIONS = {"approve": "a person"} | {name: "labels" for name, stage in STAGES.items() if stage.whole_rollout}
 
@@ -38,15 +37,15 @@ def play_chapter(world: LocalWorld, chapter: Chapter) -> None:
     """Play a chapter to its end, or do nothing when it ended in an earlier run."""
     record = world.workspace.home / "runs" / chapter.folder
     world.events.emit("chapter", number=chapter.number, of=len(world.story.chapters), title=chapter.title)
-    ending_file = ending_of(world.workspace, chapter)
-    if ending_file.exists():
-        world.events.emit("outcome", text=json.loads(ending_file.read_bytes())["outcome"])
+    ended = ending_file(world.workspace, chapter)
+    if ended.exists():
+        world.events.emit("outcome", text=json.loads(ended.read_bytes())["outcome"])
         return
     record.mkdir(parents=True, exist_ok=True)
     run = _proposed(world, chapter, record)
     walk_rollout(world, record, interrupt=chapter.interrupt)
     ending = _ending(chapter, _decisions(world, run), world)
-    write_json(ending_file, ending)
+    write_json(ended, ending)
     world.events.emit("outcome", text=ending["outcome"])
 
 
@@ -107,7 +106,7 @@ def _start(world: LocalWorld, chapter: Chapter, recipe: Recipe, record: Path) ->
 
 def _again(world: LocalWorld, chapter: Chapter, record: Path) -> str:
     earlier = next(other for other in world.story.chapters if other.slug == chapter.again)
-    candidate = json.loads(ending_of(world.workspace, earlier).read_bytes())["candidate"]
+    candidate = json.loads(ending_file(world.workspace, earlier).read_bytes())["candidate"]
     world.events.emit("step", name="propose")
     path = record / "start.json"
     if not path.exists():
@@ -124,8 +123,8 @@ def _ending(chapter: Chapter, decisions: list[Decision], world: LocalWorld) -> d
         "title": chapter.title,
         "outcome": _sentence(decisions),
         "candidate": next((decision.candidate for decision in reversed(decisions) if decision.candidate), None),
-        "action": last.action,
         "verdict": last.verdict,
+        **asdict(Ending.of(last)),
     }
 
 
@@ -138,4 +137,4 @@ def _sentence(decisions: list[Decision]) -> str:
         return f"Promoted{name} in {len(decisions)} commits, confirmed by {by}."
     holds = {hold["digest"] for hold in last.after.get("holds", ())} if last.action == "rollback" else ()
     outcome = _OUTCOMES.get(last.action, last.action) + (" and held" if last.candidate in holds else "")
-    return f"{outcome}{name} at {_GATE.get(last.stage, last.stage)}: {why}"
+    return f"{outcome}{name} at {gate_called(last.stage)}: {why}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sluice.tasks.flights import AIRPORT, HISTORY, PREVIOUS_LEG, SCHEDULE, WEATHER
 from sluice.tasks.recipe import Recipe
+from sluice_local.ending import ENTERED, PROMOTED, Ending
 from sluice_local.story import Chapter, Story
 
 FIRST = Recipe(
@@ -36,11 +37,29 @@ STORY = Story(
     task="flights",
     environment="dev",
     chapters=(
-        Chapter(1, "first", "A first model enters an empty production", FIRST),
-        Chapter(2, "challenger", "A better challenger is promoted", CHALLENGER, interrupt=True),
-        Chapter(3, "one-slice", "Better overall, worse in one slice", ONE_SLICE),
-        Chapter(4, "wrong-unit", "Fine offline, broken while serving", WRONG_UNIT),
-        Chapter(5, "again", "The same digest is proposed again", again="wrong-unit"),
+        Chapter(1, "first", "A first model enters an empty production", FIRST, ends=ENTERED),
+        Chapter(2, "challenger", "A better challenger is promoted", CHALLENGER, interrupt=True, ends=PROMOTED),
+        Chapter(
+            3,
+            "one-slice",
+            "Better overall, worse in one slice",
+            ONE_SLICE,
+            ends=Ending("refuse", "offline", ("deterioration log_loss vs production[carrier=FL]",)),
+        ),
+        Chapter(
+            4,
+            "wrong-unit",
+            "Fine offline, broken while serving",
+            WRONG_UNIT,
+            ends=Ending("rollback", "shadow", ("parity",)),
+        ),
+        Chapter(
+            5,
+            "again",
+            "The same digest is proposed again",
+            again="wrong-unit",
+            ends=Ending("refuse", "propose", ("hold",)),
+        ),
     ),
     more="Blue/green, not played here: sluice simulate manifests/overlays/staging/gate-policy.yaml --rollouts 20",
 )

@@ -11,6 +11,7 @@ from sluice.content import write_bytes
 from sluice.errors import BadInput
 from sluice.tasks.recipe import Recipe
 from sluice.workspace import Workspace
+from sluice_local.ending import Ending
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Chapter:
         again: slug of the chapter whose candidate is proposed again.
         foreign: a model that is trained elsewhere and imported.
         interrupt: kill the loop in the middle of this chapter's canary, once.
+        ends: how it ends; one that ends otherwise makes the run end with an error. Without, any ending will do.
     """
 
     number: int
@@ -50,6 +52,7 @@ class Chapter:
     again: str | None = None
     foreign: ForeignTraining | None = None
     interrupt: bool = False
+    ends: Ending | None = None
 
     @property
     def folder(self) -> str:
@@ -72,8 +75,8 @@ class Story:
     more: str = ""
 
 
-def ending_of(workspace: Workspace, chapter: Chapter) -> Path:
-    """The file that says how a chapter ended; it is there when the chapter has."""
+def ending_file(workspace: Workspace, chapter: Chapter) -> Path:
+    """What says how a chapter ended; it is there when the chapter has."""
     return workspace.home / "runs" / chapter.folder / "chapter.json"
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sluice.tasks.flights import AIRPORT, HISTORY, PREVIOUS_LEG, SCHEDULE, WEATHER
 from sluice.tasks.recipe import Recipe
+from sluice_local.ending import ENTERED, PROMOTED, Ending
 from sluice_local.story import Chapter, Story
 
 BIASED_CARRIER, BIAS_MINUTES = "FL", 60
@@ -61,10 +62,22 @@ STORY = Story(
     task="sluice_examples.delay.task:TASK",
     environment="dev",
     chapters=(
-        Chapter(1, "first", "A first model of minutes enters an empty production", FIRST),
-        Chapter(2, "trees", "Boosted trees are promoted", TREES),
-        Chapter(3, "biased", "An hour too much for one carrier", BIASED),
-        Chapter(4, "wrong-unit", "Seconds in training, minutes while serving", WRONG_UNIT),
+        Chapter(1, "first", "A first model of minutes enters an empty production", FIRST, ends=ENTERED),
+        Chapter(2, "trees", "Boosted trees are promoted", TREES, ends=PROMOTED),
+        Chapter(
+            3,
+            "biased",
+            "An hour too much for one carrier",
+            BIASED,
+            ends=Ending("refuse", "offline", (f"deterioration pinball vs production[carrier={BIASED_CARRIER}]",)),
+        ),
+        Chapter(
+            4,
+            "wrong-unit",
+            "Seconds in training, minutes while serving",
+            WRONG_UNIT,
+            ends=Ending("rollback", "shadow", ("parity",)),
+        ),
     ),
     checkout=str(Path(__file__).with_name("checkout")),
 )

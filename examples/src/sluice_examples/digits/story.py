@@ -7,6 +7,7 @@ from pathlib import Path
 from sluice.tasks.recipe import Recipe
 from sluice_examples.digits.images import BRIGHTEST
 from sluice_examples.digits.task import TASK
+from sluice_local.ending import ENTERED, PROMOTED, Ending
 from sluice_local.story import Chapter, Story
 
 FIRST = Recipe(
@@ -45,10 +46,22 @@ STORY = Story(
     task="sluice_examples.digits.task:TASK",
     environment="dev",
     chapters=(
-        Chapter(1, "perceptron", "A first model enters an empty production", FIRST),
-        Chapter(2, "convolutional", "A convolutional network is promoted", TASK.recipe),
-        Chapter(3, "lost-sevens", "Good at nine digits, lost at the tenth", LOST_SEVENS),
-        Chapter(4, "inverted", "Fine offline, broken while serving", INVERTED),
+        Chapter(1, "perceptron", "A first model enters an empty production", FIRST, ends=ENTERED),
+        Chapter(2, "convolutional", "A convolutional network is promoted", TASK.recipe, ends=PROMOTED),
+        Chapter(
+            3,
+            "lost-sevens",
+            "Good at nine digits, lost at the tenth",
+            LOST_SEVENS,
+            ends=Ending("refuse", "offline", ("deterioration accuracy vs production[class=seven]",)),
+        ),
+        Chapter(
+            4,
+            "inverted",
+            "Fine offline, broken while serving",
+            INVERTED,
+            ends=Ending("rollback", "shadow", ("parity",)),
+        ),
     ),
     checkout=str(Path(__file__).with_name("checkout")),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sluice_local.ending import ENTERED, PROMOTED, Ending
 from sluice_local.flights_story import FIRST
 from sluice_local.story import Chapter, ForeignTraining, Story
 
@@ -11,13 +12,20 @@ STORY = Story(
     task="flights",
     environment="dev",
     chapters=(
-        Chapter(1, "first", "A pipeline's model enters an empty production", FIRST),
-        Chapter(2, "trees", "LightGBM's trees are imported", foreign=ForeignTraining(f"{_HERE}.trees", "first")),
+        Chapter(1, "first", "A pipeline's model enters an empty production", FIRST, ends=ENTERED),
+        Chapter(
+            2,
+            "trees",
+            "LightGBM's trees are imported",
+            foreign=ForeignTraining(f"{_HERE}.trees", "first"),
+            ends=PROMOTED,
+        ),
         Chapter(
             3,
             "swapped",
             "The same trees, two columns swapped in the spec",
             foreign=ForeignTraining(f"{_HERE}.swapped_columns", "first"),
+            ends=Ending("refuse", "offline", ("guardrail auc vs production",)),
         ),
     ),
 )

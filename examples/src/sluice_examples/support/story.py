@@ -7,6 +7,7 @@ from pathlib import Path
 from sluice.tasks.recipe import Recipe
 from sluice_examples.support.messages import QUOTE
 from sluice_examples.support.task import BETTER
+from sluice_local.ending import ENTERED, PROMOTED, Ending
 from sluice_local.story import Chapter, Story
 
 FIRST = Recipe(
@@ -44,10 +45,22 @@ STORY = Story(
     task="sluice_examples.support.task:TASK",
     environment="dev",
     chapters=(
-        Chapter(1, "words", "A linear model enters an empty production", FIRST),
-        Chapter(2, "embeddings", "Embeddings and their student take over", BETTER),
-        Chapter(3, "lost-label", "One label of four was lost on the way to training", LOST_LABEL),
-        Chapter(4, "without-quotes", "Fine offline, but trained on texts that serving never sees", WITHOUT_QUOTES),
+        Chapter(1, "words", "A linear model enters an empty production", FIRST, ends=ENTERED),
+        Chapter(2, "embeddings", "Embeddings and their student take over", BETTER, ends=PROMOTED),
+        Chapter(
+            3,
+            "lost-label",
+            "One label of four was lost on the way to training",
+            LOST_LABEL,
+            ends=Ending("refuse", "offline", ("deterioration log_loss vs production[label=damaged]",)),
+        ),
+        Chapter(
+            4,
+            "without-quotes",
+            "Fine offline, but trained on texts that serving never sees",
+            WITHOUT_QUOTES,
+            ends=Ending("rollback", "shadow", ("parity",)),
+        ),
     ),
     feature_repo="no-such-folder",
     checkout=str(Path(__file__).with_name("checkout")),
