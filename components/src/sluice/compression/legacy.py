@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from sluice.compression.student import Lessons, batch_size
+from sluice.compression.student import Lessons, batch_size, epochs_of
 from sluice.tasks.recipe import Recipe
 
 _BATCH = 2048
 _FEWEST_STEPS = 50
+_FEWEST_EPOCHS, _FEWEST_IN_ALL = 2, 100
 _LEARNING_RATE = 1e-3
 _LEGACY = "TF_USE_LEGACY_KERAS"
 
@@ -44,8 +45,8 @@ def fresh_copy(weights: Path, lessons: Lessons, recipe: Recipe) -> Any:
     return model
 
 
-def fine_tune(model: Any, lessons: Lessons, seed: int, epochs: int, callbacks: Sequence[Any] = ()) -> None:
-    """Train ``model`` in place for ``epochs`` more on the same lessons, in one order a seed."""
+def fine_tune(model: Any, lessons: Lessons, seed: int, callbacks: Sequence[Any] = ()) -> None:
+    """Train ``model`` in place for ``steps_in_all`` more on the same lessons, in one order a seed."""
     import keras
     import tf_keras
 
@@ -53,13 +54,20 @@ def fine_tune(model: Any, lessons: Lessons, seed: int, epochs: int, callbacks: S
     model.compile(
         optimizer=tf_keras.optimizers.Adam(_LEARNING_RATE), loss=partial(lessons.objective.distillation_loss, keras.ops)
     )
-    model.fit(
-        lessons.x, lessons.targets, epochs=epochs, batch_size=_batch(lessons), verbose=0, callbacks=list(callbacks)
-    )
+    epochs, batch = _epochs(lessons), _batch(lessons)
+    model.fit(lessons.x, lessons.targets, epochs=epochs, batch_size=batch, verbose=0, callbacks=list(callbacks))
 
 
-def steps_an_epoch(lessons: Lessons) -> int:
-    """Optimizer steps that ``fine_tune`` takes for one epoch."""
+def steps_in_all(lessons: Lessons) -> int:
+    """Optimizer steps that ``fine_tune`` takes."""
+    return _epochs(lessons) * _steps_an_epoch(lessons)
+
+
+def _epochs(lessons: Lessons) -> int:
+    return epochs_of(_steps_an_epoch(lessons), _FEWEST_EPOCHS, _FEWEST_IN_ALL)
+
+
+def _steps_an_epoch(lessons: Lessons) -> int:
     return int(np.ceil(len(lessons.x) / _batch(lessons)))
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sluice.compression.legacy import fine_tune, fresh_copy, import_tfmot, steps_an_epoch
+from sluice.compression.legacy import fine_tune, fresh_copy, import_tfmot, steps_in_all
 from sluice.compression.student import Lessons
 from sluice.errors import BadArtifact
 from sluice.tasks.recipe import Recipe
 from sluice.training.export import kernel_sparsity
 
 SPARSITY = 0.5
-_EPOCHS = 2
 _FREQUENCY = 5
 _SHORTFALL = 0.02
 
@@ -31,11 +30,11 @@ def pruned_student(weights: Path, lessons: Lessons, recipe: Recipe) -> Any:
         initial_sparsity=0.0,
         final_sparsity=SPARSITY,
         begin_step=0,
-        end_step=max(_FREQUENCY, _EPOCHS * steps_an_epoch(lessons) * 2 // 3 // _FREQUENCY * _FREQUENCY),
+        end_step=max(_FREQUENCY, steps_in_all(lessons) * 2 // 3 // _FREQUENCY * _FREQUENCY),
         frequency=_FREQUENCY,
     )
     model = sparsity.prune_low_magnitude(fresh_copy(weights, lessons, recipe), schedule)
-    fine_tune(model, lessons, recipe.seed, _EPOCHS, [sparsity.UpdatePruningStep()])
+    fine_tune(model, lessons, recipe.seed, [sparsity.UpdatePruningStep()])
     stripped = sparsity.strip_pruning(model)
     lessons.finish(stripped)
     reached = kernel_sparsity(stripped)

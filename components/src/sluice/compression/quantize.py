@@ -11,8 +11,6 @@ from sluice.compression.legacy import fine_tune, fresh_copy, import_tfmot
 from sluice.compression.student import Lessons
 from sluice.tasks.recipe import Recipe
 
-_EPOCHS = 2
-
 
 def quantize_weights(model: bytes) -> bytes:
     """
@@ -35,7 +33,7 @@ def quantization_aware_student(weights: Path, lessons: Lessons, recipe: Recipe) 
     tools = import_tfmot().quantization.keras
     student = fresh_copy(weights, lessons, recipe)
     aware = tools.quantize_model(student) if lessons.objective.form.shares else _hidden_quantized(tools, student)
-    fine_tune(aware, lessons, recipe.seed, _EPOCHS)
+    fine_tune(aware, lessons, recipe.seed)
     lessons.finish(aware)
     return aware
 

@@ -14,9 +14,9 @@ from sluice.tasks.recipe import Recipe
 from sluice.training.determinism import on_jax
 from sluice.training.objective import Objective, fold, start_from
 
-_EPOCHS = 6
+_FEWEST_EPOCHS, _MOST_EPOCHS = 6, 100
 _BATCH = 1024
-_FEWEST_STEPS = 100
+_FEWEST_STEPS, _FEWEST_IN_ALL = 100, 600
 _LEARNING_RATE = 4e-3
 _STEPS_PER_EXECUTION = 25
 
@@ -51,6 +51,11 @@ def batch_size(rows: int, fewest_steps: int, largest: int) -> int:
     return min(largest, max(32, rows // fewest_steps))
 
 
+def epochs_of(steps: int, fewest: int, fewest_steps: int) -> int:
+    """Epochs of ``steps`` each: ``fewest``, or as many more as give ``fewest_steps`` in all, within a hundred."""
+    return max(fewest, min(_MOST_EPOCHS, -(-fewest_steps // steps)))
+
+
 def distil(keras: Any, lessons: Lessons, recipe: Recipe) -> Any:
     """The recipe's student, trained, a Keras 3 model, calibrated as its teacher is; ``Lessons.finish`` is still due."""
     keras.utils.set_random_seed(recipe.seed)
@@ -58,13 +63,14 @@ def distil(keras: Any, lessons: Lessons, recipe: Recipe) -> Any:
     start_from(model, lessons.objective.start)
     batch = batch_size(len(lessons.x), _FEWEST_STEPS, _BATCH)
     steps = max(1, len(lessons.x) // batch)
+    epochs = recipe.student_epochs or epochs_of(steps, _FEWEST_EPOCHS, _FEWEST_IN_ALL)
     model.compile(
         optimizer=keras.optimizers.AdamW(
-            keras.optimizers.schedules.CosineDecay(_LEARNING_RATE, steps * _EPOCHS), weight_decay=0.01
+            keras.optimizers.schedules.CosineDecay(_LEARNING_RATE, steps * epochs), weight_decay=0.01
         ),
         loss=partial(lessons.objective.distillation_loss, keras.ops),
         steps_per_execution=min(_STEPS_PER_EXECUTION, steps),
         jit_compile=on_jax(),
     )
-    model.fit(lessons.x, lessons.targets, epochs=_EPOCHS, batch_size=batch, verbose=0)
+    model.fit(lessons.x, lessons.targets, epochs=epochs, batch_size=batch, verbose=0)
     return model

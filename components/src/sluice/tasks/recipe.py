@@ -35,6 +35,9 @@ class Recipe(FrozenDocument):
     """Units of the teacher's hidden layers."""
     student: tuple[int, ...] = (64, 32)
     """Units of the student's hidden layers."""
+    student_epochs: int | None = Field(default=None, ge=1, le=500, exclude_if=lambda epochs: epochs is None)
+    """Epochs of the student's distillation. Left out, 6, and of few rows as many more as give it 600 steps, within
+    100; left out of the document then."""
     dropout: float = Field(default=0.5, ge=0, lt=1)
     epochs: int = Field(default=5, ge=1, le=500)
     batch_size: int = Field(default=1024, ge=1)
