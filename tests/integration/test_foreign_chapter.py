@@ -27,6 +27,9 @@ def test_a_model_from_elsewhere_is_judged_by_the_same_gate(home: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr + worker_log(home)
     made = GitOps(Workspace(home).gitops, "dev").decisions()[before:]
     assert [(one.stage, one.action, one.run["name"]) for one in made] == [("offline", "refuse", "weak-trees")]
+    evaluation = json.loads((home / "runs/04-weak/imported/evaluation.json").read_bytes())
+    assert evaluation["production"]["digest"] == made[0].stable
+    assert made[0].evidence == {key: value for key, value in evaluation.items() if key != "curves"}
     ending = json.loads((home / "runs/04-weak/chapter.json").read_bytes())
     assert ending["candidate"] == made[0].candidate
     assert ending["outcome"].startswith("Refused")

@@ -59,6 +59,8 @@ def test_an_import_gets_into_an_environment_by_one_commit(tmp_path: Path, name: 
     stored = load_bundle(bundle_directory(Workspace(tmp_path / "home").bundles, answer["digest"]))
     assert stored.target == KINDS[name].target
     assert decision.evidence["target"] == KINDS[name].target.model_dump(mode="json") if name != "binary" else True
+    written = json.loads((tmp_path / "out/evaluation.json").read_bytes())
+    assert decision.evidence == {key: value for key, value in written.items() if key != "curves"}
     assert verify(gitops).problems == ()
     commit = gitops.snapshot().commit
     again = run(tmp_path, name)

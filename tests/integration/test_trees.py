@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import http.client
 import json
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import lightgbm
 import numpy as np
@@ -17,11 +14,10 @@ import pytest
 import xgboost
 
 from sluice.arrays import Floats, Floats32
-from sluice.child_process import ChildServer
 from sluice.data.divergence import profile_of
 from sluice.errors import BadArtifact, BadInput
 from sluice.features.manifest import Feature, FeatureManifest
-from sluice.models.bundle import BundleManifest, Provenance, write_bundle
+from sluice.models.bundle import BundleManifest, Provenance, load_bundle, write_bundle
 from sluice.models.encoder import Encoder, RawCode
 from sluice.models.formats.onnx import OnnxScorer
 from sluice.models.trees.ensemble import LEAF, TreeEnsemble
@@ -31,7 +27,7 @@ from sluice.models.trees.xgboost_json import read_xgboost
 from sluice.targets.link import LinkName
 from sluice.tasks.recipe import Recipe
 from sluice.workspace import bundle_directory
-from tests.support.patience import url_of
+from tests.support.served_trees import compare_served, said_by_library
 
 WIDTH = 4
 Label = Callable[[Floats32], Any]
@@ -438,29 +434,20 @@ def _bundle(store: Path, ensemble: TreeEnsemble, beside: Mapping[str, bytes]) ->
     return write_bundle(store, manifest, {"model.onnx": export_trees(ensemble), **beside})
 
 
-def test_the_real_server_answers_every_row_as_the_library(tmp_path: Path) -> None:
-    booster = XGBOOST["binary"]()
-    document = bytes(booster.save_raw("json"))
-    ensemble = read_xgboost(document)
+@pytest.mark.parametrize("library", ["XGBoost", "LightGBM"])
+def test_the_real_server_answers_every_row_as_the_library(library: str, tmp_path: Path) -> None:
+    if library == "XGBoost":
+        document = bytes(XGBOOST["binary"]().save_raw("json"))
+        ensemble, beside = read_xgboost(document), {"trees.json": document}
+    else:
+        text = _text(LIGHTGBM["binary"]())
+        ensemble, beside = read_lightgbm(text), {"booster.json": json.dumps({"lightgbm": text.decode()}).encode()}
     rows = np.concatenate([_features(), _trying(ensemble, infinite=False)])
-    digest = _bundle(tmp_path / "bundles", ensemble, {"trees.json": document})
-    directory = bundle_directory(tmp_path / "bundles", digest)
-    command = [sys.executable, "-m", "sluice_serving.predictor", "--bundle", str(directory), "--digest", digest]
-    child = ChildServer([*command, "--model_name", "trees", "--http_port", "0"], tmp_path / "server.log")
-    try:
-        connection = http.client.HTTPConnection(urlsplit(url_of(child)).netloc, timeout=60)
-        scores: list[float] = []
-        for start in range(0, len(rows), 500):
-            part = [
-                {name: None if np.isnan(value) else float(value) for name, value in zip(NAMES, row, strict=True)}
-                for row in rows[start : start + 500]
-            ]
-            body = json.dumps({"instances": part}).encode()
-            connection.request("POST", "/v1/models/trees:predict", body, {"content-type": "application/json"})
-            answer = json.loads(connection.getresponse().read())
-            scores += [each["score"] for each in answer["predictions"]]
-    finally:
-        child.stop()
-    expected = booster.predict(xgboost.DMatrix(rows, nthread=1))
-    assert len(scores) == len(rows)
-    assert np.abs(np.array(scores) - expected).max() <= TOLERANCE
+    digest = _bundle(tmp_path / "bundles", ensemble, beside)
+    bundle = load_bundle(bundle_directory(tmp_path / "bundles", digest), digest)
+    table = pl.DataFrame(rows.astype(np.float64), schema=list(NAMES)).fill_nan(None)
+    found_library, expected = said_by_library(bundle, table)
+    assert found_library == library
+    by_protocol = compare_served(bundle, table, expected, tmp_path)
+    assert [(each.protocol, each.rows) for each in by_protocol] == [("v1", len(rows)), ("v2", len(rows))]
+    assert all(each.incomplete > 0 and each.apart <= TOLERANCE for each in by_protocol)

@@ -52,14 +52,23 @@ def import_(
     """
     from sluice.operations.import_model import import_model
     from sluice.operations.import_spec import read_spec
-    from sluice.operations.propose import EvaluationPlace, check_environment, check_store, propose_bundle
+    from sluice.operations.propose import (
+        EvaluationPlace,
+        check_environment,
+        check_store,
+        propose_bundle,
+        stable_bundle,
+    )
     from sluice.tasks.task import load_task
 
     subject, gitops = load_task(task), None if env is None else release_history(env)
+    store, production = model_store(bundles), None
     if gitops is not None:
-        check_store(model_store(bundles))
-        check_environment(gitops.snapshot(), subject.name, str(model))
-    candidate = import_model(subject, model, read_spec(spec), frame, out, answers)
+        check_store(store)
+        here = gitops.snapshot()
+        check_environment(here, subject.name, str(model))
+        production = stable_bundle(here.state.stable, store)
+    candidate = import_model(subject, model, read_spec(spec), frame, out, answers, production)
     facts, lines = _account(candidate, subject.target.headline)
     if gitops is None:
         show(
@@ -68,7 +77,7 @@ def import_(
             [escape(line) for line in (*lines, f"next: sluice propose {candidate.bundle} --env ENV --frame {frame}")],
         )
         return
-    place, store = EvaluationPlace(frame=frame, task=task), model_store(bundles)
+    place = EvaluationPlace(record=out)
     proposal = propose_bundle(gitops, str(candidate.bundle), store, place, who(), now or clock())
     decision = proposal.decision.model_dump(mode="json") if proposal.decision else None
     show(

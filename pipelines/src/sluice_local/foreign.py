@@ -12,7 +12,7 @@ from sluice.documents.event_time import iso
 from sluice.errors import BadInput
 from sluice.operations.import_model import import_model
 from sluice.operations.import_spec import read_spec
-from sluice.operations.propose import EvaluationPlace, propose_bundle
+from sluice.operations.propose import EvaluationPlace, propose_bundle, stable_bundle
 from sluice.steps.evaluate import read_inputs
 from sluice_local.pipeline import last_words
 from sluice_local.story import ForeignTraining
@@ -44,11 +44,12 @@ def import_foreign(world: LocalWorld, foreign: ForeignTraining, record: Path) ->
         _train(foreign.program, frame, elsewhere)
     world.events.emit("step", name="import")
     spec = read_spec(elsewhere / "spec.yaml")
-    made = import_model(world.task, _model_in(elsewhere, foreign), spec, frame, record / "imported")
+    store, out = str(world.workspace.bundles), record / "imported"
+    production = stable_bundle(world.gitops.snapshot().state.stable, store)
+    made = import_model(world.task, _model_in(elsewhere, foreign), spec, frame, out, production=production)
     world.events.emit("step", name="propose")
-    place = EvaluationPlace(frame=frame, task=world.story.task)
     now = json.loads(start.read_bytes())["now"]
-    propose_bundle(world.gitops, str(made.bundle), str(world.workspace.bundles), place, _BY, now)
+    propose_bundle(world.gitops, str(made.bundle), store, EvaluationPlace(record=out), _BY, now)
     decisions = world.gitops.decisions()
     return next(str(one.run["id"]) for one in decisions if one.candidate == made.digest and one.run)
 

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from pydantic import ValidationError
 
 from sluice.arrays import Floats32
 from sluice.content import canonical_json, digest_of_bytes, digest_of_file, digest_of_value, write_json
@@ -44,7 +43,7 @@ from sluice.targets.kind import TargetKind
 from sluice.targets.link import LINKS, link_of
 from sluice.tasks.recipe import Recipe
 from sluice.tasks.task import Task
-from sluice.training.frame import prepared_frame, reduced_manifest
+from sluice.training.frame import frame_manifest, prepared_frame, reduced_manifest
 from sluice.workspace import bundle_directory
 
 EVALUATION = "evaluation.json"
@@ -80,7 +79,13 @@ class Import:
 
 
 def import_model(
-    task: Task, model: Path, spec: ImportSpec, frame: Path, out: Path, answers: Path | None = None
+    task: Task,
+    model: Path,
+    spec: ImportSpec,
+    frame: Path,
+    out: Path,
+    answers: Path | None = None,
+    production: Bundle | None = None,
 ) -> Import:
     """
     Write the bundle of a model, and its evaluation on the holdout, into ``out``.
@@ -90,6 +95,8 @@ def import_model(
         frame: directory of the features step.
         answers: Parquet of what the model said where it was trained, ``example_id`` and ``score`` (a prediction), for
             any rows of the frame; every one of them must come out again.
+        production: the bundle that serves where it is going to be proposed, to be evaluated beside it. The model's own
+            bundle is the same whatever that is.
 
     Raises:
         BadInput, BadArtifact: the model, the spec or the frame breaks its contract, or they do not fit together.
@@ -106,7 +113,7 @@ def import_model(
         first = _bundle_in(Path(scratch), manifest, candidate.beside, candidate)
         if answers:
             check_said_elsewhere(first, frame, answers)
-        evaluation = evaluate_bundle(task, frame, first, None, own_threshold=False)
+        evaluation = evaluate_bundle(task, frame, first, production, own_threshold=False)
     _check_measured(evaluation, model)
     card = card_json(task, recipe, evaluation, (), manifest.provenance.model_dump(mode="json"))
     files = {**candidate.beside, "card.json": canonical_json(card), "card.html": card_html(card).encode()}
@@ -170,21 +177,13 @@ def _features(frame: Path, spec: ImportSpec) -> tuple[str, ...]:
     """Names of the features in the order of the model's columns."""
     if spec.inputs:
         return (*spec.inputs, *spec.one_hot)
-    everything = _frame_manifest(frame)
+    everything = frame_manifest(frame)
     numbers = [each.name for each in everything.features if each.dtype != "string"]
     strings = [each.name for each in everything.features if each.dtype == "string"]
     if strings and not spec.one_hot:
         rule = f"of the task is text ({', '.join(strings)[:120]}), and a model takes numbers"
         raise BadInput(f"feature {strings[0]!r}", rule, "name the model's inputs in a --spec, texts under one_hot")
     return (*numbers, *spec.one_hot)
-
-
-def _frame_manifest(frame: Path) -> FeatureManifest:
-    path = frame / "manifest.json"
-    try:
-        return FeatureManifest.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise BadInput(str(path), "cannot be read", "name the directory of the features step") from error
 
 
 def _encoder(features: FeatureManifest, spec: ImportSpec) -> Encoder:

@@ -165,6 +165,16 @@ def check_store(store: str) -> None:
         raise BadInput("--bundles", "is empty, and a release names a bundle that servers fetch from there", "give it")
 
 
+def stable_bundle(digest: str | None, store: str) -> Bundle | None:
+    """
+    What serves, of its digest; ``None`` where nothing does.
+
+    Raises:
+        BadArtifact, BadInput, Unavailable: it is not in the store, damaged, or the store does not answer.
+    """
+    return read_bundle(store, digest, os.environ) if digest else None
+
+
 def _bundle_of(what: str, store: str) -> Bundle:
     check_store(store)
     if _DIGEST.fullmatch(what):
@@ -183,8 +193,7 @@ def _bundle_of(what: str, store: str) -> Bundle:
 
 def _evaluation_of(bundle: Bundle, what: str, place: EvaluationPlace, production: str | None, store: str) -> Evaluation:
     if place.frame:
-        stable = read_bundle(store, production, os.environ) if production else None
-        return evaluate_bundle(_task_of(bundle, place), place.frame, bundle, stable)
+        return evaluate_bundle(_task_of(bundle, place), place.frame, bundle, stable_bundle(production, store))
     beside = Path(what) / EVALUATION
     path = place.record or (beside if beside.is_file() else None)
     if path is None:

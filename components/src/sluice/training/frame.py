@@ -40,6 +40,21 @@ class EncodedSplit:
     y: Floats32
 
 
+def frame_manifest(frame_dir: Path) -> FeatureManifest:
+    """
+    The manifest of a frame: what the features step says of its columns.
+
+    Raises:
+        BadInput: it cannot be read.
+    """
+    path = frame_dir / MANIFEST
+    try:
+        return FeatureManifest.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        fix = "name the directory of the features step, or build the features again"
+        raise BadInput(str(path), f"cannot be read ({one_line(error)})", fix) from error
+
+
 def reduced_manifest(frame_dir: Path, recipe: Recipe) -> FeatureManifest:
     """
     The frame's manifest with the recipe's features only, in the recipe's order.
@@ -47,12 +62,7 @@ def reduced_manifest(frame_dir: Path, recipe: Recipe) -> FeatureManifest:
     Raises:
         BadInput: the manifest cannot be read, or the recipe names a feature that it does not have, or one twice.
     """
-    path = frame_dir / MANIFEST
-    try:
-        manifest = FeatureManifest.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        reason = one_line(error)
-        raise BadInput(str(path), f"cannot be read ({reason})", "build the features again") from error
+    manifest = frame_manifest(frame_dir)
     by_name = {feature.name: feature for feature in manifest.features}
     for name in recipe.features:
         if name not in by_name:
