@@ -128,15 +128,17 @@ def said_by_library(bundle: Bundle, rows: pl.DataFrame) -> tuple[str, Floats]:
 
 
 def _table(bundle: Bundle, rows: pl.DataFrame) -> Floats32:
-    """(n, k) numbers as they are, NaN where one is missing, and a column for each value of a text."""
-    columns: list[pl.Expr] = []
+    """(n, k) numbers as they are, NaN where one is missing, and after them a column for each value of a text."""
+    numbers: list[pl.Expr] = []
+    texts: list[pl.Expr] = []
     for code in bundle.manifest.encoder.columns:
-        text = pl.col(code.name)
+        column = pl.col(code.name)
         if isinstance(code, CategoryCode):
-            known: Sequence[pl.Expr] = [(text == value).fill_null(value=False) for value in code.categories]
-            rest = [~text.is_in(code.categories).fill_null(value=False)] if code.other else []
-            columns += [each.cast(pl.Float32) for each in (*known, *rest)]
+            known: Sequence[pl.Expr] = [(column == value).fill_null(value=False) for value in code.categories]
+            rest = [~column.is_in(code.categories).fill_null(value=False)] if code.other else []
+            texts += [each.cast(pl.Float32) for each in (*known, *rest)]
         else:
-            columns.append(text.cast(pl.Float32).fill_null(float("nan")))
-    table: Floats32 = rows.select(each.alias(str(place)) for place, each in enumerate(columns)).to_numpy()
+            numbers.append(column.cast(pl.Float32).fill_null(float("nan")))
+    every = enumerate([*numbers, *texts])
+    table: Floats32 = rows.select(each.alias(str(place)) for place, each in every).to_numpy()
     return table

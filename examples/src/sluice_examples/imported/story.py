@@ -25,7 +25,7 @@ STORY = Story(
             "swapped",
             "The same trees, two columns swapped in the spec",
             foreign=ForeignTraining(f"{_HERE}.swapped_columns", "first"),
-            ends=Ending("refuse", "offline", ("guardrail auc vs production",)),
+            ends=Ending("refuse", "offline", ("guardrail log_loss vs production",)),
         ),
     ),
 )
