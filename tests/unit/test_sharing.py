@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SUITES = ("faults", "bench", "replay_pairs")
+SUITES = ("faults", "bench", "replay_pairs", "golden")
 """Programs of their own, with modules of their own."""
 NAMED = re.compile(r"\btests\.\w+(?:\.\w+)*")
 """Also in the text of a process that a test starts, as ``tests.support.tiny_task:TASK``."""

@@ -43,7 +43,7 @@ def stats(
     """
     Count tables of any size in one pass, and write statistics that TFDV's tools open.
 
-    Example: sluice data stats mon.csv tue.csv -o week.pb --by carrier
+    Example: sluice data stats mon.csv tue.csv -o week.pb --by region
     """
     _need_messages()
     from sluice.data.census.files import write_statistics
@@ -74,7 +74,7 @@ def schema(
     """
     Infer a schema; or, with --update, show as a diff how one must change, and write that with --out.
 
-    A task's JSON schema is converted: sluice data schema flights_schema.json
+    A task's JSON schema is converted: sluice data schema orders_schema.json
 
     Example: sluice data schema TABLE.csv -o schema.pbtxt
 
@@ -218,7 +218,7 @@ def show_statistics(source: _DataArgument, part: _PartOption = None, as_json: Js
     """
     Show the statistics of a table or of a file.
 
-    Example: sluice data show week.pb --slice carrier_UA
+    Example: sluice data show week.pb --slice region_north
     """
     _need_messages()
     from google.protobuf import json_format
