@@ -45,6 +45,13 @@ elif "-l" in arguments:
     print(json.dumps({{"items": [{{"metadata": {{"name": name}}}} for name in names]}}))
 else:
     name = arguments[4]
+    if arguments[3] == "httproute":
+        gateways = (home / "gateways").read_text().split()
+        condition = {{"status": "True", "observedGeneration": 1}}
+        conditions = [condition | {{"type": kind}} for kind in ("Accepted", "ResolvedRefs")]
+        parents = [{{"conditions": conditions}} for _ in gateways]
+        print(json.dumps({{"metadata": {{"name": name, "generation": 1}}, "status": {{"parents": parents}}}}))
+        raise SystemExit
     asked = [row for row in told if row == ["get", "InferenceService", name]]
     keep("get", "InferenceService", name)
     broken = (home / "broken").read_text()
@@ -66,6 +73,7 @@ def cluster(tmp_path: Path) -> Path:
     (tmp_path / "told").touch()
     (tmp_path / "running").write_text("flights-stable flights-candidate")
     (tmp_path / "broken").write_text("")
+    (tmp_path / "gateways").write_text("kserve-ingress-gateway")
     return tmp_path
 
 
@@ -113,6 +121,14 @@ def test_what_is_no_longer_named_goes_after_the_route(here: Path) -> None:
     apply_in_waves(QUICKSTART / "stable", 60, lambda _: None)
     gone = ["delete", "InferenceService", "flights-candidate"]
     assert told(here)[-2:] == [["apply", "HTTPRoute", "flights"], gone]
+
+
+def test_a_route_that_no_gateway_takes_over_is_told_and_no_server_goes(here: Path) -> None:
+    (here / "gateways").write_text("")
+    says = "sluice-dev/flights: is not taken over by Gateway kserve/kserve-ingress-gateway after 0.1 s"
+    with pytest.raises(Unavailable, match=f"{says}, waits for Accepted: no gateway says anything of it"):
+        apply_in_waves(QUICKSTART / "stable", 0.1, lambda _: None)
+    assert told(here)[-1] == ["apply", "HTTPRoute", "flights"], "the candidate may still be asked"
 
 
 def test_an_environment_is_its_overlay(cluster: Path) -> None:

@@ -18,10 +18,9 @@ def split_of(routes: list[Resource], name: str) -> tuple[dict[str, int], int]:
     route = next((each for each in routes if each["metadata"]["name"] == name), None)
     if route is None:
         return {}, 0
-    parents = route.get("status", {}).get("parents", [])
-    for kind in ("Accepted", "ResolvedRefs"):
-        if not parents or not all(_holds(parent, kind, route["metadata"]["generation"]) for parent in parents):
-            raise NotApplied(f"route {name}", f"its newest generation is not {kind} by its gateway", "wait, or see it")
+    if awaited(route):
+        kind = awaited(route).partition(":")[0]
+        raise NotApplied(f"route {name}", f"its newest generation is not {kind} by its gateway", "wait, or see it")
     (weights, mirrors), *others = [_rule(rule) for rule in route["spec"]["rules"]]
     if any(other != (weights, mirrors) for other in others):
         raise NotApplied(f"route {name}", "its rules split the traffic differently", "see who changed it")
@@ -30,6 +29,19 @@ def split_of(routes: list[Resource], name: str) -> tuple[dict[str, int], int]:
         shares = " and ".join(f"{float(each):g} %" for each in mirrors)
         raise NotApplied(f"route {name}", f"it mirrors {shares}, not one whole percent", "see who changed it")
     return weights, percent.numerator
+
+
+def awaited(route: Resource) -> str:
+    """What a route's newest generation still lacks of its gateway, and what that says of it; empty where nothing."""
+    parents = route.get("status", {}).get("parents", [])
+    if not parents:
+        return "Accepted: no gateway says anything of it"
+    for kind in ("Accepted", "ResolvedRefs"):
+        for parent in parents:
+            if not _holds(parent, kind, route["metadata"]["generation"]):
+                said = [each.get("message", "") for each in parent.get("conditions", []) if each["type"] == kind]
+                return f"{kind}: {' '.join(said) or 'its gateway says nothing of it'}"
+    return ""
 
 
 def _rule(rule: Resource) -> tuple[dict[str, int], list[Fraction]]:

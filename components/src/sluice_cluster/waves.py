@@ -3,7 +3,8 @@ An environment applied by hand in the order of Argo CD: a wave, a wait until its
 
     wave 0  namespace, policies … ─► 1  stable ─► 2 … ─► 3  candidate ─► 3  the route ─► what is no longer named
 
-By kubectl, as the person who calls this. A server that never gets ready keeps the route as it is.
+By kubectl, as the person who calls this. A server that never gets ready keeps the route as it is; a route that no
+gateway takes over keeps every server.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 import yaml
 
 from sluice.errors import BadInput, Unavailable
+from sluice_cluster.routes import awaited
 
 Manifest = dict[str, Any]
 _WAVE = "argocd.argoproj.io/sync-wave"
@@ -25,6 +27,8 @@ _SERVERS = "app.kubernetes.io/part-of=sluice,app.kubernetes.io/name=model-server
 _PAUSE_S = 1.0
 _SETTLED_S = 2.0
 """A node may learn the address of a server this long after it is ready; Argo CD waits as long after each wave."""
+_ACCEPTED_S = 60.0
+"""A gateway says within seconds what it makes of a route; one that is not there never does."""
 
 
 def waves(objects: Sequence[Manifest]) -> list[list[Manifest]]:
@@ -56,7 +60,7 @@ def apply_in_waves(directory: Path, timeout_s: float, say: Callable[[str], None]
 
     Raises:
         BadInput: kubectl is missing, the kustomization does not build, or the API server refuses an object.
-        Unavailable: a server does not get ready in time; what comes after it was not applied.
+        Unavailable: a server does not get ready in time, or no gateway takes the route over; what follows was not done.
     """
     objects = [each for each in yaml.safe_load_all(kubectl("kustomize", str(directory))) if each]
     for wave in waves(objects):
@@ -67,6 +71,9 @@ def apply_in_waves(directory: Path, timeout_s: float, say: Callable[[str], None]
             _wait(each, timeout_s)
         if servers:
             time.sleep(_SETTLED_S)
+        for each in wave:
+            if each["kind"] == "HTTPRoute":
+                _wait_for_gateway(each, min(timeout_s, _ACCEPTED_S))
     for name in _unnamed(objects):
         say(f"removed {name}")
 
@@ -81,14 +88,33 @@ def _name(manifest: Manifest) -> str:
 
 
 def _wait(service: Manifest, timeout_s: float) -> None:
-    metadata, end = service["metadata"], time.monotonic() + timeout_s
-    get = ("-n", metadata["namespace"], "get", "inferenceservice", metadata["name"], "-o", "json")
-    while missing := hindrance(json.loads(kubectl(*get))):
+    if missing := _still_missing(service, hindrance, timeout_s):
+        rule = f"is not ready after {timeout_s:g} s, waits for {missing}"
+        fix = "see its pods; no route and no later wave was applied, so requests go as before"
+        raise Unavailable(f"InferenceService {_place(service)}", rule, fix)
+
+
+def _wait_for_gateway(route: Manifest, timeout_s: float) -> None:
+    if missing := _still_missing(route, awaited, timeout_s):
+        parents = [f"{ref.get('namespace', '')}/{ref['name']}" for ref in route["spec"]["parentRefs"]]
+        rule = f"is not taken over by Gateway {', '.join(parents)} after {timeout_s:g} s, waits for {missing}"
+        fix = "see `kubectl get gateway -A`; ConfigMap environment names another by gateway and gateway-namespace"
+        raise Unavailable(f"HTTPRoute {_place(route)}", rule, fix)
+
+
+def _still_missing(manifest: Manifest, missing: Callable[[Manifest], str], timeout_s: float) -> str:
+    """What an object in the cluster lacks when the time is over; empty as soon as it lacks nothing."""
+    metadata, end = manifest["metadata"], time.monotonic() + timeout_s
+    get = ("-n", metadata["namespace"], "get", manifest["kind"].lower(), metadata["name"], "-o", "json")
+    while lacks := missing(json.loads(kubectl(*get))):
         if time.monotonic() > end:
-            rule = f"is not ready after {timeout_s:g} s, waits for {missing}"
-            fix = "see its pods; no route and no later wave was applied, so requests go as before"
-            raise Unavailable(f"InferenceService {metadata['namespace']}/{metadata['name']}", rule, fix)
+            return lacks
         time.sleep(_PAUSE_S)
+    return ""
+
+
+def _place(manifest: Manifest) -> str:
+    return f"{manifest['metadata']['namespace']}/{manifest['metadata']['name']}"
 
 
 def _unnamed(objects: Sequence[Manifest]) -> Iterator[str]:
