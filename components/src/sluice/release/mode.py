@@ -35,7 +35,8 @@ def options_of(kustomization: bytes, name: str) -> tuple[str, ...]:
         components = [str(path) for path in document.get("components") or []]
     except (ValueError, AttributeError, TypeError) as error:
         raise BadInput(name, f"is not a kustomization ({error})", "restore it from an older commit") from error
-    matches = [f"/{path.strip('/')}".rpartition(_OPTIONS) for path in components]
+    folders = [path.partition("?")[0] for path in components]  # a remote one names its commit behind it
+    matches = [f"/{path.strip('/')}".rpartition(_OPTIONS) for path in folders]
     return tuple(option for _, mark, option in matches if mark)
 
 

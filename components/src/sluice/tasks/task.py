@@ -7,6 +7,7 @@ A task is one module that defines ``TASK``; nothing else in the code knows what 
 from __future__ import annotations
 
 import importlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -26,6 +27,7 @@ from sluice.targets.yardstick import OwnMetric, Yardstick
 from sluice.tasks.recipe import Recipe
 
 _Loaded = TypeVar("_Loaded")
+_Other = TypeVar("_Other")
 EXAMPLE_COLUMNS: Mapping[str, pl.DataType | type[pl.DataType]] = {
     "example_id": pl.String,
     "event_time": pl.Datetime("us", "UTC"),
@@ -198,6 +200,19 @@ class Task:
         return tuple(sorted({_module_of(function) for function in functions}))
 
 
+class TaskDeclaration(ABC):
+    """What a task can be made of, when somebody asks for it: importing its module reads nothing."""
+
+    @abstractmethod
+    def task(self) -> Task:
+        """
+        The task.
+
+        Raises:
+            BadInput: it cannot be made.
+        """
+
+
 def _module_of(function: Any) -> str:
     while isinstance(function, partial):
         function = function.func
@@ -215,10 +230,21 @@ def load_task(name: str) -> Task:
     The task called ``name`` (a module of ``sluice.tasks``), or ``module.path:ATTRIBUTE`` for one that lives elsewhere.
 
     Raises:
-        BadInput: no such module, or it defines no task.
+        BadInput: no such module, or it defines no task, or one that cannot be made.
     """
     place = name if ":" in name else f"sluice.tasks.{name}:TASK"
-    return _load("task", name, place, Task, "name a module of sluice.tasks or module:ATTRIBUTE")
+    loaded = _load("task", name, place, Task, "name a module of sluice.tasks or module:ATTRIBUTE", TaskDeclaration)
+    return loaded.task() if isinstance(loaded, TaskDeclaration) else loaded
+
+
+def load_declaration(name: str) -> Task | TaskDeclaration:
+    """
+    What stands at ``module.path:ATTRIBUTE``, before it is made a task.
+
+    Raises:
+        BadInput: nothing, or no task.
+    """
+    return _load("task", name, name, Task, "name a task as module:ATTRIBUTE", TaskDeclaration)
 
 
 def load_recipe(name: str) -> Recipe:
@@ -228,16 +254,19 @@ def load_recipe(name: str) -> Recipe:
     Raises:
         BadInput: nothing is called so, or it is no recipe.
     """
-    return _load("recipe", name, name, Recipe, "name a recipe as module:ATTRIBUTE, or write JSON on one line")
+    fix = "name a recipe as module:ATTRIBUTE, or write JSON on one line"
+    return _load("recipe", name, name, Recipe, fix)
 
 
-def _load(kind: str, name: str, place: str, wanted: type[_Loaded], fix: str) -> _Loaded:
+def _load(
+    kind: str, name: str, place: str, wanted: type[_Loaded], fix: str, other: type[_Other] | None = None
+) -> _Loaded | _Other:
     module, _, attribute = place.partition(":")
     try:
         loaded = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError, TypeError, SyntaxError) as error:
         raise BadInput(f"{kind} {name[:200]!r}", f"cannot be loaded ({one_line(error, 200)})", fix) from error
-    if not isinstance(loaded, wanted):
-        rule = f"is a {type(loaded).__name__}, not a {wanted.__name__}"
-        raise BadInput(f"{kind} {name!r}", rule, f"let it be a {wanted.__name__} there")
-    return loaded
+    if isinstance(loaded, wanted) or (other is not None and isinstance(loaded, other)):
+        return loaded
+    rule = f"is a {type(loaded).__name__}, not a {wanted.__name__}"
+    raise BadInput(f"{kind} {name!r}", rule, f"let it be a {wanted.__name__} there")
