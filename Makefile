@@ -7,7 +7,7 @@ READY := .venv/.ready
 export UV_PROJECT_ENVIRONMENT := $(CURDIR)/.venv
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help setup run examples test test-cluster check dist compile schemas simulate reliability format clean
+.PHONY: help setup run examples projects test test-cluster check dist compile schemas simulate reliability format clean
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -24,8 +24,15 @@ run: $(READY)  ## the whole loop on real data: train, gate, release, serve, prom
 	@$(BIN)/sluice run
 
 EXAMPLES ?= imported digits delay support
-examples: $(READY)  ## the stories of examples/, one after the other, each in a home of its own (minutes each)
+examples: $(READY)  ## the stories of examples/, one after the other, each in a home of its own, then projects (minutes each)
 	@for story in $(EXAMPLES); do echo "== $$story"; SLUICE_HOME=.sluice/examples/$$story $(BIN)/sluice run --fresh --story $$story || exit; done
+
+examples: $(if $(filter file,$(origin EXAMPLES)),projects)
+
+KINDS ?= binary multi-class multi-label regression counts
+projects: $(READY)  ## a repository of one's own for each kind of target, begun and played in a temporary folder
+	@for kind in $(KINDS); do echo "== a repository: $$kind"; folder=$$(mktemp -d); \
+	  (cd $$folder && $(CURDIR)/$(BIN)/sluice init shop --target $$kind && $(CURDIR)/$(BIN)/sluice run) || exit; rm -r $$folder; done
 
 test: export PYTHONDONTWRITEBYTECODE =   # each of the processes would compile the tests and all of ours again
 WORKERS ?= $(shell nproc)   # more fill the time that tests wait, and make those late that measure it

@@ -129,6 +129,28 @@ def test_a_console_script_answers(installed: Path, tmp_path: Path, command: list
     assert os.listdir(tmp_path) == []  # noqa: PTH208  nothing was written
 
 
+def test_a_repository_begun_in_an_empty_folder_promotes_a_model(installed: Path, tmp_path: Path) -> None:
+    """Of wheels alone: begun, found sound, its own tests, the loop on its 1,000 rows."""
+    folder, sluice = tmp_path / "returns", installed / "bin/sluice"
+    folder.mkdir()
+    run_in(installed, folder, sluice, "init", "returns", "--target", "binary")
+    assert "nothing is wrong" in run_in(installed, folder, sluice, "check")
+    run_in(installed, folder, installed / "bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider")
+    printed = run_in(installed, folder, sluice, "run", "--quick")
+    assert "1. PASS" in printed
+    found = run_in(installed, folder, "env", "SLUICE_HOME=.sluice-quick", sluice, "status", "--json")
+    status = json.loads(found)
+    assert (status["task"], status["environment"], status["stage"]) == ("returns", "returns-dev", "stable")
+    code = (
+        "import sluice; from pathlib import Path; home = Path('.sluice-quick');"
+        f"rows = sluice.read_frame('first', home); model = sluice.load({status['stable']!r}, home);"
+        "assert model.predict(rows).height == rows.height;"
+        "assert sluice.read_predictions('returns-dev', home).height > 50;"
+        "assert 'auc' in set(sluice.read_evaluation('first', home)['metric'])"
+    )
+    run_in(installed, folder, installed / "bin/python", "-c", code)
+
+
 def test_the_platforms_own_tasks_have_the_same_sources_in_a_checkout_and_in_an_image(
     installed: Path, tmp_path: Path
 ) -> None:

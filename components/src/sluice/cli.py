@@ -7,6 +7,7 @@ rule, the fix. The commands are imported late, so that Ctrl-C while they load en
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
@@ -39,11 +40,29 @@ def _run() -> None:
     """Commands of the core, and those that installed distributions add (group ``sluice.commands``)."""
     from importlib.metadata import entry_points
 
+    from typer import Typer
+
     from sluice.commands import app
 
     for entry in sorted(entry_points(group="sluice.commands"), key=lambda point: point.name):
-        app.command(entry.name)(entry.load())
+        command = entry.load()
+        if isinstance(command, Typer):
+            app.add_typer(command, name=entry.name)
+        else:
+            app.command(entry.name)(command)
+    _name_environment()
     app()
+
+
+def _name_environment() -> None:
+    """In a project ``--env`` is its first environment; what is wrong with a project is said by who needs it."""
+    from sluice.project import find_project, read_project
+    from sluice.terminal import ENVIRONMENT
+
+    folder = find_project()
+    if folder is not None:
+        with contextlib.suppress(SluiceError):
+            os.environ.setdefault(ENVIRONMENT, read_project(folder).folders[0])
 
 
 def _prepare_streams() -> None:

@@ -1,8 +1,8 @@
 """
 The published JSON Schemas, made from the models that read the documents: ``python -m sluice.schemas [--check] [DIR]``.
 
-Editors complete and check a gate policy with them, other tools write evidence that ``sluice decide`` reads. What a
-schema cannot say (a rule over several keys, the calendar) is said by the command.
+Editors complete and check a gate policy and a project file with them, other tools write evidence that ``sluice decide``
+reads. What a schema cannot say (a rule over several keys, the calendar) is said by the command.
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ from sluice.errors import BadArtifact, BadInput
 from sluice.gates.policy import GatePolicy
 from sluice.gates.registry import KINDS
 from sluice.ledger.record import Record
+from sluice.project import Project
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _Mode = Literal["validation", "serialization"]
 _PUBLISHED: dict[str, tuple[type[BaseModel], _Mode]] = {
     "policy": (GatePolicy, "validation"),
+    "project": (Project, "validation"),
     "release-state": (ReleaseState, "validation"),
     "evidence": (Evidence, "validation"),
     "decision": (Decision, "serialization"),

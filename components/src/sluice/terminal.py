@@ -18,7 +18,11 @@ from sluice.workspace import Workspace
 if TYPE_CHECKING:
     from sluice.gitops.writer import GitOps
 
-EnvironmentOption = Annotated[str, typer.Option("--env", help="Environment, as in manifests/overlays/<env>.")]
+ENVIRONMENT = "SLUICE_ENV"
+"""Environment variable: what ``--env`` is where it is left out; a project names its first."""
+EnvironmentOption = Annotated[
+    str, typer.Option("--env", envvar=ENVIRONMENT, help="Environment, as in manifests/overlays/<env>.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is written into the commit.")]
 MomentOption = Annotated[

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from sluice.project import enter_project
+from sluice.tasks.table_declaration import QUICK_ROWS
 from sluice.terminal import release_history
 from sluice.workspace import Workspace
 
 DEFAULT_STORY = "flights"
+_QUICK = 2000
+"""Rows of a table that are used where it is to be quick."""
 StoryOption = Annotated[
     str | None,
-    typer.Option(metavar="NAME|MODULE:NAME", help="The story; else the one that was last played in this home."),
+    typer.Option(
+        metavar="NAME|MODULE:NAME", help="The story; else the project's, or the one that was last played in this home."
+    ),
 ]
 
 
 def run(
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget the state of earlier runs first.")] = False,
     story: StoryOption = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="At most 2,000 rows of a table, evenly over time, in a home of its own.")
+    ] = False,
 ) -> None:
     """
     Play the whole loop on this machine: train, gate, release, serve, promote, roll back.
@@ -32,6 +43,9 @@ def run(
     from sluice_local.play import play
 
     workspace = Workspace.from_environment()
+    if quick:
+        workspace = Workspace(Path(f"{workspace.home}-quick"))
+        os.environ |= {QUICK_ROWS: str(_QUICK), "SLUICE_HOME": str(workspace.home)}
     play(workspace, _story_in(workspace, story), fresh)
 
 
@@ -53,4 +67,7 @@ def report(story: StoryOption = None) -> None:
 def _story_in(workspace: Workspace, name: str | None) -> str:
     from sluice_local.story import last_story
 
+    project = enter_project()
+    if name is None and project:
+        return project[1].story
     return name if name is not None else last_story(workspace) or DEFAULT_STORY

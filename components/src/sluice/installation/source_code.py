@@ -22,7 +22,7 @@ from sluice.content import digest_of_bytes, digest_of_file
 from sluice.installation.data_files import data_files
 
 _PLATFORM = frozenset(
-    {"sluice", "sluice_cluster", "sluice_local", "sluice_pipelines", "sluice_serving", "sluice_steps"}
+    {"sluice", "sluice_cluster", "sluice_local", "sluice_pipelines", "sluice_project", "sluice_serving", "sluice_steps"}
 )
 _TASKS = "sluice.tasks"
 _INSTALLED = frozenset({"site-packages", "dist-packages"})

@@ -1,0 +1,57 @@
+"""``sluice check``: everything that is wrong with a project, at once, before anything is trained."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from sluice.data.ingest import ingest
+from sluice.data.schema import infer_schema, write_schema
+from sluice.data.span import read_span
+from sluice.errors import SluiceError
+from sluice.project import PROJECT, Project, read_project
+from sluice.targets.metric import MetricList
+from sluice.targets.registry import metric_list
+from sluice.tasks.table import TableTask
+from sluice.tasks.task import Task, TaskDeclaration, load_task
+from sluice_project.deploy_findings import deploy_findings
+from sluice_project.finding import Finding, finding_of
+from sluice_project.source_findings import source_findings, view_findings
+from sluice_project.task_findings import loaded, task_findings
+
+
+def check_project(folder: Path) -> list[Finding]:
+    """Everything that is wrong, in the order of files and lines; ``src`` of the folder is on the module path."""
+    folder = folder.absolute()
+    try:
+        project = read_project(folder)
+    except SluiceError as error:
+        return [finding_of(error, PROJECT)]
+    found = list(source_findings(folder, project))
+    task = loaded(folder, project, found)
+    if task is not None:
+        found += task_findings(folder, project, task)
+        found += view_findings(folder, project, task)
+    found += deploy_findings(folder, project, _metrics(task))
+    distinct = {(finding.path, finding.line, finding.rule): finding for finding in found}
+    return [distinct[key] for key in sorted(distinct)]
+
+
+def _metrics(task: Task | TaskDeclaration | None) -> MetricList | None:
+    if isinstance(task, TableTask):
+        return metric_list(task.target)
+    return task.yardstick.metrics if isinstance(task, Task) else None
+
+
+def write_project_schema(project: Project) -> Path:
+    """
+    Infer the schema of a task's rows and write it where the task wants it; returns the path.
+
+    Raises:
+        BadInput: the task cannot be made, or its rows cannot be read.
+    """
+    task = load_task(project.task)
+    with tempfile.TemporaryDirectory() as scratch:
+        ingest(task, Path(scratch))
+        write_schema(infer_schema(read_span(Path(scratch)), task.target), task.schema_file)
+    return task.schema_file

@@ -1,0 +1,122 @@
+"""What is wrong with the Python files of a project: what they import, and the views that they define."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+from pathlib import Path
+
+from sluice.project import Project
+from sluice.tasks.table import TableTask
+from sluice.tasks.table_history import view_of
+from sluice_project.finding import Finding
+
+_PLATFORM = ("sluice", "sluice-serving", "sluice-pipelines")
+
+
+def source_findings(folder: Path, project: Project) -> Iterator[Finding]:
+    """Imports that find nothing, and those of packages that an image of the project does not have."""
+    named = _named(folder)
+    repo = [folder / project.feature_repo] if project.feature_repo else []
+    for root in (folder / "src", *repo):
+        for path in sorted(root.rglob("*.py")):
+            shown = path.relative_to(folder).as_posix()
+            try:
+                tree = ast.parse(path.read_bytes())
+            except (SyntaxError, ValueError) as error:
+                line = getattr(error, "lineno", None) or 1
+                yield Finding(shown, line, f"is no Python ({getattr(error, 'msg', error)})", "mend the line")
+                continue
+            beside = {other.stem for other in path.parent.glob("*.py")} if root != folder / "src" else set()
+            yield from _imports(folder, shown, tree, named, beside)
+
+
+def _imports(folder: Path, shown: str, tree: ast.Module, named: frozenset[str], beside: set[str]) -> Iterator[Finding]:
+    for node in ast.walk(tree):
+        modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            modules = [node.module]
+        for module in modules:
+            top = module.partition(".")[0]
+            if top in sys.stdlib_module_names or top in beside:
+                continue
+            line = node.lineno if isinstance(node, ast.stmt) else 1
+            if not _is_there(folder, module):
+                rule = f"imports {module!r}, which is not installed"
+                yield Finding(shown, line, rule, "add its package to dependencies in pyproject.toml, or mend the name")
+            elif not (folder / "src" / top).exists() and not _is_brought(top, named):
+                rule = f"imports {module!r}, which an image of this project does not have"
+                yield Finding(shown, line, rule, "add its package to dependencies in pyproject.toml")
+
+
+def _is_there(folder: Path, module: str) -> bool:
+    path = folder / "src" / Path(*module.split("."))
+    top = folder / "src" / module.partition(".")[0]
+    if top.exists() or top.with_suffix(".py").exists():
+        return path.exists() or path.with_suffix(".py").exists()
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError, AttributeError):
+        return False
+
+
+def _named(folder: Path) -> frozenset[str]:
+    """Distributions that the project's are made of, and all that these need."""
+    try:
+        document = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))
+        own = [str(each) for each in document["project"]["dependencies"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        own = []
+    waiting, names = [*_PLATFORM, *own], set[str]()
+    while waiting:
+        name = _plain(re.split(r"[^\w.-]", waiting.pop().strip(), maxsplit=1)[0])
+        if name not in names:
+            names.add(name)
+            try:
+                waiting += requires(name) or []
+            except PackageNotFoundError:
+                continue
+    return frozenset(names)
+
+
+def _is_brought(top: str, named: frozenset[str]) -> bool:
+    places = packages_distributions().get(top)
+    return not places or any(_plain(name) in named for name in places)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def view_findings(folder: Path, project: Project, task: object) -> Iterator[Finding]:
+    """Views whose table the task does not make, by ``table_path(__file__, "name")`` in the definitions."""
+    if not project.feature_repo:
+        return
+    repo = folder / project.feature_repo
+    if not repo.is_dir():
+        yield Finding("sluice.yaml", 1, f"names {project.feature_repo!r}, which is no folder", "leave feature_repo out")
+        return
+    if not isinstance(task, TableTask):
+        return
+    tables = {view_of(key) for key in task.keys} if task.history is not None else set[str]()
+    for path in sorted(repo.glob("*.py")):
+        try:
+            tree = ast.parse(path.read_bytes())
+        except (SyntaxError, ValueError):
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "table_path" and len(node.args) == 2:
+                name = getattr(node.args[1], "value", None)
+                if isinstance(name, str) and name not in tables:
+                    rule = f"defines a view of the table {name!r}, which the task does not make"
+                    shown = path.relative_to(folder).as_posix()
+                    yield Finding(shown, node.lineno, rule, f"choose from {', '.join(sorted(tables)) or 'none'}")
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "history_views" and not tables:
+                rule = "makes views of the history of keys, and the task has none"
+                shown = path.relative_to(folder).as_posix()
+                yield Finding(shown, node.lineno, rule, "say keys and history in the task, or leave feature_repo out")
