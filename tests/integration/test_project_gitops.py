@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from collections import Counter
@@ -69,9 +70,8 @@ def test_three_tasks_share_no_object_no_namespace_and_no_route(repository: Path,
     served = {}
     for name in TASKS:  # a model in each, as the platform writes it
         release = checkout / f"manifests/overlays/{name}-dev/release/kustomization.yaml"
-        state = ReleaseState(
-            task=name, environment=f"{name}-dev", sequence=1, stage="stable", stable=MODEL, stable_weight=100
-        )
+        document = {"task": name, "environment": f"{name}-dev", "sequence": 1, "stage": "stable", "since": NOW}
+        state = ReleaseState.model_validate_json(json.dumps(document | {"stable": MODEL, "stable_weight": 100}))
         release.write_bytes(render_release(state))
         served[name] = rendered(checkout / f"manifests/overlays/{name}-dev")
     every = Counter(

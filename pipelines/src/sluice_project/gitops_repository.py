@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sluice.errors import BadInput, Refused
 from sluice.git.clone import Clone
-from sluice.git.command import GitFailed, git
+from sluice.git.command import GitFailed, create_bare, git
 from sluice.project import Project
 
 _UNSET = "set-by-gitops-init"
@@ -66,13 +66,10 @@ def _tip(clone: Clone, url: str) -> str | None:
     """The newest commit of ``main``; None where the repository is empty."""
     with tempfile.TemporaryDirectory() as scratch:
         heads = git(Path(scratch), "ls-remote", "--heads", url, "refs/heads/main")
-    return clone.fetch() if heads.strip() else _none(clone)
-
-
-def _none(clone: Clone) -> None:
-    from sluice.git.command import create_bare
-
+    if heads.strip():
+        return clone.fetch()
     create_bare(clone.directory)
+    return None
 
 
 def _new(project: Project, files: Mapping[str, bytes], there: Mapping[str, bytes | None]) -> dict[str, bytes]:

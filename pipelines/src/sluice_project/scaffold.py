@@ -62,7 +62,7 @@ def require_empty(folder: Path) -> None:
         raise BadInput(str(folder), rule, "name another folder with --into")
 
 
-def new_files(name: str, kind: str, features: str, source: ManifestsSource) -> Mapping[str, bytes]:
+def new_files(name: str, kind: str, features: str, source: ManifestsSource) -> dict[str, bytes]:
     """
     All files of a new repository, by path.
 
@@ -97,7 +97,7 @@ def new_files(name: str, kind: str, features: str, source: ManifestsSource) -> M
     return made | strategy_files(source)
 
 
-def strategy_files(source: ManifestsSource) -> Mapping[str, bytes]:
+def strategy_files(source: ManifestsSource) -> dict[str, bytes]:
     """What release files name: for each strategy of the platform a file that points to it."""
     names = sorted(path.parent.name for path in MANIFESTS.glob("strategies/*/kustomization.yaml"))
     return {f"deploy/manifests/strategies/{each}/kustomization.yaml": _pointing(source, each) for each in names}

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 
+from packaging.requirements import Requirement
+
 from sluice.project import Project
 from sluice.tasks.table import TableTask
 from sluice.tasks.table_history import view_of
@@ -69,19 +71,28 @@ def _named(folder: Path) -> frozenset[str]:
     """Distributions that the project's are made of, and all that these need."""
     try:
         document = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))
-        own = [str(each) for each in document["project"]["dependencies"]]
+        own = [Requirement(each) for each in document["project"]["dependencies"]]
     except (OSError, ValueError, KeyError, TypeError):
         own = []
-    waiting, names = [*_PLATFORM, *own], set[str]()
+    waiting, seen = [*map(Requirement, _PLATFORM), *own], set[tuple[str, frozenset[str]]]()
     while waiting:
-        name = _plain(re.split(r"[^\w.-]", waiting.pop().strip(), maxsplit=1)[0])
-        if name not in names:
-            names.add(name)
-            try:
-                waiting += requires(name) or []
-            except PackageNotFoundError:
-                continue
-    return frozenset(names)
+        wanted = waiting.pop()
+        name, extras = _plain(wanted.name), frozenset(wanted.extras)
+        if (name, extras) not in seen:
+            seen.add((name, extras))
+            waiting += _needed(name, extras)
+    return frozenset(name for name, _ in seen)
+
+
+def _needed(name: str, extras: frozenset[str]) -> Iterator[Requirement]:
+    """What a distribution asks for here; nothing of one that is not installed."""
+    try:
+        texts = requires(name) or []
+    except PackageNotFoundError:
+        return
+    for each in map(Requirement, texts):
+        if each.marker is None or any(each.marker.evaluate({"extra": extra}) for extra in ("", *extras)):
+            yield each
 
 
 def _is_brought(top: str, named: frozenset[str]) -> bool:

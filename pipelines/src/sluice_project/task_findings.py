@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ def _of_task(folder: Path, path: str, lines: SourceLines, task: Task) -> Iterato
     yield from _refused(path, lines.of("slices"), lambda: check_slices(task))
     start, end = task.splits.train, task.splits.live
     try:
-        examples = task.read_examples(start, end)
+        examples: object = task.read_examples(start, end)
     except SluiceError as error:
         yield finding_of(error, path, lines.of("read_examples"))
         return
@@ -126,7 +127,7 @@ def _of_task(folder: Path, path: str, lines: SourceLines, task: Task) -> Iterato
         ("read_examples", check_rows),
         ("request_inputs", check_requests),
     ):
-        found = list(_refused(path, lines.of(field), lambda check=check: check(task, examples)))  # type: ignore[misc]
+        found = list(_refused(path, lines.of(field), partial(check, task, examples)))
         yield from found
         if found and check is check_columns:
             return

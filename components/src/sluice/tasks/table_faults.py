@@ -38,21 +38,24 @@ class TableFault(NamedTuple):
     fatal: bool = True
 
 
-def table_faults(declared: TableDeclaration, raw: pl.DataFrame) -> list[TableFault]:
+def table_faults(declared: TableDeclaration, raw: object) -> list[TableFault]:
     """All faults of a declaration over its table, prepared; those of columns that are not there end the search."""
-    absent = [*_absent(declared, raw), *_shares(declared), *_doubled(declared)]
+    declaration = [*_named(declared), *_shares(declared), *_doubled(declared)]
+    if not isinstance(raw, pl.DataFrame):
+        rule = f"gives {type(raw).__module__}.{type(raw).__qualname__}, no polars.DataFrame"
+        return [*declaration, TableFault("prepare", "", rule, "let it give the frame that it made")]
+    absent = [*declaration, *_absent(declared, raw)]
     if any(fault.fatal for fault in absent):
         return absent
     return [*absent, *_times(declared, raw), *_labels(declared, raw), *_columns(declared, raw), *_slices(declared, raw)]
 
 
-def _absent(declared: TableDeclaration, raw: pl.DataFrame) -> Iterator[TableFault]:
+def _named(declared: TableDeclaration) -> Iterator[TableFault]:
     if not declared.name.isidentifier() or declared.name != declared.name.lower():
         yield TableFault("name", declared.name, f"is {declared.name!r}, no name", "use a-z, digits and _")
-    if not isinstance(raw, pl.DataFrame):
-        rule = f"gives {type(raw).__module__}.{type(raw).__qualname__}, no polars.DataFrame"
-        yield TableFault("prepare", "", rule, "let it give the frame that it made")
-        return
+
+
+def _absent(declared: TableDeclaration, raw: pl.DataFrame) -> Iterator[TableFault]:
     fields = {
         "time": (declared.time,),
         "label": (declared.label,),
@@ -108,7 +111,7 @@ def _times(declared: TableDeclaration, raw: pl.DataFrame) -> Iterator[TableFault
         return
     now = datetime.now(UTC)
     if (late := int((times > now).sum())) > 0:
-        rule = f"column {declared.time!r} has {late} times in the future, the latest {times.max()}"
+        rule = f"column {declared.time!r} has {late} times in the future, the latest {times.max()!s}"
         yield TableFault("time", declared.time, rule, "correct the clock or the time zone", fatal=False)
     if times.n_unique() < 10:
         rule = f"column {declared.time!r} has {times.n_unique()} different moments, too few to split by"
