@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sluice.project import ManifestsSource, enter_project, read_project
 from sluice_project.check import check_project, write_project_schema
-from sluice_project.finding import Finding
+from sluice_project.mistake import Mistake
 from sluice_project.scaffold import begin
 
 SOURCE = ManifestsSource(url="https://example.com/platform", ref="v0.1.0")
@@ -49,7 +49,7 @@ def inside(folder: Path) -> Iterator[None]:
                 del sys.modules[name]
 
 
-def found_in(folder: Path) -> list[Finding]:
+def found_in(folder: Path) -> list[Mistake]:
     """What ``sluice check`` finds there."""
     with inside(folder):
         return check_project(folder)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sluice_project.finding import Finding
+from sluice_project.mistake import Mistake
 from sluice_project.samples import SAMPLES
 from tests.support.projects import begun, found_in
 
@@ -189,7 +189,7 @@ def test_all_is_named_at_once(project: Path) -> None:
     assert [name for name in names if not _names(found, name)] == []
 
 
-def _names(found: list[Finding], name: str) -> bool:
+def _names(found: list[Mistake], name: str) -> bool:
     _, path, words = MISTAKES[name]
     return any(each.path == path and words in each.text for each in found)
 

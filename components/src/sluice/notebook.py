@@ -79,11 +79,11 @@ def load(digest: str, home: Path | None = None) -> LoadedModel:
     """
     store = _workspace(home).bundles
     start = digest.removeprefix("sha256:").removeprefix("sha256-")
-    found = sorted(store.glob(f"sha256-{start}*")) if start.isalnum() and len(start) >= _SHORTEST else []
-    if len(found) != 1:
-        rule = f"is the beginning of {len(found)} digests in {store}"
+    candidates = sorted(store.glob(f"sha256-{start}*")) if start.isalnum() and len(start) >= _SHORTEST else []
+    if len(candidates) != 1:
+        rule = f"is the beginning of {len(candidates)} digests in {store}"
         raise BadInput(f"model {digest!r:.80}", rule, "`sluice status` names those that are in use")
-    return LoadedModel(load_bundle(found[0]))
+    return LoadedModel(load_bundle(candidates[0]))
 
 
 def read_frame(run: str, home: Path | None = None) -> pl.DataFrame:
@@ -111,10 +111,10 @@ def read_evaluation(run: str, home: Path | None = None) -> pl.DataFrame:
     Raises:
         BadInput: there is no such run, or it came to no evaluation.
     """
-    found = Evaluation.model_validate_json(_document(run, "evaluation.json", home))
+    evaluation = Evaluation.model_validate_json(_document(run, "evaluation.json", home))
     parts = [
-        ("", "", found.n, found.metrics),
-        *((each.slice, each.value, each.n, each.metrics) for each in found.slices),
+        ("", "", evaluation.n, evaluation.metrics),
+        *((each.slice, each.value, each.n, each.metrics) for each in evaluation.slices),
     ]
     rows = [
         (part, value, count, name, estimate.value, estimate.low, estimate.high)

@@ -15,25 +15,25 @@ from sluice.targets.registry import metric_list
 from sluice.tasks.table import TableTask
 from sluice.tasks.task import Task, TaskDeclaration, load_task
 from sluice_project.deploy_findings import deploy_findings
-from sluice_project.finding import Finding, finding_of
+from sluice_project.mistake import Mistake, finding_of
 from sluice_project.source_findings import source_findings, view_findings
 from sluice_project.task_findings import loaded, task_findings
 
 
-def check_project(folder: Path) -> list[Finding]:
+def check_project(folder: Path) -> list[Mistake]:
     """Everything that is wrong, in the order of files and lines; ``src`` of the folder is on the module path."""
     folder = folder.absolute()
     try:
         project = read_project(folder)
     except SluiceError as error:
         return [finding_of(error, PROJECT)]
-    found = list(source_findings(folder, project))
-    task = loaded(folder, project, found)
+    mistakes = list(source_findings(folder, project))
+    task = loaded(folder, project, mistakes)
     if task is not None:
-        found += task_findings(folder, project, task)
-        found += view_findings(folder, project, task)
-    found += deploy_findings(folder, project, _metrics(task))
-    distinct = {(finding.path, finding.line, finding.rule): finding for finding in found}
+        mistakes += task_findings(folder, project, task)
+        mistakes += view_findings(folder, project, task)
+    mistakes += deploy_findings(folder, project, _metrics(task))
+    distinct = {(each.path, each.line, each.rule): each for each in mistakes}
     return [distinct[key] for key in sorted(distinct)]
 
 

@@ -114,13 +114,13 @@ def doctor(
     folder, project = _project(None)
     for note in notes(project):
         typer.echo(note)
-    found = repairs(folder, project)
-    for repair in found:
+    misfits = repairs(folder, project)
+    for repair in misfits:
         typer.echo(repair.diff, nl=False)
     if write:
-        mend(folder, found)
-    typer.echo(f"{len(found)} files {'written' if write else 'to mend'}" if found else "everything fits")
-    if found and not write:
+        mend(folder, misfits)
+    typer.echo(f"{len(misfits)} files {'written' if write else 'to mend'}" if misfits else "everything fits")
+    if misfits and not write:
         raise typer.Exit(2)
 
 

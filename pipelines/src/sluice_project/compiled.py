@@ -33,7 +33,7 @@ def compiled(project: Project, steps: str | None = None) -> Mapping[str, bytes]:
     own = steps or project.images.steps
     if not re.fullmatch(IMAGE, own) or ("@" not in own and ":" not in own.rpartition("/")[2]):
         raise BadInput(f"image {own!r:.120}", "has neither tag nor digest", "write NAME@sha256:… or NAME:TAG")
-    made = {}
+    documents = {}
     for path in sorted(_COMPILED.glob("*.yaml")):
         spec, *platforms = yaml.load_all(path.read_bytes(), yaml.CSafeLoader)
         containers = [each["container"] for each in spec["deploymentSpec"]["executors"].values()]
@@ -46,8 +46,8 @@ def compiled(project: Project, steps: str | None = None) -> Mapping[str, bytes]:
         _default(path, spec, project)
         head = f"# Name: {name}\n# Written by `sluice compile` {installed_version()}; change sluice.yaml, not this.\n"
         text = yaml.dump_all([spec, *platforms], Dumper=yaml.CSafeDumper, sort_keys=True)
-        made[name] = (head + text).encode()
-    return made
+        documents[name] = (head + text).encode()
+    return documents
 
 
 def _default(path: Path, spec: dict[str, Any], project: Project) -> None:
@@ -68,7 +68,7 @@ def _default(path: Path, spec: dict[str, Any], project: Project) -> None:
 
 def write_compiled(project: Project, into: Path, steps: str | None = None) -> list[Path]:
     """Write them into a folder; returns the paths. Raises as ``compiled``."""
-    made = compiled(project, steps)
-    for name, text in made.items():
+    documents = compiled(project, steps)
+    for name, text in documents.items():
         write_bytes(into / f"{name}.yaml", text)
-    return [into / f"{name}.yaml" for name in made]
+    return [into / f"{name}.yaml" for name in documents]

@@ -14,12 +14,12 @@ from sluice.project import Project
 from sluice.stages.section import CONTRADICTION
 from sluice.strict_yaml import line_of, read_yaml
 from sluice.targets.metric import MetricList
-from sluice_project.finding import Finding, finding_of
+from sluice_project.mistake import Mistake, finding_of
 
 _DOCS = "docs/gates.md has the keys and their ranges"
 
 
-def deploy_findings(folder: Path, project: Project, metrics: MetricList | None) -> Iterator[Finding]:
+def deploy_findings(folder: Path, project: Project, metrics: MetricList | None) -> Iterator[Mistake]:
     """Of every environment; ``metrics`` are the task's, where it could be loaded."""
     overlays = folder / project.deploy / "manifests/overlays"
     there = sorted(path.name for path in overlays.iterdir() if path.is_dir()) if overlays.is_dir() else []
@@ -27,77 +27,77 @@ def deploy_findings(folder: Path, project: Project, metrics: MetricList | None) 
         if name not in there:
             fix = f"add {project.deploy}/manifests/overlays/{name}, or take it out of environments"
             rule = f"names the environment {name.removeprefix(f'{project.name}-')!r}, which has no overlay"
-            yield Finding("sluice.yaml", 1, rule, fix)
+            yield Mistake("sluice.yaml", 1, rule, fix)
     for name in there:
         yield from _policy(folder, overlays / name / "gate-policy.yaml", project, name, metrics)
         yield from _overlay(folder, overlays / name / "kustomization.yaml", project, name)
 
 
-def _policy(folder: Path, path: Path, project: Project, name: str, metrics: MetricList | None) -> Iterator[Finding]:
-    shown = path.relative_to(folder).as_posix()
+def _policy(folder: Path, path: Path, project: Project, name: str, metrics: MetricList | None) -> Iterator[Mistake]:
+    relative = path.relative_to(folder).as_posix()
     if not path.is_file():
-        yield Finding(shown, 1, "is not there", "write a gate policy")
+        yield Mistake(relative, 1, "is not there", "write a gate policy")
         return
     text = path.read_bytes()
     try:
-        policy = parse_policy(text, shown)
+        policy = parse_policy(text, relative)
     except SluiceError as error:
         cause = error.__cause__
         if not isinstance(cause, ValidationError):
-            yield finding_of(error, shown)
+            yield finding_of(error, relative)
             return
         for each in cause.errors(include_url=False):
-            yield _violation(text, shown, dict(each))
+            yield _violation(text, relative, dict(each))
         return
-    yield from _addressed(text, shown, policy, project, name)
+    yield from _addressed(text, relative, policy, project, name)
     if metrics and (problem := metric_problem(policy, metrics)):
-        yield Finding(shown, line_of(text, problem.keys), f"{problem.key}: {problem.rule}", problem.fix)
+        yield Mistake(relative, line_of(text, problem.keys), f"{problem.key}: {problem.rule}", problem.fix)
 
 
-def _violation(text: bytes, shown: str, error: dict[str, Any]) -> Finding:
+def _violation(text: bytes, relative: str, error: dict[str, Any]) -> Mistake:
     context = error.get("ctx", {}) if error["type"] == CONTRADICTION else {}
     keys = (*error["loc"], *context.get("at", ()))
     rule = f"{'.'.join(map(str, keys)) or 'the document'}: {error['msg'].removeprefix('Value error, ')}"
-    return Finding(shown, line_of(text, keys), rule, context.get("fix", _DOCS))
+    return Mistake(relative, line_of(text, keys), rule, context.get("fix", _DOCS))
 
 
-def _addressed(text: bytes, shown: str, policy: GatePolicy, project: Project, name: str) -> Iterator[Finding]:
+def _addressed(text: bytes, relative: str, policy: GatePolicy, project: Project, name: str) -> Iterator[Mistake]:
     if policy.task != project.name:
         rule = f"task: is {policy.task!r}, and the project {project.name!r}"
-        yield Finding(shown, line_of(text, ("task",)), rule, f"write {project.name}")
+        yield Mistake(relative, line_of(text, ("task",)), rule, f"write {project.name}")
     if policy.environment != name:
         rule = f"environment: is {policy.environment!r} in the overlay {name!r}"
-        yield Finding(shown, line_of(text, ("environment",)), rule, f"write {name}")
+        yield Mistake(relative, line_of(text, ("environment",)), rule, f"write {name}")
     if policy.promote_from and policy.promote_from not in project.folders:
         rule = f"promote_from: is {policy.promote_from!r}, which is no environment of the project"
-        yield Finding(shown, line_of(text, ("promote_from",)), rule, f"choose from {', '.join(project.folders)}")
+        yield Mistake(relative, line_of(text, ("promote_from",)), rule, f"choose from {', '.join(project.folders)}")
 
 
-def _overlay(folder: Path, path: Path, project: Project, name: str) -> Iterator[Finding]:
-    shown = path.relative_to(folder).as_posix()
+def _overlay(folder: Path, path: Path, project: Project, name: str) -> Iterator[Mistake]:
+    relative = path.relative_to(folder).as_posix()
     try:
         text = path.read_bytes()
         document = read_yaml(text)
         if not isinstance(document, dict):
             raise ValueError("is no kustomization")
     except OSError as error:
-        yield Finding(shown, 1, f"cannot be read ({error.strerror})", "restore it")
+        yield Mistake(relative, 1, f"cannot be read ({error.strerror})", "restore it")
         return
     except ValueError as error:
-        yield Finding(shown, 1, str(error), "mend the file")
+        yield Mistake(relative, 1, str(error), "mend the file")
         return
     if document.get("namespace") != f"sluice-{name}":
         rule = f"namespace: is {document.get('namespace')!r}: environments of two tasks may meet there"
-        yield Finding(shown, line_of(text, ("namespace",)), rule, f"write sluice-{name}")
+        yield Mistake(relative, line_of(text, ("namespace",)), rule, f"write sluice-{name}")
     for place, entry in enumerate(_list(document.get("images"))):
         if isinstance(entry, dict) and "digest" not in entry:
             rule = f"images: {str(entry.get('newName') or entry.get('name'))!r} has no digest"
             fix = "write digest: sha256:… instead of newTag; a cluster refuses an image by its tag"
-            yield Finding(shown, line_of(text, ("images", place)), rule, fix)
-    yield from _bases(text, shown, document, project)
+            yield Mistake(relative, line_of(text, ("images", place)), rule, fix)
+    yield from _bases(text, relative, document, project)
 
 
-def _bases(text: bytes, shown: str, document: dict[str, Any], project: Project) -> Iterator[Finding]:
+def _bases(text: bytes, relative: str, document: dict[str, Any], project: Project) -> Iterator[Mistake]:
     """Parts that come from elsewhere are the platform's, at the commit that the project names."""
     for key in ("resources", "components"):
         for place, part in enumerate(_list(document.get(key))):
@@ -109,7 +109,7 @@ def _bases(text: bytes, shown: str, document: dict[str, Any], project: Project) 
             if query != f"ref={project.manifests.ref}":
                 rule = f"{key}: pulls {part!r}, and sluice.yaml names the commit {project.manifests.ref}"
                 fix = f"write ?ref={project.manifests.ref}, or run `sluice doctor --write`"
-                yield Finding(shown, line_of(text, (key, place)), rule, fix)
+                yield Mistake(relative, line_of(text, (key, place)), rule, fix)
 
 
 def _list(value: object) -> Sequence[Any]:

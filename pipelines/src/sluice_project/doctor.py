@@ -45,14 +45,14 @@ def notes(project: Project) -> list[str]:
 
 def repairs(folder: Path, project: Project) -> list[Repair]:
     """Files that do not fit the installed platform; release files are never among them."""
-    wanted = dict(_wanted(folder, project))
-    found = []
-    for path, after in sorted(wanted.items()):
+    files = dict(_wanted(folder, project))
+    misfits = []
+    for path, after in sorted(files.items()):
         place = folder / path
         before = place.read_bytes() if place.is_file() else None
         if before != after:
-            found.append(Repair(path, before, after))
-    return found
+            misfits.append(Repair(path, before, after))
+    return misfits
 
 
 def _wanted(folder: Path, project: Project) -> Iterator[tuple[str, bytes]]:
@@ -82,7 +82,7 @@ def _named(project: Project, files: Mapping[str, Path], old: str, new: str) -> I
             yield name, re.sub(_PINS.format(re.escape(old)), rf"\g<1>{new}", text).encode()
 
 
-def mend(folder: Path, found: list[Repair]) -> None:
+def mend(folder: Path, misfits: list[Repair]) -> None:
     """Write the files as they would be; the project's own last, so that what was cut short is found again."""
-    for repair in sorted(found, key=lambda each: each.path == PROJECT):
+    for repair in sorted(misfits, key=lambda each: each.path == PROJECT):
         write_bytes(folder / repair.path, repair.after)

@@ -27,8 +27,8 @@ def deploy_files(folder: Path, project: Project, url: str) -> Mapping[str, bytes
         if not (root / "manifests/overlays" / name / "release/kustomization.yaml").is_file():
             raise BadInput(str(root / "manifests/overlays" / name), "has no release file", "restore it from a commit")
     paths = sorted((root / "manifests").rglob("*.yaml"))
-    made = {path.relative_to(root).as_posix(): path.read_bytes() for path in paths}
-    return {path: data.replace(_UNSET.encode(), json.dumps(url).encode()) for path, data in made.items()}
+    files = {path.relative_to(root).as_posix(): path.read_bytes() for path in paths}
+    return {path: data.replace(_UNSET.encode(), json.dumps(url).encode()) for path, data in files.items()}
 
 
 def bring(folder: Path, project: Project, url: str, when: str) -> str | None:

@@ -86,15 +86,15 @@ def new_files(name: str, kind: str, features: str, source: ManifestsSource) -> d
         "version": installed_version(),
         "environments": ENVIRONMENTS,
     }
-    made = dict(_rendered(name, values))
-    made[f"src/{name}/data/{TABLE}"] = table.getvalue()
-    made |= {f"schemas/{each}": schemas()[each] for each in SCHEMAS}
+    files = dict(_rendered(name, values))
+    files[f"src/{name}/data/{TABLE}"] = table.getvalue()
+    files |= {f"schemas/{each}": schemas()[each] for each in SCHEMAS}
     for environment in ENVIRONMENTS:
         folder = f"deploy/manifests/overlays/{name}-{environment}/release"
         state = ReleaseState(task=name, environment=f"{name}-{environment}", sequence=0, stage="empty")
-        made[f"{folder}/kustomization.yaml"] = render_release(state)
-        made[f"{folder}/holds.yaml"] = render_holds(())
-    return made | strategy_files(source)
+        files[f"{folder}/kustomization.yaml"] = render_release(state)
+        files[f"{folder}/holds.yaml"] = render_holds(())
+    return files | strategy_files(source)
 
 
 def strategy_files(source: ManifestsSource) -> dict[str, bytes]:
@@ -159,17 +159,17 @@ def render(text: str, values: Mapping[str, Any]) -> bytes:
 def manifests_source(url: str | None, ref: str | None) -> ManifestsSource:
     """
     Where overlays take the platform's manifests from: its own repository at the version that is installed, if no other
-    is named.
+    is choice.
 
     Raises:
         BadInput: the URL or the ref cannot be one.
     """
-    named = {"url": url or MANIFESTS_URL, "ref": ref or f"v{installed_version()}"}
+    choice = {"url": url or MANIFESTS_URL, "ref": ref or f"v{installed_version()}"}
     try:
-        return TypeAdapter(ManifestsSource).validate_python(named)
+        return TypeAdapter(ManifestsSource).validate_python(choice)
     except ValidationError as error:
         key = str(error.errors()[0]["loc"][0])
-        option = f"--manifests-{key} {named[key]!r:.100}"
+        option = f"--manifests-{key} {choice[key]!r:.100}"
         fix = "write https://…, ssh://… or file://… and a tag or commit"
         raise BadInput(option, "cannot be pulled by kustomize", fix) from error
 
@@ -182,7 +182,7 @@ def begin(folder: Path, name: str, kind: str, features: str, source: ManifestsSo
         BadInput: the folder is not empty, or as of ``new_files``; then nothing was written.
     """
     require_empty(folder)
-    made = new_files(name, kind, features, source)
-    for path, data in sorted(made.items(), key=lambda item: (item[0] == PROJECT, item[0])):
+    files = new_files(name, kind, features, source)
+    for path, data in sorted(files.items(), key=lambda item: (item[0] == PROJECT, item[0])):
         write_bytes(folder / path, data)
-    return sorted(made)
+    return sorted(files)

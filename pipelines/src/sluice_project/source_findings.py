@@ -16,29 +16,31 @@ from packaging.requirements import Requirement
 from sluice.project import Project
 from sluice.tasks.table import TableTask
 from sluice.tasks.table_history import view_of
-from sluice_project.finding import Finding
+from sluice_project.mistake import Mistake
 
 _PLATFORM = ("sluice", "sluice-serving", "sluice-pipelines")
 
 
-def source_findings(folder: Path, project: Project) -> Iterator[Finding]:
+def source_findings(folder: Path, project: Project) -> Iterator[Mistake]:
     """Imports that find nothing, and those of packages that an image of the project does not have."""
-    named = _named(folder)
+    brought = _named(folder)
     repo = [folder / project.feature_repo] if project.feature_repo else []
     for root in (folder / "src", *repo):
         for path in sorted(root.rglob("*.py")):
-            shown = path.relative_to(folder).as_posix()
+            relative = path.relative_to(folder).as_posix()
             try:
                 tree = ast.parse(path.read_bytes())
             except (SyntaxError, ValueError) as error:
                 line = getattr(error, "lineno", None) or 1
-                yield Finding(shown, line, f"is no Python ({getattr(error, 'msg', error)})", "mend the line")
+                yield Mistake(relative, line, f"is no Python ({getattr(error, 'msg', error)})", "mend the line")
                 continue
             beside = {other.stem for other in path.parent.glob("*.py")} if root != folder / "src" else set()
-            yield from _imports(folder, shown, tree, named, beside)
+            yield from _imports(folder, relative, tree, brought, beside)
 
 
-def _imports(folder: Path, shown: str, tree: ast.Module, named: frozenset[str], beside: set[str]) -> Iterator[Finding]:
+def _imports(
+    folder: Path, relative: str, tree: ast.Module, brought: frozenset[str], beside: set[str]
+) -> Iterator[Mistake]:
     for node in ast.walk(tree):
         modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom) and not node.level and node.module:
@@ -50,10 +52,10 @@ def _imports(folder: Path, shown: str, tree: ast.Module, named: frozenset[str], 
             line = node.lineno if isinstance(node, ast.stmt) else 1
             if not _is_there(folder, module):
                 rule = f"imports {module!r}, which is not installed"
-                yield Finding(shown, line, rule, "add its package to dependencies in pyproject.toml, or mend the name")
-            elif not (folder / "src" / top).exists() and not _is_brought(top, named):
+                yield Mistake(relative, line, rule, "add its package to pyproject.toml, or mend the name")
+            elif not (folder / "src" / top).exists() and not _is_brought(top, brought):
                 rule = f"imports {module!r}, which an image of this project does not have"
-                yield Finding(shown, line, rule, "add its package to dependencies in pyproject.toml")
+                yield Mistake(relative, line, rule, "add its package to dependencies in pyproject.toml")
 
 
 def _is_there(folder: Path, module: str) -> bool:
@@ -74,14 +76,14 @@ def _named(folder: Path) -> frozenset[str]:
         own = [Requirement(each) for each in document["project"]["dependencies"]]
     except (OSError, ValueError, KeyError, TypeError):
         own = []
-    waiting, seen = [*map(Requirement, _PLATFORM), *own], set[tuple[str, frozenset[str]]]()
+    waiting, visited = [*map(Requirement, _PLATFORM), *own], set[tuple[str, frozenset[str]]]()
     while waiting:
-        wanted = waiting.pop()
-        name, extras = _plain(wanted.name), frozenset(wanted.extras)
-        if (name, extras) not in seen:
-            seen.add((name, extras))
+        requirement = waiting.pop()
+        name, extras = _plain(requirement.name), frozenset(requirement.extras)
+        if (name, extras) not in visited:
+            visited.add((name, extras))
             waiting += _needed(name, extras)
-    return frozenset(name for name, _ in seen)
+    return frozenset(name for name, _ in visited)
 
 
 def _needed(name: str, extras: frozenset[str]) -> Iterator[Requirement]:
@@ -95,22 +97,22 @@ def _needed(name: str, extras: frozenset[str]) -> Iterator[Requirement]:
             yield each
 
 
-def _is_brought(top: str, named: frozenset[str]) -> bool:
+def _is_brought(top: str, brought: frozenset[str]) -> bool:
     places = packages_distributions().get(top)
-    return not places or any(_plain(name) in named for name in places)
+    return not places or any(_plain(name) in brought for name in places)
 
 
 def _plain(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def view_findings(folder: Path, project: Project, task: object) -> Iterator[Finding]:
+def view_findings(folder: Path, project: Project, task: object) -> Iterator[Mistake]:
     """Views whose table the task does not make, by ``table_path(__file__, "name")`` in the definitions."""
     if not project.feature_repo:
         return
     repo = folder / project.feature_repo
     if not repo.is_dir():
-        yield Finding("sluice.yaml", 1, f"names {project.feature_repo!r}, which is no folder", "leave feature_repo out")
+        yield Mistake("sluice.yaml", 1, f"names {project.feature_repo!r}, which is no folder", "leave feature_repo out")
         return
     if not isinstance(task, TableTask):
         return
@@ -125,9 +127,9 @@ def view_findings(folder: Path, project: Project, task: object) -> Iterator[Find
                 name = getattr(node.args[1], "value", None)
                 if isinstance(name, str) and name not in tables:
                     rule = f"defines a view of the table {name!r}, which the task does not make"
-                    shown = path.relative_to(folder).as_posix()
-                    yield Finding(shown, node.lineno, rule, f"choose from {', '.join(sorted(tables)) or 'none'}")
+                    relative = path.relative_to(folder).as_posix()
+                    yield Mistake(relative, node.lineno, rule, f"choose from {', '.join(sorted(tables)) or 'none'}")
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "history_views" and not tables:
                 rule = "makes views of the history of keys, and the task has none"
-                shown = path.relative_to(folder).as_posix()
-                yield Finding(shown, node.lineno, rule, "say keys and history in the task, or leave feature_repo out")
+                relative = path.relative_to(folder).as_posix()
+                yield Mistake(relative, node.lineno, rule, "say both in the task, or leave feature_repo out")

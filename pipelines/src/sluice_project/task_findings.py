@@ -18,13 +18,13 @@ from sluice.project import Project
 from sluice.tasks.table import TableTask
 from sluice.tasks.table_faults import table_faults
 from sluice.tasks.task import Task, TaskDeclaration
-from sluice_project.finding import Finding, SourceLines, finding_of, raised_in
+from sluice_project.mistake import Mistake, SourceLines, finding_of, raised_in
 
 _TASK_NAME = "let the task and sluice.yaml have one name"
 
 
-def loaded(folder: Path, project: Project, found: list[Finding]) -> Task | TaskDeclaration | None:
-    """The task as its module has it, imported anew; what keeps it from that is added to ``found``."""
+def loaded(folder: Path, project: Project, mistakes: list[Mistake]) -> Task | TaskDeclaration | None:
+    """The task as its module has it, imported anew; what keeps it from that is added to ``mistakes``."""
     module, _, attribute = project.task.partition(":")
     path = module_file(folder, module)
     for name in [name for name in sys.modules if name == module or name.split(".")[0] == module.split(".")[0]]:
@@ -33,22 +33,22 @@ def loaded(folder: Path, project: Project, found: list[Finding]) -> Task | TaskD
     try:
         value = getattr(importlib.import_module(module), attribute)
     except SluiceError as error:
-        found.append(finding_of(error, path))
+        mistakes.append(finding_of(error, path))
         return None
     except AttributeError as error:
         if attribute in str(error):
             fix = f"define {attribute} there, or name another in sluice.yaml"
-            found.append(Finding(path, 1, f"has no {attribute}", fix))
+            mistakes.append(Mistake(path, 1, f"has no {attribute}", fix))
             return None
-        found.append(raised_in(error, folder, path, "", "mend the module"))
+        mistakes.append(raised_in(error, folder, path, "", "mend the module"))
         return None
     except Exception as error:  # noqa: BLE001  whatever a module of somebody else's raises
-        found.append(raised_in(error, folder, path, "", "mend it, so that the module can be imported"))
+        mistakes.append(raised_in(error, folder, path, "", "mend it, so that the module can be imported"))
         return None
     if isinstance(value, Task | TaskDeclaration):
         return value
-    found.append(
-        Finding(path, 1, f"{attribute} is a {type(value).__name__}, no task", "let it be a TableTask or a Task")
+    mistakes.append(
+        Mistake(path, 1, f"{attribute} is a {type(value).__name__}, no task", "let it be a TableTask or a Task")
     )
     return None
 
@@ -62,7 +62,7 @@ def module_file(folder: Path, module: str) -> str:
     return "sluice.yaml"
 
 
-def task_findings(folder: Path, project: Project, value: Task | TaskDeclaration) -> Iterator[Finding]:
+def task_findings(folder: Path, project: Project, value: Task | TaskDeclaration) -> Iterator[Mistake]:
     """Of a task that was loaded."""
     module, _, attribute = project.task.partition(":")
     path = module_file(folder, module)
@@ -73,10 +73,10 @@ def task_findings(folder: Path, project: Project, value: Task | TaskDeclaration)
         yield from _of_task(folder, path, lines, value)
     name = getattr(value, "name", project.name)
     if name != project.name:
-        yield Finding(path, lines.of("name"), f"is called {name!r}, and the project {project.name!r}", _TASK_NAME)
+        yield Mistake(path, lines.of("name"), f"is called {name!r}, and the project {project.name!r}", _TASK_NAME)
 
 
-def _of_table(folder: Path, path: str, lines: SourceLines, declared: TableTask) -> Iterator[Finding]:
+def _of_table(folder: Path, path: str, lines: SourceLines, declared: TableTask) -> Iterator[Mistake]:
     try:
         frame = declared.file()
     except SluiceError as error:
@@ -91,12 +91,12 @@ def _of_table(folder: Path, path: str, lines: SourceLines, declared: TableTask) 
     faults = table_faults(declared, raw)
     for fault in faults:
         line = lines.of(fault.field, fault.value, "table")
-        yield Finding(path, line, f"{fault.field}: {fault.rule}", fault.fix)
+        yield Mistake(path, line, f"{fault.field}: {fault.rule}", fault.fix)
     if not any(fault.fatal for fault in faults):
         yield from _made(folder, path, lines, declared)
 
 
-def _made(folder: Path, path: str, lines: SourceLines, declared: TableTask) -> Iterator[Finding]:
+def _made(folder: Path, path: str, lines: SourceLines, declared: TableTask) -> Iterator[Mistake]:
     try:
         task = declared.task()
         check_slices(task)
@@ -106,7 +106,7 @@ def _made(folder: Path, path: str, lines: SourceLines, declared: TableTask) -> I
     yield from schema_findings(folder, path, task)
 
 
-def _of_task(folder: Path, path: str, lines: SourceLines, task: Task) -> Iterator[Finding]:
+def _of_task(folder: Path, path: str, lines: SourceLines, task: Task) -> Iterator[Mistake]:
     """Of a task that says everything itself."""
     yield from _refused(path, lines.of("slices"), lambda: check_slices(task))
     start, end = task.splits.train, task.splits.live
@@ -120,45 +120,45 @@ def _of_task(folder: Path, path: str, lines: SourceLines, task: Task) -> Iterato
         return
     if not isinstance(examples, pl.DataFrame):
         rule = f"read_examples gives {type(examples).__qualname__}, no polars.DataFrame"
-        yield Finding(path, lines.of("read_examples"), rule, "let it give one")
+        yield Mistake(path, lines.of("read_examples"), rule, "let it give one")
         return
     for field, check in (
         ("read_examples", check_columns),
         ("read_examples", check_rows),
         ("request_inputs", check_requests),
     ):
-        found = list(_refused(path, lines.of(field), partial(check, task, examples)))
-        yield from found
-        if found and check is check_columns:
+        refusals = list(_refused(path, lines.of(field), partial(check, task, examples)))
+        yield from refusals
+        if refusals and check is check_columns:
             return
     yield from schema_findings(folder, path, task)
 
 
-def _refused(path: str, line: int, check: Any) -> Iterator[Finding]:
+def _refused(path: str, line: int, check: Any) -> Iterator[Mistake]:
     try:
         check()
     except SluiceError as error:
         yield finding_of(error, path, line)
 
 
-def schema_findings(folder: Path, path: str, task: Task) -> Iterator[Finding]:
+def schema_findings(folder: Path, path: str, task: Task) -> Iterator[Mistake]:
     """The committed schema has the columns of the task's rows."""
     file = task.schema_file
-    shown = file.relative_to(folder).as_posix() if file.is_relative_to(folder) else str(file)
+    relative = file.relative_to(folder).as_posix() if file.is_relative_to(folder) else str(file)
     fix = "run `sluice check --write-schema`, read it, commit it"
     if not file.is_file():
-        yield Finding(path, 1, f"its rows have no schema ({shown})", fix)
+        yield Mistake(path, 1, f"its rows have no schema ({relative})", fix)
         return
     try:
         schema = read_schema(file)
     except SluiceError as error:
-        yield finding_of(error, shown)
+        yield finding_of(error, relative)
         return
     names = {*task.example_columns, *task.carried, "split"}
     described = {name.partition(".")[0] for name in schema.features}
     if others := sorted(names ^ described):
         rule = f"{'knows' if others[0] in described else 'lacks'} column {others[0]!r}, unlike the task's rows"
-        yield Finding(shown, 1, rule, fix)
+        yield Mistake(relative, 1, rule, fix)
 
 
 def _columns(frame: pl.DataFrame) -> str:

@@ -165,14 +165,14 @@ def _splits(declared: TableDeclaration, times: pl.Series) -> Splits:
 
 def _few_values(examples: pl.DataFrame, names: tuple[str, ...]) -> tuple[Slice, ...]:
     """Columns of texts or whole numbers with few values, each with enough rows; the first ones."""
-    found = []
+    slices = []
     for name in names:
         column = examples[name].drop_nulls()
         if (column.dtype == pl.String or column.dtype.is_integer()) and name.isidentifier():
             counts = column.value_counts()["count"]
             if len(counts) in _FEW and counts.min() >= _SMALLEST_SLICE * len(column):  # type: ignore[operator]
-                found.append(Slice(name, name))
-    return tuple(found[:_MOST_SLICES])
+                slices.append(Slice(name, name))
+    return tuple(slices[:_MOST_SLICES])
 
 
 def _trees(features: tuple[str, ...]) -> Recipe:

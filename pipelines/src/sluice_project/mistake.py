@@ -12,7 +12,7 @@ from sluice.errors import SluiceError, one_line
 
 
 @dataclass(frozen=True)
-class Finding:
+class Mistake:
     """
     One thing that is wrong.
 
@@ -36,12 +36,12 @@ class Finding:
         return f"{self.path}:{self.line}: {self.rule}; {self.fix}"
 
 
-def finding_of(error: SluiceError, path: str, line: int = 1) -> Finding:
+def finding_of(error: SluiceError, path: str, line: int = 1) -> Mistake:
     """An error that the platform raises, as a finding in a file."""
-    return Finding(path, line, f"{error.thing}: {error.rule}", error.fix)
+    return Mistake(path, line, f"{error.thing}: {error.rule}", error.fix)
 
 
-def raised_in(error: BaseException, folder: Path, path: str, handed: str, fix: str) -> Finding:
+def raised_in(error: BaseException, folder: Path, path: str, handed: str, fix: str) -> Mistake:
     """
     What a function of the project's own raised.
 
@@ -56,7 +56,7 @@ def raised_in(error: BaseException, folder: Path, path: str, handed: str, fix: s
     if isinstance(error, SyntaxError) and error.filename and _within(error.filename, folder):
         where, line = _shown(error.filename, folder), error.lineno or 1
     rule = f"raises {type(error).__name__} ({one_line(error, 200)})"
-    return Finding(where, line, rule, fix, (*trace, *([f"handed over: {handed}"] if handed else [])))
+    return Mistake(where, line, rule, fix, (*trace, *([f"handed over: {handed}"] if handed else [])))
 
 
 def _within(name: str, folder: Path) -> bool:
