@@ -13,12 +13,14 @@ from tests.support.forked import AS_A_COMMAND
 SLUICE = Path(sys.executable).with_name("sluice")
 """The command as it is installed, for what must begin with a fresh Python."""
 _ROOT = Path(__file__).parents[2]
-_PROGRAM = f"""{AS_A_COMMAND}
+MAIN = f"""
 import sys
 sys.path[0], sys.argv[0] = {str(_ROOT)!r}, {str(SLUICE)!r}
 from sluice.cli import main
 main()
 """
+"""What the command does."""
+_PROGRAM = AS_A_COMMAND + MAIN
 
 
 def sluice(

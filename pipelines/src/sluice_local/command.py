@@ -1,4 +1,4 @@
-"""The commands that this distribution adds to ``sluice``: ``run`` and ``report``."""
+"""The commands that this distribution adds to ``sluice``: ``run``, ``report`` and ``serve``."""
 
 from __future__ import annotations
 
@@ -62,6 +62,27 @@ def report(story: StoryOption = None) -> None:
     name = _story_in(workspace, story)
     release_history(load_story(name).environment)
     typer.echo(write_report(workspace, name))
+
+
+def serve(
+    digest: Annotated[
+        str, typer.Argument(metavar="DIGEST", help="Of a model of this machine; its first letters will do.")
+    ],
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 0,
+) -> None:
+    """
+    Serve a model on this machine, with a page on which to ask it; until Ctrl-C.
+
+    Example: sluice serve 4f1c
+
+    Example: sluice serve sha256:4f1c --port 8080
+    """
+    from sluice.notebook import load
+    from sluice_local.request_page import serve_page
+
+    enter_project()
+    workspace = Workspace.from_environment()
+    serve_page(workspace, load(digest, workspace.home).bundle, port, typer.echo)
 
 
 def _story_in(workspace: Workspace, name: str | None) -> str:

@@ -20,13 +20,14 @@ def log_directory(workspace: Workspace, environment: str) -> Path:
     return workspace.predictions / environment / "log"
 
 
-def start_predictor(workspace: Workspace, environment: str, task: str, digest: str, role: str) -> ChildServer:
-    """Start a model server on a bundle of the workspace; with a feature store where there is one."""
+def start_predictor(workspace: Workspace, environment: str | None, task: str, digest: str, role: str) -> ChildServer:
+    """Start a model server on a bundle; with a feature store where there is one, with a log where an environment is."""
     short = digest.removeprefix("sha256:")[:12]
     command = [sys.executable, "-m", "sluice_serving.predictor", "--digest", digest]
     command += ["--bundle", str(workspace.bundle(digest))]
     command += ["--model_name", task, "--http_port", "0", "--role", role]
-    command += ["--log", str(log_directory(workspace, environment) / f"{short}.jsonl")]
+    if environment is not None:
+        command += ["--log", str(log_directory(workspace, environment) / f"{short}.jsonl")]
     if (workspace.features / "registry.db").is_file():
         command += ["--store", str(workspace.features)]
     return ChildServer(command, workspace.home / "serving" / f"{short}.log")
