@@ -124,6 +124,7 @@ class Dev:
                 about = "sluice-dev", "sluice-dev", "tiny", digest_by_proxy, snapshot.state.answering
                 applied, _ = read_back(KubernetesCluster(), *about)
             except NotApplied as error:
+                refresh_again("sluice-dev")
                 raise Refused(str(error)) from error
             if applied.commit != snapshot.commit:
                 refresh_again("sluice-dev")

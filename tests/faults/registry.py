@@ -98,9 +98,9 @@ def seeds(short: int, full: int) -> Callable[[bool], list[tuple[int]]]:
 
 def all_rows() -> dict[str, Row]:
     """Every row by name, in the order of the table."""
-    from tests.faults import clocks, crashes, decisions, effects, metrics, races, repository, upgrades
+    from tests.faults import clocks, crashes, decisions, effects, metrics, races, repository, serving, upgrades
 
-    groups = (decisions, metrics, effects, crashes, races, repository, clocks, upgrades)
+    groups = (decisions, serving, metrics, effects, crashes, races, repository, clocks, upgrades)
     rows = [row for group in groups for row in group.ROWS]
     found = {row.name: row for row in rows}
     if len(found) != len(rows):
