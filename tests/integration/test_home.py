@@ -16,7 +16,7 @@ from sluice.steps.release import propose_again
 from sluice.workspace import Workspace
 from sluice_local.home import end_leftovers, forget_home, held_lock, prepare_home
 from tests.support.patience import code_of, wait_until, work_of
-from tests.support.tiny_run import RUN, Ended, contents, processes_of, sluice, start
+from tests.support.tiny_run import RUN, Ended, contents, processes_of, sluice, start, variables_of_processes
 from tests.support.tiny_task import TASK
 
 _ONE_LINE = re.compile(r"sluice: [^\n]+\n")
@@ -31,9 +31,11 @@ def copy(ended: Ended, tmp_path: Path) -> Path:
     return home
 
 
-def test_the_second_run_says_who_holds_the_home(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    first = start(home, tmp_path / "first.log")
+def test_the_second_run_says_who_holds_the_home_and_the_first_writes_nowhere_else(tmp_path: Path) -> None:
+    """The first is not forked: what libraries write while they are imported would show in the folder of its person."""
+    home, person = tmp_path / "home", tmp_path / "person"
+    person.mkdir()
+    first = start(home, tmp_path / "first.log", HOME=str(person))
     try:
         wait_until("the home is held", (home / "lock.holder").exists)
         second = sluice(home, *RUN)
@@ -47,6 +49,8 @@ def test_the_second_run_says_who_holds_the_home(tmp_path: Path) -> None:
             lambda: any("executor" in process for process in processes_of(home)),
             progress=lambda: work_of(first.pid),
         )
+        places = [variables["KERAS_HOME"] for variables in variables_of_processes(home).values()]
+        assert set(places) == {str(home / "keras")}, "Keras writes there, when a step imports it"
         first.send_signal(signal.SIGINT)
         assert code_of(first) == 130
         assert processes_of(home) == []
@@ -55,6 +59,7 @@ def test_the_second_run_says_who_holds_the_home(tmp_path: Path) -> None:
         first.wait()
         end_leftovers(Workspace(home))
     assert "Traceback" not in (tmp_path / "first.log").read_text()
+    assert contents(person) == {}
 
 
 @pytest.mark.parametrize("fresh", [False, True])

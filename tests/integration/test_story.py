@@ -67,7 +67,7 @@ def _play_with_kills(home: Path, log: Path, whole: int) -> list[str]:
     """
     chance = random.Random(SEED)  # noqa: S311  repeatable on purpose
     killed: list[str] = []
-    run, deaths = start(home, log), 0
+    run, deaths = start(home, log, forked=True), 0
     for number in range(KILLS):
         target = int((number + chance.random()) / KILLS * whole)
         if _ends_before(run, _reached(home, target)) or _ends_before(run, _after(chance.uniform(0, 3))):
@@ -80,7 +80,7 @@ def _play_with_kills(home: Path, log: Path, whole: int) -> list[str]:
         deaths += 1
         if worker is None:
             run.wait()
-            run, deaths = start(home, log), 0
+            run, deaths = start(home, log, forked=True), 0
     assert code_of(run) == 0, log.read_text()[-2000:] + worker_log(home)
     return killed
 

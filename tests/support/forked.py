@@ -3,7 +3,9 @@ Python processes that begin with slow imports, forked from one that has made the
 
 ``install`` lets ``subprocess`` do so for processes that run one of our modules, or a program whose first line asks for
 it. Such a process is all that a started one is: a child of ours with arguments, environment, folder and streams of its
-own, which can be killed and waited for. Only its imports, seconds of a processor each time, are made once.
+own, which can be killed and waited for, and which shows its words and environment in ``/proc``. Only its imports,
+seconds of a processor each time, are made once. What is forked as a loop forks its own children, steps of KFP's local
+runner too, in the same way: beside each such process waits a copy of what it was before it did anything.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -54,6 +57,23 @@ _TRAINING = (
     "sluice.training.worker",
     "tests.support.tiny_task",
 )
+_LOOP = (
+    *_SERVING,
+    *_COMMANDS,
+    *_TRAINING,
+    "kfp.dsl.executor_main",
+    "kfp.local",
+    "sluice.features.build",
+    "sluice.compression.ladder",
+    "sluice.operations.import_model",
+    "sluice.steps.evaluate",
+    "sluice.steps.infra",
+    "sluice.steps.release",
+    "sluice_local.play",
+    "sluice_local.worker",
+    "sluice_pipelines.catalogue",
+    "tests.support.tiny_story",
+)
 _MODULES = {
     "sluice_serving.predictor": _SERVING,
     "sluice_serving.collector": _SERVING,
@@ -66,13 +86,35 @@ _MODULES = {
     "sluice.training.worker": _TRAINING,
 }
 """What is started → what is imported before."""
-AS_A_COMMAND, AS_A_WRITER, AS_A_TRAINING = (f"# forked as a {kind}\n" for kind in ("command", "writer", "training"))
-_PROGRAMS = {AS_A_COMMAND: _COMMANDS, AS_A_WRITER: _SERVING, AS_A_TRAINING: _TRAINING}
+AS_A_COMMAND, AS_A_WRITER, AS_A_TRAINING, AS_A_LOOP = (
+    f"# forked as a {kind}\n" for kind in ("command", "writer", "training", "loop")
+)
+_PROGRAMS = {AS_A_COMMAND: _COMMANDS, AS_A_WRITER: _SERVING, AS_A_TRAINING: _TRAINING, AS_A_LOOP: _LOOP}
 """First line of a program given by ``-c`` → what is imported before."""
+_OF_A_LOOP = frozenset({"sluice_local.worker", "sluice_local.splitter", "sluice_serving.predictor"})
+"""What a loop's processes start, and fork from what waits beside them."""
+_EXECUTOR = "kfp.dsl.executor_main"
+_STEP = f"""
+import os, runpy, sys, tempfile
+path = os.path.join(tempfile.mkdtemp(), "ephemeral_component.py")
+with open(path, "w") as stream:
+    stream.write(sys.argv[1])
+os.environ["_KFP_RUNTIME"] = "true"
+sys.argv[:2] = ["{_EXECUTOR}", "--component_module_path", path]
+runpy.run_module("{_EXECUTOR}", run_name="__main__")
+"""
+"""What the shell of a step in KFP's local runner does."""
+_SPACE = {"words": 4096, "variables": 16384}
+"""Bytes in which a process that was forked can show its own."""
+_SPACE_VARIABLE = "SPACE_FOR_VARIABLES"
 _ROOT = Path(__file__).parents[2]
 _SUBREAPER = 36
 _LARGEST = 1 << 20
+_LIKE_HERE = {"PYTHONPATH", "PYTHONUNBUFFERED", "PYTHONUTF8", "KERAS_HOME"}
+"""Variables that a process which is forked obeys, or that say what holds here anyway."""
 _one_at_a_time = threading.Lock()
+_beside: list[socket.socket] = []
+"""In a process of a loop: leads to the copy that its children are forked from."""
 _fork_exec = subprocess._fork_exec  # type: ignore[attr-defined]
 
 
@@ -89,7 +131,7 @@ def prepare(module: str) -> None:
 def _start(*arguments: Any) -> int:
     """As ``fork_exec``."""
     args, _, _, _, cwd, env, *rest = arguments
-    words = [os.fsdecode(word) for word in args]
+    words = _step([os.fsdecode(word) for word in args])
     variables = _variables(env)
     imports = _imports(words)
     if not imports or _is_read_at_the_start(variables):
@@ -104,17 +146,26 @@ def _variables(env: Any) -> dict[str, str]:
     return {name: value for name, value in pairs.items() if name != "PYTEST_CURRENT_TEST"}
 
 
+def _step(words: list[str]) -> list[str]:
+    """The words of a process, and in a loop those of a step without its shell."""
+    if not _beside or words[:2] != ["sh", "-ec"] or _EXECUTOR not in words[2]:
+        return words
+    return [sys.executable, "-c", AS_A_LOOP + _STEP, *words[3:]]
+
+
 def _imports(words: list[str]) -> tuple[str, ...]:
     """What is imported before; nothing where a process has to be started."""
     if words[0] != sys.executable or len(words) < 3:
         return ()
+    if _beside and words[1] == "-m" and words[2] in _OF_A_LOOP:
+        return _LOOP
     first_line = words[2].partition("\n")[0] + "\n"
     return {"-m": _MODULES.get(words[2], ()), "-c": _PROGRAMS.get(first_line, ())}.get(words[1], ())
 
 
 def _is_read_at_the_start(variables: Mapping[str, str]) -> bool:
     """Whether they ask Python, or Keras, to start in another way than it did here."""
-    names = {name for name in variables if name.startswith(("PYTHON", "KERAS_"))} - {"PYTHONUNBUFFERED"}
+    names = {name for name in variables if name.startswith(("PYTHON", "KERAS_"))} - _LIKE_HERE
     return any(variables[name] != os.environ.get(name) for name in names)
 
 
@@ -134,9 +185,12 @@ def _fork(imports: tuple[str, ...], request: dict[str, Any], streams: list[int])
 @functools.cache
 def _source(imports: tuple[str, ...]) -> socket.socket:
     """Leads to the process that is forked; it ends when this is closed."""
+    if _beside:
+        return _beside[0]
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    command = [sys.executable, "-m", "tests.support.forked", str(theirs.fileno()), *imports]
-    env = _variables(None) | {"OPENBLAS_NUM_THREADS": "1"}  # its threads would not be forked
+    command = [sys.executable, "-m", "tests.support.forked", str(theirs.fileno()), *imports, "-" * _SPACE["words"]]
+    env = _variables(None) | {_SPACE_VARIABLE: "-" * _SPACE["variables"]}
+    env |= {"OPENBLAS_NUM_THREADS": "1"}  # its threads would not be forked
     process = subprocess.Popen(command, pass_fds=[theirs.fileno()], cwd=_ROOT, env=env)
     theirs.close()
 
@@ -158,11 +212,15 @@ def _fork_at_each_request(requests: socket.socket) -> dict[str, Any] | None:
         if not (between := os.fork()):
             child = os.fork()
             if not child:
+                request: dict[str, Any] = json.loads(message)
+                for descriptor in (reading, writing):
+                    os.close(descriptor)
+                requests.close()
+                if _is_of_a_loop(request["words"]) and (asked := _wait_beside(streams)):
+                    return asked
                 for number, stream in enumerate(streams):
                     os.dup2(stream, number)
-                for descriptor in (*streams, reading, writing, requests.fileno()):
-                    os.close(descriptor)
-                request: dict[str, Any] = json.loads(message)
+                    os.close(stream)
                 return request
             os.write(writing, b"%d" % child)
             os._exit(0)
@@ -170,6 +228,37 @@ def _fork_at_each_request(requests: socket.socket) -> dict[str, Any] | None:
         requests.send(os.read(reading, 32))
         for descriptor in (*streams, reading, writing):
             os.close(descriptor)
+
+
+def _is_of_a_loop(words: list[str]) -> bool:
+    """Whether a process starts others that are forked; a server does not."""
+    return (words[1] == "-c" and words[2].startswith(AS_A_LOOP)) or words[1:3] == ["-m", "sluice_local.worker"]
+
+
+def _wait_beside(streams: list[int]) -> dict[str, Any] | None:
+    """Leave a copy of this process to be forked; in what is forked of it: what it shall be. None in this one."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    if os.fork():
+        theirs.close()
+        _beside[:] = [ours]
+        return None
+    ours.close()
+    for stream in streams:
+        os.close(stream)
+    asked = _fork_at_each_request(theirs)
+    if asked is None:
+        os._exit(0)
+    return asked
+
+
+def _show(words: list[str], variables: Mapping[str, str]) -> None:
+    """Let ``/proc`` tell them of this process: what it tells is read of its memory, where the source left space."""
+    stat = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    places = [int(number) for number in stat[45:49]]  # arg_start, arg_end, env_start, env_end: see proc(5)
+    texts = words, [f"{name}={value}" for name, value in variables.items()]
+    for start, end, own in zip(places[::2], places[1::2], texts, strict=True):
+        shown = b"".join(os.fsencode(text) + b"\0" for text in own)[: end - start - 1]
+        ctypes.memmove(start, shown.ljust(end - start, b"\0"), end - start)
 
 
 def _open_streams(is_buffered: bool) -> None:
@@ -188,9 +277,15 @@ def _run(request: dict[str, Any]) -> NoReturn:
         os.setsid()
     os.environ.clear()
     os.environ.update(request["env"])
+    time.tzset()
     os.chdir(request["cwd"])
+    _show(request["words"], request["env"])
     kind, name, *arguments = request["words"][1:]
     sys.path[0], sys.argv = request["cwd"], [kind, *arguments]
+    asked_for = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    sys.path[1:1] = [folder for folder in asked_for if folder not in sys.path]
+    if _beside:
+        install()
     _open_streams(is_buffered="PYTHONUNBUFFERED" not in request["env"])
     code: Any = 0
     try:
@@ -215,7 +310,7 @@ def _run(request: dict[str, Any]) -> NoReturn:
 
 
 if __name__ == "__main__":
-    for module in sys.argv[2:]:
+    for module in sys.argv[2:-1]:
         importlib.import_module(module)
     threads = {(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()}
     assert threads <= {"python", "jemalloc_bg_thd", "polars-ooc-clea"}, f"a fork would miss {threads}"

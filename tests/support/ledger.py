@@ -45,11 +45,12 @@ def _commits(last: Decision, previous: bytes, start: int, count: int) -> Iterato
         last, previous = decision, record
 
 
-def commit_text(message: bytes, files: dict[str, bytes], *, first: bool = True) -> bytes:
-    """One commit on ``main`` for ``git fast-import``; ``first`` of a stream names its parent."""
+def commit_text(message: bytes, files: dict[str, bytes], *, first: bool = True, tree: bytes = b"") -> bytes:
+    """One commit on ``main`` for ``git fast-import``; ``first`` of a stream names its parent, a root its ``tree``."""
     head = b"commit refs/heads/main\ncommitter Sluice <sluice@localhost> 1577836800 +0000\n"
     parent = b"from refs/heads/main^0\n" if first else b""
-    rows = [b"M 100644 inline %s\ndata %d\n%s\n" % (path.encode(), len(data), data) for path, data in files.items()]
+    rows = [b'M 040000 %s ""\n' % tree] if tree else []
+    rows += [b"M 100644 inline %s\ndata %d\n%s\n" % (path.encode(), len(data), data) for path, data in files.items()]
     return head + b"data %d\n%s\n%s" % (len(message), message, parent) + b"".join(rows)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,17 +25,29 @@ ROOT = Path(__file__).parents[2]
 
 
 def repository_in(folder: Path, state: ReleaseState, policy: str) -> GitOps:
-    """Seeded with a state and a policy, as if their decisions had been made long ago."""
-    checkout = folder / "checkout"
-    shutil.copytree(ROOT / "manifests", checkout / "manifests")
-    shutil.copy(ROOT / "kustomization.yaml", checkout)
-    overlay = checkout / "manifests/overlays" / state.environment
-    (overlay / "gate-policy.yaml").write_text(policy)
-    (overlay / "release/kustomization.yaml").write_bytes(render_release(state))
-    (overlay / "release/holds.yaml").write_bytes(render_holds(state.holds))
+    """Seeded with a state and a policy, as if their decisions had been made long ago; its clone is there too."""
     gitops = GitOps(folder / "gitops.git", state.environment)
-    gitops.seed(checkout)
+    remote, (manifests, tree) = Path(gitops.remote), _manifests()
+    release, holds, path = paths_of(state.environment)
+    files = {release: render_release(state), holds: render_holds(state.holds), path: policy.encode()}
+    shutil.copytree(Path(manifests.name) / "seeded.git", remote)
+    git(remote, "fast-import", "--quiet", data=commit_text(b"seed", files, first=False, tree=tree))
+    shutil.copytree(remote, gitops.clone.directory)
+    gitops.clone.remember((remote / "refs/heads/main").read_text().strip())
     return gitops
+
+
+@functools.cache
+def _manifests() -> tuple[tempfile.TemporaryDirectory[str], bytes]:
+    """A bare repository of our manifests with no branch yet, and the id of their tree."""
+    folder = tempfile.TemporaryDirectory(prefix="sluice-manifests-")
+    remote = Path(folder.name) / "seeded.git"
+    GitOps(remote, "dev").seed(ROOT)
+    for sample in (remote / "hooks").iterdir():
+        sample.unlink()
+    tree = git(remote, "rev-parse", "main^{tree}").strip()
+    git(remote, "update-ref", "-d", "refs/heads/main")
+    return folder, tree
 
 
 def write_held_release(remote: Path, state: ReleaseState) -> None:

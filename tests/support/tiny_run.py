@@ -6,7 +6,9 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +21,14 @@ from sluice.workspace import Workspace
 from sluice_local.home import MARK_VARIABLE
 from tests.support import command
 from tests.support.command import SLUICE
+from tests.support.forked import AS_A_LOOP
 from tests.support.tiny_story import STORY
 
 ROOT = Path(__file__).resolve().parents[2]
 STORY_NAME = "tests.support.tiny_story:STORY"
 BROKEN_NAME = "tests.support.tiny_story:BROKEN"
 RUN = ("run", "--story", STORY_NAME)
+_AS_A_LOOP = [sys.executable, "-c", AS_A_LOOP + command.MAIN]
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
@@ -34,26 +38,20 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 
 
 def sluice(home: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-    """Run a ``sluice`` command to its end, from a directory that is not the checkout."""
+    """Run a ``sluice`` command to its end, from a directory that is not the checkout; a run is forked as a loop."""
     if arguments[0] != "run":
         variables = {name: value for name, value in environment(home, **more).items() if not name.startswith("PYTHON")}
         return command.sluice(*arguments, env=variables, cwd=home.parent)
-    return subprocess.run(
-        [str(SLUICE), *arguments],
-        env=environment(home, **more),
-        cwd=home.parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return _run(*arguments, env=environment(home, **more), cwd=home.parent)
 
 
-def start(home: Path, log: Path) -> subprocess.Popen[bytes]:
+def start(home: Path, log: Path, *, forked: bool = False, **more: str) -> subprocess.Popen[bytes]:
     """Start ``sluice run`` on the story and return at once; ``log`` receives what it prints."""
+    program = _AS_A_LOOP if forked else [str(SLUICE)]
     with log.open("ab") as stream:
         return subprocess.Popen(
-            [str(SLUICE), *RUN],
-            env=environment(home),
+            [*program, *RUN],
+            env=environment(home, **more),
             cwd=home.parent,
             stdout=stream,
             stderr=subprocess.STDOUT,
@@ -83,23 +81,20 @@ class Ended:
 
 
 def play(root: Path) -> Ended:
-    """Play the story undisturbed below ``root``."""
+    """Play the story undisturbed below ``root``, forked as a loop: ``start`` begins one that is not."""
     home, cwd, person = (root / name for name in ("home", "cwd", "person"))
     cwd.mkdir()
     person.mkdir()
     before = checkout_status()
     began = time.monotonic()
-    done = subprocess.run(
-        [str(SLUICE), *RUN],
-        env=environment(home, HOME=str(person)),
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = _run(*RUN, env=environment(home, HOME=str(person)), cwd=cwd)
     seconds = time.monotonic() - began
     assert done.returncode == 0, done.stdout + done.stderr + worker_log(home)
     return Ended(home, seconds, done.stdout, cwd, person, before, checkout_status())
+
+
+def _run(*arguments: str, env: Mapping[str, str], cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*_AS_A_LOOP, *arguments], env=env, cwd=cwd, capture_output=True, text=True, check=False)
 
 
 def worker_log(home: Path) -> str:
@@ -148,11 +143,17 @@ def rows(window: Path) -> list[tuple[Any, ...]]:
 
 def processes_of(home: Path) -> list[str]:
     """Command lines of the processes that runs of a home started and that still live."""
-    found = []
+    return list(variables_of_processes(home))
+
+
+def variables_of_processes(home: Path) -> dict[str, dict[str, str]]:
+    """Command line → environment of each process that runs of a home started and that still lives."""
+    found = {}
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            if process.environ().get(MARK_VARIABLE) == str(home) and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(" ".join(process.cmdline()))
+            variables = process.environ()
+            if variables.get(MARK_VARIABLE) == str(home) and process.status() != psutil.STATUS_ZOMBIE:
+                found[" ".join(process.cmdline())] = variables
     return found
 
 
