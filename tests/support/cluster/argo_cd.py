@@ -33,7 +33,7 @@ def followed(checkout: Checkout, repository: Path) -> Iterator[GitOps]:
     kubectl("-n", "argocd", "patch", "configmap", "argocd-cm", "--patch-file", health)
     apply(checkout.root / "manifests/argocd")
     try:
-        then_argo_cd_is_calm(60)
+        then_argo_cd_is_calm(120)
         yield gitops
     finally:
         kubectl("delete", "-k", checkout.root / "manifests/argocd", "--wait=true")
@@ -52,10 +52,11 @@ def refresh_again(name: str) -> None:
 
 
 def calm(name: str) -> bool:
-    """Whether Argo CD says that an Application is synced and healthy; what it says else is the refusal."""
+    """Whether Argo CD says that an Application is synced and healthy; what it says else is the refusal; it is asked anew."""
     status = get("-n", "argocd", "application", name).get("status", {})
     told = [status.get("sync", {}).get("status"), status.get("health", {}).get("status")]
     if told != ["Synced", "Healthy"]:
+        refresh_again(name)
         raise Refused(f"{name} is {told}: {status.get('conditions')} {status.get('operationState', {}).get('message')}")
     return True
 
