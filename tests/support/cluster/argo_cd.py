@@ -52,7 +52,7 @@ def refresh_again(name: str) -> None:
 
 
 def calm(name: str) -> bool:
-    """Whether Argo CD says that an Application is synced and healthy; what it says else is the refusal; it is asked anew."""
+    """Whether an Application is synced and healthy; else it is asked to look anew, and what it says is the refusal."""
     status = get("-n", "argocd", "application", name).get("status", {})
     told = [status.get("sync", {}).get("status"), status.get("health", {}).get("status")]
     if told != ["Synced", "Healthy"]:
