@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from sluice.rollout.advance import propose
 from sluice_cluster.api import KubernetesCluster
 from sluice_cluster.applied import read_back
 from sluice_cluster.cluster import NotApplied
-from tests.support.cluster.argo_cd import followed, refresh, refresh_again
+from tests.support.cluster.argo_cd import followed, refresh, refresh_again, work_on
 from tests.support.cluster.checkout import Checkout, with_option, write_checkout
 from tests.support.cluster.feedback import LabellingUser, use_join
 from tests.support.cluster.kubectl import Refused, apply, get, kubectl, wait_until
@@ -130,7 +131,7 @@ class Dev:
                 refresh_again("sluice-dev")
             return applied.commit == snapshot.commit and snapshot.state.is_applied(applied)
 
-        wait_until(f"{snapshot.state.stage} is in effect", settled, 120)
+        wait_until(f"{snapshot.state.stage} is in effect", settled, 120, partial(work_on, "sluice-dev"))
         self.seconds.setdefault(f"commit to traffic ({snapshot.state.stage})", []).append(time.monotonic() - started)
         return snapshot.state
 

@@ -61,10 +61,19 @@ def calm(name: str) -> bool:
     return True
 
 
+def work_on(name: str) -> object:
+    """What changes while a sync of an Application goes on: its operation, its objects, the pods where it deploys."""
+    application = get("-n", "argocd", "application", name)
+    status, namespace = application.get("status", {}), application["spec"]["destination"].get("namespace", "default")
+    operation = {key: status.get("operationState", {}).get(key) for key in ("phase", "message", "retryCount")}
+    pods = [(each["metadata"]["name"], each["status"]) for each in get("-n", namespace, "pods")["items"]]
+    return operation, status.get("resources"), pods
+
+
 def then_argo_cd_is_calm(seconds: float) -> None:
     """Wait until every Application is synced and healthy."""
     for name in APPLICATIONS:
-        wait_until(f"{name} is synced", partial(calm, name), seconds)
+        wait_until(f"{name} is synced", partial(calm, name), seconds, partial(work_on, name))
 
 
 def then_argo_cd_is_calm_for_three_syncs() -> None:

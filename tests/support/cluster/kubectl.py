@@ -64,6 +64,8 @@ def available(namespace: str, deployment: str) -> bool:
     return bool(found["status"].get("availableReplicas") == found["spec"]["replicas"])
 
 
-def wait_until(what: str, holds: Callable[[], Any], seconds: float = 90) -> Any:
+def wait_until(
+    what: str, holds: Callable[[], Any], seconds: float = 90, progress: Callable[[], object] = lambda: None
+) -> Any:
     """What ``holds`` returns once it is true; a refusal while waiting counts as not yet."""
-    return patience.wait_until(what, holds, seconds, not_yet=(Refused,))
+    return patience.wait_until(what, holds, seconds, progress=progress, not_yet=(Refused,))
