@@ -11,7 +11,8 @@ from sluice.arrays import Floats
 from sluice.targets.kind import TargetKind, TrainingLoss
 from sluice.targets.registry import BINARY
 from sluice.training import linear_models
-from sluice.training.boosting import TreeSettings, boost, margins
+from sluice.training.baselines import _rounded
+from sluice.training.boosting import TreeSettings, boost, margins, unwatched_trees
 from sluice.training.frame import EncodedSplit
 from sluice.training.loss_forms import LOSS_FORMS
 from sluice.training.objective import objective_of
@@ -54,6 +55,33 @@ def test_what_xgboost_measures_is_the_target_s_loss(name: str) -> None:
         assert values.shape == (6,)
         assert values[-1] == pytest.approx(objective.mean_loss(part.y, margins(booster, part.x)), rel=5e-3)
         assert values[-1] < values[0]
+
+
+@pytest.mark.parametrize("small", [1e-6, 1e-30])
+@pytest.mark.parametrize("name", ["mean", "median", "quantiles"])
+def test_trees_learn_small_values_as_they_learn_large_ones(name: str, small: float) -> None:
+    """XGBoost's least gain of a split is a number, and its square of a millionth is below it."""
+    split, target = _split(name), TARGETS[name]
+    settings = TreeSettings(rounds=6, patience=2, learning_rate=0.3)
+    factor = np.float32(2.0 ** np.round(np.log2(small)))
+    answers = []
+    for scale in (np.float32(1), factor):
+        part = EncodedSplit(split.ids, split.x, split.y * scale)
+        booster, losses = boost(part, part, settings, objective_of(target, part.y), 1, lambda _line: None)
+        own = objective_of(target, part.y).mean_loss(part.y, margins(booster, part.x))
+        assert losses["tune"][-1] == pytest.approx(own, rel=5e-3)
+        again = unwatched_trees(part, settings, objective_of(target, part.y), 1)
+        answers.append(np.stack([margins(each, part.x) for each in (booster, again)]) / scale)
+    assert np.ptp(answers[1]) > 10
+    assert answers[1] == pytest.approx(answers[0], rel=1e-5, abs=1e-3)
+
+
+def test_baselines_of_small_values_are_not_rounded_away() -> None:
+    said = np.array([[1.23456789e-20], [4.0e-20], [-2.0e-20]])
+    assert _rounded(said, LOSS_FORMS["squared"]) == pytest.approx(said, rel=1e-9)
+    share = np.array([[1 / 3], [0.1]])
+    assert _rounded(share, LOSS_FORMS["logistic"]).tolist() == share.round(12).tolist()
+    assert _rounded(share * 1e6, LOSS_FORMS["squared"]).tolist() == (share * 1e6).round(12).tolist()
 
 
 def _design(n: int = 3000) -> Floats:

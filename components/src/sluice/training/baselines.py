@@ -17,7 +17,7 @@ from sluice.targets.predictions import prediction_column
 from sluice.targets.registry import BINARY
 from sluice.training.boosting import USUAL, margins, unwatched_trees
 from sluice.training.frame import EncodedSplit, encoded_splits
-from sluice.training.loss_forms import LOSS_FORMS
+from sluice.training.loss_forms import LOSS_FORMS, LossForm
 from sluice.training.objective import objective_of
 
 _MOST_TREES, _FEWEST_ROUNDS = 1000, 10
@@ -42,9 +42,9 @@ def baseline_scores(
         target's loss (``logistic`` or ``linear``), and ``trees``: boosted trees as they are where nobody tunes them.
     """
     table = plain_baselines(frame, keys, target)
-    linear_name = LOSS_FORMS[target.training_loss.name].linear_name
-    for name, learn in ((linear_name, _linear), ("trees", partial(_trees, seed=seed))):
-        learned = [(ids, _rounded(target.link(raw))) for ids, raw in learn(frame, manifest, target)]
+    form = LOSS_FORMS[target.training_loss.name]
+    for name, learn in ((form.linear_name, _linear), ("trees", partial(_trees, seed=seed))):
+        learned = [(ids, _rounded(target.link(raw), form)) for ids, raw in learn(frame, manifest, target)]
         parts = [pl.DataFrame([ids, prediction_column(name, predictions)]) for ids, predictions in learned]
         table = table.join(pl.concat(parts), on="example_id", how="left", maintain_order="left", validate="1:1")
     return table
@@ -109,9 +109,10 @@ def _trees(
     return [(splits[name].ids, margins(booster, splits[name].x)) for name in splits if name != "train"]
 
 
-def _rounded(predictions: Floats) -> Floats:
-    """Without the bits that differ from machine to machine; what is above 0 stays above."""
-    rounded = predictions.round(12)
+def _rounded(predictions: Floats, form: LossForm) -> Floats:
+    """Without the bits that differ from machine to machine; what is above 0 stays above, and small values differ."""
+    power = 0 if form.shares else min(0, int(np.frexp(np.abs(predictions).max())[1]))
+    rounded = np.ldexp(np.ldexp(predictions, -power).round(12), power)
     return np.where(rounded == 0, predictions, rounded)
 
 

@@ -7,6 +7,8 @@ the number of threads is part of the settings and never the machine's.
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -73,11 +75,11 @@ def boost(
         The booster with no trees beyond the best round; losses (rounds,) by split.
     """
     xgboost = xgboost_library()
-    at = {"nthread": settings.threads}
-    rows = xgboost.QuantileDMatrix(train.x, train.y, max_bin=settings.max_bin, **at)
+    at, scale = {"nthread": settings.threads}, _scale(objective)
+    rows = xgboost.QuantileDMatrix(train.x, train.y * scale, max_bin=settings.max_bin, **at)
     parts = [
         (rows, "train"),
-        (xgboost.QuantileDMatrix(tune.x, tune.y, ref=rows, max_bin=settings.max_bin, **at), "tune"),
+        (xgboost.QuantileDMatrix(tune.x, tune.y * scale, ref=rows, max_bin=settings.max_bin, **at), "tune"),
     ]
     losses: dict[str, dict[str, list[float]]] = {}
     labels = {"train": labels_of(train.y), "tune": labels_of(tune.y)}
@@ -92,7 +94,8 @@ def boost(
         verbose_eval=False,
     )
     best = booster.best_iteration + 1 if settings.patience else settings.rounds
-    return booster[:best], {name: _losses(objective, measured, labels[name]) for name, measured in losses.items()}
+    by_split = {name: _losses(objective, measured, labels[name]) for name, measured in losses.items()}
+    return _unscaled(booster[:best], scale), by_split
 
 
 def unwatched_trees(train: EncodedSplit, settings: TreeSettings, objective: Objective, seed: int) -> Any:
@@ -102,8 +105,9 @@ def unwatched_trees(train: EncodedSplit, settings: TreeSettings, objective: Obje
     To measure both splits after each round takes about as long as the trees themselves.
     """
     xgboost = xgboost_library()
-    rows = xgboost.QuantileDMatrix(train.x, train.y, max_bin=settings.max_bin, nthread=settings.threads)
-    return xgboost.train(_parameters_of(settings, objective, seed), rows, settings.rounds)
+    scale = _scale(objective)
+    rows = xgboost.QuantileDMatrix(train.x, train.y * scale, max_bin=settings.max_bin, nthread=settings.threads)
+    return _unscaled(xgboost.train(_parameters_of(settings, objective, seed), rows, settings.rounds), scale)
 
 
 def margins(booster: Any, x: Floats32) -> Floats:
@@ -114,7 +118,33 @@ def margins(booster: Any, x: Floats32) -> Floats:
 def _losses(objective: Objective, measured: Mapping[str, list[float]], labels: Floats) -> Floats:
     """The target's losses from the one thing that XGBoost measures."""
     (values,) = measured.values()
-    return objective.form.tree_loss(np.array(values), labels)
+    return objective.form.tree_loss(np.array(values) / _scale(objective), labels)
+
+
+def _scale(objective: Objective) -> Floats32:
+    """
+    What labels that are small numbers are multiplied by: a power of two, so that nothing is rounded.
+
+    XGBoost makes no split that gains less than 1e-6 (kRtEps), in squares of the label's unit: of shares of a millionth
+    it would learn nothing, without a word.
+    """
+    return np.float32(2.0 ** max(0, -math.frexp(objective.spread)[1]))
+
+
+def _unscaled(booster: Any, scale: Floats32) -> Any:
+    """The booster whose leaves and base are divided by ``scale``."""
+    if scale == 1:
+        return booster
+    document = json.loads(booster.save_raw("json"))
+    learner = document["learner"]
+    for tree in learner["gradient_booster"]["model"]["trees"]:
+        leaves = (place for place, child in enumerate(tree["left_children"]) if child == -1)
+        for leaf in leaves:
+            tree["split_conditions"][leaf] /= float(scale)
+        tree["base_weights"] = [weight / float(scale) for weight in tree["base_weights"]]
+    base = json.loads(learner["learner_model_param"]["base_score"])
+    learner["learner_model_param"]["base_score"] = json.dumps([each / float(scale) for each in base])
+    return xgboost_library().Booster(model_file=bytearray(json.dumps(document).encode()))
 
 
 def _parameters_of(settings: TreeSettings, objective: Objective, seed: int) -> dict[str, Any]:
