@@ -133,6 +133,7 @@ def test_floats_are_held_to_their_range_too(value: Any) -> None:
         ("", "is empty; "),
         (" \n\t", "is empty; "),
         ("\u00a0", "is empty; "),
+        ("a\0b", "has a NUL at character 1; "),
         (7, "is a number, not a text of at most 12 characters, not empty"),
         (None, "is null, not a text"),
         (["a"], "is a list, not a text"),
@@ -143,6 +144,17 @@ def test_what_is_no_such_text_is_refused_by_name(value: Any, rule: str) -> None:
         parse_v1(v1(note=value), MANIFEST)
     with pytest.raises(BadRequest, match=r"^inputs\[1\]\.note: "):
         parse_v2(v2(tensor("note", "BYTES", [2], ["b", value])), MANIFEST)
+
+
+def test_a_nul_ends_no_text_and_no_key() -> None:
+    """Neither in requests, which ``read`` takes, nor in rows to learn from."""
+    column = pl.Series(["a", "b\0", "\U0001f469\u200d\U0001f4bb \u202eשלום"])
+    for kind in (StringColumn(), TextInput(), TextInput(empty=True)):
+        with pytest.raises(NotOfKindError):
+            kind.read("b\0")
+        odd, rule = kind.refused(column)
+        assert (odd.to_list(), rule) == (["b\0"], "has a NUL")
+        assert [kind.read(text) for text in (column[0], column[2])] == [column[0], column[2]]
 
 
 def test_text_that_is_no_unicode_is_refused() -> None:
@@ -413,6 +425,7 @@ CELLS = st.one_of(
 )
 @example(values=[1.0, math.nan], kind=FloatColumn())
 @example(values=["", "x" * 257], kind=StringColumn())
+@example(values=["", "x\0"], kind=StringColumn())
 def test_several_values_are_taken_at_a_glance_only_where_each_is_taken_as_it_is(
     values: list[Any], kind: InputKind
 ) -> None:

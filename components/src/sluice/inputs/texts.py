@@ -22,7 +22,7 @@ from pydantic import Field
 
 from sluice.arrays import Floats, Floats32
 from sluice.inputs.kind import InputCode, NotOfKindError
-from sluice.inputs.strings import StringInput
+from sluice.inputs.strings import NUL, StringInput
 
 MOST_CHARACTERS = 100_000
 _WORD = re.compile(r"\w+")
@@ -111,6 +111,8 @@ class TextInput(StringInput):
             raise NotOfKindError(f"has {len(value)} characters, more than {self.longest}")
         if not self.empty and not value.strip():
             raise NotOfKindError("is empty")
+        if NUL in value:
+            raise NotOfKindError(f"has a NUL at character {value.index(NUL)}")
         try:
             value.encode()
         except UnicodeEncodeError as error:
@@ -119,6 +121,8 @@ class TextInput(StringInput):
 
     def refused(self, column: pl.Series) -> tuple[pl.Series, str]:
         """As of ``InputKind``."""
+        if len(odd := column.filter(column.str.contains(NUL, literal=True))):
+            return odd, "has a NUL"
         odd = column.filter(column.str.len_chars() > self.longest)
         if len(odd) or self.empty:
             return odd, f"has more than {self.longest} characters"
