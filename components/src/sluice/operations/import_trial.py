@@ -19,14 +19,14 @@ from pathlib import Path
 import numpy as np
 
 from sluice.arrays import Floats, Floats32
-from sluice.errors import BadArtifact
+from sluice.errors import BadArtifact, BadInput
 from sluice.models.foreign import trial
 from sluice.models.foreign.kinds import ForeignModel
 from sluice.models.foreign.onnx_answer import GraphAnswer
 from sluice.models.runtime import FormatName
 from sluice.models.trees.export import TOLERANCE
 from sluice.targets.kind import TargetKind
-from sluice.targets.link import LINKS, LinkName
+from sluice.targets.link import LINKS, LinkName, link_of
 
 LIMITS = trial.TrialLimits()
 CONVERSION_BOUNDS = "20 minutes of the processor and 12 GiB of memory"
@@ -145,3 +145,19 @@ def check_answers(model: Path, target: TargetKind, inverse: LinkName | None, can
     if not apart.max() <= TOLERANCE:
         rule = f"answers {apart.max():.2g} otherwise when its answers are made raw outputs"
         raise BadArtifact(str(model), rule, f"export its raw outputs, {LINKS[inverse].raw}, if it has them")
+
+
+def check_word(model: Path, target: TargetKind, candidate: ModelTrial) -> None:
+    """
+    Accept raw outputs that nobody called so.
+
+    Raises:
+        BadInput: they might as well be predictions, in every row: probabilities of which logits are made are no less
+            plausible than their model, and wrong.
+    """
+    link = LINKS[link_of(target)]
+    if link.raw == link.prediction or not target.are_predictions(candidate.answers).all():
+        return
+    rows = len(candidate.answers)
+    rule = f"answers what may be a {link.prediction} or a {link.raw} in all {rows} rows of the holdout"
+    raise BadInput(str(model), rule, f"say `answers: {link.prediction}` or `answers: {link.raw}` in the --spec")

@@ -22,7 +22,7 @@ from sluice.content import write_bytes
 from sluice.errors import BadArtifact, BadInput, SluiceError, one_line
 from sluice.models.foreign.keras_rules import check_keras
 from sluice.models.foreign.onnx_answer import GraphAnswer
-from sluice.models.foreign.trial import ANSWERS_FILE, MODEL_FILE, OUTPUTS_FILE, refusal_exit
+from sluice.models.foreign.trial import ANSWERS_FILE, MODEL_FILE, OUTPUTS_FILE, check_rows_alone, refusal_exit
 from sluice.models.runtime import LiteRTScorer
 from sluice.targets.link import LINKS
 
@@ -82,7 +82,9 @@ def convert(model: Path, rows: Path, out: Path, answer: GraphAnswer, missing: fl
     if x.shape[1] == width:
         answers = [np.asarray(choice(tf.constant(x[at : at + _BATCH])), np.float64) for at in range(0, len(x), _BATCH)]
         np.save(out / ANSWERS_FILE, np.concatenate(answers))
-        np.save(out / OUTPUTS_FILE, scorer.raw(x))
+        outputs = scorer.raw(x)
+        check_rows_alone(scorer, x, outputs)
+        np.save(out / OUTPUTS_FILE, outputs)
 
 
 def _keras_model(path: Path) -> tuple[Callable[[Any], Any], int]:

@@ -66,7 +66,8 @@ def reduced_manifest(frame_dir: Path, recipe: Recipe) -> FeatureManifest:
     by_name = {feature.name: feature for feature in manifest.features}
     for name in recipe.features:
         if name not in by_name:
-            rule = f"asks for feature {name!r}, which the service {manifest.service!r} does not have"
+            where = f"the service {manifest.service!r} does" if manifest.service else "requests do"
+            rule = f"asks for feature {name!r}, which {where} not have"
             raise BadInput(f"recipe {recipe.name!r}", rule, f"choose from {', '.join(manifest.names)}")
         if recipe.features.count(name) > 1:
             raise BadInput(f"recipe {recipe.name!r}", f"names feature {name!r} twice", "name it once")

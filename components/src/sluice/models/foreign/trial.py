@@ -19,10 +19,11 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
+from sluice.arrays import Floats, Floats32
 from sluice.content import write_bytes
 from sluice.errors import BadArtifact, SluiceError, one_line
 from sluice.models.foreign.onnx_answer import GraphAnswer, with_answer
-from sluice.models.runtime import FORMATS, FormatName
+from sluice.models.runtime import FORMATS, FormatName, Scorer
 
 
 class TrialLimits(NamedTuple):
@@ -40,6 +41,9 @@ class TrialLimits(NamedTuple):
 
 MODEL_FILE, ANSWERS_FILE, OUTPUTS_FILE = "model", "answers.npy", "outputs.npy"
 _FIX = "give a smaller model"
+_ALONE = 16
+_ALONE_APART = 1e-4
+"""Far more than the order of sums makes of a batch, far less than other rows do."""
 
 
 def main(arguments: list[str]) -> int:
@@ -64,10 +68,10 @@ def main(arguments: list[str]) -> int:
 
 def _try(model: Path, name: FormatName, rows: Path, out: Path, answer: GraphAnswer, limits: TrialLimits) -> None:
     data = model.read_bytes()
-    before = data if answer.unchanged.plain else with_answer(data, answer.unchanged)
+    before = _answering(data, name, answer.unchanged)
     scorer = FORMATS[name].load(before)
     answer.check_width(scorer.outputs)
-    model_file = data if answer.plain else with_answer(data, answer)
+    model_file = _answering(data, name, answer)
     write_bytes(out / MODEL_FILE, model_file)
     x = np.load(rows, mmap_mode="r")
     if x.shape[1] != scorer.width:
@@ -75,8 +79,34 @@ def _try(model: Path, name: FormatName, rows: Path, out: Path, answer: GraphAnsw
     scorer.raw(x[:1])
     resource.setrlimit(resource.RLIMIT_CPU, (limits.all_cpu_s, limits.all_cpu_s))
     answers = scorer.raw(x)
+    check_rows_alone(scorer, x, answers)
     np.save(out / ANSWERS_FILE, answers[:, list(answer.columns)] if answer.columns else answers)
     np.save(out / OUTPUTS_FILE, answers if answer.plain else FORMATS[name].load(model_file).raw(x))
+
+
+def _answering(data: bytes, name: FormatName, answer: GraphAnswer) -> bytes:
+    return with_answer(data, answer) if name == "onnx" else data
+
+
+def check_rows_alone(scorer: Scorer, x: Floats32, answers: Floats) -> None:
+    """
+    Accept a model that answers a row as it does among others.
+
+    Args:
+        x: rows that were asked at once, float32 (n, width). answers: what it said of them, (n, outputs).
+
+    Raises:
+        BadArtifact: one of 16 rows is answered otherwise when it is asked alone.
+    """
+    rows = np.unique(np.linspace(0, len(x) - 1, _ALONE).astype(int))
+    among = answers[rows]
+    alone = np.concatenate([scorer.raw(np.array(x[[row]])) for row in rows])
+    apart = np.abs(alone - among) / np.maximum(1.0, np.abs(among))
+    same = (apart <= _ALONE_APART) | (alone == among) | (np.isnan(alone) & np.isnan(among))
+    if not same.all():
+        worst = float(apart[~same].max())
+        rule = f"answers a row {worst:.2g} otherwise when it is asked alone than among others"
+        raise BadArtifact("the model", rule, "export it for inference: no row may depend on another")
 
 
 def refusal_exit(error: SluiceError) -> int:

@@ -120,7 +120,7 @@ def _check_tensor(kind: str, value: Any) -> int:
     """Columns of the model's input or output; 0 where an output does not say."""
     tensor = value.type.tensor_type
     if value.type.WhichOneof("value") != "tensor_type" or tensor.elem_type != 1:
-        raise ValueError(f"{kind} {value.name[:60]!r} that is no float32 tensor")
+        raise ValueError(f"{kind} {value.name[:60]!r} of {_type_name(value.type)}, need a float32 tensor")
     dims = tensor.shape.dim
     if not tensor.HasField("shape") and kind == "output":
         return 0
@@ -134,6 +134,16 @@ def _check_tensor(kind: str, value: Any) -> int:
     if kind == "input" and not 1 <= columns <= MOST_BYTES >> 12:
         raise ValueError(f"input {value.name[:60]!r} with {columns} columns; export it with a fixed number of them")
     return int(columns)
+
+
+def _type_name(value: Any) -> str:
+    from onnx import TensorProto
+
+    kind = value.WhichOneof("value")
+    if kind != "tensor_type":
+        return str(kind).removesuffix("_type")
+    names = {number: name.lower() for name, number in TensorProto.DataType.items()}
+    return names.get(value.tensor_type.elem_type, "no type")
 
 
 def _check_constants(tensors: Iterable[Any], walk: _GraphWalk) -> None:
