@@ -196,7 +196,7 @@ REFUSED: dict[str, tuple[str, Callable[[], bytes], dict[str, Any], str]] = {
     "HDF5": ("m.h5", lambda: b"\x89HDF\r\n\x1a\n" + bytes(64), {}, "model.save('model.keras')"),
     "another zip": ("m.zip", lambda: _zip(readme_dot_txt=b"hello"), {}, "no .keras model"),
     "a text": ("m.txt", lambda: b"hello", {}, "no model of a known kind"),
-    "an empty file": ("m.onnx", lambda: b"", NUMBERS_SPEC, "is not a model that can be scored"),
+    "an empty file": ("m.onnx", lambda: b"", NUMBERS_SPEC, "m.onnx: is empty"),
     "other JSON": ("m.json", lambda: b'{"a": 1}', {}, "neither XGBoost nor LightGBM"),
     "a Lambda": ("m.keras", _lambda, NUMBERS_SPEC, "keras.layers.Lambda, which is not in the list"),
     "a SavedModel in a layer": (
@@ -232,6 +232,21 @@ REFUSED: dict[str, tuple[str, Callable[[], bytes], dict[str, Any], str]] = {
         "put texts under one_hot",
     ),
     "a key that is not known": ("m.onnx", lambda: linear(identity()), {"input": ["size"]}, "input"),
+    "an answer that depends on the batch": (
+        "m.onnx",
+        lambda: linear(
+            helper.make_node("ReduceMean", ["raw"], ["mean"], axes=[0], keepdims=1),
+            helper.make_node("Sub", ["raw", "mean"], ["y"]),
+        ),
+        NUMBERS_SPEC,
+        "otherwise when it is asked alone",
+    ),
+    "a probability that nobody called so": (
+        "m.onnx",
+        lambda: linear(helper.make_node("Sigmoid", ["raw"], ["y"])),
+        NUMBERS_SPEC,
+        "a probability or a logit in all 1500 rows of the holdout; say `answers: probability` or `answers: logit`",
+    ),
     "another output": ("m.onnx", lambda: linear(identity()), {**NUMBERS_SPEC, "output": "z"}, "output 'z'"),
     "no number": (
         "m.onnx",

@@ -187,6 +187,47 @@ def test_trees_answer_as_in_their_library(tmp_path: Path, frames: Callable[[str]
     assert done.evaluation.metrics[loss].value < prior.metrics[loss].value
 
 
+def _folder(tmp_path: Path, name: str, models: Mapping[str, bytes]) -> Path:
+    folder = tmp_path / name
+    folder.mkdir()
+    for file, data in models.items():
+        (folder / file).write_bytes(data)
+    return folder
+
+
+def test_lightgbm_has_a_model_a_quantile_and_a_model_a_label(tmp_path: Path, frames: Callable[[str], Path]) -> None:
+    rows = kind_rows(KINDS["quantiles"])
+    x, y, target = features_of(rows), rows["label"].to_numpy(), KINDS["quantiles"].target
+    models = {f"{at}.txt": _lightgbm(x, y, objective="quantile", alpha=at) for at in QUANTILES}
+    folder = _folder(tmp_path, "quantiles", {name: model[0] for name, model in models.items()})
+    spec = ImportSpec(inputs=NUMBERS)
+    done = import_model(kind_task(target), folder, spec, frames("quantiles"), tmp_path / "out")
+    expected = np.sort(np.stack([predict(x) for _, predict in models.values()], axis=1), axis=1)
+    assert predicted(done, rows) == pytest.approx(expected, rel=1e-5, abs=1e-5)
+    beside = json.loads(load_bundle(done.bundle).files["trees.json"])
+    assert sorted(beside) == sorted(models)
+
+    rows, target = kind_rows(KINDS["labels"]), KINDS["labels"].target
+    codes = target.codes(rows["label"])
+    labels = {"1-huge.txt": 1, "2-big.txt": 0}
+    learned = {name: _lightgbm(x, codes[:, at], objective="binary") for name, at in labels.items()}
+    folder = _folder(tmp_path, "labels", {name: model[0] for name, model in learned.items()})
+    with pytest.raises(SluiceError, match=r"1-huge.txt, 2-big.txt\), of nobody knows what; say in `columns`"):
+        import_model(kind_task(target), folder, spec, frames("labels"), tmp_path / "refused")
+    spec = ImportSpec(inputs=NUMBERS, columns=("huge", "big"))
+    done = import_model(kind_task(target), folder, spec, frames("labels"), tmp_path / "labelled")
+    expected = np.stack([learned[name][1](x) for name in ("2-big.txt", "1-huge.txt")], axis=1)
+    assert predicted(done, rows) == pytest.approx(expected, rel=1e-5, abs=1e-5)
+
+
+def test_trees_of_positive_values_answer_values(tmp_path: Path, frames: Callable[[str], Path]) -> None:
+    rows = kind_rows(KINDS["value"])
+    x = features_of(rows)
+    data, predict = _lightgbm(x, np.exp(rows["label"].to_numpy()), objective="gamma")
+    done = imported(tmp_path, frames("value"), KINDS["value"].target, data)
+    assert predicted(done, rows)[:, 0] == pytest.approx(predict(x), rel=1e-5)
+
+
 def test_classes_of_trees_in_another_order_are_named(tmp_path: Path, frames: Callable[[str], Path]) -> None:
     sample, names = KINDS["classes"], ("high", "low", "mid")
     rows = kind_rows(sample)

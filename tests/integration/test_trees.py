@@ -20,7 +20,7 @@ from sluice.features.manifest import Feature, FeatureManifest
 from sluice.models.bundle import BundleManifest, Provenance, load_bundle, write_bundle
 from sluice.models.encoder import Encoder, RawCode
 from sluice.models.formats.onnx import OnnxScorer
-from sluice.models.trees.ensemble import LEAF, TreeEnsemble
+from sluice.models.trees.ensemble import LEAF, TreeEnsemble, joined
 from sluice.models.trees.export import TOLERANCE, checked_export, export_trees
 from sluice.models.trees.lightgbm_text import read_lightgbm
 from sluice.models.trees.xgboost_json import read_xgboost
@@ -405,6 +405,39 @@ def test_an_ensemble_says_its_quantiles() -> None:
     wrong["learner"]["objective"]["quantile_loss_param"]["quantile_alpha"] = "[0.5]"
     with pytest.raises(BadArtifact, match="1 quantiles for 2 outputs"):
         read_xgboost(json.dumps(wrong).encode())
+
+
+def test_a_quantile_that_a_document_does_not_tell_is_refused() -> None:
+    document = json.dumps(LIGHTGBM["quantile"]().dump_model()).encode()
+    with pytest.raises(BadArtifact, match=r"a quantile that it does not tell; save it by save_model\('model.txt'\)"):
+        read_lightgbm(document)
+
+
+def test_infinite_thresholds_are_infinite_in_json_too() -> None:
+    booster = _lightgbm(_margin, objective="regression", max_bin=2)
+    rows = np.array([[value] * WIDTH for value in (np.inf, -np.inf, 3.4e38, np.nan)], np.float32)
+    ensemble = read_lightgbm(json.dumps(booster.dump_model()).encode())
+    assert any(np.isinf(tree.threshold).any() for tree in ensemble.trees)
+    assert _compare(ensemble, rows, _answers(booster, rows)) <= TOLERANCE
+
+
+@pytest.mark.parametrize("objective", ["gamma", "tweedie", "poisson"])
+def test_values_that_were_learned_as_logarithms_are_answered_as_values(objective: str) -> None:
+    booster = LIGHTGBM[objective]()
+    data = export_trees(read_lightgbm(_text(booster)), exponential=True)
+    rows = _features(300, 11)
+    assert OnnxScorer(data).raw(rows)[:, 0] == pytest.approx(booster.predict(rows, num_threads=1), rel=1e-5)
+
+
+def test_models_of_one_column_each_are_one_of_several() -> None:
+    models = [_lightgbm(_margin, objective="quantile", alpha=alpha) for alpha in (0.9, 0.1)]
+    one = joined([read_lightgbm(_text(model)) for model in models])
+    rows = _features(300, 11)
+    expected = np.stack([model.predict(rows, num_threads=1) for model in models], axis=1)
+    assert one.quantiles == (0.9, 0.1)
+    assert OnnxScorer(export_trees(one)).raw(rows) == pytest.approx(expected, rel=1e-5, abs=1e-5)
+    with pytest.raises(BadArtifact, match="objective regression beside a model that has quantile"):
+        joined([read_lightgbm(_text(models[0])), read_lightgbm(_text(_lightgbm(_margin, objective="regression")))])
 
 
 def test_equal_models_give_equal_files() -> None:

@@ -15,7 +15,7 @@ from sluice.models.trees import lightgbm_text, xgboost_json
 from sluice.models.trees.ensemble import TreeEnsemble
 from sluice.models.trees.export import TOLERANCE
 from sluice.targets.kind import TargetKind
-from sluice.targets.link import LinkName, link_of
+from sluice.targets.link import LinkName, fitting_links
 from sluice.targets.predictions import predictions_in
 
 _OBJECTIVES: Mapping[str, Mapping[str, LinkName]] = {
@@ -26,16 +26,16 @@ _OBJECTIVES: Mapping[str, Mapping[str, LinkName]] = {
 
 def check_objective(path: Path, ensemble: TreeEnsemble, target: TargetKind) -> None:
     """Raise BadInput where trees were trained for another kind of target, or for other quantiles."""
-    link, quantiles = link_of(target), target.training_loss.quantiles
-    if ensemble.link != link:
+    links, quantiles = fitting_links(target), target.training_loss.quantiles
+    if ensemble.link not in links:
         rule = f"was trained for {ensemble.objective!r}, and the task's label is {target.kind}"
-        fitting = [name for name, each in _OBJECTIVES[ensemble.library].items() if each == link]
+        fitting = [name for name, each in _OBJECTIVES[ensemble.library].items() if each in links]
         raise BadInput(str(path), rule, f"train for one of {', '.join(fitting)}")
     due = quantiles or (0.5,)
     if (ensemble.quantiles or len(due) > 1) and sorted(ensemble.quantiles) != list(due):
         has = ", ".join(f"{each:g}" for each in ensemble.quantiles) or f"none ({ensemble.objective})"
         rule = f"was trained for quantiles {has:.120}, and the task asks for {', '.join(f'{each:g}' for each in due)}"
-        fix = "train by reg:quantileerror of XGBoost with a quantile_alpha of these"
+        fix = "train XGBoost with a quantile_alpha of these, or put a model of each into one folder"
         raise BadInput(str(path), rule, fix)
 
 

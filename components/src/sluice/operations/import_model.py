@@ -32,13 +32,13 @@ from sluice.models.encoder import Encoder
 from sluice.models.foreign.kinds import ForeignModel, read_source
 from sluice.models.foreign.onnx_answer import GraphAnswer
 from sluice.models.runtime import FORMATS, FormatName
-from sluice.models.trees.ensemble import TreeEnsemble
+from sluice.models.trees.ensemble import TreeEnsemble, joined
 from sluice.models.trees.export import export_trees
 from sluice.models.trees.lightgbm_text import read_lightgbm
 from sluice.models.trees.xgboost_json import read_xgboost
 from sluice.operations.import_checks import check_objective, check_said_elsewhere
 from sluice.operations.import_spec import VARIANT, ImportSpec, answer_of
-from sluice.operations.import_trial import ModelTrial, check_answers, conversion_trial, model_trial
+from sluice.operations.import_trial import ModelTrial, check_answers, check_word, conversion_trial, model_trial
 from sluice.targets.kind import TargetKind
 from sluice.targets.link import LINKS, link_of
 from sluice.tasks.recipe import Recipe
@@ -91,7 +91,7 @@ def import_model(
     Write the bundle of a model, and its evaluation on the holdout, into ``out``.
 
     Args:
-        model: a file, or the folder of a SavedModel.
+        model: a file, the folder of a SavedModel, or one of models of trees, a column each.
         frame: directory of the features step.
         answers: Parquet of what the model said where it was trained, ``example_id`` and ``score`` (a prediction), for
             any rows of the frame; every one of them must come out again.
@@ -108,6 +108,8 @@ def import_model(
     candidate = _served_model(source, spec, answer, task.target, _holdout_rows(task, frame, encoder))
     _check_columns(candidate, task.target, encoder, spec)
     check_answers(model, task.target, answer.inverse, candidate.trial)
+    if not spec.answers and not candidate.beside:
+        check_word(model, task.target, candidate.trial)
     manifest = _manifest(task, candidate, recipe, features, encoder, frame, source)
     with tempfile.TemporaryDirectory() as scratch:
         first = _bundle_in(Path(scratch), manifest, candidate.beside, candidate)
@@ -152,17 +154,29 @@ def _served_model(
 
 
 def _trees(source: ForeignModel, answer: GraphAnswer, target: TargetKind, rows: Floats32) -> ServedModel:
-    ensemble = read_xgboost(source.data) if source.kind == "xgboost" else read_lightgbm(source.data)
+    ensemble = joined([_ensemble(part) for part in source.parts or (source,)])
     if answer.inverse or answer.output or (answer.columns and not answer.of):
         rule = f"of trees are always their raw outputs, here a {LINKS[ensemble.link].raw}"
         raise BadInput("the answers", rule, "leave answers, output and column out of the spec")
+    if len(source.parts) > 1 and not (ensemble.quantiles or answer.of):
+        files = ", ".join(part.path.name for part in source.parts)
+        rule = f"are its files by name ({files[:160]}), of nobody knows what"
+        raise BadInput(f"{source.path}: its columns", rule, "say in `columns` of the spec what each is of")
     check_objective(source.path, ensemble, target)
-    trial = model_trial(source.path, export_trees(ensemble), "onnx", answer, rows)
+    exponential = ensemble.link == "exponential" and link_of(target) != "exponential"
+    data = export_trees(ensemble, exponential=exponential)
+    trial = model_trial(source.path, data, "onnx", answer, rows)
     return ServedModel("onnx", trial, {LIBRARY_FILE: _inert(source)}, _own_names(ensemble))
 
 
+def _ensemble(source: ForeignModel) -> TreeEnsemble:
+    return read_xgboost(source.data) if source.kind == "xgboost" else read_lightgbm(source.data)
+
+
 def _inert(source: ForeignModel) -> bytes:
-    """The library's own document, as JSON."""
+    """The library's own document, as JSON; of several by the names of their files."""
+    if source.parts:
+        return canonical_json({part.path.name: json.loads(_inert(part)) for part in source.parts})
     text = source.data.decode("utf-8")
     return source.data if text.lstrip().startswith("{") else canonical_json({"lightgbm": text})
 

@@ -31,6 +31,7 @@ LINKS: Mapping[LinkName, TargetLink] = {
     "identity": TargetLink("value", "value"),
     "exponential": TargetLink("log_count", "count", 1e-13, 1e13),
 }
+_FITTING: Mapping[LinkName, tuple[LinkName, ...]] = {"identity": ("identity", "exponential")}
 _OF_LOSSES: Mapping[LossName, LinkName] = {
     "logistic": "logistic",
     "softmax": "softmax",
@@ -39,6 +40,12 @@ _OF_LOSSES: Mapping[LossName, LinkName] = {
     "pinball": "identity",
     "poisson": "exponential",
 }
+
+
+def fitting_links(target: TargetKind) -> tuple[LinkName, ...]:
+    """Links of libraries whose predictions are the target's: a positive value may be learned by its logarithm."""
+    link = link_of(target)
+    return _FITTING.get(link, (link,))
 
 
 def link_of(target: TargetKind) -> LinkName:

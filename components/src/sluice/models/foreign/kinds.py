@@ -5,13 +5,19 @@ from __future__ import annotations
 import re
 import zipfile
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
 from sluice.errors import BadInput
 
 ForeignKind = Literal["onnx", "litert", "keras", "savedmodel", "lightgbm", "xgboost"]
+TREES: tuple[ForeignKind, ...] = ("lightgbm", "xgboost")
 MOST_BYTES = 1 << 30
+MOST_TREE_BYTES = 256 << 20
+"""Of a document of trees: Python takes up to 24 bytes for each that it reads."""
+_MOST_PARTS = 100
+_TOO_LARGE, _FEWER = f"holds more than {MOST_TREE_BYTES >> 20} MiB of trees", "train fewer trees or smaller ones"
 _EXPORT = "export it as ONNX in your own process, see docs/import.md"
 _PICKLED = "is a pickle, which runs code when it is read"
 _FIXES = {
@@ -40,11 +46,13 @@ _OLD_PICKLE = re.compile(rb"\A(?:[(\]}]|c[\w.]+\n[\w.]+\n)")
 
 @dataclass(frozen=True)
 class ForeignModel:
-    """A model as it was given: a file's content, or the folder of a SavedModel."""
+    """A model as it was given: a file's content, the folder of a SavedModel, or one of models of trees side by side."""
 
     path: Path
     kind: ForeignKind
-    data: bytes
+    data: bytes = b""
+    parts: tuple[ForeignModel, ...] = ()
+    """Of a folder of trees: its files by name."""
 
 
 def read_source(path: Path) -> ForeignModel:
@@ -57,21 +65,39 @@ def read_source(path: Path) -> ForeignModel:
     try:
         if path.is_dir():
             return _folder(path)
+        if not path.is_file() and path.exists():
+            raise BadInput(str(path), "is neither a file nor a folder", "name a model's file or folder")
         if path.stat().st_size > MOST_BYTES:
             raise BadInput(str(path), f"is larger than {MOST_BYTES >> 20} MiB", "give a smaller model")
         data = path.read_bytes()
     except OSError as error:
         raise BadInput(str(path), f"cannot be read ({error.strerror})", "name a model's file or folder") from error
-    return ForeignModel(path, _kind(path, data), data)
+    kind = _kind(path, data)
+    if kind in TREES and len(data) > MOST_TREE_BYTES:
+        raise BadInput(str(path), _TOO_LARGE, _FEWER)
+    return ForeignModel(path, kind, data)
 
 
 def _folder(path: Path) -> ForeignModel:
-    if not (path / "saved_model.pb").is_file():
-        raise BadInput(str(path), "is a folder without saved_model.pb", "name a SavedModel, or a model's file")
-    return ForeignModel(path, "savedmodel", b"")
+    if (path / "saved_model.pb").is_file():
+        return ForeignModel(path, "savedmodel")
+    files = sorted(islice(path.iterdir(), _MOST_PARTS + 1))
+    if not files or len(files) > _MOST_PARTS or any(each.is_dir() for each in files):
+        rule = f"is a folder without saved_model.pb, and not one of 1 to {_MOST_PARTS} models of trees"
+        raise BadInput(str(path), rule, "name a SavedModel, or a model's file")
+    if sum(each.stat().st_size for each in files) > MOST_TREE_BYTES:
+        raise BadInput(str(path), _TOO_LARGE, _FEWER)
+    parts = tuple(map(read_source, files))
+    for part in parts:
+        if part.kind not in TREES or part.kind != parts[0].kind:
+            rule = f"holds {part.path.name!r} ({part.kind}) beside {parts[0].path.name!r} ({parts[0].kind})"
+            raise BadInput(str(path), rule, "put models of trees of one library side by side, and nothing else")
+    return ForeignModel(path, parts[0].kind, parts=parts)
 
 
 def _kind(path: Path, data: bytes) -> ForeignKind:
+    if not data:
+        raise BadInput(str(path), "is empty", "save the model again")
     _refuse_pickle(path, data)
     if data[4:8] == b"TFL3":
         return "litert"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,6 +114,33 @@ class TreeEnsemble:
     def outputs(self) -> int:
         """Columns of the raw output."""
         return len(self.base)
+
+
+def joined(parts: Sequence[TreeEnsemble]) -> TreeEnsemble:
+    """
+    One ensemble with the outputs of several, in their order.
+
+    Raises:
+        BadArtifact: they are of different libraries, objectives or columns.
+    """
+    first, *others = parts
+    for other in others:
+        for key in ("library", "objective", "width", "names"):
+            mine, its = getattr(first, key), getattr(other, key)
+            if mine != its:
+                rule = f"{key} {its!s:.80} beside a model that has {mine!s:.80}"
+                raise refusal(other.library, rule, "put models of one training side by side")
+    starts = [sum(part.outputs for part in parts[:place]) for place in range(len(parts))]
+    return replace(
+        first,
+        base=tuple(base for part in parts for base in part.base),
+        trees=tuple(
+            replace(tree, output=tree.output + start)
+            for part, start in zip(parts, starts, strict=True)
+            for tree in part.trees
+        ),
+        quantiles=tuple(quantile for part in parts for quantile in part.quantiles),
+    )
 
 
 def refusal(name: str, what: str, fix: str = "save the model again, or choose another kind of it") -> BadArtifact:

@@ -22,15 +22,23 @@ TOLERANCE = 1e-5
 """Largest difference of a raw output to the library's, as a part of the answer where that is over 1: float32 sums."""
 
 
-def export_trees(ensemble: TreeEnsemble) -> bytes:
-    """The ensemble as an ``.onnx`` file: ``x`` float32 (n, width) to ``raw`` float32 (n, outputs)."""
+def export_trees(ensemble: TreeEnsemble, *, exponential: bool = False) -> bytes:
+    """
+    The ensemble as an ``.onnx`` file: ``x`` float32 (n, width) to ``raw`` float32 (n, outputs).
+
+    Args:
+        exponential: whether it answers the exponential of its raw outputs.
+    """
     from onnx import TensorProto, helper
 
+    answer = "log" if exponential else "raw"
     zeros = any(bool(tree.zero_missing.any()) for tree in ensemble.trees)
     nodes, constants = _zeros_as_missing() if zeros else ([], [])
     attributes = _attributes(ensemble)
     source = "columns" if zeros else "x"
-    nodes.append(helper.make_node("TreeEnsembleRegressor", [source], ["raw"], domain="ai.onnx.ml", **attributes))
+    nodes.append(helper.make_node("TreeEnsembleRegressor", [source], [answer], domain="ai.onnx.ml", **attributes))
+    if exponential:
+        nodes.append(helper.make_node("Exp", ["log"], ["raw"]))
     graph = helper.make_graph(
         nodes,
         "trees",

@@ -41,6 +41,7 @@ _ALPHA = re.compile(r"^\[alpha: (\S+)\]$", re.MULTILINE)
 _CATEGORY, _DEFAULT_LEFT = 1, 2
 _MISSING_NONE, _MISSING_ZERO, _MISSING_NAN = range(3)
 _MISSING = {"None": _MISSING_NONE, "Zero": _MISSING_ZERO, "NaN": _MISSING_NAN}
+_INFINITE = 1e300
 _NO_CATEGORIES = "encode categories as numbers before training"
 
 
@@ -94,6 +95,8 @@ def _ensemble(
 ) -> TreeEnsemble:
     objective = str(fields.get("objective", "custom"))
     link = _link(objective)
+    if objective == "quantile" and "alpha" not in fields:
+        raise refusal(NAME, "a quantile that it does not tell", "save it by save_model('model.txt')")
     outputs = int(fields["num_tree_per_iteration"])
     if outputs < 1 or len(trees) % outputs:
         raise ValueError(f"{len(trees)} trees for {outputs} outputs")
@@ -107,7 +110,7 @@ def _ensemble(
         strict=False,
         trees=tuple(_at_output(tree, number % outputs, share) for number, tree in enumerate(trees)),
         link=link,
-        quantiles=(float(fields["alpha"]),) if objective == "quantile" and "alpha" in fields else (),
+        quantiles=(float(fields["alpha"]),) if objective == "quantile" else (),
     )
 
 
@@ -176,11 +179,16 @@ def _tree_of_json(tree: Any) -> Tree:
     pairs = np.array(children, np.int64).reshape(-1, 2)
     return _tree(
         np.array([node["split_feature"] for node in splits], np.int64),
-        np.array([node["threshold"] for node in splits], np.float64),
+        _read_thresholds(np.array([node["threshold"] for node in splits], np.float64)),
         np.array([_decision(node) for node in splits], np.int64),
         (pairs[:, 0], pairs[:, 1]),
         np.array(leaves, np.float64),
     )
+
+
+def _read_thresholds(written: Floats) -> Floats:
+    """JSON has no infinity: the library writes 1e300 for it (``AvoidInf`` in src/io/tree.cpp)."""
+    return np.where(np.abs(written) >= _INFINITE, np.sign(written) * np.inf, written)
 
 
 def _nodes(root: Any) -> Iterator[tuple[Any, int, int]]:
