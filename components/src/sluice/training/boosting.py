@@ -121,7 +121,7 @@ def _losses(objective: Objective, measured: Mapping[str, list[float]], labels: F
     return objective.form.tree_loss(np.array(values) / _scale(objective), labels)
 
 
-def _scale(objective: Objective) -> Floats32:
+def _scale(objective: Objective) -> np.float32:
     """
     What labels that are small numbers are multiplied by: a power of two, so that nothing is rounded.
 
@@ -131,7 +131,7 @@ def _scale(objective: Objective) -> Floats32:
     return np.float32(2.0 ** max(0, -math.frexp(objective.spread)[1]))
 
 
-def _unscaled(booster: Any, scale: Floats32) -> Any:
+def _unscaled(booster: Any, scale: np.float32) -> Any:
     """The booster whose leaves and base are divided by ``scale``."""
     if scale == 1:
         return booster

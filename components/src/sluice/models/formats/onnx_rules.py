@@ -143,7 +143,7 @@ def _type_name(value: Any) -> str:
     if kind != "tensor_type":
         return str(kind).removesuffix("_type")
     names = {number: name.lower() for name, number in TensorProto.DataType.items()}
-    return names.get(value.tensor_type.elem_type, "no type")
+    return str(names.get(value.tensor_type.elem_type, "no type"))
 
 
 def _check_constants(tensors: Iterable[Any], walk: _GraphWalk) -> None:
