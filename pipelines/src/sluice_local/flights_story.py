@@ -17,7 +17,6 @@ CHALLENGER = Recipe(
     description="Boosted trees; adds how the plane's previous leg went and how long ago it landed.",
     features=(*SCHEDULE, *WEATHER, *HISTORY, *PREVIOUS_LEG),
     family="trees",
-    settings={"threads": 2},
 )
 ONE_SLICE = Recipe(
     name="one-slice",
