@@ -100,6 +100,7 @@ def file(path: str, text: str | None) -> Change:
 
 
 POLICY = f"{DEV}/gate-policy.yaml"
+HEAD = "ordered_at,shop,channel,items,amount,returned"
 OFFLINE = "offline:\n  - {metric: loss"
 SLICE_CLASS = "from sluice.tasks.task import Slice\nfrom sluice.tasks.table"
 VIEW = 'from sluice.features.tables import table_path\n\nPLACE = table_path(__file__, "customers")\n'
@@ -143,6 +144,21 @@ MISTAKES: dict[str, tuple[Change, str, str]] = {
     "no task": (edit("sluice.yaml", "task:TASK", "task:TASKS"), TASK, "has no TASKS"),
     "no Python": (edit(TASK, "TASK = TableTask(", "TASK = TableTask(("), TASK, "no Python"),
     "a table that is not there": (file(DATA, None), TASK, "cannot be read"),
+    "a key without its comma": (edit(TASK, 'keys=("shop",)', 'keys=("shop")'), TASK, "write ('shop',) with its comma"),
+    "semicolons between columns": (
+        each_of(rows(lambda row: row.replace(",", ";")), edit(DATA, HEAD, HEAD.replace(",", ";"))),
+        TASK,
+        "has ';' between its columns",
+    ),
+    "an amount that is no number": (
+        rows(lambda row: re.sub(r"\d+\.\d+", "NaN", row, count=1)),
+        TASK,
+        "'amount' is NaN or infinite in 1000 of 1000 rows",
+    ),
+    "a history without a store": (edit("sluice.yaml", "feature_repo: feature_repo\n", ""), TASK, "feature store"),
+    "a feature store without its file": (file("feature_repo/feature_store.yaml", None), "sluice.yaml", "feature_store"),
+    "no story": (edit("sluice.yaml", "story:STORY", "story:STORIES"), "src/returns/story.py", "has no STORIES"),
+    "a story of no module": (edit("sluice.yaml", "story:STORY", "storry:STORY"), "sluice.yaml", "'returns.storry'"),
     "a schema that is not there": (file(DATA.replace(".csv", ".schema.json"), None), TASK, "--write-schema"),
 }
 
@@ -167,6 +183,9 @@ def test_a_mistake_is_named_with_its_place(project: Path, name: str) -> None:
         ("an unknown metric", "{metric: los,"),
         ("an image by its tag", "newTag"),
         ("a package that no image has", "import pytest"),
+        ("a key without its comma", "keys="),
+        ("a history without a store", "history="),
+        ("a story of no module", "story:"),
     ],
 )
 def test_the_line_is_the_one_to_change(project: Path, name: str, line: str) -> None:

@@ -19,7 +19,7 @@ from sluice.targets.regression import Regression
 from sluice.tasks.table import TableTask
 from sluice.tasks.table_declaration import QUICK_ROWS, moments
 from sluice.tasks.table_faults import table_faults
-from sluice.tasks.task import Slice
+from sluice.tasks.task import Slice, load_task
 from tests.support.table_tasks import ROWS, START, orders, table_task
 
 Change = Callable[[pl.DataFrame], pl.DataFrame]
@@ -112,6 +112,7 @@ def _with(**columns: pl.Expr) -> Change:
 
 
 FIRST = pl.int_range(pl.len()) < 3
+LABEL = ("inputs", "is the label in every row")
 FAULTS: dict[str, tuple[Change, dict[str, Any], str, str]] = {
     "naive time": (_with(at=at.str.slice(0, 19)), {}, "time", "without a time zone"),
     "misspelt column": (_with(), {"label": "lat"}, "label", "no column"),
@@ -140,6 +141,47 @@ FAULTS: dict[str, tuple[Change, dict[str, Any], str, str]] = {
     "few rows": (lambda frame: frame.head(20), {}, "table", "20 rows"),
     "no name": (_with(), {"name": "My Task"}, "name", "no name"),
     "one name twice": (_with(number=pl.lit("7")), {"id": "number"}, "id", "names"),
+    "the label in words": (_with(came=pl.when(late == 1).then(pl.lit("no")).otherwise(pl.lit("yes"))), {}, *LABEL),
+    "the label turned round": (_with(punctual=1 - late), {}, *LABEL),
+    "the label behind a bound": (_with(refund=late * (pl.col("amount") + 1)), {}, *LABEL),
+    "missing with the label": (_with(refund=pl.when(late == 1).then(pl.col("amount"))), {}, *LABEL),
+    "the label in another unit": (
+        _with(late=pl.col("amount") * 60 + 5, hours=pl.col("amount") + 1),
+        {"target": Regression(), "inputs": ("hours",)},
+        *LABEL,
+    ),
+    "numbers with a comma": (
+        _with(amount=pl.col("amount").cast(pl.String).str.replace(".", ",", literal=True)),
+        {},
+        "inputs",
+        "is text, though its values are numbers",
+    ),
+    "a mark among numbers": (
+        _with(amount=pl.when(FIRST).then(pl.lit("n/a")).otherwise(pl.col("amount").cast(pl.String))),
+        {},
+        "inputs",
+        "for one of them is 'n/a'",
+    ),
+    "names of rows": (
+        _with(order="A" + pl.int_range(pl.len()).cast(pl.String)),
+        {},
+        "inputs",
+        "another text in every row",
+    ),
+    "numbers of rows": (_with(order=7 + pl.int_range(pl.len())), {}, "inputs", "grows by one with each row"),
+    "times among inputs": (_with(wanted=at), {}, "inputs", "has times as text"),
+    "a name of ours": (_with(split=pl.lit(1)), {}, "inputs", "rows of the platform have already"),
+    "missing in every row": (_with(floor=pl.lit(None, pl.Int64)), {}, "inputs", "missing in 600 of 600"),
+    "other marks between columns": (lambda frame: frame.select(late.alias("at;shop;late")), {}, "table", "has ';'"),
+    "seconds since 1970": (_with(at=pl.int_range(pl.len()) * 3600), {}, "time", "has type Int64"),
+    "yes and no": (_with(late=pl.when(late == 1).then(pl.lit("yes")).otherwise(pl.lit("no"))), {}, "label", "such as"),
+    "a text for a tuple": (_with(), {"keys": "shop"}, "keys", "is the text 'shop', no tuple"),
+    "numbers for names": (_with(), {"nullable": (1,)}, "nullable", "no tuple of texts"),
+    "texts for slices": (_with(), {"slices": ("shop",)}, "slices", "no tuple of slices"),
+    "a class for a target": (_with(), {"target": Regression}, "target", "is the class Regression"),
+    "days as a number": (_with(), {"label_known": 1}, "label_known", "is 1 of type int"),
+    "a text for a function": (_with(), {"prepare": "clean"}, "prepare", "no function"),
+    "a zone of nowhere": (_with(), {"time_zone": "Europe/Berln"}, "time_zone", "no time zone"),
     "one class in train": (_with(late=pl.int_range(pl.len()) // 400), {}, "label", "in train"),
 }
 
@@ -148,9 +190,48 @@ FAULTS: dict[str, tuple[Change, dict[str, Any], str, str]] = {
 def test_a_fault_is_named_with_its_field_and_a_fix(tmp_path: Path, name: str) -> None:
     change, fields, field, words = FAULTS[name]
     declared = table_task(tmp_path, change, **fields)
-    found = table_faults(declared, declared.raw())
+    found = table_faults(declared, declared.file())
     assert [fault for fault in found if fault.field == field and words in fault.rule], found
     assert all(fault.fix for fault in found)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pl.lit("1011") + (pl.int_range(pl.len()) % 7).cast(pl.String),
+        (pl.int_range(pl.len()) % 40).cast(pl.String) + pl.when(FIRST).then(pl.lit("b")).otherwise(pl.lit("")),
+        pl.when(late == 1).then(pl.col("amount")).otherwise(pl.col("amount") - 9),
+        late.shuffle(seed=3),
+        pl.int_range(pl.len()) * 3 % 601,
+        pl.lit(4),
+    ],
+    ids=["codes", "numbers of houses", "much of the label", "shares of the label", "any order", "one value"],
+)
+def test_an_input_that_is_like_one_of_those_is_none(tmp_path: Path, column: pl.Expr) -> None:
+    declared = table_task(tmp_path, _with(other=column))
+    assert table_faults(declared, declared.file()) == []
+
+
+def test_a_field_of_another_type_keeps_the_task_from_being_made(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="task 'orders': prepare: is 'clean' of type str, no function"):
+        table_task(tmp_path, prepare="clean").task()
+
+
+def test_what_prepare_raises_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"prepare of task 'orders': raises ColumnNotFoundError in test_table_task.py"):
+        table_task(tmp_path, prepare=lambda frame: frame.drop("colour")).task()
+
+
+def test_what_a_module_raises_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "misspelt_module.py").write_text("TASK = TabelTask()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(BadInput, match=r"cannot be loaded \(name 'TabelTask' is not defined\)"):
+        load_task("misspelt_module:TASK")
+
+
+def test_a_path_from_nowhere_says_where_it_was_looked_for() -> None:
+    with pytest.raises(BadInput, match=r"with_name\(\"data\"\).* looked for in"):
+        TableTask(name="none", table=Path("data/orders.csv"), time="at", label="late").task()
 
 
 def test_a_sound_table_has_no_fault(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from sluice.content import write_bytes
-from sluice.errors import BadInput
+from sluice.errors import BadInput, SluiceError, one_line
 from sluice.tasks.recipe import Recipe
 from sluice.workspace import Workspace
 from sluice_local.ending import Ending
@@ -116,8 +116,11 @@ def load_story(name: str) -> Story:
     module, _, attribute = known.get(name, name).partition(":")
     try:
         story = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError, TypeError, SyntaxError) as error:
-        raise BadInput(f"story {name!r}", f"cannot be loaded ({error})", "name it as module:ATTRIBUTE") from error
+    except SluiceError:
+        raise
+    except Exception as error:  # whatever a module of somebody else's raises
+        rule = f"cannot be loaded ({one_line(error, 200)})"
+        raise BadInput(f"story {name!r}", rule, "name it as module:ATTRIBUTE") from error
     if not isinstance(story, Story):
         raise BadInput(f"story {name!r}", f"is a {type(story).__name__}", "define it as a sluice_local.story.Story")
     return story

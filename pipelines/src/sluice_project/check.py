@@ -16,7 +16,7 @@ from sluice.tasks.table import TableTask
 from sluice.tasks.task import Task, TaskDeclaration, load_task
 from sluice_project.deploy_findings import deploy_findings
 from sluice_project.mistake import Mistake, finding_of
-from sluice_project.source_findings import source_findings, view_findings
+from sluice_project.source_findings import source_findings, story_findings, view_findings
 from sluice_project.task_findings import loaded, task_findings
 
 
@@ -27,7 +27,7 @@ def check_project(folder: Path) -> list[Mistake]:
         project = read_project(folder)
     except SluiceError as error:
         return [finding_of(error, PROJECT)]
-    mistakes = list(source_findings(folder, project))
+    mistakes = [*source_findings(folder, project), *story_findings(folder, project)]
     task = loaded(folder, project, mistakes)
     if task is not None:
         mistakes += task_findings(folder, project, task)

@@ -1,4 +1,4 @@
-"""What is wrong with the Python files of a project: what they import, and the views that they define."""
+"""What is wrong with the Python files of a project: what they import, the story, the views that they define."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from sluice.project import Project
+from sluice.project import PROJECT, Project
+from sluice.strict_yaml import line_of
 from sluice.tasks.table import TableTask
+from sluice.tasks.table_fields import field_faults
 from sluice.tasks.table_history import view_of
-from sluice_project.mistake import Mistake
+from sluice_project.mistake import Mistake, SourceLines
+from sluice_project.task_findings import module_file
 
 _PLATFORM = ("sluice", "sluice-serving", "sluice-pipelines")
 
@@ -106,30 +109,66 @@ def _plain(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+def story_findings(folder: Path, project: Project) -> Iterator[Mistake]:
+    """What ``sluice run`` would play is there; it is not run."""
+    module, _, attribute = project.story.partition(":")
+    path = module_file(folder, module)
+    if path == PROJECT:
+        if not (folder / "src" / module.partition(".")[0]).exists():
+            return  # a story of another package
+        rule = f"story: names the module {module!r}, which is not there"
+        yield Mistake(PROJECT, _line(folder, "story"), rule, "mend the name, or write the module")
+        return
+    try:
+        tree = ast.parse((folder / path).read_bytes())
+    except (SyntaxError, ValueError):
+        return  # said of the file
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    brought = {
+        each.asname or each.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for each in node.names
+    }
+    if attribute not in names | brought:
+        yield Mistake(path, 1, f"has no {attribute}", f"define {attribute} there, or name another in sluice.yaml")
+
+
+def _line(folder: Path, key: str) -> int:
+    return line_of((folder / PROJECT).read_bytes(), (key,))
+
+
 def view_findings(folder: Path, project: Project, task: object) -> Iterator[Mistake]:
     """Views whose table the task does not make, by ``table_path(__file__, "name")`` in the definitions."""
     if not project.feature_repo:
+        if isinstance(task, TableTask) and task.history is not None:
+            module, _, attribute = project.task.partition(":")
+            place = module_file(folder, module)
+            fix = "write feature_repo in sluice.yaml, a folder as `sluice init --features feast` makes it"
+            line = SourceLines(folder / place, attribute).of("history")
+            yield Mistake(place, line, "history: is kept in a feature store, and the project has none", fix)
         return
     repo = folder / project.feature_repo
-    if not repo.is_dir():
-        yield Mistake("sluice.yaml", 1, f"names {project.feature_repo!r}, which is no folder", "leave feature_repo out")
+    if not (repo / "feature_store.yaml").is_file():
+        rule = f"names {project.feature_repo!r}, where no feature_store.yaml is"
+        yield Mistake(PROJECT, _line(folder, "feature_repo"), rule, "restore the file, or leave feature_repo out")
         return
-    if not isinstance(task, TableTask):
+    if not isinstance(task, TableTask) or field_faults(task):
         return
     tables = {view_of(key) for key in task.keys} if task.history is not None else set[str]()
     for path in sorted(repo.glob("*.py")):
         try:
             tree = ast.parse(path.read_bytes())
         except (SyntaxError, ValueError):
-            continue
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "table_path" and len(node.args) == 2:
-                name = getattr(node.args[1], "value", None)
-                if isinstance(name, str) and name not in tables:
-                    rule = f"defines a view of the table {name!r}, which the task does not make"
-                    relative = path.relative_to(folder).as_posix()
-                    yield Mistake(relative, node.lineno, rule, f"choose from {', '.join(sorted(tables)) or 'none'}")
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "history_views" and not tables:
-                rule = "makes views of the history of keys, and the task has none"
-                relative = path.relative_to(folder).as_posix()
-                yield Mistake(relative, node.lineno, rule, "say both in the task, or leave feature_repo out")
+            continue  # said of the file
+        yield from _views(path.relative_to(folder).as_posix(), tree, tables)
+
+
+def _views(relative: str, tree: ast.Module, tables: set[str]) -> Iterator[Mistake]:
+    for node in ast.walk(tree):
+        function = getattr(node.func, "id", "") if isinstance(node, ast.Call) else ""
+        if function == "table_path" and isinstance(node, ast.Call) and len(node.args) == 2:
+            name = getattr(node.args[1], "value", None)
+            if isinstance(name, str) and name not in tables:
+                rule = f"defines a view of the table {name!r}, which the task does not make"
+                yield Mistake(relative, node.lineno, rule, f"choose from {', '.join(sorted(tables)) or 'none'}")
+        if function == "history_views" and isinstance(node, ast.Call) and not tables:
+            rule = "makes views of the history of keys, and the task has none"
+            yield Mistake(relative, node.lineno, rule, "say both in the task, or leave feature_repo out")

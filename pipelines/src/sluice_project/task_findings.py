@@ -16,7 +16,9 @@ from sluice.data.schema import read_schema
 from sluice.errors import SluiceError
 from sluice.project import Project
 from sluice.tasks.table import TableTask
+from sluice.tasks.table_fault import TableFault
 from sluice.tasks.table_faults import table_faults
+from sluice.tasks.table_fields import field_faults
 from sluice.tasks.task import Task, TaskDeclaration
 from sluice_project.mistake import Mistake, SourceLines, finding_of, raised_in
 
@@ -77,6 +79,9 @@ def task_findings(folder: Path, project: Project, value: Task | TaskDeclaration)
 
 
 def _of_table(folder: Path, path: str, lines: SourceLines, declared: TableTask) -> Iterator[Mistake]:
+    if fields := field_faults(declared):
+        yield from (_of_fault(path, lines, fault) for fault in fields)
+        return
     try:
         frame = declared.file()
     except SluiceError as error:
@@ -89,20 +94,28 @@ def _of_table(folder: Path, path: str, lines: SourceLines, declared: TableTask) 
         yield raised_in(error, folder, path, handed, "mend prepare of the task")
         return
     faults = table_faults(declared, raw)
-    for fault in faults:
-        line = lines.of(fault.field, fault.value, "table")
-        yield Mistake(path, line, f"{fault.field}: {fault.rule}", fault.fix)
+    yield from (_of_fault(path, lines, fault) for fault in faults)
     if not any(fault.fatal for fault in faults):
-        yield from _made(folder, path, lines, declared)
+        yield from _made(folder, path, lines, declared, sound=not faults)
 
 
-def _made(folder: Path, path: str, lines: SourceLines, declared: TableTask) -> Iterator[Mistake]:
+def _of_fault(path: str, lines: SourceLines, fault: TableFault) -> Mistake:
+    line = lines.of(fault.field, fault.value, "table")
+    return Mistake(path, line, f"{fault.field}: {fault.rule}", fault.fix)
+
+
+def _made(folder: Path, path: str, lines: SourceLines, declared: TableTask, *, sound: bool) -> Iterator[Mistake]:
+    """Of the task that the table makes; what a step would refuse in a ``sound`` one is in no list of faults."""
     try:
         task = declared.task()
         check_slices(task)
     except SluiceError as error:
         yield finding_of(error, path, lines.of("slices" if error.thing.startswith("slice") else "table"))
         return
+    if sound:
+        examples = task.read_examples(task.splits.train, task.splits.live).unique()
+        for check in (check_rows, check_requests):
+            yield from _refused(path, lines.of("table"), partial(check, task, examples))
     yield from schema_findings(folder, path, task)
 
 
@@ -155,7 +168,7 @@ def schema_findings(folder: Path, path: str, task: Task) -> Iterator[Mistake]:
         yield finding_of(error, relative)
         return
     names = {*task.example_columns, *task.carried, "split"}
-    described = {name.partition(".")[0] for name in schema.features}
+    described = {name if name in names else name.partition(".")[0] for name in schema.features}
     if others := sorted(names ^ described):
         rule = f"{'knows' if others[0] in described else 'lacks'} column {others[0]!r}, unlike the task's rows"
         yield Mistake(relative, 1, rule, fix)

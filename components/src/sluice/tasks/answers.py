@@ -27,7 +27,7 @@ def examples_of(task: Task, start: datetime, end: datetime, columns: Sequence[st
         BadInput: its function raises, or gives no table or one without these columns.
     """
     name = f"read_examples of task {task.name!r}"
-    examples = _said_by_task(name, lambda: task.read_examples(start, end), MEND)
+    examples = answer_of(name, lambda: task.read_examples(start, end), MEND)
     if not isinstance(examples, pl.DataFrame):
         kind = type(examples)
         fix = {"pandas": "give pl.from_pandas(frame)", "polars": "collect it"}.get(kind.__module__.partition(".")[0])
@@ -50,7 +50,7 @@ def source_digest(task: Task) -> str:
         BadInput: its function raises, or gives no paths by name, or a file cannot be read.
     """
     name = f"source_files of task {task.name!r}"
-    files = _said_by_task(name, task.source_files, "mend source_files of the task")
+    files = answer_of(name, task.source_files, "mend source_files of the task")
     if not isinstance(files, Mapping) or not files or not all(isinstance(path, Path) for path in files.values()):
         raise BadInput(name, "gives no paths by name", "give at least one: their digest is the identity of the data")
     try:
@@ -72,10 +72,16 @@ def feature_tables_of(task: Task, end: datetime) -> Any:
     if read is None:
         return {}
     mend = "mend read_feature_tables of the task or its source"
-    return _said_by_task(name, lambda: read(task.splits.train, end), mend)
+    return answer_of(name, lambda: read(task.splits.train, end), mend)
 
 
-def _said_by_task(name: str, ask: Callable[[], Any], mend: str) -> Any:
+def answer_of(name: str, ask: Callable[[], Any], mend: str) -> Any:
+    """
+    What a function of somebody else's gives.
+
+    Raises:
+        BadInput: it raises; says where.
+    """
     try:
         return ask()
     except SluiceError:

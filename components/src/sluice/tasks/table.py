@@ -23,7 +23,9 @@ from sluice.tasks.table_declaration import (
     row_names,
     sampled,
 )
+from sluice.tasks.table_fault import TableFault
 from sluice.tasks.table_faults import table_faults
+from sluice.tasks.table_fields import field_faults
 from sluice.tasks.table_history import HistoryFields, history, history_fields, view_of
 from sluice.tasks.task import EXAMPLE_COLUMNS, Slice, Splits, Task, TaskDeclaration
 
@@ -69,10 +71,9 @@ def examples_of_table(declared: TableDeclaration) -> pl.DataFrame:
     Raises:
         BadInput: the table cannot be read, or is none of this task.
     """
+    _require(declared, field_faults(declared))
     raw = declared.raw()
-    for fault in table_faults(declared, raw):
-        if fault.fatal:
-            raise BadInput(f"task {declared.name!r}: {fault.field}", fault.rule, fault.fix)
+    _require(declared, table_faults(declared, raw))
     times = moments(raw[declared.time], declared.time_zone)
     label = labels(raw[declared.label], declared.target)
     if isinstance(declared.label_known, str):
@@ -88,6 +89,12 @@ def examples_of_table(declared: TableDeclaration) -> pl.DataFrame:
         *(raw[name].cast(kind) for name, kind in input_types(declared, raw).items()),
     )
     return sampled(frame)
+
+
+def _require(declared: TableDeclaration, faults: list[TableFault]) -> None:
+    for fault in faults:
+        if fault.fatal:
+            raise BadInput(f"task {declared.name!r}: {fault.field}", fault.rule, fault.fix)
 
 
 def input_types(declared: TableDeclaration, raw: pl.DataFrame) -> Mapping[str, ColumnType]:

@@ -16,6 +16,7 @@ from sluice.errors import BadInput, one_line
 from sluice.inputs.kind import ColumnType
 from sluice.targets.kind import TargetKind
 from sluice.targets.registry import BINARY
+from sluice.tasks.answers import answer_of
 from sluice.tasks.recipe import Recipe
 from sluice.tasks.task import Slice
 
@@ -23,7 +24,7 @@ QUICK_ROWS = "SLUICE_QUICK_ROWS"
 """Environment variable: at most so many rows of a table are used, evenly over time (``sluice run --quick``)."""
 SEPARATOR = "|"
 """Between the labels of a row where the column is text."""
-_ISO, _OFFSET = r"^\d{4}-\d{2}-\d{2}", r"(Z|[+-]\d{2}:?\d{2})$"
+ISO, _OFFSET = r"^\d{4}-\d{2}-\d{2}", r"(Z|[+-]\d{2}:?\d{2})$"
 MOMENT = pl.Datetime("us", "UTC")
 _READERS: Mapping[str, Callable[[Path], pl.DataFrame]] = {
     ".csv": lambda path: pl.read_csv(path, infer_schema_length=None),
@@ -97,10 +98,14 @@ class TableDeclaration:
         The table as it is in the file, prepared.
 
         Raises:
-            BadInput: it cannot be read. What ``prepare`` raises is not caught.
+            BadInput: it cannot be read, or ``prepare`` raises.
         """
-        frame = self.file()
-        return self.prepare(frame) if self.prepare else frame
+        frame, prepare = self.file(), self.prepare
+        if prepare is None:
+            return frame
+        fix = "mend it; `sluice check` shows its lines"
+        prepared: pl.DataFrame = answer_of(f"prepare of task {self.name!r}", lambda: prepare(frame), fix)
+        return prepared
 
     def file(self) -> pl.DataFrame:
         """
@@ -116,9 +121,10 @@ class TableDeclaration:
             status = self.table.stat()
             return _read(self.table, status.st_mtime_ns, status.st_size)
         except OSError as error:
-            raise BadInput(
-                str(self.table), f"cannot be read ({error.strerror})", "name a file that is there"
-            ) from error
+            fix, first = "name a file that is there", self.table.parts[0]
+            if not self.table.is_absolute():
+                fix = f'begin it with Path(__file__).with_name("{first}"): it is looked for in {Path.cwd()}'
+            raise BadInput(str(self.table), f"cannot be read ({error.strerror})", fix) from error
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
             raise BadInput(str(self.table), f"is no table ({one_line(error, 200)})", "mend the file") from error
 
@@ -151,7 +157,7 @@ def moments(column: pl.Series, time_zone: str | None) -> pl.Series:
 def _read_moments(column: pl.Series) -> pl.Series:
     """Texts in ISO 8601, all with an offset or none."""
     texts = column.drop_nulls()
-    if odd := texts.filter(~texts.str.contains(_ISO)).to_list():
+    if odd := texts.filter(~texts.str.contains(ISO)).to_list():
         raise ValueError(f"has {odd[0]!r:.40}, which is no time as 2024-05-01T12:00:00Z")
     offset = texts.str.contains(_OFFSET)
     if offset.any() and not offset.all():
@@ -181,7 +187,8 @@ def labels(column: pl.Series, target: TargetKind) -> pl.Series:
         if column.dtype.is_float() and wanted.is_integer() and not column.drop_nulls().eq(column.round()).all():
             raise ValueError(f"has type {column.dtype} with values that are not whole, and the target wants {wanted}")
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        raise ValueError(f"has type {column.dtype} with values that are no {wanted}") from error
+        example = f", such as {texts[0]!r:.40}" if len(texts := column.drop_nulls()) else ""
+        raise ValueError(f"has type {column.dtype} with values that are no {wanted}{example}") from error
     return cast
 
 

@@ -11,35 +11,26 @@ import math
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
-from typing import NamedTuple
 
 import polars as pl
 
 from sluice.errors import one_line
-from sluice.tasks.table_declaration import TableDeclaration, boundary, carried_type, labels, moments
+from sluice.tasks.table_declaration import TableDeclaration, boundary, labels, moments
+from sluice.tasks.table_fault import TableFault
+from sluice.tasks.table_fields import field_faults
+from sluice.tasks.table_inputs import input_faults
 
 _FEWEST_ROWS = 50
 
 
-class TableFault(NamedTuple):
-    """
-    One thing that is wrong.
-
-    Attributes:
-        field: of the declaration.
-        value: the text in that field that is meant; empty for all of it.
-        fatal: there is no task with it.
-    """
-
-    field: str
-    value: str
-    rule: str
-    fix: str
-    fatal: bool = True
-
-
 def table_faults(declared: TableDeclaration, raw: object) -> list[TableFault]:
-    """All faults of a declaration over its table, prepared; those of columns that are not there end the search."""
+    """
+    All faults of a declaration over its table, prepared.
+
+    Fields of another type end the search, and so do columns that are not there.
+    """
+    if fields := field_faults(declared):
+        return fields
     declaration = [*_named(declared), *_shares(declared), *_doubled(declared)]
     if not isinstance(raw, pl.DataFrame):
         rule = f"gives {type(raw).__module__}.{type(raw).__qualname__}, no polars.DataFrame"
@@ -47,7 +38,8 @@ def table_faults(declared: TableDeclaration, raw: object) -> list[TableFault]:
     absent = [*declaration, *_absent(declared, raw)]
     if any(fault.fatal for fault in absent):
         return absent
-    return [*absent, *_times(declared, raw), *_labels(declared, raw), *_columns(declared, raw), *_slices(declared, raw)]
+    parts = (_times, _labels, input_faults, _rows, _slices)
+    return [*absent, *(fault for part in parts for fault in part(declared, raw))]
 
 
 def _named(declared: TableDeclaration) -> Iterator[TableFault]:
@@ -56,6 +48,9 @@ def _named(declared: TableDeclaration) -> Iterator[TableFault]:
 
 
 def _absent(declared: TableDeclaration, raw: pl.DataFrame) -> Iterator[TableFault]:
+    if raw.width == 1 and (mark := next((each for each in ";\t|" if each in raw.columns[0]), "")):
+        yield TableFault("table", "", f"has {mark!r} between its columns", "write commas between them")
+        return
     fields = {
         "time": (declared.time,),
         "label": (declared.label,),
@@ -103,6 +98,9 @@ def _times(declared: TableDeclaration, raw: pl.DataFrame) -> Iterator[TableFault
     try:
         times = moments(raw[declared.time], declared.time_zone)
     except (ValueError, pl.exceptions.PolarsError) as error:
+        if raw.schema[declared.time].is_numeric():
+            expression = f"pl.from_epoch({declared.time!r}, 's').dt.replace_time_zone('UTC')"
+            fix = f"turn it into moments in prepare: {expression}"
         yield TableFault("time", declared.time, f"column {declared.time!r} {one_line(error, 200)}", fix)
         return
     if nulls := times.null_count():
@@ -146,7 +144,8 @@ def _labels(declared: TableDeclaration, raw: pl.DataFrame) -> Iterator[TableFaul
     try:
         column = labels(raw[name], declared.target).drop_nulls()
     except ValueError as error:
-        fix = f"give labels of kind {kind}, or another target"
+        those = f": {', '.join(map(str, domain))}" if (domain := declared.target.domain) else ""
+        fix = f"give labels of kind {kind}{those}, in prepare perhaps, or name another target"
         yield TableFault("label", name, f"column {name!r} {one_line(error, 200)}", fix)
         return
     if column.is_empty():
@@ -179,30 +178,13 @@ def _train_labels(declared: TableDeclaration, raw: pl.DataFrame) -> Iterator[Tab
         yield TableFault("label", declared.label, f"has in train {fault.rule}", fault.fix, fatal=False)
 
 
-def _columns(declared: TableDeclaration, raw: pl.DataFrame) -> Iterator[TableFault]:
-    inputs = declared.input_columns(raw)
-    if not inputs and declared.history is None:
-        yield TableFault("inputs", "", "is empty: there is nothing to predict from", "name columns")
-    for name in inputs:
-        if carried_type(raw.schema[name]) is None:
-            rule = f"column {name!r} has type {raw.schema[name]}, which no request carries"
-            fix = f"turn it into a number in prepare, or say known_later=({name!r},)"
-            yield TableFault("inputs", name, rule, fix)
-        elif raw[name].dtype == raw[declared.label].dtype and raw[name].equals(raw[declared.label]):
-            rule = f"column {name!r} is the label in every row: no model may see it"
-            yield TableFault("inputs", name, rule, f"say known_later=({name!r},)", fatal=False)
-    for name in declared.keys:
-        if raw.schema[name].is_nested() or raw.schema[name].is_float():
-            yield TableFault("keys", name, f"column {name!r} has type {raw.schema[name]}, no key", "give a text")
-    yield from _rows(declared, raw, inputs)
-
-
-def _rows(declared: TableDeclaration, raw: pl.DataFrame, inputs: tuple[str, ...]) -> Iterator[TableFault]:
-    for field, names in (("keys", declared.keys), ("inputs", inputs)):
+def _rows(declared: TableDeclaration, raw: pl.DataFrame) -> Iterator[TableFault]:
+    for field, names in (("keys", declared.keys), ("inputs", declared.input_columns(raw))):
         for name in names:
             if (nulls := raw[name].null_count()) and name not in declared.nullable:
                 rule = f"column {name!r} is missing in {nulls} of {raw.height} rows"
                 fix = f"fill it in prepare, or say nullable=({name!r},): requests may then send null"
+                fix = fix if nulls < raw.height else f"say known_later=({name!r},), or leave it out in prepare"
                 yield TableFault(field, name, rule, fix, fatal=False)
     if twice := raw.height - raw.unique().height:
         rule = f"has {twice} rows that equal another row in every column"

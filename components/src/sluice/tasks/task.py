@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import polars as pl
 
-from sluice.errors import BadInput, one_line
+from sluice.errors import BadInput, SluiceError, one_line
 from sluice.inputs.kind import ColumnType, InputKind
 from sluice.inputs.registry import declared_kind
 from sluice.targets.kind import TargetKind
@@ -264,7 +264,9 @@ def _load(
     module, _, attribute = place.partition(":")
     try:
         loaded = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError, TypeError, SyntaxError) as error:
+    except SluiceError:
+        raise
+    except Exception as error:  # whatever a module of somebody else's raises
         raise BadInput(f"{kind} {name[:200]!r}", f"cannot be loaded ({one_line(error, 200)})", fix) from error
     if isinstance(loaded, wanted) or (other is not None and isinstance(loaded, other)):
         return loaded
