@@ -48,5 +48,6 @@ def test_python_in_the_pages_runs(tmp_path: Path) -> None:
     assert blocks
     for block in blocks:
         code = "\n".join(line.removeprefix("   ") for line in block.splitlines())
-        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+        (tmp_path / "page.py").write_text(code)
+        done = subprocess.run([sys.executable, "page.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
