@@ -17,7 +17,7 @@ setup: $(READY)  ## install everything from uv.lock into .venv; what else is in 
 $(READY): uv.lock pyproject.toml components/pyproject.toml serving/pyproject.toml pipelines/pyproject.toml examples/pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { echo "Python 3.11 with venv is needed (Debian: apt-get install python3-venv)"; exit 2; }
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	$(BIN)/uv sync --locked --inexact --python $(BIN)/python
+	$(BIN)/uv sync --locked --inexact --python $(BIN)/python --compile-bytecode
 	@touch $@
 
 run: $(READY)  ## the whole loop on real data: train, gate, release, serve, promote, roll back (minutes)
