@@ -123,11 +123,14 @@ def test_what_is_no_longer_named_goes_after_the_route(here: Path) -> None:
     assert told(here)[-2:] == [["apply", "HTTPRoute", "flights"], gone]
 
 
-def test_a_route_that_no_gateway_takes_over_is_told_and_no_server_goes(here: Path) -> None:
+def test_a_route_that_no_gateway_takes_over_is_told_and_no_server_goes(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (here / "gateways").write_text("")
+    monkeypatch.setattr(module, "_ACCEPTED_S", 0.1)
     says = "sluice-dev/flights: is not taken over by Gateway kserve/kserve-ingress-gateway after 0.1 s"
     with pytest.raises(Unavailable, match=f"{says}, waits for Accepted: no gateway says anything of it"):
-        apply_in_waves(QUICKSTART / "stable", 0.1, lambda _: None)
+        apply_in_waves(QUICKSTART / "stable", 60, lambda _: None)
     assert told(here)[-1] == ["apply", "HTTPRoute", "flights"], "the candidate may still be asked"
 
 

@@ -161,7 +161,7 @@ HOSTILE: Mapping[str, tuple[Callable[[], ModelProto], str]] = {
     "a function": (_function, "function 'F'"),
     "an IR of the future": (_future_ir, "IR version 99"),
     "an opset of the future": (lambda: onnx_model(network().graph.node, opsets={"": 99}), "opset 99 of ONNX"),
-    "a text input": (_text_input, "no float32 tensor"),
+    "a text input": (_text_input, "of string, need a float32 tensor"),
     "two inputs": (_two_inputs, "2 inputs"),
     "any width": (lambda: network(width=0), "with 0 columns"),
     "a tensor as large as a number says": (_made_large, "operator ConstantOfShape"),

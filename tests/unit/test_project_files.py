@@ -81,10 +81,11 @@ def test_a_git_repository_without_files_is_empty(tmp_path: Path) -> None:
 
 
 def test_release_files_are_those_of_an_empty_production(project: Path) -> None:
-    for name in read_project(project).folders:
-        path = project / f"deploy/manifests/overlays/{name}/release/kustomization.yaml"
-        wanted = ReleaseState(task="returns", environment=name, sequence=0, stage="empty")
-        assert parse_release(path.read_bytes(), str(path)) == wanted
+    names = read_project(project).folders
+    paths = [project / f"deploy/manifests/overlays/{name}/release/kustomization.yaml" for name in names]
+    states = [parse_release(path.read_bytes(), str(path)) for path in paths]
+    assert len(names) == 3
+    assert states == [ReleaseState(task="returns", environment=name, sequence=0, stage="empty") for name in names]
 
 
 def test_the_schema_of_a_project_file_knows_its_keys(project: Path) -> None:
@@ -190,4 +191,4 @@ def test_import_sluice_is_cheap_and_still_has_what_notebooks_ask() -> None:
         "assert callable(sluice.load) and callable(sluice.read_predictions); import sluice.evaluation;"
         "assert not hasattr(sluice, 'nothing')"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
