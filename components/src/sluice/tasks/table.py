@@ -57,11 +57,7 @@ class TableTask(TableDeclaration, TaskDeclaration):
 
     def history_fields(self, key: str) -> HistoryFields:
         """Features of the history of a key."""
-        raw = self.raw()
-        numbers = tuple(
-            name for name in self.input_columns(raw) if carried_type(raw.schema[name]) in (pl.Float64, pl.Int64)
-        )
-        return history_fields(key, numbers, self.target.label_type.is_numeric())
+        return _history_fields(self, key, input_types(self, self.raw()))
 
 
 def examples_of_table(declared: TableDeclaration) -> pl.DataFrame:
@@ -71,9 +67,18 @@ def examples_of_table(declared: TableDeclaration) -> pl.DataFrame:
     Raises:
         BadInput: the table cannot be read, or is none of this task.
     """
+    return _examples_in(declared, _sound_table(declared))
+
+
+def _sound_table(declared: TableDeclaration) -> pl.DataFrame:
+    """The table, prepared, without a fault that keeps it from being a task."""
     _require(declared, field_faults(declared))
     raw = declared.raw()
     _require(declared, table_faults(declared, raw))
+    return raw
+
+
+def _examples_in(declared: TableDeclaration, raw: pl.DataFrame) -> pl.DataFrame:
     times = moments(raw[declared.time], declared.time_zone)
     label = labels(raw[declared.label], declared.target)
     if isinstance(declared.label_known, str):
@@ -105,13 +110,13 @@ def input_types(declared: TableDeclaration, raw: pl.DataFrame) -> Mapping[str, C
 
 @functools.lru_cache(maxsize=16)
 def _made(declared: TableTask) -> Task:
-    examples = examples_of_table(declared)
-    raw = declared.raw()
-    inputs = input_types(declared, raw)
+    raw = _sound_table(declared)
+    examples, inputs = _examples_in(declared, raw), input_types(declared, raw)
     slices = _few_values(examples, (*declared.keys, *inputs)) if declared.slices is None else declared.slices
     by_history = declared.history is not None
     carried: Mapping[str, ColumnType] = inputs if by_history else {**dict.fromkeys(declared.keys, pl.String), **inputs}
-    features = [*inputs, *(name for key in declared.keys if by_history for name in declared.history_fields(key))]
+    past = [name for key in declared.keys if by_history for name in _history_fields(declared, key, inputs)]
+    features = [*inputs, *past]
     return Task(
         name=declared.name,
         title=declared.title or declared.name.replace("_", " ").capitalize(),
@@ -147,10 +152,17 @@ def _examples(declared: TableDeclaration, start: datetime, end: datetime) -> pl.
 
 
 def _tables(declared: TableTask, start: datetime, end: datetime) -> Mapping[str, pl.DataFrame]:
-    known, length = examples_of_table(declared), declared.history or timedelta(0)
+    raw, length = _sound_table(declared), declared.history or timedelta(0)
+    known, inputs = _examples_in(declared, raw), input_types(declared, raw)
     return {
-        view_of(key): history(known, key, declared.history_fields(key), start, end, length) for key in declared.keys
+        view_of(key): history(known, key, _history_fields(declared, key, inputs), start, end, length)
+        for key in declared.keys
     }
+
+
+def _history_fields(declared: TableDeclaration, key: str, inputs: Mapping[str, ColumnType]) -> HistoryFields:
+    numbers = tuple(name for name, kind in inputs.items() if kind in (pl.Float64, pl.Int64))
+    return history_fields(key, numbers, declared.target.label_type.is_numeric())
 
 
 def _splits(declared: TableDeclaration, times: pl.Series) -> Splits:
