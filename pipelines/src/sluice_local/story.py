@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 
 from sluice.content import write_bytes
-from sluice.errors import BadInput, SluiceError, one_line
+from sluice.errors import BadInput
 from sluice.tasks.recipe import Recipe
+from sluice.tasks.task import named_object
 from sluice.workspace import Workspace
 from sluice_local.ending import Ending
 
@@ -113,14 +113,7 @@ def load_story(name: str) -> Story:
     if ":" not in name and name not in known:
         fix = f"choose from {', '.join(known) or 'none'}, or name it as module:ATTRIBUTE"
         raise BadInput(f"story {name!r:.200}", "is not known", fix)
-    module, _, attribute = known.get(name, name).partition(":")
-    try:
-        story = getattr(importlib.import_module(module), attribute)
-    except SluiceError:
-        raise
-    except Exception as error:  # whatever a module of somebody else's raises
-        rule = f"cannot be loaded ({one_line(error, 200)})"
-        raise BadInput(f"story {name!r}", rule, "name it as module:ATTRIBUTE") from error
+    story = named_object(f"story {name!r}", known.get(name, name), "name it as module:ATTRIBUTE")
     if not isinstance(story, Story):
         raise BadInput(f"story {name!r}", f"is a {type(story).__name__}", "define it as a sluice_local.story.Story")
     return story

@@ -27,7 +27,6 @@ from sluice.targets.yardstick import OwnMetric, Yardstick
 from sluice.tasks.recipe import Recipe
 
 _Loaded = TypeVar("_Loaded")
-_Other = TypeVar("_Other")
 EXAMPLE_COLUMNS: Mapping[str, pl.DataType | type[pl.DataType]] = {
     "example_id": pl.String,
     "event_time": pl.Datetime("us", "UTC"),
@@ -233,18 +232,8 @@ def load_task(name: str) -> Task:
         BadInput: no such module, or it defines no task, or one that cannot be made.
     """
     place = name if ":" in name else f"sluice.tasks.{name}:TASK"
-    loaded = _load("task", name, place, Task, "name a module of sluice.tasks or module:ATTRIBUTE", TaskDeclaration)
-    return loaded.task() if isinstance(loaded, TaskDeclaration) else loaded
-
-
-def load_declaration(name: str) -> Task | TaskDeclaration:
-    """
-    What stands at ``module.path:ATTRIBUTE``, before it is made a task.
-
-    Raises:
-        BadInput: nothing, or no task.
-    """
-    return _load("task", name, name, Task, "name a task as module:ATTRIBUTE", TaskDeclaration)
+    task = named_object(f"task {name[:200]!r}", place, "name a module of sluice.tasks or module:ATTRIBUTE")
+    return task.task() if isinstance(task, TaskDeclaration) else _of_type(f"task {name!r}", task, Task)
 
 
 def load_recipe(name: str) -> Recipe:
@@ -255,20 +244,29 @@ def load_recipe(name: str) -> Recipe:
         BadInput: nothing is called so, or it is no recipe.
     """
     fix = "name a recipe as module:ATTRIBUTE, or write JSON on one line"
-    return _load("recipe", name, name, Recipe, fix)
+    return _of_type(f"recipe {name!r}", named_object(f"recipe {name[:200]!r}", name, fix), Recipe)
 
 
-def _load(
-    kind: str, name: str, place: str, wanted: type[_Loaded], fix: str, other: type[_Other] | None = None
-) -> _Loaded | _Other:
+def named_object(thing: str, place: str, fix: str) -> Any:
+    """
+    What stands at ``module.path:ATTRIBUTE``.
+
+    Args:
+        thing: what it is called in a refusal.
+
+    Raises:
+        BadInput: there is nothing, or its module raises.
+    """
     module, _, attribute = place.partition(":")
     try:
-        loaded = getattr(importlib.import_module(module), attribute)
+        return getattr(importlib.import_module(module), attribute)
     except SluiceError:
         raise
     except Exception as error:  # whatever a module of somebody else's raises
-        raise BadInput(f"{kind} {name[:200]!r}", f"cannot be loaded ({one_line(error, 200)})", fix) from error
-    if isinstance(loaded, wanted) or (other is not None and isinstance(loaded, other)):
-        return loaded
-    rule = f"is a {type(loaded).__name__}, not a {wanted.__name__}"
-    raise BadInput(f"{kind} {name!r}", rule, f"let it be a {wanted.__name__} there")
+        raise BadInput(thing, f"cannot be loaded ({one_line(error, 200)})", fix) from error
+
+
+def _of_type(thing: str, value: object, kind: type[_Loaded]) -> _Loaded:
+    if isinstance(value, kind):
+        return value
+    raise BadInput(thing, f"is a {type(value).__name__}, not a {kind.__name__}", f"let it be a {kind.__name__} there")
