@@ -20,6 +20,11 @@ def log_directory(workspace: Workspace, environment: str) -> Path:
     return workspace.predictions / environment / "log"
 
 
+def reads_features(workspace: Workspace) -> bool:
+    """Whether servers of the workspace have a feature store to read."""
+    return (workspace.features / "registry.db").is_file()
+
+
 def start_predictor(workspace: Workspace, environment: str | None, task: str, digest: str, role: str) -> ChildServer:
     """Start a model server on a bundle; with a feature store where there is one, with a log where an environment is."""
     short = digest.removeprefix("sha256:")[:12]
@@ -28,7 +33,7 @@ def start_predictor(workspace: Workspace, environment: str | None, task: str, di
     command += ["--model_name", task, "--http_port", "0", "--role", role]
     if environment is not None:
         command += ["--log", str(log_directory(workspace, environment) / f"{short}.jsonl")]
-    if (workspace.features / "registry.db").is_file():
+    if reads_features(workspace):
         command += ["--store", str(workspace.features)]
     return ChildServer(command, workspace.home / "serving" / f"{short}.log")
 

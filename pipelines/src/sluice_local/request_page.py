@@ -21,13 +21,15 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from sluice.charts import DARK, LIGHT
 from sluice.documents.event_time import iso
 from sluice.errors import BadInput
+from sluice.evaluation.infra import plain_rows
 from sluice.features.manifest import FeatureManifest
 from sluice.http_server.server import listen
 from sluice.models.bundle import Bundle
+from sluice.training.frame import FRAME
 from sluice.workspace import Workspace
-from sluice_local.processes import READY_TIMEOUT_S, start_predictor
+from sluice_local.processes import READY_TIMEOUT_S, reads_features, start_predictor
 from sluice_local.routes import Routes
-from sluice_local.splitter import Splitter
+from sluice_local.splitter import Splitter, send_answer
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 ROWS = 20
 """Rows of a run that the page offers."""
 _PROTOCOLS = ("/v1/", "/v2/")
+_FRESH = [(b"cache-control", b"no-store")]
 
 
 class RequestPage:
@@ -52,15 +55,10 @@ class RequestPage:
         if scope["path"].startswith(_PROTOCOLS):
             await self._gateway(scope, receive, send)
         elif scope["path"] == "/" and scope["method"] == "GET":
-            await _answer(send, 200, b"text/html; charset=utf-8", self._page)
+            await send_answer(send, 200, self._page, b"text/html; charset=utf-8", _FRESH)
         else:
-            await _answer(send, 404, b"text/plain; charset=utf-8", b"ask / for the page, /v1/ or /v2/ for the model\n")
-
-
-async def _answer(send: Send, status: int, kind: bytes, body: bytes) -> None:
-    headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body)), (b"cache-control", b"no-store")]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+            fix = b"ask / for the page, /v1/ or /v2/ for the model\n"
+            await send_answer(send, 404, fix, b"text/plain; charset=utf-8", _FRESH)
 
 
 def request_names(manifest: FeatureManifest, *, online: bool) -> tuple[str, ...]:
@@ -77,19 +75,14 @@ def sample_requests(workspace: Workspace, names: tuple[str, ...]) -> list[dict[s
     """
     runs = sorted((workspace.home / "runs").glob("*/inputs.json"), key=lambda path: path.stat().st_mtime, reverse=True)
     for path in runs:
-        frame = Path(json.loads(path.read_text("utf-8"))["frame"]) / "frame.parquet"
+        frame = Path(json.loads(path.read_text("utf-8"))["frame"]) / FRAME
         if frame.is_file() and {*names, "event_time", "label"} <= set(pl.read_parquet_schema(frame)):
             rows = pl.scan_parquet(frame).filter(pl.col("split") == "test").tail(ROWS).collect()
             return [
                 {"instance": instance, "time": iso(row["event_time"]), "label": row["label"]}
-                for instance, row in zip(_plain(rows.select(names)), rows.iter_rows(named=True), strict=True)
+                for instance, row in zip(plain_rows(rows.select(names)), rows.iter_rows(named=True), strict=True)
             ]
     return [{"instance": dict.fromkeys(names), "time": None, "label": None}]
-
-
-def _plain(rows: pl.DataFrame) -> list[dict[str, Any]]:
-    """JSON knows no NaN; the server takes null as missing, too."""
-    return rows.with_columns(pl.col(pl.Float32, pl.Float64).fill_nan(None)).to_dicts()
 
 
 def page_of(bundle: Bundle, requests: list[dict[str, Any]]) -> str:
@@ -97,14 +90,14 @@ def page_of(bundle: Bundle, requests: list[dict[str, Any]]) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
     )
-    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # columns in the model's order
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "default": str}  # columns in the model's order
     manifest = bundle.manifest
     return environment.get_template("request_page.html.j2").render(
         task=manifest.task,
         digest=bundle.digest,
         variant=manifest.variant,
         path=f"/v1/models/{manifest.task}:predict",
-        requests=json.loads(json.dumps(requests, default=str)),
+        requests=requests,
         colours=(LIGHT, DARK),
     )
 
@@ -125,11 +118,10 @@ def serve_page(workspace: Workspace, bundle: Bundle, port: int, say: Callable[[s
         listener = listen("127.0.0.1", port)
     except OSError as error:
         raise BadInput(f"--port {port}", f"cannot be listened on ({error.strerror})", "choose another") from error
-    online = (workspace.features / "registry.db").is_file()
     server = start_predictor(workspace, None, bundle.manifest.task, bundle.digest, "stable")
     try:
         url = server.wait_ready(READY_TIMEOUT_S)
-        names = request_names(bundle.manifest.features, online=online)
+        names = request_names(bundle.manifest.features, online=reads_features(workspace))
         page = RequestPage(page_of(bundle, sample_requests(workspace, names)), url)
         config = uvicorn.Config(
             page, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=2

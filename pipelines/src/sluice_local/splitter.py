@@ -79,9 +79,11 @@ class Splitter:
             return
         body = await _body(receive)
         if body is None:
-            await _answer(send, 413, _error("body", f"is larger than {MAX_BODY_BYTES} bytes", "send fewer instances"))
+            await send_answer(
+                send, 413, _error("body", f"is larger than {MAX_BODY_BYTES} bytes", "send fewer instances")
+            )
         elif scope["path"].startswith("/-/"):
-            await _answer(send, *await self._admin(scope["method"], scope["path"], body))
+            await send_answer(send, *await self._admin(scope["method"], scope["path"], body))
         else:
             await self._forward(scope, body, send)
 
@@ -93,13 +95,13 @@ class Splitter:
         client = self._client(arm)
         if arm is None or client is None:
             self.counts["unrouted"] += 1
-            await _answer(send, 503, _error("route", "leads nowhere: nothing is released", "release a model first"))
+            await send_answer(send, 503, _error("route", "leads nowhere: nothing is released", "release a model first"))
             return
         message = _Message(scope["method"].encode(), _target(scope), self._headers(headers, request_id), body)
         if message.method == b"POST" and self.routes.mirrored(request_id):
             self._mirror(message.on("shadow"))
         status, answer, kind = await self._exchange(client, message.on(arm), arm)
-        await _answer(send, status, answer, kind, [(b"x-sluice-route", arm.encode())])
+        await send_answer(send, status, answer, kind, [(b"x-sluice-route", arm.encode())])
 
     def _headers(self, headers: Headers, request_id: str) -> Headers:
         passed = [header for header in headers if header[0] not in _OURS]
@@ -203,9 +205,10 @@ async def _body(receive: Receive) -> bytes | None:
     return b"".join(pieces)
 
 
-async def _answer(
+async def send_answer(
     send: Send, status: int, body: bytes, kind: bytes = b"application/json", more: Headers | None = None
 ) -> None:
+    """One whole answer."""
     headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body)), *(more or [])]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

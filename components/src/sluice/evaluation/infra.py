@@ -114,10 +114,13 @@ def _test_rows(frame_dir: Path, bundle: Bundle) -> list[dict[str, Any]]:
         raise BadInput(str(path), "has no rows of split test", "build features over the test window")
     test = test.sort("example_id")
     indices = np.linspace(0, len(test) - 1, min(_ROWS, len(test))).astype(int)
-    # JSON knows no NaN; the encoder takes it as missing, as it takes null.
-    clean = test[indices].select(names).with_columns(pl.col(pl.Float32, pl.Float64).fill_nan(None))
-    requests = clean.to_dicts()
+    requests = plain_rows(test[indices].select(names))
     return requests[: max(1, MAX_BODY_BYTES // (2 * max(len(json.dumps(row, default=str)) for row in requests)))]
+
+
+def plain_rows(rows: pl.DataFrame) -> list[dict[str, Any]]:
+    """Rows as JSON has them: it knows no NaN, and the encoder takes null as missing too."""
+    return rows.with_columns(pl.col(pl.Float32, pl.Float64).fill_nan(None)).to_dicts()
 
 
 def _examine(server: ChildServer, bundle: Bundle, rows: list[dict[str, Any]], start: float) -> dict[str, Any]:
