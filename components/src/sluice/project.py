@@ -16,10 +16,13 @@ from pydantic import Field, ValidationError
 
 from sluice.documents.model import FrozenDocument
 from sluice.errors import BadInput
+from sluice.installation.images import IMAGE_NAME
 from sluice.strict_yaml import line_of, read_yaml
 
 PROJECT = "sluice.yaml"
-IMAGE = r"^[\w.-]+(:\d+)?(/[\w.-]+)*(:[\w.-]+)?(@sha256:[0-9a-f]{64})?$"
+NAME = r"^[a-z][a-z0-9]{1,30}$"
+IMAGE = rf"^{IMAGE_NAME}(:[\w.-]+)?(@sha256:[0-9a-f]{{64}})?$"
+ENVIRONMENTS = ("dev", "staging", "prod")
 Image = Annotated[str, Field(pattern=IMAGE)]
 
 
@@ -48,7 +51,7 @@ class Project(FrozenDocument):
     kind: Literal["Project"]
     platform: str = Field(pattern=r"^\d+(\.\d+){1,3}$")
     """The version of the platform that the files were written for; ``sluice doctor`` brings them to another."""
-    name: str = Field(pattern=r"^[a-z][a-z0-9]{1,30}$")
+    name: str = Field(pattern=NAME)
     """Of the task, of its folder in a GitOps repository, of its objects in a cluster."""
     task: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
     """``module:ATTRIBUTE`` of the task."""
@@ -59,7 +62,7 @@ class Project(FrozenDocument):
     deploy: str = "deploy"
     """Folder that a GitOps repository begins with."""
     environments: tuple[Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{0,15}$")], ...] = Field(
-        default=("dev", "staging", "prod"), min_length=1
+        default=ENVIRONMENTS, min_length=1
     )
     """In the order in which a model goes through them."""
     manifests: ManifestsSource

@@ -18,8 +18,8 @@ def split_of(routes: list[Resource], name: str) -> tuple[dict[str, int], int]:
     route = next((each for each in routes if each["metadata"]["name"] == name), None)
     if route is None:
         return {}, 0
-    if awaited(route):
-        kind = awaited(route).partition(":")[0]
+    if lack := awaited(route):
+        kind = lack.partition(":")[0]
         raise NotApplied(f"route {name}", f"its newest generation is not {kind} by its gateway", "wait, or see it")
     (weights, mirrors), *others = [_rule(rule) for rule in route["spec"]["rules"]]
     if any(other != (weights, mirrors) for other in others):

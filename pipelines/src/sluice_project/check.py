@@ -14,10 +14,10 @@ from sluice.targets.metric import MetricList
 from sluice.targets.registry import metric_list
 from sluice.tasks.table import TableTask
 from sluice.tasks.task import Task, TaskDeclaration, load_task
-from sluice_project.deploy_findings import deploy_findings
-from sluice_project.mistake import Mistake, finding_of
-from sluice_project.source_findings import source_findings, story_findings, view_findings
-from sluice_project.task_findings import loaded, task_findings
+from sluice_project.deploy_mistakes import deploy_mistakes
+from sluice_project.mistake import Mistake, mistake_of
+from sluice_project.source_mistakes import source_mistakes, story_mistakes, view_mistakes
+from sluice_project.task_mistakes import loaded, task_mistakes
 
 
 def check_project(folder: Path) -> list[Mistake]:
@@ -26,13 +26,13 @@ def check_project(folder: Path) -> list[Mistake]:
     try:
         project = read_project(folder)
     except SluiceError as error:
-        return [finding_of(error, PROJECT)]
-    mistakes = [*source_findings(folder, project), *story_findings(folder, project)]
+        return [mistake_of(error, PROJECT)]
+    mistakes = [*source_mistakes(folder, project), *story_mistakes(folder, project)]
     task = loaded(folder, project, mistakes)
     if task is not None:
-        mistakes += task_findings(folder, project, task)
-        mistakes += view_findings(folder, project, task)
-    mistakes += deploy_findings(folder, project, _metrics(task))
+        mistakes += task_mistakes(folder, project, task)
+        mistakes += view_mistakes(folder, project, task)
+    mistakes += deploy_mistakes(folder, project, _metrics(task))
     distinct = {(each.path, each.line, each.rule): each for each in mistakes}
     return [distinct[key] for key in sorted(distinct)]
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -51,30 +54,25 @@ def check(
 
     Example: sluice check
     """
-    import json
-    from dataclasses import asdict
-
     from sluice_project.check import check_project, write_project_schema
 
     folder, project = _project(None)
     if write:
         typer.echo(f"wrote {write_project_schema(project)}; read it and commit it")
-    findings = check_project(folder)
+    mistakes = check_project(folder)
     if as_json:
-        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+        typer.echo(json.dumps([asdict(mistake) for mistake in mistakes], indent=2))
     else:
-        for finding in findings:
-            typer.echo(finding.text)
-            for line in finding.trace:
+        for mistake in mistakes:
+            typer.echo(mistake.text)
+            for line in mistake.trace:
                 typer.echo(f"    {line}")
-        typer.echo(f"{len(findings)} to mend" if findings else "nothing is wrong")
-    if findings:
+        typer.echo(f"{len(mistakes)} to mend" if mistakes else "nothing is wrong")
+    if mistakes:
         raise typer.Exit(2)
 
 
 def _project(folder: Path | None) -> tuple[Path, Project]:
-    import os
-
     if folder is not None:
         os.chdir(folder)
     entered = enter_project()

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from sluice.content import write_bytes
 from sluice.project import PROJECT, Project, installed_version, parse_project, parts_of
-from sluice.schemas import schemas
 from sluice_project.changes import CHANGES
-from sluice_project.scaffold import SCHEMAS, strategy_files
+from sluice_project.scaffold import schema_files, strategy_files
 
 _PINNED = ("pyproject.toml", "Makefile", "Dockerfile")
 _PINS = r"((?:sluice(?:-[a-z]+)?(?:\[[\w,]*\])?==)|(?:ghcr\.io/sluice-ml/[\w-]+:)){}(?![\w.])"
@@ -63,7 +62,7 @@ def _wanted(folder: Path, project: Project) -> Iterator[tuple[str, bytes]]:
         text = re.sub(rf"^(\s+ref: ){re.escape(f'v{old}')}\s*$", rf"\g<1>v{new}", text, flags=re.MULTILINE)
     yield PROJECT, text.encode()
     then = parse_project(text.encode(), PROJECT)
-    yield from _named(then, {each: (folder / each) for each in _PINNED}, old, new)
+    yield from _pinned(folder, old, new)
     yield from strategy_files(then.manifests).items()
     for path in sorted((folder / project.deploy / "manifests/overlays").glob("*/kustomization.yaml")):
         pulled = rf"({re.escape(then.manifests.url)}//[^\s\"?]+\?ref=)[\w./-]+"
@@ -71,14 +70,14 @@ def _wanted(folder: Path, project: Project) -> Iterator[tuple[str, bytes]]:
             path.relative_to(folder).as_posix(),
             re.sub(pulled, rf"\g<1>{then.manifests.ref}", path.read_text("utf-8")).encode(),
         )
-    yield from ((f"schemas/{name}", schemas()[name]) for name in SCHEMAS)
+    yield from schema_files().items()
 
 
-def _named(project: Project, files: Mapping[str, Path], old: str, new: str) -> Iterator[tuple[str, bytes]]:
+def _pinned(folder: Path, old: str, new: str) -> Iterator[tuple[str, bytes]]:
     """Files that name the platform's version."""
-    for name, path in files.items():
-        if path.is_file() and project.name:
-            text = path.read_text("utf-8")
+    for name in _PINNED:
+        if (folder / name).is_file():
+            text = (folder / name).read_text("utf-8")
             yield name, re.sub(_PINS.format(re.escape(old)), rf"\g<1>{new}", text).encode()
 
 

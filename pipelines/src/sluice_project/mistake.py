@@ -36,8 +36,8 @@ class Mistake:
         return f"{self.path}:{self.line}: {self.rule}; {self.fix}"
 
 
-def finding_of(error: SluiceError, path: str, line: int = 1) -> Mistake:
-    """An error that the platform raises, as a finding in a file."""
+def mistake_of(error: SluiceError, path: str, line: int = 1) -> Mistake:
+    """An error that the platform raises, as a mistake in a file."""
     return Mistake(path, line, f"{error.thing}: {error.rule}", error.fix)
 
 

@@ -19,17 +19,15 @@ from sluice.content import write_bytes
 from sluice.documents.state import ReleaseState
 from sluice.errors import BadInput
 from sluice.installation import MANIFESTS
-from sluice.project import PROJECT, ManifestsSource, installed_version
+from sluice.project import ENVIRONMENTS, NAME, PROJECT, ManifestsSource, installed_version
 from sluice.release.file import render_holds, render_release
 from sluice.schemas import schemas
 from sluice_project.samples import ROWS, SEED, TABLE, sample_of, sample_table
 
-ENVIRONMENTS = ("dev", "staging", "prod")
 FEATURES = ("none", "feast")
 SCHEMAS = ("policy.schema.json", "project.schema.json")
 """Of the files that a person writes; editors read them from ``schemas/``."""
 MANIFESTS_URL = "https://github.com/sluice-ml/sluice"
-_NAME = r"^[a-z][a-z0-9]{1,30}$"
 _TEMPLATES = files("sluice_project") / "templates"
 _PER_PACKAGE, _PER_OVERLAY, _FEAST = "package/", "overlay/", "feature_repo/"
 _PLAIN = ("gitignore", "dockerignore", "github/")
@@ -42,7 +40,7 @@ def require_name(name: str) -> None:
         BadInput: a module cannot be called so, or another one is already.
     """
     fix = "write a to z and 0 to 9, such as returns"
-    if not re.fullmatch(_NAME, name) or keyword.iskeyword(name):
+    if not re.fullmatch(NAME, name) or keyword.iskeyword(name):
         rule = "is no name of a module that objects in a cluster can have too"
         raise BadInput(f"name {name!r:.60}", rule, fix)
     if name in sys.stdlib_module_names or name == "tests" or importlib.util.find_spec(name) is not None:
@@ -88,13 +86,19 @@ def new_files(name: str, kind: str, features: str, source: ManifestsSource) -> d
     }
     files = dict(_rendered(name, values))
     files[f"src/{name}/data/{TABLE}"] = table.getvalue()
-    files |= {f"schemas/{each}": schemas()[each] for each in SCHEMAS}
+    files |= schema_files()
     for environment in ENVIRONMENTS:
         folder = f"deploy/manifests/overlays/{name}-{environment}/release"
         state = ReleaseState(task=name, environment=f"{name}-{environment}", sequence=0, stage="empty")
         files[f"{folder}/kustomization.yaml"] = render_release(state)
         files[f"{folder}/holds.yaml"] = render_holds(())
     return files | strategy_files(source)
+
+
+def schema_files() -> dict[str, bytes]:
+    """The JSON Schemas of what a person writes."""
+    published = schemas()
+    return {f"schemas/{name}": published[name] for name in SCHEMAS}
 
 
 def strategy_files(source: ManifestsSource) -> dict[str, bytes]:
@@ -159,7 +163,7 @@ def render(text: str, values: Mapping[str, Any]) -> bytes:
 def manifests_source(url: str | None, ref: str | None) -> ManifestsSource:
     """
     Where overlays take the platform's manifests from: its own repository at the version that is installed, if no other
-    is choice.
+    is named.
 
     Raises:
         BadInput: the URL or the ref cannot be one.

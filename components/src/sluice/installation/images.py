@@ -16,7 +16,9 @@ from sluice.content import write_bytes
 from sluice.errors import BadInput, SluiceError
 
 IMAGES = Path("manifests/images/kustomization.yaml")
-_REFERENCE = re.compile(r"(?P<name>[\w.-]+(:\d+)?(/[\w.-]+)*)(:[\w.-]+)?@(?P<digest>sha256:[0-9a-f]{64})")
+IMAGE_NAME = r"[\w.-]+(:\d+)?(/[\w.-]+)*"
+"""Of an image in its registry, without tag and digest."""
+_REFERENCE = re.compile(rf"(?P<name>{IMAGE_NAME})(:[\w.-]+)?@(?P<digest>sha256:[0-9a-f]{{64}})")
 _FIELDS = r"(- name: sluice/{}(?![\w-])[^\n]*\n)(?:  (?:newName|newTag|digest): \S+\n)*"
 
 

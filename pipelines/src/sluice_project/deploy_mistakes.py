@@ -10,16 +10,16 @@ from pydantic import ValidationError
 
 from sluice.errors import SluiceError
 from sluice.gates.policy import GatePolicy, metric_problem, parse_policy
-from sluice.project import Project
+from sluice.project import PROJECT, Project
 from sluice.stages.section import CONTRADICTION
 from sluice.strict_yaml import line_of, read_yaml
 from sluice.targets.metric import MetricList
-from sluice_project.mistake import Mistake, finding_of
+from sluice_project.mistake import Mistake, mistake_of
 
 _DOCS = "docs/gates.md has the keys and their ranges"
 
 
-def deploy_findings(folder: Path, project: Project, metrics: MetricList | None) -> Iterator[Mistake]:
+def deploy_mistakes(folder: Path, project: Project, metrics: MetricList | None) -> Iterator[Mistake]:
     """Of every environment; ``metrics`` are the task's, where it could be loaded."""
     overlays = folder / project.deploy / "manifests/overlays"
     there = sorted(path.name for path in overlays.iterdir() if path.is_dir()) if overlays.is_dir() else []
@@ -27,7 +27,7 @@ def deploy_findings(folder: Path, project: Project, metrics: MetricList | None) 
         if name not in there:
             fix = f"add {project.deploy}/manifests/overlays/{name}, or take it out of environments"
             rule = f"names the environment {name.removeprefix(f'{project.name}-')!r}, which has no overlay"
-            yield Mistake("sluice.yaml", 1, rule, fix)
+            yield Mistake(PROJECT, 1, rule, fix)
     for name in there:
         yield from _policy(folder, overlays / name / "gate-policy.yaml", project, name, metrics)
         yield from _overlay(folder, overlays / name / "kustomization.yaml", project, name)
@@ -44,7 +44,7 @@ def _policy(folder: Path, path: Path, project: Project, name: str, metrics: Metr
     except SluiceError as error:
         cause = error.__cause__
         if not isinstance(cause, ValidationError):
-            yield finding_of(error, relative)
+            yield mistake_of(error, relative)
             return
         for each in cause.errors(include_url=False):
             yield _violation(text, relative, dict(each))

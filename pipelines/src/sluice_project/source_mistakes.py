@@ -7,7 +7,7 @@ import importlib.util
 import re
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 
@@ -19,14 +19,14 @@ from sluice.tasks.table import TableTask
 from sluice.tasks.table_fields import field_faults
 from sluice.tasks.table_history import view_of
 from sluice_project.mistake import Mistake, SourceLines
-from sluice_project.task_findings import module_file
+from sluice_project.task_mistakes import module_file
 
 _PLATFORM = ("sluice", "sluice-serving", "sluice-pipelines")
 
 
-def source_findings(folder: Path, project: Project) -> Iterator[Mistake]:
+def source_mistakes(folder: Path, project: Project) -> Iterator[Mistake]:
     """Imports that find nothing, and those of packages that an image of the project does not have."""
-    brought = _named(folder)
+    brought = _brought(folder)
     repo = [folder / project.feature_repo] if project.feature_repo else []
     for root in (folder / "src", *repo):
         for path in sorted(root.rglob("*.py")):
@@ -42,7 +42,7 @@ def source_findings(folder: Path, project: Project) -> Iterator[Mistake]:
 
 
 def _imports(
-    folder: Path, relative: str, tree: ast.Module, brought: frozenset[str], beside: set[str]
+    folder: Path, relative: str, tree: ast.Module, brought: Mapping[str, bool], beside: set[str]
 ) -> Iterator[Mistake]:
     for node in ast.walk(tree):
         modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
@@ -56,7 +56,7 @@ def _imports(
             if not _is_there(folder, module):
                 rule = f"imports {module!r}, which is not installed"
                 yield Mistake(relative, line, rule, "add its package to pyproject.toml, or mend the name")
-            elif not (folder / "src" / top).exists() and not _is_brought(top, brought):
+            elif not (folder / "src" / top).exists() and not brought.get(top, True):
                 rule = f"imports {module!r}, which an image of this project does not have"
                 yield Mistake(relative, line, rule, "add its package to dependencies in pyproject.toml")
 
@@ -72,7 +72,13 @@ def _is_there(folder: Path, module: str) -> bool:
         return False
 
 
-def _named(folder: Path) -> frozenset[str]:
+def _brought(folder: Path) -> dict[str, bool]:
+    """Of each module that is installed whether an image of the project has it."""
+    names = _distributions(folder)
+    return {top: any(_plain(name) in names for name in places) for top, places in packages_distributions().items()}
+
+
+def _distributions(folder: Path) -> frozenset[str]:
     """Distributions that the project's are made of, and all that these need."""
     try:
         document = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))
@@ -100,16 +106,11 @@ def _needed(name: str, extras: frozenset[str]) -> Iterator[Requirement]:
             yield each
 
 
-def _is_brought(top: str, brought: frozenset[str]) -> bool:
-    places = packages_distributions().get(top)
-    return not places or any(_plain(name) in brought for name in places)
-
-
 def _plain(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def story_findings(folder: Path, project: Project) -> Iterator[Mistake]:
+def story_mistakes(folder: Path, project: Project) -> Iterator[Mistake]:
     """What ``sluice run`` would play is there; it is not run."""
     module, _, attribute = project.story.partition(":")
     path = module_file(folder, module)
@@ -135,7 +136,7 @@ def _line(folder: Path, key: str) -> int:
     return line_of((folder / PROJECT).read_bytes(), (key,))
 
 
-def view_findings(folder: Path, project: Project, task: object) -> Iterator[Mistake]:
+def view_mistakes(folder: Path, project: Project, task: object) -> Iterator[Mistake]:
     """Views whose table the task does not make, by ``table_path(__file__, "name")`` in the definitions."""
     if not project.feature_repo:
         if isinstance(task, TableTask) and task.history is not None:

@@ -14,13 +14,13 @@ import polars as pl
 from sluice.data.ingest import check_columns, check_requests, check_rows, check_slices
 from sluice.data.schema import read_schema
 from sluice.errors import SluiceError
-from sluice.project import Project
+from sluice.project import PROJECT, Project
 from sluice.tasks.table import TableTask
 from sluice.tasks.table_fault import TableFault
 from sluice.tasks.table_faults import table_faults
 from sluice.tasks.table_fields import field_faults
 from sluice.tasks.task import Task, TaskDeclaration
-from sluice_project.mistake import Mistake, SourceLines, finding_of, raised_in
+from sluice_project.mistake import Mistake, SourceLines, mistake_of, raised_in
 
 _TASK_NAME = "let the task and sluice.yaml have one name"
 
@@ -35,7 +35,7 @@ def loaded(folder: Path, project: Project, mistakes: list[Mistake]) -> Task | Ta
     try:
         value = getattr(importlib.import_module(module), attribute)
     except SluiceError as error:
-        mistakes.append(finding_of(error, path))
+        mistakes.append(mistake_of(error, path))
         return None
     except AttributeError as error:
         if attribute in str(error):
@@ -61,10 +61,10 @@ def module_file(folder: Path, module: str) -> str:
     for each in (path.with_suffix(".py"), path / "__init__.py"):
         if each.is_file():
             return each.relative_to(folder).as_posix()
-    return "sluice.yaml"
+    return PROJECT
 
 
-def task_findings(folder: Path, project: Project, value: Task | TaskDeclaration) -> Iterator[Mistake]:
+def task_mistakes(folder: Path, project: Project, value: Task | TaskDeclaration) -> Iterator[Mistake]:
     """Of a task that was loaded."""
     module, _, attribute = project.task.partition(":")
     path = module_file(folder, module)
@@ -85,7 +85,7 @@ def _of_table(folder: Path, path: str, lines: SourceLines, declared: TableTask) 
     try:
         frame = declared.file()
     except SluiceError as error:
-        yield finding_of(error, path, lines.of("table"))
+        yield mistake_of(error, path, lines.of("table"))
         return
     try:
         raw: Any = declared.prepare(frame) if declared.prepare else frame
@@ -110,13 +110,13 @@ def _made(folder: Path, path: str, lines: SourceLines, declared: TableTask, *, s
         task = declared.task()
         check_slices(task)
     except SluiceError as error:
-        yield finding_of(error, path, lines.of("slices" if error.thing.startswith("slice") else "table"))
+        yield mistake_of(error, path, lines.of("slices" if error.thing.startswith("slice") else "table"))
         return
     if sound:
         examples = task.read_examples(task.splits.train, task.splits.live).unique()
         for check in (check_rows, check_requests):
             yield from _refused(path, lines.of("table"), partial(check, task, examples))
-    yield from schema_findings(folder, path, task)
+    yield from schema_mistakes(folder, path, task)
 
 
 def _of_task(folder: Path, path: str, lines: SourceLines, task: Task) -> Iterator[Mistake]:
@@ -126,7 +126,7 @@ def _of_task(folder: Path, path: str, lines: SourceLines, task: Task) -> Iterato
     try:
         examples: object = task.read_examples(start, end)
     except SluiceError as error:
-        yield finding_of(error, path, lines.of("read_examples"))
+        yield mistake_of(error, path, lines.of("read_examples"))
         return
     except Exception as error:  # noqa: BLE001  whatever it raises
         yield raised_in(error, folder, path, f"start={start.isoformat()}, end={end.isoformat()}", "mend read_examples")
@@ -144,17 +144,17 @@ def _of_task(folder: Path, path: str, lines: SourceLines, task: Task) -> Iterato
         yield from refusals
         if refusals and check is check_columns:
             return
-    yield from schema_findings(folder, path, task)
+    yield from schema_mistakes(folder, path, task)
 
 
 def _refused(path: str, line: int, check: Any) -> Iterator[Mistake]:
     try:
         check()
     except SluiceError as error:
-        yield finding_of(error, path, line)
+        yield mistake_of(error, path, line)
 
 
-def schema_findings(folder: Path, path: str, task: Task) -> Iterator[Mistake]:
+def schema_mistakes(folder: Path, path: str, task: Task) -> Iterator[Mistake]:
     """The committed schema has the columns of the task's rows."""
     file = task.schema_file
     relative = file.relative_to(folder).as_posix() if file.is_relative_to(folder) else str(file)
@@ -165,7 +165,7 @@ def schema_findings(folder: Path, path: str, task: Task) -> Iterator[Mistake]:
     try:
         schema = read_schema(file)
     except SluiceError as error:
-        yield finding_of(error, relative)
+        yield mistake_of(error, relative)
         return
     names = {*task.example_columns, *task.carried, "split"}
     described = {name if name in names else name.partition(".")[0] for name in schema.features}
